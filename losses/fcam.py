@@ -1,0 +1,95 @@
+"""F-CAM's pixel alignment loss."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from losses.log_barrier import BarrierTemperature
+from losses.partial_cross_entropy import partial_cross_entropy
+from losses.size_constraint import size_constraint
+
+
+class FCAMLossTerms(NamedTuple):
+    """Scalars of one batch, each with its weight; None for a term that is switched off."""
+
+    total: Tensor
+    seeds: Tensor
+    crf: Tensor | None
+    size: Tensor | None
+
+    def parts(self) -> dict[str, Tensor]:
+        """Return the active terms by name, without the total that they add up to."""
+        named = {"seeds": self.seeds, "crf": self.crf, "size": self.size}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+class FCAMLoss(nn.Module):
+    """Weighted sum of partial cross-entropy, CRF and size terms (F-CAM, Eq. 3).
+
+    The rows of Tab. D.1 are: SR ``crf=None, size_weight=None``; SR + CRF ``size_weight=None``;
+    SR + ASC ``crf=None``; and everything.
+
+    Departures from Eq. 3: the classification term is left out, it is constant for a frozen
+    classifier; the partial cross-entropy is a mean over the labeled pixels, as in the released
+    code, where the equation has a sum; and it is zero for a batch without any, where the released
+    code gives NaN.
+
+    Args:
+        seed_weight: Weight of the partial cross-entropy, >= 0; alpha in the paper, 1 or 0.1 there.
+        size_weight: Weight of the size constraint, >= 0, or None to switch it off.
+        crf: ``crf(probabilities (B, 2, H, W), images (B, 3, H, W) in 0..255)`` to a scalar that
+            carries its weight (lambda in the paper) already, or None to switch it off.
+        temperature: The size constraint's t, F-CAM's schedule by default. Whoever trains calls
+            ``temperature.step()`` after each epoch.
+
+    Raises:
+        ValueError: If a weight is negative.
+    """
+
+    def __init__(
+        self,
+        seed_weight: float = 1.0,
+        size_weight: float | None = 0.1,
+        crf: Callable[[Tensor, Tensor], Tensor] | None = None,
+        temperature: BarrierTemperature | None = None,
+    ) -> None:
+        super().__init__()
+        if not seed_weight >= 0:
+            raise ValueError(f"seed_weight must be at least 0, got {seed_weight}")
+        if size_weight is not None and not size_weight >= 0:
+            raise ValueError(f"size_weight must be at least 0 or None, got {size_weight}")
+        self.seed_weight = seed_weight
+        self.size_weight = size_weight
+        self.crf = crf
+        self.temperature = BarrierTemperature() if temperature is None else temperature
+
+    def forward(
+        self, scores: Tensor, pseudo_labels: Tensor, images: Tensor | None = None
+    ) -> FCAMLossTerms:
+        """Compute the terms of a batch.
+
+        Args:
+            scores: Decoder output before the softmax, shape (B, 2, H, W); channel 0 is background,
+                channel 1 foreground.
+            pseudo_labels: Labels of shape (B, H, W), integer 1, 0 or ``IGNORE``.
+            images: The images in 0..255, shape (B, 3, H, W); needed by the CRF term alone.
+
+        Returns:
+            The total and its terms, finite also where no pixel is labeled or a map is empty.
+
+        Raises:
+            TypeError: If ``scores`` is not floating point or ``pseudo_labels`` not integer.
+            ValueError: If shapes do not fit, a label is unknown, or the CRF term has no images.
+        """
+        seeds = self.seed_weight * partial_cross_entropy(scores, pseudo_labels)
+        probabilities = scores.softmax(dim=1)
+        crf = size = None
+        if self.crf is not None:
+            if images is None:
+                raise ValueError("the CRF term needs images of shape (B, 3, H, W) in 0..255")
+            crf = self.crf(probabilities, images)
+        if self.size_weight is not None:
+            size = self.size_weight * size_constraint(probabilities, self.temperature())
+        total = sum((term for term in (crf, size) if term is not None), start=seeds)
+        return FCAMLossTerms(total, seeds, crf, size)
