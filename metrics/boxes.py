@@ -1,0 +1,145 @@
+"""Boxes that saliency maps propose and how well they meet the true ones, as the WSOL benchmark."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metrics.checks import check_saliency
+from metrics.contours import level_boxes
+
+THRESHOLDS = np.arange(0, 1, 0.001)  # of a map's maximum
+IOU_THRESHOLDS = (0.3, 0.5, 0.7)
+
+
+def boxes_from_saliency(saliency: Tensor, threshold: float) -> Tensor:
+    """Put a box around the largest contour of each map at one threshold.
+
+    The map is cut to 8 bits as ``best_ious`` does it; the contour is that of ``MaxBoxAcc``.
+
+    Args:
+        saliency: Maps of shape (B, H, W) in [0, 1].
+        threshold: Fraction of each map's maximum above which a pixel counts as object, in [0, 1).
+
+    Returns:
+        Boxes x0 y0 x1 y1 in pixels, int64 (B, 4), on the maps' device. x1 and y1 are counted as
+        inside the box, although they lie one pixel beyond the contour unless the image ends there.
+        0 0 0 0 for a map of zeros.
+
+    Raises:
+        TypeError: If ``saliency`` is not of a floating type.
+        ValueError: If ``saliency`` is no batch of maps in [0, 1] or ``threshold`` is outside
+            [0, 1).
+    """
+    check_saliency(saliency)
+    if not 0 <= threshold < 1:
+        raise ValueError(f"threshold must be in [0, 1), got {threshold}")
+    found = []
+    for image in _quantize(saliency):
+        level = np.array([int(threshold * int(image.max()))])
+        found.append(next(level_boxes(image, level)).largest[0])
+    return torch.from_numpy(np.stack(found)).to(saliency.device)
+
+
+def best_ious(saliency: Tensor, boxes: Sequence[Tensor]) -> Tensor:
+    """Best overlap of proposed and true boxes for each map and each of the 1000 thresholds.
+
+    The benchmark's protocol (Choe et al., CVPR 2020): a map becomes 8-bit by truncating 255 times
+    its value in float64, and is cut at ``> int(t * max)`` for t = 0, 0.001, ..., 0.999 of its
+    8-bit maximum; see ``metrics.contours.level_boxes`` for the boxes of what is left. Thresholds
+    with equal binary maps are searched once. Images are spread over ``torch.get_num_threads()``
+    threads.
+
+    Args:
+        saliency: Maps of shape (B, H, W) in [0, 1].
+        boxes: For each map its true boxes x0 y0 x1 y1 in pixels of the map, integers (n, 4),
+            n >= 1.
+
+    Returns:
+        Intersection over union in [0, 1], float64 (B, 2, 1000) on the CPU: the best of all true
+        boxes with the box of the largest contour, ``[:, 0]``, and with the boxes of all contours,
+        ``[:, 1]``.
+
+    Raises:
+        TypeError: If ``saliency`` is not floating or a tensor of ``boxes`` not of integers.
+        ValueError: If ``saliency`` is no batch of maps in [0, 1], or ``boxes`` does not hold at
+            least one box for each map, with x0 <= x1 and y0 <= y1.
+    """
+    check_saliency(saliency)
+    check_boxes(boxes, len(saliency))
+    truth = [image_boxes.detach().cpu().numpy().astype(np.int64) for image_boxes in boxes]
+    workers = min(len(truth), torch.get_num_threads())
+    if workers == 1:
+        found = list(map(_best_ious, _quantize(saliency), truth))
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            found = list(pool.map(_best_ious, _quantize(saliency), truth))
+    return torch.from_numpy(np.stack(found))
+
+
+def box_iou(proposed: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes whose far edges are inside: widths are x1 - x0 + 1.
+
+    Args:
+        proposed: Integer boxes x0 y0 x1 y1 of shape (..., 4).
+        truth: Integer boxes of a shape (..., 4) that broadcasts with it.
+
+    Returns:
+        IoU in [0, 1], float64, of the broadcast shape without the last axis.
+    """
+    x0, y0, x1, y1 = np.moveaxis(proposed, -1, 0)
+    true_x0, true_y0, true_x1, true_y1 = np.moveaxis(truth, -1, 0)
+    width = np.minimum(x1, true_x1) - np.maximum(x0, true_x0) + 1
+    height = np.minimum(y1, true_y1) - np.maximum(y0, true_y0) + 1
+    shared = np.maximum(width, 0) * np.maximum(height, 0)
+    areas = (x1 - x0 + 1) * (y1 - y0 + 1)
+    true_areas = (true_x1 - true_x0 + 1) * (true_y1 - true_y0 + 1)
+    return shared / (areas + true_areas - shared)
+
+
+def check_boxes(boxes: Sequence[Tensor], batch_size: int | None = None) -> None:
+    """Refuse what is not a list of each image's true boxes.
+
+    Args:
+        boxes: For each image an integer tensor (n, 4) of x0 y0 x1 y1, n >= 1.
+        batch_size: Number of images to expect, or None to take any.
+
+    Raises:
+        TypeError: If a tensor does not hold integers.
+        ValueError: If there are not ``batch_size`` tensors, or one has no box, not four columns, or
+            a box with x1 < x0 or y1 < y0.
+    """
+    if batch_size is not None and len(boxes) != batch_size:
+        raise ValueError(f"expected boxes of {batch_size} images, got {len(boxes)}")
+    for index, image_boxes in enumerate(boxes):
+        if image_boxes.is_floating_point() or image_boxes.dtype == torch.bool:
+            raise TypeError(f"boxes of image {index} must be integers, got {image_boxes.dtype}")
+        if image_boxes.ndim != 2 or image_boxes.shape[1] != 4 or len(image_boxes) == 0:
+            raise ValueError(
+                f"boxes of image {index} must have shape (n, 4), n >= 1, "
+                f"got {tuple(image_boxes.shape)}"
+            )
+        if (image_boxes[:, 2:] < image_boxes[:, :2]).any():
+            raise ValueError(f"image {index} has a box that ends before it begins: {image_boxes}")
+
+
+def _quantize(saliency: Tensor) -> np.ndarray:
+    """8-bit maps (B, H, W), in float64 as published: narrow types may round a product up."""
+    return (saliency.detach().double() * 255).to(torch.uint8).cpu().numpy()
+
+
+def _best_ious(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """``best_ious`` of one 8-bit map (H, W) and its true boxes (n, 4): float64 (2, 1000)."""
+    present = np.bincount(image.ravel(), minlength=256) > 0
+    # A level that no pixel has cuts like the next one below that some pixel has.
+    below = np.maximum.accumulate(np.where(present, np.arange(256), -1))
+    levels = below[(THRESHOLDS * image.max()).astype(np.int64)]
+    levels, level_of_threshold = np.unique(levels, return_inverse=True)
+    best = []
+    for part in level_boxes(image, levels):
+        largest = box_iou(part.largest[:, None], truth).max(1)
+        every = box_iou(part.boxes[:, None], truth).max(1)
+        best.append(np.stack([largest, np.maximum.reduceat(every, part.starts)]))
+    return np.concatenate(best, axis=1)[:, level_of_threshold]

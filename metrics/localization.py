@@ -1,0 +1,216 @@
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from metrics.boxes import IOU_THRESHOLDS, THRESHOLDS, best_ious
+
+_PERCENTS = tuple(round(100 * iou) for iou in IOU_THRESHOLDS)
+_IOU_50 = IOU_THRESHOLDS.index(0.5)
+
+
+class _BoxAccuracy(Metric):
+    """Counts images whose proposed boxes meet a true one, at 1000 thresholds and three IoUs.
+
+    The states are equal for all metrics built on it, so that a ``MetricCollection`` of them
+    searches the contours of a map once.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+
+    hits: Tensor  # (2, 3, 1000): largest or any contour, IoU threshold, map threshold
+    images: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        hits = torch.zeros(2, len(IOU_THRESHOLDS), len(THRESHOLDS), dtype=torch.int64)
+        self.add_state("hits", hits, dist_reduce_fx="sum")
+        self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, saliency: Tensor, boxes: Sequence[Tensor]) -> None:
+        """Count the hits of a batch.
+
+        Args:
+            saliency: Maps of shape (B, H, W) in [0, 1], as their producer normalized them; H and W
+                may change from batch to batch.
+            boxes: For each map its true boxes x0 y0 x1 y1 in pixels of the map, integers (n, 4), of
+                which one must be met. x1 and y1 are counted as inside the box.
+
+        Raises:
+            TypeError: If ``saliency`` is not floating or a tensor of ``boxes`` not of integers.
+            ValueError: If ``saliency`` is no batch of maps in [0, 1], or ``boxes`` does not hold at
+                least one box for each map, with x0 <= x1 and y0 <= y1.
+        """
+        self._count(saliency, boxes)
+
+    def _count(self, saliency: Tensor, boxes: Sequence[Tensor]) -> Tensor:
+        """Count, and return the hits of the largest contour at IoU 0.5: bool (B, 1000)."""
+        ious = best_ious(saliency, boxes)
+        hits = ious[:, :, None] >= torch.tensor(IOU_THRESHOLDS, dtype=ious.dtype)[:, None]
+        hits = hits.to(self.hits.device)  # (B, 2, 3, 1000)
+        self.hits += hits.sum(0)
+        self.images += len(hits)
+        return hits[:, 0, _IOU_50]
+
+    def _accuracy(self) -> Tensor:
+        """Fractions of images hit, float64 (2, 3, 1000); NaN before any image was seen."""
+        return self.hits.double() / self.images
+
+
+class MaxBoxAcc(_BoxAccuracy):
+    """Box accuracy at IoU 0.5 and the threshold that suits it best (Choe et al., CVPR 2020).
+
+    A map proposes the box of its largest contour; ``metrics.best_ious`` says how. The threshold is
+    one for all images, the best on the images evaluated. ``compute`` gives a fraction in [0, 1],
+    as a float64 scalar, NaN before any image was seen.
+
+    Note:
+        The public evaluator's far box edges lie one pixel beyond the contour and are then counted
+        as inside (IoU with + 1), and score maps are cut to 8 bits. Both are kept.
+    """
+
+    def compute(self) -> Tensor:
+        """Largest fraction of images hit at any threshold."""
+        return self._accuracy()[0, _IOU_50].max()
+
+
+class MaxBoxAccV2(_BoxAccuracy):
+    """Box accuracy averaged over the IoUs 0.3, 0.5 and 0.7, each at its own best threshold.
+
+    A map proposes the boxes of all its contours, those of holes included, and one must meet one
+    true box (Choe et al., in the journal version); ``metrics.best_ious`` says how. ``compute``
+    gives a fraction in [0, 1], as a float64 scalar, NaN before any image was seen.
+    """
+
+    def compute(self) -> Tensor:
+        """Mean over the three IoUs of the largest fraction of images hit at any threshold."""
+        return self._accuracy()[1].amax(-1).mean()
+
+
+class Localization(_BoxAccuracy):
+    """All box figures of the WSOL benchmark from one search of contours.
+
+    ``compute`` gives a flat dictionary of float64 scalars, fractions but for the threshold:
+
+    - ``max_box_acc``, ``max_box_acc_v2``: as ``MaxBoxAcc`` and ``MaxBoxAccV2``;
+    - ``max_box_acc_30``, ``_50``, ``_70``: largest contour, each IoU at its best threshold;
+    - ``max_box_acc_v2_30``, ``_50``, ``_70``: the same for all contours, the terms of the mean;
+    - ``best_threshold``: the t in [0, 1) for ``boxes_from_saliency`` at which ``max_box_acc`` is
+      reached. On 8-bit maps it is reached on whole stretches of t. The middle of the longest
+      stretch is given (of the first such one), because it is the choice that a shift of the curve,
+      as from the validation to the test split, hurts last; the first t would lie on the edge of a
+      drop.
+    - ``top1_loc``, ``top5_loc``, if logits were given: fraction of the images with logits whose
+      class is among the 1 or 5 highest logits *and* whose largest contour reaches IoU 0.5, at the
+      best threshold for this fraction. Of equal logits the lower class comes first, so that
+      constant logits are not right.
+
+    Before any image was seen the fractions are NaN and the threshold says nothing.
+    """
+
+    class_hits: Tensor  # (2, 1000): top 1, top 5
+    classified: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        class_hits = torch.zeros(2, len(THRESHOLDS), dtype=torch.int64)
+        self.add_state("class_hits", class_hits, dist_reduce_fx="sum")
+        self.add_state("classified", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(
+        self,
+        saliency: Tensor,
+        boxes: Sequence[Tensor],
+        logits: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> None:
+        """Count the hits of a batch.
+
+        Args:
+            saliency: Maps of shape (B, H, W) in [0, 1], as their producer normalized them.
+            boxes: For each map its true boxes x0 y0 x1 y1 in pixels of the map, integers (n, 4), of
+                which one must be met. x1 and y1 are counted as inside the box.
+            logits: Class scores of any range, (B, C), for ``top1_loc`` and ``top5_loc``.
+            labels: True classes in 0..C-1, integers (B,); with ``logits`` or not at all.
+
+        Raises:
+            TypeError: If ``saliency`` is not floating, or ``boxes`` or ``labels`` not integers.
+            ValueError: If ``saliency`` or ``boxes`` are not as ``MaxBoxAcc`` expects them, only one
+                of ``logits`` and ``labels`` is given, their shapes or the labels' range do not fit,
+                or a logit is NaN.
+        """
+        if (logits is None) != (labels is None):
+            raise ValueError("logits and labels must be given together or not at all")
+        ranks = None
+        if logits is not None and labels is not None:
+            ranks = _rank(logits, labels, len(saliency)).to(self.class_hits.device)
+        hits = self._count(saliency, boxes)
+        if ranks is not None:
+            correct = torch.stack([ranks < 1, ranks < 5])  # (2, B)
+            self.class_hits += (correct[:, :, None] & hits).sum(1)
+            self.classified += len(ranks)
+
+    def compute(self) -> dict[str, Tensor]:
+        """All figures as scalars; the class docstring lists them."""
+        accuracy = self._accuracy()
+        largest, every = accuracy.amax(-1)  # (3,) each
+        result = {"max_box_acc": largest[_IOU_50], "max_box_acc_v2": every.mean()}
+        result |= dict(zip((f"max_box_acc_{p}" for p in _PERCENTS), largest, strict=True))
+        result |= dict(zip((f"max_box_acc_v2_{p}" for p in _PERCENTS), every, strict=True))
+        best = _middle_of_longest_maximum(accuracy[0, _IOU_50])
+        result["best_threshold"] = torch.tensor(THRESHOLDS, device=best.device)[best]
+        if self.classified > 0:
+            top1, top5 = (self.class_hits.double() / self.classified).amax(-1)
+            result |= {"top1_loc": top1, "top5_loc": top5}
+        return result
+
+    def curves(self) -> dict[str, Tensor]:
+        """Box accuracy against the threshold.
+
+        Under DDP the counts of all processes are summed, so every process has to call it.
+
+        Returns:
+            ``thresholds`` (1000,), and for each IoU of 30, 50 and 70 percent the fractions of
+            images hit, ``largest_contour_30`` (1000,) and ``any_contour_30`` (1000,), all float64;
+            NaN before any image was seen.
+        """
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync):
+            accuracy = self._accuracy()
+        result = {"thresholds": torch.tensor(THRESHOLDS, device=accuracy.device)}
+        for name, of_contour in zip(("largest_contour", "any_contour"), accuracy, strict=True):
+            keys = (f"{name}_{percent}" for percent in _PERCENTS)
+            result |= dict(zip(keys, of_contour, strict=True))
+        return result
+
+
+def _rank(logits: Tensor, labels: Tensor, batch_size: int) -> Tensor:
+    """Number of classes ahead of the true one, (B,); of equal logits the lower class is ahead."""
+    if logits.ndim != 2 or len(logits) != batch_size or labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"expected logits ({batch_size}, C) and labels ({batch_size},), "
+            f"got {tuple(logits.shape)} and {tuple(labels.shape)}"
+        )
+    if labels.is_floating_point() or labels.dtype == torch.bool:
+        raise TypeError(f"labels must be integers, got {labels.dtype}")
+    labels = labels.to(logits.device)[:, None]
+    if ((labels < 0) | (labels >= logits.shape[1])).any():
+        raise ValueError(f"labels must be in 0..{logits.shape[1] - 1}, got {labels[:, 0].tolist()}")
+    if logits.isnan().any():
+        raise ValueError("logits contain NaN")
+    own = logits.gather(1, labels.long())
+    classes = torch.arange(logits.shape[1], device=logits.device)
+    return ((logits > own) | ((logits == own) & (classes < labels))).sum(1)
+
+
+def _middle_of_longest_maximum(curve: Tensor) -> Tensor:
+    """Index in the middle of the longest stretch, or the first such, where a curve (T,) peaks."""
+    curve = curve.nan_to_num()
+    at_maximum = (curve == curve.max()).to(torch.int8)
+    steps = at_maximum.diff(prepend=at_maximum.new_zeros(1), append=at_maximum.new_zeros(1))
+    begins, ends = (steps > 0).nonzero()[:, 0], (steps < 0).nonzero()[:, 0]
+    longest = (ends - begins).argmax()
+    return (begins[longest] + ends[longest] - 1) // 2

@@ -1,0 +1,105 @@
+"""Running a model on altered images, for the faithfulness metrics."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from metrics.checks import check_saliency
+
+
+@torch.no_grad()
+def predict(
+    model: Callable[[Tensor], Tensor],
+    images: Tensor,
+    probabilities: bool = False,
+    batch_size: int | None = None,
+) -> Tensor:
+    """Compute class probabilities, at most ``batch_size`` images at a time.
+
+    Args:
+        model: Images (R, 3, H, W) to logits (R, C), or to probabilities.
+        images: Shape (N, 3, H, W).
+        probabilities: Whether the model gives probabilities.
+        batch_size: At least 1, or None for all at once.
+
+    Returns:
+        Probabilities, shape (N, C), at least float32.
+
+    Raises:
+        ValueError: If ``batch_size`` is below 1, the model is in training mode, or it does not
+            give (R, C).
+    """
+    if getattr(model, "training", False):
+        raise ValueError("the model is in training mode; call model.eval() first")
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    outputs = torch.cat([model(part) for part in images.split(batch_size or len(images))])
+    if outputs.dim() != 2 or len(outputs) != len(images):
+        raise ValueError(f"expected outputs ({len(images)}, C), got {tuple(outputs.shape)}")
+    outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+    return outputs if probabilities else outputs.softmax(dim=1)
+
+
+def black_level(
+    images: Tensor, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+) -> Tensor:
+    """Give what a masked pixel is, see `masked_probabilities`: shape (3, 1, 1), or () for 0.
+
+    Args:
+        images: Shape (B, 3, H, W); gives type and device.
+        mean: One value a channel, or None.
+        std: One value a channel, above 0, or None.
+
+    Raises:
+        ValueError: If only one of both is given, or they do not fit the images.
+    """
+    if mean is None and std is None:
+        return images.new_zeros(())
+    if mean is None or std is None or not len(mean) == len(std) == images.shape[1]:
+        raise ValueError(f"expected {images.shape[1]} values of mean and std: {mean}, {std}")
+    if not all(value > 0 for value in std):
+        raise ValueError(f"std must be above 0, got {std}")
+    return images.new_tensor([-m / s for m, s in zip(mean, std, strict=True)])[:, None, None]
+
+
+def check_maps(images: Tensor, saliency: Tensor) -> None:
+    """Refuse what is not a batch of images with a map each.
+
+    Args:
+        images: Shape (B, 3, H, W), floating point.
+        saliency: Shape (B, H, W), in [0, 1].
+
+    Raises:
+        TypeError: If one is not of a floating type.
+        ValueError: If the shapes do not fit, or a map leaves [0, 1].
+    """
+    check_saliency(saliency)
+    if not images.is_floating_point():
+        raise TypeError(f"images must be of a floating type, got {images.dtype}")
+    if images.dim() != 4 or images.shape[::2] + images.shape[3:] != saliency.shape:
+        raise ValueError(
+            "expected images (B, 3, H, W) and maps (B, H, W), got "
+            f"{tuple(images.shape)} and {tuple(saliency.shape)}"
+        )
+
+
+def check_targets(targets: Tensor | None, probabilities: Tensor) -> Tensor:
+    """Give the classes to look at, int64 (B,).
+
+    Args:
+        targets: Int (B,), or None for the most probable ones.
+        probabilities: Shape (B, C).
+
+    Raises:
+        TypeError: If ``targets`` is not of integers.
+        ValueError: If it is not (B,), or not in [0, C).
+    """
+    if targets is None:
+        return probabilities.argmax(dim=1)
+    if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
+        raise TypeError(f"targets must be class indices (B,), got {targets.dtype}")
+    batch, classes = probabilities.shape
+    if targets.shape != (batch,) or not bool(((targets >= 0) & (targets < classes)).all()):
+        raise ValueError(f"targets must be ({batch},) in [0, {classes}), got {targets.tolist()}")
+    return targets.to(probabilities.device, torch.int64)
