@@ -1,0 +1,102 @@
+import torch
+from torch import Tensor, nn
+
+
+class CAMClassifier(nn.Module):
+    """Backbone, 1x1 convolution and global average pooling: the classifier of CAM.
+
+    Zhou et al. 2016. Pooling and a 1x1 convolution commute, so the logits are computed by pooling
+    first; the class maps, which only some callers need, by ``cams``.
+
+    Args:
+        backbone: Maps images (B, 3, H, W) to a list of levels from fine to coarse, and has their
+            widths in ``channels``, as ``MultiScaleBackbone``.
+        num_classes: Number of classes C, at least 1.
+
+    Raises:
+        ValueError: If ``num_classes`` is below 1.
+    """
+
+    def __init__(self, backbone: nn.Module, num_classes: int) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+        self.backbone = backbone
+        self.num_classes = num_classes
+        self.fc = nn.Linear(backbone.channels[-1], num_classes)
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """Feature maps of all scales, for a decoder.
+
+        Args:
+            images: Normalized images of shape (B, 3, H, W).
+
+        Returns:
+            Maps of shape (B, K_i, h_i, w_i) from fine to coarse; the last one is ``features``.
+        """
+        return self.backbone(images)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Feature maps A of the last level.
+
+        Args:
+            images: Normalized images of shape (B, 3, H, W).
+
+        Returns:
+            Maps of shape (B, K, h, w).
+        """
+        return self.levels(images)[-1]
+
+    def head(self, features: Tensor) -> Tensor:
+        """Class scores of feature maps, the mean of their ``cams`` over all cells.
+
+        Args:
+            features: Maps of shape (B, K, h, w).
+
+        Returns:
+            Logits of shape (B, C).
+
+        Raises:
+            ValueError: If ``features`` does not have that shape.
+        """
+        self._check(features)
+        return self.fc(features.mean(dim=(2, 3)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Classify images of shape (B, 3, H, W): logits of shape (B, C)."""
+        return self.head(self.features(images))
+
+    def cams(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Class activation maps, neither rectified nor normalized.
+
+        They contain the bias of the 1x1 convolution, so that their mean over all cells is the
+        logit; a min-max normalized map is the same with and without it.
+
+        Args:
+            features: Maps of shape (B, K, h, w).
+            labels: One class an image, integers of shape (B,) in 0..C-1; None for all classes.
+
+        Returns:
+            Maps of shape (B, h, w) of the given classes, or (B, C, h, w) of all.
+
+        Raises:
+            ValueError: If a shape is not as above.
+            TypeError: If ``labels`` are not integers.
+        """
+        self._check(features)
+        if labels is None:
+            cams = torch.einsum("bkhw,ck->bchw", features, self.fc.weight)
+            return cams + self.fc.bias[:, None, None]
+        if labels.shape != features.shape[:1]:
+            raise ValueError(
+                f"labels must have shape ({len(features)},), got {tuple(labels.shape)}"
+            )
+        if labels.is_floating_point() or labels.dtype == torch.bool:
+            raise TypeError(f"labels must be integers, got {labels.dtype}")
+        cams = torch.einsum("bkhw,bk->bhw", features, self.fc.weight[labels])
+        return cams + self.fc.bias[labels, None, None]
+
+    def _check(self, features: Tensor) -> None:
+        if features.ndim != 4 or features.shape[1] != self.fc.in_features:
+            expected = f"(B, {self.fc.in_features}, h, w)"
+            raise ValueError(f"features must have shape {expected}, got {tuple(features.shape)}")

@@ -1,0 +1,102 @@
+from collections.abc import Sequence
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from models.cam import CAMClassifier
+from models.unet import UNetDecoder
+
+_WIDTHS = (256, 128, 64, 32, 16)  # Tab. F.2
+
+
+class FCAMOutput(NamedTuple):
+    """What one pass of ``FCAM`` gives.
+
+    Attributes:
+        logits: Class scores of the frozen classifier, (B, C).
+        features: Its last feature maps, (B, K, h, w), from which ``classifier.cams`` makes CAMs.
+        scores: Scores of the decoder before the softmax, (B, 2, H, W): background, foreground.
+    """
+
+    logits: Tensor
+    features: Tensor
+    scores: Tensor
+
+
+class FCAM(nn.Module):
+    """F-CAM: a frozen classifier and a decoder to foreground maps at full resolution.
+
+    Belharbi et al. 2022, Fig. 2. The classifier is frozen for good: its parameters need no
+    gradient, it runs in evaluation mode (batch normalization included) whatever ``train`` says,
+    and no graph is recorded for it. One pass of it serves logits, CAMs and decoder.
+
+    Args:
+        classifier: Trained classifier; taken over and frozen in place.
+        widths: Channels of the decoder's layers, from coarse to fine. By default those of
+            Tab. F.2 (256, 128, 64, 32, 16, and 16 from there on), as many as are needed to reach
+            the image: five for ResNet-50 and Inception-v3, three for VGG16.
+        center: See ``UNetDecoder``.
+
+    Raises:
+        ValueError: If there are too few or too many ``widths`` for the levels of the backbone.
+    """
+
+    def __init__(
+        self,
+        classifier: CAMClassifier,
+        widths: Sequence[int] | None = None,
+        center: bool = False,
+    ) -> None:
+        super().__init__()
+        self.classifier = classifier.requires_grad_(False).eval()
+        backbone = classifier.backbone
+        # One layer for each skip connection and, from the finest level on, for each doubling.
+        doublings = (backbone.reductions[0] - 1).bit_length()
+        needed = len(backbone.channels) - 1 + doublings
+        if widths is None:
+            widths = [*_WIDTHS[:needed], *_WIDTHS[-1:] * (needed - len(_WIDTHS))]
+        elif not len(backbone.channels) - 1 <= len(widths) <= needed:
+            raise ValueError(
+                f"levels of {backbone.channels} channels at 1/{backbone.reductions} of the image "
+                f"take {len(backbone.channels) - 1} to {needed} decoder widths, got {list(widths)}"
+            )
+        self.decoder = UNetDecoder(backbone.channels, widths, center)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of the decoder; the classifier stays in evaluation mode."""
+        super().train(mode)
+        self.classifier.eval()
+        return self
+
+    def forward(self, images: Tensor) -> FCAMOutput:
+        """Classify and localize.
+
+        Args:
+            images: Normalized images of shape (B, 3, H, W).
+
+        Returns:
+            Logits, features and scores; only the scores carry a gradient.
+        """
+        with torch.no_grad():
+            levels = self.classifier.levels(images)
+            logits = self.classifier.head(levels[-1])
+        scores = self.decoder(levels, images.shape[-2:])
+        return FCAMOutput(logits, levels[-1], scores)
+
+    @staticmethod
+    def foreground(scores: Tensor) -> Tensor:
+        """Foreground map S^2 of the paper: softmax over the two channels, of the second one.
+
+        Args:
+            scores: Scores of shape (B, 2, H, W).
+
+        Returns:
+            Maps of shape (B, H, W) in [0, 1].
+
+        Raises:
+            ValueError: If ``scores`` does not have that shape.
+        """
+        if scores.ndim != 4 or scores.shape[1] != 2:
+            raise ValueError(f"scores must have shape (B, 2, H, W), got {tuple(scores.shape)}")
+        return scores.softmax(dim=1)[:, 1]
