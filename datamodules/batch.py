@@ -1,0 +1,26 @@
+"""The batch that every loader of this room yields and every trainer takes."""
+
+from typing import NotRequired, TypedDict
+
+from torch import Tensor
+
+
+class WSOLBatch(TypedDict):
+    """B images with their labels; on evaluation splits also with what localizes the object.
+
+    Attributes:
+        image: Normalized images, float32 of shape (B, 3, H, W); (value / 255 - mean) / std.
+        label: Classes, int64 of shape (B,), in [0, num_classes).
+        image_id: B identifiers, each a path relative to the root of the data set.
+        boxes: B int64 tensors of shape (n, 4), n >= 1, x0 y0 x1 y1 in pixels of the resized image.
+            The annotation's x1, y1, the last pixels inside the box, are scaled and truncated like
+            x0, y0. Only on evaluation splits of a data set with boxes.
+        mask: uint8 of shape (B, H, W): 0 background, 1 object, 255 ignore. Only on evaluation
+            splits of a data set with masks.
+    """
+
+    image: Tensor
+    label: Tensor
+    image_id: list[str]
+    boxes: NotRequired[list[Tensor]]
+    mask: NotRequired[Tensor]

@@ -1,0 +1,99 @@
+"""How many classes a data set has and what they are called."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from datamodules.metadata import SplitMetadata, read_split
+from datamodules.textfile import DataError, is_integer, line_error, read_columns
+
+
+def find_classes(
+    folder: Path,
+    splits: Mapping[str, SplitMetadata],
+    *,
+    num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+) -> tuple[int, list[str]]:
+    """Settle the number of classes and their names.
+
+    Args:
+        folder: The folder of the metadata, with ``class_names.txt`` and ``train`` if there are any.
+        splits: The splits read so far.
+        num_classes: The number, if it is known.
+        class_names: The names in the order of the labels, if they are known.
+
+    Returns:
+        The number: ``num_classes``, or that of the names, or 1 + the largest training label (the
+        largest label of ``splits`` where there is no training split). The names: ``class_names``,
+        or those of ``class_names.txt``, or the labels as text.
+
+    Raises:
+        DataError: If ``class_names.txt`` or the training labels are malformed, or the number of
+            names is not ``num_classes``.
+    """
+    if class_names is None:
+        class_names = read_class_names(folder / "class_names.txt")
+    if num_classes is None and class_names is not None:
+        num_classes = len(class_names)
+    if num_classes is None:
+        if "train" not in splits and (folder / "train").is_dir():
+            splits = {"train": read_split(folder / "train", localization=False)}
+        counted = [splits["train"]] if "train" in splits else splits.values()
+        num_classes = 1 + max(int(split.labels.max()) for split in counted)
+    if class_names is None:
+        class_names = [str(label) for label in range(num_classes)]
+    if len(class_names) != num_classes:
+        raise DataError(
+            f"{folder}: {len(class_names)} class names but {num_classes} classes; correct"
+            " `num_classes`, `class_names` or class_names.txt."
+        )
+    return num_classes, list(class_names)
+
+
+def read_class_names(path: Path) -> list[str] | None:
+    """Read ``class_names.txt``, lines of ``label,name`` in any order.
+
+    Args:
+        path: The file; it is optional.
+
+    Returns:
+        The names in the order of the labels 0, 1, ...; None where there is no such file.
+
+    Raises:
+        DataError: If a line is malformed or the labels are not 0, 1, ..., each exactly once.
+    """
+    if not path.exists():
+        return None
+    names: dict[int, str] = {}
+    columns = read_columns(path, "label,name", from_left=True)
+    for i, (label, name) in enumerate(zip(*columns, strict=True)):
+        if not is_integer(label):
+            raise line_error(path, i, f"{label!r} is not an integer; write `label,name`.")
+        if int(label) in names:
+            raise line_error(path, i, f"label {label} is named twice; remove one.")
+        names[int(label)] = name.strip()
+    if not names or sorted(names) != list(range(len(names))):
+        raise DataError(f"{path}: the labels must be 0, 1, 2, ... without a gap; number them so.")
+    return [names[label] for label in range(len(names))]
+
+
+def check_labels(metadata: SplitMetadata, num_classes: int) -> None:
+    """Check that every label names a class.
+
+    Args:
+        metadata: A split with labels of shape (N,).
+        num_classes: The number of classes C.
+
+    Raises:
+        DataError: If a label is outside [0, C).
+    """
+    wrong = (metadata.labels < 0) | (metadata.labels >= num_classes)
+    if wrong.any():
+        first, source = int(wrong.argmax()), metadata.folder / "class_labels.txt"
+        ids, _ = read_columns(source, "id,label")
+        raise line_error(
+            source,
+            ids.index(metadata.image_ids[first]),
+            f"label {metadata.labels[first]} is out of range 0..{num_classes - 1}; correct it or"
+            " set `num_classes`.",
+        )

@@ -1,0 +1,269 @@
+"""The creatures' anatomy: attributes, classes, and the outlines of every part.
+
+All shapes live in the creature's own frame: the body reaches from x = -1 (rear) to x = 1 (front)
+and y points down, as in an image. A part is drawn by a small function in a frame of its own, named
+after the attribute.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+PARTS = ("head", "wing", "tail", "body")
+"""Part names; the label of a part in the part masks is its position here plus one."""
+
+HEAD, WING, TAIL, BODY = range(1, 5)
+
+
+class Shape(NamedTuple):
+    """One filled polygon.
+
+    Attributes:
+        points: Vertices x, y of shape (N, 2).
+        part: Label of the part it belongs to, 1 to 4 (0: belongs to none, as distractors do).
+        tint: Name of its color in the palette of the image.
+    """
+
+    points: np.ndarray
+    part: int
+    tint: str
+
+
+_ANGLES = np.linspace(0.0, 2.0 * np.pi, 20, endpoint=False)
+_CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
+
+
+def ellipse(x: float, y: float, rx: float, ry: float) -> np.ndarray:
+    """Return the outline of an axis-parallel ellipse, 20 vertices of shape (20, 2)."""
+    return _CIRCLE * np.array((rx, ry)) + np.array((x, y))
+
+
+def polygon(*points: tuple[float, float]) -> np.ndarray:
+    """Return vertices given one by one as an array of shape (N, 2)."""
+    return np.array(points, dtype=np.float64)
+
+
+def _round_head() -> list[Shape]:
+    return [
+        Shape(ellipse(0, 0, 1, 1), HEAD, "yellow"),
+        Shape(ellipse(0.35, -0.1, 0.4, 0.4), HEAD, "black"),
+        Shape(ellipse(0.45, -0.2, 0.15, 0.15), HEAD, "white"),
+    ]
+
+
+def _beaked_head() -> list[Shape]:
+    return [
+        Shape(polygon((0.3, -0.6), (2.0, 0.15), (0.3, 0.65)), HEAD, "white"),
+        Shape(ellipse(0, 0, 0.95, 0.95), HEAD, "red"),
+        Shape(ellipse(0.35, -0.25, 0.22, 0.22), HEAD, "black"),
+    ]
+
+
+def _horned_head() -> list[Shape]:
+    return [
+        Shape(polygon((-0.8, -0.2), (-0.9, -1.8), (0.1, -0.6)), HEAD, "white"),
+        Shape(polygon((0.0, -0.6), (0.9, -1.8), (0.8, -0.2)), HEAD, "white"),
+        Shape(ellipse(0, 0, 0.95, 0.95), HEAD, "blue"),
+        Shape(ellipse(0.35, -0.1, 0.22, 0.22), HEAD, "white"),
+    ]
+
+
+def _square_head() -> list[Shape]:
+    return [
+        Shape(polygon((-0.9, -0.9), (0.95, -0.9), (0.95, 0.9), (-0.9, 0.9)), HEAD, "magenta"),
+        Shape(polygon((0.0, 0.3), (0.95, 0.3), (0.95, 0.7), (0.0, 0.7)), HEAD, "black"),
+        Shape(ellipse(0.3, -0.3, 0.25, 0.25), HEAD, "white"),
+    ]
+
+
+def _pointed_wing() -> list[Shape]:
+    return [
+        Shape(polygon((-0.5, 0.1), (0.5, 0.1), (0.35, -0.4), (-0.45, -0.4)), WING, "shade"),
+        Shape(polygon((-0.55, -0.2), (0.45, -0.2), (-0.15, -1.45)), WING, "orange"),
+    ]
+
+
+def _eyed_wing() -> list[Shape]:
+    return [
+        Shape(ellipse(0, -0.45, 0.48, 0.62), WING, "shade"),
+        Shape(ellipse(0, -0.68, 0.48, 0.48), WING, "cyan"),
+        Shape(ellipse(0, -0.68, 0.16, 0.16), WING, "black"),
+    ]
+
+
+def _notched_wing() -> list[Shape]:
+    return [
+        Shape(polygon((-0.4, 0.1), (0.4, 0.1), (0.45, -0.6), (-0.45, -0.6)), WING, "shade"),
+        Shape(polygon((-0.55, -0.2), (0.25, -0.2), (-0.6, -1.35)), WING, "green"),
+        Shape(polygon((-0.25, -0.2), (0.55, -0.2), (0.6, -1.35)), WING, "green"),
+    ]
+
+
+def _barred_wing() -> list[Shape]:
+    return [
+        Shape(polygon((-0.35, 0.1), (0.35, 0.1), (0.55, -1.1), (-0.55, -1.1)), WING, "shade"),
+        Shape(polygon((-0.45, -0.4), (0.45, -0.4), (0.56, -1.15), (-0.56, -1.15)), WING, "violet"),
+        Shape(polygon((-0.48, -0.7), (0.48, -0.7), (0.5, -0.85), (-0.5, -0.85)), WING, "white"),
+    ]
+
+
+def _forked_tail() -> list[Shape]:
+    return [
+        Shape(polygon((0.2, -0.2), (-0.6, -0.2), (-0.6, 0.2), (0.2, 0.2)), TAIL, "shade"),
+        Shape(polygon((-0.35, -0.2), (-1.1, -0.6), (-0.7, 0), (-0.35, 0.1)), TAIL, "white"),
+        Shape(polygon((-0.35, 0.2), (-1.1, 0.6), (-0.7, 0), (-0.35, -0.1)), TAIL, "white"),
+    ]
+
+
+def _club_tail() -> list[Shape]:
+    return [
+        Shape(polygon((0.2, -0.17), (-0.7, -0.13), (-0.7, 0.13), (0.2, 0.17)), TAIL, "shade"),
+        Shape(ellipse(-0.75, 0, 0.38, 0.38), TAIL, "black"),
+    ]
+
+
+def _fan_tail() -> list[Shape]:
+    return [
+        Shape(polygon((0.2, -0.15), (-1, -0.6), (-1.1, 0), (-1, 0.6), (0.2, 0.15)), TAIL, "shade"),
+        Shape(polygon((-0.5, -0.4), (-1, -0.6), (-1.1, 0), (-1, 0.6), (-0.5, 0.4)), TAIL, "black"),
+        Shape(polygon((-0.7, -0.45), (-0.85, -0.5), (-0.85, 0.5), (-0.7, 0.45)), TAIL, "white"),
+    ]
+
+
+def _spade_tail() -> list[Shape]:
+    return [
+        Shape(polygon((0.2, -0.17), (-0.6, -0.13), (-0.6, 0.13), (0.2, 0.17)), TAIL, "shade"),
+        Shape(polygon((-0.35, 0), (-0.7, -0.5), (-1.2, 0), (-0.7, 0.5)), TAIL, "white"),
+        Shape(ellipse(-0.7, 0, 0.2, 0.2), TAIL, "black"),
+    ]
+
+
+ATTRIBUTES: dict[str, dict[str, Callable[[], list[Shape]]]] = {
+    "head": {
+        "round": _round_head,
+        "beaked": _beaked_head,
+        "horned": _horned_head,
+        "square": _square_head,
+    },
+    "wing": {
+        "pointed": _pointed_wing,
+        "eyed": _eyed_wing,
+        "notched": _notched_wing,
+        "barred": _barred_wing,
+    },
+    "tail": {
+        "forked": _forked_tail,
+        "club": _club_tail,
+        "fan": _fan_tail,
+        "spade": _spade_tail,
+    },
+}
+"""Part to attribute value to the function that draws it; the body has none, it is class-neutral."""
+
+MAX_CLASSES = 64
+
+
+def class_attributes(num_classes: int) -> list[tuple[str, str, str]]:
+    """List the classes as combinations of head, wing and tail.
+
+    Class k has head k mod 4 and wing (k div 4) mod 4. Its tail follows from those two and from the
+    block of 16 classes that it is in: within a block head and wing already decide the class, and
+    pairs of classes with exactly one, two and three differing parts all exist (from 5 classes up).
+
+    Args:
+        num_classes: Number of classes, 2 to 64.
+
+    Returns:
+        One tuple (head, wing, tail) of attribute values a class, all different.
+
+    Raises:
+        ValueError: If ``num_classes`` is outside 2 to 64.
+    """
+    if not 2 <= num_classes <= MAX_CLASSES:
+        raise ValueError(f"num_classes must be 2 to {MAX_CLASSES}, got {num_classes}")
+    heads, wings, tails = (tuple(ATTRIBUTES[part]) for part in PARTS[:3])
+    classes = []
+    for k in range(num_classes):
+        head, wing, block = k % 4, k // 4 % 4, k // 16
+        tail = ((head // 2 + wing // 2) % 2 + block) % 4
+        classes.append((heads[head], wings[wing], tails[tail]))
+    return classes
+
+
+def transformed(
+    shapes: Sequence[Shape],
+    scale: float = 1.0,
+    angle: float = 0.0,
+    shift: tuple[float, float] = (0.0, 0.0),
+) -> list[Shape]:
+    """Scale, then rotate by ``angle`` (radians, clockwise on screen), then shift all shapes."""
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    matrix, offset = np.array([[cos, sin], [-sin, cos]]), np.array(shift)
+    return [Shape(points @ matrix + offset, part, tint) for points, part, tint in shapes]
+
+
+def _torso(rng: np.random.Generator, height: float, bend: float) -> list[Shape]:
+    """Draw legs, body and its pattern, all of it part of the body and independent of the class."""
+    shapes = []
+    for x in np.linspace(-0.5, 0.55, rng.integers(2, 5)) + rng.uniform(-0.08, 0.08):
+        foot = x + rng.uniform(-0.2, 0.2)
+        length = height * rng.uniform(1.15, 1.6)
+        leg = polygon((x - 0.13, 0.2), (x + 0.13, 0.2), (foot + 0.1, length), (foot - 0.1, length))
+        shapes.append(Shape(leg, BODY, "shade"))
+    t = np.linspace(-1.0, 1.0, 24)
+    spine = bend * (t**2 - 0.4)
+    radius = height * (1.0 - np.abs(t) ** rng.uniform(2.0, 3.0)) ** 0.6
+    radius *= 1.0 + rng.uniform(-0.25, 0.25) * t
+    upper, lower = np.stack([t, spine - radius], 1), np.stack([t, spine + radius], 1)
+    shapes.append(Shape(np.concatenate([upper, lower[::-1]]), BODY, "body"))
+    pattern = rng.choice(["plain", "spots", "bands", "belly"])
+    if pattern == "spots":
+        for _ in range(rng.integers(4, 9)):
+            x, y = rng.uniform(-0.75, 0.75), rng.uniform(-0.6, 0.6)
+            center = bend * (x**2 - 0.4) + y * height * (1.0 - x**2) ** 0.6
+            shapes.append(Shape(ellipse(x, center, 0.1, 0.1), BODY, "mark"))
+    elif pattern == "bands":
+        for start in range(3, 20, int(rng.integers(4, 7))):
+            band = np.concatenate([upper[start : start + 3], lower[start : start + 3][::-1]])
+            shapes.append(Shape(band, BODY, "mark"))
+    elif pattern == "belly":
+        middle = np.stack([t, spine + 0.35 * radius], 1)
+        shapes.append(Shape(np.concatenate([middle, lower[::-1]]), BODY, "mark"))
+    return shapes
+
+
+def assemble(
+    attributes: tuple[str, str, str], part_size: float, rng: np.random.Generator
+) -> list[Shape]:
+    """Build one creature with random proportions and articulation.
+
+    Args:
+        attributes: Attribute values of head, wing and tail.
+        part_size: Factor on the size of head, wing and tail relative to the body; 1 is an adult's.
+        rng: Source of the proportions and joint angles.
+
+    Returns:
+        The shapes in the order of painting, in the creature's frame (about 3 units long).
+    """
+    head, wing, tail = attributes
+    height, bend = rng.uniform(0.42, 0.62), rng.uniform(-0.25, 0.25)
+    head_size = 0.27 * part_size * rng.uniform(0.9, 1.1)
+    wing_size = 0.56 * part_size * rng.uniform(0.9, 1.1)
+    tail_size = 0.4 * part_size * rng.uniform(0.9, 1.1)
+    end = bend * 0.6  # height of the spine at both of its ends
+    neck = (1.0 + 0.7 * head_size, end - rng.uniform(0.1, 0.4))
+    return [
+        *transformed(
+            ATTRIBUTES["tail"][tail](), tail_size, rng.uniform(-0.6, 0.6), shift=(-0.95, end)
+        ),
+        Shape(polygon((0.6, end - 0.25), neck, (0.7, end + 0.25)), BODY, "body"),
+        *_torso(rng, height, bend),
+        *transformed(ATTRIBUTES["head"][head](), head_size, rng.uniform(-0.4, 0.4), shift=neck),
+        *transformed(
+            ATTRIBUTES["wing"][wing](),
+            wing_size,
+            rng.uniform(-0.9, 0.3),
+            shift=(rng.uniform(0.2, 0.5), -0.55 * height - 0.4 * bend),
+        ),
+    ]

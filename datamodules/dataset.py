@@ -1,0 +1,208 @@
+"""Images of one split as batches, for training and for evaluation."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from datamodules.batch import WSOLBatch
+from datamodules.metadata import SplitMetadata
+from datamodules.transforms import (
+    normalize,
+    random_crop_flip,
+    read_image,
+    read_mask,
+    scale_boxes,
+)
+
+
+class _ImageDataset(Dataset):
+    """Images, labels and ids; a loader gets whole batches, so its ``collate_fn`` is ``as_is``."""
+
+    def __init__(
+        self,
+        metadata: SplitMetadata,
+        root: Path,
+        *,
+        size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        cache: bool = False,
+    ) -> None:
+        self._root = root
+        # arrays, not lists: workers would copy the pages of every string whose count they touch
+        self._ids = np.array(metadata.image_ids)
+        self._labels = torch.from_numpy(metadata.labels)
+        self._size = size
+        self._mean, self._std = torch.tensor(mean), torch.tensor(std)
+        self._cached = cache
+        self._images: Tensor | None = None
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._ids)
+
+    def fill_cache(self) -> None:
+        """Decode and resize all images into memory, 3 R^2 bytes each, if caching was asked for.
+
+        Raises:
+            DataError: If an image does not decode.
+        """
+        if self._cached and self._images is None:
+            self._images = _read_all(self._read, len(self))
+
+    def _read(self, index: int) -> Tensor:
+        return read_image(self._root / str(self._ids[index]), self._size)
+
+    def _read_rows(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Give resized images, uint8 (N, 3, R, R), and the rows of ``indices`` in them, (B,)."""
+        if self._images is not None:
+            return self._images, torch.tensor(indices)
+        return torch.stack([self._read(index) for index in indices]), torch.arange(len(indices))
+
+    def _batch(self, indices: Sequence[int], images: Tensor) -> WSOLBatch:
+        """Put what the training and the evaluation batch have in common around uint8 images."""
+        return {
+            "image": normalize(images, self._mean, self._std),
+            "label": self._labels[torch.tensor(indices)],
+            "image_id": self._ids[list(indices)].tolist(),
+        }
+
+
+class TrainDataset(_ImageDataset):
+    """Training images, randomly cropped and flipped.
+
+    Args:
+        metadata: The split; only ids and labels are used.
+        root: Folder that ids are relative to.
+        size: Side R in pixels to which images are resized.
+        crop_size: Side S in pixels of the random crop, at most R.
+        mean: Mean of each of the 3 channels, in [0, 1].
+        std: Standard deviation of each of the 3 channels, positive.
+        cache: Whether ``fill_cache`` keeps the resized images in memory.
+    """
+
+    def __init__(
+        self,
+        metadata: SplitMetadata,
+        root: Path,
+        *,
+        size: int,
+        crop_size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        cache: bool = False,
+    ) -> None:
+        super().__init__(metadata, root, size=size, mean=mean, std=std, cache=cache)
+        self._crop_size = crop_size
+
+    def __getitems__(self, items: Sequence[tuple[int, int] | int]) -> WSOLBatch:
+        """Give a batch; ``items`` are (index, draw) pairs as ``TrainSampler`` yields them.
+
+        A mere index, which Lightning's ``overfit_batches`` brings, stands for the draw 0.
+
+        Raises:
+            DataError: If an image does not decode.
+        """
+        pairs = [item if isinstance(item, tuple) else (item, 0) for item in items]
+        indices, draws = zip(*pairs, strict=True)
+        images, rows = self._read_rows(indices)
+        crops = random_crop_flip(images, rows, torch.tensor(draws), self._crop_size)
+        return self._batch(indices, crops)
+
+
+class EvaluationDataset(_ImageDataset):
+    """Images resized as they are, with boxes and masks where the metadata has them.
+
+    Args:
+        metadata: The split.
+        root: Folder that ids are relative to.
+        mask_root: Folder that mask paths are relative to.
+        size: Side S in pixels to which images, boxes and masks are resized.
+        mean: Mean of each of the 3 channels, in [0, 1].
+        std: Standard deviation of each of the 3 channels, positive.
+        cache: Whether ``fill_cache`` keeps images and masks in memory.
+    """
+
+    def __init__(
+        self,
+        metadata: SplitMetadata,
+        root: Path,
+        mask_root: Path,
+        *,
+        size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        cache: bool = False,
+    ) -> None:
+        super().__init__(metadata, root, size=size, mean=mean, std=std, cache=cache)
+        self._mask_root = mask_root
+        self._mask_paths, self._ignore_paths = metadata.mask_paths, metadata.ignore_paths
+        self._boxes = _boxes_by_image(metadata, size)
+        self._masks: Tensor | None = None
+
+    def fill_cache(self) -> None:
+        """Decode and resize all images and masks into memory, if caching was asked for.
+
+        Raises:
+            DataError: If an image or a mask does not decode.
+        """
+        super().fill_cache()
+        if self._cached and self._masks is None and self._mask_paths is not None:
+            self._masks = _read_all(self._read_mask, len(self))
+
+    def __getitems__(self, indices: Sequence[int]) -> WSOLBatch:
+        """Give a batch of the images at ``indices``.
+
+        Raises:
+            DataError: If an image or a mask does not decode.
+        """
+        images, rows = self._read_rows(indices)
+        batch = self._batch(indices, images[rows])
+        if self._boxes is not None:
+            batch["boxes"] = [self._boxes[index] for index in indices]
+        if self._masks is not None:
+            batch["mask"] = self._masks[torch.tensor(indices)]
+        elif self._mask_paths is not None:
+            batch["mask"] = torch.stack([self._read_mask(index) for index in indices])
+        return batch
+
+    def _read_mask(self, index: int) -> Tensor:
+        masks = [self._mask_root / path for path in self._mask_paths[index]]
+        ignores = [self._mask_root / path for path in self._ignore_paths[index]]
+        return read_mask(masks, ignores, self._size)
+
+
+def as_is(batch: WSOLBatch) -> WSOLBatch:
+    """Return the batch; the ``collate_fn`` for data sets that give whole batches."""
+    return batch
+
+
+def _boxes_by_image(metadata: SplitMetadata, size: int) -> list[Tensor] | None:
+    """Scale all boxes at once; N tensors of shape (n, 4)."""
+    if metadata.boxes is None:
+        return None
+    order = np.argsort(metadata.box_images, kind="stable")
+    images = metadata.box_images[order]
+    boxes = torch.from_numpy(metadata.boxes[order])
+    scaled = scale_boxes(boxes, torch.from_numpy(metadata.sizes[images]), size)
+    return list(scaled.split(np.bincount(images, minlength=len(metadata)).tolist()))
+
+
+def _read_all(read: Callable[[int], Tensor], count: int) -> Tensor:
+    """Stack what ``read`` gives for 0, 1, ... in one piece of memory, reading in threads."""
+    first = read(0)
+    stacked = first.new_empty((count, *first.shape))
+
+    def store(index: int) -> None:
+        stacked[index] = read(index)
+
+    with ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1)) as pool:
+        for _ in pool.map(store, range(count)):
+            pass
+    return stacked

@@ -1,0 +1,155 @@
+"""The metadata format of the public WSOL benchmark (Choe et al., CVPR 2020): reading, checking."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from datamodules.textfile import (
+    DataError,
+    is_integer,
+    line_error,
+    look_up,
+    read_columns,
+    read_lines,
+    read_numbers,
+)
+
+SPLITS = ("train", "val", "test")
+_BOX_LINE = "id,x0,y0,x1,y1"
+_MASK_LINE = "id,mask_path,ignore_path"
+
+
+@dataclass(frozen=True)
+class SplitMetadata:
+    """What the text files of one split say about its N images.
+
+    Attributes:
+        folder: The split's folder of text files.
+        image_ids: N paths relative to the root of the images.
+        labels: Classes, int64 of shape (N,); `check_labels` knows their range.
+        sizes: Width and height in pixels, int64 of shape (N, 2); None without boxes.
+        boxes: All M boxes in file order, int64 of shape (M, 4), x0 y0 x1 y1 in pixels of the
+            original image; None where the split has none.
+        box_images: The image index of each box, int64 of shape (M,); None without boxes.
+        mask_paths: For every image its instance masks' paths; None where the split has none.
+        ignore_paths: For every image the paths of its ignore masks; None without masks.
+        mask_file: The text file which lists the masks; None without masks.
+    """
+
+    folder: Path
+    image_ids: list[str]
+    labels: np.ndarray
+    sizes: np.ndarray | None = None
+    boxes: np.ndarray | None = None
+    box_images: np.ndarray | None = None
+    mask_paths: list[list[str]] | None = None
+    ignore_paths: list[list[str]] | None = None
+    mask_file: Path | None = None
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.image_ids)
+
+
+def read_split(folder: Path, *, localization: bool) -> SplitMetadata:
+    """Read one split's folder of text files.
+
+    ``image_ids.txt`` and ``class_labels.txt`` (``id,label``) are always read. With ``localization``
+    so are ``localization.txt``, which holds either boxes (``id,x0,y0,x1,y1``, one line a box) or
+    masks (``id,mask_path,ignore_path``, one line an instance, ``ignore_path`` may be empty), with
+    boxes ``image_sizes.txt`` (``id,width,height``), and where it exists ``masks.txt``, which gives
+    a split with boxes masks as well.
+
+    Args:
+        folder: For instance ``metadata/val``.
+        localization: Whether to read boxes and masks. A training split is read without, whatever
+            lies in its folder: a weakly supervised method must not see them.
+
+    Returns:
+        The split's metadata, images in the order of ``image_ids.txt``.
+
+    Raises:
+        DataError: If a file is missing or not text, a line has the wrong number of fields or a
+            field that is no integer, the split is empty, an image is listed twice or not in every
+            file, or a box is inverted or reaches out of its image. A box may end at the last
+            pixel or, as some annotations have it, at the width and height themselves.
+    """
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder}: this folder of metadata is missing; create it, or point `metadata` to the"
+            f" folder which holds {', '.join(SPLITS)}."
+        )
+    source = folder / "image_ids.txt"
+    (image_ids,) = read_columns(source, "id")
+    if not image_ids:
+        raise DataError(f"{source}: the split is empty; list at least one image, one id a line.")
+    index = {image_id: i for i, image_id in enumerate(image_ids)}
+    if len(index) < len(image_ids):
+        twice = _first_repeat(np.array(image_ids))
+        raise line_error(source, twice, f"{image_ids[twice]} is listed twice; remove one.")
+
+    labels = _read_per_image(folder / "class_labels.txt", "id,label", index)[:, 0]
+    found = _read_localization(folder, index) if localization else {}
+    return SplitMetadata(folder, image_ids, labels, **found)
+
+
+def _first_repeat(values: np.ndarray) -> int:
+    """Find the first entry that has occurred before; there is one."""
+    first = np.unique(values, return_index=True)[1]
+    return int(np.setdiff1d(np.arange(len(values)), first)[0])
+
+
+def _read_per_image(path: Path, form: str, index: dict[str, int]) -> np.ndarray:
+    """Read exactly one row of integers for each image; (N, fields - 1) in the images' order."""
+    ids, numbers = read_numbers(path, form)
+    found = look_up(path, ids, index)
+    if len(found) > len(index):
+        row = _first_repeat(found)
+        raise line_error(path, row, f"{ids[row]} is listed twice; remove one.")
+    ordered = np.empty_like(numbers)
+    ordered[found] = numbers
+    return ordered
+
+
+def _read_localization(folder: Path, index: dict[str, int]) -> dict[str, object]:
+    """Read boxes, masks or both as keyword arguments of ``SplitMetadata``."""
+    path, extra = folder / "localization.txt", folder / "masks.txt"
+    first = next((line.strip() for line in read_lines(path) if line.strip()), "")
+    fields = first.rsplit(",", 2)
+    if len(fields) == 3 and not is_integer(fields[1]) and first.count(",") < 4:
+        if extra.exists():
+            raise DataError(f"{extra}: {path.name} lists masks already; remove one of the two.")
+        return _read_masks(path, index)
+    found = _read_boxes(path, index)
+    return found | (_read_masks(extra, index) if extra.exists() else {})
+
+
+def _read_boxes(path: Path, index: dict[str, int]) -> dict[str, object]:
+    ids, boxes = read_numbers(path, _BOX_LINE)
+    images = look_up(path, ids, index)
+    sizes = _read_per_image(path.parent / "image_sizes.txt", "id,width,height", index)
+    x0y0, x1y1, limits = boxes[:, :2], boxes[:, 2:], sizes[images]
+    inverted = (x0y0 > x1y1).any(1)
+    wrong = inverted | (x0y0 < 0).any(1) | (x1y1 > limits).any(1) | (x0y0 >= limits).any(1)
+    if wrong.any():
+        row = int(wrong.argmax())
+        outside = "lies outside the image of {}x{} pixels".format(*limits[row])
+        what = "is inverted" if inverted[row] else outside
+        box = ",".join(map(str, boxes[row]))
+        raise line_error(path, row, f"the box {box} {what}; correct x0,y0,x1,y1 or the size.")
+    return {"sizes": sizes, "boxes": boxes, "box_images": images}
+
+
+def _read_masks(path: Path, index: dict[str, int]) -> dict[str, object]:
+    ids, *paths = read_columns(path, _MASK_LINE)
+    images = look_up(path, ids, index)
+    masks: list[list[str]] = [[] for _ in index]
+    ignores: list[list[str]] = [[] for _ in index]
+    for i, (image, mask, ignore) in enumerate(zip(images, *paths, strict=True)):
+        if not mask:
+            raise line_error(path, i, f"the mask's path is empty; write `{_MASK_LINE}`.")
+        masks[image].append(mask)
+        if ignore:
+            ignores[image].append(ignore)
+    return {"mask_paths": masks, "ignore_paths": ignores, "mask_file": path}

@@ -1,0 +1,145 @@
+"""Text files of comma-separated fields, and errors that name the file and the line."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+
+class DataError(ValueError):
+    """A data set that cannot be used; one sentence names the file, the line and a remedy.
+
+    Args:
+        message: The sentence.
+    """
+
+    def __init__(self, message: str) -> None:
+        # a loader's worker hands an error on with its whole traceback in front of the sentence
+        super().__init__(message.rpartition("DataError: ")[2].strip())
+
+
+def line_error(path: Path, row: int, message: str) -> DataError:
+    """Name the line of a text file in an error.
+
+    Args:
+        path: The text file.
+        row: Index of the row, blank lines not counted.
+        message: What is wrong with it and what to do.
+
+    Returns:
+        The exception to raise. Only now is the line looked up, so that good files cost nothing.
+    """
+    numbers = [n for n, line in enumerate(read_lines(path), start=1) if line.strip()]
+    return DataError(f"{path}, line {numbers[row]}: {message}")
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read a UTF-8 text file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its lines without their ends, blank ones included.
+
+    Raises:
+        DataError: If the file is missing or not readable as text.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            return file.read().split("\n")
+    except FileNotFoundError:
+        raise DataError(f"{path}: this metadata file is missing; create it.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a readable UTF-8 text file ({error}); replace it.") from error
+
+
+def read_columns(path: Path, form: str, *, from_left: bool = False) -> list[list[str]]:
+    """Split the lines of a file, blank ones left out, into columns.
+
+    Args:
+        path: The file.
+        form: What a line should look like, e.g. ``id,label``; its commas give the columns.
+        from_left: Whether commas beyond those belong to the last field instead of the first.
+
+    Returns:
+        As many columns as ``form`` has fields, each with an entry a line, the first not empty.
+
+    Raises:
+        DataError: If the file is not readable or a line has too few fields.
+    """
+    width = form.count(",") + 1
+    lines = [stripped for line in read_lines(path) if (stripped := line.strip())]
+    split = str.split if from_left else str.rsplit
+    # one flat list: a list a line would take the garbage collector seconds on a million lines
+    fields = [field for line in lines for field in split(line, ",", width - 1)]
+    columns = [fields[i::width] for i in range(width)]
+    if len(fields) != width * len(lines) or "" in columns[0]:
+        found = [split(line, ",", width - 1) for line in lines]
+        wrong = next(i for i, row in enumerate(found) if len(row) != width or not row[0])
+        message = f"{len(found[wrong])} field(s) instead of {width}; write `{form}`."
+        if len(found[wrong]) == width:
+            message = f"the first field is empty; write `{form}`."
+        raise line_error(path, wrong, message)
+    return columns
+
+
+def is_integer(text: str) -> bool:
+    """Tell whether ``int`` takes a text."""
+    try:
+        int(text)
+    except ValueError:
+        return False
+    return True
+
+
+def read_numbers(path: Path, form: str) -> tuple[list[str], np.ndarray]:
+    """Read lines of an id and integers.
+
+    Args:
+        path: The file.
+        form: What a line should look like, e.g. ``id,width,height``.
+
+    Returns:
+        The ids, and the integers as int64 of shape (lines, fields - 1).
+
+    Raises:
+        DataError: If the file is not readable or a line has another form.
+    """
+    ids, *columns = read_columns(path, form)
+    try:
+        numbers = [np.fromiter(map(int, column), np.int64, len(ids)) for column in columns]
+    except ValueError:
+        rows = enumerate(zip(*columns, strict=True))
+        wrong, field = next((i, text) for i, row in rows for text in row if not is_integer(text))
+        message = f"{field!r} is not an integer; write `{form}` in integers."
+        raise line_error(path, wrong, message) from None
+    return ids, np.stack(numbers, axis=1)
+
+
+def look_up(path: Path, ids: Sequence[str], index: dict[str, int]) -> np.ndarray:
+    """Turn ids into image indices.
+
+    Args:
+        path: The file which the ids come from, one a line.
+        ids: L ids.
+        index: The index of each of the split's N images, in the order of ``image_ids.txt``.
+
+    Returns:
+        int64 of shape (L,), in [0, N).
+
+    Raises:
+        DataError: If an id is no image of the split, or an image has no line.
+    """
+    try:
+        found = np.fromiter(map(index.__getitem__, ids), np.int64, len(ids))
+    except KeyError:
+        row = next(i for i, image_id in enumerate(ids) if image_id not in index)
+        message = f"{ids[row]} is not in image_ids.txt; add it there or remove it here."
+        raise line_error(path, row, message) from None
+    absent = np.bincount(found, minlength=len(index)) == 0
+    if absent.any():
+        row = int(absent.argmax())
+        message = f"{list(index)[row]} has no line in {path.name}; add one or remove it here."
+        raise line_error(path.parent / "image_ids.txt", row, message)
+    return found

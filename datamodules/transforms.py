@@ -1,0 +1,140 @@
+"""From files to tensors: decoding, resizing, cropping, and the same for boxes and masks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from datamodules.textfile import DataError
+
+
+def read_image(path: Path, size: int) -> Tensor:
+    """Decode an image and resize it to a square, without regard to its aspect ratio.
+
+    Grayscale, palette, CMYK and 16-bit images become RGB, transparency is dropped. An EXIF
+    orientation is *not* applied: sizes and boxes of the benchmark refer to the stored pixels.
+
+    Args:
+        path: The image file.
+        size: Side S of the square in pixels.
+
+    Returns:
+        uint8 of shape (3, S, S), resized bilinearly with antialiasing as Pillow does it.
+
+    Raises:
+        DataError: If the file is missing or does not decode.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith("I;16"):
+                # Pillow clips 16-bit values at 255 instead of scaling them.
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            elif image.mode in ("P", "PA") and "transparency" in image.info:
+                image = image.convert("RGBA")
+            square = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+    except FileNotFoundError:
+        raise DataError(f"{path}: the image is missing; restore it.") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: the image does not decode ({error}); replace it.") from error
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
+
+
+def read_mask(masks: Sequence[Path], ignores: Sequence[Path], size: int) -> Tensor:
+    """Read the instances of an image as the benchmark's mask evaluation does.
+
+    Each file is resized with OpenCV's nearest neighbor, whose source index is
+    floor(i * source / target). The object is the union of the instances; where object and ignored
+    region overlap, the object wins.
+
+    Args:
+        masks: Files of the instances; a pixel other than 0 belongs to the object.
+        ignores: Files of the ignored regions; a pixel other than 0 is ignored.
+        size: Side S of the square in pixels.
+
+    Returns:
+        uint8 of shape (S, S): 0 background, 1 object, 255 ignore.
+
+    Raises:
+        DataError: If a file is missing or does not decode.
+    """
+    target = np.zeros((size, size), np.uint8)
+    for value, paths in ((255, ignores), (1, masks)):
+        for path in paths:
+            mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
+            if mask is None:
+                what = "does not decode; replace it" if path.exists() else "is missing; restore it"
+                raise DataError(f"{path}: the mask {what}.")
+            resized = cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST)
+            target[resized > 0] = value
+    return torch.from_numpy(target)
+
+
+def scale_boxes(boxes: Tensor, sizes: Tensor, size: int) -> Tensor:
+    """Scale boxes with their images to a square, truncating as the benchmark does.
+
+    Args:
+        boxes: x0 y0 x1 y1 in pixels of the original images, int64 of shape (M, 4), 0 or more.
+        sizes: Width and height of each box's image in pixels, int64 of shape (M, 2).
+        size: Side S of the square in pixels.
+
+    Returns:
+        int64 of shape (M, 4): int(coordinate * S / width or height), in [0, S].
+
+    Raises:
+        ValueError: If the shapes do not fit.
+    """
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or sizes.shape != (len(boxes), 2):
+        raise ValueError(
+            f"expected boxes (M, 4) and sizes (M, 2), got {tuple(boxes.shape)} and"
+            f" {tuple(sizes.shape)}"
+        )
+    return boxes * size // sizes.repeat(1, 2)
+
+
+def random_crop_flip(images: Tensor, rows: Tensor, draws: Tensor, size: int) -> Tensor:
+    """Select images, crop each at a place of its own and flip half of them.
+
+    Args:
+        images: Any type, shape (N, C, R, R) with R >= ``size``; a whole data set or a batch.
+        rows: Which images to take, int64 of shape (B,), in [0, N).
+        draws: Random integers in [0, 2^63), int64 of shape (B,). The lowest bit decides about the
+            flip, the 31 bits above it place the crop vertically, the upper 31 bits horizontally.
+        size: Side S of the crop in pixels.
+
+    Returns:
+        Copies of shape (B, C, S, S), of the type of ``images``.
+
+    Raises:
+        ValueError: If an image is smaller than the crop or the shapes do not fit.
+    """
+    if images.ndim != 4 or min(images.shape[-2:]) < size or rows.shape != draws.shape:
+        raise ValueError(
+            f"expected images (N, C, R, R) with R >= {size} and as many rows as draws, got"
+            f" {tuple(images.shape)}, {tuple(rows.shape)} and {tuple(draws.shape)}"
+        )
+    windows = images.unfold(2, size, 1).unfold(3, size, 1)  # (N, C, R-S+1, R-S+1, S, S), a view
+    top = (draws >> 1 & 0x7FFFFFFF) % windows.shape[2]
+    left = (draws >> 32) % windows.shape[3]
+    crops = windows[rows, :, top, left]
+    flipped = (draws & 1).nonzero()[:, 0]
+    crops[flipped] = crops[flipped].flip(-1)
+    return crops
+
+
+def normalize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Turn 8-bit images into the networks' input.
+
+    Args:
+        images: uint8 of shape (B, 3, H, W).
+        mean: Mean of each channel, shape (3,), for values in [0, 1].
+        std: Standard deviation of each channel, shape (3,), positive.
+
+    Returns:
+        (images / 255 - mean) / std in the type of ``mean``, shape (B, 3, H, W).
+    """
+    scaled = images.to(mean.dtype).sub_(255 * mean[:, None, None])
+    return scaled.div_(255 * std[:, None, None])

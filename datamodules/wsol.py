@@ -1,0 +1,297 @@
+"""The one LightningDataModule: any data set in the metadata format of the WSOL benchmark."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from datamodules.classes import check_labels, find_classes
+from datamodules.dataset import EvaluationDataset, TrainDataset, as_is
+from datamodules.files import check_files
+from datamodules.metadata import SPLITS, SplitMetadata, read_split
+from datamodules.sampler import EvaluationSampler, ResumableLoader, TrainSampler
+from datamodules.textfile import DataError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+_MAX_OPENED = 50_000  # above, opening every file would take minutes on a network disk
+
+
+class Reader(Protocol):
+    """Makes a data set's metadata, and where needed its images, on first use."""
+
+    def prepare(self, root: Path, metadata: Path) -> None:
+        """Write what is missing below ``root`` and ``metadata``; do nothing if all is there."""
+
+
+class WSOLDataModule(LightningDataModule):
+    """Batches of a data set whose metadata is in the format of the WSOL benchmark.
+
+    ``metadata`` holds the folders ``train``, ``val`` and ``test`` (`read_split` describes their
+    files) and optionally ``class_names.txt``. The training split gives images and labels only;
+    boxes or masks that lie in its folder are never read.
+
+    Training images are resized to a square, randomly cropped and flipped. What an image looks like
+    in an epoch and the order of images depend on seed and epoch only; see `TrainSampler`.
+    Evaluation images are resized to the crop's size, boxes and masks with them. Several processes
+    share the training images evenly, wrapping round, and the evaluation images without padding or
+    doubles, so that their numbers of evaluation batches can differ by one.
+
+    `setup` finds what can be found before training: bad lines, missing files, broken images.
+
+    Args:
+        root: Folder that image ids are relative to; may be relative or begin with ``~``.
+        metadata: Folder of the metadata; may be relative or begin with ``~``.
+        reader: Makes the metadata and images on first use, e.g. `CUBReader`.
+        resize_size: Side in pixels to which training images are resized.
+        crop_size: Side in pixels of training crops and of evaluation images.
+        batch_size: Training images in a batch of one process.
+        eval_batch_size: Evaluation images in a batch; None takes ``batch_size``.
+        num_workers: Processes that load images; 0 loads in the main process.
+        mean: Mean of each of the 3 channels, in [0, 1].
+        std: Standard deviation of each of the 3 channels, positive.
+        num_classes: Number of classes; None counts ``class_names``, the lines of
+            ``class_names.txt`` or the training labels, whichever is there first.
+        class_names: Names in the order of the labels; None reads ``class_names.txt`` and, where it
+            is missing, takes the labels themselves.
+        train_fraction: Part of the training images in an epoch, in (0, 1], drawn anew each time.
+        cache_images: Whether to keep all decoded and resized images in memory, for small sets:
+            3 ``resize_size``^2 bytes an image.
+        verify_images: Whether `setup` opens every file of a split of up to 50000 images.
+        seed: Seed of the training order and augmentation, 0 or more.
+        mask_root: Folder that mask paths are relative to; None takes ``root``.
+        pin_memory: Whether to lock batches in memory for faster copies; None does so where the
+            trainer's device is not the CPU.
+
+    Attributes:
+        num_classes: Number of classes, after `setup`.
+        class_names: A name for each class, after `setup`.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    # a test split may have fewer images than there are processes
+    allow_zero_length_dataloader_with_multiple_devices = True
+
+    def __init__(
+        self,
+        root: str | Path,
+        metadata: str | Path,
+        *,
+        reader: Reader | None = None,
+        resize_size: int = 256,
+        crop_size: int = 224,
+        batch_size: int = 32,
+        eval_batch_size: int | None = None,
+        num_workers: int = 0,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        num_classes: int | None = None,
+        class_names: Sequence[str] | None = None,
+        train_fraction: float = 1.0,
+        cache_images: bool = False,
+        verify_images: bool = True,
+        seed: int = 0,
+        mask_root: str | Path | None = None,
+        pin_memory: bool | None = None,
+    ) -> None:
+        super().__init__()
+        self.root = Path(root).expanduser().absolute()
+        self.metadata = Path(metadata).expanduser().absolute()
+        self.mask_root = self.root if mask_root is None else Path(mask_root).expanduser().absolute()
+        self.reader = reader
+        self.resize_size = resize_size
+        self.crop_size = crop_size
+        self.batch_size = batch_size
+        self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
+        self.num_workers = num_workers
+        self.mean = tuple(map(float, mean))
+        self.std = tuple(map(float, std))
+        self.train_fraction = train_fraction
+        self.cache_images = cache_images
+        self.verify_images = verify_images
+        self.seed = seed
+        self.pin_memory = pin_memory
+        self.num_classes = num_classes
+        self.class_names = None if class_names is None else list(class_names)
+        self._pixel_options = {"mean": self.mean, "std": self.std, "cache": cache_images}
+        self._splits: dict[str, SplitMetadata] = {}
+        self._train: TrainDataset | None = None
+        self._evaluation: dict[str, EvaluationDataset] = {}
+        self._check_arguments()
+
+    def prepare_data(self) -> None:
+        """Let the reader make what is missing; Lightning calls this in one process of a machine.
+
+        Raises:
+            DataError: If the original download is missing or unusable.
+        """
+        if self.reader is not None:
+            self.reader.prepare(self.root, self.metadata)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read and check the splits of a stage; a split that is set up already is left alone.
+
+        Args:
+            stage: "fit" takes train, val and, if there is one, test, so that a broken test split
+                shows before the training; "validate" takes val, "test" and "predict" take test;
+                None takes every split there is.
+
+        Raises:
+            DataError: If the data set cannot be used; one sentence naming file, line and remedy.
+        """
+        if not self.root.is_dir():
+            raise DataError(f"{self.root}: the root folder of the images is missing; set `root`.")
+        wanted = {"validate": ["val"], "test": ["test"], "predict": ["test"]}.get(stage, SPLITS)
+        required = {"fit": ["train", "val"], None: []}.get(stage, wanted)
+        read = {
+            split: read_split(self.metadata / split, localization=split != "train")
+            for split in wanted
+            if split not in self._splits and (split in required or (self.metadata / split).is_dir())
+        }
+        if not read and not self._splits:
+            raise DataError(
+                f"{self.metadata}: holds none of the folders {', '.join(SPLITS)}; set `metadata`."
+            )
+        self.num_classes, self.class_names = find_classes(
+            self.metadata,
+            self._splits | read,
+            num_classes=self.num_classes,
+            class_names=self.class_names,
+        )
+        for split in read.values():
+            check_labels(split, self.num_classes)
+            open_files = self.verify_images and len(split) <= _MAX_OPENED
+            check_files(split, self.root, self.mask_root, open_files=open_files)
+        self._splits |= read
+
+    def has_boxes(self, split: str) -> bool:
+        """Whether the batches of a split hold ``boxes``.
+
+        Args:
+            split: "train", "val" or "test".
+
+        Returns:
+            False for "train" in any case.
+
+        Raises:
+            ValueError: If there is no such split.
+            DataError: If the split is not set up.
+        """
+        return self._split(split).boxes is not None
+
+    def has_masks(self, split: str) -> bool:
+        """Whether the batches of a split hold ``mask``; arguments and errors as `has_boxes`."""
+        return self._split(split).mask_paths is not None
+
+    def supervision(self, split: str) -> dict[str, str | int]:
+        """Count what a choice made on a split has seen.
+
+        Args:
+            split: "train", "val" or "test".
+
+        Returns:
+            The split's name as "split" and the numbers of its "images", of its "boxes" and of its
+            instance "masks".
+
+        Raises:
+            ValueError: If there is no such split.
+            DataError: If the split is not set up.
+        """
+        found = self._split(split)
+        return {
+            "split": split,
+            "images": len(found),
+            "boxes": 0 if found.boxes is None else len(found.boxes),
+            "masks": sum(map(len, found.mask_paths or [])),
+        }
+
+    def dataloader(self, split: str) -> DataLoader:
+        """Give the images of a split in the order of their list, as for evaluation.
+
+        Args:
+            split: "train", "val" or "test"; "train" comes without augmentation, boxes and masks.
+
+        Returns:
+            A loader of `WSOLBatch`; the share of this process where there are several.
+
+        Raises:
+            ValueError: If there is no such split.
+            DataError: If the split is not set up or, with ``cache_images``, a file does not decode.
+        """
+        metadata = self._split(split)
+        if split not in self._evaluation:
+            self._evaluation[split] = EvaluationDataset(
+                metadata, self.root, self.mask_root, size=self.crop_size, **self._pixel_options
+            )
+        dataset = self._evaluation[split]
+        dataset.fill_cache()
+        sampler = EvaluationSampler(len(dataset))
+        return DataLoader(
+            dataset, batch_size=self.eval_batch_size, sampler=sampler, **self._loader_options()
+        )
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Give the augmented training images in random order."""
+        metadata = self._split("train")
+        if self._train is None:
+            self._train = TrainDataset(
+                metadata,
+                self.root,
+                size=self.resize_size,
+                crop_size=self.crop_size,
+                **self._pixel_options,
+            )
+        self._train.fill_cache()
+        sampler = TrainSampler(len(self._train), seed=self.seed, fraction=self.train_fraction)
+        return ResumableLoader(
+            self._train, batch_size=self.batch_size, sampler=sampler, **self._loader_options()
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        """Give the split for choosing thresholds and models."""
+        return self.dataloader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        """Give the split for the final figure."""
+        return self.dataloader("test")
+
+    def predict_dataloader(self) -> DataLoader:
+        """Give the test split."""
+        return self.dataloader("test")
+
+    def _check_arguments(self) -> None:
+        for name in ("resize_size", "crop_size", "batch_size", "eval_batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"expected {name} of 1 or more, got {getattr(self, name)}")
+        if self.crop_size > self.resize_size:
+            sides = f"{self.crop_size} > {self.resize_size}"
+            raise ValueError(f"expected crop_size of at most resize_size, got {sides}")
+        if self.num_workers < 0 or self.seed < 0 or not 0 < self.train_fraction <= 1:
+            raise ValueError(
+                "expected num_workers and seed of 0 or more and train_fraction in (0, 1], got"
+                f" {self.num_workers}, {self.seed} and {self.train_fraction}"
+            )
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError(f"expected 3 means and 3 positive std, got {self.mean}, {self.std}")
+
+    def _loader_options(self) -> dict[str, Any]:
+        device = self.trainer.strategy.root_device.type if self.trainer else "cpu"
+        pinned = device not in ("cpu", "mps") if self.pin_memory is None else self.pin_memory
+        return {
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "collate_fn": as_is,
+            "pin_memory": pinned,
+        }
+
+    def _split(self, split: str) -> SplitMetadata:
+        if split not in SPLITS:
+            raise ValueError(f"expected one of {', '.join(SPLITS)} as split, got {split!r}")
+        if split not in self._splits:
+            folder = self.metadata / split
+            raise DataError(f"{folder}: the split {split!r} is not set up; call `setup` first.")
+        return self._splits[split]

@@ -1,0 +1,234 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from datamodules import DataError
+from datamodules.classes import check_labels, find_classes, read_class_names
+from datamodules.files import check_files, read_sizes
+from datamodules.metadata import read_split
+
+
+def _write(folder, **files):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def boxes(tmp_path):
+    """Two images and three boxes, the files in different orders."""
+    return _write(
+        tmp_path / "val",
+        image_ids="b.png\na,1.png\n",
+        class_labels="a,1.png,4\nb.png,2\n",
+        image_sizes="b.png,10,20\na,1.png,30,40\n",
+        localization="a,1.png,0,1,29,39\nb.png,3,4,3,4\na,1.png,5,6,30,40\n",
+    )
+
+
+@pytest.fixture
+def masks(tmp_path):
+    return _write(
+        tmp_path / "val",
+        image_ids="a.png\nb.png\n",
+        class_labels="a.png,0\nb.png,1\n",
+        localization="b.png,m/b.png,\na.png,m/a0.png,m/ignore.png\na.png,m/a1.png,\n",
+    )
+
+
+def test_boxes_labels_and_sizes_follow_the_order_of_the_ids(boxes):
+    split = read_split(boxes, localization=True)
+    assert split.image_ids == ["b.png", "a,1.png"]
+    assert split.labels.tolist() == [2, 4]
+    assert split.sizes.tolist() == [[10, 20], [30, 40]]
+    assert split.boxes.tolist() == [[0, 1, 29, 39], [3, 4, 3, 4], [5, 6, 30, 40]]
+    assert split.box_images.tolist() == [1, 0, 1]
+    assert split.mask_paths is None
+    assert len(split) == 2
+
+
+def test_masks_are_grouped_by_image(masks):
+    split = read_split(masks, localization=True)
+    assert split.mask_paths == [["m/a0.png", "m/a1.png"], ["m/b.png"]]
+    assert split.ignore_paths == [["m/ignore.png"], []]
+    assert split.boxes is None
+    assert split.sizes is None
+
+
+def test_a_split_with_boxes_takes_masks_from_a_file_of_their_own(boxes):
+    _write(boxes, masks="b.png,b_mask.png,\na,1.png,a_mask.png,\n")
+    split = read_split(boxes, localization=True)
+    assert split.mask_paths == [["b_mask.png"], ["a_mask.png"]]
+    assert len(split.boxes) == 3
+
+
+def test_training_split_never_reads_localization(boxes):
+    _write(boxes, localization="nonsense", image_sizes="nonsense")
+    split = read_split(boxes, localization=False)
+    assert split.boxes is None
+    assert split.labels.tolist() == [2, 4]
+
+
+def test_windows_line_ends_blank_lines_and_byte_order_mark_are_harmless(boxes):
+    (boxes / "class_labels.txt").write_bytes(b"\xef\xbb\xbfa,1.png,4\r\n\r\n b.png, 2 \r\n\r\n")
+    assert read_split(boxes, localization=False).labels.tolist() == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("image_ids", "", r"image_ids.txt: the split is empty"),
+        ("image_ids", "b.png\na,1.png\nb.png", r"image_ids.txt, line 3: b.png is listed twice"),
+        ("image_ids", "b.png\nc.png", r"class_labels.txt, line 1: a,1.png is not in image_ids.txt"),
+        ("class_labels", "b.png,2", r"image_ids.txt, line 2: a,1.png has no line in class_labels"),
+        (
+            "class_labels",
+            "b.png\na,1.png,4",
+            r"class_labels.txt, line 1: 1 field\(s\) instead of 2",
+        ),
+        (
+            "class_labels",
+            "\nb.png,x\na,1.png,4",
+            r"line 2: 'x' is not an integer; write `id,label`",
+        ),
+        ("class_labels", "b.png,2\na,1.png,4\nb.png,2", r"line 3: b.png is listed twice"),
+        ("image_sizes", "b.png,10\na,1.png,3,4", r"image_sizes.txt, line 1: 2 field\(s\) instead"),
+        ("localization", "b.png,1,2,3", r"localization.txt, line 1: 4 field\(s\) instead of 5"),
+        ("localization", "b.png,1,2", r"localization.txt, line 1: 3 field\(s\) instead of 5"),
+        ("localization", "b.png,1,2,3.5,4", r"localization.txt, line 1: '3.5' is not an integer"),
+        ("localization", "b.png,1,2,x,4", r"localization.txt, line 1: 'x' is not an integer"),
+        ("localization", "b.png,1,2,3,4", r"image_ids.txt, line 2: a,1.png has no line in local"),
+        ("localization", "", r"image_ids.txt, line 1: b.png has no line in localization"),
+    ],
+)
+def test_malformed_lines_are_named(boxes, name, text, message):
+    _write(boxes, **{name: text})
+    with pytest.raises(DataError, match=message):
+        read_split(boxes, localization=True)
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ("5,6,4,8", "box 5,6,4,8 is inverted"),
+        ("5,9,6,8", "is inverted"),
+        ("-1,2,3,4", "lies outside the image of 10x20 pixels"),
+        ("1,2,11,4", "lies outside"),
+        ("1,2,3,21", "lies outside"),
+        ("10,2,10,4", "lies outside"),
+    ],
+)
+def test_boxes_outside_the_image_are_named(boxes, box, message):
+    _write(boxes, localization=f"a,1.png,1,2,3,4\n\nb.png,{box}\n")
+    with pytest.raises(DataError, match=rf"localization.txt, line 3: .*{message}"):
+        read_split(boxes, localization=True)
+
+
+@pytest.mark.parametrize("name", ["image_ids", "class_labels", "image_sizes", "localization"])
+def test_missing_and_unreadable_files_are_named(boxes, name):
+    (boxes / f"{name}.txt").unlink()
+    with pytest.raises(DataError, match=rf"{name}.txt: this metadata file is missing"):
+        read_split(boxes, localization=True)
+    (boxes / f"{name}.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match=rf"{name}.txt: not a readable UTF-8 text file"):
+        read_split(boxes, localization=True)
+
+
+def test_missing_folder_and_ambiguous_masks_are_named(masks, tmp_path):
+    with pytest.raises(DataError, match="absent: this folder of metadata is missing"):
+        read_split(tmp_path / "absent", localization=True)
+    _write(masks, masks="a.png,m.png,\nb.png,m.png,\n")
+    with pytest.raises(DataError, match=r"masks.txt: localization.txt lists masks already"):
+        read_split(masks, localization=True)
+    (masks / "masks.txt").unlink()
+    _write(masks, localization="a.png,m.png,\nb.png,,\n")
+    with pytest.raises(DataError, match="line 2: the mask's path is empty"):
+        read_split(masks, localization=True)
+
+
+def test_labels_out_of_range_are_named(boxes):
+    split = read_split(boxes, localization=False)
+    check_labels(split, 5)
+    with pytest.raises(DataError, match=r"class_labels.txt, line 1: label 4 is out of range 0..3"):
+        check_labels(split, 4)
+    _write(boxes, class_labels="a,1.png,4\nb.png,-1\n")
+    with pytest.raises(DataError, match=r"class_labels.txt, line 2: label -1 is out of range 0..4"):
+        check_labels(read_split(boxes, localization=False), 5)
+
+
+def test_classes_come_from_arguments_names_or_training_labels(boxes):
+    folder, splits = boxes.parent, {"val": read_split(boxes, localization=True)}
+    assert find_classes(folder, splits) == (5, ["0", "1", "2", "3", "4"])
+    _write(folder / "train", image_ids="x", class_labels="x,6")
+    assert find_classes(folder, splits)[0] == 7
+    _write(folder, class_names="1,cat, black\n0,dog\n")
+    assert find_classes(folder, splits) == (2, ["dog", "cat, black"])
+    assert find_classes(folder, splits, class_names=["a", "b", "c"]) == (3, ["a", "b", "c"])
+    with pytest.raises(DataError, match="2 class names but 5 classes"):
+        find_classes(folder, splits, num_classes=5)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0,a\nb", "line 2: 1 field"),
+        ("0,a\nx,b", "line 2: 'x' is not an integer"),
+        ("0,a\n0,b", "line 2: label 0 is named twice"),
+        ("1,a\n2,b", "without a gap"),
+        ("", "without a gap"),
+    ],
+)
+def test_malformed_class_names_are_named(tmp_path, text, message):
+    _write(tmp_path, class_names=text)
+    with pytest.raises(DataError, match=message):
+        read_class_names(tmp_path / "class_names.txt")
+
+
+def _save(path, width, height):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(0)
+    Image.fromarray(generator.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(path)
+
+
+def test_files_that_are_missing_broken_or_of_another_size_are_named(boxes, tmp_path):
+    split, root = read_split(boxes, localization=True), tmp_path / "images"
+    _save(root / "a,1.png", 30, 40)
+    with pytest.raises(DataError, match=r"image_ids.txt, line 1: the image .*b.png does not exist"):
+        check_files(split, root, root)
+    _save(root / "b.png", 11, 20)
+    with pytest.raises(DataError, match=r"image_sizes.txt, line 1: b.png is 11x20 .*not 10x20"):
+        check_files(split, root, root)
+    check_files(split, root, root, open_files=False)
+    _save(root / "b.png", 10, 20)
+    check_files(split, root, root)
+    (root / "a,1.png").write_text("no image")
+    with pytest.raises(DataError, match=r"image_ids.txt, line 2: .*a,1.png does not decode"):
+        check_files(split, root, root)
+
+
+def test_missing_and_broken_masks_are_named(masks, tmp_path):
+    split, root = read_split(masks, localization=True), tmp_path / "images"
+    for name in ("a.png", "b.png", "m/a0.png", "m/b.png", "m/ignore.png"):
+        _save(root / name, 5, 5)
+    with pytest.raises(DataError, match=r"localization.txt, line 3: the mask .*a1.png does not ex"):
+        check_files(split, root, root)
+    _save(root / "m/a1.png", 5, 5)
+    check_files(split, root, root)
+    (root / "m/ignore.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"localization.txt, line 2: .*ignore.png does not decode"):
+        check_files(split, root, root)
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png"])
+def test_interrupted_downloads_are_found(tmp_path, kind):
+    whole, cut = tmp_path / f"whole.{kind}", tmp_path / f"cut.{kind}"
+    _save(whole, 60, 40)
+    data = whole.read_bytes()
+    cut.write_bytes(data[: int(len(data) * 0.7)])
+    sizes, broken = read_sizes([whole, cut])
+    assert sizes.tolist()[0] == [60, 40]
+    assert list(broken) == [1]
+    # bytes after the end, which some cameras write, are no error
+    whole.write_bytes(data + b"x" * 1000)
+    assert read_sizes([whole])[1] == {}

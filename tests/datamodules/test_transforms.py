@@ -1,0 +1,160 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import functional
+
+from datamodules import DataError
+from datamodules.transforms import (
+    normalize,
+    random_crop_flip,
+    read_image,
+    read_mask,
+    scale_boxes,
+)
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def _pixels(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def test_scaled_boxes_equal_the_published_ones():
+    golden = np.load(GOLDEN / "boxes.npz")
+    boxes = torch.from_numpy(golden["gt_boxes"]).long()
+    sizes = torch.from_numpy(golden["image_sizes"][golden["gt_boxes_image"]]).long()
+    expected = torch.from_numpy(golden["gt_boxes_224"]).long()
+    torch.testing.assert_close(scale_boxes(boxes, sizes, 224), expected, rtol=0, atol=0)
+
+
+def test_scaling_boxes_truncates_like_floating_point_arithmetic():
+    generator = np.random.default_rng(0)
+    sizes = generator.integers(1, 3000, (2000, 2))
+    boxes = generator.integers(0, np.tile(sizes, 2) + 1)
+    expected = (boxes.astype(np.float64) * 224 / np.tile(sizes, 2)).astype(np.int64)
+    scaled = scale_boxes(torch.from_numpy(boxes), torch.from_numpy(sizes), 224)
+    torch.testing.assert_close(scaled, torch.from_numpy(expected), rtol=0, atol=0)
+    with pytest.raises(ValueError, match="expected boxes"):
+        scale_boxes(torch.zeros(3, 5).long(), torch.ones(3, 2).long(), 224)
+
+
+def test_resized_masks_equal_the_published_ones(tmp_path):
+    golden = np.load(GOLDEN / "masks.npz")
+    for i, name in enumerate(("mask_in_a", "mask_in_b")):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), golden[name])
+        mask = read_mask([tmp_path / f"{name}.png"], [], 224)
+        torch.testing.assert_close(mask, torch.from_numpy(golden["mask_out"][i]))
+
+
+def test_union_of_instances_wins_over_ignored_regions_as_published(tmp_path):
+    golden = np.load(GOLDEN / "masks.npz")
+    for image, target in enumerate(golden["target"]):
+        paths = []
+        for i in np.flatnonzero(golden["instances_image"] == image):
+            paths.append(tmp_path / f"{i}.png")
+            # 0/1 and 0/255 files are the same
+            cv2.imwrite(str(paths[-1]), golden["instances"][i] * (255 if i % 2 else 1))
+        ignore = tmp_path / "ignore.png"
+        cv2.imwrite(str(ignore), golden["ignore"][image])
+        mask = read_mask(paths, [ignore], 224)
+        torch.testing.assert_close(mask, torch.from_numpy(target))
+        assert set(mask.unique().tolist()) <= {0, 1, 255}
+
+
+def test_missing_and_broken_masks_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"absent\.png: the mask is missing"):
+        read_mask([tmp_path / "absent.png"], [], 8)
+    (tmp_path / "broken.png").write_text("no image")
+    with pytest.raises(DataError, match=r"broken\.png: the mask does not decode"):
+        read_mask([], [tmp_path / "broken.png"], 8)
+
+
+@pytest.mark.parametrize("size", [7, 23, 64])
+def test_images_are_resized_as_torchvision_resizes_pillow_images(tmp_path, size):
+    image = Image.fromarray(_pixels(31, 45, 3))
+    image.save(tmp_path / "a.png")
+    expected = functional.pil_to_tensor(functional.resize(image, [size, size]))
+    torch.testing.assert_close(read_image(tmp_path / "a.png", size), expected)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "RGBA", "CMYK", "I;16", "L;transparent"])
+def test_every_kind_of_image_becomes_the_same_rgb(tmp_path, mode):
+    gray = _pixels(9, 9)
+    if mode == "1":
+        gray = np.where(gray > 127, 255, 0).astype(np.uint8)
+    base = Image.fromarray(gray)
+    path = tmp_path / "a.png"
+    if mode == "I;16":
+        Image.fromarray(gray.astype(np.uint16) * 257).save(path)
+    elif mode == "CMYK":
+        path = tmp_path / "a.tif"
+        base.convert("RGB").convert("CMYK").save(path)
+    elif mode == "P":
+        base.convert("P").save(path, transparency=bytes(range(256)))
+    elif mode == "L;transparent":
+        base.save(path, transparency=3)
+    else:
+        base.convert(mode).save(path)
+    expected = torch.from_numpy(gray).expand(3, 9, 9)
+    torch.testing.assert_close(read_image(path, 9), expected)
+
+
+def test_exif_orientation_is_not_applied(tmp_path):
+    image = Image.fromarray(_pixels(8, 8, 3))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotated by 90 degrees
+    image.save(tmp_path / "a.png", exif=exif)
+    torch.testing.assert_close(read_image(tmp_path / "a.png", 8), functional.pil_to_tensor(image))
+
+
+def test_missing_and_broken_images_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"absent\.png: the image is missing"):
+        read_image(tmp_path / "absent.png", 8)
+    Image.fromarray(_pixels(64, 64, 3)).save(tmp_path / "cut.jpg")
+    data = (tmp_path / "cut.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
+    with pytest.raises(DataError, match=r"cut\.jpg: the image does not decode"):
+        read_image(tmp_path / "cut.jpg", 8)
+
+
+def test_crop_and_flip_follow_the_bits_of_the_draws():
+    images = torch.from_numpy(_pixels(6, 3, 9, 9))
+    rows = torch.tensor([5, 0, 0, 3])
+    wanted = [(0, 0, 0), (4, 1, 1), (2, 4, 0), (3, 3, 1)]  # top, left, flip; 5 places each
+    draws = torch.tensor(
+        [(left + 5 * 99) << 32 | (top + 5 * 7) << 1 | f for top, left, f in wanted]
+    )
+    crops = random_crop_flip(images, rows, draws, 5)
+    for crop, row, (top, left, flip) in zip(crops, rows, wanted, strict=True):
+        expected = images[row, :, top : top + 5, left : left + 5]
+        torch.testing.assert_close(crop, expected.flip(-1) if flip else expected)
+
+
+def test_every_crop_and_both_flips_are_equally_likely():
+    image = torch.arange(36).view(1, 1, 6, 6)
+    draws = torch.from_numpy(np.random.default_rng(0).integers(0, 2**63 - 1, 18000))
+    crops = random_crop_flip(image, torch.zeros(18000).long(), draws, 4)
+    counts = torch.unique(crops.flatten(1), dim=0, return_counts=True)[1]
+    assert len(counts) == 18  # 3 x 3 places, two directions
+    # each expected 1000 times, with a standard deviation of 31
+    assert (counts - 1000).abs().max() < 130
+
+
+def test_crop_refuses_images_smaller_than_itself():
+    with pytest.raises(ValueError, match="R >= 5"):
+        random_crop_flip(torch.zeros(1, 3, 4, 4), torch.zeros(1).long(), torch.zeros(1).long(), 5)
+
+
+def test_normalize_agrees_with_torchvision():
+    images = torch.from_numpy(_pixels(4, 3, 5, 5))
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    expected = functional.normalize(images / 255, mean, std)
+    before = images.clone()
+    result = normalize(images, torch.tensor(mean), torch.tensor(std))
+    # the order of the operations differs by one rounding
+    torch.testing.assert_close(result, expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(images, before)

@@ -1,0 +1,332 @@
+import lightning
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from PIL import Image
+from torchvision.transforms import functional
+
+from datamodules import DataError, WSOLDataModule
+from datamodules import sampler as sampler_module
+
+
+def _data(folder, **options):
+    defaults = {"resize_size": 10, "crop_size": 8, "batch_size": 4, "eval_batch_size": 3}
+    return WSOLDataModule(folder, folder / "metadata", **(defaults | options))
+
+
+def _train_images(data, epoch=0):
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(epoch)
+    return {
+        image_id: image
+        for batch in loader
+        for image_id, image in zip(batch["image_id"], batch["image"], strict=True)
+    }
+
+
+def _add_masks(folder, split="val", count=5):
+    lines = []
+    for i in range(count):
+        mask = np.zeros((10, 12), np.uint8)
+        mask[2:5, i : i + 4] = 1
+        Image.fromarray(mask).save(folder / split / f"mask{i}.png")
+        lines.append(f"{split}/{i}.png,{split}/mask{i}.png,")
+    (folder / "metadata" / split / "masks.txt").write_text("\n".join(lines))
+
+
+def test_training_batches_hold_images_labels_and_ids_only(tiny):
+    data = _data(tiny())
+    data.setup("fit")
+    batches = list(data.train_dataloader())
+    assert [len(batch["label"]) for batch in batches] == [4, 4, 3]
+    assert sorted(image_id for batch in batches for image_id in batch["image_id"]) == sorted(
+        f"train/{i}.png" for i in range(11)
+    )
+    for batch in batches:
+        assert set(batch) == {"image", "label", "image_id"}
+        assert batch["image"].shape[1:] == (3, 8, 8)
+        assert batch["image"].dtype == torch.float32
+        assert batch["label"].dtype == torch.int64
+        numbers = [int(image_id[6:-4]) for image_id in batch["image_id"]]
+        assert batch["label"].tolist() == [number % 3 for number in numbers]
+
+
+def test_evaluation_batches_are_in_order_with_images_and_boxes_resized(tiny):
+    folder = tiny()
+    data = _data(folder, mean=(0.5, 0.4, 0.3), std=(0.1, 0.2, 0.3))
+    data.setup("test")
+    batches = list(data.test_dataloader())
+    assert batches[0]["image_id"] == [f"test/{i}.png" for i in range(3)]
+    assert [len(batch["label"]) for batch in batches] == [3, 3, 1]
+    assert "mask" not in batches[0]
+    for i in range(7):
+        batch, row = batches[i // 3], i % 3
+        # 12x10 pixels become 8x8
+        expected = torch.tensor([[i * 8 // 12, 8 // 10, (i + 4) * 8 // 12, 8 * 8 // 10]])
+        torch.testing.assert_close(batch["boxes"][row], expected)
+        image = functional.resize(Image.open(folder / "test" / f"{i}.png"), [8, 8])
+        image = functional.normalize(functional.to_tensor(image), (0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
+        torch.testing.assert_close(batch["image"][row], image, rtol=1e-5, atol=1e-5)
+
+
+def test_masks_and_several_boxes_come_with_their_images(tiny):
+    folder = tiny()
+    _add_masks(folder)
+    boxes = folder / "metadata" / "val" / "localization.txt"
+    boxes.write_text("val/3.png,0,0,11,9\n" + boxes.read_text() + "val/1.png,6,5,9,9\n")
+    data = _data(folder, crop_size=10)
+    data.setup("validate")
+    first, second = data.val_dataloader()
+    assert first["mask"].dtype == torch.uint8
+    assert first["mask"].shape == (3, 10, 10)
+    columns = np.arange(10) * 12 // 10
+    expected = torch.zeros(10, 10, dtype=torch.uint8)
+    expected[2:5] = torch.from_numpy((columns >= 1) & (columns < 5))
+    torch.testing.assert_close(first["mask"][1], expected)
+    assert first["boxes"][1].tolist() == [[0, 1, 4, 8], [5, 5, 7, 9]]
+    assert second["boxes"][0].tolist() == [[0, 0, 9, 9], [2, 1, 5, 8]]
+    assert data.supervision("val") == {"split": "val", "images": 5, "boxes": 7, "masks": 5}
+    assert data.has_masks("val")
+    assert data.has_boxes("val")
+
+
+def test_a_split_with_masks_alone_has_no_boxes(tiny):
+    folder = tiny()
+    _add_masks(folder)
+    (folder / "metadata/val/masks.txt").replace(folder / "metadata/val/localization.txt")
+    data = _data(folder)
+    data.setup("validate")
+    assert "boxes" not in next(iter(data.val_dataloader()))
+    assert not data.has_boxes("val")
+    assert data.supervision("val")["masks"] == 5
+
+
+def test_training_boxes_are_never_seen(tiny):
+    folder = tiny()
+    (folder / "metadata/train/localization.txt").write_text("not even a box")
+    data = _data(folder)
+    data.setup()
+    assert not data.has_boxes("train")
+    assert data.supervision("train") == {"split": "train", "images": 11, "boxes": 0, "masks": 0}
+    batch = next(iter(data.dataloader("train")))
+    assert set(batch) == {"image", "label", "image_id"}
+    assert batch["image_id"] == ["train/0.png", "train/1.png", "train/2.png"]
+
+
+def test_workers_caching_and_processes_change_no_pixel(tiny, monkeypatch):
+    folder = tiny()
+    _add_masks(folder)
+    plain = _data(folder)
+    plain.setup("fit")
+    expected = _train_images(plain, epoch=2)
+    evaluation = list(plain.val_dataloader())
+    for options in ({"num_workers": 2}, {"cache_images": True}, {"batch_size": 7}):
+        data = _data(folder, **options)
+        data.setup("fit")
+        images = _train_images(data, epoch=2)
+        assert list(images) == list(expected)
+        torch.testing.assert_close(images, expected, rtol=0, atol=0)
+        for batch, other in zip(data.val_dataloader(), evaluation, strict=True):
+            assert batch.pop("image_id") == other["image_id"]
+            for key, value in batch.items():
+                torch.testing.assert_close(value, other[key], rtol=0, atol=0)
+    for rank in range(3):
+        process = {"rank": rank, "num_replicas": 3}
+        monkeypatch.setattr(sampler_module, "_process", lambda process=process: process)
+        share = _train_images(plain, epoch=2)
+        assert len(share) == 4
+        torch.testing.assert_close(share, {key: expected[key] for key in share}, rtol=0, atol=0)
+
+
+def test_augmentation_changes_with_epoch_and_seed(tiny):
+    data = _data(tiny(), resize_size=12, crop_size=4)
+    data.setup("fit")
+    first, second = _train_images(data), _train_images(data, epoch=1)
+    same = [torch.equal(first[key], second[key]) for key in first]
+    # 162 crops are possible
+    assert sum(same) < 3
+    other = _data(data.root, resize_size=12, crop_size=4, seed=1)
+    other.setup("fit")
+    other = _train_images(other)
+    assert sum(torch.equal(first[key], other[key]) for key in first) < 3
+
+
+def test_train_fraction_shortens_the_epoch(tiny):
+    data = _data(tiny(), train_fraction=0.5, batch_size=2)
+    data.setup("fit")
+    assert len(_train_images(data)) == 6
+    assert len(data.train_dataloader()) == 3
+
+
+def test_classes_are_counted_and_named(tiny):
+    folder = tiny()
+    data = _data(folder)
+    data.setup("test")  # counts the training labels, which are not set up
+    assert data.num_classes == 3
+    assert data.class_names == ["0", "1", "2"]
+    (folder / "metadata/class_names.txt").write_text("0,cat\n1,dog\n2,emu\n3,fox\n")
+    data = _data(folder)
+    data.setup("fit")
+    assert data.class_names == ["cat", "dog", "emu", "fox"]
+    with pytest.raises(DataError, match=r"class_labels.txt, line 3: label 2 is out of range 0..1"):
+        _data(folder, num_classes=2, class_names=["a", "b"]).setup("fit")
+
+
+def test_relative_paths_and_home_work(tiny, monkeypatch):
+    folder = tiny()
+    monkeypatch.chdir(folder.parent)
+    monkeypatch.setenv("HOME", str(folder.parent))
+    data = WSOLDataModule("tiny", "~/tiny/metadata", resize_size=8, crop_size=8)
+    data.setup("fit")
+    monkeypatch.chdir("/")
+    assert len(next(iter(data.val_dataloader()))["label"]) == 5
+
+
+def test_reader_runs_before_anything_is_read(tiny, tmp_path):
+    class Reader:
+        calls = 0
+
+        def prepare(self, root, metadata):
+            self.calls += 1
+            if not root.exists():
+                tiny(root)
+
+    reader = Reader()
+    data = _data(tmp_path / "made", reader=reader)
+    for _ in range(2):
+        data.prepare_data()
+        data.setup("fit")
+    assert reader.calls == 2
+    assert data.supervision("train")["images"] == 11
+
+
+def test_missing_folders_and_splits_are_named(tiny, tmp_path):
+    folder = tiny()
+    with pytest.raises(DataError, match="absent: the root folder of the images is missing"):
+        _data(tmp_path / "absent").setup("fit")
+    with pytest.raises(DataError, match="holds none of the folders train, val, test"):
+        WSOLDataModule(folder, folder / "nothing").setup()
+    data = _data(folder)
+    with pytest.raises(DataError, match="the split 'val' is not set up"):
+        data.val_dataloader()
+    with pytest.raises(ValueError, match="expected one of train, val, test"):
+        data.dataloader("training")
+    (folder / "metadata/test").rename(folder / "elsewhere")
+    data.setup("fit")  # a test split is not needed for training
+    with pytest.raises(DataError, match="test: this folder of metadata is missing"):
+        data.setup("test")
+    (folder / "metadata/val").rename(folder / "elsewhere2")
+    with pytest.raises(DataError, match="val: this folder of metadata is missing"):
+        _data(folder).setup("fit")
+
+
+def test_a_broken_test_split_shows_before_the_training(tiny):
+    folder = tiny()
+    (folder / "test/3.png").unlink()
+    with pytest.raises(DataError, match=r"image_ids.txt, line 4: .*3.png does not exist"):
+        _data(folder).setup("fit")
+
+
+def test_images_that_break_after_the_check_are_named(tiny):
+    folder = tiny()
+    data = _data(folder, cache_images=True)
+    data.setup("fit")
+    (folder / "train/2.png").write_text("no image")
+    with pytest.raises(DataError, match=r"2.png: the image does not decode"):
+        data.train_dataloader()
+    for workers in (0, 1):
+        data = _data(folder, verify_images=False, num_workers=workers)
+        data.setup("fit")
+        with pytest.raises(DataError) as error:
+            list(data.train_dataloader())
+        assert str(error.value).startswith(f"{folder}/train/2.png: the image does not decode")
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"crop_size": 11},
+        {"crop_size": 0},
+        {"batch_size": 0},
+        {"eval_batch_size": 0},
+        {"num_workers": -1},
+        {"seed": -1},
+        {"train_fraction": 0.0},
+        {"std": (1.0, 1.0, 0.0)},
+        {"mean": (0.5,)},
+    ],
+)
+def test_numbers_out_of_range_are_refused(tmp_path, options):
+    with pytest.raises(ValueError, match="expected"):
+        _data(tmp_path, **options)
+
+
+class _Recorder(lightning.LightningModule):
+    """Notes which images a run trains on and how they look."""
+
+    def __init__(self, stop_at=None):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.stop_at = stop_at
+        self.seen = []
+
+    def training_step(self, batch, batch_idx):
+        if self.global_step == self.stop_at:
+            raise InterruptedError
+        self.seen.append((self.current_epoch, batch["image_id"], batch["image"].sum().item()))
+        return self.weight * batch["image"].mean()
+
+    def predict_step(self, batch, batch_idx):
+        return batch["image_id"]
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def _fit(folder, tmp_path, *, stop_at=None, resume=None, every=2, workers=0, **options):
+    trainer = lightning.Trainer(
+        max_epochs=3,
+        accelerator="cpu",
+        logger=False,
+        callbacks=[ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=every)],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        limit_val_batches=0,
+        **options,
+    )
+    model = _Recorder(stop_at)
+    trainer.fit(model, datamodule=_data(folder, num_workers=workers), ckpt_path=resume)
+    return model.seen
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("every", "stop_at", "resumed_at", "workers"),
+    [(2, 5, 4, 0), (3, 5, 3, 0), (3, 7, 6, 2), (5, 6, 5, 2)],
+)
+def test_interrupted_training_goes_on_as_if_it_had_not_stopped(
+    tiny, tmp_path, every, stop_at, resumed_at, workers
+):
+    folder = tiny()
+    whole = _fit(folder, tmp_path / "whole")
+    assert len(whole) == 9  # three batches an epoch
+    with pytest.raises(InterruptedError):
+        _fit(folder, tmp_path / "cut", stop_at=stop_at, every=every, workers=workers)
+    checkpoint = tmp_path / "cut" / "last.ckpt"
+    rest = _fit(folder, tmp_path / "cut", resume=checkpoint, every=every, workers=workers)
+    assert rest == whole[resumed_at:]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lightning_predicts_each_image_once_and_can_overfit(tiny, tmp_path):
+    folder = tiny()
+    seen = _fit(folder, tmp_path, overfit_batches=1)
+    assert [ids for _, ids, _ in seen] == [[f"train/{i}.png" for i in range(4)]] * 3
+    trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    predicted = trainer.predict(_Recorder(), datamodule=_data(folder))
+    assert [image_id for ids in predicted for image_id in ids] == [
+        f"test/{i}.png" for i in range(7)
+    ]
