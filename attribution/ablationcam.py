@@ -1,0 +1,48 @@
+"""Ablation-CAM."""
+
+import torch
+from torch import Tensor
+
+from attribution.base import ChannelWeightedMethod, Query
+from attribution.variants import pair_batches
+
+
+class AblationCAM(ChannelWeightedMethod):
+    """Ablation-CAM (Desai and Ramaswamy 2020; Eq. 9 of paper 002).
+
+    w_k = (F(A) - F(A without k)) / F(A), where F is the head's logit of the class and a missing
+    channel is zero. A negative F(A) turns all signs, as the equation says; F(A) = 0 is taken as 1.
+
+    Only the head is run, on all images and channels in batches. Where the head is affine
+    (pooling and a linear layer), the differences are read from one derivative, which is exact.
+
+    Args:
+        batch_size: Ablated activations in one pass of the head, at least 1; bounds memory.
+        **options: See `ChannelWeightedMethod`.
+
+    Raises:
+        ValueError: If ``batch_size`` is below 1.
+    """
+
+    def __init__(self, *, batch_size: int = 64, **options: object) -> None:
+        super().__init__(**options)
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.batch_size = batch_size
+
+    def _coefficients(self, query: Query) -> Tensor:
+        full = query.logits.gather(1, query.targets[:, None])  # (B, 1)
+        drops = query.linear_contributions
+        if drops is None:
+            drops = full - self._scores_without(query)
+        return drops / torch.where(full == 0, 1.0, full)
+
+    def _scores_without(self, query: Query) -> Tensor:
+        """Compute F(A without k) for every channel, shape (B, K)."""
+        count, channels = query.features.shape[:2]
+        scores = []
+        for rows, channel in pair_batches(count, channels, self.batch_size, query.features.device):
+            ablated = query.features[rows]
+            ablated[torch.arange(len(rows), device=rows.device), channel] = 0
+            scores.append(query.scores(ablated, rows))
+        return torch.cat(scores).view(count, channels)

@@ -1,0 +1,47 @@
+"""Class activation mapping."""
+
+import torch
+from torch import Tensor
+
+from attribution.affine import is_affine
+from attribution.base import ChannelWeightedMethod, Query
+
+
+class CAM(ChannelWeightedMethod):
+    """Class activation mapping (Zhou et al. 2016; Eq. 1 of paper 000, h the identity).
+
+    The weights are the class's weights in the linear layer that follows global average pooling.
+    They are read from the head's own derivative: with y_c = sum_k w_kc mean_ij(A_k) + b_c, the sum
+    over positions of dy_c/dA_k is w_kc exactly. So any writing of that head will do (pooling and
+    linear layer in either order, 1x1 convolution, flattening in between).
+
+    A classifier that has class maps of its own offers ``cams(features, targets) -> (B, h, w)``;
+    these are taken as they are, whatever its head.
+
+    Args:
+        rectify: Whether negative evidence is cut off before normalization. The original does not.
+        **options: See `PostHocMethod`.
+    """
+
+    needs_gradients = True
+    rectify = False
+
+    def _cams(self, query: Query) -> Tensor:
+        own = getattr(query.classifier, "cams", None)
+        if own is None:
+            return super()._cams(query)
+        maps = own(query.features, query.targets)
+        if maps.dim() != 3 or len(maps) != len(query.features):
+            raise ValueError(f"cams() must give maps (B, h, w), got {tuple(maps.shape)}")
+        return maps.relu() if self.rectify else maps
+
+    def _coefficients(self, query: Query) -> Tensor:
+        gradients = query.gradients
+        spread = gradients.amax(dim=(2, 3)) - gradients.amin(dim=(2, 3))
+        tolerance = 1e3 * torch.finfo(gradients.dtype).eps * gradients.abs().amax()
+        if not is_affine(query.logits) or bool((spread > tolerance).any()):
+            raise ValueError(
+                "CAM needs a head of global average pooling and one linear layer (or a classifier "
+                "with cams()); GradCAM is its generalization to any head"
+            )
+        return gradients.sum(dim=(2, 3))

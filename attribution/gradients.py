@@ -1,0 +1,177 @@
+"""Gradients of the class logit by the image, and averages of them."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from attribution.base import PostHocMethod, Query, widen
+from attribution.variants import gaussian_noise, pair_batches
+
+
+class VanillaGradient(PostHocMethod):
+    """The gradient of the class logit by the image (Simonyan et al. 2014), blurred.
+
+    Of the three colors the largest absolute value counts. The map is blurred and min-max
+    normalized, as paper 001 does with gradient-based methods for localization (Sec. 5; it does not
+    give the width of the blur).
+
+    Args:
+        blur_sigma: Standard deviation of the Gaussian blur, in pixels, at least 0; 0 is no blur.
+        batch_size: Images in one pass of the network, at least 1; bounds memory.
+        **options: See `PostHocMethod`.
+
+    Raises:
+        ValueError: If an option is out of its range.
+    """
+
+    needs_gradients = True
+
+    def __init__(self, *, blur_sigma: float = 5.0, batch_size: int = 32, **options: str) -> None:
+        super().__init__(**options)
+        if blur_sigma < 0 or batch_size < 1:
+            raise ValueError(
+                f"expected blur_sigma >= 0 and batch_size >= 1, got {blur_sigma} and {batch_size}"
+            )
+        self.blur_sigma = blur_sigma
+        self.batch_size = batch_size
+
+    def attributions(self, query: Query) -> Tensor:
+        """Compute attributions of every pixel and color, (B, 3, H, W), any sign."""
+        return self._moments(query, 1, lambda rows, index: query.images[rows])[0]
+
+    def _cams(self, query: Query) -> Tensor:
+        return blur(self.attributions(query).abs().amax(dim=1), self.blur_sigma)
+
+    def _moments(
+        self, query: Query, count: int, variants: Callable[[Tensor, Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Average the gradient and its square over ``count`` variants of each image.
+
+        ``variants(rows, index)`` gives for image indices and variant indices (R,) the images
+        (R, 3, H, W). Both averages are (B, 3, H, W), at least float32.
+        """
+        images, targets = query.images, query.targets
+        first, second = (torch.zeros_like(widen(images)) for _ in range(2))
+        for rows, index in pair_batches(len(images), count, self.batch_size, images.device):
+            with torch.enable_grad():
+                leaf = variants(rows, index).detach().requires_grad_()
+                selected = query.classifier(leaf).gather(1, targets[rows, None]).sum()
+            gradients = widen(torch.autograd.grad(selected, leaf)[0])
+            first.index_add_(0, rows, gradients, alpha=1 / count)
+            second.index_add_(0, rows, gradients**2, alpha=1 / count)
+        return first, second
+
+
+class IntegratedGradients(VanillaGradient):
+    """Integrated gradients (Sundararajan et al. 2017, Eq. 1), from a plain baseline.
+
+    The integral is a sum over the midpoints of equal steps; attributions add up to
+    F(image) - F(baseline) as the steps become many.
+
+    Args:
+        steps: Number of steps, at least 1.
+        baseline: Value of the baseline in every pixel and color, in units of the images; 0 is the
+            mean color for images that are normalized.
+        **options: See `VanillaGradient`.
+
+    Raises:
+        ValueError: If an option is out of its range.
+    """
+
+    def __init__(self, *, steps: int = 32, baseline: float = 0.0, **options: object) -> None:
+        super().__init__(**options)
+        if steps < 1:
+            raise ValueError(f"steps must be at least 1, got {steps}")
+        self.steps = steps
+        self.baseline = baseline
+
+    def attributions(self, query: Query) -> Tensor:
+        """Compute attributions of every pixel and color, (B, 3, H, W), any sign."""
+        path = query.images - self.baseline
+
+        def on_path(rows: Tensor, index: Tensor) -> Tensor:
+            position = ((index + 0.5) / self.steps).to(path.dtype)
+            return self.baseline + position[:, None, None, None] * path[rows]
+
+        return path * self._moments(query, self.steps, on_path)[0]
+
+
+class SmoothGrad(VanillaGradient):
+    """SmoothGrad (Smilkov et al. 2017): the gradient averaged over noisy copies.
+
+    Every image of a batch gets the same noise, scaled to its own range of values, so that a map
+    does not depend on its batch mates.
+
+    Args:
+        samples: Noisy copies of each image, at least 1.
+        noise_level: Standard deviation of the noise as a fraction of the image's range (maximum
+            minus minimum over pixels and colors), at least 0; the paper recommends 0.1 to 0.2.
+        seed: Of the noise.
+        **options: See `VanillaGradient`.
+
+    Raises:
+        ValueError: If an option is out of its range.
+    """
+
+    def __init__(
+        self, *, samples: int = 25, noise_level: float = 0.15, seed: int = 0, **options: object
+    ) -> None:
+        super().__init__(**options)
+        if samples < 1 or noise_level < 0:
+            raise ValueError(
+                f"expected samples >= 1 and noise_level >= 0, got {samples} and {noise_level}"
+            )
+        self.samples = samples
+        self.noise_level = noise_level
+        self.seed = seed
+
+    def attributions(self, query: Query) -> Tensor:
+        """Compute attributions of every pixel and color, (B, 3, H, W), any sign."""
+        return self._noisy_moments(query)[0]
+
+    def _noisy_moments(self, query: Query) -> tuple[Tensor, Tensor]:
+        images = query.images
+        noise = gaussian_noise(self.samples, images, self.seed)
+        dims = (1, 2, 3)
+        sigma = images.amax(dims, keepdim=True) - images.amin(dims, keepdim=True)
+        sigma = self.noise_level * sigma  # (B, 1, 1, 1)
+        return self._moments(
+            query, self.samples, lambda rows, index: images[rows] + sigma[rows] * noise[index]
+        )
+
+
+class VarGrad(SmoothGrad):
+    """VarGrad (Adebayo et al. 2018): the variance of the gradient over noisy copies.
+
+    Args:
+        **options: See `SmoothGrad`.
+    """
+
+    def attributions(self, query: Query) -> Tensor:
+        """Compute attributions of every pixel and color, (B, 3, H, W), at least 0."""
+        first, second = self._noisy_moments(query)
+        return (second - first**2).clamp(min=0)
+
+
+def blur(maps: Tensor, sigma: float) -> Tensor:
+    """Blur maps with a Gaussian, cut off at three standard deviations; borders are repeated.
+
+    Args:
+        maps: Shape (B, H, W).
+        sigma: Standard deviation in pixels; 0 leaves the maps as they are.
+
+    Returns:
+        Maps (B, H, W).
+    """
+    if sigma == 0:
+        return maps
+    radius = math.ceil(3 * sigma)
+    offsets = torch.arange(-radius, radius + 1, dtype=maps.dtype, device=maps.device)
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    kernel = kernel / kernel.sum()
+    padded = F.pad(maps[:, None], (radius,) * 4, mode="replicate")
+    rows = F.conv2d(padded, kernel.view(1, 1, 1, -1))
+    return F.conv2d(rows, kernel.view(1, 1, -1, 1))[:, 0]

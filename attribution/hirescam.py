@@ -1,0 +1,25 @@
+"""HiRes-CAM."""
+
+from torch import Tensor
+
+from attribution.base import PostHocMethod, Query
+
+
+class HiResCAM(PostHocMethod):
+    """HiRes-CAM (Draelos and Carin 2020): sum over channels of dy_c/dA_k * A_k, element by element.
+
+    Args:
+        rectify: Whether negative evidence is cut off before normalization, as the papers' tables
+            have it; the original keeps it.
+        **options: See `PostHocMethod`.
+    """
+
+    needs_gradients = True
+
+    def __init__(self, *, rectify: bool = True, **options: str) -> None:
+        super().__init__(**options)
+        self.rectify = rectify
+
+    def _cams(self, query: Query) -> Tensor:
+        maps = (query.gradients * query.features).sum(dim=1)
+        return maps.relu() if self.rectify else maps

@@ -1,0 +1,50 @@
+"""LIFT-CAM: channel weights by DeepLIFT."""
+
+import torch
+from torch import Tensor
+
+from attribution.affine import is_affine
+from attribution.base import ChannelWeightedMethod, Query
+from attribution.deeplift import deeplift
+
+
+class LIFTCAM(ChannelWeightedMethod):
+    """LIFT-CAM (paper 002, Eq. 7).
+
+    The weight of a channel is the sum of its activations' contributions to the target logit, by
+    DeepLIFT's rescale rule with all-zero activations as the reference. The weights of an image add
+    up to F(A) - F(0) (Eq. 8), and are the exact Shapley values where the head is affine.
+
+    Only the head runs: once with A, and once with 0 where it is not affine. The paper's heads
+    consist of linear layers and ReLUs; `attribution.deeplift` says what happens to attention,
+    normalization and products in others, for which the sum holds up to the error of a quadrature.
+
+    Args:
+        rectify: Whether negative evidence is cut off before normalization, as in the paper.
+        **options: See `PostHocMethod`.
+
+    Raises:
+        ValueError: When called, if the contributions do not add up: the head works in a way that
+            cannot be followed (a scripted module, a value modified in place and used elsewhere).
+    """
+
+    needs_gradients = True
+
+    def _coefficients(self, query: Query) -> Tensor:
+        if is_affine(query.logits):
+            return (query.gradients * query.features).sum(dim=(2, 3))
+        found = deeplift(query.scores, query.features, torch.zeros_like(query.features))
+        _check_sum(query, *found)
+        return found.values.sum(dim=(2, 3))
+
+
+def _check_sum(query: Query, values: Tensor, output: Tensor, reference: Tensor) -> None:
+    """Raise ValueError unless the run was the head's own and Eq. 8 holds, up to 2%."""
+    expected = query.logits.detach().gather(1, query.targets[:, None])[:, 0]
+    error = (output - expected).abs() + (values.sum(dim=(1, 2, 3)) - (output - reference)).abs()
+    scale = values.abs().sum(dim=(1, 2, 3)) + expected.abs() + reference.abs()
+    if not bool((error <= 0.02 * scale).all()):
+        raise ValueError(
+            f"the contributions of the channels miss F(A) - F(0) by {error.max().item():.3g}: the "
+            "head does something that cannot be followed; choose a layer nearer to the output"
+        )

@@ -1,0 +1,55 @@
+"""Resizing and normalization of maps."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
+
+
+def widen(numbers: Tensor) -> Tensor:
+    """Convert half-precision numbers, of any shape, to float32; leave others as they are."""
+    return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
+
+
+def resize(maps: Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> Tensor:
+    """Resize maps with half-pixel centers (``align_corners=False``).
+
+    Args:
+        maps: Shape (..., h, w).
+        size: Height and width wanted, in pixels.
+        interpolation: ``"bilinear"``, ``"bicubic"`` or ``"nearest"``.
+
+    Returns:
+        Maps of shape (..., H, W); the given tensor where the size fits already.
+    """
+    if maps.shape[-2:] == tuple(size):
+        return maps
+    corners = None if interpolation == "nearest" else False
+    flat = maps.reshape(-1, 1, *maps.shape[-2:])
+    flat = F.interpolate(flat, size=tuple(size), mode=interpolation, align_corners=corners)
+    return flat.reshape(*maps.shape[:-2], *size)
+
+
+def normalize(maps: Tensor) -> Tensor:
+    """Scale each map to [0, 1] by its minimum and maximum (paper 000, Eq. 4).
+
+    A map is constant when its range is within 64 units of rounding of its largest value; the
+    resizing of an exactly constant map leaves up to about 20.
+
+    Args:
+        maps: Shape (..., H, W).
+
+    Returns:
+        Maps in [0, 1], the shape of ``maps``; a constant map becomes zeros.
+
+    Raises:
+        ValueError: If a value is NaN or infinite.
+    """
+    low = maps.amin(dim=(-2, -1), keepdim=True)
+    high = maps.amax(dim=(-2, -1), keepdim=True)
+    if not bool((torch.isfinite(low) & torch.isfinite(high)).all()):
+        raise ValueError("a saliency map has NaN or infinite values; are the images finite?")
+    rounding = 64 * torch.finfo(maps.dtype).eps * torch.maximum(low.abs(), high.abs())
+    constant = high - low <= rounding
+    return torch.where(constant, 0.0, (maps - low) / torch.where(constant, 1.0, high - low))

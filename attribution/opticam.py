@@ -1,0 +1,266 @@
+"""Opti-CAM: channel weights optimized for each image."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from attribution.base import PostHocMethod, Query, resize
+from attribution.classifier import Classifier
+from attribution.objectives import NORMALIZATIONS, OBJECTIVES, SELECTORS, TWO_SIDED
+
+_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8  # of Adam
+
+
+class OptiCAMResult(NamedTuple):
+    """What `OptiCAM.optimize` gives.
+
+    Attributes:
+        saliency: The maps, shape (B, H, W), in [0, 1].
+        u: Final u, shape (B, K), any sign; the channel weights are softmax(u).
+        objective: F (Eq. 10) before each update, shape (T, B) with T the most evaluations that
+            any image took; an image that stopped keeps its last value.
+        steps: Updates of u that each image got, int64 (B,), in [0, iterations].
+    """
+
+    saliency: Tensor
+    u: Tensor
+    objective: Tensor
+    steps: Tensor
+
+
+class OptiCAM(PostHocMethod):
+    """Opti-CAM (paper 000, Eq. 8-11).
+
+    The map is S = sum_k softmax(u)_k A_k (Eq. 8), resized to the image and normalized by n. Adam
+    finds the u of each image for which the image multiplied by n(S) has the largest score of the
+    target class (Eq. 9, 10), starting from equal weights. One forward and backward pass of the
+    network an iteration, for the whole batch; only u gets a gradient.
+
+    The images of a batch do not influence each other: each has an Adam state of its own, and one
+    whose objective changes by less than ``tolerance`` stops alone and leaves the batch.
+
+    The method returns n(S), the very mask that was optimized: for "max" and "sigmoid" its minimum
+    need not be 0, nor its maximum 1. A constant S gives zeros, whatever n.
+
+    Differences from the paper, or from its released code where the paper leaves a choice:
+
+    * The released code sums the loss over the batch, compares it every ten steps and stops when
+      it grew, so a map depends on the other images. Here the paper's rule, a change below 1e-10,
+      is applied to each image from one step to the next.
+    * Eq. 8 assumes non-negative features. ``rectify`` sees to it, as the released code does; where
+      the layer ends in a ReLU it changes nothing.
+    * The released code makes a constant map NaN.
+    * Some images are sensitive to rounding: after 100 steps the maps of float32 and of float64 can
+      differ by 0.1 and more, at about the same objective.
+
+    Args:
+        objective: ``"mask"`` (Eq. 10), ``"diff"`` (Eq. 19), ``"iomask"`` (Eq. A1) or ``"iodiff"``
+            (Eq. A2). The latter two look at two masked images per iteration and cost twice.
+        selector: g_c of the logits y: ``"logit"`` y_c, ``"probability"`` softmax(y)_c,
+            ``"log_probability"`` its logarithm, ``"margin"`` y_c minus the largest other logit.
+        normalization: n: ``"range"`` (Eq. 16), ``"max"`` (Eq. 17) or ``"sigmoid"`` (Eq. 18).
+        iterations: Most updates of u for an image, at least 1.
+        learning_rate: Of Adam, above 0.
+        tolerance: Change of an image's objective below which the image stops, at least 0; at 0
+            none does.
+        mean: With ``std``, what the images were normalized with, one value a color channel: then
+            the color image is masked, and what is masked is black (as in the released code).
+            Without, the images are masked as they are given, and what is masked becomes 0, which
+            in normalized images is the mean color.
+        std: See ``mean``; above 0.
+        rectify: Whether negative features are set to 0 first.
+        progress: Called as ``progress(step, iterations)`` after each iteration, step from 1.
+        **options: See `PostHocMethod`.
+
+    Raises:
+        ValueError: If a name is unknown or a number outside its range.
+    """
+
+    needs_gradients = True
+
+    def __init__(
+        self,
+        *,
+        objective: str = "mask",
+        selector: str = "logit",
+        normalization: str = "range",
+        iterations: int = 100,
+        learning_rate: float = 0.1,
+        tolerance: float = 1e-10,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        rectify: bool = True,
+        progress: Callable[[int, int], None] | None = None,
+        **options: str,
+    ) -> None:
+        super().__init__(**options)
+        _check_choices(
+            (objective, "objective", OBJECTIVES),
+            (selector, "selector", SELECTORS),
+            (normalization, "normalization", NORMALIZATIONS),
+        )
+        if iterations < 1 or not learning_rate > 0 or not tolerance >= 0:
+            raise ValueError(
+                "iterations must be at least 1, learning_rate above 0 and tolerance at least 0, "
+                f"got {iterations}, {learning_rate} and {tolerance}"
+            )
+        self.objective = objective
+        self.selector = selector
+        self.normalization = normalization
+        self.iterations = iterations
+        self.learning_rate = learning_rate
+        self.tolerance = tolerance
+        self.black = _black(mean, std)
+        self.rectify = rectify
+        self.progress = progress
+
+    def __call__(
+        self, classifier: Classifier, images: Tensor, targets: Tensor | None = None
+    ) -> Tensor:
+        """Explain a batch; see `PostHocMethod.__call__`, and for the range of the maps `OptiCAM`.
+
+        Args:
+            classifier: A `Classifier`.
+            images: Shape (B, 3, H, W).
+            targets: Int (B,) in [0, C), or None for the predicted classes.
+
+        Returns:
+            The optimized masks (B, H, W) in [0, 1]; zeros where a map is constant.
+        """
+        return self.optimize(classifier, images, targets).saliency
+
+    def coefficients(
+        self, classifier: Classifier, images: Tensor, targets: Tensor | None = None
+    ) -> Tensor:
+        """Compute the channel weights softmax(u) (Eq. 8).
+
+        Args:
+            classifier: See `__call__`, as for the other arguments and errors.
+            images: Shape (B, 3, H, W).
+            targets: Int (B,) in [0, C), or None.
+
+        Returns:
+            Weights, shape (B, K), in [0, 1], of sum 1 over the channels.
+        """
+        return self.optimize(classifier, images, targets).u.softmax(dim=1)
+
+    def optimize(
+        self, classifier: Classifier, images: Tensor, targets: Tensor | None = None
+    ) -> OptiCAMResult:
+        """Explain a batch, and say how the optimization went.
+
+        Args:
+            classifier: See `__call__`, as for the other arguments and errors.
+            images: Shape (B, 3, H, W).
+            targets: Int (B,) in [0, C), or None.
+
+        Returns:
+            Maps, u, objective and steps, see `OptiCAMResult`.
+        """
+        with self._query(classifier, images, targets) as query:
+            return self._maximize(_Problem.of(self, query))
+
+    def _maximize(self, problem: "_Problem") -> OptiCAMResult:
+        """Run Adam (Eq. 9) on the u of all images, each of which stops by itself."""
+        u = torch.zeros_like(problem.features[:, :, 0, 0])
+        mean, square = torch.zeros_like(u), torch.zeros_like(u)  # Adam's moments
+        value = u.new_full((len(u),), float("nan"))
+        rows = torch.arange(len(u), device=u.device)  # the images that have not stopped
+        steps, history, rest = torch.zeros_like(rows), [], problem
+        for step in range(1, self.iterations + 1):
+            current, gradient = rest.evaluate(u[rows])
+            moving = ~((current - value[rows]).abs() < self.tolerance)
+            value[rows] = current
+            history.append(value.clone())
+            if not bool(moving.all()):
+                rows, gradient, rest = rows[moving], gradient[moving], rest.pick(moving)
+            if not len(rows):
+                break
+            mean[rows] = _BETA1 * mean[rows] + (1 - _BETA1) * gradient
+            square[rows] = _BETA2 * square[rows] + (1 - _BETA2) * gradient.square()
+            scale = (square[rows] / (1 - _BETA2**step)).sqrt() + _EPSILON
+            u[rows] += self.learning_rate / (1 - _BETA1**step) * mean[rows] / scale
+            steps[rows] = step
+            if self.progress is not None:
+                self.progress(step, self.iterations)
+        return OptiCAMResult(problem.masks(u), u, torch.stack(history), steps)
+
+
+class _Problem(NamedTuple):
+    """F of Eq. 10 for some images, as a function of their u."""
+
+    method: OptiCAM
+    classifier: Classifier
+    images: Tensor  # (R, 3, H, W)
+    features: Tensor  # (R, K, h, w)
+    targets: Tensor  # (R,)
+    original: Tensor  # (R,), the scores of the images as they are
+
+    @classmethod
+    def of(cls, method: OptiCAM, query: Query) -> "_Problem":
+        images = query.images.clone() if query.images.is_inference() else query.images
+        if method.black is not None and len(method.black) != images.shape[1]:
+            raise ValueError(
+                f"mean and std have {len(method.black)} values, images {images.shape[1]} channels"
+            )
+        features = query.features.relu() if method.rectify else query.features
+        original = SELECTORS[method.selector](query.logits.detach(), query.targets)
+        return cls(method, query.classifier, images, features, query.targets, original)
+
+    def pick(self, kept: Tensor) -> "_Problem":
+        """Give the problem of the images for which ``kept``, bool (R,), is true."""
+        parts = (self.images, self.features, self.targets, self.original)
+        return _Problem(self.method, self.classifier, *(part[kept] for part in parts))
+
+    def masks(self, u: Tensor) -> Tensor:
+        """Compute the masks n(up(S)), (R, H, W) in [0, 1], from u (R, K)."""
+        with torch.autocast(u.device.type, enabled=False):
+            maps = torch.einsum("bk,bkhw->bhw", u.softmax(dim=1), self.features)  # Eq. 8
+            maps = resize(maps, self.images.shape[-2:], self.method.interpolation)
+            return NORMALIZATIONS[self.method.normalization](maps)
+
+    def evaluate(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute F, shape (R,), and its gradient (R, K), at u (R, K)."""
+        with torch.enable_grad():
+            u = u.detach().requires_grad_()
+            masks = self.masks(u)
+            if self.method.objective in TWO_SIDED:
+                inside, outside = self.scores(torch.stack([masks, 1 - masks]))
+            else:
+                inside, outside = self.scores(masks[None])[0], None
+            value = OBJECTIVES[self.method.objective](self.original, inside, outside)
+            if not value.requires_grad:  # the logits do not depend on the image
+                return value, torch.zeros_like(u)
+            (gradient,) = torch.autograd.grad(value.sum(), u)
+        return value.detach(), gradient
+
+    def scores(self, masks: Tensor) -> Tensor:
+        """Compute g_c of the masked images in one pass: masks (N, R, H, W) to scores (N, R)."""
+        masks = masks[:, :, None].to(self.images.dtype)
+        if self.method.black is None:
+            masked = self.images * masks
+        else:
+            black = self.images.new_tensor(self.method.black)[:, None, None]
+            masked = (self.images - black) * masks + black
+        logits = self.classifier(masked.flatten(0, 1))
+        logits = logits.to(self.features.dtype)
+        return SELECTORS[self.method.selector](logits, self.targets.repeat(len(masks))).unflatten(
+            0, masks.shape[:2]
+        )
+
+
+def _check_choices(*choices: tuple[str, str, dict]) -> None:
+    for value, name, known in choices:
+        if value not in known:
+            raise ValueError(f"{name} must be one of {tuple(known)}, got {value!r}")
+
+
+def _black(mean: Sequence[float] | None, std: Sequence[float] | None) -> list[float] | None:
+    """Give the value of a black pixel in each channel of an image normalized with mean and std."""
+    if mean is None and std is None:
+        return None
+    if mean is None or std is None or len(mean) != len(std) or not all(s > 0 for s in std):
+        raise ValueError(f"expected as many mean as std, these above 0, got {mean} and {std}")
+    return [-m / s for m, s in zip(mean, std, strict=True)]
