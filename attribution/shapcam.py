@@ -29,8 +29,8 @@ class SHAPCAM(ChannelWeightedMethod):
             channel to join first.
         batch_size: Most rows (K, h, w) that the head gets at a time, at least 1; bounds memory.
         seed: Of the random orderings.
-        progress: Called as ``progress(done, blocks)`` now and then, ``done`` from 1: after each
-            block of orderings.
+        progress: Called as ``progress(done, blocks)`` after each block of orderings, ``done``
+            from 1.
         rectify: Whether negative evidence is cut off before normalization, as in the paper.
         **options: See `PostHocMethod`.
 
@@ -59,7 +59,7 @@ class SHAPCAM(ChannelWeightedMethod):
             )
         if orders is not None:
             orders = torch.as_tensor(orders)
-            if orders.dim() != 2 or not _are_permutations(orders):
+            if orders.dim() != 2 or orders.is_floating_point() or not _are_permutations(orders):
                 raise ValueError("orders must be (P, K), each row a permutation of 0..K-1")
         self.orderings = orderings
         self.orders = orders

@@ -206,6 +206,7 @@ def test_a_single_channel_gets_everything(images):
         {"batch_size": 0},
         {"orders": torch.tensor([[0, 1, 1]])},
         {"orders": torch.arange(3)},
+        {"orders": torch.arange(3.0)[None]},
         {"orders": torch.empty(0, 3, dtype=torch.int64)},
     ],
 )
