@@ -1,0 +1,132 @@
+"""Builds the parts of a run from its configuration."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from filelock import FileLock
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from attribution import PostHocMethod
+from datamodules import WSOLDataModule
+from pipeline.errors import UserError
+from trainers import NATIVE, SaliencyModule
+
+FIRST_STAGE = "classifier"  # key of the model that another model is built on
+
+
+def build_data(config: DictConfig) -> WSOLDataModule:
+    """The data module, with its data set made where it has to be and read and checked.
+
+    A lock keeps the processes of one machine from making the data set at the same time.
+    """
+    data: WSOLDataModule = instantiate(config.data)
+    if data.reader is not None:
+        made = data.root if data.metadata.is_relative_to(data.root) else data.metadata
+        made.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(made.with_name(f"{made.name}.lock")):
+            data.prepare_data()
+    data.setup()
+    return data
+
+
+def build_network(
+    model: DictConfig, num_classes: int, classifier: nn.Module | None = None
+) -> nn.Module:
+    """The network of a model.
+
+    Args:
+        model: The model's configuration.
+        num_classes: Number of classes of the data set.
+        classifier: Trained network of the first stage, for a model that has one; by default it is
+            built untrained.
+    """
+    factory = instantiate(model.network, _partial_=True)
+    if FIRST_STAGE not in model:
+        return factory(num_classes=num_classes)
+    return factory(classifier=classifier or build_network(model[FIRST_STAGE], num_classes))
+
+
+def build_module(
+    model: DictConfig, network: nn.Module, methods: dict[str, PostHocMethod] | None = None
+) -> SaliencyModule:
+    """The Lightning module of a model around its network."""
+    return instantiate(model.module, _partial_=True)(network=network, methods=methods)
+
+
+def build_methods(config: DictConfig) -> dict[str, PostHocMethod]:
+    """The post-hoc methods that ``evaluate.methods`` names.
+
+    Raises:
+        UserError: If a name is not in ``methods``.
+    """
+    names = [name for name in config.evaluate.methods if name != NATIVE]
+    for name in names:
+        if name not in config.methods:
+            known = ", ".join([NATIVE, *config.methods])
+            raise UserError(f"evaluate.methods: no method is named '{name}'; there are: {known}.")
+    return {name: instantiate(config.methods[name]) for name in names}
+
+
+def build_trainer(config: DictConfig, **parts: Any) -> L.Trainer:
+    """The Lightning trainer; gradients stay available in evaluation, samplers stay the data's."""
+    options = instantiate(config.trainer, _convert_="all")
+    return L.Trainer(
+        **options,
+        **parts,
+        inference_mode=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+    )
+
+
+@functools.cache
+def _allowed_targets() -> frozenset[str]:
+    import attribution
+    import datamodules
+    import losses
+    import metrics
+    import models
+    import trainers
+
+    rooms = (attribution, datamodules, losses, metrics, models, trainers)
+    return frozenset(f"{room.__name__}.{name}" for room in rooms for name in room.__all__)
+
+
+def check_targets(config: DictConfig, origin: Path) -> None:
+    """Check that a configuration from a file names only this project's parts and torch's optimizers.
+
+    Raises:
+        UserError: If some ``_target_`` is anything else.
+    """
+    pending: list[Any] = [OmegaConf.to_container(config, resolve=False)]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, list):
+            pending += node
+        elif isinstance(node, dict):
+            pending += node.values()
+            target = node.get("_target_")
+            if target is not None and not _is_allowed(target):
+                raise UserError(
+                    f"{origin}: its configuration names '{target}', which is neither a part of this "
+                    "project nor an optimizer of torch; it is not loaded."
+                )
+
+
+def _is_allowed(target: Any) -> bool:
+    if target in _allowed_targets():
+        return True
+    module, _, name = str(target).rpartition(".")
+    if module not in ("torch.optim", "torch.optim.lr_scheduler"):
+        return False
+    part = getattr(torch.optim if module == "torch.optim" else torch.optim.lr_scheduler, name, None)
+    bases = (torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
+    return isinstance(part, type) and issubclass(part, bases)

@@ -1,0 +1,239 @@
+"""Trains a model stage by stage, tests it, and leaves a folder that says all about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import lightning as L
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from omegaconf import DictConfig
+from torch import nn
+
+from attribution import PostHocMethod
+from datamodules import WSOLDataModule
+from pipeline.build import (
+    FIRST_STAGE,
+    build_data,
+    build_methods,
+    build_module,
+    build_network,
+    build_trainer,
+)
+from pipeline.checkpoints import (
+    AtomicCheckpointIO,
+    Checkpoint,
+    RunRecord,
+    load_network,
+    load_weights,
+    read_checkpoint,
+)
+from pipeline.errors import UserError
+from pipeline.folder import Results, create_folder, write_results
+from pipeline.plots import plot_curves
+from trainers import NATIVE, Pictures, SaliencyModule, progress_bar
+
+
+class Run(NamedTuple):
+    """What a training leaves.
+
+    Attributes:
+        folder: The run's folder.
+        results: Figures on the test split by method, fractions.
+        written: What to look at in the folder.
+    """
+
+    folder: Path
+    results: Results
+    written: list[Path]
+
+
+def train(config: DictConfig) -> Run:
+    """Train the configured model, test it and write the results.
+
+    A model that is built on a classifier (``model.classifier``) has that one trained first, unless
+    ``classifier`` names a checkpoint. ``resume`` continues an interrupted run in its own folder.
+
+    Raises:
+        UserError: If the configuration or a checkpoint is wrong, before any training.
+        DataError: If the data set is wrong, likewise.
+    """
+    resumed = read_checkpoint(config.resume) if config.resume else None
+    given = _given_classifier(config) if config.classifier else None
+    methods = build_methods(config)
+    data = build_data(config)
+    check_selection(config.model, data)
+    for checkpoint in (resumed, given):
+        if checkpoint is not None:
+            _check_classes(checkpoint, data)
+    folder = resumed.run_folder if resumed else create_folder(config)
+    training = Training(config, data, folder, methods)
+    return training.run(resumed, load_network(given) if given else None)
+
+
+class Training:
+    """The stages of a run, over one data module and in one folder."""
+
+    def __init__(
+        self,
+        config: DictConfig,
+        data: WSOLDataModule,
+        folder: Path,
+        methods: dict[str, PostHocMethod],
+    ) -> None:
+        self.config = config
+        self.data = data
+        self.folder = folder
+        self.methods = methods
+
+    def run(self, resumed: Checkpoint | None, classifier: nn.Module | None) -> Run:
+        """Fit the stages that are left, then test the best checkpoint of the last one."""
+        model, classes = self.config.model, self.data.num_classes
+        on_first = FIRST_STAGE in model and not (resumed is not None and not resumed.stage)
+        if on_first and classifier is None:
+            self._seed()
+            first = build_network(model[FIRST_STAGE], classes)
+            classifier = self.fit(FIRST_STAGE, first, resumed)[0].network
+            resumed = None
+        self._seed()
+        network = build_network(model, classes, classifier)
+        return self.test(*self.fit("", network, resumed))
+
+    def _seed(self) -> None:
+        """Make initial weights depend on the run's seed alone, not on what ran before."""
+        L.seed_everything(self.config.seed, workers=True, verbose=False)
+
+    def fit(
+        self, stage: str, network: nn.Module, resumed: Checkpoint | None
+    ) -> tuple[SaliencyModule, L.Trainer, Path]:
+        """Train one stage and go back to its best checkpoint.
+
+        Args:
+            stage: Key of the stage in the model's configuration; empty for the last one.
+            network: What is trained.
+            resumed: Checkpoint of this stage to go on from.
+
+        Returns:
+            The module with its best weights, its trainer, and the best checkpoint.
+        """
+        model = self.config.model[stage] if stage else self.config.model
+        module = build_module(model, network, {} if stage else self.methods)
+        if resumed is not None:
+            load_weights(module, resumed)  # says what does not fit better than Lightning
+        best, last = self._checkpoints(stage, model.monitor)
+        trainer = build_trainer(
+            self.config,
+            max_epochs=model.epochs,
+            default_root_dir=self.folder,
+            plugins=[AtomicCheckpointIO()],
+            logger=self._loggers(stage, resumed),
+            callbacks=[best, last, *self._callbacks(stage, model)],
+        )
+        trainer.fit(
+            module,
+            datamodule=self.data,
+            ckpt_path=resumed.path if resumed else None,
+            weights_only=True,
+        )
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        trainer.strategy.barrier()
+        path = Path(best.best_model_path or last.best_model_path)
+        load_weights(module, read_checkpoint(path))
+        return module, trainer, path
+
+    def test(self, module: SaliencyModule, trainer: L.Trainer, best: Path) -> Run:
+        """Score the module on the test split, once, and write what came out."""
+        trainer.test(module, datamodule=self.data, verbose=False)
+        written = [best, self.folder / "metrics.csv", self.folder / "pictures"]
+        if trainer.is_global_zero:
+            record = {
+                "model": self.config.model.name,
+                "data": self.config.recipe.data,
+                "seed": self.config.seed,
+                "checkpoint": str(best.relative_to(self.folder)),
+                "selection": {
+                    "monitor": self.config.model.monitor,
+                    **self.data.supervision("val"),
+                },
+                "tested_on": self.data.supervision("test"),
+            }
+            plot_curves(self.folder / "pictures" / "test_curves.png", *module.curves)
+            written = [*write_results(self.folder, module.results, record), *written]
+        return Run(self.folder, module.results, written)
+
+    def _checkpoints(self, stage: str, monitor: str) -> tuple[ModelCheckpoint, ModelCheckpoint]:
+        """The best and the last one, written at an epoch's end after all that the module does."""
+        options = {
+            "dirpath": self.folder / "checkpoints" / stage,
+            "enable_version_counter": False,
+            "save_on_train_epoch_end": True,
+        }
+        monitor = f"val/{NATIVE}/{monitor}"
+        return (
+            ModelCheckpoint(filename="best", monitor=monitor, mode="max", **options),
+            ModelCheckpoint(filename="last", **options),
+        )
+
+    def _loggers(self, stage: str, resumed: Checkpoint | None) -> list[L.pytorch.loggers.Logger]:
+        step = resumed.content["global_step"] if resumed else None
+        return [
+            instantiate(logger, run_dir=self.folder, stage=stage, resume_step=step)
+            for logger in self.config.logger.values()
+        ]
+
+    def _callbacks(self, stage: str, model: DictConfig) -> list[Callback]:
+        return [
+            RunRecord(self.config, stage, self.data),
+            Pictures(
+                self.folder / "pictures" / stage,
+                count=self.config.pictures.images,
+                methods=list(model.pictures),
+            ),
+            progress_bar(stage or model.name),
+        ]
+
+
+def check_selection(model: DictConfig, data: WSOLDataModule) -> None:
+    """Check that ``val`` has the supervision that chooses the checkpoint of each stage.
+
+    Raises:
+        UserError: If the monitored metric needs boxes or masks that the split lacks.
+    """
+    for stage in [model[FIRST_STAGE], model] if FIRST_STAGE in model else [model]:
+        name = stage.monitor
+        if name == "pxap" and not data.has_masks("val"):
+            raise UserError("model.monitor=pxap needs masks, but the split `val` has none.")
+        if name not in ("pxap", "accuracy", "top5_accuracy") and not data.has_boxes("val"):
+            raise UserError(
+                f"model.monitor={name} needs boxes, but the split `val` has none: choose by "
+                "model.monitor=pxap (masks) or model.monitor=accuracy (labels alone)."
+            )
+
+
+def _given_classifier(config: DictConfig) -> Checkpoint:
+    """The checkpoint that ``classifier`` names, checked to be what the model is built on."""
+    if FIRST_STAGE not in config.model:
+        raise UserError(f"classifier=... is given, but model={config.model.name} is built on none.")
+    given = read_checkpoint(config.classifier)
+    wanted = config.model[FIRST_STAGE].name
+    if given.model.name != wanted:
+        raise UserError(
+            f"classifier={given.path}: holds a '{given.model.name}' model, not a '{wanted}' one."
+        )
+    theirs, ours = ({**c.backbone, "pretrained": None} for c in (given.config, config))
+    if theirs != ours:
+        raise UserError(
+            f"classifier={given.path}: its backbone is {given.config.backbone.name} with other "
+            f"settings than the configured {config.backbone.name}: choose the same backbone=..."
+        )
+    return given
+
+
+def _check_classes(checkpoint: Checkpoint, data: WSOLDataModule) -> None:
+    if checkpoint.num_classes != data.num_classes:
+        raise UserError(
+            f"{checkpoint.path}: was trained on {checkpoint.num_classes} classes, but the data set "
+            f"has {data.num_classes}."
+        )

@@ -1,0 +1,102 @@
+"""The folder of a run: ``config.yaml``, checkpoints, results, curves, pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+
+_FILES_ONLY = ("best_threshold", "top5_accuracy")
+
+Results = Mapping[str, Mapping[str, float]]
+
+
+def create_folder(config: DictConfig) -> Path:
+    """Make the folder of a new run and write its configuration there.
+
+    A folder that is taken is left alone: a number is added to the name. Only the first process
+    writes.
+    """
+    wanted = Path(config.output_dir).expanduser().resolve()
+    if rank_zero_only.rank != 0:
+        return wanted
+    folder, number = wanted, 2
+    while True:
+        try:
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError:
+            folder = wanted.with_name(f"{wanted.name}-{number}")
+            number += 1
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    return folder
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file under a temporary name, then rename it."""
+    temporary = path.with_suffix(path.suffix + ".tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def write_results(folder: Path, results: Results, record: Mapping[str, Any]) -> list[Path]:
+    """Write ``results.json`` and ``results.csv``.
+
+    Args:
+        folder: The run's folder.
+        results: Figures by method, fractions.
+        record: What else belongs to the figures: what chose them, which checkpoint.
+
+    Returns:
+        The two paths.
+    """
+    finite = {
+        method: {name: None if math.isnan(value) else value for name, value in values.items()}
+        for method, values in results.items()
+    }
+    as_json, as_csv = folder / "results.json", folder / "results.csv"
+    write_text(as_json, json.dumps({"test": finite, **record}, indent=2) + "\n")
+    names = list(dict.fromkeys(name for values in results.values() for name in values))
+    temporary = as_csv.with_suffix(".tmp")
+    with temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["method", *names])
+        writer.writeheader()
+        writer.writerows({"method": method, **values} for method, values in finite.items())
+    temporary.replace(as_csv)
+    return [as_json, as_csv]
+
+
+def format_table(results: Results) -> str:
+    """The figures as a table for the terminal, one row a method, in percent.
+
+    The box accuracies at single IoUs and the thresholds are left to the files.
+    """
+    found = dict.fromkeys(name for values in results.values() for name in values)
+    names = [
+        name
+        for name in found
+        if not name.endswith(("_30", "_50", "_70")) and name not in _FILES_ONLY
+    ]
+    names.sort(key=lambda name: name not in ("max_box_acc", "max_box_acc_v2", "pxap"))
+    rows = [["", *names]]
+    for method, values in results.items():
+        cells = [values.get(name, math.nan) for name in names]
+        rows.append([method, *("-" if math.isnan(v) else f"{100 * v:.1f}" for v in cells)])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            [
+                row[0].ljust(widths[0]),
+                *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)),
+            ]
+        )
+        for row in rows
+    ]
+    lines.insert(1, "-" * len(lines[0]))
+    return "\n".join(lines)

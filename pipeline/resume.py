@@ -1,0 +1,45 @@
+"""The configuration of a run that goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from pipeline.checkpoints import read_checkpoint
+from pipeline.compose import config_groups
+from pipeline.errors import UserError
+
+FREE_GROUPS = ("trainer", "logger")  # how a run is computed and watched may change, not what it is
+
+
+def resumed_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """The configuration that was saved with ``resume``'s checkpoint, with the given words applied.
+
+    Args:
+        config: What the command line composes to.
+        overrides: The words of the command line.
+
+    Returns:
+        ``config`` itself where nothing is resumed.
+
+    Raises:
+        UserError: If a word would make it another run: another model, backbone, data set.
+    """
+    if not config.resume:
+        return config
+    saved = read_checkpoint(config.resume).config
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        name = override.key_or_group
+        if name in config_groups() and name not in FREE_GROUPS:
+            if OmegaConf.to_container(saved[name], resolve=True) != OmegaConf.to_container(
+                config[name], resolve=True
+            ):
+                raise UserError(
+                    f"{override.input_line}: a resumed run keeps its own {name}; leave the word out."
+                )
+            continue
+        OmegaConf.update(saved, name, OmegaConf.select(config, name), force_add=True)
+    saved.resume = config.resume
+    return saved

@@ -1,0 +1,237 @@
+"""The contract of every learned saliency method, and what all of them do identically."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from attribution import Classifier, PostHocMethod, SharedFeatures
+from datamodules import WSOLBatch
+from metrics import boxes_from_saliency
+from trainers.scores import SplitScores
+
+OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
+
+NATIVE = "native"
+
+
+class Explanation(NamedTuple):
+    """What one pass of a network gives for a batch.
+
+    Attributes:
+        saliency: Maps of shape (B, H, W) in [0, 1] at input resolution.
+        logits: Class scores of shape (B, C).
+        features: Activations of the classifier's last layer, shape (B, K, h, w): post-hoc methods
+            read them instead of running the backbone again.
+    """
+
+    saliency: Tensor
+    logits: Tensor
+    features: Tensor
+
+
+class Prediction(NamedTuple):
+    """What ``predict_step`` gives for a batch.
+
+    Attributes:
+        image_ids: Names of the images, B strings.
+        logits: Class scores of shape (B, C).
+        targets: Classes that the maps explain, shape (B,): the predicted ones.
+        maps: Maps (B, H, W) in [0, 1] by method, ``native`` first.
+        boxes: Boxes (B, 4) of the native map at the module's ``box_threshold``, x0 y0 x1 y1 in
+            pixels of the input, x1 and y1 inside the image.
+    """
+
+    image_ids: list[str]
+    logits: Tensor
+    targets: Tensor
+    maps: dict[str, Tensor]
+    boxes: Tensor
+
+
+class SaliencyModule(L.LightningModule):
+    """Base of the learned saliency methods.
+
+    A subclass names its ``classifier``, gives ``explain(images, labels)``, the maps and logits of
+    one pass, and a ``training_step``. Validation, test and prediction are the same for all.
+    Validation scores the native map, which chooses the checkpoint; test and prediction run any
+    post-hoc methods over the same batches too, on the features of the same pass, and test feeds
+    them to the same metrics. Ground-truth classes are explained in validation and test (the WSOL
+    benchmark's protocol), predicted ones in prediction.
+
+    Before each epoch the random state is set from (seed, epoch, rank), so that a resumed run draws
+    what an uninterrupted one would have drawn.
+
+    Args:
+        network: The trained network.
+        optimizer: Builds the optimizer from parameter groups.
+        scheduler: Builds the scheduler, stepped once an epoch, from the optimizer.
+        methods: Post-hoc methods by name, tested and predicted beside the native map.
+        mean: Mean of each color channel that the images were normalized with, in [0, 1].
+        std: Standard deviation of each color channel, in [0, 1].
+        seed: Of everything that is drawn in training.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: nn.Module,
+        optimizer: OptimizerFactory,
+        scheduler: SchedulerFactory | None = None,
+        methods: Mapping[str, PostHocMethod] | None = None,
+        mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
+        std: tuple[float, float, float] = (0.229, 0.224, 0.225),
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.methods = dict(methods or {})
+        if NATIVE in self.methods:
+            raise ValueError(
+                f"'{NATIVE}' is the module's own map and no name for a post-hoc method"
+            )
+        self.seed = seed
+        self._optimizer = optimizer
+        self._scheduler = scheduler
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        # Of the native map: best MaxBoxAcc on `val`, in [0, 1); half until the first validation.
+        self.register_buffer("box_threshold", torch.tensor(0.5))
+        self.validation_scores = SplitScores([NATIVE])
+        self.test_scores = SplitScores([NATIVE, *self.methods], floors=True)
+        # Of the last test: figures by method, and the curves behind them.
+        self.results: dict[str, dict[str, float]] = {}
+        self.curves: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+
+    @property
+    def classifier(self) -> Classifier:
+        """The network whose decisions the maps explain."""
+        raise NotImplementedError
+
+    def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
+        """Native maps of the given classes, from one pass.
+
+        Args:
+            images: Normalized images of shape (B, 3, H, W).
+            labels: Classes to explain, int64 (B,); ``None`` for the predicted ones.
+        """
+        raise NotImplementedError
+
+    def saliency(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Native maps, shape (B, H, W) in [0, 1]; see `explain`."""
+        return self.explain(images, labels).saliency
+
+    def maps(
+        self, images: Tensor, labels: Tensor | None, names: Iterable[str] | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Maps of the native and of post-hoc methods.
+
+        Args:
+            images: Normalized images of shape (B, 3, H, W).
+            labels: Classes to explain, int64 (B,); ``None`` for the predicted ones.
+            names: Keys of ``methods``; ``None`` for all.
+
+        Returns:
+            Maps (B, H, W) in [0, 1] by method, ``native`` first, and the logits (B, C).
+        """
+        explanation = self.explain(images, labels)
+        targets = explanation.logits.argmax(1) if labels is None else labels
+        shared = SharedFeatures(self.classifier, images, explanation.features)
+        maps = {NATIVE: explanation.saliency}
+        for name in self.methods if names is None else names:
+            maps[name] = self.methods[name](shared, images, targets)
+        return maps, explanation.logits
+
+    def colors(self, images: Tensor) -> Tensor:
+        """Undo the normalization: colors in 0..255, float of the same shape (..., 3, H, W)."""
+        return (images * self.std + self.mean).clamp(0, 1) * 255
+
+    def on_train_epoch_start(self) -> None:
+        """Set the random state from (seed, epoch, rank)."""
+        torch.manual_seed(self.epoch_seed())
+
+    def epoch_seed(self) -> int:
+        """A seed that depends on the run's seed, the epoch and the rank alone."""
+        entropy = (self.seed, self.current_epoch, self.global_rank)
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+
+    def log_losses(self, total: Tensor, terms: Mapping[str, Tensor], batch_size: int) -> None:
+        """Log the loss as ``train/loss`` and each term as ``train/loss_<term>``."""
+        values = {"train/loss": total.detach()}
+        values |= {f"train/loss_{name}": term.detach() for name, term in terms.items()}
+        for name, value in values.items():
+            self.log(name, value, on_step=True, on_epoch=True, prog_bar=True, batch_size=batch_size)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the learning rate that the epoch was trained with."""
+        self.log("train/lr", self.optimizers().param_groups[0]["lr"])
+
+    def on_validation_start(self) -> None:
+        """Under DDP, give all ranks the BatchNorm statistics of the first, which is the one saved."""
+        if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
+            for buffer in self.network.buffers():
+                torch.distributed.broadcast(buffer, 0)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget what was counted before."""
+        self.validation_scores.reset()
+
+    def on_test_epoch_start(self) -> None:
+        """Forget what was counted before."""
+        self.test_scores.reset()
+
+    def validation_step(self, batch: WSOLBatch, batch_idx: int) -> None:
+        """Update the metrics of ``val`` with the native maps of the batch."""
+        maps, logits = self.maps(batch["image"], batch["label"], names=())
+        self.validation_scores.update(maps, logits, batch)
+
+    def test_step(self, batch: WSOLBatch, batch_idx: int) -> None:
+        """Update the metrics of ``test`` with the maps of the batch by all methods."""
+        maps, logits = self.maps(batch["image"], batch["label"])
+        self.test_scores.update(maps, logits, batch)
+
+    def predict_step(self, batch: WSOLBatch, batch_idx: int) -> Prediction:
+        """Explain the predicted classes of the batch."""
+        images = batch["image"]
+        maps, logits = self.maps(images, None)
+        boxes = boxes_from_saliency(maps[NATIVE], float(self.box_threshold))
+        return Prediction(batch["image_id"], logits, logits.argmax(1), maps, boxes)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the metrics of ``val`` and keep the box threshold that was best there."""
+        results = self.validation_scores.compute()
+        self.box_threshold.fill_(results[NATIVE].pop("best_threshold", 0.5))
+        for name, value in _flatten(results):
+            self.log(f"val/{name}", value, rank_zero_only=False)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the metrics of ``test`` and keep them in ``results``."""
+        self.results = self.test_scores.compute()
+        self.curves = self.test_scores.curves()
+        for name, value in _flatten(self.results):
+            self.log(f"test/{name}", value)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Trained parameters in groups; ``lr_factor`` multiplies the optimizer's rate in a group."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Optimizer and scheduler from the factories."""
+        optimizer = self._optimizer(self.parameter_groups())
+        for group in optimizer.param_groups:
+            group["lr"] *= group.pop("lr_factor", 1.0)
+        if self._scheduler is None:
+            return {"optimizer": optimizer}
+        return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer)}
+
+
+def _flatten(results: Mapping[str, Mapping[str, float]]) -> Iterator[tuple[str, float]]:
+    for method, values in results.items():
+        for name, value in values.items():
+            yield f"{method}/{name}", value

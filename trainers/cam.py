@@ -1,0 +1,68 @@
+"""The CAM classifier: the baseline, and the network whose decisions the others explain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from attribution import CAM, SharedFeatures
+from datamodules import WSOLBatch
+from models import CAMClassifier
+from trainers.base import Explanation, SaliencyModule
+
+
+class CAMModule(SaliencyModule):
+    """Trains a CAM classifier (Zhou et al., CVPR 2016) with cross-entropy.
+
+    The native map is the class map of the last layer, resized as the WSOL benchmark does (bicubic)
+    and min-max normalized.
+
+    Args:
+        network: A `models.CAMClassifier`.
+        head_lr_factor: Learning rate of the layers that the backbone came without, over the
+            backbone's.
+        **options: See `SaliencyModule`.
+    """
+
+    network: CAMClassifier
+
+    def __init__(
+        self, *, network: CAMClassifier, head_lr_factor: float = 1.0, **options: Any
+    ) -> None:
+        super().__init__(network=network, **options)
+        self.head_lr_factor = head_lr_factor
+        self.cam = CAM(interpolation="bicubic")
+
+    @property
+    def classifier(self) -> CAMClassifier:
+        """The trained network itself."""
+        return self.network
+
+    def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
+        """CAMs of the given classes, from one pass; see `SaliencyModule.explain`."""
+        features = self.network.features(images)
+        logits = self.network.head(features)
+        targets = logits.argmax(1) if labels is None else labels
+        shared = SharedFeatures(self.network, images, features)
+        return Explanation(self.cam(shared, images, targets), logits, features)
+
+    def training_step(self, batch: WSOLBatch, batch_idx: int) -> Tensor:
+        """Cross-entropy of the image labels."""
+        logits, labels = self.network(batch["image"]), batch["label"]
+        loss = F.cross_entropy(logits, labels)
+        self.log_losses(loss, {"classification": loss}, len(labels))
+        accuracy = (logits.argmax(1) == labels).float().mean()
+        self.log("train/accuracy", accuracy, on_epoch=True, on_step=False, batch_size=len(labels))
+        return loss
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The backbone, and the new layers at ``head_lr_factor`` times its rate."""
+        backbone = list(self.network.backbone.network.parameters())  # timm's part, without the neck
+        known = {id(p) for p in backbone}
+        new = [p for p in self.network.parameters() if id(p) not in known]
+        return [
+            {"params": backbone},
+            {"params": new, "lr_factor": self.head_lr_factor},
+        ]

@@ -1,0 +1,82 @@
+"""F-CAM: a decoder that learns full-resolution maps from a frozen classifier's coarse ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attribution import PostHocMethod, SharedFeatures
+from datamodules import WSOLBatch
+from losses import FCAMLoss, SeedSampler
+from models import FCAM, CAMClassifier
+from trainers.base import Explanation, SaliencyModule
+
+
+class FCAMModule(SaliencyModule):
+    """Trains the decoder of F-CAM (Belharbi et al., WACV 2022) under a frozen classifier.
+
+    Each step: features of the frozen classifier (no gradient), the map of the true class by
+    ``seed_method`` on these features, a few foreground and background pixels drawn from it
+    (Eq. 1-2), and the pixel alignment loss of the decoder's two maps (Eq. 3). The classification
+    term of Eq. 3 is the classifier's own training, which comes before. The barrier's t grows after
+    each epoch.
+
+    The native map is the softmax probability of the foreground, as it is: it needs no class and no
+    min-max normalization.
+
+    Args:
+        network: A `models.FCAM`.
+        seed_method: Post-hoc method whose maps of the true class the pseudo-labels come from.
+        sampler: Draws the pseudo-labeled pixels.
+        loss: Pixel alignment loss.
+        **options: See `SaliencyModule`.
+    """
+
+    network: FCAM
+
+    def __init__(
+        self,
+        *,
+        network: FCAM,
+        seed_method: PostHocMethod,
+        sampler: SeedSampler,
+        loss: FCAMLoss,
+        **options: Any,
+    ) -> None:
+        super().__init__(network=network, **options)
+        self.seed_method = seed_method
+        self.sampler = sampler
+        self.loss = loss
+
+    @property
+    def classifier(self) -> CAMClassifier:
+        """The frozen classifier below the decoder."""
+        return self.network.classifier
+
+    def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
+        """Foreground probabilities, the same for every class; see `SaliencyModule.explain`."""
+        output = self.network(images)
+        return Explanation(self.network.foreground(output.scores), output.logits, output.features)
+
+    def on_train_epoch_start(self) -> None:
+        """Set the random state, that of the drawn pixels included."""
+        super().on_train_epoch_start()
+        self.sampler.reseed(self.epoch_seed())
+
+    def training_step(self, batch: WSOLBatch, batch_idx: int) -> Tensor:
+        """Pixel alignment loss of the decoder's maps (Eq. 3)."""
+        images, labels = batch["image"], batch["label"]
+        output = self.network(images)
+        shared = SharedFeatures(self.classifier, images, output.features)
+        with torch.no_grad():
+            pseudo_labels = self.sampler(self.seed_method(shared, images, labels))
+        terms = self.loss(output.scores, pseudo_labels, self.colors(images))
+        self.log_losses(terms.total, terms.parts(), len(labels))
+        return terms.total
+
+    def on_train_epoch_end(self) -> None:
+        """Raise the barrier's t."""
+        super().on_train_epoch_end()
+        self.loss.temperature.step()

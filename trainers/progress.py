@@ -1,0 +1,105 @@
+"""Progress: a bar where there is a terminal, plain lines where there is none."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import timedelta
+
+import lightning as L
+from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
+from lightning.pytorch.utilities import rank_zero_only
+
+
+def progress_bar(title: str) -> ProgressBar:
+    """A bar with losses and time left on a terminal; plain lines elsewhere, as in cluster logs."""
+    if sys.stderr.isatty():
+        return TitledBar(title)
+    return PlainLines(title)
+
+
+class TitledBar(TQDMProgressBar):
+    """Lightning's bar, headed by what is trained."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__(leave=False)
+        self.title = title
+
+    @property
+    def train_description(self) -> str:
+        """Head of the training bar."""
+        return f"{self.title} epoch"
+
+
+class PlainLines(ProgressBar):
+    """One line an epoch, and one every ``interval`` seconds in long epochs.
+
+    Args:
+        title: What is trained.
+        interval: Seconds between lines within an epoch.
+    """
+
+    def __init__(self, title: str, interval: float = 60.0) -> None:
+        super().__init__()
+        self.title = title
+        self.interval = interval
+        self._began = self._last = 0.0
+        self._first_epoch = 0
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Start the clock."""
+        self._began = self._last = time.monotonic()
+        self._first_epoch = trainer.current_epoch
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        module: L.LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+    ) -> None:
+        """Say where a long epoch is."""
+        if time.monotonic() - self._last >= self.interval:
+            done = (batch_idx + 1) / trainer.num_training_batches
+            self._say(trainer, f"{done:4.0%}", done)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Say how the epoch went; validation is over by now."""
+        self._say(trainer, "done", 1.0)
+
+    def on_test_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Say that the test is over."""
+        self._write(f"{self.title}: tested")
+
+    def _say(self, trainer: L.Trainer, what: str, fraction: float) -> None:
+        self._last = time.monotonic()
+        spent = self._last - self._began
+        epochs = trainer.current_epoch - self._first_epoch + fraction
+        left = spent / epochs * (trainer.max_epochs - self._first_epoch - epochs)
+        figures = {
+            name: float(value)
+            for name, value in sorted(trainer.callback_metrics.items())
+            if name.startswith("train/loss") and not name.endswith(("_step", "_epoch"))
+        }
+        scores = trainer.callback_metrics
+        figures |= {
+            name.removeprefix("val/native/"): float(scores[name])
+            for name in ("val/native/max_box_acc", "val/native/pxap", "val/native/accuracy")
+            if name in scores
+        }
+        told = "  ".join(
+            f"{name.removeprefix('train/')} {value:.4g}" for name, value in figures.items()
+        )
+        self._write(
+            f"{self.title}: epoch {trainer.current_epoch + 1}/{trainer.max_epochs} {what}  {told}  "
+            f"{_clock(spent)} spent, {_clock(left)} left"
+        )
+
+    @rank_zero_only
+    def _write(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(max(seconds, 0))))
