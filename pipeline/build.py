@@ -101,7 +101,7 @@ def _allowed_targets() -> frozenset[str]:
 
 
 def check_targets(config: DictConfig, origin: Path) -> None:
-    """Check that a configuration from a file names only this project's parts and torch's optimizers.
+    """Check that a configuration from a file names only this project's parts and optimizers.
 
     Raises:
         UserError: If some ``_target_`` is anything else.
@@ -116,7 +116,7 @@ def check_targets(config: DictConfig, origin: Path) -> None:
             target = node.get("_target_")
             if target is not None and not _is_allowed(target):
                 raise UserError(
-                    f"{origin}: its configuration names '{target}', which is neither a part of this "
+                    f"{origin}: its configuration names '{target}', neither a part of this "
                     "project nor an optimizer of torch; it is not loaded."
                 )
 

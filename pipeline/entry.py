@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import sys
+import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -13,10 +16,32 @@ from datamodules import DataError
 from pipeline.compose import check_command_line
 from pipeline.errors import UserError
 
+# What Lightning says that is no news here: its advertisement, that a frozen classifier is in
+# evaluation mode on purpose, that a second stage writes into the folder of the first.
+_KNOWN = (
+    "For seamless cloud logging",
+    "module(s) in eval mode",
+    "exists and is not empty",
+    "does not have many workers",
+    "LeafSpec",
+    "TPU available",
+    "val_dataloader` contains",
+)
+
 
 def check_or_exit(program: str) -> None:
     """Check the command line of ``program`` and exit with code 2 where it is wrong."""
+    _leave_out_known_messages()
     run_or_exit(program, lambda: check_command_line(sys.argv[1:]))
+
+
+def _leave_out_known_messages() -> None:
+    for words in _KNOWN:
+        warnings.filterwarnings("ignore", message=f".*{re.escape(words)}")
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
+        logging.getLogger(name).addFilter(
+            lambda record: not any(words in record.getMessage() for words in _KNOWN)
+        )
 
 
 def run_or_exit(program: str, work: Callable[[], None]) -> None:

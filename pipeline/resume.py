@@ -37,7 +37,7 @@ def resumed_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
                 config[name], resolve=True
             ):
                 raise UserError(
-                    f"{override.input_line}: a resumed run keeps its own {name}; leave the word out."
+                    f"{override.input_line}: a resumed run keeps its own {name}; drop the word."
                 )
             continue
         OmegaConf.update(saved, name, OmegaConf.select(config, name), force_add=True)

@@ -18,7 +18,7 @@ ROOMS = {
 }
 LOWEST = ("attribution", "losses", "metrics", "models")
 ALLOWED = {
-    **dict.fromkeys([*LOWEST, "datamodules", "configs"], set()),
+    **{key: set() for key in [*LOWEST, "datamodules", "configs"]},
     "trainers": {*LOWEST, "datamodules"},
     "pipeline": ROOMS - {"pipeline"},
 }

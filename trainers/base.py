@@ -173,7 +173,7 @@ class SaliencyModule(L.LightningModule):
         self.log("train/lr", self.optimizers().param_groups[0]["lr"])
 
     def on_validation_start(self) -> None:
-        """Under DDP, give all ranks the BatchNorm statistics of the first, which is the one saved."""
+        """Under DDP, give all ranks the BatchNorm statistics of the first, which is saved."""
         if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
             for buffer in self.network.buffers():
                 torch.distributed.broadcast(buffer, 0)
@@ -218,7 +218,7 @@ class SaliencyModule(L.LightningModule):
             self.log(f"test/{name}", value)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Trained parameters in groups; ``lr_factor`` multiplies the optimizer's rate in a group."""
+        """Trained parameters in groups; ``lr_factor`` multiplies the rate of a group."""
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
     def configure_optimizers(self) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from datetime import timedelta
 
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
-from lightning.pytorch.utilities import rank_zero_only
 
 
 def progress_bar(title: str) -> ProgressBar:
@@ -45,6 +44,15 @@ class PlainLines(ProgressBar):
         self.interval = interval
         self._began = self._last = 0.0
         self._first_epoch = 0
+        self._enabled = True
+
+    def enable(self) -> None:
+        """Write lines again."""
+        self._enabled = True
+
+    def disable(self) -> None:
+        """Write no lines; Lightning does this in all processes but the first."""
+        self._enabled = False
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Start the clock."""
@@ -96,9 +104,9 @@ class PlainLines(ProgressBar):
             f"{_clock(spent)} spent, {_clock(left)} left"
         )
 
-    @rank_zero_only
     def _write(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        if self._enabled:
+            print(line, file=sys.stderr, flush=True)
 
 
 def _clock(seconds: float) -> str:

@@ -160,7 +160,7 @@ def test_a_checkpoint_with_code_or_a_foreign_target_does_not_run_it(run, tmp_pat
         read_checkpoint(tmp_path / "code.ckpt")
     content["run"]["config"]["model"]["network"]["_target_"] = "os.system"
     torch.save(content, tmp_path / "target.ckpt")
-    with pytest.raises(UserError, match="'os.system'"):
+    with pytest.raises(UserError, match=r"'os\.system'"):
         read_checkpoint(tmp_path / "target.ckpt")
     assert not marker.exists()
 
