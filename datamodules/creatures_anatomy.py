@@ -247,12 +247,12 @@ def assemble(
         The shapes in the order of painting, in the creature's frame (about 3 units long).
     """
     head, wing, tail = attributes
-    height, bend = rng.uniform(0.42, 0.62), rng.uniform(-0.25, 0.25)
+    height, bend = rng.uniform(0.5, 0.75), rng.uniform(-0.2, 0.2)
     head_size = 0.27 * part_size * rng.uniform(0.9, 1.1)
     wing_size = 0.56 * part_size * rng.uniform(0.9, 1.1)
     tail_size = 0.4 * part_size * rng.uniform(0.9, 1.1)
     end = bend * 0.6  # height of the spine at both of its ends
-    neck = (1.0 + 0.7 * head_size, end - rng.uniform(0.1, 0.4))
+    neck = (0.9 + 0.4 * head_size, end - rng.uniform(0.0, 0.25))
     return [
         *transformed(
             ATTRIBUTES["tail"][tail](), tail_size, rng.uniform(-0.6, 0.6), shift=(-0.95, end)
@@ -264,6 +264,6 @@ def assemble(
             ATTRIBUTES["wing"][wing](),
             wing_size,
             rng.uniform(-0.9, 0.3),
-            shift=(rng.uniform(0.2, 0.5), -0.55 * height - 0.4 * bend),
+            shift=(rng.uniform(0.0, 0.35), 0.15 * height - 0.4 * bend),
         ),
     ]

@@ -147,7 +147,7 @@ def background(rng: np.random.Generator, size: int, clutter: float) -> np.ndarra
     Returns:
         RGB in 0 to 255, float32 of shape (S, S, 3).
     """
-    base = np.array([rng.random(), rng.uniform(0.0, 0.4), rng.uniform(0.2, 0.9)])
+    base = np.array([rng.random(), rng.uniform(0.0, 0.3), rng.uniform(0.2, 0.9)])
     hsv = base + rng.normal(0, 1, (11, 3)) * (0.08, 0.08, 0.15)
     colors = hsv_to_rgb(hsv)
     texture = _TEXTURES[rng.integers(len(_TEXTURES))](rng, size)
@@ -159,7 +159,7 @@ def background(rng: np.random.Generator, size: int, clutter: float) -> np.ndarra
 
     tints = jittered_palette(rng)
     tints |= {f"leaf{i}": color for i, color in enumerate(colors[3:])}
-    random = np.stack([rng.random(8), rng.uniform(0, 0.5, 8), rng.uniform(0.1, 1, 8)], 1)
+    random = np.stack([rng.random(8), rng.uniform(0, 0.45, 8), rng.uniform(0.1, 1, 8)], 1)
     tints |= {f"random{i}": color for i, color in enumerate(hsv_to_rgb(random))}
     shapes = _leaves(rng, size, int(rng.integers(40, 120))) if rng.random() < 0.3 else []
     shapes += _distractors(rng, size, min(int(rng.poisson(6.0 * clutter)), 30))

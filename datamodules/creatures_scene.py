@@ -47,7 +47,8 @@ class SceneOptions:
         max_area: Largest, in (min_area, 0.8]; its logarithm is spread almost evenly in between.
         contrast: Distance in CIE L*a*b* (1976 Delta E) between the body's color and the colors
             around it, 0 to 60. 80 % of the surrounding pixels keep it where a color can be found
-            that does, which up to the default is almost always; 0 allows camouflage.
+            that does, which up to the default is almost always; 0 allows camouflage. Bodies are
+            more saturated than backgrounds in any case.
         clutter: Amount of distractors, 0 to 3; their mean number is six times this.
         part_size: Factor on the size of head, wing and tail, which decide the class, 0.5 to 2.
         noise: Largest standard deviation of the sensor noise as a fraction of full scale, 0 to 0.2.
@@ -160,7 +161,7 @@ def _figure(
 def _body_color(surroundings: np.ndarray, contrast: float, rng: np.random.Generator) -> np.ndarray:
     """Draw a color from which 80 % of the surrounding colors (N, 3) differ by ``contrast``."""
     around = rgb_to_lab(surroundings)
-    hsv = np.stack([rng.random(16), rng.uniform(0.1, 0.5, 16), rng.uniform(0.15, 0.95, 16)], 1)
+    hsv = np.stack([rng.random(16), rng.uniform(0.35, 0.75, 16), rng.uniform(0.3, 0.95, 16)], 1)
     candidates = hsv_to_rgb(hsv)
     distance = np.linalg.norm(rgb_to_lab(candidates)[:, None] - around, axis=2)
     separation = np.percentile(distance, 20, axis=1)
