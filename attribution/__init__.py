@@ -19,6 +19,7 @@ from attribution.scorecam import ScoreCAM
 from attribution.shapcam import SHAPCAM
 from attribution.smoothgradcampp import SmoothGradCAMPlusPlus
 from attribution.split import SplitClassifier, split
+from attribution.supersets import SupersetAggregation, superset_members
 from attribution.xgradcam import XGradCAM
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "SmoothGrad",
     "SmoothGradCAMPlusPlus",
     "SplitClassifier",
+    "SupersetAggregation",
     "VanillaGradient",
     "VarGrad",
     "XGradCAM",
@@ -56,4 +58,5 @@ __all__ = [
     "normalize",
     "resize",
     "split",
+    "superset_members",
 ]

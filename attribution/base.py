@@ -28,6 +28,7 @@ class Query:
     Attributes:
         classifier: As given; ``classifier(images)`` is the full network.
         images: As given, detached.
+        given_images: The very tensor that was given, by which `SharedFeatures` knows its batch.
     """
 
     def __init__(
@@ -35,14 +36,14 @@ class Query:
     ) -> None:
         self.classifier = classifier
         self.images = images.detach()
-        self._given_images = images  # SharedFeatures knows this very tensor
+        self.given_images = images
         self._given_targets = targets
         self._needs_gradients = needs_gradients
 
     @cached_property
     def _encoded(self) -> tuple[Tensor, torch.dtype]:
         with torch.no_grad():
-            features, self._bound_head = encode(self.classifier, self._given_images)
+            features, self._bound_head = encode(self.classifier, self.given_images)
         if not isinstance(features, Tensor) or features.dim() != 4:
             got = getattr(features, "shape", type(features).__name__)
             raise ValueError(f"expected features (B, K, h, w), got {tuple(got)}")
@@ -179,6 +180,22 @@ class PostHocMethod:
         with self._query(classifier, images, targets) as query:
             maps = resize(widen(self._cams(query)), images.shape[-2:], self.interpolation)
             return normalize(maps)
+
+    def class_maps(
+        self, classifier: Classifier, images: Tensor, targets: Tensor | None = None
+    ) -> Tensor:
+        """Compute what `__call__` resizes and normalizes: maps whose differences mean something.
+
+        Args:
+            classifier: See `__call__`, as for the other arguments and errors.
+            images: Shape (B, 3, H, W).
+            targets: Int (B,) in [0, C), or None.
+
+        Returns:
+            Maps (B, h, w) of the targets, in the method's own resolution and range.
+        """
+        with self._query(classifier, images, targets) as query:
+            return widen(self._cams(query)).detach()
 
     def _cams(self, query: Query) -> Tensor:
         """Compute the raw maps (B, h, w) of a query; any resolution, any range."""

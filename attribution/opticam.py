@@ -131,6 +131,12 @@ class OptiCAM(PostHocMethod):
         """
         return self.optimize(classifier, images, targets).saliency
 
+    def class_maps(
+        self, classifier: Classifier, images: Tensor, targets: Tensor | None = None
+    ) -> Tensor:
+        """Give the masks themselves, (B, H, W) in [0, 1]: there is nothing before them."""
+        return self(classifier, images, targets)
+
     def coefficients(
         self, classifier: Classifier, images: Tensor, targets: Tensor | None = None
     ) -> Tensor:

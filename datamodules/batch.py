@@ -17,6 +17,8 @@ class WSOLBatch(TypedDict):
             x0, y0. Only on evaluation splits of a data set with boxes.
         mask: uint8 of shape (B, H, W): 0 background, 1 object, 255 ignore. Only on evaluation
             splits of a data set with masks.
+        seen: bool of shape (B,), whether the class was trained on. Only on the test split, where
+            training was restricted to some classes.
     """
 
     image: Tensor
@@ -24,3 +26,4 @@ class WSOLBatch(TypedDict):
     image_id: list[str]
     boxes: NotRequired[list[Tensor]]
     mask: NotRequired[Tensor]
+    seen: NotRequired[Tensor]

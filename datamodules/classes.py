@@ -97,3 +97,21 @@ def check_labels(metadata: SplitMetadata, num_classes: int) -> None:
             f"label {metadata.labels[first]} is out of range 0..{num_classes - 1}; correct it or"
             " set `num_classes`.",
         )
+
+
+def check_classes(classes: Sequence[int], num_classes: int) -> None:
+    """Check a choice of classes to train on.
+
+    Args:
+        classes: Their labels.
+        num_classes: The number of classes C.
+
+    Raises:
+        DataError: If none is chosen, or one is no integer in [0, C).
+    """
+    wrong = [c for c in classes if not isinstance(c, int) or not 0 <= c < num_classes]
+    if wrong or not classes:
+        raise DataError(
+            f"classes={list(classes)}: {wrong[0] if wrong else 'nothing'} is no label of the data"
+            f" set; choose some of 0..{num_classes - 1}, or null for all."
+        )

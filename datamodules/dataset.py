@@ -126,6 +126,9 @@ class EvaluationDataset(_ImageDataset):
         size: Side S in pixels to which images, boxes and masks are resized.
         mean: Mean of each of the 3 channels, in [0, 1].
         std: Standard deviation of each of the 3 channels, positive.
+        center_crop: Whether the shorter edge is resized to ``size`` and the middle cut out, instead
+            of resizing both edges to it.
+        seen: Classes that were trained on, for the batches' ``seen``; None leaves it out.
         cache: Whether ``fill_cache`` keeps images and masks in memory.
     """
 
@@ -138,12 +141,16 @@ class EvaluationDataset(_ImageDataset):
         size: int,
         mean: Sequence[float],
         std: Sequence[float],
+        center_crop: bool = False,
+        seen: Sequence[int] | None = None,
         cache: bool = False,
     ) -> None:
         super().__init__(metadata, root, size=size, mean=mean, std=std, cache=cache)
+        self._center_crop = center_crop
+        self._seen = None if seen is None else torch.isin(self._labels, torch.tensor(seen))
         self._mask_root = mask_root
         self._mask_paths, self._ignore_paths = metadata.mask_paths, metadata.ignore_paths
-        self._boxes = _boxes_by_image(metadata, size)
+        self._boxes = _boxes_by_image(metadata, size, center_crop)
         self._masks: Tensor | None = None
 
     def fill_cache(self) -> None:
@@ -164,6 +171,8 @@ class EvaluationDataset(_ImageDataset):
         """
         images, rows = self._read_rows(indices)
         batch = self._batch(indices, images[rows])
+        if self._seen is not None:
+            batch["seen"] = self._seen[torch.tensor(indices)]
         if self._boxes is not None:
             batch["boxes"] = [self._boxes[index] for index in indices]
         if self._masks is not None:
@@ -175,7 +184,10 @@ class EvaluationDataset(_ImageDataset):
     def _read_mask(self, index: int) -> Tensor:
         masks = [self._mask_root / path for path in self._mask_paths[index]]
         ignores = [self._mask_root / path for path in self._ignore_paths[index]]
-        return read_mask(masks, ignores, self._size)
+        return read_mask(masks, ignores, self._size, self._center_crop)
+
+    def _read(self, index: int) -> Tensor:
+        return read_image(self._root / str(self._ids[index]), self._size, self._center_crop)
 
 
 def as_is(batch: WSOLBatch) -> WSOLBatch:
@@ -183,14 +195,14 @@ def as_is(batch: WSOLBatch) -> WSOLBatch:
     return batch
 
 
-def _boxes_by_image(metadata: SplitMetadata, size: int) -> list[Tensor] | None:
+def _boxes_by_image(metadata: SplitMetadata, size: int, center_crop: bool) -> list[Tensor] | None:
     """Scale all boxes at once; N tensors of shape (n, 4)."""
     if metadata.boxes is None:
         return None
     order = np.argsort(metadata.box_images, kind="stable")
     images = metadata.box_images[order]
     boxes = torch.from_numpy(metadata.boxes[order])
-    scaled = scale_boxes(boxes, torch.from_numpy(metadata.sizes[images]), size)
+    scaled = scale_boxes(boxes, torch.from_numpy(metadata.sizes[images]), size, center_crop)
     return list(scaled.split(np.bincount(images, minlength=len(metadata)).tolist()))
 
 

@@ -1,6 +1,7 @@
 """The metadata format of the public WSOL benchmark (Choe et al., CVPR 2020): reading, checking."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def read_split(folder: Path, *, localization: bool) -> SplitMetadata:
     so are ``localization.txt``, which holds either boxes (``id,x0,y0,x1,y1``, one line a box) or
     masks (``id,mask_path,ignore_path``, one line an instance, ``ignore_path`` may be empty), with
     boxes ``image_sizes.txt`` (``id,width,height``), and where it exists ``masks.txt``, which gives
-    a split with boxes masks as well.
+    a split with boxes masks as well. A split with none of these three has labels alone.
 
     Args:
         folder: For instance ``metadata/val``.
@@ -94,6 +95,38 @@ def read_split(folder: Path, *, localization: bool) -> SplitMetadata:
     return SplitMetadata(folder, image_ids, labels, **found)
 
 
+def keep_classes(metadata: SplitMetadata, classes: Sequence[int]) -> SplitMetadata:
+    """Leave out the images of all classes but some.
+
+    Args:
+        metadata: A split.
+        classes: Labels to keep.
+
+    Returns:
+        The split with the images of these classes, in the same order, and what belongs to them.
+
+    Raises:
+        DataError: If no image is left.
+    """
+    kept = np.flatnonzero(np.isin(metadata.labels, list(classes)))
+    if len(kept) == 0:
+        raise DataError(
+            f"{metadata.folder / 'class_labels.txt'}: no image is of the classes"
+            f" {list(classes)}; choose others as `classes`."
+        )
+    found: dict[str, object] = {"image_ids": [metadata.image_ids[i] for i in kept]}
+    found["labels"] = metadata.labels[kept]
+    if metadata.boxes is not None:
+        of_kept = np.isin(metadata.box_images, kept)
+        found["sizes"] = metadata.sizes[kept]
+        found["boxes"] = metadata.boxes[of_kept]
+        found["box_images"] = np.searchsorted(kept, metadata.box_images[of_kept])
+    if metadata.mask_paths is not None:
+        found["mask_paths"] = [metadata.mask_paths[i] for i in kept]
+        found["ignore_paths"] = [metadata.ignore_paths[i] for i in kept]
+    return replace(metadata, **found)
+
+
 def _first_repeat(values: np.ndarray) -> int:
     """Find the first entry that has occurred before; there is one."""
     first = np.unique(values, return_index=True)[1]
@@ -115,6 +148,8 @@ def _read_per_image(path: Path, form: str, index: dict[str, int]) -> np.ndarray:
 def _read_localization(folder: Path, index: dict[str, int]) -> dict[str, object]:
     """Read boxes, masks or both as keyword arguments of ``SplitMetadata``."""
     path, extra = folder / "localization.txt", folder / "masks.txt"
+    if not any(file.exists() for file in (path, extra, folder / "image_sizes.txt")):
+        return {}
     first = next((line.strip() for line in read_lines(path) if line.strip()), "")
     fields = first.rsplit(",", 2)
     if len(fields) == 3 and not is_integer(fields[1]) and first.count(",") < 4:

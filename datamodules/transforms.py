@@ -12,7 +12,7 @@ from torch import Tensor
 from datamodules.textfile import DataError
 
 
-def read_image(path: Path, size: int) -> Tensor:
+def read_image(path: Path, size: int, center_crop: bool = False) -> Tensor:
     """Decode an image and resize it to a square, without regard to its aspect ratio.
 
     Grayscale, palette, CMYK and 16-bit images become RGB, transparency is dropped. An EXIF
@@ -21,6 +21,8 @@ def read_image(path: Path, size: int) -> Tensor:
     Args:
         path: The image file.
         size: Side S of the square in pixels.
+        center_crop: Keep the aspect ratio instead: the shorter edge becomes S pixels long, and the
+            square in the middle is taken.
 
     Returns:
         uint8 of shape (3, S, S), resized bilinearly with antialiasing as Pillow does it.
@@ -35,7 +37,9 @@ def read_image(path: Path, size: int) -> Tensor:
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             elif image.mode in ("P", "PA") and "transparency" in image.info:
                 image = image.convert("RGBA")
-            square = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+            edges, corner = _placement(image.width, image.height, size, center_crop)
+            square = image.convert("RGB").resize(edges, Image.Resampling.BILINEAR)
+            square = square.crop((*corner, corner[0] + size, corner[1] + size))
     except FileNotFoundError:
         raise DataError(f"{path}: the image is missing; restore it.") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -43,7 +47,9 @@ def read_image(path: Path, size: int) -> Tensor:
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
 
 
-def read_mask(masks: Sequence[Path], ignores: Sequence[Path], size: int) -> Tensor:
+def read_mask(
+    masks: Sequence[Path], ignores: Sequence[Path], size: int, center_crop: bool = False
+) -> Tensor:
     """Read the instances of an image as the benchmark's mask evaluation does.
 
     Each file is resized with OpenCV's nearest neighbor, whose source index is
@@ -54,6 +60,7 @@ def read_mask(masks: Sequence[Path], ignores: Sequence[Path], size: int) -> Tens
         masks: Files of the instances; a pixel other than 0 belongs to the object.
         ignores: Files of the ignored regions; a pixel other than 0 is ignored.
         size: Side S of the square in pixels.
+        center_crop: See `read_image`.
 
     Returns:
         uint8 of shape (S, S): 0 background, 1 object, 255 ignore.
@@ -68,21 +75,25 @@ def read_mask(masks: Sequence[Path], ignores: Sequence[Path], size: int) -> Tens
             if mask is None:
                 what = "does not decode; replace it" if path.exists() else "is missing; restore it"
                 raise DataError(f"{path}: the mask {what}.")
-            resized = cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST)
-            target[resized > 0] = value
+            edges, (left, top) = _placement(mask.shape[1], mask.shape[0], size, center_crop)
+            resized = cv2.resize(mask, edges, interpolation=cv2.INTER_NEAREST)
+            target[resized[top : top + size, left : left + size] > 0] = value
     return torch.from_numpy(target)
 
 
-def scale_boxes(boxes: Tensor, sizes: Tensor, size: int) -> Tensor:
+def scale_boxes(boxes: Tensor, sizes: Tensor, size: int, center_crop: bool = False) -> Tensor:
     """Scale boxes with their images to a square, truncating as the benchmark does.
 
     Args:
         boxes: x0 y0 x1 y1 in pixels of the original images, int64 of shape (M, 4), 0 or more.
         sizes: Width and height of each box's image in pixels, int64 of shape (M, 2).
         size: Side S of the square in pixels.
+        center_crop: See `read_image`.
 
     Returns:
-        int64 of shape (M, 4): int(coordinate * S / width or height), in [0, S].
+        int64 of shape (M, 4): int(coordinate * S / width or height), in [0, S]. With
+        ``center_crop`` the edges have lengths of their own instead of S, and the corner of the
+        square is subtracted: what it cuts off lies below 0 or above S.
 
     Raises:
         ValueError: If the shapes do not fit.
@@ -92,7 +103,22 @@ def scale_boxes(boxes: Tensor, sizes: Tensor, size: int) -> Tensor:
             f"expected boxes (M, 4) and sizes (M, 2), got {tuple(boxes.shape)} and"
             f" {tuple(sizes.shape)}"
         )
-    return boxes * size // sizes.repeat(1, 2)
+    if not center_crop:
+        return boxes * size // sizes.repeat(1, 2)
+    placements = [_placement(*edges, size, center_crop) for edges in sizes.tolist()]
+    edges, corners = torch.tensor(placements, dtype=torch.int64).view(-1, 2, 2).unbind(dim=1)
+    return boxes * edges.repeat(1, 2) // sizes.repeat(1, 2) - corners.repeat(1, 2)
+
+
+def _placement(
+    width: int, height: int, size: int, center_crop: bool
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Width and height to resize to, and left and top of the square in what comes out."""
+    if not center_crop:
+        return (size, size), (0, 0)
+    short = min(width, height)
+    edges = size * width // short, size * height // short
+    return edges, ((edges[0] - size) // 2, (edges[1] - size) // 2)
 
 
 def random_crop_flip(images: Tensor, rows: Tensor, draws: Tensor, size: int) -> Tensor:

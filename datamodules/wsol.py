@@ -2,28 +2,22 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from datamodules.classes import check_labels, find_classes
+from datamodules.classes import check_classes, check_labels, find_classes
 from datamodules.dataset import EvaluationDataset, TrainDataset, as_is
 from datamodules.files import check_files
-from datamodules.metadata import SPLITS, SplitMetadata, read_split
+from datamodules.metadata import SPLITS, SplitMetadata, keep_classes, read_split
+from datamodules.options import Reader, check_options
 from datamodules.sampler import EvaluationSampler, ResumableLoader, TrainSampler
 from datamodules.textfile import DataError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _MAX_OPENED = 50_000  # above, opening every file would take minutes on a network disk
-
-
-class Reader(Protocol):
-    """Makes a data set's metadata, and where needed its images, on first use."""
-
-    def prepare(self, root: Path, metadata: Path) -> None:
-        """Write what is missing below ``root`` and ``metadata``; do nothing if all is there."""
 
 
 class WSOLDataModule(LightningDataModule):
@@ -35,9 +29,9 @@ class WSOLDataModule(LightningDataModule):
 
     Training images are resized to a square, randomly cropped and flipped. What an image looks like
     in an epoch and the order of images depend on seed and epoch only; see `TrainSampler`.
-    Evaluation images are resized to the crop's size, boxes and masks with them. Several processes
-    share the training images evenly, wrapping round, and the evaluation images without padding or
-    doubles, so that their numbers of evaluation batches can differ by one.
+    Evaluation images are resized to the crop's size, boxes and masks with them, or cut to it with
+    ``center_crop``. Several processes share the training images evenly, wrapping round, and the
+    evaluation images without padding or doubles: their numbers of batches can differ by one.
 
     `setup` finds what can be found before training: bad lines, missing files, broken images.
 
@@ -56,7 +50,13 @@ class WSOLDataModule(LightningDataModule):
             ``class_names.txt`` or the training labels, whichever is there first.
         class_names: Names in the order of the labels; None reads ``class_names.txt`` and, where it
             is missing, takes the labels themselves.
+        classes: Labels of the classes that are trained on and chosen by: the others are left out of
+            train and val. test keeps all and says in ``seen`` which are which. Labels and
+            ``num_classes`` do not change. None takes all classes.
         train_fraction: Part of the training images in an epoch, in (0, 1], drawn anew each time.
+        center_crop: Whether evaluation images keep their aspect ratio: the shorter edge is resized
+            to ``crop_size`` and the middle cut out, so that boxes may reach beyond the image.
+            Otherwise they are resized to the square as they are, as the WSOL benchmark does.
         cache_images: Whether to keep all decoded and resized images in memory, for small sets:
             3 ``resize_size``^2 bytes an image.
         verify_images: Whether `setup` opens every file of a split of up to 50000 images.
@@ -91,7 +91,9 @@ class WSOLDataModule(LightningDataModule):
         std: Sequence[float] = IMAGENET_STD,
         num_classes: int | None = None,
         class_names: Sequence[str] | None = None,
+        classes: Sequence[int] | None = None,
         train_fraction: float = 1.0,
+        center_crop: bool = False,
         cache_images: bool = False,
         verify_images: bool = True,
         seed: int = 0,
@@ -117,11 +119,13 @@ class WSOLDataModule(LightningDataModule):
         self.pin_memory = pin_memory
         self.num_classes = num_classes
         self.class_names = None if class_names is None else list(class_names)
+        self.classes = None if classes is None else sorted(set(classes))
+        self.center_crop = center_crop
         self._pixel_options = {"mean": self.mean, "std": self.std, "cache": cache_images}
         self._splits: dict[str, SplitMetadata] = {}
         self._train: TrainDataset | None = None
         self._evaluation: dict[str, EvaluationDataset] = {}
-        self._check_arguments()
+        check_options(self)
 
     def prepare_data(self) -> None:
         """Let the reader make what is missing; Lightning calls this in one process of a machine.
@@ -162,8 +166,12 @@ class WSOLDataModule(LightningDataModule):
             num_classes=self.num_classes,
             class_names=self.class_names,
         )
-        for split in read.values():
+        if self.classes is not None:
+            check_classes(self.classes, self.num_classes)
+        for name, split in read.items():
             check_labels(split, self.num_classes)
+            if self.classes is not None and name != "test":
+                split = read[name] = keep_classes(split, self.classes)
             open_files = self.verify_images and len(split) <= _MAX_OPENED
             check_files(split, self.root, self.mask_root, open_files=open_files)
         self._splits |= read
@@ -225,7 +233,13 @@ class WSOLDataModule(LightningDataModule):
         metadata = self._split(split)
         if split not in self._evaluation:
             self._evaluation[split] = EvaluationDataset(
-                metadata, self.root, self.mask_root, size=self.crop_size, **self._pixel_options
+                metadata,
+                self.root,
+                self.mask_root,
+                size=self.crop_size,
+                center_crop=self.center_crop,
+                seen=self.classes if split == "test" else None,
+                **self._pixel_options,
             )
         dataset = self._evaluation[split]
         dataset.fill_cache()
@@ -262,21 +276,6 @@ class WSOLDataModule(LightningDataModule):
     def predict_dataloader(self) -> DataLoader:
         """Give the test split."""
         return self.dataloader("test")
-
-    def _check_arguments(self) -> None:
-        for name in ("resize_size", "crop_size", "batch_size", "eval_batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"expected {name} of 1 or more, got {getattr(self, name)}")
-        if self.crop_size > self.resize_size:
-            sides = f"{self.crop_size} > {self.resize_size}"
-            raise ValueError(f"expected crop_size of at most resize_size, got {sides}")
-        if self.num_workers < 0 or self.seed < 0 or not 0 < self.train_fraction <= 1:
-            raise ValueError(
-                "expected num_workers and seed of 0 or more and train_fraction in (0, 1], got"
-                f" {self.num_workers}, {self.seed} and {self.train_fraction}"
-            )
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise ValueError(f"expected 3 means and 3 positive std, got {self.mean}, {self.std}")
 
     def _loader_options(self) -> dict[str, Any]:
         device = self.trainer.strategy.root_device.type if self.trainer else "cpu"

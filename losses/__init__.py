@@ -1,3 +1,12 @@
+from losses.calm import CALMLoss, expectation_maximization, location_posterior, marginal_likelihood
+from losses.casm import (
+    CASMLoss,
+    CASMLossTerms,
+    casm_classifier_loss,
+    mask_size_term,
+    negative_cross_entropy,
+    negative_entropy,
+)
 from losses.dense_crf import DenseCRFLoss, dense_crf
 from losses.fcam import FCAMLoss, FCAMLossTerms
 from losses.log_barrier import BarrierTemperature, log_barrier
@@ -9,13 +18,23 @@ from losses.size_constraint import size_constraint
 __all__ = [
     "IGNORE",
     "BarrierTemperature",
+    "CALMLoss",
+    "CASMLoss",
+    "CASMLossTerms",
     "DenseCRFLoss",
     "FCAMLoss",
     "FCAMLossTerms",
     "SamplingRegions",
     "SeedSampler",
+    "casm_classifier_loss",
     "dense_crf",
+    "expectation_maximization",
+    "location_posterior",
     "log_barrier",
+    "marginal_likelihood",
+    "mask_size_term",
+    "negative_cross_entropy",
+    "negative_entropy",
     "otsu_threshold",
     "partial_cross_entropy",
     "sampling_regions",

@@ -1,4 +1,5 @@
-from metrics.boxes import best_ious, boxes_from_saliency
+from metrics.boxes import best_ious, box_iou, boxes_from_saliency
+from metrics.cue_localization import CueLocalization
 from metrics.faithfulness import (
     AverageDrop,
     AverageDropInDeletion,
@@ -20,30 +21,58 @@ from metrics.insertion_deletion import (
     insertion_curves,
 )
 from metrics.localization import Localization, MaxBoxAcc, MaxBoxAccV2
+from metrics.map_statistics import MapStatistics
+from metrics.mask_localization import (
+    MaskLocalization,
+    binarize,
+    largest_component_boxes,
+    overlap_with_boxes,
+)
+from metrics.masked_accuracy import MaskedAccuracy, inpaint, masked_variants
 from metrics.pxap import PrecisionRecall, PxAP
+from metrics.remove_and_classify import (
+    RemovalCurve,
+    RemoveAndClassify,
+    random_saliency,
+    removal_hits,
+)
 
 __all__ = [
     "AverageDrop",
     "AverageDropInDeletion",
     "AverageGain",
     "AverageIncrease",
+    "CueLocalization",
     "Deletion",
     "Insertion",
     "Localization",
     "LocalizationFloors",
+    "MapStatistics",
+    "MaskLocalization",
+    "MaskedAccuracy",
     "MaskedProbabilities",
     "MaxBoxAcc",
     "MaxBoxAccV2",
     "PrecisionRecall",
     "PxAP",
+    "RemovalCurve",
+    "RemoveAndClassify",
     "area_under_curves",
     "best_ious",
+    "binarize",
+    "box_iou",
     "boxes_from_saliency",
     "deletion_curves",
     "drop",
     "drop_in_deletion",
     "gain",
     "increase",
+    "inpaint",
     "insertion_curves",
+    "largest_component_boxes",
     "masked_probabilities",
+    "masked_variants",
+    "overlap_with_boxes",
+    "random_saliency",
+    "removal_hits",
 ]

@@ -1,3 +1,4 @@
+import timm
 import torch
 from torch import Tensor, nn
 
@@ -12,18 +13,33 @@ class CAMClassifier(nn.Module):
         backbone: Maps images (B, 3, H, W) to a list of levels from fine to coarse, and has their
             widths in ``channels``, as ``MultiScaleBackbone``.
         num_classes: Number of classes C, at least 1.
+        pretrained_head: Name of a timm network with the same last features, whose last layer's
+            weights are taken over, for a data set with the classes that it knows; none by default.
 
     Raises:
-        ValueError: If ``num_classes`` is below 1.
+        ValueError: If ``num_classes`` is below 1, or the last layer of ``pretrained_head`` does not
+            fit the features or the classes.
     """
 
-    def __init__(self, backbone: nn.Module, num_classes: int) -> None:
+    def __init__(
+        self, backbone: nn.Module, num_classes: int, pretrained_head: str | None = None
+    ) -> None:
         super().__init__()
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes}")
         self.backbone = backbone
         self.num_classes = num_classes
         self.fc = nn.Linear(backbone.channels[-1], num_classes)
+        if pretrained_head:
+            head = timm.create_model(pretrained_head, pretrained=True).get_classifier()
+            shape = tuple(getattr(head, "weight", torch.empty(0)).shape)
+            if shape != tuple(self.fc.weight.shape):
+                raise ValueError(
+                    f"the last layer of pretrained_head={pretrained_head} has weights {shape}, "
+                    f"the classifier's {tuple(self.fc.weight.shape)}: it must know the same "
+                    f"{num_classes} classes and end with the backbone's features"
+                )
+            self.fc.load_state_dict(head.state_dict())
 
     def levels(self, images: Tensor) -> list[Tensor]:
         """Feature maps of all scales, for a decoder.

@@ -135,6 +135,15 @@ def test_missing_and_unreadable_files_are_named(boxes, name):
         read_split(boxes, localization=True)
 
 
+def test_a_split_without_any_localization_has_labels_alone(boxes):
+    for name in ("image_sizes", "localization"):
+        (boxes / f"{name}.txt").unlink()
+    split = read_split(boxes, localization=True)
+    assert len(split) > 0
+    assert split.boxes is None
+    assert split.mask_paths is None
+
+
 def test_missing_folder_and_ambiguous_masks_are_named(masks, tmp_path):
     with pytest.raises(DataError, match="absent: this folder of metadata is missing"):
         read_split(tmp_path / "absent", localization=True)

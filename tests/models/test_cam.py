@@ -99,3 +99,23 @@ def test_wrong_shapes_and_types_are_refused(classifier, features, labels, error,
 def test_a_classifier_needs_a_class():
     with pytest.raises(ValueError, match="at least 1, got 0"):
         CAMClassifier(TwoLevels(), num_classes=0)
+
+
+def test_the_last_layer_comes_with_its_weights_where_classes_and_features_fit(monkeypatch):
+    class Whole(nn.Module):
+        def get_classifier(self):
+            return head
+
+    asked = []
+    monkeypatch.setattr("timm.create_model", lambda *args, **kwargs: asked.append(args) or Whole())
+    backbone = MultiScaleBackbone.__new__(MultiScaleBackbone)
+    nn.Module.__init__(backbone)
+    backbone.channels = [3, 6]
+    head = nn.Linear(6, 5)
+    classifier = CAMClassifier(backbone, 5, pretrained_head="some_network.some_weights")
+    assert asked == [("some_network.some_weights",)]
+    torch.testing.assert_close(dict(classifier.fc.state_dict()), dict(head.state_dict()))
+    for other in (nn.Linear(6, 4), nn.Linear(7, 5), nn.Identity()):
+        head = other
+        with pytest.raises(ValueError, match="pretrained_head=some_network"):
+            CAMClassifier(backbone, 5, pretrained_head="some_network")

@@ -1,0 +1,66 @@
+"""Pairs of classes that differ in few parts, and where the parts are: the ground truth of cues."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from torch import Tensor
+
+
+class ClassPair(NamedTuple):
+    """Two classes and the parts that tell them apart.
+
+    Attributes:
+        first: Label of the one class.
+        second: Label of the other, larger than ``first``.
+        parts: Labels of the parts with different attributes, increasing, 1 or more.
+    """
+
+    first: int
+    second: int
+    parts: tuple[int, ...]
+
+
+class PartReader(Protocol):
+    """What a data set with parts offers to cue localization.
+
+    Attributes:
+        names: Names of the parts; the label of a part is its position here plus one.
+        pairs: Pairs of classes that differ in 1 to 3 parts, see `class_pairs`.
+    """
+
+    names: Sequence[str]
+    pairs: list[ClassPair]
+
+    def read(self, image_ids: Sequence[str], size: int) -> Tensor:
+        """Read the part of every pixel of some images, resized to a square.
+
+        Args:
+            image_ids: B ids as in the metadata.
+            size: Side S of the square in pixels.
+
+        Returns:
+            Part labels, uint8 of shape (B, S, S); 0 where there is no part.
+        """
+
+
+def class_pairs(attributes: np.ndarray, parts: np.ndarray, max_parts: int = 3) -> list[ClassPair]:
+    """Find the pairs of classes that differ in 1 to ``max_parts`` parts (paper 001, Sec. 5.2).
+
+    Args:
+        attributes: Attribute values of each class, any type, shape (C, A).
+        parts: Whether an attribute describes a part, bool (A, P); it may describe several or none.
+        max_parts: At least 1.
+
+    Returns:
+        The pairs, those with fewer parts first, then in the order of their labels.
+    """
+    pairs = []
+    for first in range(len(attributes) - 1):
+        differs = attributes[first + 1 :] != attributes[first]  # (C - first - 1, A)
+        different = differs.astype(np.int64) @ parts.astype(np.int64) > 0  # (C - first - 1, P)
+        counts = different.sum(1)
+        for row in np.flatnonzero((counts > 0) & (counts <= max_parts)):
+            labels = tuple(int(part) + 1 for part in np.flatnonzero(different[row]))
+            pairs.append(ClassPair(first, first + 1 + int(row), labels))
+    return sorted(pairs, key=lambda pair: (len(pair.parts), pair))

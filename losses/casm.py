@@ -1,0 +1,187 @@
+"""CASM: what its classifier and its mask network minimize."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def casm_classifier_loss(
+    labels: Tensor, clean_logits: Tensor | None = None, masked_logits: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy on clean and on masked-out images (Zolna et al., Eq. 8).
+
+    Args:
+        labels: True classes, int64 (B,).
+        clean_logits: Logits (B, C) of the images; None leaves the term out.
+        masked_logits: Logits (B, C) of the masked-out images; None leaves the term out.
+
+    Returns:
+        Scalar of at least 0: the sum of both terms, each the mean over the batch.
+
+    Raises:
+        ValueError: If both terms are left out.
+    """
+    terms = [
+        functional.cross_entropy(logits, labels)
+        for logits in (clean_logits, masked_logits)
+        if logits is not None
+    ]
+    if not terms:
+        raise ValueError("expected logits of the clean or of the masked-out images, got neither")
+    return sum(terms[1:], start=terms[0])
+
+
+def correctly_classified(logits: Tensor, labels: Tensor) -> Tensor:
+    """Whether the highest logit is the true class's.
+
+    Args:
+        logits: Shape (B, C).
+        labels: True classes, int64 (B,).
+
+    Returns:
+        bool (B,).
+    """
+    return logits.argmax(dim=1) == labels
+
+
+def negative_entropy(clean_logits: Tensor, masked_logits: Tensor, labels: Tensor) -> Tensor:
+    """Negative entropy of the masked-out image's classes, the score that CASM proposes (Eq. 7).
+
+    It counts only for images that are classified correctly when clean: for the others no mask
+    could do harm.
+
+    Args:
+        clean_logits: Logits of the images, (B, C); only their order is read.
+        masked_logits: Logits of the masked-out images, (B, C).
+        labels: True classes, int64 (B,).
+
+    Returns:
+        sum_c p_c log p_c in nats for each image, (B,), in [-log C, 0]; 0 where the clean image is
+        classified wrongly. To be minimized.
+    """
+    log_probs = masked_logits.log_softmax(dim=1)
+    entropies = -(log_probs.exp() * log_probs).sum(dim=1)
+    return -entropies * correctly_classified(clean_logits, labels)
+
+
+def negative_cross_entropy(clean_logits: Tensor, masked_logits: Tensor, labels: Tensor) -> Tensor:
+    """Negative classification loss of the masked-out image (Eq. 2), the adversarial score.
+
+    Args:
+        clean_logits: Not read: all images count, also those that are wrong when clean.
+        masked_logits: Logits of the masked-out images, (B, C).
+        labels: True classes, int64 (B,).
+
+    Returns:
+        log p_label for each image, (B,), at most 0. To be minimized.
+    """
+    return -functional.cross_entropy(masked_logits, labels, reduction="none")
+
+
+def mask_size_term(
+    saliency: Tensor, clean_logits: Tensor, masked_logits: Tensor, labels: Tensor
+) -> Tensor:
+    """What a mask loses by its size where it fools the classifier (R of Eq. 7).
+
+    Args:
+        saliency: Masks of shape (B, H, W) in [0, 1].
+        clean_logits: Logits of the images, (B, C); only their order is read.
+        masked_logits: Logits of the masked-out images, (B, C); only their order is read.
+        labels: True classes, int64 (B,).
+
+    Returns:
+        One minus the mask's mean for each image, (B,), in [0, 1], where the clean image is
+        classified correctly and the masked-out one is not; 0 elsewhere. To be maximized.
+    """
+    correct = correctly_classified(clean_logits, labels)
+    fooled = correct & ~correctly_classified(masked_logits, labels)
+    return (fooled.to(saliency.dtype) - saliency.mean(dim=(1, 2))).relu()
+
+
+class CASMLossTerms(NamedTuple):
+    """Scalars of one batch, each with its weight and sign; ``total`` is their sum."""
+
+    total: Tensor
+    score: Tensor
+    size: Tensor
+
+    def parts(self) -> dict[str, Tensor]:
+        """Return the terms by name, without the total that they add up to."""
+        return {"score": self.score, "size": self.size}
+
+
+class CASMLoss(nn.Module):
+    """Objective of CASM's mask network, minimized (Zolna et al., Eq. 7).
+
+    mean over the batch of the score, minus lambda times the mean of `mask_size_term`.
+
+    Note:
+        The released code finds the fooled images as ``(correct + mistaken).eq(2)``, a sum of
+        booleans that never is 2 on current torch, which switches the size term off. Here the
+        conditions are combined logically, as they were meant.
+
+    Args:
+        size_weight: lambda in the paper, at least 0; the larger, the smaller the masks.
+        score: ``score(clean_logits, masked_logits, labels)`` for each image, to be minimized:
+            `negative_entropy` or `negative_cross_entropy`.
+        reference_classes: Number of classes that ``size_weight`` was chosen for, at least 2. For C
+            classes it is multiplied by log C / log ``reference_classes``, as the largest entropy
+            shrinks. None takes it as it is.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    def __init__(
+        self,
+        size_weight: float,
+        score: Callable[[Tensor, Tensor, Tensor], Tensor] = negative_entropy,
+        reference_classes: int | None = None,
+    ) -> None:
+        super().__init__()
+        if not size_weight >= 0:
+            raise ValueError(f"size_weight must be at least 0, got {size_weight}")
+        if reference_classes is not None and reference_classes < 2:
+            raise ValueError(f"reference_classes must be at least 2, got {reference_classes}")
+        self.size_weight = size_weight
+        self.score = score
+        self.reference_classes = reference_classes
+
+    def forward(
+        self, saliency: Tensor, clean_logits: Tensor, masked_logits: Tensor, labels: Tensor
+    ) -> CASMLossTerms:
+        """Compute the terms of a batch.
+
+        Args:
+            saliency: Masks of shape (B, H, W) in [0, 1].
+            clean_logits: Logits of the images, (B, C).
+            masked_logits: Logits, (B, C), of the images multiplied by one minus the mask; they
+                carry the score's gradient to the mask.
+            labels: True classes, int64 (B,).
+
+        Returns:
+            The total and its terms.
+
+        Raises:
+            ValueError: If the shapes do not fit.
+        """
+        _check(saliency, clean_logits, masked_logits, labels)
+        weight = self.size_weight
+        if self.reference_classes is not None:
+            weight *= math.log(clean_logits.shape[1]) / math.log(self.reference_classes)
+        score = self.score(clean_logits, masked_logits, labels).mean()
+        size = -weight * mask_size_term(saliency, clean_logits, masked_logits, labels).mean()
+        return CASMLossTerms(score + size, score, size)
+
+
+def _check(saliency: Tensor, clean: Tensor, masked: Tensor, labels: Tensor) -> None:
+    fits = clean.ndim == 2 and clean.shape == masked.shape and labels.shape == clean.shape[:1]
+    if not fits or saliency.ndim != 3 or len(saliency) != len(labels):
+        raise ValueError(
+            "expected saliency (B, H, W), logits (B, C) twice and labels (B,), got"
+            f" {tuple(saliency.shape)}, {tuple(clean.shape)}, {tuple(masked.shape)} and"
+            f" {tuple(labels.shape)}"
+        )

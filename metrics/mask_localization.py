@@ -1,0 +1,208 @@
+"""Localization without a threshold to choose: OM, LE and F1 of the CASM paper."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from metrics.boxes import check_boxes
+from metrics.checks import check_saliency
+
+_TINY = 1e-6  # the published evaluator's, in denominators and at the ends of the threshold
+
+
+def binarize(saliency: Tensor, alpha: float = 1.0) -> Tensor:
+    """Cut each map so that the share of ones is ``alpha`` times its mean (Zolna et al., Sec. 3.3).
+
+    The threshold is the k-th smallest of the N pixels, k = 1 + int((N - 1)(1 - alpha mean) + 0.5),
+    kept between 1e-6 and 1 - 1e-6; pixels above it are ones. Pixels that equal it are not, so a
+    map with few different values gets fewer ones, and a constant one below 1 gets none.
+
+    Args:
+        saliency: Maps of shape (B, H, W) in [0, 1].
+        alpha: Factor on the mean, above 0; 1 in the paper. All pixels are ones at most.
+
+    Returns:
+        bool (B, H, W).
+
+    Raises:
+        TypeError: If ``saliency`` is not of a floating type.
+        ValueError: If it is no batch of maps in [0, 1], or ``alpha`` is not above 0.
+    """
+    check_saliency(saliency)
+    if not alpha > 0:
+        raise ValueError(f"alpha must be above 0, got {alpha}")
+    flat = saliency.detach().flatten(1)
+    share = (alpha * flat.double().mean(dim=1)).clamp(max=1)
+    index = ((flat.shape[1] - 1) * (1 - share) + 0.5).long()
+    threshold = flat.sort(dim=1).values.gather(1, index[:, None]).double()
+    above = flat.double() > threshold.clamp(_TINY, 1 - _TINY)
+    return above.view(saliency.shape)
+
+
+def largest_component_boxes(binary: Tensor) -> Tensor:
+    """Tightest box around the largest 4-connected part of each binary map.
+
+    Args:
+        binary: bool (B, H, W).
+
+    Returns:
+        Boxes x0 y0 x1 y1 in pixels, int64 (B, 4) on the device of ``binary``; x1 and y1 lie one
+        pixel beyond the part. 0 0 0 0 for a map without ones; the first part in reading order
+        where several are largest.
+
+    Raises:
+        TypeError: If ``binary`` is not bool.
+        ValueError: If it is not (B, H, W).
+    """
+    if binary.dtype != torch.bool:
+        raise TypeError(f"binary must be bool, got {binary.dtype}")
+    if binary.ndim != 3:
+        raise ValueError(f"binary must have shape (B, H, W), got {tuple(binary.shape)}")
+    boxes = np.zeros((len(binary), 4), np.int64)
+    for box, image in zip(boxes, binary.to("cpu", torch.uint8).numpy(), strict=True):
+        parts = cv2.connectedComponentsWithStats(image, connectivity=4)[2][1:]
+        if len(parts) > 0:
+            left, top, width, height, _ = parts[parts[:, cv2.CC_STAT_AREA].argmax()]
+            box[:] = left, top, left + width, top + height
+    return torch.from_numpy(boxes).to(binary.device)
+
+
+def overlap_with_boxes(saliency: Tensor, boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Compare maps with their images' true boxes (Zolna et al., Sec. 3.3).
+
+    Args:
+        saliency: Maps of shape (B, H, W) in [0, 1].
+        boxes: For each map its true boxes x0 y0 x1 y1 in its pixels, integers (n, 4), n >= 1.
+            They may reach outside the map: what lies there is missed. x1 and y1 are edges: the
+            pixels of column x1 are outside, as the published evaluator has it. A box without
+            area is met by nothing.
+
+    Returns:
+        Two float64 (B,) in [0, 1], on the maps' device: the largest IoU of a true box with the box
+        of the map's largest part, cut at its mean, and the largest continuous F1 of a true box.
+
+    Raises:
+        TypeError: If ``saliency`` is not floating or a tensor of ``boxes`` not of integers.
+        ValueError: If ``saliency`` is no batch of maps in [0, 1], or ``boxes`` does not hold at
+            least one box for each map, with x0 <= x1 and y0 <= y1.
+    """
+    check_saliency(saliency)
+    check_boxes(boxes, len(saliency))
+    counts = torch.tensor([len(b) for b in boxes], device=saliency.device)
+    image = torch.arange(len(boxes), device=saliency.device).repeat_interleave(counts)
+    true = torch.cat([b.to(saliency.device, torch.int64) for b in boxes])
+    proposed = largest_component_boxes(binarize(saliency))[image]
+    values = saliency.detach().double()
+    mass = _mass_inside(values, true, image)
+    area = _area(true).double()
+    precision = mass / (values.sum(dim=(1, 2))[image] + _TINY)
+    recall = mass / area.clamp(min=1)
+    f1 = 2 * precision * recall / (precision + recall + _TINY)
+    shared = _area(
+        torch.cat(
+            [true[:, :2].maximum(proposed[:, :2]), true[:, 2:].minimum(proposed[:, 2:])], dim=1
+        )
+    ).double()
+    iou = shared / (_area(proposed) + area - shared).clamp(min=1)
+    best = [values.new_zeros(len(boxes)).scatter_reduce(0, image, v, "amax") for v in (iou, f1)]
+    return best[0], best[1]
+
+
+class MaskLocalization(Metric):
+    """Localization as the CASM paper measures it (Zolna et al., Sec. 3.3 and 4).
+
+    A map is cut at its mean intensity, its largest part gets a box, and the box is right if its IoU
+    with a true one is above one half. ``compute`` gives float64 scalars:
+
+    - ``le``: localization error, the fraction of images whose box is wrong;
+    - ``om``: official metric, the fraction whose box or predicted class is wrong; only if logits
+      were given;
+    - ``f1``: mean over images of the continuous map's F1 with the true box that suits it best.
+
+    Lower is better for ``le`` and ``om``, higher for ``f1``. All are NaN before any image was seen.
+
+    Note:
+        Far edges of true boxes count as outside here, as in the published evaluator, while the
+        WSOL benchmark's metrics count them as inside. Paper 000 (Opti-CAM) uses the names OM and
+        LE for means of 1 - IoU and compares F1 with the union of boxes: these are others.
+    """
+
+    is_differentiable = False
+    full_state_update = False
+
+    images: Tensor
+    wrong_boxes: Tensor
+    classified: Tensor
+    wrong: Tensor
+    f1: Tensor
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for name in ("images", "wrong_boxes", "classified", "wrong"):
+            self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("f1", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(
+        self,
+        saliency: Tensor,
+        boxes: Sequence[Tensor],
+        logits: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> None:
+        """Count a batch.
+
+        Args:
+            saliency: See `overlap_with_boxes`, as for ``boxes`` and the errors.
+            boxes: True boxes of each map.
+            logits: Class scores of any range, (B, C), for ``om``; with ``labels`` or not at all.
+            labels: True classes, integers (B,).
+
+        Raises:
+            ValueError: Also if only one of ``logits`` and ``labels`` is given or their shapes do
+                not fit.
+        """
+        if (logits is None) != (labels is None):
+            raise ValueError("logits and labels must be given together or not at all")
+        if logits is not None and (logits.ndim != 2 or logits.shape[:1] != labels.shape):
+            raise ValueError(
+                f"expected logits (B, C) and labels (B,), got {tuple(logits.shape)} and"
+                f" {tuple(labels.shape)}"
+            )
+        iou, f1 = overlap_with_boxes(saliency, boxes)
+        missed = iou <= 0.5
+        self.images += len(missed)
+        self.wrong_boxes += missed.sum().to(self.wrong_boxes.device)
+        self.f1 += f1.sum().to(self.f1.device)
+        if logits is not None:
+            wrong = missed | (logits.argmax(dim=1) != labels).to(missed.device)
+            self.classified += len(wrong)
+            self.wrong += wrong.sum().to(self.wrong.device)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The figures as scalars; the class docstring lists them."""
+        result = {"le": self.wrong_boxes.double() / self.images, "f1": self.f1 / self.images}
+        if self.classified > 0:
+            result["om"] = self.wrong.double() / self.classified
+        return result
+
+
+def _area(boxes: Tensor) -> Tensor:
+    """Pixels in boxes (N, 4), far edges outside; 0 for those that end before they begin."""
+    width, height = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).unbind(dim=1)
+    return width * height
+
+
+def _mass_inside(values: Tensor, boxes: Tensor, image: Tensor) -> Tensor:
+    """Sum of the maps (B, H, W) in boxes (N, 4), far edges outside; ``image`` (N,) says whose."""
+    height, width = values.shape[1:]
+    summed = torch.nn.functional.pad(values.cumsum(1).cumsum(2), (1, 0, 1, 0))
+    x0, x1 = (boxes[:, i].clamp(0, width) for i in (0, 2))
+    y0, y1 = (boxes[:, i].clamp(0, height) for i in (1, 3))
+    rows = summed[image, y1] - summed[image, y0]  # (N, W + 1)
+    inside = rows.gather(1, x1[:, None]) - rows.gather(1, x0[:, None])
+    return inside[:, 0].clamp(min=0)

@@ -1,0 +1,178 @@
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics import Metric
+
+from metrics.insertion_deletion import blur
+from metrics.masking import check_maps, check_targets, predict
+
+FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+_SIDE = 224  # pixels, at which the released code's blur has a sigma of 15 and a radius of 15
+
+
+class RemovalCurve(NamedTuple):
+    """Accuracy against the erased part of the pixels.
+
+    Attributes:
+        fractions: Erased parts k, float64 (F,).
+        accuracy: Accuracy A_k with the most salient pixels erased, float64 (F,).
+        random_accuracy: Accuracy with as many random pixels erased, float64 (F,).
+        relative_accuracy: R_k, the former over the latter, float64 (F,); NaN where that is 0.
+    """
+
+    fractions: Tensor
+    accuracy: Tensor
+    random_accuracy: Tensor
+    relative_accuracy: Tensor
+
+
+class RemoveAndClassify(Metric):
+    """Relative accuracy R_k after erasing the most salient pixels (paper 001, Sec. 5.3).
+
+    Lower is better. ``compute`` gives R_k for each fraction, float64 (F,).
+
+    Args:
+        fractions: Erased parts of the pixels k, in (0, 1).
+
+    Raises:
+        ValueError: If there is no fraction or one is out of range.
+    """
+
+    is_differentiable = False
+    higher_is_better = False
+    full_state_update = False
+
+    hits: Tensor  # (F,) images classified correctly with the most salient pixels erased
+    random_hits: Tensor  # (F,) the same with random ones erased
+    images: Tensor
+
+    def __init__(self, fractions: Sequence[float] = FRACTIONS, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.fractions = _check_fractions(fractions)
+        for name in ("hits", "random_hits"):
+            counts = torch.zeros(len(self.fractions), dtype=torch.int64)
+            self.add_state(name, counts, dist_reduce_fx="sum")
+        self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, hits: Tensor, random_hits: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            hits: Whether each image is classified correctly after each erasure, bool (B, F), from
+                `removal_hits`.
+            random_hits: The same for maps of random numbers, `random_saliency`.
+
+        Raises:
+            TypeError: If one is not of booleans.
+            ValueError: If one is not (B, F).
+        """
+        for given in (hits, random_hits):
+            if given.dtype != torch.bool:
+                raise TypeError(f"hits must be booleans, got {given.dtype}")
+            if given.shape != (len(hits), len(self.fractions)):
+                expected = f"(B, {len(self.fractions)})"
+                raise ValueError(f"hits must be {expected} twice, got {tuple(given.shape)}")
+        self.hits += hits.sum(0).to(self.hits.device)
+        self.random_hits += random_hits.sum(0).to(self.random_hits.device)
+        self.images += len(hits)
+
+    def compute(self) -> Tensor:
+        """R_k of each fraction, NaN where no randomly erased image is classified correctly."""
+        return self._curve().relative_accuracy
+
+    def curve(self) -> RemovalCurve:
+        """Accuracies and their ratio; under DDP every process has to call it."""
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync):
+            return self._curve()
+
+    def _curve(self) -> RemovalCurve:
+        hits, random_hits = self.hits.double().cpu(), self.random_hits.double().cpu()
+        ratio = torch.where(random_hits > 0, hits / random_hits, torch.nan)
+        fractions = torch.tensor(self.fractions, dtype=torch.float64)
+        images = self.images.cpu()
+        return RemovalCurve(fractions, hits / images, random_hits / images, ratio)
+
+
+def removal_hits(
+    model: Callable[[Tensor], Tensor],
+    images: Tensor,
+    saliency: Tensor,
+    labels: Tensor,
+    fractions: Sequence[float] = FRACTIONS,
+    *,
+    batch_size: int = 64,
+) -> Tensor:
+    """Say which images are still classified correctly without their most salient pixels.
+
+    An erased pixel takes the value of the blurred image. Of H W pixels the int(k H W) most salient
+    go; equal ones go in reading order.
+
+    Args:
+        model: Images (R, 3, H, W) to logits (R, C), in evaluation mode.
+        images: Shape (B, 3, H, W), as the model takes them.
+        saliency: Maps (B, H, W) in [0, 1]; only the order of a map's values counts.
+        labels: True classes, int (B,).
+        fractions: Erased parts of the pixels k, in (0, 1).
+        batch_size: Most images per call of the model, at least 1.
+
+    Returns:
+        bool (B, F).
+
+    Raises:
+        TypeError: If images, maps or labels are of the wrong type.
+        ValueError: If shapes do not fit, a value is out of range, or the model is in training mode.
+    """
+    check_maps(images, saliency)
+    fractions = _check_fractions(fractions)
+    pixels = saliency[0].numel()
+    order = saliency.flatten(1).argsort(dim=1, descending=True, stable=True)
+    ranks = order.argsort(dim=1).view_as(saliency)  # 0 for the most salient pixel
+    blurred = strong_blur(images)
+    found = []
+    for fraction in fractions:
+        erased = (ranks < int(fraction * pixels))[:, None]
+        probs = predict(model, torch.where(erased, blurred, images), batch_size=batch_size)
+        found.append(probs.argmax(1) == check_targets(labels, probs))
+    return torch.stack(found, dim=1)
+
+
+def random_saliency(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Give maps of random numbers, the same however the images are cut into batches.
+
+    Args:
+        images: Shape (B, 3, H, W).
+        generator: On the CPU; each image draws H W numbers from it, in order.
+
+    Returns:
+        Maps (B, H, W) in [0, 1), float64, on the images' device.
+    """
+    size = images.shape[-2:]
+    maps = [torch.rand(size, generator=generator, dtype=torch.float64) for _ in images]
+    return torch.stack(maps).to(images.device)
+
+
+def strong_blur(images: Tensor) -> Tensor:
+    """Blur as the released code of paper 001 erases: sigma 15 pixels in images of 224 x 224.
+
+    Sigma and the kernel's radius scale with the shorter side; the border is mirrored.
+
+    Args:
+        images: Shape (B, 3, H, W), sides of at least 2 pixels.
+
+    Returns:
+        Images of the same shape.
+    """
+    radius = max(1, round(15 * min(images.shape[-2:]) / _SIDE))
+    mirrored = F.pad(images, (radius,) * 4, mode="reflect")
+    return blur(mirrored, 2 * radius + 1, float(radius))[..., radius:-radius, radius:-radius]
+
+
+def _check_fractions(fractions: Sequence[float]) -> tuple[float, ...]:
+    fractions = tuple(float(fraction) for fraction in fractions)
+    if not fractions or not all(0 < fraction < 1 for fraction in fractions):
+        raise ValueError(f"fractions must lie in (0, 1), got {list(fractions)}")
+    return fractions

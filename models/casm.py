@@ -1,0 +1,193 @@
+import copy
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.cam import CAMClassifier
+
+
+class CASMOutput(NamedTuple):
+    """What one pass of ``CASM`` gives.
+
+    Attributes:
+        logits: Class scores of the classifier, (B, C).
+        levels: Its feature maps (B, K_i, h_i, w_i) from fine to coarse.
+        saliency: Masks of shape (B, H, W) in [0, 1] at input resolution, the same for every class.
+    """
+
+    logits: Tensor
+    levels: list[Tensor]
+    saliency: Tensor
+
+
+class MaskDecoder(nn.Module):
+    """Turns the levels of an encoder into a mask (Zolna et al., Sec. 3.1 and Fig. 1).
+
+    The first level is taken as it is; each other one goes through a 1x1 convolution, batch
+    normalization and ReLU and is resized bilinearly to the first one's cells. All are concatenated,
+    and one 3x3 convolution and a sigmoid give the mask, which is then enlarged to the image.
+
+    Args:
+        channels: Channels K_i of the levels, from fine to coarse.
+        reductions: Pixels of the image per cell of each level, along one side.
+        width: Channels of each branch, at least 1; 64 in the paper.
+        map_reduction: Pixels of the image per cell of the mask, along one side: the first level,
+            where it is finer, is pooled (maximum of 3x3 cells, stride 2) until it has that size.
+            4 in the paper: with 4 a ResNet's first level becomes the output of its stem, 64
+            channels of 56x56 cells at 224 pixels. None keeps the first level's size.
+        interpolation: How the mask is enlarged: ``"bilinear"`` as the paper says, ``"nearest"`` as
+            its Tab. 1 compares and as the released code does by default.
+
+    Raises:
+        ValueError: If an argument is out of range, or pooling cannot lead to ``map_reduction``.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        reductions: Sequence[int],
+        width: int = 64,
+        map_reduction: int | None = 4,
+        interpolation: str = "bilinear",
+    ) -> None:
+        super().__init__()
+        if width < 1:
+            raise ValueError(f"width must be at least 1, got {width}")
+        if interpolation not in ("bilinear", "nearest"):
+            raise ValueError(f"interpolation must be bilinear or nearest, got {interpolation!r}")
+        self.poolings = _poolings(reductions[0], map_reduction)
+        self.interpolation = interpolation
+        first, *others = channels
+        self.branches = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(number, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+            for number in others
+        )
+        self.score = nn.Conv2d(first + width * len(others), 1, 3, padding=1)
+
+    def forward(self, levels: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """Decode a mask.
+
+        Args:
+            levels: Feature maps (B, K_i, h_i, w_i) from fine to coarse.
+            size: Height H and width W of the mask in pixels.
+
+        Returns:
+            Masks of shape (B, H, W) in [0, 1], at least float32.
+        """
+        first, *others = levels
+        for _ in range(self.poolings):
+            first = functional.max_pool2d(first, 3, stride=2, padding=1)
+        parts = [first, *(b(level) for b, level in zip(self.branches, others, strict=True))]
+        taps = self._taps(parts)
+        shifts = torch.eye(9, dtype=taps.dtype, device=taps.device).view(1, 9, 3, 3)
+        score = functional.conv2d(taps, shifts, self.score.bias, padding=1)
+        mask = score.to(torch.promote_types(score.dtype, torch.float32)).sigmoid()
+        return _resize(mask, size, self.interpolation)[:, 0]
+
+    def _taps(self, parts: Sequence[Tensor]) -> Tensor:
+        """What each of the 9 places of the 3x3 kernel sees, (B, 9, h, w), over all branches.
+
+        Mixing channels and resizing commute: mixing first leaves 9 channels to resize instead of
+        those of all branches, and nothing to concatenate.
+        """
+        weights = self.score.weight[0].split([part.shape[1] for part in parts])  # (K, 3, 3) each
+        mixed = [
+            functional.conv2d(part, weight.flatten(1).t()[:, :, None, None])
+            for part, weight in zip(parts, weights, strict=True)
+        ]
+        return sum(_resize(taps, parts[0].shape[-2:], "bilinear") for taps in mixed)
+
+
+class CASM(nn.Module):
+    """A classifier and the mask network that is trained beside it (Zolna et al., Sec. 3.1).
+
+    The mask network is an encoder with a `MaskDecoder`. A shared encoder is the classifier's
+    backbone: the decoder reads its levels, detached, and teaches it nothing. A separate one starts
+    as a copy of the classifier's backbone and learns with the decoder (Tab. 2, i to k).
+
+    Args:
+        classifier: Trained classifier; taken over.
+        shared: Whether the encoder is the classifier's backbone.
+        width: See `MaskDecoder`, as for the next two.
+        map_reduction: Cells of the mask.
+        interpolation: How the mask is enlarged.
+    """
+
+    def __init__(
+        self,
+        classifier: CAMClassifier,
+        shared: bool = True,
+        width: int = 64,
+        map_reduction: int | None = 4,
+        interpolation: str = "bilinear",
+    ) -> None:
+        super().__init__()
+        self.classifier = classifier
+        backbone = classifier.backbone
+        self.encoder = None if shared else copy.deepcopy(backbone)
+        self.decoder = MaskDecoder(
+            backbone.channels, backbone.reductions, width, map_reduction, interpolation
+        )
+        self._frozen = False
+
+    def freeze_classifier(self) -> None:
+        """Freeze the classifier for good: no gradient, evaluation mode whatever ``train`` says."""
+        self._frozen = True
+        self.classifier.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; a frozen classifier stays in evaluation mode."""
+        super().train(mode)
+        if self._frozen:
+            self.classifier.eval()
+        return self
+
+    def masks(self, images: Tensor, levels: Sequence[Tensor]) -> Tensor:
+        """Masks of images whose classification is there already.
+
+        Args:
+            images: Normalized images of shape (B, 3, H, W).
+            levels: The classifier's feature maps of them; not read by a separate encoder.
+
+        Returns:
+            Masks of shape (B, H, W) in [0, 1]; the gradient ends at the mask network.
+        """
+        if self.encoder is None:
+            levels = [level.detach() for level in levels]
+        else:
+            levels = self.encoder(images)
+        return self.decoder(levels, images.shape[-2:])
+
+    def forward(self, images: Tensor) -> CASMOutput:
+        """Classify and localize images of shape (B, 3, H, W)."""
+        levels = self.classifier.levels(images)
+        logits = self.classifier.head(levels[-1])
+        return CASMOutput(logits, levels, self.masks(images, levels))
+
+    def mask_parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters of the mask network: the decoder's, and a separate encoder's."""
+        yield from self.decoder.parameters()
+        if self.encoder is not None:
+            yield from self.encoder.parameters()
+
+
+def _poolings(reduction: int, wanted: int | None) -> int:
+    """How often a level must be halved to have ``wanted`` pixels of the image per cell."""
+    count, reached = 0, reduction
+    while wanted is not None and reached < wanted:
+        count, reached = count + 1, 2 * reached
+    if wanted is not None and (wanted < 1 or (count and reached != wanted)):
+        raise ValueError(
+            f"map_reduction must be the first level's {reduction} times a power of 2, got {wanted}"
+        )
+    return count
+
+
+def _resize(maps: Tensor, size: tuple[int, int], mode: str) -> Tensor:
+    if maps.shape[-2:] == tuple(size):
+        return maps
+    corners = None if mode == "nearest" else False
+    return functional.interpolate(maps, size=tuple(size), mode=mode, align_corners=corners)
