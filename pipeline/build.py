@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import lightning as L
 import torch
@@ -15,16 +15,21 @@ from torch import nn
 
 from attribution import PostHocMethod
 from datamodules import WSOLDataModule
+from pipeline.compose import nearest
 from pipeline.errors import UserError
-from trainers import NATIVE, SaliencyModule
+from trainers import EXPLAINED, FIGURES, NATIVE, SaliencyModule
 
 FIRST_STAGE = "classifier"  # key of the model that another model is built on
 
 
-def build_data(config: DictConfig) -> WSOLDataModule:
+def build_data(config: DictConfig, stage: str | None = None) -> WSOLDataModule:
     """The data module, with its data set made where it has to be and read and checked.
 
     A lock keeps the processes of one machine from making the data set at the same time.
+
+    Args:
+        config: Its ``data`` is the data module's configuration.
+        stage: What is read and checked, see `WSOLDataModule.setup`.
     """
     data: WSOLDataModule = instantiate(config.data)
     if data.reader is not None:
@@ -32,7 +37,7 @@ def build_data(config: DictConfig) -> WSOLDataModule:
         made.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(made.with_name(f"{made.name}.lock")):
             data.prepare_data()
-    data.setup()
+    data.setup(stage)
     return data
 
 
@@ -53,11 +58,29 @@ def build_network(
     return factory(classifier=classifier or build_network(model[FIRST_STAGE], num_classes))
 
 
-def build_module(
-    model: DictConfig, network: nn.Module, methods: dict[str, PostHocMethod] | None = None
-) -> SaliencyModule:
-    """The Lightning module of a model around its network."""
-    return instantiate(model.module, _partial_=True)(network=network, methods=methods)
+def build_module(model: DictConfig, network: nn.Module, **options: Any) -> SaliencyModule:
+    """The Lightning module of a model around its network; ``options`` replace configured ones."""
+    return instantiate(model.module, _partial_=True)(network=network, **options)
+
+
+def build_evaluation(config: DictConfig) -> dict[str, Any]:
+    """The options of a `SaliencyModule` that say what a test scores, from ``evaluate``.
+
+    Raises:
+        UserError: If a method, a figure or the class to explain does not exist.
+    """
+    wanted = config.evaluate
+    for name in wanted.faithfulness:
+        if name not in FIGURES:
+            _refuse("evaluate.faithfulness", "figure", str(name), list(FIGURES))
+    if wanted.explained not in EXPLAINED:
+        _refuse("evaluate.explained", "class", str(wanted.explained), list(EXPLAINED))
+    return {
+        "methods": build_methods(config),
+        "faithfulness": list(wanted.faithfulness),
+        "black": wanted.black,
+        "explained": wanted.explained,
+    }
 
 
 def build_methods(config: DictConfig) -> dict[str, PostHocMethod]:
@@ -69,9 +92,14 @@ def build_methods(config: DictConfig) -> dict[str, PostHocMethod]:
     names = [name for name in config.evaluate.methods if name != NATIVE]
     for name in names:
         if name not in config.methods:
-            known = ", ".join([NATIVE, *config.methods])
-            raise UserError(f"evaluate.methods: no method is named '{name}'; there are: {known}.")
+            _refuse("evaluate.methods", "method", str(name), [NATIVE, *config.methods])
     return {name: instantiate(config.methods[name]) for name in names}
+
+
+def _refuse(key: str, kind: str, name: str, known: list[str]) -> NoReturn:
+    raise UserError(
+        f"{key}: no {kind} is named '{name}'{nearest(name, known)}; there are: {', '.join(known)}."
+    )
 
 
 def build_trainer(config: DictConfig, **parts: Any) -> L.Trainer:

@@ -14,7 +14,7 @@ from torch import nn
 
 from datamodules import WSOLDataModule
 from pipeline.build import build_network, check_targets
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_sentence
 
 RECORD = "run"  # key of what this project adds to Lightning's checkpoint
 
@@ -83,8 +83,12 @@ class Checkpoint(NamedTuple):
         return self.path.resolve().parents[2 if self.stage else 1]
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
+def read_checkpoint(path: str | Path, of_run: str = "last.ckpt") -> Checkpoint:
     """Read a checkpoint; nothing but tensors and plain values is ever unpickled.
+
+    Args:
+        path: A checkpoint, or the folder of a run.
+        of_run: Which one of a run is read.
 
     Raises:
         UserError: If the file is missing, truncated, holds code, is no checkpoint of this project,
@@ -92,16 +96,16 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        path = path / "checkpoints" / "last.ckpt"
+        path = path / "checkpoints" / of_run
     if not path.is_file():
         raise UserError(f"{path}: there is no such checkpoint.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: not loaded, it holds more than weights: {reason}") from None
+        reason = first_sentence(error)
+        raise UserError(f"{path}: not loaded, it holds more than weights: {reason}.") from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_sentence(error)
         raise UserError(f"{path}: truncated or no checkpoint ({reason}).") from None
     record = content.get(RECORD) if isinstance(content, dict) else None
     if not isinstance(record, dict) or "state_dict" not in content:
@@ -121,13 +125,24 @@ def load_network(checkpoint: Checkpoint) -> nn.Module:
     Raises:
         UserError: If the weights do not fit the configuration that came with them.
     """
-    config = checkpoint.config.copy()
-    if "pretrained" in config.backbone:
-        config.backbone.pretrained = False  # its weights are in the checkpoint
-    model = config.model[checkpoint.stage] if checkpoint.stage else config.model
-    network = build_network(model, checkpoint.num_classes)
+    network = untrained_network(checkpoint)
     load_weights(network, checkpoint, prefix="network.")
     return network
+
+
+def untrained_network(checkpoint: Checkpoint) -> nn.Module:
+    """Build the network of a checkpoint without weights, pretrained ones included."""
+    model = OmegaConf.create(_without_pretraining(OmegaConf.to_container(checkpoint.model)))
+    return build_network(model, checkpoint.num_classes)
+
+
+def _without_pretraining(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_without_pretraining(value) for value in node]
+    if not isinstance(node, dict):
+        return node
+    weights = {"pretrained": False, "pretrained_head": None}
+    return {k: weights[k] if k in weights else _without_pretraining(v) for k, v in node.items()}
 
 
 def load_weights(target: nn.Module, checkpoint: Checkpoint, prefix: str = "") -> None:

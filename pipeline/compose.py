@@ -21,11 +21,15 @@ CONFIG_DIR = Path(configs.__file__).resolve().parent
 CONFIG_NAME = "config"
 
 
-def check_command_line(arguments: Sequence[str]) -> None:
+def check_command_line(
+    arguments: Sequence[str], name: str = CONFIG_NAME, complete: bool = True
+) -> None:
     """Compose the configuration once, to find mistakes before anything else happens.
 
     Args:
         arguments: The command line without the program's name; Hydra's own flags are passed over.
+        name: The configuration file, without its ending.
+        complete: Whether all values must be there, instead of some coming from a checkpoint.
 
     Raises:
         UserError: If a word is not ``key=value``, a key or choice does not exist (with the nearest
@@ -37,19 +41,22 @@ def check_command_line(arguments: Sequence[str]) -> None:
     if stray and not flags & set(arguments):
         raise UserError(f"'{stray[0]}' is not understood: words have the form key=value.")
     for overrides in _without_sweeps(words):
-        compose_checked(overrides)
+        compose_checked(overrides, name, complete)
 
 
-def compose_checked(overrides: Sequence[str]) -> DictConfig:
+def compose_checked(
+    overrides: Sequence[str], name: str = CONFIG_NAME, complete: bool = True
+) -> DictConfig:
     """Compose the configuration of ``overrides``; see `check_command_line` for what it raises."""
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         try:
-            config = compose(CONFIG_NAME, overrides=list(overrides))
+            config = compose(name, overrides=list(overrides))
         except OverrideParseException as error:
             raise UserError(f"'{error.override}' is not understood: write key=value.") from None
         except HydraException as error:
-            raise UserError(_explain(overrides) or _one_line(error)) from None
-    check_complete(config)
+            raise UserError(_explain(overrides, name) or _one_line(error)) from None
+    if complete:
+        check_complete(config)
     return config
 
 
@@ -71,7 +78,7 @@ def check_complete(config: DictConfig) -> None:
         choices = [str(key) for key in node] if isinstance(node, DictConfig) else []
         raise UserError(
             f"{error.full_key} refers to '{reference}', which does not exist"
-            f"{_nearest(name, choices)}."
+            f"{nearest(name, choices)}."
         ) from None
 
 
@@ -96,9 +103,9 @@ def _options(override: Override) -> list[str]:
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
 
 
-def _explain(overrides: Iterable[str]) -> str | None:
+def _explain(overrides: Iterable[str], config_name: str) -> str | None:
     """Find the override at fault: a choice that a group lacks, or a key that does not exist."""
-    groups = config_groups()
+    groups = _used_groups(config_name)
     good: list[str] = []
     values: list[Override] = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):
@@ -110,16 +117,16 @@ def _explain(overrides: Iterable[str]) -> str | None:
         if choice is not None and str(choice) not in groups[name]:
             known = ", ".join(groups[name])
             return (
-                f"{name}={choice} is no choice of '{name}'{_nearest(str(choice), groups[name])}; "
+                f"{name}={choice} is no choice of '{name}'{nearest(str(choice), groups[name])}; "
                 f"there are: {known}."
             )
         good.append(override.input_line or "")
-    config = compose(CONFIG_NAME, overrides=good)
+    config = compose(config_name, overrides=good)
     keys = list(_dotted(OmegaConf.to_container(config)))
     for override in values:
         name = override.key_or_group
         if not override.is_add() and name not in keys:
-            return f"{name} is no key of the configuration{_nearest(name, [*keys, *groups])}."
+            return f"{name} is no key of the configuration{nearest(name, [*keys, *groups])}."
     return None
 
 
@@ -132,6 +139,15 @@ def config_groups() -> dict[str, list[str]]:
     return groups
 
 
+def _used_groups(config_name: str) -> dict[str, list[str]]:
+    """The groups that a configuration file has in its list of defaults, and their choices."""
+    defaults = OmegaConf.load(CONFIG_DIR / f"{config_name}.yaml").defaults
+    used = {
+        str(key).split()[-1] for entry in defaults if not isinstance(entry, str) for key in entry
+    }
+    return {name: choices for name, choices in config_groups().items() if name in used}
+
+
 def _dotted(node: Any, prefix: str = "") -> Iterator[str]:
     if isinstance(node, dict):
         for key, value in node.items():
@@ -139,7 +155,7 @@ def _dotted(node: Any, prefix: str = "") -> Iterator[str]:
             yield from _dotted(value, f"{prefix}{key}.")
 
 
-def _nearest(word: str, choices: Sequence[str]) -> str:
+def nearest(word: str, choices: Sequence[str]) -> str:
     """Choices that resemble the word, as part of a sentence; by their last names where dotted."""
     found = difflib.get_close_matches(word, choices, n=3, cutoff=0.6)
     if not found:

@@ -13,7 +13,7 @@ from hydra.errors import InstantiationException
 from lightning.pytorch.utilities import rank_zero_only
 
 from datamodules import DataError
-from pipeline.compose import check_command_line
+from pipeline.compose import CONFIG_NAME, check_command_line
 from pipeline.errors import UserError
 
 # What Lightning says that is no news here: its advertisement, that a frozen classifier is in
@@ -29,10 +29,10 @@ _KNOWN = (
 )
 
 
-def check_or_exit(program: str) -> None:
+def check_or_exit(program: str, config_name: str = CONFIG_NAME, complete: bool = True) -> None:
     """Check the command line of ``program`` and exit with code 2 where it is wrong."""
     _leave_out_known_messages()
-    run_or_exit(program, lambda: check_command_line(sys.argv[1:]))
+    run_or_exit(program, lambda: check_command_line(sys.argv[1:], config_name, complete))
 
 
 def _leave_out_known_messages() -> None:

@@ -3,3 +3,9 @@
 
 class UserError(ValueError):
     """Something that was typed or handed over is wrong; the message says what and the remedy."""
+
+
+def first_sentence(error: BaseException) -> str:
+    """What an error of another library says, without its further explanations."""
+    lines = str(error).splitlines()
+    return lines[0].partition(". ")[0].rstrip(".") if lines else type(error).__name__

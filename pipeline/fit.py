@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightning as L
 from hydra.utils import instantiate
@@ -11,12 +11,11 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from omegaconf import DictConfig
 from torch import nn
 
-from attribution import PostHocMethod
 from datamodules import WSOLDataModule
 from pipeline.build import (
     FIRST_STAGE,
     build_data,
-    build_methods,
+    build_evaluation,
     build_module,
     build_network,
     build_trainer,
@@ -61,14 +60,14 @@ def train(config: DictConfig) -> Run:
     """
     resumed = read_checkpoint(config.resume) if config.resume else None
     given = _given_classifier(config) if config.classifier else None
-    methods = build_methods(config)
+    evaluation = build_evaluation(config)
     data = build_data(config)
     check_selection(config.model, data)
     for checkpoint in (resumed, given):
         if checkpoint is not None:
             _check_classes(checkpoint, data)
     folder = resumed.run_folder if resumed else create_folder(config)
-    training = Training(config, data, folder, methods)
+    training = Training(config, data, folder, evaluation)
     return training.run(resumed, load_network(given) if given else None)
 
 
@@ -80,12 +79,12 @@ class Training:
         config: DictConfig,
         data: WSOLDataModule,
         folder: Path,
-        methods: dict[str, PostHocMethod],
+        evaluation: dict[str, Any],
     ) -> None:
         self.config = config
         self.data = data
         self.folder = folder
-        self.methods = methods
+        self.evaluation = evaluation
 
     def run(self, resumed: Checkpoint | None, classifier: nn.Module | None) -> Run:
         """Fit the stages that are left, then test the best checkpoint of the last one."""
@@ -93,8 +92,9 @@ class Training:
         on_first = FIRST_STAGE in model and not (resumed is not None and not resumed.stage)
         if on_first and classifier is None:
             self._seed()
-            first = build_network(model[FIRST_STAGE], classes)
-            classifier = self.fit(FIRST_STAGE, first, resumed)[0].network
+            classifier = build_network(model[FIRST_STAGE], classes)
+            if model[FIRST_STAGE].epochs:  # none for a classifier that comes trained
+                classifier = self.fit(FIRST_STAGE, classifier, resumed)[0].network
             resumed = None
         self._seed()
         network = build_network(model, classes, classifier)
@@ -118,7 +118,7 @@ class Training:
             The module with its best weights, its trainer, and the best checkpoint.
         """
         model = self.config.model[stage] if stage else self.config.model
-        module = build_module(model, network, {} if stage else self.methods)
+        module = build_module(model, network, **({} if stage else self.evaluation))
         if resumed is not None:
             load_weights(module, resumed)  # says what does not fit better than Lightning
         best, last = self._checkpoints(stage, model.monitor)
@@ -177,7 +177,7 @@ class Training:
         )
 
     def _loggers(self, stage: str, resumed: Checkpoint | None) -> list[L.pytorch.loggers.Logger]:
-        step = resumed.content["global_step"] if resumed else None
+        step = _logged_steps(resumed) if resumed else None
         return [
             instantiate(logger, run_dir=self.folder, stage=stage, resume_step=step)
             for logger in self.config.logger.values()
@@ -210,6 +210,11 @@ def check_selection(model: DictConfig, data: WSOLDataModule) -> None:
                 f"model.monitor={name} needs boxes, but the split `val` has none: choose by "
                 "model.monitor=pxap (masks) or model.monitor=accuracy (labels alone)."
             )
+
+
+def _logged_steps(checkpoint: Checkpoint) -> int:
+    """Steps as loggers count them: batches, where several optimizers step in one of them, too."""
+    return checkpoint.content["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"]
 
 
 def _given_classifier(config: DictConfig) -> Checkpoint:

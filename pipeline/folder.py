@@ -12,7 +12,15 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-_FILES_ONLY = ("best_threshold", "top5_accuracy")
+_FILES_ONLY = ("best_threshold", "top5_accuracy", "map_std", "map_entropy", "map_variation")
+_SHORT = {  # the papers' abbreviations, for narrow tables
+    "average_drop": "AD",
+    "average_increase": "AI",
+    "average_gain": "AG",
+    "average_drop_in_deletion": "ADD",
+    "insertion_percentile": "ins_perc",
+    "deletion_percentile": "del_perc",
+}
 
 Results = Mapping[str, Mapping[str, float]]
 
@@ -45,13 +53,16 @@ def write_text(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def write_results(folder: Path, results: Results, record: Mapping[str, Any]) -> list[Path]:
+def write_results(
+    folder: Path, results: Results, record: Mapping[str, Any], split: str = "test"
+) -> list[Path]:
     """Write ``results.json`` and ``results.csv``.
 
     Args:
         folder: The run's folder.
         results: Figures by method, fractions.
         record: What else belongs to the figures: what chose them, which checkpoint.
+        split: Of which the figures are.
 
     Returns:
         The two paths.
@@ -61,7 +72,7 @@ def write_results(folder: Path, results: Results, record: Mapping[str, Any]) -> 
         for method, values in results.items()
     }
     as_json, as_csv = folder / "results.json", folder / "results.csv"
-    write_text(as_json, json.dumps({"test": finite, **record}, indent=2) + "\n")
+    write_text(as_json, json.dumps({split: finite, **record}, indent=2) + "\n")
     names = list(dict.fromkeys(name for values in results.values() for name in values))
     temporary = as_csv.with_suffix(".tmp")
     with temporary.open("w", newline="") as file:
@@ -75,16 +86,18 @@ def write_results(folder: Path, results: Results, record: Mapping[str, Any]) -> 
 def format_table(results: Results) -> str:
     """The figures as a table for the terminal, one row a method, in percent.
 
-    The box accuracies at single IoUs and the thresholds are left to the files.
+    The box accuracies at single IoUs, the accuracies at single erased parts and the thresholds are
+    left to the files.
     """
     found = dict.fromkeys(name for values in results.values() for name in values)
     names = [
         name
         for name in found
         if not name.endswith(("_30", "_50", "_70")) and name not in _FILES_ONLY
+        if not name.startswith("relative_accuracy_")
     ]
     names.sort(key=lambda name: name not in ("max_box_acc", "max_box_acc_v2", "pxap"))
-    rows = [["", *names]]
+    rows = [["", *(_SHORT.get(name, name) for name in names)]]
     for method, values in results.items():
         cells = [values.get(name, math.nan) for name in names]
         rows.append([method, *("-" if math.isnan(v) else f"{100 * v:.1f}" for v in cells)])

@@ -3,6 +3,9 @@
 from pathlib import Path
 
 import pytest
+import torch
+
+torch.set_num_threads(1)  # two processes test side by side; sums round alike on every machine
 
 SMALL_DATA = [
     "data=creatures",
@@ -22,6 +25,9 @@ SMALL_RUN = [
     "pictures.images=2",
     "recipe.epochs=1",
     "recipe.classifier_epochs=1",
+    "recipe.calm.pretraining_epochs=1",
+    "recipe.calm.epochs=1",
+    "recipe.casm.epochs=1",
     "trainer.log_every_n_steps=1",
 ]
 
@@ -29,12 +35,12 @@ SMALL_RUN = [
 @pytest.fixture(scope="session")
 def creatures(tmp_path_factory) -> Path:
     """Root of a small rendered data set; its metadata lies in ``metadata`` below."""
-    from datamodules import CreaturesRenderer
+    from hydra.utils import instantiate
+
+    from pipeline.compose import compose_checked
 
     root = tmp_path_factory.mktemp("creatures") / "set"
-    CreaturesRenderer(image_size=48, train_images=32, val_images=16, test_images=17).prepare(
-        root, root / "metadata"
-    )
+    instantiate(compose_checked(SMALL_DATA).data.reader).prepare(root, root / "metadata")
     return root
 
 

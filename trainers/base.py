@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -13,46 +13,16 @@ from torch import Tensor, nn
 from attribution import Classifier, PostHocMethod, SharedFeatures
 from datamodules import WSOLBatch
 from metrics import boxes_from_saliency
+from trainers.distributed import broadcast_buffers
+from trainers.faithfulness import FaithfulnessScores, Trial
+from trainers.outputs import Explanation, Prediction, Tested
 from trainers.scores import SplitScores
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
 
 NATIVE = "native"
-
-
-class Explanation(NamedTuple):
-    """What one pass of a network gives for a batch.
-
-    Attributes:
-        saliency: Maps of shape (B, H, W) in [0, 1] at input resolution.
-        logits: Class scores of shape (B, C).
-        features: Activations of the classifier's last layer, shape (B, K, h, w): post-hoc methods
-            read them instead of running the backbone again.
-    """
-
-    saliency: Tensor
-    logits: Tensor
-    features: Tensor
-
-
-class Prediction(NamedTuple):
-    """What ``predict_step`` gives for a batch.
-
-    Attributes:
-        image_ids: Names of the images, B strings.
-        logits: Class scores of shape (B, C).
-        targets: Classes that the maps explain, shape (B,): the predicted ones.
-        maps: Maps (B, H, W) in [0, 1] by method, ``native`` first.
-        boxes: Boxes (B, 4) of the native map at the module's ``box_threshold``, x0 y0 x1 y1 in
-            pixels of the input, x1 and y1 inside the image.
-    """
-
-    image_ids: list[str]
-    logits: Tensor
-    targets: Tensor
-    maps: dict[str, Tensor]
-    boxes: Tensor
+EXPLAINED = ("label", "predicted")
 
 
 class SaliencyModule(L.LightningModule):
@@ -62,8 +32,13 @@ class SaliencyModule(L.LightningModule):
     one pass, and a ``training_step``. Validation, test and prediction are the same for all.
     Validation scores the native map, which chooses the checkpoint; test and prediction run any
     post-hoc methods over the same batches too, on the features of the same pass, and test feeds
-    them to the same metrics. Ground-truth classes are explained in validation and test (the WSOL
-    benchmark's protocol), predicted ones in prediction.
+    them to the same metrics.
+
+    True classes are explained in validation and, by default, in test, predicted ones in prediction.
+    A map is scored for the class that it explains: the WSOL benchmark explains the true class, and
+    average drop, increase and gain look at its probability (paper 000, Sec. 4); insertion and
+    deletion look at the predicted class there (App. B.1), which is ``explained="predicted"``. So
+    one set of maps serves all figures of a test.
 
     Before each epoch the random state is set from (seed, epoch, rank), so that a resumed run draws
     what an uninterrupted one would have drawn.
@@ -73,9 +48,15 @@ class SaliencyModule(L.LightningModule):
         optimizer: Builds the optimizer from parameter groups.
         scheduler: Builds the scheduler, stepped once an epoch, from the optimizer.
         methods: Post-hoc methods by name, tested and predicted beside the native map.
+        faithfulness: Names of the figures of `trainers.faithfulness` to test all maps by.
+        black: Whether what these mask is black, instead of 0 in the normalized image.
+        explained: Which class the tested maps explain: the ``"label"`` or the ``"predicted"`` one.
         mean: Mean of each color channel that the images were normalized with, in [0, 1].
         std: Standard deviation of each color channel, in [0, 1].
         seed: Of everything that is drawn in training.
+
+    Attributes:
+        note: Called in test with what is being computed; a progress bar puts itself here.
     """
 
     def __init__(
@@ -85,6 +66,9 @@ class SaliencyModule(L.LightningModule):
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory | None = None,
         methods: Mapping[str, PostHocMethod] | None = None,
+        faithfulness: Sequence[str] = (),
+        black: bool = False,
+        explained: str = "label",
         mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
         std: tuple[float, float, float] = (0.229, 0.224, 0.225),
         seed: int = 0,
@@ -96,6 +80,10 @@ class SaliencyModule(L.LightningModule):
             raise ValueError(
                 f"'{NATIVE}' is the module's own map and no name for a post-hoc method"
             )
+        if explained not in EXPLAINED:
+            raise ValueError(f"explained must be one of {EXPLAINED}, got {explained!r}")
+        self.explained = explained
+        self.note: Callable[[str], None] = lambda what: None
         self.seed = seed
         self._optimizer = optimizer
         self._scheduler = scheduler
@@ -104,7 +92,9 @@ class SaliencyModule(L.LightningModule):
         # Of the native map: best MaxBoxAcc on `val`, in [0, 1); half until the first validation.
         self.register_buffer("box_threshold", torch.tensor(0.5))
         self.validation_scores = SplitScores([NATIVE])
-        self.test_scores = SplitScores([NATIVE, *self.methods], floors=True)
+        self.test_scores = SplitScores(self.map_names, floors=True)
+        self.faithfulness = FaithfulnessScores(self.map_names, faithfulness)
+        self._masked = {"mean": tuple(mean), "std": tuple(std)} if black else {}
         # Of the last test: figures by method, and the curves behind them.
         self.results: dict[str, dict[str, float]] = {}
         self.curves: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
@@ -113,6 +103,11 @@ class SaliencyModule(L.LightningModule):
     def classifier(self) -> Classifier:
         """The network whose decisions the maps explain."""
         raise NotImplementedError
+
+    @property
+    def map_names(self) -> list[str]:
+        """Methods whose maps are tested and predicted, the one that boxes are made of first."""
+        return [NATIVE, *self.methods]
 
     def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
         """Native maps of the given classes, from one pass.
@@ -143,10 +138,22 @@ class SaliencyModule(L.LightningModule):
         explanation = self.explain(images, labels)
         targets = explanation.logits.argmax(1) if labels is None else labels
         shared = SharedFeatures(self.classifier, images, explanation.features)
-        maps = {NATIVE: explanation.saliency}
+        post_hoc = self.post_hoc_maps(shared, images, targets, names)
+        return {NATIVE: explanation.saliency} | post_hoc, explanation.logits
+
+    def post_hoc_maps(
+        self,
+        classifier: Classifier,
+        images: Tensor,
+        targets: Tensor,
+        names: Iterable[str] | None = None,
+    ) -> dict[str, Tensor]:
+        """Maps (B, H, W) of post-hoc methods by name; see `maps`, ``targets`` are int64 (B,)."""
+        maps = {}
         for name in self.methods if names is None else names:
-            maps[name] = self.methods[name](shared, images, targets)
-        return maps, explanation.logits
+            self.note(name)
+            maps[name] = self.methods[name](classifier, images, targets)
+        return maps
 
     def colors(self, images: Tensor) -> Tensor:
         """Undo the normalization: colors in 0..255, float of the same shape (..., 3, H, W)."""
@@ -174,9 +181,7 @@ class SaliencyModule(L.LightningModule):
 
     def on_validation_start(self) -> None:
         """Under DDP, give all ranks the BatchNorm statistics of the first, which is saved."""
-        if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
-            for buffer in self.network.buffers():
-                torch.distributed.broadcast(buffer, 0)
+        broadcast_buffers(self.network)
 
     def on_validation_epoch_start(self) -> None:
         """Forget what was counted before."""
@@ -185,22 +190,32 @@ class SaliencyModule(L.LightningModule):
     def on_test_epoch_start(self) -> None:
         """Forget what was counted before."""
         self.test_scores.reset()
+        self.faithfulness.reset()
 
     def validation_step(self, batch: WSOLBatch, batch_idx: int) -> None:
         """Update the metrics of ``val`` with the native maps of the batch."""
         maps, logits = self.maps(batch["image"], batch["label"], names=())
         self.validation_scores.update(maps, logits, batch)
 
-    def test_step(self, batch: WSOLBatch, batch_idx: int) -> None:
+    def test_step(self, batch: WSOLBatch, batch_idx: int) -> Tested:
         """Update the metrics of ``test`` with the maps of the batch by all methods."""
-        maps, logits = self.maps(batch["image"], batch["label"])
+        images = batch["image"]
+        labels = batch["label"] if self.explained == "label" else None
+        maps, logits = self.maps(images, labels)
+        targets = logits.argmax(1) if labels is None else labels
         self.test_scores.update(maps, logits, batch)
+        terms = {}
+        for name, saliency in maps.items():
+            self.note(f"{name}, faithfulness")
+            trial = Trial(self.classifier, images, saliency, targets, **self._masked)
+            terms[name] = self.faithfulness.update(name, trial)
+        return Tested(maps, logits, targets, terms)
 
     def predict_step(self, batch: WSOLBatch, batch_idx: int) -> Prediction:
         """Explain the predicted classes of the batch."""
         images = batch["image"]
         maps, logits = self.maps(images, None)
-        boxes = boxes_from_saliency(maps[NATIVE], float(self.box_threshold))
+        boxes = boxes_from_saliency(maps[self.map_names[0]], float(self.box_threshold))
         return Prediction(batch["image_id"], logits, logits.argmax(1), maps, boxes)
 
     def on_validation_epoch_end(self) -> None:
@@ -213,6 +228,8 @@ class SaliencyModule(L.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Log the metrics of ``test`` and keep them in ``results``."""
         self.results = self.test_scores.compute()
+        for name, figures in self.faithfulness.compute().items():
+            self.results[name] |= figures
         self.curves = self.test_scores.curves()
         for name, value in _flatten(self.results):
             self.log(f"test/{name}", value)

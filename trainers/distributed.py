@@ -1,9 +1,23 @@
-"""Evaluation under DDP that counts every image once."""
+"""DDP that evaluates every image once, and equal buffers on all processes."""
 
 from typing import Any
 
+import torch
 from lightning.pytorch.strategies import DDPStrategy
-from torch import Tensor
+from torch import Tensor, nn
+
+
+def broadcast_buffers(module: nn.Module) -> None:
+    """Give all processes the buffers of the first, such as BatchNorm statistics.
+
+    Without several processes this does nothing.
+
+    Args:
+        module: The same module on every process; all of them have to call this.
+    """
+    if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
+        for buffer in module.buffers():
+            torch.distributed.broadcast(buffer, 0)
 
 
 class ExactEvaluationDDP(DDPStrategy):
@@ -12,7 +26,16 @@ class ExactEvaluationDDP(DDPStrategy):
     Lightning sends validation steps through the DDP wrapper, whose forward synchronizes buffers:
     ranks with one batch more would wait forever, which is why samplers usually pad a split with
     duplicates and falsify its metrics. Evaluation needs no wrapper: here it calls the module.
+
+    A module that optimizes manually may train its parts in turn: parameters that a backward pass
+    leaves out are then looked for and left alone.
     """
+
+    def configure_ddp(self) -> None:
+        """Wrap the module."""
+        alternating = not self.lightning_module.automatic_optimization
+        self._ddp_kwargs.setdefault("find_unused_parameters", alternating)
+        super().configure_ddp()
 
     def validation_step(self, *args: Any, **kwargs: Any) -> Tensor | None:
         """Run the module's own validation step."""

@@ -40,7 +40,7 @@ class Pictures(L.Callback):
         if not self.count or not trainer.is_global_zero or trainer.sanity_checking:
             return
         if self._batch is None:
-            self._batch = _spread(trainer.datamodule.dataloader("val"), self.count)
+            self._batch = spread(trainer.datamodule.dataloader("val"), self.count)
         batch = module.transfer_batch_to_device(self._batch, module.device, 0)
         names = [name for name in self.methods if name in module.methods]
         with trainer.precision_plugin.forward_context():
@@ -77,7 +77,7 @@ def draw(module: SaliencyModule, batch: dict[str, Any], maps: dict[str, Tensor])
     return grid(rows, ["true box", *order, "predicted box"])
 
 
-def _spread(loader: DataLoader, count: int) -> dict[str, Any]:
+def spread(loader: DataLoader, count: int) -> dict[str, Any]:
     """One batch of images spread evenly over the whole split of a loader."""
     dataset = loader.dataset
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int))

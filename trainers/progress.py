@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from datetime import timedelta
@@ -10,19 +11,55 @@ import lightning as L
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 
 
-def progress_bar(title: str) -> ProgressBar:
-    """A bar with losses and time left on a terminal; plain lines elsewhere, as in cluster logs."""
+def progress_bar(title: str, interval: float = 60.0) -> ProgressBar:
+    """A bar with losses and time left on a terminal; plain lines elsewhere, as in cluster logs.
+
+    Args:
+        title: What is trained or tested.
+        interval: Seconds between lines within an epoch or a test.
+    """
     if sys.stderr.isatty():
         return TitledBar(title)
-    return PlainLines(title)
+    return PlainLines(title, interval)
 
 
-class TitledBar(TQDMProgressBar):
+class _Listener(ProgressBar):
+    """Hears of a module what it computes in test, down to the steps of a long method."""
+
+    def on_test_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Listen to the module and its methods."""
+        super().on_test_start(trainer, module)
+        module.note = self.note
+        for name, method in module.methods.items():
+            if hasattr(method, "progress"):
+                method.progress = functools.partial(self._note_step, name)
+
+    def on_test_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Stop listening."""
+        super().on_test_end(trainer, module)
+        module.note = lambda what: None
+        for method in module.methods.values():
+            if hasattr(method, "progress"):
+                method.progress = None
+
+    def note(self, what: str) -> None:
+        """Hear what is being computed."""
+        raise NotImplementedError
+
+    def _note_step(self, name: str, step: int, steps: int) -> None:
+        self.note(f"{name} {step}/{steps}")
+
+
+class TitledBar(_Listener, TQDMProgressBar):
     """Lightning's bar, headed by what is trained."""
 
     def __init__(self, title: str) -> None:
         super().__init__(leave=False)
         self.title = title
+
+    def note(self, what: str) -> None:
+        """Show beside the bar what is being computed."""
+        self.test_progress_bar.set_postfix_str(what)
 
     @property
     def train_description(self) -> str:
@@ -30,8 +67,8 @@ class TitledBar(TQDMProgressBar):
         return f"{self.title} epoch"
 
 
-class PlainLines(ProgressBar):
-    """One line an epoch, and one every ``interval`` seconds in long epochs.
+class PlainLines(_Listener):
+    """One line an epoch, and one every ``interval`` seconds in long epochs and tests.
 
     Args:
         title: What is trained.
@@ -42,8 +79,9 @@ class PlainLines(ProgressBar):
         super().__init__()
         self.title = title
         self.interval = interval
-        self._began = self._last = 0.0
+        self._began = self._last = self._finished = 0.0
         self._first_epoch = 0
+        self._tested = self._batches = 0
         self._enabled = True
 
     def enable(self) -> None:
@@ -76,8 +114,38 @@ class PlainLines(ProgressBar):
         """Say how the epoch went; validation is over by now."""
         self._say(trainer, "done", 1.0)
 
+    def on_test_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Start the clock."""
+        super().on_test_start(trainer, module)
+        self._began = self._last = time.monotonic()
+        self._tested, self._batches = 0, int(sum(trainer.num_test_batches))
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, *args: object
+    ) -> None:
+        """Count a batch."""
+        self._tested += 1
+        self._finished = time.monotonic()
+
+    def note(self, what: str) -> None:
+        """Say where a long test is."""
+        if time.monotonic() - self._last < self.interval:
+            return
+        self._last = time.monotonic()
+        spent = self._last - self._began
+        left = ""
+        if self._tested:
+            pace = (self._finished - self._began) / self._tested
+            until = self._finished + pace * (self._batches - self._tested)
+            left = f", about {_clock(until - self._last)} left"
+        self._write(
+            f"{self.title}: test batch {self._tested + 1}/{self._batches}, {what}  "
+            f"{_clock(spent)} spent{left}"
+        )
+
     def on_test_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Say that the test is over."""
+        super().on_test_end(trainer, module)
         self._write(f"{self.title}: tested")
 
     def _say(self, trainer: L.Trainer, what: str, fraction: float) -> None:

@@ -38,8 +38,8 @@ def test_every_experiment_composes_and_fixes_every_choice(model, experiment):
     data = compose_checked(
         [f"experiment={experiment}", "data.root=somewhere", "data.metadata=somewhere"]
     )
-    assert data.backbone.pretrained
-    assert data.model.loss.crf.weight == 1.1e-9
+    assert data.backbone.pretrained or data.recipe.data == "creatures"  # which no weights exist for
+    assert data.model.name != "fcam" or data.model.loss.crf.weight == 1.1e-9
     chosen = [f"experiment={experiment}", f"model={model}"]
     if model in ("cam",):  # a recipe's own model is not the word's: the recipe does not apply
         return

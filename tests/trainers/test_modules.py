@@ -143,4 +143,5 @@ def test_scores_of_uneven_batches_equal_those_of_one_batch(fcam_module, batch):
     whole.reset()
     without = {k: v for k, v in batch.items() if k not in ("boxes", "mask")}
     whole.update(maps, logits, without)
-    assert set(whole.compute()[NATIVE]) == {"accuracy", "top5_accuracy"}
+    figures = {name for name in whole.compute()[NATIVE] if not name.startswith("map_")}
+    assert figures == {"accuracy", "top5_accuracy"}

@@ -1,0 +1,264 @@
+"""Cue localization: do counterfactual maps find the parts that tell two classes apart?"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from attribution import PostHocMethod, SharedFeatures, normalize, resize
+from datamodules import ClassPair, PartReader, WSOLBatch
+from metrics import CueLocalization
+from pipeline.errors import UserError
+from trainers.drawing import grid, overlay, write_png
+
+NORMALIZATIONS = ("min_max", "clip", "separate")
+
+_NAME = "cue_mpxap"
+
+
+class CueResult(NamedTuple):
+    """What cue localization found.
+
+    Attributes:
+        results: By method: mPxAP of all pairs as ``cue_mpxap``, of those with n differing parts as
+            ``cue_mpxap_n``; fractions, NaN without a pair.
+        per_pair: By method: PxAP of each pair, fractions (P,), NaN without an image.
+        pairs: The P pairs.
+        examples: First images with their masks and maps, for `draw_cues`.
+    """
+
+    results: dict[str, dict[str, float]]
+    per_pair: dict[str, list[float]]
+    pairs: list[ClassPair]
+    examples: list[dict[str, Any]]
+
+
+class _Questions(NamedTuple):
+    """Which maps a batch needs: Q questions of a row and a pair, M maps of a row and a class.
+
+    Attributes:
+        rows: Row of each map, int64 (M,).
+        classes: Class of each map, int64 (M,).
+        first: Index of each question's first map, int64 (Q,).
+        second: Index of its second map, int64 (Q,).
+        pairs: Its pair, int64 (Q,).
+        masks: The differing parts, uint8 (Q, S, S).
+    """
+
+    rows: Tensor
+    classes: Tensor
+    first: Tensor
+    second: Tensor
+    pairs: Tensor
+    masks: Tensor
+
+
+def cue_localization(
+    classifier: nn.Module,
+    batches: Iterable[WSOLBatch],
+    parts: PartReader,
+    methods: Mapping[str, PostHocMethod],
+    *,
+    normalization: str = "min_max",
+    scale: str = "even",
+    accumulate: bool = False,
+    examples: int = 6,
+    note: Callable[[str], None] = lambda what: None,
+) -> CueResult:
+    """Measure mPxAP of absolute counterfactual maps (paper 001, Sec. 5.2 and Tab. 1).
+
+    For each image and each pair that its true class is in: the method's raw maps of both classes
+    are subtracted, the difference resized bilinearly, its absolute value normalized and compared
+    with the pixels of the parts in which the classes differ. Images without any such pixel are
+    left out, as the released evaluator does with birds whose parts are hidden.
+
+    Args:
+        classifier: An `attribution.Classifier` in evaluation mode.
+        batches: Images of a split with part labels, on the classifier's device.
+        parts: The pairs and the part labels.
+        methods: Class-wise methods by name.
+        normalization: Of each absolute difference: ``"min_max"``, as the released code does, or
+            ``"clip"``, which takes it as it is, cut off at 1: the released setting for CALM, whose
+            maps are probabilities. ``"separate"`` scales both maps by minimum and maximum instead,
+            before they are subtracted, which is how the paper's text reads for CAM (Eq. 2).
+        scale: Of the thresholds, see `metrics.CueLocalization`; ``"log"`` goes with ``"clip"``.
+        accumulate: Whether pairs are pooled one after the other, likewise.
+        examples: How many images to keep for a picture.
+        note: Called with what is being computed.
+
+    Returns:
+        The figures.
+
+    Raises:
+        ValueError: If an option is unknown.
+    """
+    if normalization not in NORMALIZATIONS:
+        raise ValueError(f"normalization must be one of {NORMALIZATIONS}, got {normalization!r}")
+    pairs = list(parts.pairs)
+    make = {"scale": scale, "accumulate": accumulate}
+    scores = {name: CueLocalization(len(pairs), **make) for name in methods}
+    kept: list[dict[str, Any]] = []
+    for number, batch in enumerate(batches):
+        images = batch["image"]
+        asked = _questions(batch, parts, pairs)
+        if asked is None:
+            continue
+        features = _features(classifier, images)
+        drawn: dict[str, Tensor] = {}
+        for name, method in methods.items():
+            note(f"cues: {name}, batch {number + 1}")
+            maps = _class_maps(method, classifier, images, features, asked)
+            saliency = _absolute_difference(maps, asked, images.shape[-2:], normalization)
+            scores[name].update(saliency.cpu(), asked.masks, asked.pairs)
+            drawn[name] = saliency
+        kept += _examples(images, asked, drawn, pairs, examples - len(kept))
+    values = {name: metric.per_pair() for name, metric in scores.items()}
+    return CueResult(
+        {name: _figures(found, pairs) for name, found in values.items()},
+        {name: found.tolist() for name, found in values.items()},
+        pairs,
+        kept,
+    )
+
+
+def _questions(
+    batch: WSOLBatch, parts: PartReader, pairs: Sequence[ClassPair]
+) -> _Questions | None:
+    """What to ask about a batch; None where no image is in a pair."""
+    labels = batch["label"].tolist()
+    places = parts.read(batch["image_id"], batch["image"].shape[-1])  # (B, S, S)
+    wanted: dict[tuple[int, int], int] = {}  # (row, class): index of its map
+    rows: list[tuple[int, int, int]] = []
+    masks = []
+    for index, pair in enumerate(pairs):
+        for row in (i for i, label in enumerate(labels) if label in pair[:2]):
+            mask = torch.isin(places[row], torch.tensor(pair.parts, dtype=torch.uint8))
+            if mask.any():
+                maps = (wanted.setdefault((row, c), len(wanted)) for c in pair[:2])
+                rows.append((*maps, index))
+                masks.append(mask.to(torch.uint8))
+    if not rows:
+        return None
+    device = batch["image"].device
+    first, second, index = torch.tensor(rows).unbind(1)
+    map_rows, classes = torch.tensor(list(wanted), device=device).unbind(1)
+    return _Questions(
+        map_rows, classes, first.to(device), second.to(device), index, torch.stack(masks)
+    )
+
+
+def _features(classifier: nn.Module, images: Tensor) -> Tensor | None:
+    """Activations of a batch, to be shared by its maps; None where they cannot be handed on."""
+    if hasattr(classifier, "encode"):
+        return None
+    return SharedFeatures(classifier, images).features(images)
+
+
+def _class_maps(
+    method: PostHocMethod,
+    classifier: nn.Module,
+    images: Tensor,
+    features: Tensor | None,
+    asked: _Questions,
+) -> Tensor:
+    """Raw maps (M, h, w), as many in one call as the batch has images."""
+    found = []
+    chunks = (part.split(len(images)) for part in (asked.rows, asked.classes))
+    for rows, classes in zip(*chunks, strict=True):
+        picked = images[rows]
+        given = None if features is None else features[rows]
+        shared = SharedFeatures(classifier, picked, given)
+        found.append(method.class_maps(shared, picked, classes))
+    return torch.cat(found)
+
+
+def _absolute_difference(
+    maps: Tensor, asked: _Questions, size: tuple[int, int], normalization: str
+) -> Tensor:
+    """Absolute counterfactual maps (Q, H, W) in [0, 1] of raw maps (M, h, w)."""
+    if normalization == "separate":
+        scaled = normalize(resize(maps, size))
+        return (scaled[asked.first] - scaled[asked.second]).abs()
+    difference = resize(maps[asked.first] - maps[asked.second], size).abs()
+    return difference.clamp(max=1) if normalization == "clip" else normalize(difference)
+
+
+def _figures(values: Tensor, pairs: Sequence[ClassPair]) -> dict[str, float]:
+    counts = torch.tensor([len(pair.parts) for pair in pairs])
+    figures = {_NAME: float(values.nanmean())}
+    for number in sorted(set(counts.tolist())):
+        figures[f"{_NAME}_{number}"] = float(values[counts == number].nanmean())
+    return figures
+
+
+def _examples(
+    images: Tensor,
+    asked: _Questions,
+    maps: Mapping[str, Tensor],
+    pairs: Sequence[ClassPair],
+    count: int,
+) -> list[dict[str, Any]]:
+    """One question of each of the first images, of the pair that comes last for it."""
+    chosen = {int(asked.rows[first]): q for q, first in enumerate(asked.first)}
+    return [
+        {
+            "image": images[row].cpu(),
+            "mask": asked.masks[question],
+            "pair": pairs[int(asked.pairs[question])],
+            "maps": {name: found[question].cpu() for name, found in maps.items()},
+        }
+        for row, question in list(sorted(chosen.items()))[: max(count, 0)]
+    ]
+
+
+def write_pairs(path: Path, found: CueResult, part_names: Sequence[str]) -> None:
+    """Write PxAP of each pair by each method as CSV, under a temporary name first."""
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["first", "second", "parts", *found.per_pair])
+        for row, pair in enumerate(found.pairs):
+            parts = " ".join(part_names[label - 1] for label in pair.parts)
+            values = (values[row] for values in found.per_pair.values())
+            cells = ("" if math.isnan(value) else f"{value:.6f}" for value in values)
+            writer.writerow([pair.first, pair.second, parts, *cells])
+    temporary.replace(path)
+
+
+def draw_cues(path: Path, found: CueResult, colors: Callable[[Tensor], Tensor]) -> None:
+    """Draw images, the differing parts and the absolute counterfactual maps (Fig. 4).
+
+    Args:
+        path: PNG to write.
+        found: What `cue_localization` gave.
+        colors: Undoes the images' normalization: floats to 0..255.
+    """
+    if not found.examples:
+        return
+    rows = []
+    for example in found.examples:
+        image = colors(example["image"]).permute(1, 2, 0).round().byte().cpu().numpy()
+        mask = np.where(example["mask"].numpy()[..., None] > 0, image, image // 4)
+        maps = (overlay(image, saliency.numpy()) for saliency in example["maps"].values())
+        rows.append([image, mask, *maps])
+    write_png(path, grid(rows, ["image", "differing parts", *found.results]))
+
+
+def check_parts(parts: Any) -> None:
+    """Check that a data set has parts.
+
+    Raises:
+        UserError: If it has none.
+    """
+    if parts is None:
+        raise UserError(
+            "benchmarks=[cues] needs part labels, which this data set has none of: choose "
+            "data=creatures or data=cub."
+        )

@@ -1,0 +1,158 @@
+"""CALM: a classifier trained with a latent location of its cue."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attribution import CAM, normalize, resize, superset_members
+from datamodules import WSOLBatch
+from losses import CALMLoss
+from models import CALM
+from trainers.base import Explanation, SaliencyModule
+
+EM_TARGETS = ("current", "ema", "epoch")
+
+
+class CALMModule(SaliencyModule):
+    """Trains CALM (Kim et al., ICCV 2021) by marginal likelihood or EM.
+
+    The native map of a class is the attribution to its superset (Sec. 5.4): p(Y, z|x), which is
+    the paper's s_z of Eq. 7 where the superset is the class alone, resized bilinearly and min-max
+    normalized as the released evaluation does. Logits are log p(y|x).
+
+    EM's pseudo-targets come from parameters theta' (Eq. 5). The paper takes the current ones,
+    under which EM's gradient is that of the marginal likelihood. A second, slowly updated set is a
+    moving average (after each optimizer step) or a copy made at the start of each epoch. It is
+    part of the checkpoint, and runs in training mode on the same batch, so that theta' = theta
+    gives the very target of ``"current"``.
+
+    Args:
+        network: A `models.CALM`.
+        loss: The objective.
+        em_target: Where EM's pseudo-targets come from: ``"current"``, ``"ema"`` or ``"epoch"``.
+        ema_decay: Part of the moving average that a step keeps, in [0, 1); for ``"ema"`` alone.
+        superset: Which classes the native map sums over; see `attribution.superset_members`.
+        class_ids: WordNet ids of the classes, for ``superset="wordnet"``; likewise.
+        head_lr_factor: Learning rate of the new layers over the backbone's; 10 in the paper.
+        slow_layers: Substrings of the names of the parameters that learn at the backbone's rate;
+            all others learn ``head_lr_factor`` times as fast. Default: the whole backbone. The
+            released ResNet recipe has ``conv1, layer1, layer2, layer3``: the stem's BatchNorm and,
+            but for the first convolution of each block, the last stage are fast there.
+        **options: See `SaliencyModule`.
+
+    Attributes:
+        cam: The class-wise native map, of the class without its superset.
+
+    Raises:
+        ValueError: If an option is unknown or out of range, or ML is given a pseudo-target.
+    """
+
+    network: CALM
+
+    def __init__(
+        self,
+        *,
+        network: CALM,
+        loss: CALMLoss,
+        em_target: str = "current",
+        ema_decay: float = 0.999,
+        superset: str = "class",
+        class_ids: Sequence[str] | None = None,
+        head_lr_factor: float = 10.0,
+        slow_layers: Sequence[str] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(network=network, **options)
+        if em_target not in EM_TARGETS:
+            raise ValueError(f"em_target must be one of {EM_TARGETS}, got {em_target!r}")
+        if em_target != "current" and loss.objective != "em":
+            raise ValueError(f"em_target={em_target} needs objective=em, got {loss.objective}")
+        if not 0 <= ema_decay < 1:
+            raise ValueError(f"ema_decay must be in [0, 1), got {ema_decay}")
+        self.loss = loss
+        self.em_target = em_target
+        self.ema_decay = ema_decay
+        self.head_lr_factor = head_lr_factor
+        self.slow_layers = None if slow_layers is None else tuple(slow_layers)
+        self.target_network = None if em_target == "current" else _copy(network)
+        members = superset_members(superset, network.num_classes, class_ids)
+        self.register_buffer("members", members, persistent=False)
+        self.cam = CAM()
+
+    @property
+    def classifier(self) -> CALM:
+        """The trained network itself."""
+        return self.network
+
+    def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
+        """Attribution to the supersets of the given classes; see `SaliencyModule.explain`."""
+        features = self.network.features(images)
+        found = self.network.distribution(features)
+        logits = found.log_probs()
+        targets = logits.argmax(1) if labels is None else labels
+        maps = found.subset(self.members[targets])
+        return Explanation(normalize(resize(maps, images.shape[-2:])), logits, features)
+
+    def training_step(self, batch: WSOLBatch, batch_idx: int) -> Tensor:
+        """The objective (Eq. 3-4 or 5-6) of the image labels."""
+        images, labels = batch["image"], batch["label"]
+        found = self.network.distribution(self.network.features(images))
+        loss = self.loss(found.log_joint, labels, self._target_log_joint(images))
+        self.log_losses(loss, {self.loss.objective: loss}, len(labels))
+        accuracy = (found.log_probs().argmax(1) == labels).float().mean()
+        self.log("train/accuracy", accuracy, on_epoch=True, on_step=False, batch_size=len(labels))
+        return loss
+
+    def _target_log_joint(self, images: Tensor) -> Tensor | None:
+        """Log p(y, z|x) of the parameters theta', or None where they are the current ones."""
+        if self.target_network is None:
+            return None
+        with torch.no_grad():
+            target = self.target_network
+            return target.distribution(target.features(images)).log_joint
+
+    def on_train_epoch_start(self) -> None:
+        """Set the random state and, with ``em_target="epoch"``, theta' = theta."""
+        super().on_train_epoch_start()
+        if self.em_target == "epoch":
+            self.target_network.load_state_dict(self.network.state_dict())
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then move the average on."""
+        super().optimizer_step(*args, **kwargs)
+        if self.em_target == "ema":
+            self.update_average()
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        """Move the average on: theta' becomes decay theta' + (1 - decay) theta."""
+        pairs = zip(self.target_network.parameters(), self.network.parameters(), strict=True)
+        for average, current in pairs:
+            average.lerp_(current, 1 - self.ema_decay)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What learns at the backbone's rate, and the rest at ``head_lr_factor`` times it."""
+        backbone = dict(self.network.backbone.network.named_parameters())  # timm's, without a neck
+        patterns = self.slow_layers
+        slow = [
+            parameter
+            for name, parameter in backbone.items()
+            if patterns is None or any(pattern in name for pattern in patterns)
+        ]
+        if patterns is not None and not slow:
+            raise ValueError(
+                f"slow_layers={list(patterns)} matches no parameter of the backbone, whose names "
+                f"are like {next(iter(backbone))}"
+            )
+        known = {id(parameter) for parameter in slow}
+        fast = [p for p in self.network.parameters() if id(p) not in known]
+        return [{"params": slow}, {"params": fast, "lr_factor": self.head_lr_factor}]
+
+
+def _copy(network: nn.Module) -> nn.Module:
+    return copy.deepcopy(network).requires_grad_(False)

@@ -1,0 +1,243 @@
+"""CASM: a mask network that has to hide the evidence from a whole family of classifiers."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor
+from torch.func import functional_call
+
+from attribution import frozen
+from datamodules import WSOLBatch
+from losses import CASMLoss, casm_classifier_loss
+from models import CASM, CAMClassifier
+from trainers.base import OptimizerFactory, SaliencyModule, SchedulerFactory
+from trainers.distributed import broadcast_buffers
+from trainers.outputs import Explanation
+from trainers.snapshots import Snapshot, SnapshotPool
+
+
+class CleanPass(NamedTuple):
+    """What the classifier gives for clean images, without a graph: levels and logits (B, C)."""
+
+    levels: list[Tensor]
+    logits: Tensor
+    loss: Tensor
+
+
+class CASMModule(SaliencyModule):
+    """Trains a mask network beside its classifiers (Zolna, Geras and Cho, Alg. 1).
+
+    One iteration over a batch, under manual optimization:
+
+    1. Where the pool's thinning asks for it, a copy of the current classifier is stored.
+    2. The current classifier sees the clean images. Its optimizer steps on the cross-entropy
+       (first term of Eq. 8).
+    3. The mask network gives masks, from the levels of that same pass where the encoder is shared.
+       One classifier is drawn: the current one, after step 2, or one of the pool. It sees the
+       masked-out images, images * (1 - mask), where 0 is the mean color.
+    4. The gradient of the mask objective (Eq. 7) on the mask is taken, through the drawn classifier
+       with the weights that it was drawn with.
+    5. Where the current classifier was drawn, its optimizer steps on the masked-out images'
+       cross-entropy (second term of Eq. 8).
+    6. The mask network's optimizer steps with the gradient of 4, its norm clipped.
+
+    Thinning ``F`` freezes the classifier: steps 2 and 5 are left out. Stored classifiers are
+    evaluated with their own BatchNorm statistics, the current one with those of the batch.
+
+    With ``Trainer(accumulate_grad_batches=n)`` an iteration covers n batches: each of the steps 2,
+    5 and 6 has the gradient of all of them, and all meet the same drawn classifier.
+
+    Departure from the released code: there 6 differentiates after 5 has changed the weights, which
+    current torch refuses. Taking the gradient before gives what was meant.
+
+    Args:
+        network: A `models.CASM` around a trained classifier.
+        pool: Stored classifiers. Its draws follow the iterations, so it serves one training.
+        loss: Objective of the mask network.
+        classifier_optimizer: Builds the classifier's optimizer from parameter groups.
+        classifier_scheduler: Builds the scheduler of its learning rate, stepped once an epoch.
+        gradient_clip: Largest norm of the mask network's gradient, above 0.
+        **options: See `SaliencyModule`; ``optimizer`` and ``scheduler`` are the mask network's.
+
+    Raises:
+        ValueError: If ``gradient_clip`` is not above 0.
+    """
+
+    network: CASM
+
+    def __init__(
+        self,
+        *,
+        network: CASM,
+        pool: SnapshotPool,
+        loss: CASMLoss,
+        classifier_optimizer: OptimizerFactory,
+        classifier_scheduler: SchedulerFactory | None = None,
+        gradient_clip: float = 10.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(network=network, **options)
+        if not gradient_clip > 0:
+            raise ValueError(f"gradient_clip must be above 0, got {gradient_clip}")
+        self.automatic_optimization = False
+        self.pool = pool
+        self.loss = loss
+        self.gradient_clip = gradient_clip
+        self._classifier_optimizer = classifier_optimizer
+        self._classifier_scheduler = classifier_scheduler
+        self._batches_an_iteration = 1
+        self._batches: list[WSOLBatch] = []
+        if not pool.trains:
+            network.freeze_classifier()
+
+    @property
+    def classifier(self) -> CAMClassifier:
+        """The current classifier."""
+        return self.network.classifier
+
+    def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
+        """Masks, the same for every class; see `SaliencyModule.explain`."""
+        output = self.network(images)
+        return Explanation(output.saliency, output.logits, output.levels[-1])
+
+    def configure_callbacks(self) -> list[Any]:
+        """Take over the trainer's accumulation of batches, which manual optimization leaves out.
+
+        Lightning calls this hook before it refuses the combination.
+        """
+        self._batches_an_iteration = self.trainer.accumulate_grad_batches
+        self.trainer.accumulate_grad_batches = 1
+        return []
+
+    def configure_optimizers(self) -> list[dict[str, Any]]:
+        """Optimizer and scheduler of the mask network, then of a classifier that is trained."""
+        configured = [super().configure_optimizers()]
+        if self.pool.trains:
+            parameters = [{"params": list(self.classifier.parameters())}]
+            found = {"optimizer": self._classifier_optimizer(parameters)}
+            if self._classifier_scheduler is not None:
+                found["lr_scheduler"] = self._classifier_scheduler(found["optimizer"])
+            configured.append(found)
+        return configured
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The mask network's parameters."""
+        return [{"params": list(self.network.mask_parameters())}]
+
+    def training_step(self, batch: WSOLBatch, batch_idx: int) -> None:
+        """One iteration, once its batches are there; the class docstring numbers its steps."""
+        self._batches.append(batch)
+        if len(self._batches) < self._batches_an_iteration and not self.trainer.is_last_batch:
+            return
+        batches, self._batches = self._batches, []
+        images = sum(len(b["label"]) for b in batches)
+        shares = [len(b["label"]) / images for b in batches]
+        mask_optimizer, *classifier_optimizers = self._optimizers()
+
+        if self.pool.is_due():
+            broadcast_buffers(self.classifier)  # each process has BatchNorm statistics of its own
+            self.pool.take(self.classifier.state_dict())
+        last = len(batches) - 1
+        clean = [self._clean_pass(b, shares[i], i == last) for i, b in enumerate(batches)]
+        for optimizer in classifier_optimizers:
+            _step(optimizer)
+        drawn = self.pool.draw(self.device)
+        for i, b in enumerate(batches):
+            self._masked_pass(b, clean[i], drawn, shares[i], i == last)
+        if drawn is None:
+            for optimizer in classifier_optimizers:
+                _step(optimizer)
+        _step(mask_optimizer)
+
+    def _clean_pass(self, batch: WSOLBatch, share: float, last: bool) -> CleanPass:
+        """Classify clean images and add the gradient of their cross-entropy (step 2)."""
+        labels = batch["label"]
+        with torch.set_grad_enabled(self.pool.trains):
+            levels = self.classifier.levels(batch["image"])
+            logits = self.classifier.head(levels[-1])
+            loss = casm_classifier_loss(labels, clean_logits=logits)
+        if self.pool.trains:
+            self._backward(loss * share, last)
+        return CleanPass([level.detach() for level in levels], logits.detach(), loss.detach())
+
+    def _masked_pass(
+        self,
+        batch: WSOLBatch,
+        clean: CleanPass,
+        drawn: Snapshot | None,
+        share: float,
+        last: bool,
+    ) -> None:
+        """Add the gradients of a drawn classifier that sees masked-out images (steps 3 to 6)."""
+        images, labels = batch["image"], batch["label"]
+        saliency = self.network.masks(images, clean.levels)
+        mask = saliency.detach().requires_grad_()  # where the graph of the classifier ends
+        masked = (images * (1 - mask[:, None])).to(images.dtype)
+        logits = self._classify(masked, drawn)
+        terms = self.loss(mask, clean.logits, logits, labels)
+        loss = casm_classifier_loss(labels, masked_logits=logits)
+        learns = drawn is None and self.pool.trains
+        gradient = self._gradient(terms.total * share, mask, retain_graph=learns)
+        if learns:
+            self._backward(loss * share, last, inputs=list(self.classifier.parameters()))
+        self._backward(saliency, last, gradient=gradient)
+        parts = {"clean": clean.loss, "masked": loss, **terms.parts()}
+        self.log_losses(terms.total, parts, len(labels))
+        self.log("train/map_mean", mask.detach().mean(), on_epoch=True, batch_size=len(labels))
+
+    def _classify(self, images: Tensor, drawn: Snapshot | None) -> Tensor:
+        """Logits (B, C) by the current classifier, or by a stored one in evaluation mode."""
+        if drawn is None:
+            return self.classifier(images)
+        with frozen(self.classifier):
+            return functional_call(self.classifier, drawn, (images,))
+
+    def _gradient(self, loss: Tensor, mask: Tensor, retain_graph: bool) -> Tensor:
+        """Gradient of a scalar on the mask and on nothing else; scaled meanwhile in half floats."""
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        scaled = loss if scaler is None else scaler.scale(loss)
+        (gradient,) = torch.autograd.grad(scaled, mask, retain_graph=retain_graph)
+        return gradient if scaler is None else gradient / scaler.get_scale()
+
+    def _backward(self, tensor: Tensor, last: bool, **options: Any) -> None:
+        """Differentiate; of several batches' gradients only the sum goes to other processes."""
+        strategy = self.trainer.strategy
+        waits = not last and hasattr(strategy, "block_backward_sync")
+        with strategy.block_backward_sync() if waits else nullcontext():
+            self.manual_backward(tensor, **options)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip the mask network's gradient, which has its true scale here in any precision."""
+        if optimizer is self.trainer.optimizers[0]:
+            parameters = list(self.network.mask_parameters())
+            torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
+
+    def _optimizers(self) -> list[LightningOptimizer]:
+        found = self.optimizers()
+        return found if isinstance(found, list) else [found]
+
+    def on_train_epoch_end(self) -> None:
+        """Log the learning rates that the epoch was trained with, then step their schedulers."""
+        names = ("train/lr", "train/lr_classifier")
+        for name, optimizer in zip(names, self._optimizers(), strict=False):
+            self.log(name, optimizer.param_groups[0]["lr"])
+        schedulers = self.lr_schedulers() or []
+        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+            scheduler.step()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the pool."""
+        checkpoint["snapshots"] = self.pool.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the pool."""
+        self.pool.load_state_dict(checkpoint["snapshots"], self.device)
+
+
+def _step(optimizer: LightningOptimizer) -> None:
+    optimizer.step()
+    optimizer.zero_grad()

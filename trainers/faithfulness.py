@@ -1,0 +1,157 @@
+"""The faithfulness figures of one split for several methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from attribution import Classifier
+from metrics import (
+    AverageDrop,
+    AverageDropInDeletion,
+    AverageGain,
+    AverageIncrease,
+    Deletion,
+    Insertion,
+    MaskedProbabilities,
+    area_under_curves,
+    deletion_curves,
+    drop,
+    drop_in_deletion,
+    gain,
+    increase,
+    insertion_curves,
+    masked_probabilities,
+)
+
+_BATCH = 32  # altered images in one pass of the classifier
+
+
+class Trial:
+    """A batch with the maps of one method, and what the classifier makes of them.
+
+    Args:
+        classifier: Gives logits (R, C) of images (R, 3, H, W); in evaluation mode.
+        images: Shape (B, 3, H, W), as the classifier takes them.
+        saliency: Maps (B, H, W) in [0, 1].
+        targets: Class of each image whose probability is watched, int64 (B,).
+        **options: ``mean`` and ``std`` for masking to black, see `metrics.masked_probabilities`.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        images: Tensor,
+        saliency: Tensor,
+        targets: Tensor,
+        **options: Any,
+    ) -> None:
+        self._parts = (classifier, images, saliency, targets)
+        self._options = {**options, "batch_size": _BATCH}
+
+    @cached_property
+    def probabilities(self) -> MaskedProbabilities:
+        """Probabilities on the images, the kept and the removed regions; computed once."""
+        return masked_probabilities(*self._parts, **self._options)
+
+    def curves(self, curves: Callable[..., Tensor]) -> Tensor:
+        """Probabilities (B, T) along `metrics.insertion_curves` or `metrics.deletion_curves`."""
+        return curves(*self._parts, **self._options)
+
+
+class Figure(NamedTuple):
+    """A faithfulness figure.
+
+    Attributes:
+        metric: Makes the metric that averages over images.
+        observe: What of a trial ``update`` of the metric takes.
+        term: Each image's term, float64 (B,), of the same.
+    """
+
+    metric: Callable[[], Metric]
+    observe: Callable[[Trial], tuple[Tensor, ...]]
+    term: Callable[..., Tensor]
+
+
+def _kept(trial: Trial) -> tuple[Tensor, ...]:
+    return trial.probabilities.p, trial.probabilities.o
+
+
+def _removed(trial: Trial) -> tuple[Tensor, ...]:
+    return trial.probabilities.p, trial.probabilities.d
+
+
+def _along(curves: Callable[..., Tensor], **options: Any) -> Callable[[Trial], tuple[Tensor, ...]]:
+    return lambda trial: (trial.curves(partial(curves, **options)),)
+
+
+#: The figures by name. Two definitions of insertion and deletion: App. B.1 of paper 000, 224 steps
+#: from a blurred image (or, ``insertion_zero``, from nothing), and Sec. 4.3.2 of paper 002, by
+#: percentiles of 2.5 % from nothing.
+FIGURES: dict[str, Figure] = {
+    "average_drop": Figure(AverageDrop, _kept, drop),
+    "average_increase": Figure(AverageIncrease, _kept, increase),
+    "average_gain": Figure(AverageGain, _kept, gain),
+    "average_drop_in_deletion": Figure(AverageDropInDeletion, _removed, drop_in_deletion),
+    "insertion": Figure(Insertion, _along(insertion_curves), area_under_curves),
+    "insertion_zero": Figure(Insertion, _along(insertion_curves, start="zero"), area_under_curves),
+    "deletion": Figure(Deletion, _along(deletion_curves), area_under_curves),
+    "insertion_percentile": Figure(
+        Insertion, _along(insertion_curves, start="zero", steps=40), area_under_curves
+    ),
+    "deletion_percentile": Figure(Deletion, _along(deletion_curves, steps=40), area_under_curves),
+}
+
+
+class FaithfulnessScores(nn.Module):
+    """Counts the chosen faithfulness figures of each method.
+
+    Args:
+        methods: Names of the methods.
+        figures: Keys of ``FIGURES``; each costs passes of the classifier.
+
+    Raises:
+        ValueError: If a figure does not exist.
+    """
+
+    def __init__(self, methods: Sequence[str], figures: Sequence[str] = ()) -> None:
+        super().__init__()
+        for name in figures:
+            if name not in FIGURES:
+                raise ValueError(f"no figure is named {name!r}; there are: {', '.join(FIGURES)}")
+        self.metrics = nn.ModuleDict(
+            {
+                method: nn.ModuleDict({name: FIGURES[name].metric() for name in figures})
+                for method in methods
+            }
+        )
+
+    def update(self, method: str, trial: Trial) -> dict[str, Tensor]:
+        """Count a batch of one method.
+
+        Returns:
+            Each image's terms by figure, float64 (B,).
+        """
+        terms = {}
+        for name, metric in self.metrics[method].items():
+            observed = FIGURES[name].observe(trial)
+            metric.update(*observed)
+            terms[name] = FIGURES[name].term(*observed)
+        return terms
+
+    def compute(self) -> dict[str, dict[str, float]]:
+        """Figures by method, fractions; over all processes."""
+        return {
+            method: {name: float(metric.compute()) for name, metric in metrics.items()}
+            for method, metrics in self.metrics.items()
+        }
+
+    def reset(self) -> None:
+        """Forget all counts."""
+        for metrics in self.metrics.values():
+            for metric in metrics.values():
+                metric.reset()

@@ -1,0 +1,57 @@
+"""What the steps of the modules give."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Explanation(NamedTuple):
+    """What one pass of a network gives for a batch.
+
+    Attributes:
+        saliency: Maps of shape (B, H, W) in [0, 1] at input resolution.
+        logits: Class scores of shape (B, C).
+        features: Activations of the classifier's last layer, shape (B, K, h, w): post-hoc methods
+            read them instead of running the backbone again.
+    """
+
+    saliency: Tensor
+    logits: Tensor
+    features: Tensor
+
+
+class Prediction(NamedTuple):
+    """What ``predict_step`` gives for a batch.
+
+    Attributes:
+        image_ids: Names of the images, B strings.
+        logits: Class scores of shape (B, C).
+        targets: Classes that the maps explain, shape (B,): the predicted ones.
+        maps: Maps (B, H, W) in [0, 1] by method, the native one first.
+        boxes: Boxes (B, 4) of the first map at the module's ``box_threshold``, x0 y0 x1 y1 in
+            pixels of the input, x1 and y1 inside the image.
+    """
+
+    image_ids: list[str]
+    logits: Tensor
+    targets: Tensor
+    maps: dict[str, Tensor]
+    boxes: Tensor
+
+
+class Tested(NamedTuple):
+    """What ``test_step`` gives for a batch, for callbacks that write it down.
+
+    Attributes:
+        maps: Maps (B, H, W) in [0, 1] by method.
+        logits: Class scores of shape (B, C).
+        targets: Classes that the maps explain, shape (B,).
+        terms: Each image's term of the faithfulness figures, float64 (B,), by method and figure.
+    """
+
+    maps: dict[str, Tensor]
+    logits: Tensor
+    targets: Tensor
+    terms: dict[str, dict[str, Tensor]]

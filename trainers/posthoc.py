@@ -1,0 +1,55 @@
+"""Post-hoc methods on a classifier that is not of this project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from attribution import Classifier, SharedFeatures
+from trainers.base import SaliencyModule
+
+
+class PostHocModule(SaliencyModule):
+    """Tests and predicts with post-hoc methods on any classifier; there is nothing to train.
+
+    There is no native map; boxes of predictions are those of the first method.
+
+    Args:
+        classifier: E.g. ``attribution.split(network, layer)``.
+        **options: See `SaliencyModule`; ``methods`` must name at least one.
+
+    Raises:
+        ValueError: If there is no method.
+    """
+
+    def __init__(self, *, classifier: nn.Module, **options: Any) -> None:
+        super().__init__(network=classifier, optimizer=_untrained, **options)
+        if not self.methods:
+            raise ValueError("a classifier without a map of its own needs at least one method")
+
+    @property
+    def classifier(self) -> Classifier:
+        """The given classifier."""
+        return self.network
+
+    @property
+    def map_names(self) -> list[str]:
+        """The post-hoc methods."""
+        return list(self.methods)
+
+    def maps(
+        self, images: Tensor, labels: Tensor | None, names: Iterable[str] | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Maps of the methods and logits, from one pass; see `SaliencyModule.maps`."""
+        shared = SharedFeatures(self.classifier, images)
+        with torch.no_grad():
+            logits = shared(images)
+        targets = logits.argmax(1) if labels is None else labels
+        return self.post_hoc_maps(shared, images, targets, names), logits
+
+
+def _untrained(*args: Any) -> NoReturn:
+    raise TypeError("a classifier under post-hoc methods is not trained")
