@@ -9,24 +9,29 @@ from typing import Any, NamedTuple
 
 import lightning as L
 import torch
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
 
 from datamodules import WSOLDataModule
 from pipeline.benchmarks import check_benchmarks, run_benchmarks
-from pipeline.build import (
-    build_data,
-    build_evaluation,
-    build_module,
-    build_trainer,
-)
-from pipeline.checkpoints import Checkpoint, load_weights, read_checkpoint, untrained_network
+from pipeline.build import build_data, build_evaluation, build_trainer
+from pipeline.checkpoints import Checkpoint, load_module, read_checkpoint
 from pipeline.compose import check_complete, nearest
 from pipeline.errors import UserError
 from pipeline.folder import Results, create_folder, write_results
 from pipeline.foreign import build_classifier
 from pipeline.plots import plot_curves
-from trainers import NATIVE, ContactSheet, ImageTable, PostHocModule, SaliencyModule, progress_bar
+from trainers import (
+    NATIVE,
+    ContactSheet,
+    Dashboard,
+    ImageTable,
+    PostHocModule,
+    Report,
+    SaliencyModule,
+    progress_bar,
+)
 
 CONFIG_NAME = "evaluate"
 _STAGES = {"val": "validate", "test": "test"}  # what Lightning calls the use of a split
@@ -87,7 +92,7 @@ def evaluate(config: DictConfig) -> Evaluated:
     options |= {"mean": data.mean, "std": data.std}
     if checkpoint is not None:
         _warn_of_other_classes(checkpoint, data)
-        module = _trained(checkpoint, options)
+        module = load_module(checkpoint, **options)
     else:
         module = _foreign(config, options)
     if config.box_threshold is not None:
@@ -131,12 +136,6 @@ def _leaves(node: DictConfig, prefix: str = "") -> list[str]:
         name = f"{prefix}{key}"
         found += _leaves(value, f"{name}.") if isinstance(value, DictConfig) else [name]
     return found
-
-
-def _trained(checkpoint: Checkpoint, options: dict[str, Any]) -> SaliencyModule:
-    module = build_module(checkpoint.model, untrained_network(checkpoint), **options)
-    load_weights(module, checkpoint)
-    return module
 
 
 def _warn_of_other_classes(checkpoint: Checkpoint, data: WSOLDataModule) -> None:
@@ -202,7 +201,30 @@ class _Split(L.LightningDataModule):
 
 def _test(config: DictConfig, module: SaliencyModule, data: WSOLDataModule) -> Evaluated:
     folder = create_folder(config)
-    table, sheet = folder / "images.csv", folder / "pictures" / "maps.png"
+    options = (config.get("logger") or {}).values()
+    loggers: list[Dashboard] = [instantiate(logger, run_dir=folder) for logger in options]
+    try:
+        for logger in loggers:
+            logger.log_config(OmegaConf.to_container(config, resolve=True))
+        evaluated = _score(config, module, data, folder, loggers)
+    except BaseException:
+        for logger in loggers:
+            logger.finish(failed=True)
+        raise
+    for logger in loggers:
+        logger.finish()
+    return evaluated
+
+
+def _score(
+    config: DictConfig,
+    module: SaliencyModule,
+    data: WSOLDataModule,
+    folder: Path,
+    loggers: list[Dashboard],
+) -> Evaluated:
+    table = folder / "images.csv"
+    sheet = ContactSheet(folder / "pictures" / "maps.png", config.pictures.images)
     trainer = build_trainer(
         config,
         default_root_dir=folder,
@@ -210,7 +232,7 @@ def _test(config: DictConfig, module: SaliencyModule, data: WSOLDataModule) -> E
         enable_checkpointing=False,
         callbacks=[
             ImageTable(table),
-            ContactSheet(sheet, config.pictures.images),
+            sheet,
             progress_bar("evaluate", _SECONDS),
         ],
     )
@@ -228,8 +250,25 @@ def _test(config: DictConfig, module: SaliencyModule, data: WSOLDataModule) -> E
         plot_curves(curves, *module.curves)
         record = _record(config, module, data)
         written = [*write_results(folder, results, record, config.split), table]
-        written += [path for path in (curves, sheet) if path.is_file()] + further.written
+        pictures = [path for path in (curves, sheet.path) if path.is_file()]
+        written += pictures + further.written
+        names = data.class_names
+        report = Report(config.split, results, *module.curves, sheet.examples, names, pictures)
+        _show(report, loggers)
     return Evaluated(folder, results, written)
+
+
+def _show(report: Report, loggers: list[Dashboard]) -> None:
+    """Log what came out, under the names that training gives the figures of its test."""
+    figures = {
+        f"{report.split}/{method}/{name}": value
+        for method, values in report.results.items()
+        for name, value in values.items()
+    }
+    for logger in loggers:
+        logger.log_metrics(figures, 0)
+        logger.log_report(report)
+        logger.save()
 
 
 def _record(config: DictConfig, module: SaliencyModule, data: WSOLDataModule) -> dict[str, Any]:

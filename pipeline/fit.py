@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import lightning as L
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from datamodules import WSOLDataModule
@@ -29,9 +29,20 @@ from pipeline.checkpoints import (
     read_checkpoint,
 )
 from pipeline.errors import UserError
+from pipeline.facts import checkpoint_facts
 from pipeline.folder import Results, create_folder, write_results
+from pipeline.model_card import model_card_path, write_model_card
 from pipeline.plots import plot_curves
-from trainers import NATIVE, Pictures, SaliencyModule, progress_bar
+from trainers import (
+    NATIVE,
+    ContactSheet,
+    Dashboard,
+    Pictures,
+    Report,
+    SaliencyModule,
+    Throughput,
+    progress_bar,
+)
 
 
 class Run(NamedTuple):
@@ -46,6 +57,22 @@ class Run(NamedTuple):
     folder: Path
     results: Results
     written: list[Path]
+
+
+class Fitted(NamedTuple):
+    """A trained stage.
+
+    Attributes:
+        module: With its best weights.
+        trainer: That trained it.
+        best: Its best checkpoint.
+        facts: What is to be known about that one, for its model card.
+    """
+
+    module: SaliencyModule
+    trainer: L.Trainer
+    best: Path
+    facts: dict[str, Any]
 
 
 def train(config: DictConfig) -> Run:
@@ -68,7 +95,13 @@ def train(config: DictConfig) -> Run:
             _check_classes(checkpoint, data)
     folder = resumed.run_folder if resumed else create_folder(config)
     training = Training(config, data, folder, evaluation)
-    return training.run(resumed, load_network(given) if given else None)
+    try:
+        run = training.run(resumed, load_network(given) if given else None)
+    except BaseException:
+        training.close(failed=True)
+        raise
+    training.close()
+    return run
 
 
 class Training:
@@ -85,6 +118,8 @@ class Training:
         self.data = data
         self.folder = folder
         self.evaluation = evaluation
+        self.sheet = ContactSheet(folder / "pictures" / "test_maps.png", config.pictures.images)
+        self._opened: list[Dashboard] = []
 
     def run(self, resumed: Checkpoint | None, classifier: nn.Module | None) -> Run:
         """Fit the stages that are left, then test the best checkpoint of the last one."""
@@ -94,28 +129,28 @@ class Training:
             self._seed()
             classifier = build_network(model[FIRST_STAGE], classes)
             if model[FIRST_STAGE].epochs:  # none for a classifier that comes trained
-                classifier = self.fit(FIRST_STAGE, classifier, resumed)[0].network
+                classifier = self.fit(FIRST_STAGE, classifier, resumed).module.network
             resumed = None
         self._seed()
         network = build_network(model, classes, classifier)
-        return self.test(*self.fit("", network, resumed))
+        return self.test(self.fit("", network, resumed))
+
+    def close(self, failed: bool = False) -> None:
+        """Close the loggers."""
+        for logger in self._opened:
+            logger.finish(failed)
 
     def _seed(self) -> None:
         """Make initial weights depend on the run's seed alone, not on what ran before."""
         L.seed_everything(self.config.seed, workers=True, verbose=False)
 
-    def fit(
-        self, stage: str, network: nn.Module, resumed: Checkpoint | None
-    ) -> tuple[SaliencyModule, L.Trainer, Path]:
-        """Train one stage and go back to its best checkpoint.
+    def fit(self, stage: str, network: nn.Module, resumed: Checkpoint | None) -> Fitted:
+        """Train one stage, go back to its best checkpoint and write that one's model card.
 
         Args:
             stage: Key of the stage in the model's configuration; empty for the last one.
             network: What is trained.
             resumed: Checkpoint of this stage to go on from.
-
-        Returns:
-            The module with its best weights, its trainer, and the best checkpoint.
         """
         model = self.config.model[stage] if stage else self.config.model
         module = build_module(model, network, **({} if stage else self.evaluation))
@@ -130,6 +165,8 @@ class Training:
             logger=self._loggers(stage, resumed),
             callbacks=[best, last, *self._callbacks(stage, model)],
         )
+        for logger in trainer.loggers:
+            logger.log_config(OmegaConf.to_container(self.config, resolve=True))
         trainer.fit(
             module,
             datamodule=self.data,
@@ -140,11 +177,24 @@ class Training:
             raise KeyboardInterrupt
         trainer.strategy.barrier()
         path = Path(best.best_model_path or last.best_model_path)
-        load_weights(module, read_checkpoint(path))
-        return module, trainer, path
+        checkpoint = read_checkpoint(path)
+        load_weights(module, checkpoint)
+        facts = checkpoint_facts(checkpoint) | {
+            "metrics": {"val": _score(best)},
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "splits": [self.data.supervision(split) for split in ("train", "val", "test")],
+            "stage": stage,
+        }
+        fitted = Fitted(module, trainer, path, facts)
+        if trainer.is_global_zero:
+            write_model_card(path, facts)
+            if stage:  # the last one's is stored with the figures of its test
+                self._store(fitted)
+        return fitted
 
-    def test(self, module: SaliencyModule, trainer: L.Trainer, best: Path) -> Run:
+    def test(self, fitted: Fitted) -> Run:
         """Score the module on the test split, once, and write what came out."""
+        module, trainer, best, facts = fitted
         trainer.test(module, datamodule=self.data, verbose=False)
         written = [best, self.folder / "metrics.csv", self.folder / "pictures"]
         if trainer.is_global_zero:
@@ -159,9 +209,32 @@ class Training:
                 },
                 "tested_on": self.data.supervision("test"),
             }
-            plot_curves(self.folder / "pictures" / "test_curves.png", *module.curves)
-            written = [*write_results(self.folder, module.results, record), *written]
+            curves = self.folder / "pictures" / "test_curves.png"
+            plot_curves(curves, *module.curves)
+            facts["metrics"]["test"] = module.results
+            written = [
+                *write_results(self.folder, module.results, record),
+                write_model_card(best, facts),
+                *written,
+            ]
+            self._report(fitted, [p for p in (curves, self.sheet.path) if p.is_file()])
+            self._store(fitted)
         return Run(self.folder, module.results, written)
+
+    def _report(self, fitted: Fitted, pictures: list[Path]) -> None:
+        """Show on the dashboards what came out of the test."""
+        module, names = fitted.module, self.data.class_names
+        examples = self.sheet.examples
+        report = Report("test", module.results, *module.curves, examples, names, pictures)
+        for logger in fitted.trainer.loggers:
+            logger.log_report(report)
+
+    def _store(self, fitted: Fitted) -> None:
+        """Store the checkpoint and its card on the dashboards."""
+        _, trainer, best, facts = fitted
+        aliases = ["best", f"epoch-{facts['epoch'] + 1}"]
+        for logger in trainer.loggers:
+            logger.log_checkpoint(facts["method"], [best, model_card_path(best)], aliases, facts)
 
     def _checkpoints(self, stage: str, monitor: str) -> tuple[ModelCheckpoint, ModelCheckpoint]:
         """The best and the last one, written at an epoch's end after all that the module does."""
@@ -176,16 +249,20 @@ class Training:
             ModelCheckpoint(filename="last", **options),
         )
 
-    def _loggers(self, stage: str, resumed: Checkpoint | None) -> list[L.pytorch.loggers.Logger]:
+    def _loggers(self, stage: str, resumed: Checkpoint | None) -> list[Dashboard]:
         step = _logged_steps(resumed) if resumed else None
-        return [
+        loggers = [
             instantiate(logger, run_dir=self.folder, stage=stage, resume_step=step)
             for logger in self.config.logger.values()
         ]
+        self._opened += loggers
+        return loggers
 
     def _callbacks(self, stage: str, model: DictConfig) -> list[Callback]:
         return [
             RunRecord(self.config, stage, self.data),
+            Throughput(),
+            self.sheet,
             Pictures(
                 self.folder / "pictures" / stage,
                 count=self.config.pictures.images,
@@ -193,6 +270,12 @@ class Training:
             ),
             progress_bar(stage or model.name),
         ]
+
+
+def _score(best: ModelCheckpoint) -> dict[str, float]:
+    """What the checkpoint was chosen by, on ``val``: the figure's name and value."""
+    name = str(best.monitor).rpartition("/")[2]
+    return {} if best.best_model_score is None else {name: float(best.best_model_score)}
 
 
 def check_selection(model: DictConfig, data: WSOLDataModule) -> None:

@@ -83,8 +83,8 @@ def write_results(
     return [as_json, as_csv]
 
 
-def format_table(results: Results) -> str:
-    """The figures as a table for the terminal, one row a method, in percent.
+def table_rows(results: Results) -> list[list[str]]:
+    """The figures in percent: a row of names, then one row a method.
 
     The box accuracies at single IoUs, the accuracies at single erased parts and the thresholds are
     left to the files.
@@ -101,6 +101,12 @@ def format_table(results: Results) -> str:
     for method, values in results.items():
         cells = [values.get(name, math.nan) for name in names]
         rows.append([method, *("-" if math.isnan(v) else f"{100 * v:.1f}" for v in cells)])
+    return rows
+
+
+def format_table(results: Results) -> str:
+    """The figures as a table for the terminal; see `table_rows`."""
+    rows = table_rows(results)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "  ".join(

@@ -9,8 +9,8 @@ import numpy as np
 
 from datamodules import WSOLBatch
 from trainers.base import SaliencyModule
-from trainers.drawing import TRUE_BOX, Picture, grid, overlay, with_boxes, write_png
-from trainers.outputs import Tested
+from trainers.drawing import TRUE_BOX, grid, overlay, with_boxes, write_png
+from trainers.outputs import Example, Tested
 
 
 class ContactSheet(L.Callback):
@@ -22,6 +22,9 @@ class ContactSheet(L.Callback):
     Args:
         path: PNG to write when the test ends.
         count: Number of images; 0 for no picture.
+
+    Attributes:
+        examples: What is drawn, of the last test.
     """
 
     def __init__(self, path: Path, count: int = 8) -> None:
@@ -29,7 +32,7 @@ class ContactSheet(L.Callback):
         self.count = count
         self._chosen: set[int] = set()
         self._seen = 0
-        self._rows: list[list[Picture]] = []
+        self.examples: list[Example] = []
 
     def on_test_start(self, trainer: L.Trainer, module: SaliencyModule) -> None:
         """Choose the images."""
@@ -38,7 +41,7 @@ class ContactSheet(L.Callback):
         images = int(min(images, limit))
         spread = np.linspace(0, images - 1, min(self.count, images)).round().astype(int)
         self._chosen = set(spread.tolist()) if trainer.is_global_zero else set()
-        self._seen, self._rows = 0, []
+        self._seen, self.examples = 0, []
 
     def on_test_batch_end(
         self,
@@ -52,19 +55,28 @@ class ContactSheet(L.Callback):
         """Draw the rows of the chosen images of a batch."""
         for i in range(len(batch["image_id"])):
             if self._seen + i in self._chosen:
-                self._rows.append(_row(module, outputs, batch, i))
+                self.examples.append(_example(module, outputs, batch, i))
         self._seen += len(batch["image_id"])
 
     def on_test_end(self, trainer: L.Trainer, module: SaliencyModule) -> None:
         """Write the picture."""
-        if self._rows:
-            write_png(self.path, grid(self._rows, ["image", *module.map_names]))
+        if self.examples:
+            rows = [[e.image, *e.overlays.values()] for e in self.examples]
+            write_png(self.path, grid(rows, ["image", *module.map_names]))
 
 
-def _row(module: SaliencyModule, tested: Tested, batch: WSOLBatch, i: int) -> list[Picture]:
-    """The image with its true boxes, and under the map of each method."""
+def _example(module: SaliencyModule, tested: Tested, batch: WSOLBatch, i: int) -> Example:
     colors = module.colors(batch["image"][i]).permute(1, 2, 0)
     image = colors.round().byte().cpu().numpy()
     true = batch["boxes"][i].tolist() if "boxes" in batch else []
-    maps = [saliency[i].float().cpu().numpy() for saliency in tested.maps.values()]
-    return [with_boxes(image, true, TRUE_BOX), *(overlay(image, saliency) for saliency in maps)]
+    return Example(
+        image_id=batch["image_id"][i],
+        label=int(batch["label"][i]),
+        predicted=int(tested.logits[i].argmax()),
+        target=int(tested.targets[i]),
+        image=with_boxes(image, true, TRUE_BOX),
+        overlays={
+            name: overlay(image, maps[i].float().cpu().numpy())
+            for name, maps in tested.maps.items()
+        },
+    )

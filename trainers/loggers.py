@@ -1,20 +1,22 @@
-"""Where curves and pictures go."""
+"""Curves in a file."""
 
 from __future__ import annotations
 
 import csv
-import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
-STAGE_SEPARATOR = "/"
+from trainers.dashboard import STAGE_SEPARATOR, Dashboard, prefixed
+
+METRICS_FILE = "metrics.csv"
 
 
-class MetricsCSV(CSVLogger):
+class MetricsCSV(Dashboard, CSVLogger):
     """Curves of all stages of a run in one ``metrics.csv``.
 
     Lightning's own logger deletes a file that it finds; this one continues it, so that a second
@@ -71,59 +73,14 @@ class _ContinuingWriter(ExperimentWriter):
 
 
 def _logged_since(row: dict[str, str], stage: str, step: int) -> bool:
-    epoch = f"{stage}{STAGE_SEPARATOR}epoch" if stage else "epoch"  # in each row of a stage
-    return bool(row.get(epoch)) and int(row["step"]) >= step
+    return bool(row.get(prefixed(stage, "epoch"))) and int(row["step"]) >= step
 
 
-class WandbDashboard(WandbLogger):
-    """Weights & Biases: online where credentials are found, offline otherwise; never a question.
-
-    The dashboard's id is kept in the run's folder, so that both stages and a resumed run write to
-    the same one. ``WANDB_MODE``, where it is set, decides instead of the credentials.
-
-    Args:
-        run_dir: The run's folder; its name is the dashboard's.
-        stage: Put before the names of an earlier stage's curves; empty for the last stage.
-        resume_step: Unused: the dashboard drops repeated steps itself.
-        project: Project on the dashboard's server.
-        entity: User or team; ``None`` for the account's default.
-    """
-
-    LOGGER_JOIN_CHAR = STAGE_SEPARATOR
-
-    def __init__(
-        self,
-        run_dir: Path,
-        stage: str = "",
-        resume_step: int | None = None,
-        project: str = "learned-saliency",
-        entity: str | None = None,
-    ) -> None:
-        id_file = Path(run_dir) / "wandb_id.txt"
-        resumed = id_file.is_file()
-        super().__init__(
-            name=Path(run_dir).name,
-            save_dir=run_dir,
-            project=project,
-            entity=entity,
-            prefix=stage,
-            id=id_file.read_text().strip() if resumed else None,
-            resume="allow",
-            mode=os.environ.get("WANDB_MODE") or ("online" if _has_credentials() else "offline"),
-        )
-        self._id_file = id_file
-
-    @property
-    @rank_zero_experiment
-    def experiment(self) -> Any:
-        """The dashboard's run, whose id is written down when it starts."""
-        run = super().experiment
-        if self.version and not self._id_file.is_file():
-            self._id_file.write_text(f"{self.version}\n")
-        return run
-
-
-def _has_credentials() -> bool:
-    import wandb  # here: importing it takes a second that runs without a dashboard need not pay
-
-    return bool(wandb.login(prompt=False))
+def read_rows(path: Path) -> Iterator[tuple[str, int, dict[str, float]]]:
+    """Rows of a run's ``metrics.csv``: stage, step, and values under their full names."""
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            step = int(row.pop("step"))
+            values = {name: float(value) for name, value in row.items() if value}
+            ends = {name.rpartition(STAGE_SEPARATOR)[::2] for name in values}
+            yield next((stage for stage, last in ends if last == "epoch"), ""), step, values

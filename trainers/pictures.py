@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Subset
 
 from metrics import boxes_from_saliency
 from trainers.base import NATIVE, SaliencyModule
+from trainers.dashboard import Dashboard
 from trainers.drawing import FOUND_BOX, TRUE_BOX, Picture, grid, overlay, with_boxes, write_png
 
 
@@ -48,9 +49,10 @@ class Pictures(L.Callback):
         sheet = draw(module, batch, maps)
         path = self.folder / f"epoch_{trainer.current_epoch:03d}.png"
         write_png(path, sheet)
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped  # of the other curves, too
         for logger in trainer.loggers:
-            if hasattr(logger, "log_image"):
-                logger.log_image("pictures/validation", [str(path)])
+            if isinstance(logger, Dashboard):
+                logger.log_picture("pictures/validation", path, trainer.current_epoch, step)
 
 
 def draw(module: SaliencyModule, batch: dict[str, Any], maps: dict[str, Tensor]) -> Picture:

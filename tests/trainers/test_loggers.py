@@ -1,8 +1,9 @@
-"""Curves on disk and on the dashboard."""
+"""Curves in a file."""
 
 import csv
 
-from trainers import MetricsCSV, WandbDashboard
+from trainers import MetricsCSV
+from trainers.loggers import read_rows
 
 
 def rows(folder):
@@ -38,18 +39,10 @@ def test_a_resumed_stage_replaces_what_it_logs_again_and_nothing_else(tmp_path):
     assert [row["step"] for row in rows(tmp_path) if "classifier/epoch" in row] == list("012345")
 
 
-def test_the_dashboard_is_offline_without_credentials_and_keeps_its_id(tmp_path, monkeypatch):
-    for name in ("WANDB_API_KEY", "WANDB_MODE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    monkeypatch.setattr("wandb.login", lambda **_: False)
-    first = WandbDashboard(tmp_path)
-    first.log_metrics({"train/loss": 1.0}, 0)
-    assert first.experiment.settings._offline
-    first.experiment.finish()
-    kept = (tmp_path / "wandb_id.txt").read_text().strip()
-    assert kept == first.version
-    again = WandbDashboard(tmp_path)
-    assert again._wandb_init["id"] == kept
-    assert list((tmp_path / "wandb").glob("offline-run-*"))
+def test_rows_are_read_back_with_their_stage_and_step(tmp_path):
+    write(tmp_path, "classifier", [3])
+    write(tmp_path, "", [1])
+    assert list(read_rows(tmp_path / "metrics.csv")) == [
+        ("classifier", 3, {"classifier/train/loss": 0.3, "classifier/epoch": 1.0}),
+        ("", 1, {"train/loss": 0.1, "epoch": 0.0}),
+    ]
