@@ -11,6 +11,10 @@ from torch import Tensor
 
 from datamodules.textfile import DataError
 
+# A strip whose middle is wanted is not resized as a whole beyond this; the result differs by
+# rounding, one level of 255 at most.
+_MOST_PIXELS = 1 << 26
+
 
 def read_image(path: Path, size: int, center_crop: bool = False) -> Tensor:
     """Decode an image and resize it to a square, without regard to its aspect ratio.
@@ -37,13 +41,34 @@ def read_image(path: Path, size: int, center_crop: bool = False) -> Tensor:
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             elif image.mode in ("P", "PA") and "transparency" in image.info:
                 image = image.convert("RGBA")
-            edges, corner = _placement(image.width, image.height, size, center_crop)
-            square = image.convert("RGB").resize(edges, Image.Resampling.BILINEAR)
-            square = square.crop((*corner, corner[0] + size, corner[1] + size))
+            square = to_square(image.convert("RGB"), size, center_crop)
     except FileNotFoundError:
         raise DataError(f"{path}: the image is missing; restore it.") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: the image does not decode ({error}); replace it.") from error
+    return square
+
+
+def to_square(image: Image.Image, size: int, center_crop: bool = False) -> Tensor:
+    """Resize a decoded image to a square; see `read_image`.
+
+    Args:
+        image: In mode RGB.
+        size: Side S of the square in pixels.
+        center_crop: See `read_image`.
+
+    Returns:
+        uint8 of shape (3, S, S).
+    """
+    edges, (left, top) = placement(image.width, image.height, size, center_crop)
+    if edges[0] * edges[1] <= _MOST_PIXELS:
+        square = image.resize(edges, Image.Resampling.BILINEAR)
+        square = square.crop((left, top, left + size, top + size))
+    else:
+        x, y = image.width / edges[0], image.height / edges[1]
+        right = min((left + size) * x, image.width)  # despite rounding
+        part = (left * x, top * y, right, min((top + size) * y, image.height))
+        square = image.resize((size, size), Image.Resampling.BILINEAR, part)
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
 
 
@@ -75,7 +100,7 @@ def read_mask(
             if mask is None:
                 what = "does not decode; replace it" if path.exists() else "is missing; restore it"
                 raise DataError(f"{path}: the mask {what}.")
-            edges, (left, top) = _placement(mask.shape[1], mask.shape[0], size, center_crop)
+            edges, (left, top) = placement(mask.shape[1], mask.shape[0], size, center_crop)
             resized = cv2.resize(mask, edges, interpolation=cv2.INTER_NEAREST)
             target[resized[top : top + size, left : left + size] > 0] = value
     return torch.from_numpy(target)
@@ -105,12 +130,12 @@ def scale_boxes(boxes: Tensor, sizes: Tensor, size: int, center_crop: bool = Fal
         )
     if not center_crop:
         return boxes * size // sizes.repeat(1, 2)
-    placements = [_placement(*edges, size, center_crop) for edges in sizes.tolist()]
+    placements = [placement(*edges, size, center_crop) for edges in sizes.tolist()]
     edges, corners = torch.tensor(placements, dtype=torch.int64).view(-1, 2, 2).unbind(dim=1)
     return boxes * edges.repeat(1, 2) // sizes.repeat(1, 2) - corners.repeat(1, 2)
 
 
-def _placement(
+def placement(
     width: int, height: int, size: int, center_crop: bool
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Width and height to resize to, and left and top of the square in what comes out."""

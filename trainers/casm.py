@@ -99,6 +99,11 @@ class CASMModule(SaliencyModule):
         """The current classifier."""
         return self.network.classifier
 
+    @property
+    def class_agnostic(self) -> bool:
+        """A mask hides the evidence of every class."""
+        return True
+
     def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
         """Masks, the same for every class; see `SaliencyModule.explain`."""
         output = self.network(images)
@@ -222,9 +227,10 @@ class CASMModule(SaliencyModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the learning rates that the epoch was trained with, then step their schedulers."""
-        names = ("train/lr", "train/lr_classifier")
-        for name, optimizer in zip(names, self._optimizers(), strict=False):
-            self.log(name, optimizer.param_groups[0]["lr"])
+        mask_optimizer, *classifier_optimizers = self._optimizers()
+        self.log_learning_rates(mask_optimizer)
+        for optimizer in classifier_optimizers:
+            self.log("train/lr_classifier", optimizer.param_groups[0]["lr"])
         schedulers = self.lr_schedulers() or []
         for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
             scheduler.step()

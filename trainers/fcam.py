@@ -55,6 +55,11 @@ class FCAMModule(SaliencyModule):
         """The frozen classifier below the decoder."""
         return self.network.classifier
 
+    @property
+    def class_agnostic(self) -> bool:
+        """The foreground is that of any class."""
+        return True
+
     def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
         """Foreground probabilities, the same for every class; see `SaliencyModule.explain`."""
         output = self.network(images)

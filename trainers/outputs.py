@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -20,6 +22,21 @@ class Explanation(NamedTuple):
     saliency: Tensor
     logits: Tensor
     features: Tensor
+
+
+class ClassMaps(NamedTuple):
+    """Maps of one or several classes of each image.
+
+    Attributes:
+        logits: Class scores of shape (B, C).
+        targets: Classes that the maps explain, int64 (B, T).
+        maps: Maps (B, T, H, W) in [0, 1] by method; (B, 1, H, W) of a native map that is the same
+            for every class.
+    """
+
+    logits: Tensor
+    targets: Tensor
+    maps: dict[str, Tensor]
 
 
 class Prediction(NamedTuple):
@@ -55,3 +72,23 @@ class Tested(NamedTuple):
     logits: Tensor
     targets: Tensor
     terms: dict[str, dict[str, Tensor]]
+
+
+class Example(NamedTuple):
+    """A tested image, drawn.
+
+    Attributes:
+        image_id: Its name.
+        label: Its true class.
+        predicted: The class that the classifier gives it.
+        target: The class that the maps explain.
+        image: The image with its true boxes, colors in 0..255, shape (H, W, 3), red first.
+        overlays: The image under the map of each method, by method, likewise.
+    """
+
+    image_id: str
+    label: int
+    predicted: int
+    target: int
+    image: NDArray[np.uint8]
+    overlays: dict[str, NDArray[np.uint8]]

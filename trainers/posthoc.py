@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from attribution import Classifier, SharedFeatures
 from trainers.base import SaliencyModule
+from trainers.outputs import ClassMaps
 
 
 class PostHocModule(SaliencyModule):
@@ -49,6 +50,17 @@ class PostHocModule(SaliencyModule):
             logits = shared(images)
         targets = logits.argmax(1) if labels is None else labels
         return self.post_hoc_maps(shared, images, targets, names), logits
+
+    @torch.no_grad()
+    def class_maps(
+        self, images: Tensor, targets: Tensor | None = None, top_k: int = 1
+    ) -> ClassMaps:
+        """Maps of several classes by the methods; see `SaliencyModule.class_maps`."""
+        shared = SharedFeatures(self.classifier, images)
+        logits = shared(images)
+        if targets is None:
+            targets = logits.topk(top_k).indices
+        return ClassMaps(logits, targets, self.post_hoc_class_maps(shared, images, targets))
 
 
 def _untrained(*args: Any) -> NoReturn:

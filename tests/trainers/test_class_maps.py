@@ -1,0 +1,109 @@
+"""Maps of several classes of an image: those of each class alone, from one pass."""
+
+import pytest
+import torch
+
+from attribution import GradCAM, OptiCAM
+from losses import CALMLoss, DenseCRFLoss, FCAMLoss, SeedSampler
+from models import CALM, FCAM, CAMClassifier
+from tests.trainers.test_modules import SGD, TinyBackbone
+from trainers import NATIVE, CALMModule, CAMModule, FCAMModule, PostHocModule, SaliencyModule
+
+METHODS = {"gradcam": GradCAM(), "opticam": OptiCAM(iterations=3)}
+
+
+def cam():
+    return CAMModule(network=CAMClassifier(TinyBackbone(), 4), optimizer=SGD, methods=METHODS)
+
+
+def calm(superset="class"):
+    network = CALM(CAMClassifier(TinyBackbone(), 4))
+    loss = CALMLoss("em")
+    return CALMModule(network=network, loss=loss, optimizer=SGD, methods=METHODS, superset=superset)
+
+
+def fcam():
+    return FCAMModule(
+        network=FCAM(CAMClassifier(TinyBackbone(), 4), widths=(4, 4)),
+        optimizer=SGD,
+        seed_method=GradCAM(),
+        sampler=SeedSampler(erosion=0),
+        loss=FCAMLoss(crf=DenseCRFLoss()),
+        methods=METHODS,
+    )
+
+
+def post_hoc():
+    return PostHocModule(classifier=CAMClassifier(TinyBackbone(), 4), methods=METHODS)
+
+
+@pytest.fixture
+def images():
+    return torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("make", [cam, calm, fcam, post_hoc])
+def test_maps_of_several_classes_are_those_of_each(make, images):
+    torch.manual_seed(0)
+    module = make().eval()
+    passes = []
+    module.classifier.backbone.register_forward_hook(lambda *_: passes.append(len(_[1][0])))
+    targets = torch.tensor([[2, 0], [1, 3], [0, 1]])
+    module.methods = {"gradcam": METHODS["gradcam"]}  # which alone sees the images as they are
+    found = module.class_maps(images, targets)
+    assert passes == [3]
+    module.methods = METHODS
+    found = module.class_maps(images, targets)
+    torch.testing.assert_close(found.targets, targets)
+    for column in range(2):
+        alone, logits = module.maps(images, targets[:, column])
+        torch.testing.assert_close(found.logits, logits)
+        assert list(found.maps) == list(alone)
+        for name, maps in alone.items():
+            shared = name == NATIVE and module.class_agnostic
+            assert found.maps[name].shape == (3, 1 if shared else 2, 32, 32)
+            torch.testing.assert_close(found.maps[name][:, 0 if shared else column], maps)
+
+
+@pytest.mark.parametrize("make", [cam, post_hoc])
+def test_the_most_probable_classes_come_first(make, images):
+    torch.manual_seed(0)
+    module = make().eval()
+    found = module.class_maps(images, top_k=3)
+    order = found.logits.sort(1, descending=True).indices[:, :3]
+    torch.testing.assert_close(found.targets, order)
+    torch.testing.assert_close(found.maps, module.class_maps(images, order).maps)
+
+
+def test_a_module_that_cannot_reuse_features_runs_again(images):
+    torch.manual_seed(0)
+    module = cam().eval()
+
+    class Plain(SaliencyModule):
+        """What a new method has to give, and no more."""
+
+        classifier = module.network
+
+        def explain(self, images, labels):
+            return module.explain(images, labels)
+
+    plain = Plain(network=module.network, optimizer=SGD, methods=METHODS).eval()
+    targets = torch.tensor([[2, 0], [1, 3], [0, 1]])
+    expected = module.class_maps(images, targets).maps
+    torch.testing.assert_close(plain.class_maps(images, targets).maps, expected)
+
+
+def test_calm_with_one_superset_for_all_has_one_map():
+    assert calm("all").class_agnostic
+    assert not calm("class").class_agnostic
+
+
+def test_parameters_keep_their_flags_and_get_no_gradient(images):
+    module = cam().eval()
+    next(module.parameters()).requires_grad_(False)
+    flags = [p.requires_grad for p in module.parameters()]
+    with torch.enable_grad():
+        found = module.class_maps(images, top_k=2)
+    assert not any(maps.requires_grad for maps in found.maps.values())
+    assert [p.requires_grad for p in module.parameters()] == flags
+    assert all(p.grad is None for p in module.parameters())
