@@ -31,7 +31,7 @@ class CAM(ChannelWeightedMethod):
         if own is None:
             return super()._cams(query)
         maps = own(query.features, query.targets)
-        if maps.dim() != 3 or len(maps) != len(query.features):
+        if maps.dim() != 3 or maps.shape[0] != query.features.shape[0]:
             raise ValueError(f"cams() must give maps (B, h, w), got {tuple(maps.shape)}")
         return maps.relu() if self.rectify else maps
 

@@ -35,7 +35,8 @@ def normalize(maps: Tensor) -> Tensor:
     """Scale each map to [0, 1] by its minimum and maximum (paper 000, Eq. 4).
 
     A map is constant when its range is within 64 units of rounding of its largest value; the
-    resizing of an exactly constant map leaves up to about 20.
+    resizing of an exactly constant map leaves up to about 20. A graph that is exported does not
+    check its maps.
 
     Args:
         maps: Shape (..., H, W).
@@ -48,7 +49,8 @@ def normalize(maps: Tensor) -> Tensor:
     """
     low = maps.amin(dim=(-2, -1), keepdim=True)
     high = maps.amax(dim=(-2, -1), keepdim=True)
-    if not bool((torch.isfinite(low) & torch.isfinite(high)).all()):
+    finite = torch.isfinite(low) & torch.isfinite(high)
+    if not torch.compiler.is_exporting() and not bool(finite.all()):
         raise ValueError("a saliency map has NaN or infinite values; are the images finite?")
     rounding = 64 * torch.finfo(maps.dtype).eps * torch.maximum(low.abs(), high.abs())
     constant = high - low <= rounding

@@ -71,6 +71,18 @@ class CueDistribution(NamedTuple):
         # No einsum: autocast would run it in half precision.
         return (self.log_joint.exp() * members[:, :, None, None]).sum(1)
 
+    def subsets(self, members: Tensor) -> Tensor:
+        """Attribution to several sets of classes, the same for all images; see `subset`.
+
+        Args:
+            members: Which classes are in each of D sets, bool (D, C).
+
+        Returns:
+            Maps of shape (B, D, h, w) in [0, 1].
+        """
+        joint = self.log_joint.exp()
+        return (members.to(joint.dtype) @ joint.flatten(2)).unflatten(2, joint.shape[2:])
+
     def counterfactual(self, labels: Tensor, others: Tensor) -> Tensor:
         """Why one class and not another: p(y, z|x) - p(y', z|x), (B, h, w) in [-1, 1].
 

@@ -83,16 +83,16 @@ def build_evaluation(config: DictConfig) -> dict[str, Any]:
     }
 
 
-def build_methods(config: DictConfig) -> dict[str, PostHocMethod]:
-    """The post-hoc methods that ``evaluate.methods`` names.
+def build_methods(config: DictConfig, key: str = "evaluate.methods") -> dict[str, PostHocMethod]:
+    """The post-hoc methods that the list at ``key`` names.
 
     Raises:
         UserError: If a name is not in ``methods``.
     """
-    names = [name for name in config.evaluate.methods if name != NATIVE]
+    names = [name for name in OmegaConf.select(config, key) if name != NATIVE]
     for name in names:
         if name not in config.methods:
-            _refuse("evaluate.methods", "method", str(name), [NATIVE, *config.methods])
+            _refuse(key, "method", str(name), [NATIVE, *config.methods])
     return {name: instantiate(config.methods[name]) for name in names}
 
 
@@ -131,12 +131,20 @@ def _allowed_targets() -> frozenset[str]:
 def check_targets(config: DictConfig, origin: Path) -> None:
     """Check that a configuration from a file names only this project's parts and optimizers.
 
+    Saved configurations are resolved; one that still holds ``${...}`` would read what is none of
+    its business, an environment variable for instance.
+
     Raises:
-        UserError: If some ``_target_`` is anything else.
+        UserError: If some ``_target_`` is anything else, or a value is not resolved.
     """
     pending: list[Any] = [OmegaConf.to_container(config, resolve=False)]
     while pending:
         node = pending.pop()
+        if isinstance(node, str) and "${" in node:
+            raise UserError(
+                f"{origin}: its configuration holds '{node}', which would be looked up on this "
+                "machine; it is not loaded."
+            )
         if isinstance(node, list):
             pending += node
         elif isinstance(node, dict):
@@ -150,9 +158,11 @@ def check_targets(config: DictConfig, origin: Path) -> None:
 
 
 def _is_allowed(target: Any) -> bool:
+    if not isinstance(target, str):
+        return False
     if target in _allowed_targets():
         return True
-    module, _, name = str(target).rpartition(".")
+    module, _, name = target.rpartition(".")
     if module not in ("torch.optim", "torch.optim.lr_scheduler"):
         return False
     part = getattr(torch.optim if module == "torch.optim" else torch.optim.lr_scheduler, name, None)

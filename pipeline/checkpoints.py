@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import pickle
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
-import torch
+from hydra.errors import InstantiationException
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from omegaconf.errors import OmegaConfBaseException
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from datamodules import WSOLDataModule
-from pipeline.build import build_network, check_targets
+from pipeline.build import build_module, build_network, check_targets
 from pipeline.errors import UserError, first_sentence
+from pipeline.unpickle import read_pickle
+from trainers import SaliencyModule
 
 RECORD = "run"  # key of what this project adds to Lightning's checkpoint
+_IN_FACTS = ("config", "stage", "selected_by")  # what the JSON of an export has of the record
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -87,36 +95,64 @@ def read_checkpoint(path: str | Path, of_run: str = "last.ckpt") -> Checkpoint:
     """Read a checkpoint; nothing but tensors and plain values is ever unpickled.
 
     Args:
-        path: A checkpoint, or the folder of a run.
+        path: A checkpoint, an exported ``.safetensors`` with its JSON, or the folder of a run.
         of_run: Which one of a run is read.
 
     Raises:
         UserError: If the file is missing, truncated, holds code, is no checkpoint of this project,
-            or names a foreign ``_target_``.
+            or its configuration names a foreign ``_target_`` or refers to anything outside itself.
     """
     path = Path(path).expanduser()
     if path.is_dir():
         path = path / "checkpoints" / of_run
     if not path.is_file():
         raise UserError(f"{path}: there is no such checkpoint.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = first_sentence(error)
-        raise UserError(f"{path}: not loaded, it holds more than weights: {reason}.") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = first_sentence(error)
-        raise UserError(f"{path}: truncated or no checkpoint ({reason}).") from None
-    record = content.get(RECORD) if isinstance(content, dict) else None
-    if not isinstance(record, dict) or "state_dict" not in content:
-        raise UserError(f"{path}: no checkpoint of this project (it has no record of its run).")
-    config = OmegaConf.create(record["config"])
-    check_targets(config, path)
-    stage = record["stage"]
-    model = config.model[stage] if stage else config.model
-    return Checkpoint(
-        path, content, config, stage, model, record["num_classes"], record["class_names"]
+    content = (
+        _read_exported(path) if path.suffix == ".safetensors" else read_pickle(path, f"{path}")
     )
+    record = content.get(RECORD) if isinstance(content, dict) else None
+    if not isinstance(record, dict) or not _is_state(content.get("state_dict")):
+        raise UserError(f"{path}: no checkpoint of this project (it has no record of its run).")
+    try:
+        config = OmegaConf.create(record["config"])
+        stage, num_classes = str(record["stage"]), int(record["num_classes"])
+        check_targets(config, path)
+        model = config.model[stage] if stage else config.model
+        names = [str(name) for name in record["class_names"]]
+        if not isinstance(model, DictConfig) or not isinstance(model.name, str):
+            raise TypeError("a model is a group of keys with a name")
+    except (OmegaConfBaseException, AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        reason = first_sentence(error)
+        raise UserError(f"{path}: the record of its run is damaged ({reason}).") from None
+    return Checkpoint(path, content, config, stage, model, num_classes, names)
+
+
+def _is_state(state: Any) -> bool:
+    return isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())
+
+
+def beside(path: Path) -> Path:
+    """The JSON that belongs to an exported file."""
+    return path.with_name(f"{path.name}.json")
+
+
+def _read_exported(path: Path) -> dict[str, Any]:
+    """The weights of an export and the record in the JSON beside it, as a checkpoint has them."""
+    try:
+        facts = json.loads(beside(path).read_text())
+        names = facts["class_names"]
+        record = {"num_classes": len(names)} | {k: facts[k] for k in (*_IN_FACTS, "class_names")}
+    except OSError:
+        raise UserError(f"{beside(path)}: is missing; it belongs to {path.name}.") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{beside(path)}: is not the JSON of an export.") from None
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: truncated or no weights ({first_sentence(error)}).") from None
+    return {"state_dict": state, "epoch": facts.get("epoch"), RECORD: record}
 
 
 def load_network(checkpoint: Checkpoint) -> nn.Module:
@@ -130,10 +166,40 @@ def load_network(checkpoint: Checkpoint) -> nn.Module:
     return network
 
 
+def load_module(checkpoint: Checkpoint, **options: Any) -> SaliencyModule:
+    """Build the module of a checkpoint and give it its weights; ``options`` replace its own.
+
+    Raises:
+        UserError: If the weights do not fit the configuration that came with them, or that one does
+            not fit this project.
+    """
+    network = untrained_network(checkpoint)
+    with _explained(checkpoint):
+        module = build_module(checkpoint.model, network, **options)
+    load_weights(module, checkpoint)
+    return module
+
+
 def untrained_network(checkpoint: Checkpoint) -> nn.Module:
     """Build the network of a checkpoint without weights, pretrained ones included."""
     model = OmegaConf.create(_without_pretraining(OmegaConf.to_container(checkpoint.model)))
-    return build_network(model, checkpoint.num_classes)
+    with _explained(checkpoint):
+        return build_network(model, checkpoint.num_classes)
+
+
+@contextmanager
+def _explained(checkpoint: Checkpoint) -> Iterator[None]:
+    """Say whose fault it is when a part refuses the keys that a checkpoint has for it."""
+    try:
+        yield
+    except (InstantiationException, TypeError) as error:
+        cause = error.__cause__ if isinstance(error, InstantiationException) else error
+        if not isinstance(cause, TypeError):
+            raise
+        reason = first_sentence(cause)
+        raise UserError(
+            f"{checkpoint.path}: its configuration is not of this version ({reason})."
+        ) from None
 
 
 def _without_pretraining(node: Any) -> Any:
@@ -141,7 +207,7 @@ def _without_pretraining(node: Any) -> Any:
         return [_without_pretraining(value) for value in node]
     if not isinstance(node, dict):
         return node
-    weights = {"pretrained": False, "pretrained_head": None}
+    weights = {"pretrained": False, "pretrained_head": None, "checkpoint_path": None}
     return {k: weights[k] if k in weights else _without_pretraining(v) for k, v in node.items()}
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import pickle
 import warnings
 from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 import torchvision
 from omegaconf import DictConfig
 from safetensors import SafetensorError
@@ -19,6 +17,7 @@ from torch import Tensor, nn
 from attribution import SplitClassifier, split
 from pipeline.compose import nearest
 from pipeline.errors import UserError, first_sentence
+from pipeline.unpickle import read_pickle
 
 OWN_WEIGHTS = "default"
 
@@ -118,18 +117,14 @@ def _load(network: nn.Module, path: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors":
+        try:
             return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"weights={path}: not loaded, it holds more than weights: {first_sentence(error)}."
-        ) from None
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"weights={path}: truncated or no weights ({first_sentence(error)})."
-        ) from None
+        except (SafetensorError, OSError) as error:
+            raise UserError(
+                f"weights={path}: truncated or no weights ({first_sentence(error)})."
+            ) from None
+    content = read_pickle(path, f"weights={path}")
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):

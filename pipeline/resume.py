@@ -25,11 +25,15 @@ def resumed_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
         ``config`` itself where nothing is resumed.
 
     Raises:
-        UserError: If a word would make it another run: another model, backbone, data set.
+        UserError: If a word would make it another run: another model, backbone, data set; or the
+            checkpoint is an exported or converted one.
     """
     if not config.resume:
         return config
-    saved = read_checkpoint(config.resume).config
+    checkpoint = read_checkpoint(config.resume)
+    if "optimizer_states" not in checkpoint.content:
+        raise UserError(f"resume={config.resume}: holds weights alone, no training to go on with.")
+    saved = checkpoint.config
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         name = override.key_or_group
         if name in config_groups() and name not in FREE_GROUPS:

@@ -3,16 +3,20 @@ from trainers.calm import CALMModule
 from trainers.cam import CAMModule
 from trainers.casm import CASMModule
 from trainers.contact_sheet import ContactSheet
+from trainers.dashboard import Dashboard, Report
 from trainers.distributed import ExactEvaluationDDP
 from trainers.faithfulness import FIGURES, FaithfulnessScores, Trial
 from trainers.fcam import FCAMModule
 from trainers.image_table import ImageTable
-from trainers.loggers import MetricsCSV, WandbDashboard
-from trainers.outputs import Explanation, Prediction, Tested
+from trainers.loggers import MetricsCSV
+from trainers.outputs import ClassMaps, Example, Explanation, Prediction, Tested
 from trainers.pictures import Pictures
 from trainers.posthoc import PostHocModule
 from trainers.progress import progress_bar
 from trainers.snapshots import SnapshotPool
+from trainers.tensorboard_dashboard import TensorBoardDashboard
+from trainers.throughput import Throughput
+from trainers.wandb_dashboard import WandbDashboard
 
 __all__ = [
     "EXPLAINED",
@@ -21,8 +25,11 @@ __all__ = [
     "CALMModule",
     "CAMModule",
     "CASMModule",
+    "ClassMaps",
     "ContactSheet",
+    "Dashboard",
     "ExactEvaluationDDP",
+    "Example",
     "Explanation",
     "FCAMModule",
     "FaithfulnessScores",
@@ -31,9 +38,12 @@ __all__ = [
     "Pictures",
     "PostHocModule",
     "Prediction",
+    "Report",
     "SaliencyModule",
     "SnapshotPool",
+    "TensorBoardDashboard",
     "Tested",
+    "Throughput",
     "Trial",
     "WandbDashboard",
     "progress_bar",

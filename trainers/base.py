@@ -15,7 +15,7 @@ from datamodules import WSOLBatch
 from metrics import boxes_from_saliency
 from trainers.distributed import broadcast_buffers
 from trainers.faithfulness import FaithfulnessScores, Trial
-from trainers.outputs import Explanation, Prediction, Tested
+from trainers.outputs import ClassMaps, Explanation, Prediction, Tested
 from trainers.scores import SplitScores
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
@@ -74,7 +74,7 @@ class SaliencyModule(L.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.network = network
+        self.network = network.to(memory_format=torch.channels_last)  # convolutions are faster so
         self.methods = dict(methods or {})
         if NATIVE in self.methods:
             raise ValueError(
@@ -87,6 +87,7 @@ class SaliencyModule(L.LightningModule):
         self.seed = seed
         self._optimizer = optimizer
         self._scheduler = scheduler
+        self._group_names: list[str] = []  # of the optimizer's parameter groups
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         # Of the native map: best MaxBoxAcc on `val`, in [0, 1); half until the first validation.
@@ -115,6 +116,36 @@ class SaliencyModule(L.LightningModule):
         Args:
             images: Normalized images of shape (B, 3, H, W).
             labels: Classes to explain, int64 (B,); ``None`` for the predicted ones.
+        """
+        raise NotImplementedError
+
+    @property
+    def class_agnostic(self) -> bool:
+        """Whether the native map is the same for every class."""
+        return False
+
+    def native_maps(self, features: Tensor, images: Tensor, targets: Tensor) -> Tensor:
+        """Native maps of further classes of images that were explained already.
+
+        Here by another pass; a subclass that can make them from the features of the first does.
+
+        Args:
+            features: The ``features`` of the `Explanation`, (B, K, h, w).
+            images: The explained images (B, 3, H, W).
+            targets: Classes, int64 (B,).
+
+        Returns:
+            Maps (B, H, W) in [0, 1].
+        """
+        return self.explain(images, targets).saliency
+
+    def explain_all(self, images: Tensor) -> Explanation:
+        """Native maps of all classes, (B, C, H, W), from one pass.
+
+        A method whose map is the same for every class by its nature has none of these.
+
+        Args:
+            images: Normalized images of shape (B, 3, H, W).
         """
         raise NotImplementedError
 
@@ -155,6 +186,47 @@ class SaliencyModule(L.LightningModule):
             maps[name] = self.methods[name](classifier, images, targets)
         return maps
 
+    @torch.no_grad()
+    def class_maps(
+        self, images: Tensor, targets: Tensor | None = None, top_k: int = 1
+    ) -> ClassMaps:
+        """Maps of several classes of each image by all methods, from one pass of the backbone.
+
+        Args:
+            images: Normalized images of shape (B, 3, H, W).
+            targets: Classes to explain, int64 (B, T); ``None`` for the ``top_k`` most probable.
+            top_k: T where there are no ``targets``, in [1, C].
+
+        Returns:
+            Logits, classes and maps (B, T, H, W), ``native`` first.
+        """
+        explanation = self.explain(images, None)
+        features, predicted = explanation.features, explanation.logits.argmax(1)
+        if targets is None:
+            targets = explanation.logits.topk(top_k).indices
+        if self.class_agnostic:
+            native = explanation.saliency[:, None]
+        else:
+            native = torch.stack(
+                [
+                    explanation.saliency
+                    if torch.equal(column, predicted)
+                    else self.native_maps(features, images, column)
+                    for column in targets.unbind(1)
+                ],
+                dim=1,
+            )
+        shared = SharedFeatures(self.classifier, images, features)
+        post_hoc = self.post_hoc_class_maps(shared, images, targets)
+        return ClassMaps(explanation.logits, targets, {NATIVE: native} | post_hoc)
+
+    def post_hoc_class_maps(
+        self, classifier: Classifier, images: Tensor, targets: Tensor
+    ) -> dict[str, Tensor]:
+        """Maps (B, T, H, W) of the post-hoc methods by name; ``targets`` are int64 (B, T)."""
+        columns = [self.post_hoc_maps(classifier, images, column) for column in targets.unbind(1)]
+        return {name: torch.stack([maps[name] for maps in columns], 1) for name in self.methods}
+
     def colors(self, images: Tensor) -> Tensor:
         """Undo the normalization: colors in 0..255, float of the same shape (..., 3, H, W)."""
         return (images * self.std + self.mean).clamp(0, 1) * 255
@@ -176,8 +248,13 @@ class SaliencyModule(L.LightningModule):
             self.log(name, value, on_step=True, on_epoch=True, prog_bar=True, batch_size=batch_size)
 
     def on_train_epoch_end(self) -> None:
-        """Log the learning rate that the epoch was trained with."""
-        self.log("train/lr", self.optimizers().param_groups[0]["lr"])
+        """Log the learning rates that the epoch was trained with."""
+        self.log_learning_rates(self.optimizers())
+
+    def log_learning_rates(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the rate of each parameter group as ``train/lr``, or ``train/lr_<name>`` of named."""
+        for name, group in zip(self._group_names or [""], optimizer.param_groups, strict=False):
+            self.log(f"train/lr_{name}" if name else "train/lr", group["lr"])
 
     def on_validation_start(self) -> None:
         """Under DDP, give all ranks the BatchNorm statistics of the first, which is saved."""
@@ -213,10 +290,10 @@ class SaliencyModule(L.LightningModule):
 
     def predict_step(self, batch: WSOLBatch, batch_idx: int) -> Prediction:
         """Explain the predicted classes of the batch."""
-        images = batch["image"]
-        maps, logits = self.maps(images, None)
+        logits, targets, by_class = self.class_maps(batch["image"])
+        maps = {name: found[:, 0] for name, found in by_class.items()}
         boxes = boxes_from_saliency(maps[self.map_names[0]], float(self.box_threshold))
-        return Prediction(batch["image_id"], logits, logits.argmax(1), maps, boxes)
+        return Prediction(batch["image_id"], logits, targets[:, 0], maps, boxes)
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of ``val`` and keep the box threshold that was best there."""
@@ -235,12 +312,17 @@ class SaliencyModule(L.LightningModule):
             self.log(f"test/{name}", value)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Trained parameters in groups; ``lr_factor`` multiplies the rate of a group."""
+        """Trained parameters in groups; ``lr_factor`` multiplies the rate of a group.
+
+        The rate of a group with a ``name`` is logged under it; one group has none.
+        """
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Optimizer and scheduler from the factories."""
-        optimizer = self._optimizer(self.parameter_groups())
+        groups = self.parameter_groups()
+        self._group_names = [group.pop("name", "") for group in groups]
+        optimizer = self._optimizer(groups)
         for group in optimizer.param_groups:
             group["lr"] *= group.pop("lr_factor", 1.0)
         if self._scheduler is None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from attribution import CAM, normalize, resize, superset_members
 from datamodules import WSOLBatch
 from losses import CALMLoss
-from models import CALM
+from models import CALM, CueDistribution
 from trainers.base import Explanation, SaliencyModule
 
 EM_TARGETS = ("current", "ema", "epoch")
@@ -89,14 +89,33 @@ class CALMModule(SaliencyModule):
         """The trained network itself."""
         return self.network
 
+    @property
+    def class_agnostic(self) -> bool:
+        """Whether all classes have one superset."""
+        return bool((self.members == self.members[:1]).all())
+
     def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
         """Attribution to the supersets of the given classes; see `SaliencyModule.explain`."""
         features = self.network.features(images)
         found = self.network.distribution(features)
         logits = found.log_probs()
         targets = logits.argmax(1) if labels is None else labels
+        return Explanation(self._attribution(found, images, targets), logits, features)
+
+    def native_maps(self, features: Tensor, images: Tensor, targets: Tensor) -> Tensor:
+        """Attribution to any classes' supersets; see `SaliencyModule.native_maps`."""
+        return self._attribution(self.network.distribution(features), images, targets)
+
+    def _attribution(self, found: CueDistribution, images: Tensor, targets: Tensor) -> Tensor:
         maps = found.subset(self.members[targets])
-        return Explanation(normalize(resize(maps, images.shape[-2:])), logits, features)
+        return normalize(resize(maps, images.shape[-2:]))
+
+    def explain_all(self, images: Tensor) -> Explanation:
+        """Attribution to all classes' supersets; see `SaliencyModule.explain_all`."""
+        features = self.network.features(images)
+        found = self.network.distribution(features)
+        maps = resize(found.subsets(self.members), images.shape[-2:])
+        return Explanation(normalize(maps), found.log_probs(), features)
 
     def training_step(self, batch: WSOLBatch, batch_idx: int) -> Tensor:
         """The objective (Eq. 3-4 or 5-6) of the image labels."""
@@ -151,7 +170,10 @@ class CALMModule(SaliencyModule):
             )
         known = {id(parameter) for parameter in slow}
         fast = [p for p in self.network.parameters() if id(p) not in known]
-        return [{"params": slow}, {"params": fast, "lr_factor": self.head_lr_factor}]
+        return [
+            {"params": slow},
+            {"params": fast, "lr_factor": self.head_lr_factor, "name": "head"},
+        ]
 
 
 def _copy(network: nn.Module) -> nn.Module:

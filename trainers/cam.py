@@ -7,7 +7,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from attribution import CAM, SharedFeatures
+from attribution import CAM, SharedFeatures, normalize, resize
 from datamodules import WSOLBatch
 from models import CAMClassifier
 from trainers.base import Explanation, SaliencyModule
@@ -45,8 +45,18 @@ class CAMModule(SaliencyModule):
         features = self.network.features(images)
         logits = self.network.head(features)
         targets = logits.argmax(1) if labels is None else labels
+        return Explanation(self.native_maps(features, images, targets), logits, features)
+
+    def native_maps(self, features: Tensor, images: Tensor, targets: Tensor) -> Tensor:
+        """CAMs of any classes from the features; see `SaliencyModule.native_maps`."""
         shared = SharedFeatures(self.network, images, features)
-        return Explanation(self.cam(shared, images, targets), logits, features)
+        return self.cam(shared, images, targets)
+
+    def explain_all(self, images: Tensor) -> Explanation:
+        """CAMs of all classes; see `SaliencyModule.explain_all`."""
+        features = self.network.features(images)
+        maps = resize(self.network.cams(features), images.shape[-2:], self.cam.interpolation)
+        return Explanation(normalize(maps), self.network.head(features), features)
 
     def training_step(self, batch: WSOLBatch, batch_idx: int) -> Tensor:
         """Cross-entropy of the image labels."""
@@ -64,5 +74,5 @@ class CAMModule(SaliencyModule):
         new = [p for p in self.network.parameters() if id(p) not in known]
         return [
             {"params": backbone},
-            {"params": new, "lr_factor": self.head_lr_factor},
+            {"params": new, "lr_factor": self.head_lr_factor, "name": "head"},
         ]

@@ -68,6 +68,13 @@ def test_maps_and_probabilities_equal_the_released_codes(golden, head):
         torch.testing.assert_close(value, expected.double(), rtol=0, atol=atol, msg=name)
 
 
+def test_attributions_to_several_sets_are_those_to_each(network, features):
+    found = network.distribution(features)
+    sets = torch.tensor([[1, 0, 0, 1, 0], [0, 1, 1, 1, 1], [0, 0, 0, 0, 1]], dtype=torch.bool)
+    each = torch.stack([found.subset(row.expand(4, 5)) for row in sets], 1)
+    torch.testing.assert_close(found.subsets(sets), each)
+
+
 def test_the_attribution_of_a_class_sums_to_its_probability(network, features, labels):
     found = network.distribution(features)
     probs = network.head(features).exp()

@@ -1,0 +1,111 @@
+"""Time the exported files of CAM and F-CAM beside their modules in eager mode, same batch.
+
+Run by hand from an installed checkout: ``python benchmarks/export.py --backbone resnet50``. The
+choices are the files of ``configs/backbone``; weights are random. All variants have the same number
+of threads and take turns in one process; the median counts. The unit is the eager module, which
+gets normalized images: normalization is part of the files alone.
+"""
+
+import argparse
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+import yaml
+from torch import Tensor
+
+from attribution import CAM
+from losses import FCAMLoss, SeedSampler
+from models import FCAM, CAMClassifier, MultiScaleBackbone
+from pipeline.exported import ExportedModel, trace
+from pipeline.formats import run_onnx, run_pt2, write_onnx, write_pt2
+from trainers import CAMModule, FCAMModule, SaliencyModule
+
+CONFIGS = Path(__file__).parents[1] / "configs" / "backbone"
+CLASSES = 200
+SGD = partial(torch.optim.SGD, lr=0.01)
+
+
+def build_modules(config: str) -> dict[str, SaliencyModule]:
+    """CAM and F-CAM on a configured backbone, frozen, in evaluation mode."""
+    options = yaml.safe_load((CONFIGS / f"{config}.yaml").read_text())
+    options = {name: value for name, value in options.items() if not name.startswith("_")}
+
+    def classifier() -> CAMClassifier:
+        return CAMClassifier(MultiScaleBackbone(**options | {"pretrained": False}), CLASSES)
+
+    fcam = FCAMModule(
+        network=FCAM(classifier()),
+        seed_method=CAM(),
+        sampler=SeedSampler(),
+        loss=FCAMLoss(),
+        optimizer=SGD,
+    )
+    modules = {"CAM": CAMModule(network=classifier(), optimizer=SGD), "F-CAM": fcam}
+    return {name: module.eval().requires_grad_(False) for name, module in modules.items()}
+
+
+def variants(
+    module: SaliencyModule, maps: str | None, folder: Path, images: Tensor
+) -> dict[str, Callable[[], object]]:
+    """The module and its files, each run on the same images."""
+    labels = [torch.arange(len(images)) % CLASSES] if maps == "label" else []
+    program = trace(ExportedModel(module, maps), images.shape[-1])
+    write_pt2(program, folder / "model.pt2")
+    write_onnx(program, folder / "model.onnx")
+    normalized = (images - module.mean) / module.std
+    return {
+        "eager": partial(module.explain, normalized, labels[0] if labels else None),
+        "pt2": partial(run_pt2(folder / "model.pt2"), images, *labels),
+        "onnxruntime": partial(run_onnx(folder / "model.onnx"), images, *labels),
+    }
+
+
+@torch.no_grad()
+def measure(steps: dict[str, Callable[[], object]], repetitions: int) -> dict[str, float]:
+    """Median seconds of each; they take turns, after one round to warm up."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(repetitions + 1):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times[1:]) for name, times in seconds.items()}
+
+
+def main() -> None:
+    """Parse the arguments, measure, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    choices = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "timm")
+    parser.add_argument("--backbone", default="resnet50", choices=choices)
+    parser.add_argument("--size", type=int, default=224, help="image side in pixels")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--repetitions", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    torch.manual_seed(0)
+    torch.set_num_threads(arguments.threads)
+    images = torch.rand(arguments.batch, 3, arguments.size, arguments.size)
+    print(
+        f"{arguments.backbone}, {arguments.batch} images of {arguments.size} pixels, "
+        f"{arguments.threads} threads; speed over eager mode"
+    )
+    for name, module in build_modules(arguments.backbone).items():
+        maps = "label" if name == "CAM" else None
+        with tempfile.TemporaryDirectory() as folder:
+            steps = variants(module, maps, Path(folder), images)
+            seconds = measure(steps, arguments.repetitions)
+        for kind, value in seconds.items():
+            rate = len(images) / value
+            print(f"{name:<6} {kind:<12} {rate:8.1f} images/s  {seconds['eager'] / value:5.2f}")
+
+
+if __name__ == "__main__":
+    main()
