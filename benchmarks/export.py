@@ -8,45 +8,35 @@ gets normalized images: normalization is part of the files alone.
 
 import argparse
 import logging
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import torch
-import yaml
 from torch import Tensor
+from training_step import CLASSES, CONFIGS, build, measure  # beside this file
 
 from attribution import CAM
 from losses import FCAMLoss, SeedSampler
-from models import FCAM, CAMClassifier, MultiScaleBackbone
+from models import FCAM
 from pipeline.exported import ExportedModel, trace
 from pipeline.formats import run_onnx, run_pt2, write_onnx, write_pt2
 from trainers import CAMModule, FCAMModule, SaliencyModule
 
-CONFIGS = Path(__file__).parents[1] / "configs" / "backbone"
-CLASSES = 200
 SGD = partial(torch.optim.SGD, lr=0.01)
 
 
 def build_modules(config: str) -> dict[str, SaliencyModule]:
     """CAM and F-CAM on a configured backbone, frozen, in evaluation mode."""
-    options = yaml.safe_load((CONFIGS / f"{config}.yaml").read_text())
-    options = {name: value for name, value in options.items() if not name.startswith("_")}
-
-    def classifier() -> CAMClassifier:
-        return CAMClassifier(MultiScaleBackbone(**options | {"pretrained": False}), CLASSES)
-
     fcam = FCAMModule(
-        network=FCAM(classifier()),
+        network=FCAM(build(config)),
         seed_method=CAM(),
         sampler=SeedSampler(),
         loss=FCAMLoss(),
         optimizer=SGD,
     )
-    modules = {"CAM": CAMModule(network=classifier(), optimizer=SGD), "F-CAM": fcam}
+    modules = {"CAM": CAMModule(network=build(config), optimizer=SGD), "F-CAM": fcam}
     return {name: module.eval().requires_grad_(False) for name, module in modules.items()}
 
 
@@ -64,18 +54,6 @@ def variants(
         "pt2": partial(run_pt2(folder / "model.pt2"), images, *labels),
         "onnxruntime": partial(run_onnx(folder / "model.onnx"), images, *labels),
     }
-
-
-@torch.no_grad()
-def measure(steps: dict[str, Callable[[], object]], repetitions: int) -> dict[str, float]:
-    """Median seconds of each; they take turns, after one round to warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(repetitions + 1):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times[1:]) for name, times in seconds.items()}
 
 
 def main() -> None:
@@ -101,7 +79,8 @@ def main() -> None:
         maps = "label" if name == "CAM" else None
         with tempfile.TemporaryDirectory() as folder:
             steps = variants(module, maps, Path(folder), images)
-            seconds = measure(steps, arguments.repetitions)
+            with torch.no_grad():
+                seconds = measure(steps, arguments.repetitions)
         for kind, value in seconds.items():
             rate = len(images) / value
             print(f"{name:<6} {kind:<12} {rate:8.1f} images/s  {seconds['eager'] / value:5.2f}")

@@ -28,6 +28,7 @@ METHODS = [
     attribution.VarGrad(samples=3),
     attribution.XGradCAM(),
 ]
+RUNS_A_NETWORK = [m for m in METHODS if not isinstance(m, attribution.FakeCAM)]
 WITH_GRADIENTS = [method for method in METHODS if method.needs_gradients]
 every_method = pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
 
@@ -70,13 +71,11 @@ def test_classifier_and_inputs_are_left_as_found(tiny_cnn, images, method):
         torch.testing.assert_close(weight, old, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("method", RUNS_A_NETWORK, ids=lambda m: type(m).__name__)
 def test_classifier_is_left_as_found_after_an_exception(tiny_cnn, images, method):
     classifier = Messy(tiny_cnn("flat"))
     before = snapshot(classifier)
     classifier.broken = True
-    if type(method).__name__ == "FakeCAM":
-        pytest.skip("runs no network")
     with pytest.raises(ArithmeticError, match="broken head"):
         method(classifier, images)
     assert snapshot(classifier) == before

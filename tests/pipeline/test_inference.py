@@ -9,31 +9,19 @@ from PIL import Image
 from attribution import GradCAM
 from datamodules.transforms import normalize, read_image, scale_boxes
 from pipeline import ImageError, load
-from pipeline.compose import compose_checked
 from pipeline.errors import UserError
-from pipeline.fit import train
 from pipeline.placing import to_original
-from tests.conftest import SMALL_RUN
 from trainers import NATIVE
 
 
 @pytest.fixture(scope="module")
-def run(creatures, tmp_path_factory):
-    """Folder of a trained F-CAM; the checkpoint of its CAM classifier lies in it."""
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    place = [f"data.root={creatures}", f"data.metadata={creatures}/metadata"]
-    short = ["+trainer.limit_train_batches=2", "pictures.images=0", f"output_dir={folder}"]
-    return train(compose_checked([*SMALL_RUN, "model=fcam", *place, *short])).folder
+def fcam(fcam_run):
+    return load(fcam_run, device="cpu")
 
 
 @pytest.fixture(scope="module")
-def fcam(run):
-    return load(run, device="cpu")
-
-
-@pytest.fixture(scope="module")
-def cam(run):
-    path = run / "checkpoints" / "classifier" / "best.ckpt"
+def cam(fcam_run):
+    path = fcam_run / "checkpoints" / "classifier" / "best.ckpt"
     return load(path, methods=[NATIVE, "gradcam"], device="cpu")
 
 
@@ -45,8 +33,8 @@ def photos():
     return [generator.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
 
 
-def test_three_lines_give_maps_and_classes(run, photos):
-    model = load(run)
+def test_three_lines_give_maps_and_classes(fcam_run, photos):
+    model = load(fcam_run)
     found = model([Image.fromarray(photo) for photo in photos])
     maps, classes = [f.map for f in found], [f.classes[0].name for f in found]
     assert [m.shape for m in maps] == [photo.shape[:2] for photo in photos]
@@ -120,8 +108,8 @@ def test_a_map_for_every_class_comes_once(fcam, cam, photos):
     assert [c.index for c in found.classes] == [0, 1, 2]
 
 
-def test_boxes_surround_the_largest_region_of_the_written_map(run, photos):
-    model = load(run, box_threshold=0.4, device="cpu")
+def test_boxes_surround_the_largest_region_of_the_written_map(fcam_run, photos):
+    model = load(fcam_run, box_threshold=0.4, device="cpu")
     for photo, found in zip(photos[:3], model(photos[:3]), strict=True):
         levels = (found.map.astype(np.float64) * 255).astype(np.uint8)
         above = (levels > int(0.4 * levels.max())).astype(np.uint8)
@@ -185,9 +173,9 @@ def test_the_model_stays_as_it_was(cam, photos):
     torch.testing.assert_close(dict(cam.module.state_dict()), before, rtol=0, atol=0)
 
 
-def test_own_methods_and_refinements(run, photos):
+def test_own_methods_and_refinements(fcam_run, photos):
     model = load(
-        run,
+        fcam_run,
         methods={"mine": GradCAM(interpolation="nearest")},
         refine=lambda image, saliency: (saliency > 0.5).astype(np.float32),
         device="cpu",
@@ -233,9 +221,9 @@ def test_wrong_classes_are_told(cam, photos, options, told):
         ({"batch_size": 0}, "batch_size=0"),
     ],
 )
-def test_wrong_options_are_told(run, options, told):
+def test_wrong_options_are_told(fcam_run, options, told):
     with pytest.raises(UserError, match=told):
-        load(run, **options)
+        load(fcam_run, **options)
 
 
 def test_damaged_images_are_told(cam, tmp_path):
@@ -246,6 +234,8 @@ def test_damaged_images_are_told(cam, tmp_path):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_the_device_does_not_matter(run, photos):
-    for slow, fast in zip(load(run, device="cpu")(photos), load(run)(photos), strict=True):
+def test_the_device_does_not_matter(fcam_run, photos):
+    for slow, fast in zip(
+        load(fcam_run, device="cpu")(photos), load(fcam_run)(photos), strict=True
+    ):
         np.testing.assert_allclose(fast.map, slow.map, atol=1e-2)

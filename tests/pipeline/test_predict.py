@@ -19,11 +19,9 @@ import pipeline.predict
 from pipeline import load
 from pipeline.compose import check_command_line, compose_checked
 from pipeline.errors import UserError
-from pipeline.fit import train
 from pipeline.images import read_image
 from pipeline.inference import SaliencyModel
 from pipeline.predict import CONFIG_NAME, hydra_words, predict
-from tests.conftest import SMALL_RUN
 from trainers import NATIVE
 from trainers.drawing import FOUND_BOX, overlay, with_boxes
 
@@ -31,17 +29,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def run(creatures, tmp_path_factory):
-    """Folder of a trained F-CAM; the checkpoint of its CAM classifier lies in it."""
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    place = [f"data.root={creatures}", f"data.metadata={creatures}/metadata"]
-    short = ["+trainer.limit_train_batches=2", "pictures.images=0", f"output_dir={folder}"]
-    return train(compose_checked([*SMALL_RUN, "model=fcam", *place, *short])).folder
-
-
-@pytest.fixture(scope="module")
-def cam(run):
-    return run / "checkpoints" / "classifier" / "best.ckpt"
+def cam(fcam_run):
+    return fcam_run / "checkpoints" / "classifier" / "best.ckpt"
 
 
 @pytest.fixture
@@ -80,9 +69,9 @@ def files(folder):
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_a_folder_gives_pictures_and_an_index(run, photos, predicted):
+def test_a_folder_gives_pictures_and_an_index(fcam_run, photos, predicted):
     folder, names = photos
-    index, out, lines = predicted(f"checkpoint={run}", f"images={folder}", "arrays=true")
+    index, out, lines = predicted(f"checkpoint={fcam_run}", f"images={folder}", "arrays=true")
     assert [record["image"] for record in index["images"]] == names
     expected = {"predictions.json", "predict.yaml"}
     for name in names:
@@ -93,13 +82,13 @@ def test_a_folder_gives_pictures_and_an_index(run, photos, predicted):
     assert all(record["reason"] for record in index["skipped"])
     assert len(lines) == 3
     assert any("notes.txt: no image of a known kind" in line for line in lines)
-    assert index["box_threshold"] == pytest.approx(load(run).box_threshold)
+    assert index["box_threshold"] == pytest.approx(load(fcam_run).box_threshold)
 
 
-def test_files_and_records_are_what_the_model_gives(run, photos, predicted):
+def test_files_and_records_are_what_the_model_gives(fcam_run, photos, predicted):
     folder, names = photos
-    index, out, _ = predicted(f"checkpoint={run}", f"images={folder}", "arrays=true")
-    model = load(run, device="cpu")
+    index, out, _ = predicted(f"checkpoint={fcam_run}", f"images={folder}", "arrays=true")
+    model = load(fcam_run, device="cpu")
     for record, found in zip(index["images"], model([folder / n for n in names]), strict=True):
         pixels = read_image(folder / record["image"])
         assert (record["height"], record["width"]) == pixels.shape[:2]
@@ -148,12 +137,12 @@ def test_given_classes_by_name(cam, photos, predicted):
     assert (out / "z.png.native.png").is_file()
 
 
-def test_layouts_show_image_map_and_overlay(run, photos, predicted):
+def test_layouts_show_image_map_and_overlay(fcam_run, photos, predicted):
     folder, _ = photos
     widths = {}
     for layout in ("overlay", "map", "side_by_side", "triptych"):
         words = [f"layout={layout}", "colormap=jet", "contour=true", "opacity=0.3"]
-        _, out, _ = predicted(f"checkpoint={run}", f"images={folder}/a.png", *words)
+        _, out, _ = predicted(f"checkpoint={fcam_run}", f"images={folder}/a.png", *words)
         picture = read_image(out / "a.png.native.png")
         assert len(picture) == 33
         widths[layout] = picture.shape[1]
@@ -163,22 +152,22 @@ def test_layouts_show_image_map_and_overlay(run, photos, predicted):
     assert 2 * 47 < widths["side_by_side"] < 3 * 47 < widths["triptych"]
 
 
-def test_refined_maps_go_everywhere(run, photos, predicted):
+def test_refined_maps_go_everywhere(fcam_run, photos, predicted):
     pytest.importorskip("pydensecrf", reason="does not build on every Python")
     folder, _ = photos
-    words = [f"checkpoint={run}", f"images={folder}/a.jpg", "arrays=true"]
+    words = [f"checkpoint={fcam_run}", f"images={folder}/a.jpg", "arrays=true"]
     plain = np.load(predicted(*words)[1] / "a.jpg.native.npy")
     index, out, _ = predicted(*words, "refine=crf", "crf.iterations=2")
     refined = np.load(out / "a.jpg.native.npy")
     assert np.abs(refined - plain).max() > 0.01
-    (found,) = load(run, refine="crf", device="cpu")(folder / "a.jpg")
+    (found,) = load(fcam_run, refine="crf", device="cpu")(folder / "a.jpg")
     assert found.map.shape == refined.shape
     deep = cv2.imread(str(out / "a.jpg.native.map.png"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(deep, np.rint(refined * 65535))
     assert index["refine"] == "crf"
 
 
-def test_memory_is_bounded_by_pixels_and_order_is_kept(run, photos, predicted, monkeypatch):
+def test_memory_is_bounded_by_pixels_and_order_is_kept(fcam_run, photos, predicted, monkeypatch):
     """With room for a single image, no two are read or drawn at once."""
     folder, names = photos
     monkeypatch.setattr(pipeline.predict, "_PIXELS", 1)
@@ -202,13 +191,15 @@ def test_memory_is_bounded_by_pixels_and_order_is_kept(run, photos, predicted, m
 
     monkeypatch.setattr(SaliencyModel, "explain", counted)
     monkeypatch.setattr(pipeline.predict._Work, "_draw", watched)
-    index, _, _ = predicted(f"checkpoint={run}", f"images={folder}", "workers=4")
+    index, _, _ = predicted(f"checkpoint={fcam_run}", f"images={folder}", "workers=4")
     assert [record["image"] for record in index["images"]] == names
     assert set(sizes) == {1}
     assert max(most) == 1
 
 
-def test_an_interruption_leaves_whole_files_only(run, photos, predicted, monkeypatch, tmp_path):
+def test_an_interruption_leaves_whole_files_only(
+    fcam_run, photos, predicted, monkeypatch, tmp_path
+):
     folder, names = photos
     write = pipeline.predict.write_map
 
@@ -219,7 +210,7 @@ def test_an_interruption_leaves_whole_files_only(run, photos, predicted, monkeyp
 
     monkeypatch.setattr(pipeline.predict, "write_map", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        predicted(f"checkpoint={run}", f"images={folder}", "workers=1", "batch_size=1")
+        predicted(f"checkpoint={fcam_run}", f"images={folder}", "workers=1", "batch_size=1")
     left = files(tmp_path / "out")
     assert "predictions.json" not in left
     assert not [name for name in left if name.endswith(".tmp")]
@@ -227,58 +218,58 @@ def test_an_interruption_leaves_whole_files_only(run, photos, predicted, monkeyp
         if name.endswith(".png"):
             read_image(tmp_path / "out" / name)
     monkeypatch.setattr(pipeline.predict, "write_map", write)
-    index, _, _ = predicted(f"checkpoint={run}", f"images={folder}")  # goes on in the folder
+    index, _, _ = predicted(f"checkpoint={fcam_run}", f"images={folder}")  # goes on in the folder
     assert len(index["images"]) == len(names)
 
 
-def test_a_failing_disk_is_told(run, photos, predicted, monkeypatch, tmp_path):
+def test_a_failing_disk_is_told(fcam_run, photos, predicted, monkeypatch, tmp_path):
     def full(*values):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pipeline.predict, "write_map", full)
     with pytest.raises(UserError, match="No space left"):
-        predicted(f"checkpoint={run}", f"images={photos[0]}")
+        predicted(f"checkpoint={fcam_run}", f"images={photos[0]}")
     assert files(tmp_path / "out") == {"predict.yaml"}
 
 
-def test_other_people_s_files_are_left_alone(run, photos, predicted, tmp_path):
+def test_other_people_s_files_are_left_alone(fcam_run, photos, predicted, tmp_path):
     folder, _ = photos
     before = files(folder)
     with pytest.raises(UserError, match="holds other files"):
-        predicted(f"checkpoint={run}", f"images={folder}", f"out={folder}")
+        predicted(f"checkpoint={fcam_run}", f"images={folder}", f"out={folder}")
     assert files(folder) == before
     (tmp_path / "file").touch()
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(UserError, match="nothing can be written"):
-            predicted(f"checkpoint={run}", f"images={folder}", f"out={place}")
+            predicted(f"checkpoint={fcam_run}", f"images={folder}", f"out={place}")
 
 
-def test_a_folder_within_the_images_is_not_searched(run, photos, predicted):
+def test_a_folder_within_the_images_is_not_searched(fcam_run, photos, predicted):
     folder, names = photos
     for _ in range(2):
-        index, _, _ = predicted(f"checkpoint={run}", f"images={folder}", f"out={folder}/out")
+        index, _, _ = predicted(f"checkpoint={fcam_run}", f"images={folder}", f"out={folder}/out")
         assert [record["image"] for record in index["images"]] == names
 
 
-def test_names_that_leave_no_room_are_skipped_as_a_whole(run, photos, predicted):
+def test_names_that_leave_no_room_are_skipped_as_a_whole(fcam_run, photos, predicted):
     folder, _ = photos
     long = "n" * 240 + ".png"
     (folder / "z.png").rename(folder / long)
-    index, out, _ = predicted(f"checkpoint={run}", f"images={folder}")
+    index, out, _ = predicted(f"checkpoint={fcam_run}", f"images={folder}")
     assert long in [record["image"] for record in index["skipped"]]
     assert not [name for name in files(out) if name.startswith("nnn")]
 
 
-def test_without_a_single_image_the_reasons_are_told(run, photos, predicted, tmp_path):
+def test_without_a_single_image_the_reasons_are_told(fcam_run, photos, predicted, tmp_path):
     folder, _ = photos
     with pytest.raises(UserError, match="none of 2 files is an image"):
-        predicted(f"checkpoint={run}", f"images=[{folder}/empty.jpg,{folder}/sub/notes.txt]")
+        predicted(f"checkpoint={fcam_run}", f"images=[{folder}/empty.jpg,{folder}/sub/notes.txt]")
     index = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert len(index["skipped"]) == 2
     assert index["images"] == []
     os.mkdir(tmp_path / "nothing")
     with pytest.raises(UserError, match="there are no files"):
-        predicted(f"checkpoint={run}", f"images={tmp_path}/nothing")
+        predicted(f"checkpoint={fcam_run}", f"images={tmp_path}/nothing")
 
 
 def test_a_foreign_network_with_names(creatures, photos, predicted, tmp_path):
@@ -320,10 +311,10 @@ def test_a_foreign_network_with_names(creatures, photos, predicted, tmp_path):
     ],
 )
 def test_wrong_words_are_told_before_anything_is_written(
-    run, photos, predicted, tmp_path, word, told
+    fcam_run, photos, predicted, tmp_path, word, told
 ):
     with pytest.raises(UserError, match=told):
-        predicted(f"checkpoint={run}", f"images={photos[0]}", word)
+        predicted(f"checkpoint={fcam_run}", f"images={photos[0]}", word)
     assert not (tmp_path / "out").exists()
 
 
@@ -372,8 +363,8 @@ def test_lists_numbers_and_quoted_words_stay_what_they_are():
     assert config.methods.opticam.iterations == 5
 
 
-def test_the_command_ends_with_what_it_wrote(run, photos, tmp_path):
-    words = [f"checkpoint={run}", f"images={photos[0]}", f"out={tmp_path}/out"]
+def test_the_command_ends_with_what_it_wrote(fcam_run, photos, tmp_path):
+    words = [f"checkpoint={fcam_run}", f"images={photos[0]}", f"out={tmp_path}/out"]
     done = subprocess.run(
         [sys.executable, ROOT / "predict.py", *words], capture_output=True, text=True
     )
