@@ -14,7 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datamodules.creatures_anatomy import PARTS, class_attributes
+from datamodules.creatures_anatomy import PARTS
+from datamodules.creatures_classes import class_attributes, class_name
 from datamodules.creatures_scene import Scene, SceneOptions, render_scene, tight_box
 from datamodules.textfile import DataError
 
@@ -27,9 +28,12 @@ _SPLITS = ("train", "val", "test")
 class CreaturesRenderer:
     """Renders the creatures on first use and keeps them for later runs.
 
-    A class is a combination of head, wing and tail, which are small. The body, most of the extent,
-    has shape, color and pattern of its own in every image. Within 16 classes head and wing already
-    decide. The folder written is a complete data set of the benchmark's format, S pixels a side::
+    A class shows on head, wing and tail, which are small. The body, most of the extent, has shape
+    and color of its own in every image. Where the evidence is ``"combined"``, it takes two parts to
+    tell a class (within 16 classes head and wing decide), and the body's pattern is neutral, too;
+    where it is ``"redundant"``, any of the four parts is enough but for siblings; see
+    `class_attributes`. The folder written is a complete data set of the benchmark's format, S
+    pixels a side::
 
         root/creatures.json                      stamp: version and all parameters
         root/images/SPLIT/00001.png              RGB, uint8 (S, S, 3)
@@ -45,8 +49,8 @@ class CreaturesRenderer:
         metadata/{val,test}/parts.txt            id,part_mask: relative to root
 
     The training split has image labels only. In ``attributes.txt`` the columns after the label are
-    in the order of the part labels; the body's attribute is "any" in all classes. Image i (from 0)
-    of a split has label i modulo the number of classes.
+    in the order of the part labels; the body's attribute is "any" where it is neutral. Image i of a
+    split, from 0, has label i modulo the number of classes.
 
     Every image has a random generator seeded by (seed, split, number), so that its bytes depend
     neither on the number of workers nor on how many images a split has. (Another version of OpenCV
@@ -57,8 +61,8 @@ class CreaturesRenderer:
         train_images: Number of training images, at least one a class.
         val_images: Number of validation images, at least one a class.
         test_images: Number of test images, at least one a class.
-        num_classes: Number of classes, 2 to 64; from 5 up there are pairs with one, two and three
-            differing parts.
+        num_classes: Number of classes, 2 to 64 or, of redundant evidence, 32; there are pairs with
+            one, two and three differing parts from 5 or 6 up.
         seed: Seed of the whole data set, at least 0.
         workers: Threads that render; by default one for each usable core.
         min_area: Smallest area of a box as a fraction of the image, in (0, max_area).
@@ -68,6 +72,7 @@ class CreaturesRenderer:
         part_size: Factor on the size of head, wing and tail, 0.5 to 2; smaller parts are harder to
             classify and leave more of the creature to be found.
         noise: Largest standard deviation of the sensor noise as a fraction of full scale, 0 to 0.2.
+        evidence: What tells a class: ``"combined"`` or ``"redundant"`` parts.
 
     Raises:
         ValueError: If an argument is outside its range.
@@ -89,8 +94,10 @@ class CreaturesRenderer:
         clutter: float = 1.0,
         part_size: float = 1.0,
         noise: float = 0.03,
+        evidence: str = "combined",
     ) -> None:
-        self.classes = class_attributes(num_classes)
+        self.classes = class_attributes(num_classes, evidence)
+        self.evidence = evidence
         self.options = SceneOptions(
             image_size, min_area, max_area, contrast, clutter, part_size, noise
         )
@@ -148,6 +155,7 @@ class CreaturesRenderer:
             "version": _VERSION,
             "seed": self.seed,
             "num_classes": len(self.classes),
+            "evidence": self.evidence,
             **{f"{split}_images": count for split, count in self.split_sizes.items()},
             **dataclasses.asdict(self.options),
         }
@@ -192,9 +200,9 @@ class CreaturesRenderer:
         stamp = json.dumps(self._stamp(), indent=2) + "\n"
         metadata = folder / "metadata"
         metadata.mkdir(parents=True)
-        names = ["-".join(attributes) for attributes in self.classes]
-        _write_lines(metadata / "class_names.txt", [f"{k},{name}" for k, name in enumerate(names)])
-        rows = [f"{k},{','.join(values)},any" for k, values in enumerate(self.classes)]
+        names = [f"{k},{class_name(attributes)}" for k, attributes in enumerate(self.classes)]
+        _write_lines(metadata / "class_names.txt", names)
+        rows = [f"{k},{','.join(attributes)}" for k, attributes in enumerate(self.classes)]
         _write_lines(metadata / "attributes.txt", [",".join(("label", *PARTS)), *rows])
         threads = cv2.getNumThreads()
         cv2.setNumThreads(1)  # its own threads would only compete with the workers

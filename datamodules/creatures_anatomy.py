@@ -1,4 +1,4 @@
-"""The creatures' anatomy: attributes, classes, and the outlines of every part.
+"""The creatures' anatomy: attributes, and the outlines of every part.
 
 All shapes live in the creature's own frame: the body reaches from x = -1 (rear) to x = 1 (front)
 and y points down, as in an image. A part is drawn by a small function in a frame of its own, named
@@ -14,6 +14,15 @@ PARTS = ("head", "wing", "tail", "body")
 """Part names; the label of a part in the part masks is its position here plus one."""
 
 HEAD, WING, TAIL, BODY = range(1, 5)
+
+NEUTRAL = "any"
+"""The body's value in classes that it does not tell."""
+
+Attributes = tuple[str, str, str, str]
+"""Of head, wing, tail and body: "FORM", in its own color, "COLOR FORM", or the body's "any"."""
+
+TINTS = ("red", "green", "blue", "yellow", "magenta", "cyan", "orange", "violet")
+"""Colors that a form can have instead of its own."""
 
 
 class Shape(NamedTuple):
@@ -44,102 +53,104 @@ def polygon(*points: tuple[float, float]) -> np.ndarray:
     return np.array(points, dtype=np.float64)
 
 
-def _round_head() -> list[Shape]:
+def _round_head(tint: str = "yellow") -> list[Shape]:
     return [
-        Shape(ellipse(0, 0, 1, 1), HEAD, "yellow"),
+        Shape(ellipse(0, 0, 1, 1), HEAD, tint),
         Shape(ellipse(0.35, -0.1, 0.4, 0.4), HEAD, "black"),
         Shape(ellipse(0.45, -0.2, 0.15, 0.15), HEAD, "white"),
     ]
 
 
-def _beaked_head() -> list[Shape]:
+def _beaked_head(tint: str = "red") -> list[Shape]:
     return [
         Shape(polygon((0.3, -0.6), (2.0, 0.15), (0.3, 0.65)), HEAD, "white"),
-        Shape(ellipse(0, 0, 0.95, 0.95), HEAD, "red"),
+        Shape(ellipse(0, 0, 0.95, 0.95), HEAD, tint),
         Shape(ellipse(0.35, -0.25, 0.22, 0.22), HEAD, "black"),
     ]
 
 
-def _horned_head() -> list[Shape]:
+def _horned_head(tint: str = "blue") -> list[Shape]:
     return [
         Shape(polygon((-0.8, -0.2), (-0.9, -1.8), (0.1, -0.6)), HEAD, "white"),
         Shape(polygon((0.0, -0.6), (0.9, -1.8), (0.8, -0.2)), HEAD, "white"),
-        Shape(ellipse(0, 0, 0.95, 0.95), HEAD, "blue"),
+        Shape(ellipse(0, 0, 0.95, 0.95), HEAD, tint),
         Shape(ellipse(0.35, -0.1, 0.22, 0.22), HEAD, "white"),
     ]
 
 
-def _square_head() -> list[Shape]:
+def _square_head(tint: str = "magenta") -> list[Shape]:
     return [
-        Shape(polygon((-0.9, -0.9), (0.95, -0.9), (0.95, 0.9), (-0.9, 0.9)), HEAD, "magenta"),
+        Shape(polygon((-0.9, -0.9), (0.95, -0.9), (0.95, 0.9), (-0.9, 0.9)), HEAD, tint),
         Shape(polygon((0.0, 0.3), (0.95, 0.3), (0.95, 0.7), (0.0, 0.7)), HEAD, "black"),
         Shape(ellipse(0.3, -0.3, 0.25, 0.25), HEAD, "white"),
     ]
 
 
-def _pointed_wing() -> list[Shape]:
+def _pointed_wing(tint: str = "orange") -> list[Shape]:
     return [
         Shape(polygon((-0.5, 0.1), (0.5, 0.1), (0.35, -0.4), (-0.45, -0.4)), WING, "shade"),
-        Shape(polygon((-0.55, -0.2), (0.45, -0.2), (-0.15, -1.45)), WING, "orange"),
+        Shape(polygon((-0.55, -0.2), (0.45, -0.2), (-0.15, -1.45)), WING, tint),
     ]
 
 
-def _eyed_wing() -> list[Shape]:
+def _eyed_wing(tint: str = "cyan") -> list[Shape]:
     return [
         Shape(ellipse(0, -0.45, 0.48, 0.62), WING, "shade"),
-        Shape(ellipse(0, -0.68, 0.48, 0.48), WING, "cyan"),
+        Shape(ellipse(0, -0.68, 0.48, 0.48), WING, tint),
         Shape(ellipse(0, -0.68, 0.16, 0.16), WING, "black"),
     ]
 
 
-def _notched_wing() -> list[Shape]:
+def _notched_wing(tint: str = "green") -> list[Shape]:
     return [
         Shape(polygon((-0.4, 0.1), (0.4, 0.1), (0.45, -0.6), (-0.45, -0.6)), WING, "shade"),
-        Shape(polygon((-0.55, -0.2), (0.25, -0.2), (-0.6, -1.35)), WING, "green"),
-        Shape(polygon((-0.25, -0.2), (0.55, -0.2), (0.6, -1.35)), WING, "green"),
+        Shape(polygon((-0.55, -0.2), (0.25, -0.2), (-0.6, -1.35)), WING, tint),
+        Shape(polygon((-0.25, -0.2), (0.55, -0.2), (0.6, -1.35)), WING, tint),
     ]
 
 
-def _barred_wing() -> list[Shape]:
+def _barred_wing(tint: str = "violet") -> list[Shape]:
     return [
         Shape(polygon((-0.35, 0.1), (0.35, 0.1), (0.55, -1.1), (-0.55, -1.1)), WING, "shade"),
-        Shape(polygon((-0.45, -0.4), (0.45, -0.4), (0.56, -1.15), (-0.56, -1.15)), WING, "violet"),
+        Shape(polygon((-0.45, -0.4), (0.45, -0.4), (0.56, -1.15), (-0.56, -1.15)), WING, tint),
         Shape(polygon((-0.48, -0.7), (0.48, -0.7), (0.5, -0.85), (-0.5, -0.85)), WING, "white"),
     ]
 
 
-def _forked_tail() -> list[Shape]:
+def _forked_tail(tint: str = "white") -> list[Shape]:
     return [
         Shape(polygon((0.2, -0.2), (-0.6, -0.2), (-0.6, 0.2), (0.2, 0.2)), TAIL, "shade"),
-        Shape(polygon((-0.35, -0.2), (-1.1, -0.6), (-0.7, 0), (-0.35, 0.1)), TAIL, "white"),
-        Shape(polygon((-0.35, 0.2), (-1.1, 0.6), (-0.7, 0), (-0.35, -0.1)), TAIL, "white"),
+        Shape(polygon((-0.35, -0.2), (-1.1, -0.6), (-0.7, 0), (-0.35, 0.1)), TAIL, tint),
+        Shape(polygon((-0.35, 0.2), (-1.1, 0.6), (-0.7, 0), (-0.35, -0.1)), TAIL, tint),
     ]
 
 
-def _club_tail() -> list[Shape]:
+def _club_tail(tint: str = "black") -> list[Shape]:
     return [
         Shape(polygon((0.2, -0.17), (-0.7, -0.13), (-0.7, 0.13), (0.2, 0.17)), TAIL, "shade"),
-        Shape(ellipse(-0.75, 0, 0.38, 0.38), TAIL, "black"),
+        Shape(ellipse(-0.75, 0, 0.38, 0.38), TAIL, tint),
     ]
 
 
-def _fan_tail() -> list[Shape]:
+def _fan_tail(tint: str = "black") -> list[Shape]:
     return [
         Shape(polygon((0.2, -0.15), (-1, -0.6), (-1.1, 0), (-1, 0.6), (0.2, 0.15)), TAIL, "shade"),
-        Shape(polygon((-0.5, -0.4), (-1, -0.6), (-1.1, 0), (-1, 0.6), (-0.5, 0.4)), TAIL, "black"),
+        Shape(polygon((-0.5, -0.4), (-1, -0.6), (-1.1, 0), (-1, 0.6), (-0.5, 0.4)), TAIL, tint),
         Shape(polygon((-0.7, -0.45), (-0.85, -0.5), (-0.85, 0.5), (-0.7, 0.45)), TAIL, "white"),
     ]
 
 
-def _spade_tail() -> list[Shape]:
+def _spade_tail(tint: str = "white") -> list[Shape]:
     return [
         Shape(polygon((0.2, -0.17), (-0.6, -0.13), (-0.6, 0.13), (0.2, 0.17)), TAIL, "shade"),
-        Shape(polygon((-0.35, 0), (-0.7, -0.5), (-1.2, 0), (-0.7, 0.5)), TAIL, "white"),
+        Shape(polygon((-0.35, 0), (-0.7, -0.5), (-1.2, 0), (-0.7, 0.5)), TAIL, tint),
         Shape(ellipse(-0.7, 0, 0.2, 0.2), TAIL, "black"),
     ]
 
 
-ATTRIBUTES: dict[str, dict[str, Callable[[], list[Shape]]]] = {
+PATTERNS = ("plain", "spots", "bands", "belly")
+
+_FORMS: dict[str, dict[str, Callable[..., list[Shape]]]] = {
     "head": {
         "round": _round_head,
         "beaked": _beaked_head,
@@ -159,36 +170,15 @@ ATTRIBUTES: dict[str, dict[str, Callable[[], list[Shape]]]] = {
         "spade": _spade_tail,
     },
 }
-"""Part to attribute value to the function that draws it; the body has none, it is class-neutral."""
 
-MAX_CLASSES = 64
+FORMS = {part: tuple(forms) for part, forms in _FORMS.items()} | {"body": PATTERNS[1:]}
+"""Part to the forms that it can have; the body's are patterns."""
 
 
-def class_attributes(num_classes: int) -> list[tuple[str, str, str]]:
-    """List the classes as combinations of head, wing and tail.
-
-    Class k has head k mod 4 and wing (k div 4) mod 4. Its tail follows from those two and from the
-    block of 16 classes that it is in: within a block head and wing already decide the class, and
-    pairs of classes with exactly one, two and three differing parts all exist (from 5 classes up).
-
-    Args:
-        num_classes: Number of classes, 2 to 64.
-
-    Returns:
-        One tuple (head, wing, tail) of attribute values a class, all different.
-
-    Raises:
-        ValueError: If ``num_classes`` is outside 2 to 64.
-    """
-    if not 2 <= num_classes <= MAX_CLASSES:
-        raise ValueError(f"num_classes must be 2 to {MAX_CLASSES}, got {num_classes}")
-    heads, wings, tails = (tuple(ATTRIBUTES[part]) for part in PARTS[:3])
-    classes = []
-    for k in range(num_classes):
-        head, wing, block = k % 4, k // 4 % 4, k // 16
-        tail = ((head // 2 + wing // 2) % 2 + block) % 4
-        classes.append((heads[head], wings[wing], tails[tail]))
-    return classes
+def draw_part(part: str, value: str) -> list[Shape]:
+    """Draw head, wing or tail, "FORM" or "COLOR FORM", in the part's own frame."""
+    *color, form = value.split()
+    return _FORMS[part][form](*color)
 
 
 def transformed(
@@ -203,8 +193,8 @@ def transformed(
     return [Shape(points @ matrix + offset, part, tint) for points, part, tint in shapes]
 
 
-def _torso(rng: np.random.Generator, height: float, bend: float) -> list[Shape]:
-    """Draw legs, body and its pattern, all of it part of the body and independent of the class."""
+def _torso(rng: np.random.Generator, height: float, bend: float, value: str) -> list[Shape]:
+    """Draw legs, body and its pattern, all of it part of the body."""
     shapes = []
     for x in np.linspace(-0.5, 0.55, rng.integers(2, 5)) + rng.uniform(-0.08, 0.08):
         foot = x + rng.uniform(-0.2, 0.2)
@@ -217,36 +207,36 @@ def _torso(rng: np.random.Generator, height: float, bend: float) -> list[Shape]:
     radius *= 1.0 + rng.uniform(-0.25, 0.25) * t
     upper, lower = np.stack([t, spine - radius], 1), np.stack([t, spine + radius], 1)
     shapes.append(Shape(np.concatenate([upper, lower[::-1]]), BODY, "body"))
-    pattern = rng.choice(["plain", "spots", "bands", "belly"])
+    pattern, color = rng.choice(PATTERNS), "mark"
+    if value != NEUTRAL:
+        color, pattern = value.split()
     if pattern == "spots":
         for _ in range(rng.integers(4, 9)):
             x, y = rng.uniform(-0.75, 0.75), rng.uniform(-0.6, 0.6)
             center = bend * (x**2 - 0.4) + y * height * (1.0 - x**2) ** 0.6
-            shapes.append(Shape(ellipse(x, center, 0.1, 0.1), BODY, "mark"))
+            shapes.append(Shape(ellipse(x, center, 0.1, 0.1), BODY, color))
     elif pattern == "bands":
         for start in range(3, 20, int(rng.integers(4, 7))):
             band = np.concatenate([upper[start : start + 3], lower[start : start + 3][::-1]])
-            shapes.append(Shape(band, BODY, "mark"))
+            shapes.append(Shape(band, BODY, color))
     elif pattern == "belly":
         middle = np.stack([t, spine + 0.35 * radius], 1)
-        shapes.append(Shape(np.concatenate([middle, lower[::-1]]), BODY, "mark"))
+        shapes.append(Shape(np.concatenate([middle, lower[::-1]]), BODY, color))
     return shapes
 
 
-def assemble(
-    attributes: tuple[str, str, str], part_size: float, rng: np.random.Generator
-) -> list[Shape]:
+def assemble(attributes: Attributes, part_size: float, rng: np.random.Generator) -> list[Shape]:
     """Build one creature with random proportions and articulation.
 
     Args:
-        attributes: Attribute values of head, wing and tail.
+        attributes: Attribute values of head, wing, tail and body.
         part_size: Factor on the size of head, wing and tail relative to the body; 1 is an adult's.
         rng: Source of the proportions and joint angles.
 
     Returns:
         The shapes in the order of painting, in the creature's frame (about 3 units long).
     """
-    head, wing, tail = attributes
+    head, wing, tail, body = attributes
     height, bend = rng.uniform(0.5, 0.75), rng.uniform(-0.2, 0.2)
     head_size = 0.27 * part_size * rng.uniform(0.9, 1.1)
     wing_size = 0.56 * part_size * rng.uniform(0.9, 1.1)
@@ -255,13 +245,13 @@ def assemble(
     neck = (0.9 + 0.4 * head_size, end - rng.uniform(0.0, 0.25))
     return [
         *transformed(
-            ATTRIBUTES["tail"][tail](), tail_size, rng.uniform(-0.6, 0.6), shift=(-0.95, end)
+            draw_part("tail", tail), tail_size, rng.uniform(-0.6, 0.6), shift=(-0.95, end)
         ),
         Shape(polygon((0.6, end - 0.25), neck, (0.7, end + 0.25)), BODY, "body"),
-        *_torso(rng, height, bend),
-        *transformed(ATTRIBUTES["head"][head](), head_size, rng.uniform(-0.4, 0.4), shift=neck),
+        *_torso(rng, height, bend, body),
+        *transformed(draw_part("head", head), head_size, rng.uniform(-0.4, 0.4), shift=neck),
         *transformed(
-            ATTRIBUTES["wing"][wing](),
+            draw_part("wing", wing),
             wing_size,
             rng.uniform(-0.9, 0.3),
             shift=(rng.uniform(0.0, 0.35), 0.15 * height - 0.4 * bend),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from datamodules.creatures_anatomy import ATTRIBUTES, Shape, ellipse, transformed
+from datamodules.creatures_anatomy import FORMS, PARTS, Shape, draw_part, ellipse, transformed
 from datamodules.creatures_painting import (
     PALETTE,
     average,
@@ -108,9 +108,9 @@ def _leaves(rng: np.random.Generator, size: int, count: int) -> list[Shape]:
 
 def _lookalike(rng: np.random.Generator) -> list[Shape]:
     """Draw the outline of a random part in random colors, a few of them markings'."""
-    drawers = ATTRIBUTES[rng.choice(list(ATTRIBUTES))]
+    part = rng.choice(PARTS[:3])
     tints: dict[str, str] = {}
-    for shape in (shapes := drawers[rng.choice(list(drawers))]()):
+    for shape in (shapes := draw_part(part, rng.choice(FORMS[part]))):
         marking = rng.choice(list(PALETTE)) if rng.random() < 0.1 else f"random{rng.integers(8)}"
         tints.setdefault(shape.tint, marking)
     return [Shape(points, 0, tints[tint]) for points, _, tint in shapes]

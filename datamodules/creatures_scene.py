@@ -6,7 +6,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from datamodules.creatures_anatomy import BODY, Shape, assemble, transformed
+from datamodules.creatures_anatomy import BODY, Attributes, Shape, assemble, transformed
 from datamodules.creatures_background import background, smooth_noise
 from datamodules.creatures_painting import (
     average,
@@ -92,9 +92,7 @@ def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
 
 
-def _pose(
-    attributes: tuple[str, str, str], options: SceneOptions, rng: np.random.Generator
-) -> list[Shape]:
+def _pose(attributes: Attributes, options: SceneOptions, rng: np.random.Generator) -> list[Shape]:
     """Draw a creature's size, build it, and place it in the image; points in pixels."""
     size = options.image_size
     area = options.min_area * (options.max_area / options.min_area) ** (rng.random() ** 0.75)
@@ -141,9 +139,7 @@ def _cut_out(shapes: list[Shape]) -> _Figure:
     return _Figure((slice(y0, y1), slice(x0, x1)), shapes, index, parts)
 
 
-def _figure(
-    attributes: tuple[str, str, str], options: SceneOptions, rng: np.random.Generator
-) -> _Figure:
+def _figure(attributes: Attributes, options: SceneOptions, rng: np.random.Generator) -> _Figure:
     """Draw poses until every part is visible and the box has an allowed area."""
     for _ in range(_MAX_ATTEMPTS):
         figure = _cut_out(_pose(attributes, options, rng))
@@ -179,13 +175,11 @@ def _shading(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     return 1.0 + slope + np.float32(rng.uniform(0.01, 0.06)) * grain
 
 
-def render_scene(
-    attributes: tuple[str, str, str], options: SceneOptions, rng: np.random.Generator
-) -> Scene:
+def render_scene(attributes: Attributes, options: SceneOptions, rng: np.random.Generator) -> Scene:
     """Render one image of a class.
 
     Args:
-        attributes: Attribute values of head, wing and tail.
+        attributes: Attribute values of head, wing, tail and body.
         options: Size and difficulty.
         rng: Source of everything that varies; the same state gives the same bytes.
 

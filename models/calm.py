@@ -141,7 +141,7 @@ class CALM(nn.Module):
     """Backbone and two 1x1 convolutions: p(y, z|x) = g_yz h_z (Kim et al., ICCV 2021, Sec. 4.1).
 
     ``head`` gives log p(y|x), whose softmax is p(y|x) itself: whatever reads a classifier's logits
-    reads CALM's. ``cams`` are CALM's own attribution maps.
+    reads CALM's. ``cams`` are CALM's own attribution maps, probabilities p(y, z|x).
 
     Departures from the released code: everything is computed in log space, without the small
     numbers that it adds to denominators and logarithms; a map of h that is zero everywhere (ReLU)
@@ -162,6 +162,8 @@ class CALM(nn.Module):
     Raises:
         ValueError: If an option is unknown.
     """
+
+    cams_are_probabilities = True
 
     def __init__(
         self,

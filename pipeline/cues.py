@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attribution import PostHocMethod, SharedFeatures, normalize, resize
+from attribution import CAM, PostHocMethod, SharedFeatures, normalize, resize
 from datamodules import ClassPair, PartReader, WSOLBatch
 from metrics import CueLocalization
 from pipeline.errors import UserError
 from trainers.drawing import grid, overlay, write_png
 
-NORMALIZATIONS = ("min_max", "clip", "separate")
+NORMALIZATIONS = ("separate", "min_max", "clip")
 
 _NAME = "cue_mpxap"
 
@@ -66,29 +66,30 @@ def cue_localization(
     parts: PartReader,
     methods: Mapping[str, PostHocMethod],
     *,
-    normalization: str = "min_max",
-    scale: str = "even",
+    normalization: str = "separate",
+    scale: str = "log",
     accumulate: bool = False,
     examples: int = 6,
     note: Callable[[str], None] = lambda what: None,
 ) -> CueResult:
     """Measure mPxAP of absolute counterfactual maps (paper 001, Sec. 5.2 and Tab. 1).
 
-    For each image and each pair that its true class is in: the method's raw maps of both classes
-    are subtracted, the difference resized bilinearly, its absolute value normalized and compared
-    with the pixels of the parts in which the classes differ. Images without any such pixel are
-    left out, as the released evaluator does with birds whose parts are hidden.
+    For each image and each pair that its true class is in: the method's maps of both classes are
+    subtracted, and the absolute difference is compared, at the images' size, with the pixels of the
+    parts in which the classes differ. Images without any such pixel are left out, as the released
+    evaluator does with birds whose parts are hidden.
 
     Args:
         classifier: An `attribution.Classifier` in evaluation mode.
         batches: Images of a split with part labels, on the classifier's device.
         parts: The pairs and the part labels.
         methods: Class-wise methods by name.
-        normalization: Of each absolute difference: ``"min_max"``, as the released code does, or
-            ``"clip"``, which takes it as it is, cut off at 1: the released setting for CALM, whose
-            maps are probabilities. ``"separate"`` scales both maps by minimum and maximum instead,
-            before they are subtracted, which is how the paper's text reads for CAM (Eq. 2).
-        scale: Of the thresholds, see `metrics.CueLocalization`; ``"log"`` goes with ``"clip"``.
+        normalization: ``"separate"``, the paper's text: both maps are in [0, 1] before they are
+            subtracted, by minimum and maximum (Eq. 2), or as they are where they are probabilities,
+            as CALM's (Eq. 7). ``"min_max"``, the released code's: raw maps are subtracted and the
+            absolute difference is scaled, which cancels what two maps share before anything else.
+            ``"clip"``, the released setting for CALM: the raw difference as it is, cut off at 1.
+        scale: Of the thresholds, see `metrics.CueLocalization`; probabilities need ``"log"``.
         accumulate: Whether pairs are pooled one after the other, likewise.
         examples: How many images to keep for a picture.
         note: Called with what is being computed.
@@ -114,8 +115,15 @@ def cue_localization(
         drawn: dict[str, Tensor] = {}
         for name, method in methods.items():
             note(f"cues: {name}, batch {number + 1}")
-            maps = _class_maps(method, classifier, images, features, asked)
-            saliency = _absolute_difference(maps, asked, images.shape[-2:], normalization)
+            maps = resize(
+                _class_maps(method, classifier, images, features, asked), images.shape[-2:]
+            )
+            if normalization == "separate" and not _gives_probabilities(method, classifier):
+                maps = normalize(maps)
+            difference = (maps[asked.first] - maps[asked.second]).abs()
+            saliency = (
+                normalize(difference) if normalization == "min_max" else difference.clamp(max=1)
+            )
             scores[name].update(saliency.cpu(), asked.masks, asked.pairs)
             drawn[name] = saliency
         kept += _examples(images, asked, drawn, pairs, examples - len(kept))
@@ -179,15 +187,9 @@ def _class_maps(
     return torch.cat(found)
 
 
-def _absolute_difference(
-    maps: Tensor, asked: _Questions, size: tuple[int, int], normalization: str
-) -> Tensor:
-    """Absolute counterfactual maps (Q, H, W) in [0, 1] of raw maps (M, h, w)."""
-    if normalization == "separate":
-        scaled = normalize(resize(maps, size))
-        return (scaled[asked.first] - scaled[asked.second]).abs()
-    difference = resize(maps[asked.first] - maps[asked.second], size).abs()
-    return difference.clamp(max=1) if normalization == "clip" else normalize(difference)
+def _gives_probabilities(method: PostHocMethod, classifier: nn.Module) -> bool:
+    """Tell whether class-wise maps are the classifier's own p(y, z|x)."""
+    return isinstance(method, CAM) and getattr(classifier, "cams_are_probabilities", False)
 
 
 def _figures(values: Tensor, pairs: Sequence[ClassPair]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from torch import nn
 from attribution import CAM, FakeCAM, VanillaGradient, resize
 from datamodules import ClassPair
 from metrics import PxAP
-from models import CAMClassifier
+from models import CALM, CAMClassifier
 from pipeline.cues import cue_localization, draw_cues, write_pairs
 
 SIZE = 16
@@ -94,7 +94,7 @@ def one_by_one(classifier, batches, parts, method, normalization):
 @pytest.mark.parametrize("normalization", ["min_max", "clip", "separate"])
 def test_figures_equal_a_count_image_by_image(classifier, batches, method, normalization):
     parts = Parts()
-    options = {"normalization": normalization}
+    options = {"normalization": normalization, "scale": "even"}
     found = cue_localization(classifier, batches, parts, {"it": method}, **options)
     expected = one_by_one(classifier, batches, parts, method, normalization)
     values = torch.tensor(found.per_pair["it"], dtype=torch.float64)
@@ -107,6 +107,21 @@ def test_figures_equal_a_count_image_by_image(classifier, batches, method, norma
             "cue_mpxap_2": float(values[1:].mean()),
         }
     )
+
+
+def test_calms_probabilities_are_subtracted_as_they_are(classifier, batches):
+    calm = CALM(classifier).eval()
+    own, clipped = (
+        cue_localization(calm, batches, Parts(), {"calm": CAM()}, normalization=normalization)
+        for normalization in ("separate", "clip")
+    )
+    assert own.per_pair == clipped.per_pair
+    gradient = {"gradient": VanillaGradient(blur_sigma=1.0)}  # is no probability, of CALM neither
+    own, clipped = (
+        cue_localization(calm, batches, Parts(), gradient, normalization=normalization)
+        for normalization in ("separate", "clip")
+    )
+    assert own.per_pair != clipped.per_pair
 
 
 def test_batches_do_not_change_the_figures(classifier, batches):
