@@ -172,9 +172,9 @@ class CreaturesRenderer:
                 f"{folder} holds other files than the creatures (no readable {_STAMP}); {remedy}"
             ) from None
         wanted = self._stamp()
+        found = {"evidence": "combined"} | found if isinstance(found, dict) else {}  # older: without
         if found == wanted:
             return True
-        found = found if isinstance(found, dict) else {}
         differences = ", ".join(
             f"{key} {found.get(key)} instead of {value}"
             for key, value in wanted.items()

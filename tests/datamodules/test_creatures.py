@@ -310,6 +310,20 @@ def test_other_parameters_are_refused_and_named(root):
     assert digests(root) == before
 
 
+def test_a_set_from_before_there_was_a_choice_of_evidence_is_used(tmp_path):
+    folder = tmp_path / "set"
+    CreaturesRenderer(**SMALL).prepare(folder, folder / "metadata")
+    for file in (folder / "creatures.json", folder / "metadata/creatures.json"):
+        stamp = json.loads(file.read_text())
+        assert stamp.pop("evidence") == "combined"
+        file.write_text(json.dumps(stamp))
+    before = digests(folder)
+    CreaturesRenderer(**SMALL).prepare(folder, folder / "metadata")
+    assert digests(folder) == before
+    with pytest.raises(DataError, match="evidence combined instead of redundant"):
+        CreaturesRenderer(**SMALL, evidence="redundant").prepare(folder, folder / "metadata")
+
+
 @pytest.mark.parametrize("stamp", [None, "no json", "[1, 2]"])
 def test_a_folder_of_other_files_is_refused_and_kept(tmp_path, stamp):
     (tmp_path / "photo.txt").write_text("mine")
