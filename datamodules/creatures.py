@@ -172,7 +172,8 @@ class CreaturesRenderer:
                 f"{folder} holds other files than the creatures (no readable {_STAMP}); {remedy}"
             ) from None
         wanted = self._stamp()
-        found = {"evidence": "combined"} | found if isinstance(found, dict) else {}  # older: without
+        # Stamps of before name no evidence.
+        found = {"evidence": "combined"} | found if isinstance(found, dict) else {}
         if found == wanted:
             return True
         differences = ", ".join(
