@@ -115,17 +115,14 @@ def cue_localization(
         drawn: dict[str, Tensor] = {}
         for name, method in methods.items():
             note(f"cues: {name}, batch {number + 1}")
-            maps = resize(
-                _class_maps(method, classifier, images, features, asked), images.shape[-2:]
-            )
-            if normalization == "separate" and not _gives_probabilities(method, classifier):
-                maps = normalize(maps)
-            difference = (maps[asked.first] - maps[asked.second]).abs()
-            saliency = (
-                normalize(difference) if normalization == "min_max" else difference.clamp(max=1)
-            )
+            maps = _class_maps(method, classifier, images, features, asked)
+            as_is = normalization != "separate" or _gives_probabilities(method, classifier)
+            maps = resize(maps, images.shape[-2:])
+            maps = maps if as_is else normalize(maps)
+            saliency = (maps[asked.first] - maps[asked.second]).abs()
+            saliency = normalize(saliency) if normalization == "min_max" else saliency.clamp(max=1)
             scores[name].update(saliency.cpu(), asked.masks, asked.pairs)
-            drawn[name] = saliency
+            drawn[name] = normalize(saliency)
         kept += _examples(images, asked, drawn, pairs, examples - len(kept))
     values = {name: metric.per_pair() for name, metric in scores.items()}
     return CueResult(

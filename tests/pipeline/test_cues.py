@@ -157,6 +157,8 @@ def test_pairs_are_written_and_examples_drawn(classifier, batches, tmp_path):
     assert [row["parts"] for row in rows] == ["head", "head wing", "wing tail"]
     assert [float(row["cam"]) for row in rows] == pytest.approx(found.per_pair["cam"], abs=1e-6)
     assert len(found.examples) == 3
+    maps = torch.stack([example["maps"]["cam"] for example in found.examples])
+    assert (maps.amax((1, 2)) == 1).all()  # whatever the normalization of the figures
     draw_cues(tmp_path / "cues.png", found, lambda image: image.clamp(0, 1) * 255)
     assert (tmp_path / "cues.png").stat().st_size > 1000
 
