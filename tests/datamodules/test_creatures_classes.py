@@ -1,0 +1,60 @@
+"""The creatures' classes: which parts tell them, and that their pictures show it."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from datamodules.creatures_anatomy import FORMS, PARTS, TINTS
+from datamodules.creatures_classes import class_attributes, class_name
+from datamodules.creatures_scene import SceneOptions, render_scene
+
+
+@pytest.mark.parametrize("num_classes", [5, 16, 64])
+def test_class_pairs_differ_in_one_two_and_three_parts(num_classes):
+    classes = class_attributes(num_classes)
+    assert len(set(classes)) == num_classes
+    pairs = itertools.combinations(classes, 2)
+    assert {sum(a != b for a, b in zip(*pair, strict=True)) for pair in pairs} == {1, 2, 3}
+    for position, part in enumerate(PARTS[:3]):
+        assert {attributes[position] for attributes in classes} <= set(FORMS[part])
+
+
+def test_first_16_classes_are_decided_by_head_and_wing():
+    assert len({attributes[:2] for attributes in class_attributes(16)}) == 16
+
+
+@pytest.mark.parametrize("num_classes", [2, 6, 16, 32])
+def test_any_part_tells_a_redundant_class_or_a_class_and_its_sibling(num_classes):
+    classes = class_attributes(num_classes, "redundant")
+    assert len(set(classes)) == num_classes
+    numbers = set()
+    for (i, first), (j, second) in itertools.combinations(enumerate(classes), 2):
+        differing = sum(a != b for a, b in zip(first, second, strict=True))
+        if i // 2 == j // 2:
+            numbers.add(differing)
+        else:
+            assert differing == 4
+    assert numbers == ({1} if num_classes == 2 else {1, 2, 3})
+    for position, part in enumerate(PARTS):
+        values = {attributes[position] for attributes in classes}
+        assert values <= {f"{tint} {form}" for tint in TINTS for form in FORMS[part]}
+
+
+def test_redundant_parts_have_the_colors_of_their_class():
+    options = SceneOptions(image_size=256, min_area=0.5, noise=0.0)
+    channels, agree = {"red": 0, "green": 1, "blue": 2}, []
+    for attributes in class_attributes(32, "redundant"):
+        scene = render_scene(attributes, options, np.random.default_rng(5))
+        for label, value in enumerate(attributes[:3], start=1):
+            if (color := value.split()[0]) in channels:
+                pixels = scene.image[scene.parts == label].astype(int)
+                vivid = pixels[np.ptp(pixels, axis=1) > 100]
+                agree.append(np.bincount(vivid.argmax(1)).argmax() == channels[color])
+    assert len(agree) > 15
+    assert np.mean(agree) > 0.9
+
+
+def test_class_names_leave_out_what_is_neutral():
+    assert class_name(("round", "pointed", "forked", "any")) == "round-pointed-forked"
+    assert class_name(("round", "a", "b", "red spots")) == "round-a-b-red_spots"
