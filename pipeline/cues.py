@@ -18,7 +18,7 @@ from metrics import CueLocalization
 from pipeline.errors import UserError
 from trainers.drawing import grid, overlay, write_png
 
-NORMALIZATIONS = ("separate", "min_max", "clip")
+NORMALIZATIONS = ("min_max", "separate", "clip")
 
 _NAME = "cue_mpxap"
 
@@ -66,8 +66,8 @@ def cue_localization(
     parts: PartReader,
     methods: Mapping[str, PostHocMethod],
     *,
-    normalization: str = "separate",
-    scale: str = "log",
+    normalization: str = "min_max",
+    scale: str = "even",
     accumulate: bool = False,
     examples: int = 6,
     note: Callable[[str], None] = lambda what: None,
@@ -84,12 +84,14 @@ def cue_localization(
         batches: Images of a split with part labels, on the classifier's device.
         parts: The pairs and the part labels.
         methods: Class-wise methods by name.
-        normalization: ``"separate"``, the paper's text: both maps are in [0, 1] before they are
+        normalization: ``"min_max"``, the released code's: raw maps are subtracted and the absolute
+            difference is scaled, which cancels what two maps share before anything else.
+            ``"separate"``, a reading of the paper's text: both maps are in [0, 1] before they are
             subtracted, by minimum and maximum (Eq. 2), or as they are where they are probabilities,
-            as CALM's (Eq. 7). ``"min_max"``, the released code's: raw maps are subtracted and the
-            absolute difference is scaled, which cancels what two maps share before anything else.
-            ``"clip"``, the released setting for CALM: the raw difference as it is, cut off at 1.
-        scale: Of the thresholds, see `metrics.CueLocalization`; probabilities need ``"log"``.
+            as CALM's (Eq. 7). ``"clip"``, the released setting for CALM: the raw difference as it
+            is, cut off at 1.
+        scale: Of the thresholds, see `metrics.CueLocalization`; ``"log"`` goes with probabilities
+            that are left as they are.
         accumulate: Whether pairs are pooled one after the other, likewise.
         examples: How many images to keep for a picture.
         note: Called with what is being computed.
