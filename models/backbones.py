@@ -1,8 +1,11 @@
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import timm
+import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models.striding import pad_same, unstride
@@ -18,8 +21,10 @@ class MultiScaleBackbone(nn.Module):
     Args:
         name: Name of a timm network, with the tag of its weights or without (``resnet50``,
             ``resnet50.tv_in1k``).
-        pretrained: Load the weights that timm lists for ``name``, from timm's cache or, where
-            they are not in it, over the network. Random weights never touch the network.
+        pretrained: True loads the weights that timm lists for ``name``, from timm's cache or,
+            where they are not in it, over the network. A path loads that file instead, safetensors
+            or a state dict of torch.save with timm's names; a classification layer in it is left
+            out. Random weights and files never touch the network.
         unstrided_stages: How many of the last size-reducing stages get stride 1 instead of 2,
             which doubles the last map each time. Unlike timm's ``output_stride`` this adds no
             dilation, as CALM and the WSOL benchmark have it. At least 0.
@@ -37,14 +42,15 @@ class MultiScaleBackbone(nn.Module):
 
     Raises:
         ValueError: If timm has no such network, no such weights or no multi-scale features for
-            it, or if an option does not fit it.
+            it, if an option does not fit it, or if a file is missing, damaged or of another
+            network.
         RuntimeError: If the pretrained weights cannot be loaded.
     """
 
     def __init__(
         self,
         name: str,
-        pretrained: bool = False,
+        pretrained: bool | str = False,
         unstrided_stages: int = 0,
         out_indices: Sequence[int] | None = None,
         same_padding: bool = False,
@@ -112,7 +118,7 @@ class MultiScaleBackbone(nn.Module):
         self.reductions = [min(reduction, limit) for reduction in self.reductions]
 
 
-def _create(name: str, pretrained: bool, kwargs: dict[str, Any]) -> nn.Module:
+def _create(name: str, pretrained: bool | str, kwargs: dict[str, Any]) -> nn.Module:
     """Build timm's extractor; whatever is wrong becomes one sentence that names the remedy."""
     if not timm.is_model(name):
         raise ValueError(f"timm has no network '{name}'.{_nearest(name, timm.list_models())}")
@@ -122,6 +128,10 @@ def _create(name: str, pretrained: bool, kwargs: dict[str, Any]) -> nn.Module:
         raise ValueError(f"timm has no weights '{name}'.{_nearest(name, tagged)}")
     if not pretrained:
         return _create_random(name, kwargs)
+    if isinstance(pretrained, str):
+        network = _create_random(name, kwargs)
+        _load(network, name, Path(pretrained).expanduser())
+        return network
     try:
         return timm.create_model(name, pretrained=True, features_only=True, **kwargs)
     except Exception as error:  # each way of loading has errors of its own: network, cache, shapes
@@ -130,8 +140,8 @@ def _create(name: str, pretrained: bool, kwargs: dict[str, Any]) -> nn.Module:
         weights = config.hf_hub_id or config.url or name
         raise RuntimeError(
             f"The pretrained weights '{weights}' of backbone '{name}' could not be loaded: set "
-            "backbone.pretrained=false, or fill timm's cache first on a machine with network "
-            f"access. The reason given: {_one_line(error)}"
+            "backbone.pretrained=false or to a file of weights, or fill timm's cache first on a "
+            f"machine with network access. The reason given: {_one_line(error)}"
         ) from error
 
 
@@ -145,6 +155,36 @@ def _create_random(name: str, kwargs: dict[str, Any]) -> nn.Module:
     except (RuntimeError, AttributeError, AssertionError, NotImplementedError) as error:
         reason = _one_line(error)
         raise ValueError(f"Backbone '{name}' has no multi-scale features: {reason}") from error
+
+
+def _load(network: nn.Module, name: str, path: Path) -> None:
+    """Load a file of timm's whole network, whose names the extractor has with underscores."""
+    given = {key.replace(".", "_"): value for key, value in _read(path).items()}
+    own = network.state_dict()
+    wanted = {key: key.removeprefix("model.").replace(".", "_") for key in own}
+    found = {key: given[other] for key, other in wanted.items() if other in given}
+    wrong = [k for k, v in own.items() if k in found and found[k].shape != v.shape]
+    wrong += [k for k in own.keys() - found.keys() if not k.endswith("num_batches_tracked")]
+    if wrong:
+        raise ValueError(
+            f"pretrained={path}: weights of another network than '{name}', which has "
+            f"'{min(wrong)}' of shape {tuple(own[min(wrong)].shape)}"
+        )
+    network.load_state_dict(own | found)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Read a file of weights; nothing but tensors is ever unpickled."""
+    if not path.is_file():
+        raise ValueError(f"pretrained={path}: there is no such file")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # there is no end to what a damaged file makes of the readers
+        raise ValueError(f"pretrained={path}: truncated, or no file of weights") from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else {}
+    return {key: value for key, value in state.items() if isinstance(value, Tensor)}
 
 
 def _one_line(error: Exception) -> str:

@@ -5,6 +5,7 @@ import pytest
 import timm
 import torch
 import yaml
+from safetensors.torch import save_file
 from torch import nn
 
 from models import MultiScaleBackbone
@@ -219,6 +220,54 @@ def test_missing_weights_are_named_with_the_remedy(monkeypatch):
     with pytest.raises(RuntimeError, match=r"timm/resnet10t.c3_in1k.*pretrained=false") as caught:
         MultiScaleBackbone("resnet10t", pretrained=True)
     assert "no route to the hub" in str(caught.value)
+
+
+def test_a_file_gives_the_maps_of_the_whole_network(tmp_path):
+    torch.manual_seed(1)
+    whole = timm.create_model("resnet18").eval()
+    save_file(whole.state_dict(), tmp_path / "weights.safetensors")
+    path = str(tmp_path / "weights.safetensors")
+    backbone = MultiScaleBackbone("resnet18", pretrained=path).eval()
+    batch = images(2, 3, 64, 64)
+    with torch.no_grad():
+        maps, expected = backbone(batch)[-1], whole.forward_features(batch)
+    torch.testing.assert_close(maps, expected)
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("resnet10t", {}), ("vgg11", SMALL_VGG), ("mobilenetv3_small_050", {}), ("hgnetv2_b0", {})],
+)
+def test_a_file_gives_every_weight(name, options, suffix, tmp_path):
+    torch.manual_seed(1)
+    state = timm.create_model(name, **options).state_dict()
+    path = tmp_path / f"weights.{suffix}"
+    save_file(state, path) if suffix == "safetensors" else torch.save({"state_dict": state}, path)
+    backbone = MultiScaleBackbone(name, pretrained=str(path), **options)
+    own = backbone.network.state_dict().values()
+    assert all(any(torch.equal(value, given) for given in state.values()) for value in own)
+
+
+def test_a_file_that_does_not_fit_is_named(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    with pytest.raises(ValueError, match=r"weights.safetensors: there is no such file"):
+        MultiScaleBackbone("resnet10t", pretrained=str(path))
+    path.write_bytes(b"{}")
+    with pytest.raises(ValueError, match=r"weights.safetensors: truncated, or no file of weights"):
+        MultiScaleBackbone("resnet10t", pretrained=str(path))
+    save_file(timm.create_model("resnet10t").state_dict(), path)
+    for name, options in (("resnet10t", TINY), ("resnet18", {})):
+        with pytest.raises(ValueError, match="weights of another network than") as caught:
+            MultiScaleBackbone(name, pretrained=str(path), **options)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_weights_runs_no_code(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save({"conv1.weight": Path("/")}, path)
+    with pytest.raises(ValueError, match=r"weights.pth: truncated, or no file of weights"):
+        MultiScaleBackbone("resnet10t", pretrained=str(path))
 
 
 def test_images_of_a_wrong_kind_are_refused():
