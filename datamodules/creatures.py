@@ -31,9 +31,9 @@ class CreaturesRenderer:
     A class shows on head, wing and tail, which are small. The body, most of the extent, has shape
     and color of its own in every image. Where the evidence is ``"combined"``, it takes two parts to
     tell a class (within 16 classes head and wing decide), and the body's pattern is neutral, too;
-    where it is ``"redundant"``, any of the four parts is enough but for siblings; see
-    `class_attributes`. The folder written is a complete data set of the benchmark's format, S
-    pixels a side::
+    where it is ``"redundant"``, any of the four parts is enough but for siblings; where it is
+    ``"vivid"``, too, but the head's color catches the eye; see `class_attributes`. The folder
+    written is a complete data set of the benchmark's format, S pixels a side::
 
         root/creatures.json                      stamp: version and all parameters
         root/images/SPLIT/00001.png              RGB, uint8 (S, S, 3)
@@ -61,8 +61,9 @@ class CreaturesRenderer:
         train_images: Number of training images, at least one a class.
         val_images: Number of validation images, at least one a class.
         test_images: Number of test images, at least one a class.
-        num_classes: Number of classes, 2 to 64 or, of redundant evidence, 32; there are pairs with
-            one, two and three differing parts from 5 or 6 up.
+        num_classes: Number of classes, 2 to 64 or, of redundant evidence, 32, of vivid evidence,
+            8; of the first two there are pairs with one, two and three differing parts from 5 or
+            6 classes up.
         seed: Seed of the whole data set, at least 0.
         workers: Threads that render; by default one for each usable core.
         min_area: Smallest area of a box as a fraction of the image, in (0, max_area).
@@ -72,7 +73,7 @@ class CreaturesRenderer:
         part_size: Factor on the size of head, wing and tail, 0.5 to 2; smaller parts are harder to
             classify and leave more of the creature to be found.
         noise: Largest standard deviation of the sensor noise as a fraction of full scale, 0 to 0.2.
-        evidence: What tells a class: ``"combined"`` or ``"redundant"`` parts.
+        evidence: What tells a class: ``"combined"``, ``"redundant"`` or ``"vivid"`` parts.
 
     Raises:
         ValueError: If an argument is outside its range.

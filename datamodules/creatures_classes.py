@@ -4,9 +4,12 @@ import math
 
 from datamodules.creatures_anatomy import FORMS, NEUTRAL, PARTS, TINTS, Attributes
 
-EVIDENCE = ("combined", "redundant")
+EVIDENCE = ("combined", "redundant", "vivid")
 
-MAX_CLASSES = {"combined": 64, "redundant": 32}
+MAX_CLASSES = {"combined": 64, "redundant": 32, "vivid": len(TINTS)}
+
+_FAINT = ("white", "black", "mark")
+"""Colors that do not catch the eye; the last is close to the body's."""
 
 _SIBLINGS = (
     *(("head",), ("wing", "tail"), ("head", "wing", "tail")),
@@ -29,6 +32,10 @@ def class_attributes(num_classes: int, evidence: str = "combined") -> list[Attri
     several of their parts. The classes 2i and 2i + 1 are siblings, which differ in one, two or
     three parts in turn; all others differ in all four. A part is told by form and color.
 
+    ``"vivid"``: each part tells a class, but only the head does so at a glance, by a color. Wing,
+    tail and body tell it by form, in white, black or much the body's color. A classifier can do
+    without them, and overlooks what it does not need. All classes differ in all four parts.
+
     Args:
         num_classes: Number of classes, at least 2 and at most ``MAX_CLASSES``.
         evidence: One of ``EVIDENCE``.
@@ -44,7 +51,8 @@ def class_attributes(num_classes: int, evidence: str = "combined") -> list[Attri
     most = MAX_CLASSES[evidence]
     if not 2 <= num_classes <= most:
         raise ValueError(f"num_classes must be 2 to {most}, got {num_classes}")
-    return _combined(num_classes) if evidence == "combined" else _redundant(num_classes)
+    make = {"combined": _combined, "redundant": _redundant, "vivid": _vivid}[evidence]
+    return make(num_classes)
 
 
 def class_name(attributes: Attributes) -> str:
@@ -73,6 +81,12 @@ def _redundant(num_classes: int) -> list[Attributes]:
         )
         classes.append((head, wing, tail, body))
     return classes
+
+
+def _vivid(num_classes: int) -> list[Attributes]:
+    heads = [f"{tint} {FORMS['head'][0]}" for tint in TINTS]
+    others = ([f"{color} {form}" for color in _FAINT for form in FORMS[p]] for p in PARTS[1:])
+    return list(zip(heads, *others, strict=False))[:num_classes]
 
 
 def _values(part: str) -> list[str]:

@@ -41,6 +41,28 @@ def test_any_part_tells_a_redundant_class_or_a_class_and_its_sibling(num_classes
         assert values <= {f"{tint} {form}" for tint in TINTS for form in FORMS[part]}
 
 
+def test_every_part_tells_a_vivid_class_and_the_head_has_its_color():
+    classes = class_attributes(8, "vivid")
+    for first, second in itertools.combinations(classes, 2):
+        assert all(a != b for a, b in zip(first, second, strict=True))
+    assert {attributes[0].split()[0] for attributes in classes} == set(TINTS)
+    for position, part in enumerate(PARTS[1:], start=1):
+        values = {attributes[position] for attributes in classes}
+        assert values <= {f"{c} {form}" for c in ("white", "black", "mark") for form in FORMS[part]}
+
+
+def test_only_the_head_of_a_vivid_creature_is_vivid():
+    options = SceneOptions(image_size=256, min_area=0.5, noise=0.0)
+    hues = {"red": 0, "green": 1, "blue": 2}
+    for attributes in class_attributes(3, "vivid"):
+        scene = render_scene(attributes, options, np.random.default_rng(5))
+        head, wing = (scene.image[scene.parts == part].astype(int) for part in (1, 2))
+        vivid = head[np.ptp(head, axis=1) > 100]
+        assert np.bincount(vivid.argmax(1)).argmax() == hues[attributes[0].split()[0]]
+        assert len(vivid) > 0.4 * len(head)
+        assert np.median(np.ptp(wing, axis=1)) < 60
+
+
 def test_redundant_parts_have_the_colors_of_their_class():
     options = SceneOptions(image_size=256, min_area=0.5, noise=0.0)
     channels, agree = {"red": 0, "green": 1, "blue": 2}, []
