@@ -158,7 +158,7 @@ def _create_random(name: str, kwargs: dict[str, Any]) -> nn.Module:
 
 
 def _load(network: nn.Module, name: str, path: Path) -> None:
-    """Load a file of timm's whole network, whose names the extractor has with underscores."""
+    """Load a file of timm's whole network; an extractor's names may have underscores for dots."""
     given = {key.replace(".", "_"): value for key, value in _read(path).items()}
     own = network.state_dict()
     wanted = {key: key.removeprefix("model.").replace(".", "_") for key in own}
@@ -168,7 +168,7 @@ def _load(network: nn.Module, name: str, path: Path) -> None:
     if wrong:
         raise ValueError(
             f"pretrained={path}: weights of another network than '{name}', which has "
-            f"'{min(wrong)}' of shape {tuple(own[min(wrong)].shape)}"
+            f"'{min(wrong)}' of shape {tuple(own[min(wrong)].shape)}; give a file of this one"
         )
     network.load_state_dict(own | found)
 
