@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from datamodules import DataError
 from pipeline.compose import CONFIG_NAME, check_command_line
 from pipeline.errors import UserError
+from trainers import DivergedError
 
 # What Lightning says that is no news here: its advertisement, that a frozen classifier is in
 # evaluation mode on purpose, that a second stage writes into the folder of the first.
@@ -47,11 +48,12 @@ def _leave_out_known_messages() -> None:
 def run_or_exit(program: str, work: Callable[[], None]) -> None:
     """Do ``work``; what the user did wrong is told in one line on stderr, with exit code 2.
 
-    Parts that refuse their options (a ``ValueError`` below Hydra's instantiation) count too.
+    A training that diverged, and parts that refuse their options (a ``ValueError`` below Hydra's
+    instantiation), count too.
     """
     try:
         work()
-    except (UserError, DataError) as error:
+    except (UserError, DataError, DivergedError) as error:
         _exit(program, error)
     except InstantiationException as error:
         if not isinstance(error.__cause__, ValueError | RuntimeError):

@@ -37,6 +37,7 @@ from trainers import (
     NATIVE,
     ContactSheet,
     Dashboard,
+    Divergence,
     Pictures,
     Report,
     SaliencyModule,
@@ -260,6 +261,7 @@ class Training:
 
     def _callbacks(self, stage: str, model: DictConfig) -> list[Callback]:
         return [
+            Divergence(),
             RunRecord(self.config, stage, self.data),
             Throughput(),
             self.sheet,

@@ -5,6 +5,7 @@ from trainers.casm import CASMModule
 from trainers.contact_sheet import ContactSheet
 from trainers.dashboard import Dashboard, Report
 from trainers.distributed import ExactEvaluationDDP
+from trainers.divergence import DivergedError, Divergence
 from trainers.faithfulness import FIGURES, FaithfulnessScores, Trial
 from trainers.fcam import FCAMModule
 from trainers.image_table import ImageTable
@@ -28,6 +29,8 @@ __all__ = [
     "ClassMaps",
     "ContactSheet",
     "Dashboard",
+    "DivergedError",
+    "Divergence",
     "ExactEvaluationDDP",
     "Example",
     "Explanation",

@@ -12,6 +12,7 @@ from pipeline.checkpoints import load_network, read_checkpoint
 from pipeline.compose import compose_checked, config_groups
 from pipeline.errors import UserError
 from pipeline.fit import train
+from trainers import DivergedError
 
 
 @pytest.fixture
@@ -167,6 +168,16 @@ def test_a_checkpoint_with_code_or_a_foreign_target_does_not_run_it(run, tmp_pat
     with pytest.raises(UserError, match=r"'os\.system'"):
         read_checkpoint(tmp_path / "target.ckpt")
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("every", [1, 100])  # batches: within an epoch, and at its end
+@pytest.mark.parametrize("words", [["model=cam"], ["model=casm", "model.classifier.epochs=0"]])
+def test_a_diverged_training_says_so_and_saves_nothing(run, tmp_path, words, every):
+    rates = ["recipe.classifier_lr=1e38", "recipe.casm.classifier_lr=1e38"]
+    told = r"weights are NaN or infinite in epoch 1 of 1, at learning rates of .*e\+38"
+    with pytest.raises(DivergedError, match=told):
+        run(*words, *rates, f"trainer.log_every_n_steps={every}")
+    assert not list(tmp_path.rglob("*.ckpt"))
 
 
 def test_selection_needs_supervision_on_val(run, creatures, tmp_path):
