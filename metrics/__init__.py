@@ -33,6 +33,7 @@ from metrics.pxap import PrecisionRecall, PxAP
 from metrics.remove_and_classify import (
     RemovalCurve,
     RemoveAndClassify,
+    blurred_hits,
     random_saliency,
     removal_hits,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "area_under_curves",
     "best_ious",
     "binarize",
+    "blurred_hits",
     "box_iou",
     "boxes_from_saliency",
     "deletion_curves",

@@ -22,12 +22,15 @@ class RemovalCurve(NamedTuple):
         accuracy: Accuracy A_k with the most salient pixels erased, float64 (F,).
         random_accuracy: Accuracy with as many random pixels erased, float64 (F,).
         relative_accuracy: R_k, the former over the latter, float64 (F,); NaN where that is 0.
+        blurred_accuracy: Accuracy with all pixels erased, float64 (). No map that leaves nothing of
+            the object behind comes much below it, as what an object looks like blurred remains.
     """
 
     fractions: Tensor
     accuracy: Tensor
     random_accuracy: Tensor
     relative_accuracy: Tensor
+    blurred_accuracy: Tensor
 
 
 class RemoveAndClassify(Metric):
@@ -48,6 +51,7 @@ class RemoveAndClassify(Metric):
 
     hits: Tensor  # (F,) images classified correctly with the most salient pixels erased
     random_hits: Tensor  # (F,) the same with random ones erased
+    blurred_hits: Tensor  # the same with all of them erased
     images: Tensor
 
     def __init__(self, fractions: Sequence[float] = FRACTIONS, **kwargs: Any) -> None:
@@ -56,28 +60,32 @@ class RemoveAndClassify(Metric):
         for name in ("hits", "random_hits"):
             counts = torch.zeros(len(self.fractions), dtype=torch.int64)
             self.add_state(name, counts, dist_reduce_fx="sum")
-        self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
+        for name in ("blurred_hits", "images"):
+            self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
 
-    def update(self, hits: Tensor, random_hits: Tensor) -> None:
+    def update(self, hits: Tensor, random_hits: Tensor, blurred_hits: Tensor) -> None:
         """Add a batch.
 
         Args:
             hits: Whether each image is classified correctly after each erasure, bool (B, F), from
                 `removal_hits`.
             random_hits: The same for maps of random numbers, `random_saliency`.
+            blurred_hits: Whether each wholly blurred image is, bool (B,), from `blurred_hits`.
 
         Raises:
             TypeError: If one is not of booleans.
-            ValueError: If one is not (B, F).
+            ValueError: If one is not (B, F), or the last not (B,).
         """
-        for given in (hits, random_hits):
+        shape = (len(hits), len(self.fractions))
+        for given, wanted in ((hits, shape), (random_hits, shape), (blurred_hits, shape[:1])):
             if given.dtype != torch.bool:
                 raise TypeError(f"hits must be booleans, got {given.dtype}")
-            if given.shape != (len(hits), len(self.fractions)):
-                expected = f"(B, {len(self.fractions)})"
-                raise ValueError(f"hits must be {expected} twice, got {tuple(given.shape)}")
+            if given.shape != wanted:
+                expected = f"(B, {len(self.fractions)}) twice and (B,)"
+                raise ValueError(f"hits must be {expected}, got {tuple(given.shape)}")
         self.hits += hits.sum(0).to(self.hits.device)
         self.random_hits += random_hits.sum(0).to(self.random_hits.device)
+        self.blurred_hits += blurred_hits.sum().to(self.blurred_hits.device)
         self.images += len(hits)
 
     def compute(self) -> Tensor:
@@ -94,7 +102,8 @@ class RemoveAndClassify(Metric):
         ratio = torch.where(random_hits > 0, hits / random_hits, torch.nan)
         fractions = torch.tensor(self.fractions, dtype=torch.float64)
         images = self.images.cpu()
-        return RemovalCurve(fractions, hits / images, random_hits / images, ratio)
+        blurred = self.blurred_hits.double().cpu() / images
+        return RemovalCurve(fractions, hits / images, random_hits / images, ratio, blurred)
 
 
 def removal_hits(
@@ -138,6 +147,28 @@ def removal_hits(
         probs = predict(model, torch.where(erased, blurred, images), batch_size=batch_size)
         found.append(probs.argmax(1) == check_targets(labels, probs))
     return torch.stack(found, dim=1)
+
+
+def blurred_hits(
+    model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, *, batch_size: int = 64
+) -> Tensor:
+    """Say which images are classified correctly when all of their pixels are erased.
+
+    Args:
+        model: Images (R, 3, H, W) to logits (R, C), in evaluation mode.
+        images: Shape (B, 3, H, W), as the model takes them.
+        labels: True classes, int (B,).
+        batch_size: Most images per call of the model, at least 1.
+
+    Returns:
+        bool (B,).
+
+    Raises:
+        TypeError: If labels are of the wrong type.
+        ValueError: If shapes do not fit, a value is out of range, or the model is in training mode.
+    """
+    probs = predict(model, strong_blur(images), batch_size=batch_size)
+    return probs.argmax(1) == check_targets(labels, probs)
 
 
 def random_saliency(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -12,7 +12,13 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from datamodules import WSOLBatch
-from metrics import RemovalCurve, RemoveAndClassify, random_saliency, removal_hits
+from metrics import (
+    RemovalCurve,
+    RemoveAndClassify,
+    blurred_hits,
+    random_saliency,
+    removal_hits,
+)
 from metrics.remove_and_classify import FRACTIONS
 
 Explainer = Callable[[nn.Module, Tensor, Tensor], Tensor]  # classifier, images, targets -> maps
@@ -53,23 +59,29 @@ def remove_and_classify(
         options = {"fractions": fractions, "batch_size": batch_size}
         chance = random_saliency(images, generator)
         random_hits = removal_hits(classifier, images, chance, labels, **options)
+        blurred = blurred_hits(classifier, images, labels, batch_size=batch_size)
         for name, method in methods.items():
             note(f"removal: {name}, batch {number + 1}")
             with torch.no_grad():
                 maps = method(classifier, images, labels).float()
             hits = removal_hits(classifier, images, maps, labels, **options)
-            scores[name].update(hits, random_hits)
+            scores[name].update(hits, random_hits, blurred)
     return {name: metric.curve() for name, metric in scores.items()}
 
 
 def removal_figures(curves: Mapping[str, RemovalCurve]) -> dict[str, dict[str, float]]:
-    """R_k by method: ``relative_accuracy_K`` for K percent, and ``relative_accuracy``, the mean."""
+    """What the curves of the methods come to.
+
+    ``relative_accuracy_K`` is R_k for K percent, ``relative_accuracy`` their mean, and
+    ``blurred_accuracy`` the classifier's accuracy with all pixels erased.
+    """
     found = {}
     for name, curve in curves.items():
         ratios = curve.relative_accuracy
         percents = (f"{100 * fraction:g}" for fraction in curve.fractions.tolist())
         found[name] = {_NAME: float(ratios.nanmean())}
         found[name] |= {f"{_NAME}_{k}": v for k, v in zip(percents, ratios.tolist(), strict=True)}
+        found[name]["blurred_accuracy"] = float(curve.blurred_accuracy)
     return found
 
 
@@ -80,7 +92,7 @@ def write_curves(path: Path, curves: Mapping[str, RemovalCurve]) -> None:
         writer = csv.writer(file)
         writer.writerow(["method", "erased", "accuracy", "random_accuracy", _NAME])
         for name, curve in curves.items():
-            for row in zip(*(values.tolist() for values in curve), strict=True):
+            for row in zip(*(values.tolist() for values in curve[:4]), strict=True):
                 cells = ("" if math.isnan(value) else f"{value:.6f}" for value in row[1:])
                 writer.writerow([name, f"{row[0]:g}", *cells])
     temporary.replace(path)
@@ -93,6 +105,9 @@ def plot_removal(path: Path, curves: Mapping[str, RemovalCurve]) -> None:
     for name, curve in curves.items():
         axis.plot(100 * curve.fractions, 100 * curve.relative_accuracy, marker="o", label=name)
     axis.axhline(100, color="gray", linewidth=0.8)  # random erasing
+    for curve in list(curves.values())[:1]:  # all have one classifier
+        floor = 100 * curve.blurred_accuracy / curve.random_accuracy
+        axis.plot(100 * curve.fractions, floor, color="gray", linestyle=":", label="all erased")
     axis.set(xlabel="erased pixels, %", ylabel="accuracy relative to random erasing, %")
     axis.set(xlim=(0, 100), ylim=(0, None))
     axis.legend()

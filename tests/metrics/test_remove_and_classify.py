@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from metrics import RemoveAndClassify, random_saliency, removal_hits
+from metrics import RemoveAndClassify, blurred_hits, random_saliency, removal_hits
 from metrics.remove_and_classify import strong_blur
 
 FRACTIONS = (0.25, 0.5, 0.75)
@@ -71,6 +71,14 @@ def test_the_blur_is_the_released_codes_at_224_pixels():
         np.testing.assert_allclose(found[:, y, x], (window * kernel).sum((1, 2)), atol=1e-6)
 
 
+def test_erasing_all_pixels_is_the_blurred_image(images):
+    """A white image stays white, a single white pixel does not."""
+    images[2] = 1
+    labels = torch.ones(4, dtype=torch.int64)
+    found = blurred_hits(Brightest().eval(), images, labels, batch_size=3)
+    assert found.tolist() == [False, False, True, False]
+
+
 def test_random_maps_do_not_depend_on_the_batches(images):
     whole = random_saliency(images, torch.Generator().manual_seed(3))
     generator = torch.Generator().manual_seed(3)
@@ -84,7 +92,8 @@ def test_random_maps_do_not_depend_on_the_batches(images):
 def test_relative_accuracy_is_the_ratio_of_the_hits(check_metric):
     generator = torch.Generator().manual_seed(0)
     hits, chance = (torch.rand(10, 3, generator=generator) < p for p in (0.4, 0.7))
-    samples = list(zip(hits, chance, strict=True))
+    blurred = torch.rand(10, generator=generator) < 0.3
+    samples = list(zip(hits, chance, blurred, strict=True))
     expected = hits.double().sum(0) / chance.double().sum(0)
 
     def collate(samples):
@@ -94,16 +103,18 @@ def test_relative_accuracy_is_the_ratio_of_the_hits(check_metric):
         lambda **kwargs: RemoveAndClassify(FRACTIONS, **kwargs), samples, collate, expected
     )
     metric = RemoveAndClassify(FRACTIONS)
-    metric.update(hits, chance)
+    metric.update(hits, chance, blurred)
     curve = metric.curve()
     torch.testing.assert_close(curve.accuracy, hits.double().mean(0))
     torch.testing.assert_close(curve.random_accuracy, chance.double().mean(0))
+    torch.testing.assert_close(curve.blurred_accuracy, blurred.double().mean())
     assert curve.fractions.tolist() == list(FRACTIONS)
 
 
 def test_without_any_random_hit_the_ratio_is_nan():
     metric = RemoveAndClassify((0.5,))
-    metric.update(torch.ones(2, 1, dtype=torch.bool), torch.zeros(2, 1, dtype=torch.bool))
+    hits = torch.ones(2, 1, dtype=torch.bool)
+    metric.update(hits, ~hits, hits[:, 0])
     assert metric.compute().isnan().all()
 
 
@@ -117,7 +128,9 @@ def test_wrong_arguments_are_refused(images):
         removal_hits(Brightest().train(), images, images[:, 0], labels)
     with pytest.raises(ValueError, match="targets must be"):
         removal_hits(Brightest().eval(), images, images[:, 0], labels + 1)
+    hits = torch.ones(2, 1, dtype=torch.bool)
     with pytest.raises(TypeError, match="hits must be booleans"):
-        RemoveAndClassify((0.5,)).update(torch.ones(2, 1), torch.ones(2, 1))
-    with pytest.raises(ValueError, match="hits must be"):
-        RemoveAndClassify((0.5,)).update(*[torch.ones(2, 2, dtype=torch.bool)] * 2)
+        RemoveAndClassify((0.5,)).update(hits, hits.float(), hits[:, 0])
+    for given in ((hits, hits.repeat(1, 2), hits[:, 0]), (hits, hits, hits)):
+        with pytest.raises(ValueError, match="hits must be"):
+            RemoveAndClassify((0.5,)).update(*given)

@@ -2,11 +2,11 @@
 
 import csv
 import json
-import math
 
 import pytest
 import torch
 
+from metrics.remove_and_classify import strong_blur
 from pipeline.compose import compose_checked
 from pipeline.errors import UserError
 from pipeline.evaluate import evaluate
@@ -86,8 +86,13 @@ def test_random_erasure_is_the_same_for_all_methods_and_seeds_change_it():
     torch.testing.assert_close(chance[0], curves[0]["flat"].random_accuracy)
     assert not torch.equal(chance[0], chance[2])
     figures = removal_figures(curves[0])["top"]
-    assert list(figures) == ["relative_accuracy", "relative_accuracy_50", "relative_accuracy_90"]
-    assert not math.isnan(figures["relative_accuracy"])
+    ratios = ["relative_accuracy", "relative_accuracy_50", "relative_accuracy_90"]
+    assert list(figures) == [*ratios, "blurred_accuracy"]
+    assert figures["relative_accuracy"] == pytest.approx(
+        (figures["relative_accuracy_50"] + figures["relative_accuracy_90"]) / 2
+    )
+    bright = strong_blur(images).mean((1, 2, 3)) > 0  # what makes them of class 0
+    assert figures["blurred_accuracy"] == pytest.approx(float(bright.double().mean()))
 
 
 def test_what_cannot_run_is_said_before_the_test(run, creatures, tmp_path):
