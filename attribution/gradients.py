@@ -10,15 +10,21 @@ from torch.nn import functional as F
 from attribution.base import PostHocMethod, Query, widen
 from attribution.variants import gaussian_noise, pair_batches
 
+AVERAGES = ("gradient", "saliency")
+
 
 class VanillaGradient(PostHocMethod):
     """The gradient of the class logit by the image (Simonyan et al. 2014), blurred.
 
     Of the three colors the largest absolute value counts. The map is blurred and min-max
-    normalized, as paper 001 does with gradient-based methods for localization (Sec. 5; it does not
-    give the width of the blur).
+    normalized, as paper 001 does with gradient-based methods for localization (Sec. 5.1; it does
+    not give the width of the blur, and its released code has a kernel of one pixel, no blur).
 
     Args:
+        averages: What the methods derived from this one average over variants of an image.
+            ``"gradient"``: the gradient of every color, with its sign, as in their papers.
+            ``"saliency"``: its largest absolute value over the colors, as in the released code of
+            paper 001; integrated gradients are then not multiplied by the image.
         blur_sigma: Standard deviation of the Gaussian blur, in pixels, at least 0; 0 is no blur.
         batch_size: Images in one pass of the network, at least 1; bounds memory.
         **options: See `PostHocMethod`.
@@ -29,17 +35,32 @@ class VanillaGradient(PostHocMethod):
 
     needs_gradients = True
 
-    def __init__(self, *, blur_sigma: float = 5.0, batch_size: int = 32, **options: str) -> None:
+    def __init__(
+        self,
+        *,
+        averages: str = "gradient",
+        blur_sigma: float = 5.0,
+        batch_size: int = 32,
+        **options: str,
+    ) -> None:
         super().__init__(**options)
+        if averages not in AVERAGES:
+            raise ValueError(f"averages must be one of {AVERAGES}, got {averages!r}")
         if blur_sigma < 0 or batch_size < 1:
             raise ValueError(
                 f"expected blur_sigma >= 0 and batch_size >= 1, got {blur_sigma} and {batch_size}"
             )
+        self.averages = averages
         self.blur_sigma = blur_sigma
         self.batch_size = batch_size
 
     def attributions(self, query: Query) -> Tensor:
-        """Compute attributions of every pixel and color, (B, 3, H, W), any sign."""
+        """Compute attributions of every pixel.
+
+        Returns:
+            Shape (B, 3, H, W), one for each color, any sign; (B, 1, H, W), at least 0, where the
+            method averages saliency.
+        """
         return self._moments(query, 1, lambda rows, index: query.images[rows])[0]
 
     def _cams(self, query: Query) -> Tensor:
@@ -48,18 +69,21 @@ class VanillaGradient(PostHocMethod):
     def _moments(
         self, query: Query, count: int, variants: Callable[[Tensor, Tensor], Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Average the gradient and its square over ``count`` variants of each image.
+        """Average the gradient, or saliency, and its square over ``count`` variants of each image.
 
         ``variants(rows, index)`` gives for image indices and variant indices (R,) the images
-        (R, 3, H, W). Both averages are (B, 3, H, W), at least float32.
+        (R, 3, H, W). Both averages are (B, 3, H, W), of saliency (B, 1, H, W), at least float32.
         """
         images, targets = query.images, query.targets
-        first, second = (torch.zeros_like(widen(images)) for _ in range(2))
+        colors = slice(None) if self.averages == "gradient" else slice(1)
+        first, second = (torch.zeros_like(widen(images[:, colors])) for _ in range(2))
         for rows, index in pair_batches(len(images), count, self.batch_size, images.device):
             with torch.enable_grad():
                 leaf = variants(rows, index).detach().requires_grad_()
                 selected = query.classifier(leaf).gather(1, targets[rows, None]).sum()
             gradients = widen(torch.autograd.grad(selected, leaf)[0])
+            if self.averages == "saliency":
+                gradients = gradients.abs().amax(dim=1, keepdim=True)
             first.index_add_(0, rows, gradients, alpha=1 / count)
             second.index_add_(0, rows, gradients**2, alpha=1 / count)
         return first, second
@@ -89,14 +113,15 @@ class IntegratedGradients(VanillaGradient):
         self.baseline = baseline
 
     def attributions(self, query: Query) -> Tensor:
-        """Compute attributions of every pixel and color, (B, 3, H, W), any sign."""
+        """Compute attributions, see `VanillaGradient.attributions`."""
         path = query.images - self.baseline
 
         def on_path(rows: Tensor, index: Tensor) -> Tensor:
             position = ((index + 0.5) / self.steps).to(path.dtype)
             return self.baseline + position[:, None, None, None] * path[rows]
 
-        return path * self._moments(query, self.steps, on_path)[0]
+        mean = self._moments(query, self.steps, on_path)[0]
+        return mean if self.averages == "saliency" else path * mean
 
 
 class SmoothGrad(VanillaGradient):
@@ -129,7 +154,7 @@ class SmoothGrad(VanillaGradient):
         self.seed = seed
 
     def attributions(self, query: Query) -> Tensor:
-        """Compute attributions of every pixel and color, (B, 3, H, W), any sign."""
+        """Compute attributions, see `VanillaGradient.attributions`."""
         return self._noisy_moments(query)[0]
 
     def _noisy_moments(self, query: Query) -> tuple[Tensor, Tensor]:
@@ -151,7 +176,7 @@ class VarGrad(SmoothGrad):
     """
 
     def attributions(self, query: Query) -> Tensor:
-        """Compute attributions of every pixel and color, (B, 3, H, W), at least 0."""
+        """Compute attributions, see `VanillaGradient.attributions`; at least 0."""
         first, second = self._noisy_moments(query)
         return (second - first**2).clamp(min=0)
 

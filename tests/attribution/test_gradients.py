@@ -58,6 +58,33 @@ def test_smoothgrad_and_vargrad_are_moments_over_noisy_copies(tiny_cnn, images):
     torch.testing.assert_close(variance, torch.stack(vanilla).var(0, correction=0))
 
 
+def test_averages_of_saliency_are_moments_of_the_largest_color(tiny_cnn, images):
+    classifier = tiny_cnn("flat")
+
+    def saliency(variant):
+        leaf = variant.clone().requires_grad_()
+        return captum.attr.Saliency(classifier).attribute(leaf, TARGETS).amax(1, keepdim=True)
+
+    plain = {"averages": "saliency", "batch_size": 5}
+    torch.testing.assert_close(
+        attributions(VanillaGradient(**plain), classifier, images), saliency(images)
+    )
+
+    path = torch.stack([saliency(images * (step + 0.5) / 4) for step in range(4)])
+    torch.testing.assert_close(
+        attributions(IntegratedGradients(steps=4, **plain), classifier, images), path.mean(0)
+    )
+
+    noise = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(2)).double()
+    span = images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True)
+    copies = torch.stack([saliency(images + 0.25 * span * sample) for sample in noise])
+    options = plain | {"samples": 6, "noise_level": 0.25, "seed": 2}
+    mean = attributions(SmoothGrad(**options), classifier, images)
+    torch.testing.assert_close(mean, copies.mean(0))
+    variance = attributions(VarGrad(**options), classifier, images)
+    torch.testing.assert_close(variance, copies.var(0, correction=0))
+
+
 def test_map_is_the_largest_color_blurred(tiny_cnn, images):
     classifier = tiny_cnn("flat")
     raw = attributions(VanillaGradient(), classifier, images).abs().amax(1)
@@ -85,11 +112,12 @@ def test_blur_is_opencvs(sigma):
     [
         (VanillaGradient, {"blur_sigma": -1.0}),
         (VanillaGradient, {"batch_size": 0}),
+        (SmoothGrad, {"averages": "magnitude"}),
         (IntegratedGradients, {"steps": 0}),
         (SmoothGrad, {"samples": 0}),
         (VarGrad, {"noise_level": -0.1}),
     ],
 )
 def test_options_out_of_range_are_refused(method, options):
-    with pytest.raises(ValueError, match=r"expected|at least"):
+    with pytest.raises(ValueError, match=r"expected|at least|one of"):
         method(**options)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from pipeline.build import build_methods
 from pipeline.compose import check_command_line, compose_checked, config_groups
 from pipeline.errors import UserError
 
@@ -50,6 +51,18 @@ def test_every_experiment_composes_and_fixes_every_choice(model, experiment):
 def test_every_other_choice_composes(group):
     for choice in GROUPS[group]:
         compose_checked([f"{group}={choice}", *needed(choice)])
+
+
+@pytest.mark.parametrize("choice", GROUPS["methods"])
+def test_every_method_is_built(choice):
+    names = ["cam", "gradient", "integratedgradients", "smoothgrad", "vargrad", "opticam"]
+    methods = build_methods(compose_checked([f"methods={choice}", f"evaluate.methods={names}"]))
+    assert list(methods) == names
+    released = choice == "calm_released"
+    for name in names[1:5]:
+        assert (methods[name].blur_sigma == 0) is released
+    for name in names[2:5]:
+        assert methods[name].averages == ("saliency" if released else "gradient")
 
 
 @pytest.mark.parametrize(
