@@ -86,13 +86,18 @@ def removal_figures(curves: Mapping[str, RemovalCurve]) -> dict[str, dict[str, f
 
 
 def write_curves(path: Path, curves: Mapping[str, RemovalCurve]) -> None:
-    """Write a row for each method and fraction as CSV, under a temporary name first."""
+    """Write a row for each method and fraction as CSV, under a temporary name first.
+
+    The last fraction is 1, all pixels erased, which is the same for every map.
+    """
     temporary = path.with_suffix(".tmp")
     with temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["method", "erased", "accuracy", "random_accuracy", _NAME])
         for name, curve in curves.items():
-            for row in zip(*(values.tolist() for values in curve[:4]), strict=True):
+            whole = float(curve.blurred_accuracy)
+            rows = torch.stack(curve[:4], dim=1).tolist()
+            for row in [*rows, [1.0, whole, whole, 1.0 if whole else math.nan]]:
                 cells = ("" if math.isnan(value) else f"{value:.6f}" for value in row[1:])
                 writer.writerow([name, f"{row[0]:g}", *cells])
     temporary.replace(path)

@@ -56,8 +56,10 @@ def test_the_removal_table_holds_the_curves(run):
     with (found.folder / "removal.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["method"], row["erased"]) for row in rows] == [
-        (method, erased) for method in ("native", "cam") for erased in ("0.1", "0.5")
+        (method, erased) for method in ("native", "cam") for erased in ("0.1", "0.5", "1")
     ]
+    saved = json.loads((found.folder / "results.json").read_text())["test"]
+    assert float(rows[-1]["accuracy"]) == pytest.approx(saved["cam"]["blurred_accuracy"], abs=1e-6)
     for row in rows:
         if float(row["random_accuracy"]):
             ratio = float(row["accuracy"]) / float(row["random_accuracy"])
