@@ -1,5 +1,6 @@
 """DDP that evaluates every image once, and equal buffers on all processes."""
 
+import atexit
 from typing import Any
 
 import torch
@@ -20,6 +21,11 @@ def broadcast_buffers(module: nn.Module) -> None:
             torch.distributed.broadcast(buffer, 0)
 
 
+def _leave_process_group() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 class ExactEvaluationDDP(DDPStrategy):
     """DDP whose ranks may evaluate different numbers of batches.
 
@@ -29,7 +35,16 @@ class ExactEvaluationDDP(DDPStrategy):
 
     A module that optimizes manually may train its parts in turn: parameters that a backward pass
     leaves out are then looked for and left alone.
+
+    The processes leave their group before Python ends: threads of gloo that outlive the interpreter
+    now and then abort a process whose work is done. Lightning sees to this for NCCL alone.
     """
+
+    def setup_distributed(self) -> None:
+        """Join the group of processes, until Python ends."""
+        super().setup_distributed()
+        atexit.unregister(_leave_process_group)  # a later trainer shares the group of the first
+        atexit.register(_leave_process_group)
 
     def configure_ddp(self) -> None:
         """Wrap the module."""
