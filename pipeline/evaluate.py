@@ -71,7 +71,7 @@ def hydra_words(arguments: Sequence[str]) -> list[str]:
 
 
 def evaluate(config: DictConfig) -> Evaluated:
-    """Test all configured methods in one pass over a split.
+    """Test all configured methods in one pass over a split, then run the benchmarks.
 
     Raises:
         UserError: If the configuration, a checkpoint, the weights or a method do not fit.
@@ -82,6 +82,8 @@ def evaluate(config: DictConfig) -> Evaluated:
             "give either checkpoint=RUN_OR_FILE or classifier=torchvision:NAME layer=...; "
             "`python evaluate.py --help` shows more."
         )
+    if config.benchmarks_only and not config.benchmarks:
+        raise UserError("benchmarks_only=true leaves nothing to do: name benchmarks=[cues].")
     if config.split not in _STAGES:
         raise UserError(f"split={config.split} is no split to evaluate: it is test or val.")
     checkpoint = read_checkpoint(config.checkpoint, "best.ckpt") if config.checkpoint else None
@@ -236,7 +238,8 @@ def _score(
             progress_bar("evaluate", _SECONDS),
         ],
     )
-    trainer.test(module, datamodule=_Split(data, config.split), verbose=False)
+    if not config.benchmarks_only:
+        trainer.test(module, datamodule=_Split(data, config.split), verbose=False)
     if trainer.interrupted:
         raise KeyboardInterrupt
     written: list[Path] = []
@@ -249,8 +252,9 @@ def _score(
         curves = folder / "pictures" / "curves.png"
         plot_curves(curves, *module.curves)
         record = _record(config, module, data)
-        written = [*write_results(folder, results, record, config.split), table]
         pictures = [path for path in (curves, sheet.path) if path.is_file()]
+        written = write_results(folder, results, record, config.split)
+        written += [table] if table.is_file() else []
         written += pictures + further.written
         names = data.class_names
         report = Report(config.split, results, *module.curves, sheet.examples, names, pictures)

@@ -51,6 +51,19 @@ def test_figures_of_the_benchmarks_stand_beside_those_of_the_test(run):
     assert not list(found.folder.rglob("*.tmp"))
 
 
+def test_benchmarks_alone_give_the_same_figures_and_no_others(run):
+    words = ["benchmarks=[cues]", "evaluate.methods=[cam]"]
+    tested, alone = run(*words), run(*words, "benchmarks_only=true")
+    for name in ("native", "cam"):
+        values = {k: v for k, v in tested.results[name].items() if k.startswith("cue_")}
+        assert values
+        assert alone.results[name] == values
+    assert set(alone.results) == {"native", "cam"}
+    names = ["results.json", "results.csv", "cues.csv"]
+    assert [path.name for path in alone.written if path.suffix != ".png"] == names
+    assert not (alone.folder / "images.csv").exists()
+
+
 def test_the_removal_table_holds_the_curves(run):
     found = run("benchmarks=[removal]", "removal.fractions=[0.1,0.5]", "evaluate.methods=[cam]")
     with (found.folder / "removal.csv").open() as file:
@@ -101,6 +114,7 @@ def test_what_cannot_run_is_said_before_the_test(run, creatures, tmp_path):
     plain = ["data=wsol", f"data.root={creatures}", f"data.metadata={creatures}/metadata"]
     for words, told in (
         (["benchmarks=[cue]"], "the nearest: cues"),
+        (["benchmarks_only=true"], "name benchmarks"),
         ([*plain, "benchmarks=[cues]"], "part labels"),
     ):
         with pytest.raises(UserError, match=told):
