@@ -6,6 +6,8 @@ from typing import Any
 import timm
 import torch
 from safetensors.torch import load_file
+from timm.models.efficientnet import EfficientNetFeatures
+from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 
 from models.striding import pad_same, unstride
@@ -66,6 +68,7 @@ class MultiScaleBackbone(nn.Module):
         if out_indices is not None:
             timm_kwargs["out_indices"] = _increasing(out_indices)
         self.network = _create(name, pretrained, timm_kwargs)
+        _drop_unread_blocks(self.network)
         self.channels: list[int] = list(self.network.feature_info.channels())
         self.reductions: list[int] = list(self.network.feature_info.reduction())
         if len(self.reductions) > 1 and len(set(self.reductions)) == 1:
@@ -155,6 +158,13 @@ def _create_random(name: str, kwargs: dict[str, Any]) -> nn.Module:
     except (RuntimeError, AttributeError, AssertionError, NotImplementedError) as error:
         reason = _one_line(error)
         raise ValueError(f"Backbone '{name}' has no multi-scale features: {reason}") from error
+
+
+def _drop_unread_blocks(network: nn.Module) -> None:
+    """Drop what comes after the last level; timm would run it in these families."""
+    families = EfficientNetFeatures, MobileNetV3Features
+    if isinstance(network, families) and network.feature_hooks is None:
+        network.blocks = network.blocks[: max(network._stage_out_idx)]
 
 
 def _load(network: nn.Module, name: str, path: Path) -> None:

@@ -37,9 +37,10 @@ def unstride(network: nn.Module, stages: int) -> int:
     """Set the strides of the last size-reducing stages of a network to 1, without dilation.
 
     A stage is what halves the map once: all strided layers, side by side or in a row, that see
-    maps of the same size in a trial run. Convolutions and overlapping pools keep their kernel and
-    their padding. A pool whose windows do not overlap has nothing left to do and is removed, as
-    in the WSOL benchmark's VGG16; so is the pool in the shortcut of a ResNet-D.
+    maps of the same size in a trial run; what comes after the last level does not count.
+    Convolutions and overlapping pools keep their kernel and their padding. A pool whose windows do
+    not overlap has nothing left to do and is removed, as in the WSOL benchmark's VGG16; so is the
+    pool in the shortcut of a ResNet-D.
 
     Args:
         network: Maps images (1, 3, H, W) to a list of levels (1, K_i, h_i, w_i), fine to coarse.
@@ -56,7 +57,7 @@ def unstride(network: nn.Module, stages: int) -> int:
     _wrap_reduction_blocks(network)
     strided: dict[str, int] = {}  # name of the layer: height of its input
     last_height = _trial_run(network, strided)
-    heights = sorted(set(strided.values()))
+    heights = sorted(height for height in set(strided.values()) if height > last_height)
     if stages > len(heights):
         raise ValueError(f"unstrided_stages is {stages}, but only {len(heights)} stages have one")
     expected = heights[stages - 1]

@@ -101,6 +101,40 @@ def test_unstrided_stages_enlarge_the_last_level_without_dilation(name, options,
     assert_undilated(backbone)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("tf_efficientnet_lite0", {}),
+        ("mobilenetv3_small_050", {}),
+        ("resnet10t", TINY),
+        ("regnetx_002", {}),
+        ("vgg11", SMALL_VGG),
+    ],
+)
+@pytest.mark.parametrize("kept", [3, 4])
+def test_unstrided_stages_are_counted_from_the_last_kept_level(name, options, kept):
+    options = {"out_indices": range(kept), **options}
+    plain = MultiScaleBackbone(name, **options).eval()
+    backbone = MultiScaleBackbone(name, unstrided_stages=1, **options).eval()
+    with torch.no_grad():
+        levels = backbone(images(1, 3, 64, 64))
+    assert backbone.reductions == [*plain.reductions[:-1], plain.reductions[-2]]
+    assert [64 // level.shape[-1] for level in levels] == backbone.reductions
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "mobilenetv3_small_050"])
+def test_nothing_is_run_beyond_the_last_kept_level(name):
+    """timm's extractors of these families keep all blocks and run them."""
+    backbone = MultiScaleBackbone(name, out_indices=[1, 3]).eval()
+    peer = timm.create_model(name, features_only=True, out_indices=[1, 3]).eval()
+    peer.load_state_dict(peer.state_dict() | dict(backbone.network.state_dict()))
+    batch = images(2, 3, 64, 64)
+    levels = backbone(batch)
+    torch.testing.assert_close(levels, peer(batch), rtol=0, atol=0)
+    levels[-1].sum().backward()
+    assert all(parameter.grad is not None for parameter in backbone.parameters())
+
+
 def test_pools_without_overlap_are_removed_from_vgg():
     """As in the WSOL benchmark's VGG16: the layers before and after a lost pool follow directly."""
     backbone = MultiScaleBackbone("vgg11", unstrided_stages=2, **SMALL_VGG).eval()
