@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from models import MultiScaleBackbone
+from models.striding import unstride
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "backbone"
 SMALL_VGG = {"mlp_ratio": 0.01}  # spares the random numbers of a classifier that is cut off
@@ -120,6 +121,20 @@ def test_unstrided_stages_are_counted_from_the_last_kept_level(name, options, ke
         levels = backbone(images(1, 3, 64, 64))
     assert backbone.reductions == [*plain.reductions[:-1], plain.reductions[-2]]
     assert [64 // level.shape[-1] for level in levels] == backbone.reductions
+
+
+def test_strides_beyond_the_last_level_are_not_counted():
+    class RunsTooMuch(nn.Sequential):
+        def forward(self, inputs):
+            levels = [inputs]
+            for layer in self:
+                levels.append(layer(levels[-1]))
+            return levels[:-1]
+
+    convolutions = (nn.Conv2d(3, 3, 3, stride=2, padding=1) for _ in range(3))
+    network = RunsTooMuch(*convolutions)
+    assert unstride(network, 1) == 2
+    assert [layer.stride for layer in network] == [(2, 2), (1, 1), (2, 2)]
 
 
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "mobilenetv3_small_050"])
