@@ -86,6 +86,7 @@ def train(config: DictConfig) -> Run:
         UserError: If the configuration or a checkpoint is wrong, before any training.
         DataError: If the data set is wrong, likewise.
     """
+    _check_clipping(config)
     resumed = read_checkpoint(config.resume) if config.resume else None
     given = _given_classifier(config) if config.classifier else None
     evaluation = build_evaluation(config)
@@ -295,6 +296,15 @@ def check_selection(model: DictConfig, data: WSOLDataModule) -> None:
                 f"model.monitor={name} needs boxes, but the split `val` has none: choose by "
                 "model.monitor=pxap (masks) or model.monitor=accuracy (labels alone)."
             )
+
+
+def _check_clipping(config: DictConfig) -> None:
+    """Check that the trainer does not clip gradients of a model that steps by itself."""
+    if config.trainer.gradient_clip_val is not None and "gradient_clip" in config.model.module:
+        raise UserError(
+            f"trainer.gradient_clip_val={config.trainer.gradient_clip_val}: "
+            f"model={config.model.name} clips by itself; set model.module.gradient_clip."
+        )
 
 
 def _logged_steps(checkpoint: Checkpoint) -> int:

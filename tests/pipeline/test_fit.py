@@ -180,6 +180,14 @@ def test_a_diverged_training_says_so_and_saves_nothing(run, tmp_path, words, eve
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
+def test_gradients_that_a_model_clips_by_itself_are_refused_to_the_trainer(run, tmp_path):
+    words = ["+trainer.limit_train_batches=1", "trainer.gradient_clip_val=1.0"]
+    with pytest.raises(UserError, match=r"gradient_clip_val=1\.0.*model\.module\.gradient_clip"):
+        run("model=casm", *words)
+    assert not list(tmp_path.rglob("config.yaml"))
+    assert run("model=cam", *words).results
+
+
 def test_selection_needs_supervision_on_val(run, creatures, tmp_path):
     import shutil
 
