@@ -300,10 +300,11 @@ def check_selection(model: DictConfig, data: WSOLDataModule) -> None:
 
 def _check_clipping(config: DictConfig) -> None:
     """Check that the trainer does not clip gradients of a model that steps by itself."""
-    if config.trainer.gradient_clip_val is not None and "gradient_clip" in config.model.module:
+    limit = config.trainer.get("gradient_clip_val")
+    if limit is not None and "gradient_clip" in config.model.module:
         raise UserError(
-            f"trainer.gradient_clip_val={config.trainer.gradient_clip_val}: "
-            f"model={config.model.name} clips by itself; set model.module.gradient_clip."
+            f"trainer.gradient_clip_val={limit}: model={config.model.name} clips by itself; "
+            "set model.module.gradient_clip."
         )
 
 
