@@ -8,7 +8,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -17,6 +16,7 @@ import numpy as np
 from datamodules.creatures_anatomy import PARTS
 from datamodules.creatures_classes import class_attributes, class_name
 from datamodules.creatures_scene import Scene, SceneOptions, render_scene, tight_box
+from datamodules.forks import fork_map
 from datamodules.textfile import DataError
 
 _LOGGER = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class CreaturesRenderer:
             8; of the first two there are pairs with one, two and three differing parts from 5 or
             6 classes up.
         seed: Seed of the whole data set, at least 0.
-        workers: Threads that render; by default one for each usable core.
+        workers: Processes that render, by default one for each usable core; see `fork_map`.
         min_area: Smallest area of a box as a fraction of the image, in (0, max_area).
         max_area: Largest such area, in (min_area, 0.8].
         contrast: Distance of a body's color to its surroundings in Delta E (CIE 1976), 0 to 60.
@@ -207,7 +207,7 @@ class CreaturesRenderer:
         rows = [f"{k},{','.join(attributes)}" for k, attributes in enumerate(self.classes)]
         _write_lines(metadata / "attributes.txt", [",".join(("label", *PARTS)), *rows])
         threads = cv2.getNumThreads()
-        cv2.setNumThreads(1)  # its own threads would only compete with the workers
+        cv2.setNumThreads(1)  # its own threads would compete with the workers, and outlive no fork
         try:
             for split, count in self.split_sizes.items():
                 self._render_split(folder, split, count)
@@ -230,8 +230,7 @@ class CreaturesRenderer:
                 _write_png(folder / "parts" / names[number], scene.parts)
             return label, tight_box(scene.mask)
 
-        with ThreadPoolExecutor(self.workers) as pool:
-            labels, boxes = zip(*pool.map(work, range(count)), strict=True)
+        labels, boxes = zip(*fork_map(work, count, self.workers), strict=True)
         ids = [f"images/{name}" for name in names]
         size = self.options.image_size
         tables = {

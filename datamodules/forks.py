@@ -1,0 +1,53 @@
+"""Work for several processes that needs no start-up: forks of this one."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+_CHUNK = 16  # calls handed to a process at once
+
+_work: Callable[[int], Any]  # of a forked process
+
+
+def fork_map(work: Callable[[int], Any], count: int, workers: int) -> list[Any]:
+    """Call ``work`` with 0 to ``count`` - 1, in forked processes where that is safe (Linux).
+
+    For work that holds Python's lock, for which threads would queue. Neither ``work`` nor what it
+    refers to is pickled, its results and errors are. An error in one call cancels the others and
+    is raised here; the processes end with this one, however it ends.
+
+    Args:
+        work: What to do; must use neither CUDA nor a library's own threads.
+        count: Number of calls.
+        workers: Number of processes; with 1, or for a few calls, everything is done in this one.
+
+    Returns:
+        The results in order.
+    """
+    workers = min(workers, -(-count // _CHUNK))
+    if workers <= 1 or sys.platform != "linux":
+        return [work(number) for number in range(count)]
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(workers, context, initializer=_adopt, initargs=(work,)) as pool:
+        return list(pool.map(_call, range(count), chunksize=_CHUNK))
+
+
+def _adopt(work: Callable[[int], Any]) -> None:
+    global _work
+    _work = work
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's, which cancels what is left
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _call(number: int) -> Any:
+    return _work(number)
