@@ -47,6 +47,15 @@ def test_every_experiment_composes_and_fixes_every_choice(model, experiment):
     compose_checked([*chosen, "data.root=somewhere", "data.metadata=somewhere"])
 
 
+def test_the_pretrained_creatures_serve_calm_and_its_cam():
+    words = ["experiment=calm_pretrained_creatures"]
+    assert compose_checked(words).model.network.activation == "relu"
+    cam = compose_checked([*words, "model=cam", "model.monitor=accuracy"])
+    default = compose_checked(["model=cam", "data=creatures"])
+    assert cam.model.network.keys() == default.model.network.keys()
+    assert compose_checked(["model=calm"]).model.network.activation == "softplus"
+
+
 @pytest.mark.parametrize("group", ["backbone", "trainer", "logger"])
 def test_every_other_choice_composes(group):
     for choice in GROUPS[group]:
