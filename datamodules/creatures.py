@@ -207,7 +207,7 @@ class CreaturesRenderer:
         rows = [f"{k},{','.join(attributes)}" for k, attributes in enumerate(self.classes)]
         _write_lines(metadata / "attributes.txt", [",".join(("label", *PARTS)), *rows])
         threads = cv2.getNumThreads()
-        cv2.setNumThreads(1)  # its own threads would compete with the workers, and outlive no fork
+        cv2.setNumThreads(1)  # its own threads would compete with the workers and be lost in a fork
         try:
             for split, count in self.split_sizes.items():
                 self._render_split(folder, split, count)
