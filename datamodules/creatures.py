@@ -32,7 +32,8 @@ class CreaturesRenderer:
     and color of its own in every image. Where the evidence is ``"combined"``, it takes two parts to
     tell a class (within 16 classes head and wing decide), and the body's pattern is neutral, too;
     where it is ``"redundant"``, any of the four parts is enough but for siblings; where it is
-    ``"vivid"``, too, but the head's color catches the eye; see `class_attributes`. The folder
+    ``"ringed"``, too, but a strong blur erases it; where it is ``"vivid"``, too, but the head's
+    color catches the eye; see `class_attributes`. The folder
     written is a complete data set of the benchmark's format, S pixels a side::
 
         root/creatures.json                      stamp: version and all parameters
@@ -61,9 +62,9 @@ class CreaturesRenderer:
         train_images: Number of training images, at least one a class.
         val_images: Number of validation images, at least one a class.
         test_images: Number of test images, at least one a class.
-        num_classes: Number of classes, 2 to 64 or, of redundant evidence, 32, of vivid evidence,
-            8; of the first two there are pairs with one, two and three differing parts from 5 or
-            6 classes up.
+        num_classes: Number of classes, 2 to 64 or, of redundant and ringed evidence, 32, of vivid
+            evidence, 8; but for the last there are pairs with one, two and three differing parts
+            from 5 or 6 classes up.
         seed: Seed of the whole data set, at least 0.
         workers: Processes that render, by default one for each usable core; see `fork_map`.
         min_area: Smallest area of a box as a fraction of the image, in (0, max_area).
@@ -73,7 +74,8 @@ class CreaturesRenderer:
         part_size: Factor on the size of head, wing and tail, 0.5 to 2; smaller parts are harder to
             classify and leave more of the creature to be found.
         noise: Largest standard deviation of the sensor noise as a fraction of full scale, 0 to 0.2.
-        evidence: What tells a class: ``"combined"``, ``"redundant"`` or ``"vivid"`` parts.
+        evidence: What tells a class: ``"combined"``, ``"redundant"``, ``"ringed"`` or ``"vivid"``
+            parts.
 
     Raises:
         ValueError: If an argument is outside its range.

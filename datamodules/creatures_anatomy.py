@@ -19,10 +19,14 @@ NEUTRAL = "any"
 """The body's value in classes that it does not tell."""
 
 Attributes = tuple[str, str, str, str]
-"""Of head, wing, tail and body: "FORM", in its own color, "COLOR FORM", or the body's "any"."""
+"""Of head, wing, tail and body: "FORM", in its own color, "COLOR FORM", "ringed COLOR FORM", or the
+body's "any"."""
 
 TINTS = ("red", "green", "blue", "yellow", "magenta", "cyan", "orange", "violet")
 """Colors that a form can have instead of its own."""
+
+RINGED = "ringed"
+"""Before a color: only the rim has it, the inside is of its complement."""
 
 
 class Shape(NamedTuple):
@@ -31,7 +35,7 @@ class Shape(NamedTuple):
     Attributes:
         points: Vertices x, y of shape (N, 2).
         part: Label of the part it belongs to, 1 to 4 (0: belongs to none, as distractors do).
-        tint: Name of its color in the palette of the image.
+        tint: Name of its color in the palette of the image, or "not COLOR", its complement.
     """
 
     points: np.ndarray
@@ -176,9 +180,25 @@ FORMS = {part: tuple(forms) for part, forms in _FORMS.items()} | {"body": PATTER
 
 
 def draw_part(part: str, value: str) -> list[Shape]:
-    """Draw head, wing or tail, "FORM" or "COLOR FORM", in the part's own frame."""
+    """Draw head, wing or tail, "FORM", "COLOR FORM" or "ringed COLOR FORM", in its own frame."""
     *color, form = value.split()
-    return _FORMS[part][form](*color)
+    shapes = _FORMS[part][form](*color[-1:])
+    return _ringed(shapes, color[-1]) if RINGED in color else shapes
+
+
+def _ringed(shapes: Sequence[Shape], tint: str) -> list[Shape]:
+    """Fill the inside of the shapes of a color by its complement.
+
+    The inside is a little more than half, as marks may lie on it.
+    """
+    ringed = []
+    for shape in shapes:
+        ringed.append(shape)
+        if shape.tint == tint:
+            center = shape.points.mean(axis=0)
+            inside = center + 0.78 * (shape.points - center)
+            ringed.append(Shape(inside, shape.part, f"not {tint}"))
+    return ringed
 
 
 def transformed(
@@ -191,6 +211,11 @@ def transformed(
     cos, sin = scale * np.cos(angle), scale * np.sin(angle)
     matrix, offset = np.array([[cos, sin], [-sin, cos]]), np.array(shift)
     return [Shape(points @ matrix + offset, part, tint) for points, part, tint in shapes]
+
+
+def _between(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """Return the outline of what lies between two lines (N, 2) from rear to front."""
+    return np.concatenate([above, below[::-1]])
 
 
 def _torso(rng: np.random.Generator, height: float, bend: float, value: str) -> list[Shape]:
@@ -206,22 +231,31 @@ def _torso(rng: np.random.Generator, height: float, bend: float, value: str) -> 
     radius = height * (1.0 - np.abs(t) ** rng.uniform(2.0, 3.0)) ** 0.6
     radius *= 1.0 + rng.uniform(-0.25, 0.25) * t
     upper, lower = np.stack([t, spine - radius], 1), np.stack([t, spine + radius], 1)
-    shapes.append(Shape(np.concatenate([upper, lower[::-1]]), BODY, "body"))
-    pattern, color = rng.choice(PATTERNS), "mark"
+    shapes.append(Shape(_between(upper, lower), BODY, "body"))
+    pattern, color, ringed = rng.choice(PATTERNS), "mark", False
     if value != NEUTRAL:
-        color, pattern = value.split()
+        *_, color, pattern = value.split()
+        ringed = value.startswith(RINGED)
+    inside = f"not {color}"
     if pattern == "spots":
+        size = 0.2 if ringed else 0.1
         for _ in range(rng.integers(4, 9)):
             x, y = rng.uniform(-0.75, 0.75), rng.uniform(-0.6, 0.6)
             center = bend * (x**2 - 0.4) + y * height * (1.0 - x**2) ** 0.6
-            shapes.append(Shape(ellipse(x, center, 0.1, 0.1), BODY, color))
+            spot = [Shape(ellipse(x, center, size, size), BODY, color)]
+            shapes += _ringed(spot, color) if ringed else spot
     elif pattern == "bands":
         for start in range(3, 20, int(rng.integers(4, 7))):
-            band = np.concatenate([upper[start : start + 3], lower[start : start + 3][::-1]])
-            shapes.append(Shape(band, BODY, color))
+            end = start + (6 if ringed else 3)
+            shapes.append(Shape(_between(upper[start:end], lower[start:end]), BODY, color))
+            if ringed:
+                band = _between(upper[start + 1 : end - 1], lower[start + 1 : end - 1])
+                shapes.append(Shape(band, BODY, inside))
     elif pattern == "belly":
-        middle = np.stack([t, spine + 0.35 * radius], 1)
-        shapes.append(Shape(np.concatenate([middle, lower[::-1]]), BODY, color))
+        edges = [np.stack([t, spine + part * radius], 1) for part in (0.35, 0.47, 0.88)]
+        shapes.append(Shape(_between(edges[0], lower), BODY, color))
+        if ringed:
+            shapes.append(Shape(_between(*edges[1:]), BODY, inside))
     return shapes
 
 

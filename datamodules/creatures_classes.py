@@ -2,11 +2,11 @@
 
 import math
 
-from datamodules.creatures_anatomy import FORMS, NEUTRAL, PARTS, TINTS, Attributes
+from datamodules.creatures_anatomy import FORMS, NEUTRAL, PARTS, RINGED, TINTS, Attributes
 
-EVIDENCE = ("combined", "redundant", "vivid")
+EVIDENCE = ("combined", "redundant", "ringed", "vivid")
 
-MAX_CLASSES = {"combined": 64, "redundant": 32, "vivid": len(TINTS)}
+MAX_CLASSES = {"combined": 64, "redundant": 32, "ringed": 32, "vivid": len(TINTS)}
 
 _FAINT = ("white", "black", "mark")
 """Colors that do not catch the eye; the last is close to the body's."""
@@ -32,6 +32,9 @@ def class_attributes(num_classes: int, evidence: str = "combined") -> list[Attri
     several of their parts. The classes 2i and 2i + 1 are siblings, which differ in one, two or
     three parts in turn; all others differ in all four. A part is told by form and color.
 
+    ``"ringed"``: as redundant, but a part has its color on the rim only and the complement inside,
+    which together are gray. A strong blur leaves nothing that tells a class.
+
     ``"vivid"``: each part tells a class, but only the head does so at a glance, by a color. Wing,
     tail and body tell it by form, in white, black or much the body's color. A classifier can do
     without them, and overlooks what it does not need. All classes differ in all four parts.
@@ -51,7 +54,12 @@ def class_attributes(num_classes: int, evidence: str = "combined") -> list[Attri
     most = MAX_CLASSES[evidence]
     if not 2 <= num_classes <= most:
         raise ValueError(f"num_classes must be 2 to {most}, got {num_classes}")
-    make = {"combined": _combined, "redundant": _redundant, "vivid": _vivid}[evidence]
+    make = {
+        "combined": _combined,
+        "redundant": _redundant,
+        "ringed": _ringed,
+        "vivid": _vivid,
+    }[evidence]
     return make(num_classes)
 
 
@@ -81,6 +89,13 @@ def _redundant(num_classes: int) -> list[Attributes]:
         )
         classes.append((head, wing, tail, body))
     return classes
+
+
+def _ringed(num_classes: int) -> list[Attributes]:
+    return [
+        (f"{RINGED} {head}", f"{RINGED} {wing}", f"{RINGED} {tail}", f"{RINGED} {body}")
+        for head, wing, tail, body in _redundant(num_classes)
+    ]
 
 
 def _vivid(num_classes: int) -> list[Attributes]:

@@ -20,6 +20,7 @@ from datamodules.creatures_painting import (
 
 _SUPERSAMPLING = 4
 _MAX_ATTEMPTS = 100
+_GRAY = 127.5
 
 
 class Scene(NamedTuple):
@@ -165,6 +166,21 @@ def _body_color(surroundings: np.ndarray, contrast: float, rng: np.random.Genera
     return candidates[enough[0] if len(enough) else separation.argmax()]
 
 
+def _complements(
+    shapes: list[Shape], index: np.ndarray, tints: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Give each "not COLOR" that averages to gray with the color over what is visible of both."""
+    visible: dict[str, int] = {}
+    counts = np.bincount(index.ravel(), minlength=len(shapes) + 1)[1:]
+    for shape, count in zip(shapes, counts.tolist(), strict=True):
+        visible[shape.tint] = visible.get(shape.tint, 0) + count
+    return {
+        name: _GRAY + (_GRAY - tints[tint]) * (visible[tint] / max(visible[name], 1))
+        for name in visible
+        if (tint := name.removeprefix("not ")) != name
+    }
+
+
 def _shading(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Draw the light on a creature: a slope and fine grain around 1, float32 of shape (H, W)."""
     x, y = (0.1 * rng.standard_normal(2)).astype(np.float32)
@@ -204,6 +220,7 @@ def render_scene(attributes: Attributes, options: SceneOptions, rng: np.random.G
         "shade": body * rng.uniform(0.75, 0.9),
         "mark": body * rng.uniform(0.82, 1.18),
     }
+    tints |= _complements(shapes, index, tints)
     painted = average(index, color_table(shapes, tints), _SUPERSAMPLING)
     image[window] = over(painted, image[window], _shading(rng, *parts[window].shape))
 

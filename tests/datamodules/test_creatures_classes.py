@@ -2,6 +2,7 @@
 
 import itertools
 
+import cv2
 import numpy as np
 import pytest
 
@@ -25,8 +26,9 @@ def test_first_16_classes_are_decided_by_head_and_wing():
 
 
 @pytest.mark.parametrize("num_classes", [2, 6, 16, 32])
-def test_any_part_tells_a_redundant_class_or_a_class_and_its_sibling(num_classes):
-    classes = class_attributes(num_classes, "redundant")
+@pytest.mark.parametrize(("evidence", "before"), [("redundant", ""), ("ringed", "ringed ")])
+def test_any_part_tells_a_redundant_class_or_a_class_and_its_sibling(num_classes, evidence, before):
+    classes = class_attributes(num_classes, evidence)
     assert len(set(classes)) == num_classes
     numbers = set()
     for (i, first), (j, second) in itertools.combinations(enumerate(classes), 2):
@@ -38,7 +40,7 @@ def test_any_part_tells_a_redundant_class_or_a_class_and_its_sibling(num_classes
     assert numbers == ({1} if num_classes == 2 else {1, 2, 3})
     for position, part in enumerate(PARTS):
         values = {attributes[position] for attributes in classes}
-        assert values <= {f"{tint} {form}" for tint in TINTS for form in FORMS[part]}
+        assert values <= {f"{before}{tint} {form}" for tint in TINTS for form in FORMS[part]}
 
 
 def test_every_part_tells_a_vivid_class_and_the_head_has_its_color():
@@ -75,6 +77,39 @@ def test_redundant_parts_have_the_colors_of_their_class():
                 agree.append(np.bincount(vivid.argmax(1)).argmax() == channels[color])
     assert len(agree) > 15
     assert np.mean(agree) > 0.9
+
+
+_OPPOSITE = {"red": "cyan", "blue": "yellow", "green": "magenta"}  # nearly complements
+_FORMS_OF_COLORS = [
+    *((0, f"red {form}") for form in FORMS["head"]),
+    *((1, f"blue {form}") for form in FORMS["wing"]),
+    *((2, f"green {form}") for form in FORMS["tail"]),
+    *((3, f"red {form}") for form in FORMS["body"]),
+]
+
+
+@pytest.mark.parametrize(("position", "value"), _FORMS_OF_COLORS)
+def test_a_blur_erases_what_tells_a_ringed_class(position, value):
+    color, form = value.split()
+    options = SceneOptions(max_area=0.4, noise=0.0)
+
+    def difference(before, size):
+        """Largest between two creatures that differ in the color of one part; blurred or not."""
+        found = []
+        for seed in range(8):
+            images = []
+            for tint in (color, _OPPOSITE[color]):
+                attributes = ["round", "pointed", "club", "any"]
+                attributes[position] = f"{before}{tint} {form}"
+                image = render_scene(tuple(attributes), options, np.random.default_rng(seed)).image
+                images.append(cv2.GaussianBlur(image.astype(np.float32), (0, 0), size))
+            found.append(np.abs(images[0] - images[1]).max())
+        return np.mean(found)
+
+    ringed, redundant = difference("ringed ", 8.6), difference("", 8.6)  # 15 pixels of 224
+    assert ringed < 20
+    assert ringed < redundant / 3
+    assert difference("ringed ", 0.1) > 75
 
 
 def test_class_names_leave_out_what_is_neutral():
