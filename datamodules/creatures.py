@@ -33,8 +33,8 @@ class CreaturesRenderer:
     tell a class (within 16 classes head and wing decide), and the body's pattern is neutral, too;
     where it is ``"redundant"``, any of the four parts is enough but for siblings; where it is
     ``"ringed"``, too, but a strong blur erases it; where it is ``"vivid"``, too, but the head's
-    color catches the eye; see `class_attributes`. The folder
-    written is a complete data set of the benchmark's format, S pixels a side::
+    color catches the eye; see `class_attributes`. The folder written is a complete data set of the
+    benchmark's format, S pixels a side::
 
         root/creatures.json                      stamp: version and all parameters
         root/images/SPLIT/00001.png              RGB, uint8 (S, S, 3)

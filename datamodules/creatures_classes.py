@@ -33,7 +33,7 @@ def class_attributes(num_classes: int, evidence: str = "combined") -> list[Attri
     three parts in turn; all others differ in all four. A part is told by form and color.
 
     ``"ringed"``: as redundant, but a part has its color on the rim only and the complement inside,
-    which together are gray. A strong blur leaves nothing that tells a class.
+    which together are gray. A strong blur leaves next to nothing that tells a class.
 
     ``"vivid"``: each part tells a class, but only the head does so at a glance, by a color. Wing,
     tail and body tell it by form, in white, black or much the body's color. A classifier can do

@@ -169,7 +169,10 @@ def _body_color(surroundings: np.ndarray, contrast: float, rng: np.random.Genera
 def _complements(
     shapes: list[Shape], index: np.ndarray, tints: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Give each "not COLOR" that averages to gray with the color over what is visible of both."""
+    """Give each "not COLOR" that averages to gray with the color over what is visible of both.
+
+    Where that would need more than full or less than no light, painting clips it.
+    """
     visible: dict[str, int] = {}
     counts = np.bincount(index.ravel(), minlength=len(shapes) + 1)[1:]
     for shape, count in zip(shapes, counts.tolist(), strict=True):
