@@ -1,26 +1,37 @@
 """Post-hoc saliency of any classifier."""
 
-from attribution.ablationcam import AblationCAM
-from attribution.affine import is_affine
-from attribution.base import ChannelWeightedMethod, PostHocMethod, Query, normalize, resize
-from attribution.cam import CAM
-from attribution.classifier import Classifier, SharedFeatures, encode, frozen
-from attribution.deeplift import Contributions, deeplift
-from attribution.fakecam import FakeCAM
-from attribution.gradcam import GradCAM
-from attribution.gradcampp import GradCAMPlusPlus
-from attribution.gradients import IntegratedGradients, SmoothGrad, VanillaGradient, VarGrad
-from attribution.hirescam import HiResCAM
-from attribution.layercam import LayerCAM
-from attribution.liftcam import LIFTCAM
-from attribution.opticam import OptiCAM, OptiCAMResult
-from attribution.rollout import RawAttention, Rollout
-from attribution.scorecam import ScoreCAM
-from attribution.shapcam import SHAPCAM
-from attribution.smoothgradcampp import SmoothGradCAMPlusPlus
-from attribution.split import SplitClassifier, split
-from attribution.supersets import SupersetAggregation, superset_members
-from attribution.xgradcam import XGradCAM
+from learned_saliency.attribution.ablationcam import AblationCAM
+from learned_saliency.attribution.cam import CAM
+from learned_saliency.attribution.core.affine import is_affine
+from learned_saliency.attribution.core.classifier import Classifier, SharedFeatures, encode, frozen
+from learned_saliency.attribution.core.deeplift import Contributions, deeplift
+from learned_saliency.attribution.core.method import (
+    ChannelWeightedMethod,
+    PostHocMethod,
+    Query,
+    normalize,
+    resize,
+)
+from learned_saliency.attribution.core.split import SplitClassifier, split
+from learned_saliency.attribution.fakecam import FakeCAM
+from learned_saliency.attribution.gradcam import GradCAM
+from learned_saliency.attribution.gradcampp import GradCAMPlusPlus
+from learned_saliency.attribution.gradients import (
+    IntegratedGradients,
+    SmoothGrad,
+    VanillaGradient,
+    VarGrad,
+)
+from learned_saliency.attribution.hirescam import HiResCAM
+from learned_saliency.attribution.layercam import LayerCAM
+from learned_saliency.attribution.liftcam import LIFTCAM
+from learned_saliency.attribution.opticam import OptiCAM, OptiCAMResult
+from learned_saliency.attribution.rollout import RawAttention, Rollout
+from learned_saliency.attribution.scorecam import ScoreCAM
+from learned_saliency.attribution.shapcam import SHAPCAM
+from learned_saliency.attribution.smoothgradcampp import SmoothGradCAMPlusPlus
+from learned_saliency.attribution.supersets import SupersetAggregation, superset_members
+from learned_saliency.attribution.xgradcam import XGradCAM
 
 __all__ = [
     "CAM",

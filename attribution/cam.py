@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from attribution.affine import is_affine
-from attribution.base import ChannelWeightedMethod, Query
+from learned_saliency.attribution.core.affine import is_affine
+from learned_saliency.attribution.core.method import ChannelWeightedMethod, Query
 
 
 class CAM(ChannelWeightedMethod):

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from attribution.base import ChannelWeightedMethod, Query
+from learned_saliency.attribution.core.method import ChannelWeightedMethod, Query
 
 
 class GradCAM(ChannelWeightedMethod):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from attribution.base import ChannelWeightedMethod, Query
+from learned_saliency.attribution.core.method import ChannelWeightedMethod, Query
 
 
 class GradCAMPlusPlus(ChannelWeightedMethod):

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attribution.base import PostHocMethod, Query, widen
-from attribution.variants import gaussian_noise, pair_batches
+from learned_saliency.attribution.core.method import PostHocMethod, Query, widen
+from learned_saliency.attribution.core.variants import gaussian_noise, pair_batches
 
 AVERAGES = ("gradient", "saliency")
 

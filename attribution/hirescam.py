@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from attribution.base import PostHocMethod, Query
+from learned_saliency.attribution.core.method import PostHocMethod, Query
 
 
 class HiResCAM(PostHocMethod):

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from attribution.affine import is_affine
-from attribution.base import ChannelWeightedMethod, Query
-from attribution.deeplift import deeplift
+from learned_saliency.attribution.core.affine import is_affine
+from learned_saliency.attribution.core.deeplift import deeplift
+from learned_saliency.attribution.core.method import ChannelWeightedMethod, Query
 
 
 class LIFTCAM(ChannelWeightedMethod):
@@ -16,7 +16,7 @@ class LIFTCAM(ChannelWeightedMethod):
     up to F(A) - F(0) (Eq. 8), and are the exact Shapley values where the head is affine.
 
     Only the head runs: once with A, and once with 0 where it is not affine. The paper's heads
-    consist of linear layers and ReLUs; `attribution.deeplift` says what happens to attention,
+    consist of linear layers and ReLUs; `attribution.core.deeplift` says what happens to attention,
     normalization and products in others, for which the sum holds up to the error of a quadrature.
 
     Args:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from attribution.base import normalize
+from learned_saliency.attribution.core.method import normalize
 
 
 def _logit(logits: Tensor, targets: Tensor) -> Tensor:

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attribution.base import PostHocMethod, Query, resize
-from attribution.classifier import Classifier
-from attribution.objectives import NORMALIZATIONS, OBJECTIVES, SELECTORS, TWO_SIDED
+from learned_saliency.attribution.core.classifier import Classifier
+from learned_saliency.attribution.core.method import PostHocMethod, Query, resize
+from learned_saliency.attribution.objectives import NORMALIZATIONS, OBJECTIVES, SELECTORS, TWO_SIDED
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8  # of Adam
 
@@ -131,7 +131,7 @@ class OptiCAM(PostHocMethod):
         """
         return self.optimize(classifier, images, targets).saliency
 
-    def class_maps(
+    def raw_maps(
         self, classifier: Classifier, images: Tensor, targets: Tensor | None = None
     ) -> Tensor:
         """Give the masks themselves, (B, H, W) in [0, 1]: there is nothing before them."""

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from attribution.base import PostHocMethod, Query, widen
-from attribution.tokens import to_grid
+from learned_saliency.attribution.core.method import PostHocMethod, Query, widen
+from learned_saliency.attribution.core.tokens import to_grid
 
 
 class RawAttention(PostHocMethod):

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from attribution.base import ChannelWeightedMethod, Query, normalize, resize
-from attribution.variants import pair_batches
+from learned_saliency.attribution.core.method import ChannelWeightedMethod, Query, normalize, resize
+from learned_saliency.attribution.core.variants import pair_batches
 
 
 class ScoreCAM(ChannelWeightedMethod):

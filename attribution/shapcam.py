@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from attribution.affine import is_affine
-from attribution.base import ChannelWeightedMethod, Query
+from learned_saliency.attribution.core.affine import is_affine
+from learned_saliency.attribution.core.method import ChannelWeightedMethod, Query
 
 
 class SHAPCAM(ChannelWeightedMethod):

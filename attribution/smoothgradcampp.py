@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from attribution.base import ChannelWeightedMethod, Query
-from attribution.variants import gaussian_noise, pair_batches
+from learned_saliency.attribution.core.method import ChannelWeightedMethod, Query
+from learned_saliency.attribution.core.variants import gaussian_noise, pair_batches
 
 
 class SmoothGradCAMPlusPlus(ChannelWeightedMethod):

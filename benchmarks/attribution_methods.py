@@ -27,8 +27,8 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import fx, nn
 from torch.nn import functional as F
 
-import attribution
-from attribution import split
+from learned_saliency import attribution
+from learned_saliency.attribution import split
 
 BATCH, SIDE, LAYER = 8, 224, "layer4"
 ITERATIONS = 5

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from metrics.boxes import IOU_THRESHOLDS, THRESHOLDS, best_ious
+from learned_saliency.metrics.boxes import IOU_THRESHOLDS, THRESHOLDS, best_ious
 
 SIZE = 224
 REPETITIONS = 2

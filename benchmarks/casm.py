@@ -19,9 +19,9 @@ import torch
 import yaml
 from torch.utils.data import DataLoader
 
-from losses import CASMLoss
-from models import CASM, CAMClassifier, MultiScaleBackbone
-from trainers import CAMModule, CASMModule, SaliencyModule, SnapshotPool
+from learned_saliency.losses import CASMLoss
+from learned_saliency.models import CASM, CAMClassifier, MultiScaleBackbone
+from learned_saliency.trainers import CAMModule, CASMModule, SaliencyModule, SnapshotPool
 
 CONFIG = Path(__file__).parents[1] / "configs" / "backbone" / "resnet50.yaml"
 CLASSES = 1000

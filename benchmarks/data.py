@@ -16,8 +16,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 from torchvision import transforms
 
-from datamodules import WSOLDataModule
-from datamodules.wsol import IMAGENET_MEAN, IMAGENET_STD
+from learned_saliency.datamodules import WSOLDataModule
+from learned_saliency.datamodules.wsol import IMAGENET_MEAN, IMAGENET_STD
 
 _IMAGES, _SIDE, _CROP, _BATCH = 1024, 112, 96, 32
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from losses import dense_crf
+from learned_saliency.losses import dense_crf
 
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
 

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 from training_step import CLASSES, CONFIGS, build, measure  # beside this file
 
-from attribution import CAM
-from losses import FCAMLoss, SeedSampler
-from models import FCAM
-from pipeline.exported import ExportedModel, trace
-from pipeline.formats import run_onnx, run_pt2, write_onnx, write_pt2
-from trainers import CAMModule, FCAMModule, SaliencyModule
+from learned_saliency.attribution import CAM
+from learned_saliency.losses import FCAMLoss, SeedSampler
+from learned_saliency.models import FCAM
+from learned_saliency.pipeline.export.formats import run_onnx, run_pt2, write_onnx, write_pt2
+from learned_saliency.pipeline.export.graph import ExportedModel, trace
+from learned_saliency.trainers import CAMModule, FCAMModule, SaliencyModule
 
 SGD = partial(torch.optim.SGD, lr=0.01)
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metrics import PxAP
+from learned_saliency.metrics import PxAP
 
 SIZE = 224
 BATCH = 32

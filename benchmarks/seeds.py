@@ -14,7 +14,7 @@ import torch
 from skimage import filters, morphology
 from torch.nn import functional as F
 
-from losses import IGNORE, SeedSampler
+from learned_saliency.losses import IGNORE, SeedSampler
 
 BATCH, SIDE, SHARE, ROUNDS = 32, 224, 0.3, 9
 EROSION, DILATION = np.ones((11, 11), dtype=bool), np.ones((3, 3), dtype=bool)

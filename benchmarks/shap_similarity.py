@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-import attribution
+from learned_saliency import attribution
 
 COMPARED = {
     "LIFT-CAM": attribution.LIFTCAM(),

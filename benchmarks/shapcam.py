@@ -15,7 +15,7 @@ import torchvision
 from captum.attr import LayerDeepLift
 from torch import nn
 
-from attribution import LIFTCAM, SHAPCAM, split
+from learned_saliency.attribution import LIFTCAM, SHAPCAM, split
 
 BATCH, SIDE, ROUNDS = 2, 224, 3
 NETWORKS = {"resnet50": ("layer4", 100), "vgg16": ("features.29", 10)}

@@ -16,7 +16,7 @@ import yaml
 from torch import Tensor
 from torch.nn import functional
 
-from models import FCAM, CAMClassifier, MultiScaleBackbone
+from learned_saliency.models import FCAM, CAMClassifier, MultiScaleBackbone
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "backbone"
 CLASSES = 200

@@ -1,11 +1,19 @@
-from datamodules.batch import WSOLBatch
-from datamodules.creatures import CreaturesRenderer
-from datamodules.creatures_parts import CreaturesParts
-from datamodules.cub import CUBReader
-from datamodules.cub_parts import CUBParts
-from datamodules.parts import ClassPair, PartReader, class_pairs
-from datamodules.textfile import DataError
-from datamodules.wsol import WSOLDataModule
+"""The one data module, and the readers of data sets."""
+
+from learned_saliency.datamodules.batch import WSOLBatch
+from learned_saliency.datamodules.classes import read_class_names
+from learned_saliency.datamodules.metadata import read_split
+from learned_saliency.datamodules.parts import (
+    ClassPair,
+    CreaturesParts,
+    CUBParts,
+    PartReader,
+    class_pairs,
+)
+from learned_saliency.datamodules.readers import CreaturesRenderer, CUBReader, Reader
+from learned_saliency.datamodules.textfile import DataError
+from learned_saliency.datamodules.transforms import placement, read_square, standardize, to_square
+from learned_saliency.datamodules.wsol import WSOLDataModule
 
 __all__ = [
     "CUBParts",
@@ -15,7 +23,14 @@ __all__ = [
     "CreaturesRenderer",
     "DataError",
     "PartReader",
+    "Reader",
     "WSOLBatch",
     "WSOLDataModule",
     "class_pairs",
+    "placement",
+    "read_class_names",
+    "read_split",
+    "read_square",
+    "standardize",
+    "to_square",
 ]

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from datamodules.metadata import SplitMetadata, read_split
-from datamodules.textfile import DataError, is_integer, line_error, read_columns
+from learned_saliency.datamodules.metadata import SplitMetadata, read_split
+from learned_saliency.datamodules.textfile import DataError, is_integer, line_error, read_columns
 
 
 def find_classes(

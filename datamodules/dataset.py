@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datamodules.batch import WSOLBatch
-from datamodules.metadata import SplitMetadata
-from datamodules.transforms import (
-    normalize,
+from learned_saliency.datamodules.batch import WSOLBatch
+from learned_saliency.datamodules.metadata import SplitMetadata
+from learned_saliency.datamodules.transforms import (
     random_crop_flip,
-    read_image,
     read_mask,
+    read_square,
     scale_boxes,
+    standardize,
 )
 
 
@@ -57,7 +57,7 @@ class _ImageDataset(Dataset):
             self._images = _read_all(self._read, len(self))
 
     def _read(self, index: int) -> Tensor:
-        return read_image(self._root / str(self._ids[index]), self._size)
+        return read_square(self._root / str(self._ids[index]), self._size)
 
     def _read_rows(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Give resized images, uint8 (N, 3, R, R), and the rows of ``indices`` in them, (B,)."""
@@ -68,7 +68,7 @@ class _ImageDataset(Dataset):
     def _batch(self, indices: Sequence[int], images: Tensor) -> WSOLBatch:
         """Put what the training and the evaluation batch have in common around uint8 images."""
         return {
-            "image": normalize(images, self._mean, self._std),
+            "image": standardize(images, self._mean, self._std),
             "label": self._labels[torch.tensor(indices)],
             "image_id": self._ids[list(indices)].tolist(),
         }
@@ -187,7 +187,7 @@ class EvaluationDataset(_ImageDataset):
         return read_mask(masks, ignores, self._size, self._center_crop)
 
     def _read(self, index: int) -> Tensor:
-        return read_image(self._root / str(self._ids[index]), self._size, self._center_crop)
+        return read_square(self._root / str(self._ids[index]), self._size, self._center_crop)
 
 
 def as_is(batch: WSOLBatch) -> WSOLBatch:

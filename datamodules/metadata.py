@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.textfile import (
+from learned_saliency.datamodules.textfile import (
     DataError,
     is_integer,
     line_error,

@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from datamodules.textfile import DataError
+from learned_saliency.datamodules.textfile import DataError
 
 # A strip whose middle is wanted is not resized as a whole beyond this; the result differs by
 # rounding, one level of 255 at most.
 _MOST_PIXELS = 1 << 26
 
 
-def read_image(path: Path, size: int, center_crop: bool = False) -> Tensor:
+def read_square(path: Path, size: int, center_crop: bool = False) -> Tensor:
     """Decode an image and resize it to a square, without regard to its aspect ratio.
 
     Grayscale, palette, CMYK and 16-bit images become RGB, transparency is dropped. An EXIF
@@ -50,12 +50,12 @@ def read_image(path: Path, size: int, center_crop: bool = False) -> Tensor:
 
 
 def to_square(image: Image.Image, size: int, center_crop: bool = False) -> Tensor:
-    """Resize a decoded image to a square; see `read_image`.
+    """Resize a decoded image to a square; see `read_square`.
 
     Args:
         image: In mode RGB.
         size: Side S of the square in pixels.
-        center_crop: See `read_image`.
+        center_crop: See `read_square`.
 
     Returns:
         uint8 of shape (3, S, S).
@@ -85,7 +85,7 @@ def read_mask(
         masks: Files of the instances; a pixel other than 0 belongs to the object.
         ignores: Files of the ignored regions; a pixel other than 0 is ignored.
         size: Side S of the square in pixels.
-        center_crop: See `read_image`.
+        center_crop: See `read_square`.
 
     Returns:
         uint8 of shape (S, S): 0 background, 1 object, 255 ignore.
@@ -113,7 +113,7 @@ def scale_boxes(boxes: Tensor, sizes: Tensor, size: int, center_crop: bool = Fal
         boxes: x0 y0 x1 y1 in pixels of the original images, int64 of shape (M, 4), 0 or more.
         sizes: Width and height of each box's image in pixels, int64 of shape (M, 2).
         size: Side S of the square in pixels.
-        center_crop: See `read_image`.
+        center_crop: See `read_square`.
 
     Returns:
         int64 of shape (M, 4): int(coordinate * S / width or height), in [0, S]. With
@@ -176,7 +176,7 @@ def random_crop_flip(images: Tensor, rows: Tensor, draws: Tensor, size: int) -> 
     return crops
 
 
-def normalize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+def standardize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Turn 8-bit images into the networks' input.
 
     Args:

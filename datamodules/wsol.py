@@ -7,13 +7,13 @@ from typing import Any
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from datamodules.classes import check_classes, check_labels, find_classes
-from datamodules.dataset import EvaluationDataset, TrainDataset, as_is
-from datamodules.files import check_files
-from datamodules.metadata import SPLITS, SplitMetadata, keep_classes, read_split
-from datamodules.options import Reader, check_options
-from datamodules.sampler import EvaluationSampler, ResumableLoader, TrainSampler
-from datamodules.textfile import DataError
+from learned_saliency.datamodules.checks import check_files, check_options
+from learned_saliency.datamodules.classes import check_classes, check_labels, find_classes
+from learned_saliency.datamodules.dataset import EvaluationDataset, TrainDataset, as_is
+from learned_saliency.datamodules.metadata import SPLITS, SplitMetadata, keep_classes, read_split
+from learned_saliency.datamodules.readers import Reader
+from learned_saliency.datamodules.sampler import EvaluationSampler, ResumableLoader, TrainSampler
+from learned_saliency.datamodules.textfile import DataError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -125,7 +125,7 @@ class WSOLDataModule(LightningDataModule):
         self._splits: dict[str, SplitMetadata] = {}
         self._train: TrainDataset | None = None
         self._evaluation: dict[str, EvaluationDataset] = {}
-        check_options(self)
+        check_options(vars(self))
 
     def prepare_data(self) -> None:
         """Let the reader make what is missing; Lightning calls this in one process of a machine.

@@ -1,5 +1,10 @@
-from losses.calm import CALMLoss, expectation_maximization, location_posterior, marginal_likelihood
-from losses.casm import (
+from learned_saliency.losses.calm import (
+    CALMLoss,
+    expectation_maximization,
+    location_posterior,
+    marginal_likelihood,
+)
+from learned_saliency.losses.casm import (
     CASMLoss,
     CASMLossTerms,
     casm_classifier_loss,
@@ -7,13 +12,13 @@ from losses.casm import (
     negative_cross_entropy,
     negative_entropy,
 )
-from losses.dense_crf import DenseCRFLoss, dense_crf
-from losses.fcam import FCAMLoss, FCAMLossTerms
-from losses.log_barrier import BarrierTemperature, log_barrier
-from losses.otsu import otsu_threshold
-from losses.partial_cross_entropy import IGNORE, partial_cross_entropy
-from losses.seeds import SamplingRegions, SeedSampler, sampling_regions
-from losses.size_constraint import size_constraint
+from learned_saliency.losses.dense_crf import DenseCRFLoss, dense_crf
+from learned_saliency.losses.fcam import FCAMLoss, FCAMLossTerms
+from learned_saliency.losses.log_barrier import BarrierTemperature, log_barrier
+from learned_saliency.losses.partial_cross_entropy import IGNORE, partial_cross_entropy
+from learned_saliency.losses.seeds import SamplingRegions, SeedSampler, sampling_regions
+from learned_saliency.losses.size_constraint import size_constraint
+from learned_saliency.ops import otsu_threshold
 
 __all__ = [
     "IGNORE",

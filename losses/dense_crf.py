@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from losses.permutohedral import permutohedral_filter
-
-_GRAY_FIRST = ((1.0, 1.0, 1.0), (1.0, -1.0, 0.0), (1.0, 1.0, -2.0))
+from learned_saliency.ops import CRF_BACKENDS, crf_features
 
 
 def dense_crf(
@@ -39,34 +37,29 @@ def dense_crf(
         sigma_xy: Standard deviation of the distance, in pixels, above 0.
         backend: ``"exact"`` evaluates every pair, in time proportional to (H W)^2, in blocks;
             ``"lattice"`` approximates the sums in time proportional to H W, see
-            :func:`losses.permutohedral.permutohedral_filter`. Both have the same scale: on
-            photographs the lattice's value differs by at most 10 %, and its gradient has a cosine
-            of 0.998 on average and 0.99 at least to the exact one.
+            `ops.permutohedral_filter`. Both have the same scale: on photographs the lattice's value
+            differs by at most 10 %, its gradient's cosine to the exact one is 0.99 at least.
         diagonal: Whether the pair of a pixel with itself counts, which adds the entropy-like
             sum_t S_t' (1 - S_t); True in the paper.
-        max_elements: Bound on the numbers held at once, in ``"exact"`` entries of W (at least one
-            row of one image is held), in ``"lattice"`` cells; above 0.
+        max_elements: Bound on the numbers held at once, above 0: entries of W (one row at least)
+            in ``"exact"``, cells in ``"lattice"``.
 
     Returns:
         Mean over the batch of the images' sums, a scalar of at least 0 up to rounding.
 
     Raises:
         TypeError: If ``probabilities`` is not floating point.
-        ValueError: If a shape does not fit, the batch is empty, a sigma is not positive and
-            finite, or the backend is unknown; with the lattice also if an image is not finite
-            or the sigmas are too small for it.
+        ValueError: If a shape does not fit, the batch is empty, an option is out of range or
+            unknown, or, with the lattice, an image is not finite or the sigmas are too small for it.
     """
     _check(probabilities, images)
-    for name, sigma in (("sigma_rgb", sigma_rgb), ("sigma_xy", sigma_xy)):
-        if not (sigma > 0 and math.isfinite(sigma)):
-            raise ValueError(f"{name} must be positive and finite, got {sigma}")
+    _check_sigmas(sigma_rgb=sigma_rgb, sigma_xy=sigma_xy)
+    _check_backend(backend)
     if max_elements < 1:
         raise ValueError(f"max_elements must be at least 1, got {max_elements}")
-    if backend not in _BACKENDS:
-        raise ValueError(f"backend must be one of {sorted(_BACKENDS)}, got {backend!r}")
     dtype = torch.promote_types(probabilities.dtype, torch.float32)
-    features = _features(images.detach().to(dtype), sigma_rgb, sigma_xy)
-    products = partial(_BACKENDS[backend], features=features, max_elements=max_elements)
+    features = crf_features(images.detach().to(dtype), sigma_rgb, sigma_xy)
+    products = partial(CRF_BACKENDS[backend], features=features, max_elements=max_elements)
     return _Disagreement.apply(probabilities.to(dtype), products, diagonal).mean()
 
 
@@ -90,57 +83,6 @@ class _Disagreement(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return grad[:, None, None, None] * gradient, None, None
-
-
-def _features(images: Tensor, sigma_rgb: float, sigma_xy: float) -> Tensor:
-    """Color and place in standard deviations, centered, (B, 5, N).
-
-    Colors are turned (gray axis first), which leaves distances as they are: photographs extend
-    along gray, and the lattice wants the longest axis first.
-    """
-    height, width = images.shape[2:]
-    turn = nn.functional.normalize(images.new_tensor(_GRAY_FIRST), dim=1)
-    with torch.autocast(images.device.type, enabled=False):
-        color = turn @ ((images.flatten(2) - 127.5) / sigma_rgb)
-    rows = torch.arange(height, dtype=images.dtype, device=images.device) - (height - 1) / 2
-    columns = torch.arange(width, dtype=images.dtype, device=images.device) - (width - 1) / 2
-    place = torch.stack(torch.meshgrid(rows, columns, indexing="ij")).flatten(1) / sigma_xy
-    return torch.cat([color, place.expand(len(images), -1, -1)], dim=1)
-
-
-def _exact_products(maps: Tensor, features: Tensor, max_elements: int) -> Tensor:
-    """W [1, S_1, ..., S_T], shape (B, 1 + T, N), a block of images and of rows of W at a time."""
-    values = torch.cat([torch.ones_like(maps[:, :1]), maps], dim=1)
-    group = max(1, max_elements // maps.shape[2] ** 2)
-    rows = max(1, max_elements // (group * maps.shape[2]))
-    products = torch.empty_like(values)
-    for start in range(0, len(maps), group):
-        images = slice(start, start + group)
-        # -|f_i - f_j|^2 / 2 as one product of (f_i, -|f_i|^2 / 2, 1) and (f_j, 1, -|f_j|^2 / 2)
-        points = features[images]
-        norms = points.square().sum(1, keepdim=True) / -2
-        left = torch.cat([points, norms, torch.ones_like(norms)], dim=1).transpose(1, 2)
-        right = torch.cat([points, torch.ones_like(norms), norms], dim=1)
-        for block in torch.arange(maps.shape[2]).split(rows):
-            part = slice(int(block[0]), int(block[-1]) + 1)
-            affinities = (left[:, part] @ right).clamp_(max=0).exp_()  # (b, rows, N)
-            products[images, :, part] = values[images] @ affinities.transpose(1, 2)
-    return products
-
-
-def _lattice_products(maps: Tensor, features: Tensor, max_elements: int) -> Tensor:
-    """W [1, S_1, ..., S_T], shape (B, 1 + T, N); the last map comes from the others' sum if 1."""
-    tolerance = 8 * torch.finfo(maps.dtype).eps
-    complete = bool(((maps.sum(1) - 1).abs() <= tolerance).all())
-    values = torch.cat([torch.ones_like(maps[:, :1]), maps[:, :-1] if complete else maps], dim=1)
-    products = permutohedral_filter(values, features, max_elements)
-    if complete:
-        last = products[:, :1] - products[:, 1:].sum(1, keepdim=True)
-        products = torch.cat([products, last], dim=1)
-    return products
-
-
-_BACKENDS = {"exact": _exact_products, "lattice": _lattice_products}
 
 
 class DenseCRFLoss(nn.Module):
@@ -195,8 +137,7 @@ class DenseCRFLoss(nn.Module):
             raise ValueError(f"reference_size must be positive or None, got {reference_size}")
         if not 0 < scale <= 1:
             raise ValueError(f"scale must be in (0, 1], got {scale}")
-        if backend not in _BACKENDS:
-            raise ValueError(f"backend must be one of {sorted(_BACKENDS)}, got {backend!r}")
+        _check_backend(backend)
         self.weight, self.backend, self.scale = weight, backend, scale
         self.sigma_rgb, self.sigma_xy = sigma_rgb, sigma_xy
         self.reference_size = reference_size
@@ -229,6 +170,17 @@ class DenseCRFLoss(nn.Module):
         """Show the options in ``print(loss)``."""
         names = ("weight", "sigma_rgb", "sigma_xy", "reference_size", "scale", "backend")
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+
+
+def _check_sigmas(**sigmas: float) -> None:
+    for name, sigma in sigmas.items():
+        if not (sigma > 0 and math.isfinite(sigma)):
+            raise ValueError(f"{name} must be positive and finite, got {sigma}")
+
+
+def _check_backend(backend: str) -> None:
+    if backend not in CRF_BACKENDS:
+        raise ValueError(f"backend must be one of {sorted(CRF_BACKENDS)}, got {backend!r}")
 
 
 def _check(probabilities: Tensor, images: Tensor) -> None:

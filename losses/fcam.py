@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from losses.log_barrier import BarrierTemperature
-from losses.partial_cross_entropy import partial_cross_entropy
-from losses.size_constraint import size_constraint
+from learned_saliency.losses.log_barrier import BarrierTemperature
+from learned_saliency.losses.partial_cross_entropy import partial_cross_entropy
+from learned_saliency.losses.size_constraint import size_constraint
 
 
 class FCAMLossTerms(NamedTuple):

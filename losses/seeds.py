@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from losses.otsu import otsu_threshold, to_8_bit
-from losses.partial_cross_entropy import IGNORE
+from learned_saliency.losses.partial_cross_entropy import IGNORE
+from learned_saliency.ops import otsu_threshold, to_8_bit
 
 
 class SamplingRegions(NamedTuple):

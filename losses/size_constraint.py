@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from losses.log_barrier import log_barrier
+from learned_saliency.losses.log_barrier import log_barrier
 
 
 def size_constraint(probabilities: Tensor, t: float | Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-from metrics.boxes import best_ious, box_iou, boxes_from_saliency
-from metrics.cue_localization import CueLocalization
-from metrics.faithfulness import (
+from learned_saliency.metrics.boxes import best_ious, box_iou, boxes_from_saliency
+from learned_saliency.metrics.cue_localization import CueLocalization
+from learned_saliency.metrics.faithfulness import (
     AverageDrop,
     AverageDropInDeletion,
     AverageGain,
@@ -12,25 +12,26 @@ from metrics.faithfulness import (
     increase,
     masked_probabilities,
 )
-from metrics.floors import LocalizationFloors
-from metrics.insertion_deletion import (
+from learned_saliency.metrics.floors import LocalizationFloors
+from learned_saliency.metrics.insertion_deletion import (
     Deletion,
     Insertion,
     area_under_curves,
     deletion_curves,
     insertion_curves,
 )
-from metrics.localization import Localization, MaxBoxAcc, MaxBoxAccV2
-from metrics.map_statistics import MapStatistics
-from metrics.mask_localization import (
+from learned_saliency.metrics.localization import Localization, MaxBoxAcc, MaxBoxAccV2
+from learned_saliency.metrics.map_statistics import MapStatistics
+from learned_saliency.metrics.mask_localization import (
     MaskLocalization,
     binarize,
     largest_component_boxes,
     overlap_with_boxes,
 )
-from metrics.masked_accuracy import MaskedAccuracy, inpaint, masked_variants
-from metrics.pxap import PrecisionRecall, PxAP
-from metrics.remove_and_classify import (
+from learned_saliency.metrics.masked_accuracy import MaskedAccuracy, inpaint, masked_variants
+from learned_saliency.metrics.pxap import PrecisionRecall, PxAP
+from learned_saliency.metrics.remove_and_classify import (
+    FRACTIONS,
     RemovalCurve,
     RemoveAndClassify,
     blurred_hits,
@@ -39,6 +40,7 @@ from metrics.remove_and_classify import (
 )
 
 __all__ = [
+    "FRACTIONS",
     "AverageDrop",
     "AverageDropInDeletion",
     "AverageGain",

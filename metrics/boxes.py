@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metrics.checks import check_saliency
-from metrics.contours import level_boxes
+from learned_saliency.metrics.checks import check_saliency
+from learned_saliency.ops import level_boxes
 
 THRESHOLDS = np.arange(0, 1, 0.001)  # of a map's maximum
 IOU_THRESHOLDS = (0.3, 0.5, 0.7)
@@ -48,7 +48,7 @@ def best_ious(saliency: Tensor, boxes: Sequence[Tensor]) -> Tensor:
 
     The benchmark's protocol (Choe et al., CVPR 2020): a map becomes 8-bit by truncating 255 times
     its value in float64, and is cut at ``> int(t * max)`` for t = 0, 0.001, ..., 0.999 of its
-    8-bit maximum; see ``metrics.contours.level_boxes`` for the boxes of what is left. Thresholds
+    8-bit maximum; see ``ops.contours.level_boxes`` for the boxes of what is left. Thresholds
     with equal binary maps are searched once. Images are spread over ``torch.get_num_threads()``
     threads.
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from metrics.checks import check_masks, check_saliency
-from metrics.pxap import BINS, average_precision, score_histograms
+from learned_saliency.metrics.checks import check_masks, check_saliency
+from learned_saliency.metrics.pxap import BINS, average_precision, score_histograms
 
 SCALES = ("even", "log")
 

@@ -4,8 +4,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from metrics.image_mean import ImageMean
-from metrics.masking import black_level, check_maps, check_targets, predict
+from learned_saliency.metrics.image_mean import ImageMean
+from learned_saliency.metrics.masking import black_level, check_maps, check_targets, predict
 
 _SLACK = 1e-5  # what a softmax may leave of [0, 1] by rounding
 

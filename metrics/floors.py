@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from metrics.boxes import IOU_THRESHOLDS, box_iou, check_boxes
-from metrics.checks import check_masks
-from metrics.pxap import average_precision
+from learned_saliency.metrics.boxes import IOU_THRESHOLDS, box_iou, check_boxes
+from learned_saliency.metrics.checks import check_masks
+from learned_saliency.metrics.pxap import average_precision
 
 _IOU_50 = IOU_THRESHOLDS.index(0.5)
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from metrics.image_mean import ImageMean
-from metrics.masking import black_level, check_maps, check_targets, predict
+from learned_saliency.metrics.image_mean import ImageMean
+from learned_saliency.metrics.masking import black_level, check_maps, check_targets, predict
 
 _STARTS = ("blur", "zero")
 
@@ -58,9 +58,8 @@ def insertion_curves(
         raise ValueError(f"start must be one of {_STARTS}, got {start!r}")
     check_maps(images, saliency)
     zero = black_level(images, mean, std).expand_as(images)
-    before = blur(images) if start == "blur" else zero
-    options = (steps, probabilities, batch_size)
-    return _curves(model, images, (before, images), saliency, targets, *options)
+    ends = (blur(images) if start == "blur" else zero, images)
+    return _curves(model, images, ends, saliency, targets, steps, probabilities, batch_size)
 
 
 def deletion_curves(

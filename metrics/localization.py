@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from metrics.boxes import IOU_THRESHOLDS, THRESHOLDS, best_ious
+from learned_saliency.metrics.boxes import IOU_THRESHOLDS, THRESHOLDS, best_ious
 
 _PERCENTS = tuple(round(100 * iou) for iou in IOU_THRESHOLDS)
 _IOU_50 = IOU_THRESHOLDS.index(0.5)

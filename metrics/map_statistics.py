@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from metrics.checks import check_saliency
+from learned_saliency.metrics.checks import check_saliency
 
 
 class MapStatistics(Metric):

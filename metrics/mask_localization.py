@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from metrics.boxes import check_boxes
-from metrics.checks import check_saliency
+from learned_saliency.metrics.boxes import check_boxes
+from learned_saliency.metrics.checks import check_saliency
 
 _TINY = 1e-6  # the published evaluator's, in denominators and at the ends of the threshold
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from metrics.checks import check_saliency
+from learned_saliency.metrics.checks import check_saliency
 
 
 @torch.no_grad()

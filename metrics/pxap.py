@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from metrics.checks import check_masks, check_saliency
+from learned_saliency.metrics.checks import check_masks, check_saliency
 
 # Scores k/1000 <= s < (k+1)/1000 fall into bin k, a score of exactly 1 into bin 1000; the last bin,
 # [2, 3), is always empty.

@@ -6,8 +6,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric
 
-from metrics.insertion_deletion import blur
-from metrics.masking import check_maps, check_targets, predict
+from learned_saliency.metrics.insertion_deletion import blur
+from learned_saliency.metrics.masking import check_maps, check_targets, predict
 
 FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 

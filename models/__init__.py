@@ -1,9 +1,9 @@
-from models.backbones import MultiScaleBackbone
-from models.calm import CALM, CueDistribution, cue_distribution
-from models.cam import CAMClassifier
-from models.casm import CASM, CASMOutput, MaskDecoder
-from models.fcam import FCAM, FCAMOutput
-from models.unet import UNetDecoder
+from learned_saliency.models.backbones import MultiScaleBackbone
+from learned_saliency.models.calm import CALM, CueDistribution, cue_distribution
+from learned_saliency.models.cam import CAMClassifier
+from learned_saliency.models.casm import CASM, CASMOutput, MaskDecoder
+from learned_saliency.models.fcam import FCAM, FCAMOutput
+from learned_saliency.models.unet import UNetDecoder
 
 __all__ = [
     "CALM",

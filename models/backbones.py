@@ -10,7 +10,7 @@ from timm.models.efficientnet import EfficientNetFeatures
 from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 
-from models.striding import pad_same, unstride
+from learned_saliency.models.striding import pad_same, unstride
 
 
 class MultiScaleBackbone(nn.Module):

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.cam import CAMClassifier
+from learned_saliency.models.cam import CAMClassifier
+from learned_saliency.models.resizing import resize
 
 
 class CASMOutput(NamedTuple):
@@ -85,7 +86,7 @@ class MaskDecoder(nn.Module):
         shifts = torch.eye(9, dtype=taps.dtype, device=taps.device).view(1, 9, 3, 3)
         score = functional.conv2d(taps, shifts, self.score.bias, padding=1)
         mask = score.to(torch.promote_types(score.dtype, torch.float32)).sigmoid()
-        return _resize(mask, size, self.interpolation)[:, 0]
+        return resize(mask, size, self.interpolation)[:, 0]
 
     def _taps(self, parts: Sequence[Tensor]) -> Tensor:
         """What each of the 9 places of the 3x3 kernel sees, (B, 9, h, w), over all branches.
@@ -98,7 +99,7 @@ class MaskDecoder(nn.Module):
             functional.conv2d(part, weight.flatten(1).t()[:, :, None, None])
             for part, weight in zip(parts, weights, strict=True)
         ]
-        return sum(_resize(taps, parts[0].shape[-2:], "bilinear") for taps in mixed)
+        return sum(resize(taps, parts[0].shape[-2:], "bilinear") for taps in mixed)
 
 
 class CASM(nn.Module):
@@ -184,10 +185,3 @@ def _poolings(reduction: int, wanted: int | None) -> int:
             f"map_reduction must be the first level's {reduction} times a power of 2, got {wanted}"
         )
     return count
-
-
-def _resize(maps: Tensor, size: tuple[int, int], mode: str) -> Tensor:
-    if maps.shape[-2:] == tuple(size):
-        return maps
-    corners = None if mode == "nearest" else False
-    return functional.interpolate(maps, size=tuple(size), mode=mode, align_corners=corners)

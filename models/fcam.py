@@ -4,8 +4,8 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from models.cam import CAMClassifier
-from models.unet import UNetDecoder
+from learned_saliency.models.cam import CAMClassifier
+from learned_saliency.models.unet import UNetDecoder
 
 _WIDTHS = (256, 128, 64, 32, 16)  # Tab. F.2
 

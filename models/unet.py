@@ -2,7 +2,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from learned_saliency.models.resizing import resize
 
 
 class UNetDecoder(nn.Module):
@@ -80,19 +81,13 @@ class UNetDecoder(nn.Module):
         for index, layer in enumerate(self.layers):
             if index < len(skips):
                 skip = skips[-1 - index]
-                maps = torch.cat([_resize(maps, skip.shape[-2:]), skip], dim=1)
+                maps = torch.cat([resize(maps, skip.shape[-2:]), skip], dim=1)
             elif index < len(self.layers) - 1:
-                maps = _resize(maps, (2 * maps.shape[-2], 2 * maps.shape[-1]))
+                maps = resize(maps, (2 * maps.shape[-2], 2 * maps.shape[-1]))
             else:
-                maps = _resize(maps, size)
+                maps = resize(maps, size)
             maps = layer(maps)
-        return self.scores(_resize(maps, size))  # no-op unless the last layer has a skip
-
-
-def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    if maps.shape[-2:] == tuple(size):
-        return maps
-    return functional.interpolate(maps, size=tuple(size), mode="nearest")
+        return self.scores(resize(maps, size))  # no-op unless the last layer has a skip
 
 
 def _convolutions(in_channels: int, out_channels: int) -> nn.Sequential:

@@ -1,5 +1,7 @@
-from pipeline.images import ImageError
-from pipeline.inference import ClassScore, ImageSaliency, SaliencyModel
-from pipeline.loading import load
+"""What the entry points do: a job is one folder."""
 
-__all__ = ["ClassScore", "ImageError", "ImageSaliency", "SaliencyModel", "load"]
+from learned_saliency.pipeline.commands import main
+
+__all__ = [
+    "main",
+]

@@ -1,23 +1,32 @@
-from trainers.base import EXPLAINED, NATIVE, SaliencyModule
-from trainers.calm import CALMModule
-from trainers.cam import CAMModule
-from trainers.casm import CASMModule
-from trainers.contact_sheet import ContactSheet
-from trainers.dashboard import Dashboard, Report
-from trainers.distributed import ExactEvaluationDDP
-from trainers.divergence import DivergedError, Divergence
-from trainers.faithfulness import FIGURES, FaithfulnessScores, Trial
-from trainers.fcam import FCAMModule
-from trainers.image_table import ImageTable
-from trainers.loggers import MetricsCSV
-from trainers.outputs import ClassMaps, Example, Explanation, Prediction, Tested
-from trainers.pictures import Pictures
-from trainers.posthoc import PostHocModule
-from trainers.progress import progress_bar
-from trainers.snapshots import SnapshotPool
-from trainers.tensorboard_dashboard import TensorBoardDashboard
-from trainers.throughput import Throughput
-from trainers.wandb_dashboard import WandbDashboard
+"""The LightningModules, and what runs beside them."""
+
+from learned_saliency.trainers.base import EXPLAINED, NATIVE, SaliencyModule
+from learned_saliency.trainers.callbacks import (
+    ContactSheet,
+    DivergedError,
+    Divergence,
+    ImageTable,
+    Pictures,
+    Throughput,
+    progress_bar,
+    spread,
+)
+from learned_saliency.trainers.calm import CALMModule
+from learned_saliency.trainers.cam import CAMModule
+from learned_saliency.trainers.casm import CASMModule
+from learned_saliency.trainers.casm_pool import SnapshotPool
+from learned_saliency.trainers.faithfulness import FIGURES, FaithfulnessScores, Trial
+from learned_saliency.trainers.fcam import FCAMModule
+from learned_saliency.trainers.loggers import (
+    Dashboard,
+    MetricsCSV,
+    Report,
+    TensorBoardDashboard,
+    WandbDashboard,
+)
+from learned_saliency.trainers.outputs import ClassMaps, Example, Explanation, Prediction, Tested
+from learned_saliency.trainers.posthoc import PostHocModule
+from learned_saliency.trainers.strategies import ExactEvaluationDDP
 
 __all__ = [
     "EXPLAINED",
@@ -50,4 +59,5 @@ __all__ = [
     "Trial",
     "WandbDashboard",
     "progress_bar",
+    "spread",
 ]

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attribution import Classifier, PostHocMethod, SharedFeatures
-from datamodules import WSOLBatch
-from metrics import boxes_from_saliency
-from trainers.distributed import broadcast_buffers
-from trainers.faithfulness import FaithfulnessScores, Trial
-from trainers.outputs import ClassMaps, Explanation, Prediction, Tested
-from trainers.scores import SplitScores
+from learned_saliency.attribution import Classifier, PostHocMethod, SharedFeatures
+from learned_saliency.datamodules import WSOLBatch
+from learned_saliency.metrics import boxes_from_saliency
+from learned_saliency.trainers.faithfulness import FaithfulnessScores, Trial
+from learned_saliency.trainers.outputs import ClassMaps, Explanation, Prediction, Tested
+from learned_saliency.trainers.scores import SplitScores
+from learned_saliency.trainers.strategies.ddp import broadcast_buffers
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
@@ -187,7 +187,7 @@ class SaliencyModule(L.LightningModule):
         return maps
 
     @torch.no_grad()
-    def class_maps(
+    def explain_classes(
         self, images: Tensor, targets: Tensor | None = None, top_k: int = 1
     ) -> ClassMaps:
         """Maps of several classes of each image by all methods, from one pass of the backbone.
@@ -217,10 +217,10 @@ class SaliencyModule(L.LightningModule):
                 dim=1,
             )
         shared = SharedFeatures(self.classifier, images, features)
-        post_hoc = self.post_hoc_class_maps(shared, images, targets)
+        post_hoc = self.post_hoc_of_classes(shared, images, targets)
         return ClassMaps(explanation.logits, targets, {NATIVE: native} | post_hoc)
 
-    def post_hoc_class_maps(
+    def post_hoc_of_classes(
         self, classifier: Classifier, images: Tensor, targets: Tensor
     ) -> dict[str, Tensor]:
         """Maps (B, T, H, W) of the post-hoc methods by name; ``targets`` are int64 (B, T)."""
@@ -290,7 +290,7 @@ class SaliencyModule(L.LightningModule):
 
     def predict_step(self, batch: WSOLBatch, batch_idx: int) -> Prediction:
         """Explain the predicted classes of the batch."""
-        logits, targets, by_class = self.class_maps(batch["image"])
+        logits, targets, by_class = self.explain_classes(batch["image"])
         maps = {name: found[:, 0] for name, found in by_class.items()}
         boxes = boxes_from_saliency(maps[self.map_names[0]], float(self.box_threshold))
         return Prediction(batch["image_id"], logits, targets[:, 0], maps, boxes)

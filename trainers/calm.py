@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attribution import CAM, normalize, resize, superset_members
-from datamodules import WSOLBatch
-from losses import CALMLoss
-from models import CALM, CueDistribution
-from trainers.base import Explanation, SaliencyModule
+from learned_saliency.attribution import CAM, normalize, resize, superset_members
+from learned_saliency.datamodules import WSOLBatch
+from learned_saliency.losses import CALMLoss
+from learned_saliency.models import CALM, CueDistribution
+from learned_saliency.trainers.base import Explanation, SaliencyModule
 
 EM_TARGETS = ("current", "ema", "epoch")
 

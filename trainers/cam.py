@@ -7,10 +7,10 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from attribution import CAM, SharedFeatures, normalize, resize
-from datamodules import WSOLBatch
-from models import CAMClassifier
-from trainers.base import Explanation, SaliencyModule
+from learned_saliency.attribution import CAM, SharedFeatures, normalize, resize
+from learned_saliency.datamodules import WSOLBatch
+from learned_saliency.models import CAMClassifier
+from learned_saliency.trainers.base import Explanation, SaliencyModule
 
 
 class CAMModule(SaliencyModule):

@@ -10,14 +10,14 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.func import functional_call
 
-from attribution import frozen
-from datamodules import WSOLBatch
-from losses import CASMLoss, casm_classifier_loss
-from models import CASM, CAMClassifier
-from trainers.base import OptimizerFactory, SaliencyModule, SchedulerFactory
-from trainers.distributed import broadcast_buffers
-from trainers.outputs import Explanation
-from trainers.snapshots import Snapshot, SnapshotPool
+from learned_saliency.attribution import frozen
+from learned_saliency.datamodules import WSOLBatch
+from learned_saliency.losses import CASMLoss, casm_classifier_loss
+from learned_saliency.models import CASM, CAMClassifier
+from learned_saliency.trainers.base import OptimizerFactory, SaliencyModule, SchedulerFactory
+from learned_saliency.trainers.casm_pool import Snapshot, SnapshotPool
+from learned_saliency.trainers.outputs import Explanation
+from learned_saliency.trainers.strategies.ddp import broadcast_buffers
 
 
 class CleanPass(NamedTuple):

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from attribution import Classifier
-from metrics import (
+from learned_saliency.attribution import Classifier
+from learned_saliency.metrics import (
     AverageDrop,
     AverageDropInDeletion,
     AverageGain,

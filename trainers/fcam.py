@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attribution import PostHocMethod, SharedFeatures
-from datamodules import WSOLBatch
-from losses import FCAMLoss, SeedSampler
-from models import FCAM, CAMClassifier
-from trainers.base import Explanation, SaliencyModule
+from learned_saliency.attribution import PostHocMethod, SharedFeatures
+from learned_saliency.datamodules import WSOLBatch
+from learned_saliency.losses import FCAMLoss, SeedSampler
+from learned_saliency.models import FCAM, CAMClassifier
+from learned_saliency.trainers.base import Explanation, SaliencyModule
 
 
 class FCAMModule(SaliencyModule):

@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from attribution import Classifier, SharedFeatures
-from trainers.base import SaliencyModule
-from trainers.outputs import ClassMaps
+from learned_saliency.attribution import Classifier, SharedFeatures
+from learned_saliency.trainers.base import SaliencyModule
+from learned_saliency.trainers.outputs import ClassMaps
 
 
 class PostHocModule(SaliencyModule):
@@ -52,15 +52,15 @@ class PostHocModule(SaliencyModule):
         return self.post_hoc_maps(shared, images, targets, names), logits
 
     @torch.no_grad()
-    def class_maps(
+    def explain_classes(
         self, images: Tensor, targets: Tensor | None = None, top_k: int = 1
     ) -> ClassMaps:
-        """Maps of several classes by the methods; see `SaliencyModule.class_maps`."""
+        """Maps of several classes by the methods; see `SaliencyModule.explain_classes`."""
         shared = SharedFeatures(self.classifier, images)
         logits = shared(images)
         if targets is None:
             targets = logits.topk(top_k).indices
-        return ClassMaps(logits, targets, self.post_hoc_class_maps(shared, images, targets))
+        return ClassMaps(logits, targets, self.post_hoc_of_classes(shared, images, targets))
 
 
 def _untrained(*args: Any) -> NoReturn:

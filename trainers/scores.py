@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, SumMetric
 
-from datamodules import WSOLBatch
-from metrics import (
+from learned_saliency.datamodules import WSOLBatch
+from learned_saliency.metrics import (
     Localization,
     LocalizationFloors,
     MapStatistics,

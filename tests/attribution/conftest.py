@@ -1,14 +1,12 @@
 """Tiny classifiers and the golden numbers of the room."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+from tests.support.paths import GOLDEN
 
 
 class TinyCNN(nn.Module):

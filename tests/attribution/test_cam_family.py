@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from attribution import (
+from learned_saliency.attribution import (
     CAM,
     AblationCAM,
     FakeCAM,

@@ -5,8 +5,8 @@ import cv2
 import pytest
 import torch
 
-from attribution import IntegratedGradients, SmoothGrad, VanillaGradient, VarGrad
-from attribution.gradients import blur
+from learned_saliency.attribution import IntegratedGradients, SmoothGrad, VanillaGradient, VarGrad
+from learned_saliency.attribution.gradients import blur
 
 TARGETS = torch.tensor([0, 5, 2, 5])
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from attribution import LIFTCAM, deeplift, split
+from learned_saliency.attribution import LIFTCAM, deeplift, split
 
 HEADS = ["linear", "mlp", "flat"]
 

@@ -1,15 +1,13 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import timm
 import torch
 from torch import nn
 
-from attribution import OptiCAM, SharedFeatures, split
-from attribution.objectives import NORMALIZATIONS, OBJECTIVES, SELECTORS
+from learned_saliency.attribution import OptiCAM, SharedFeatures, split
+from learned_saliency.attribution.objectives import NORMALIZATIONS, OBJECTIVES, SELECTORS
+from tests.support.paths import GOLDEN
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 PREFIXES = {"range": "", "max": "max_", "sigmoid": "sigmoid_"}
 
 

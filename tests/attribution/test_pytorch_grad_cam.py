@@ -20,7 +20,7 @@ import torchvision
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
-import attribution
+from learned_saliency import attribution
 
 TARGETS = torch.tensor([1, 4])
 PAIRS = {

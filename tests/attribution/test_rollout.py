@@ -4,7 +4,7 @@ import pytest
 import timm
 import torch
 
-from attribution import RawAttention, Rollout, normalize, resize, split
+from learned_saliency.attribution import RawAttention, Rollout, normalize, resize, split
 
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from attribution import SHAPCAM
+from learned_saliency.attribution import SHAPCAM
 
 HEADS = ["linear", "mlp", "flat"]
 

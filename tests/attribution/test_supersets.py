@@ -1,17 +1,24 @@
 """Supersets of classes and CAM summed over them."""
 
 import csv
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from attribution import CAM, GradCAM, SupersetAggregation, normalize, resize, superset_members
-from attribution import supersets as room
+from learned_saliency.attribution import (
+    CAM,
+    GradCAM,
+    SupersetAggregation,
+    normalize,
+    resize,
+    superset_members,
+)
+from learned_saliency.attribution import supersets as room
+from tests.support.paths import GOLDEN as FOLDER
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "calm.npz"
+GOLDEN = FOLDER / "calm.npz"
 # Tab. 4 against WordNet 3.0, where the paper's tree puts a class elsewhere.
 LARGER = {
     "n02083346": 130,
@@ -127,7 +134,7 @@ def test_sums_of_normalized_maps_equal_the_released_codes(golden, monkeypatch):
     )
     for superset, expected in cases.items():
         method = SupersetAggregation(CAM(), superset)
-        raw = method.class_maps(classifier, images, labels)
+        raw = method.raw_maps(classifier, images, labels)
         # The released accumulator is float32.
         torch.testing.assert_close(raw, expected.double(), rtol=0, atol=1e-6)
         wanted = normalize(resize(expected.double(), (10, 10)))

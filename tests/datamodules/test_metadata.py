@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules import DataError
-from datamodules.classes import check_labels, find_classes, read_class_names
-from datamodules.files import check_files, read_sizes
-from datamodules.metadata import read_split
+from learned_saliency.datamodules import DataError
+from learned_saliency.datamodules.checks import check_files, read_sizes
+from learned_saliency.datamodules.classes import check_labels, find_classes, read_class_names
+from learned_saliency.datamodules.metadata import read_split
 
 
 def _write(folder, **files):

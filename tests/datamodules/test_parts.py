@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules import CreaturesParts, CUBParts, DataError, class_pairs
-from datamodules.textfile import read_columns
+from learned_saliency.datamodules import CreaturesParts, CUBParts, DataError, class_pairs
+from learned_saliency.datamodules.textfile import read_columns
 
 PARTS = [
     *("back", "beak", "belly", "breast", "crown", "forehead", "left eye", "left leg", "left wing"),

@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from datamodules import sampler as module
-from datamodules.sampler import EvaluationSampler, ResumableLoader, TrainSampler
+from learned_saliency.datamodules import sampler as module
+from learned_saliency.datamodules.sampler import EvaluationSampler, ResumableLoader, TrainSampler
 
 
 class _Indices(Dataset):

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -7,16 +5,15 @@ import torch
 from PIL import Image
 from torchvision.transforms import functional
 
-from datamodules import DataError
-from datamodules.transforms import (
-    normalize,
+from learned_saliency.datamodules import DataError
+from learned_saliency.datamodules.transforms import (
     random_crop_flip,
-    read_image,
     read_mask,
+    read_square,
     scale_boxes,
+    standardize,
 )
-
-GOLDEN = Path(__file__).parents[1] / "golden"
+from tests.support.paths import GOLDEN
 
 
 def _pixels(*shape, seed=0):
@@ -78,7 +75,7 @@ def test_images_are_resized_as_torchvision_resizes_pillow_images(tmp_path, size)
     image = Image.fromarray(_pixels(31, 45, 3))
     image.save(tmp_path / "a.png")
     expected = functional.pil_to_tensor(functional.resize(image, [size, size]))
-    torch.testing.assert_close(read_image(tmp_path / "a.png", size), expected)
+    torch.testing.assert_close(read_square(tmp_path / "a.png", size), expected)
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "RGBA", "CMYK", "I;16", "L;transparent"])
@@ -100,7 +97,7 @@ def test_every_kind_of_image_becomes_the_same_rgb(tmp_path, mode):
     else:
         base.convert(mode).save(path)
     expected = torch.from_numpy(gray).expand(3, 9, 9)
-    torch.testing.assert_close(read_image(path, 9), expected)
+    torch.testing.assert_close(read_square(path, 9), expected)
 
 
 def test_exif_orientation_is_not_applied(tmp_path):
@@ -108,17 +105,17 @@ def test_exif_orientation_is_not_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # rotated by 90 degrees
     image.save(tmp_path / "a.png", exif=exif)
-    torch.testing.assert_close(read_image(tmp_path / "a.png", 8), functional.pil_to_tensor(image))
+    torch.testing.assert_close(read_square(tmp_path / "a.png", 8), functional.pil_to_tensor(image))
 
 
 def test_missing_and_broken_images_are_named(tmp_path):
     with pytest.raises(DataError, match=r"absent\.png: the image is missing"):
-        read_image(tmp_path / "absent.png", 8)
+        read_square(tmp_path / "absent.png", 8)
     Image.fromarray(_pixels(64, 64, 3)).save(tmp_path / "cut.jpg")
     data = (tmp_path / "cut.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
     with pytest.raises(DataError, match=r"cut\.jpg: the image does not decode"):
-        read_image(tmp_path / "cut.jpg", 8)
+        read_square(tmp_path / "cut.jpg", 8)
 
 
 def test_crop_and_flip_follow_the_bits_of_the_draws():
@@ -154,7 +151,7 @@ def test_normalize_agrees_with_torchvision():
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     expected = functional.normalize(images / 255, mean, std)
     before = images.clone()
-    result = normalize(images, torch.tensor(mean), torch.tensor(std))
+    result = standardize(images, torch.tensor(mean), torch.tensor(std))
     # the order of the operations differs by one rounding
     torch.testing.assert_close(result, expected, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(images, before)

@@ -6,8 +6,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from PIL import Image
 from torchvision.transforms import functional
 
-from datamodules import DataError, WSOLDataModule
-from datamodules import sampler as sampler_module
+from learned_saliency.datamodules import DataError, WSOLDataModule
+from learned_saliency.datamodules import sampler as sampler_module
 
 
 def _data(folder, **options):

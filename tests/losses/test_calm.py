@@ -1,20 +1,19 @@
 """CALM's objectives against the released code's numbers and the inequalities behind them."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-from losses import (
+from learned_saliency.losses import (
     CALMLoss,
     expectation_maximization,
     location_posterior,
     marginal_likelihood,
 )
-from models import cue_distribution
+from learned_saliency.models import cue_distribution
+from tests.support.paths import GOLDEN as FOLDER
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "calm.npz"
+GOLDEN = FOLDER / "calm.npz"
 
 
 @pytest.fixture(scope="module")

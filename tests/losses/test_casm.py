@@ -1,19 +1,17 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
-from losses import (
+from learned_saliency.losses import (
     CASMLoss,
     casm_classifier_loss,
     mask_size_term,
     negative_cross_entropy,
     negative_entropy,
 )
+from tests.support.paths import GOLDEN
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 SCORES = {"entropy": negative_entropy, "adversarial": negative_cross_entropy}
 
 

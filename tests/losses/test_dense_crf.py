@@ -1,17 +1,16 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-from losses import DenseCRFLoss, dense_crf
+from learned_saliency.losses import DenseCRFLoss, dense_crf
+from tests.support.paths import GOLDEN
 
 BACKENDS = ["exact", "lattice"]
 
 
 @pytest.fixture(scope="module")
 def golden():
-    with np.load(Path(__file__).parents[1] / "golden" / "crf.npz") as arrays:
+    with np.load(GOLDEN / "crf.npz") as arrays:
         return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
 
 

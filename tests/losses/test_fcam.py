@@ -1,13 +1,12 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from losses import IGNORE, BarrierTemperature, FCAMLoss, SeedSampler
+from learned_saliency.losses import IGNORE, BarrierTemperature, FCAMLoss, SeedSampler
+from tests.support.paths import GOLDEN as FOLDER
 
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "fcam.npz")
+GOLDEN = np.load(FOLDER / "fcam.npz")
 SCORES = torch.from_numpy(GOLDEN["size_logits"]).double()
 LABELS = torch.from_numpy(GOLDEN["partial_seeds"]).long()
 IMAGES = torch.full((3, 3, 16, 16), 128.0, dtype=torch.float64)

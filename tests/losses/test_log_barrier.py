@@ -1,13 +1,13 @@
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from losses import BarrierTemperature, log_barrier
+from learned_saliency.losses import BarrierTemperature, log_barrier
+from tests.support.paths import GOLDEN as FOLDER
 
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "fcam.npz")
+GOLDEN = np.load(FOLDER / "fcam.npz")
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-9), (torch.float32, 1e-5)])

@@ -1,14 +1,14 @@
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from losses import IGNORE, partial_cross_entropy
+from learned_saliency.losses import IGNORE, partial_cross_entropy
+from tests.support.paths import GOLDEN as FOLDER
 
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "fcam.npz")
+GOLDEN = np.load(FOLDER / "fcam.npz")
 
 
 def random_case(seed, batch=3, dtype=torch.float64):

@@ -1,5 +1,4 @@
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,10 +7,11 @@ from scipy.stats import chisquare
 from skimage import filters, morphology
 from torch.nn import functional as F
 
-from losses import IGNORE, SeedSampler, sampling_regions
-from losses.seeds import pseudo_labels
+from learned_saliency.losses import IGNORE, SeedSampler, sampling_regions
+from learned_saliency.losses.seeds import pseudo_labels
+from tests.support.paths import GOLDEN as FOLDER
 
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "fcam.npz")
+GOLDEN = np.load(FOLDER / "fcam.npz")
 CAMS = torch.from_numpy(GOLDEN["cams"])
 EROSIONS = (0, 11)  # first axis of the golden seeds
 

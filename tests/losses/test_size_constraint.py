@@ -1,13 +1,13 @@
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from losses import size_constraint
+from learned_saliency.losses import size_constraint
+from tests.support.paths import GOLDEN as FOLDER
 
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "fcam.npz")
+GOLDEN = np.load(FOLDER / "fcam.npz")
 
 
 def random_probabilities(seed=0, batch=3):

@@ -1,13 +1,18 @@
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from metrics.boxes import IOU_THRESHOLDS, THRESHOLDS, best_ious, box_iou, boxes_from_saliency
+from learned_saliency.metrics.boxes import (
+    IOU_THRESHOLDS,
+    THRESHOLDS,
+    best_ious,
+    box_iou,
+    boxes_from_saliency,
+)
+from tests.support.paths import GOLDEN as FOLDER
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "box_eval.npz"
+GOLDEN = FOLDER / "box_eval.npz"
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from metrics import CueLocalization, PxAP
-from metrics.cue_localization import log_scale
+from learned_saliency.metrics import CueLocalization, PxAP
+from learned_saliency.metrics.cue_localization import log_scale
 
 PAIRS = 4
 

@@ -1,20 +1,18 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-import metrics
-from metrics import (
+from learned_saliency import metrics
+from learned_saliency.metrics import (
     AverageDrop,
     AverageDropInDeletion,
     AverageGain,
     AverageIncrease,
     masked_probabilities,
 )
+from tests.support.paths import GOLDEN
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = {
     AverageDrop: ("average_drop", "o"),
     AverageIncrease: ("average_increase", "o"),

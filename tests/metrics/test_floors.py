@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from metrics import LocalizationFloors, MaxBoxAcc, MaxBoxAccV2, PxAP
+from learned_saliency.metrics import LocalizationFloors, MaxBoxAcc, MaxBoxAccV2, PxAP
 
 HEIGHT, WIDTH, GRID = 12, 16, 4
 

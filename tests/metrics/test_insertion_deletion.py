@@ -3,8 +3,14 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import nn
 
-from metrics import Deletion, Insertion, area_under_curves, deletion_curves, insertion_curves
-from metrics.insertion_deletion import blur
+from learned_saliency.metrics import (
+    Deletion,
+    Insertion,
+    area_under_curves,
+    deletion_curves,
+    insertion_curves,
+)
+from learned_saliency.metrics.insertion_deletion import blur
 
 
 class Pixels(nn.Module):

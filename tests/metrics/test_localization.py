@@ -1,14 +1,13 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from torchmetrics import MetricCollection
 
-from metrics import Localization, MaxBoxAcc, MaxBoxAccV2, boxes_from_saliency
-from metrics.localization import _middle_of_longest_maximum
+from learned_saliency.metrics import Localization, MaxBoxAcc, MaxBoxAccV2, boxes_from_saliency
+from learned_saliency.metrics.localization import _middle_of_longest_maximum
+from tests.support.paths import GOLDEN as FOLDER
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "box_eval.npz"
+GOLDEN = FOLDER / "box_eval.npz"
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +185,7 @@ def test_best_threshold_is_the_middle_of_the_longest_maximum(curve, middle):
 
 def test_collection_searches_contours_once(monkeypatch):
     calls = []
-    from metrics import localization
+    from learned_saliency.metrics import localization
 
     plain = localization.best_ious
     monkeypatch.setattr(localization, "best_ious", lambda *a: calls.append(1) or plain(*a))

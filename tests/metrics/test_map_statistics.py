@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from metrics import MapStatistics
+from learned_saliency.metrics import MapStatistics
 
 
 def by_hand(maps):

@@ -1,12 +1,14 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-from metrics import MaskLocalization, binarize, largest_component_boxes, overlap_with_boxes
-
-GOLDEN = Path(__file__).parents[1] / "golden"
+from learned_saliency.metrics import (
+    MaskLocalization,
+    binarize,
+    largest_component_boxes,
+    overlap_with_boxes,
+)
+from tests.support.paths import GOLDEN
 
 
 @pytest.fixture(scope="module")

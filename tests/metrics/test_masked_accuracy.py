@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from metrics import MaskedAccuracy, inpaint, masked_variants
+from learned_saliency.metrics import MaskedAccuracy, inpaint, masked_variants
 
 MEAN, STD = torch.tensor([0.4, 0.5, 0.6])[:, None, None], torch.tensor([0.2] * 3)[:, None, None]
 

@@ -1,13 +1,12 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-from metrics import PxAP
-from metrics.pxap import average_precision, score_histograms
+from learned_saliency.metrics import PxAP
+from learned_saliency.metrics.pxap import average_precision, score_histograms
+from tests.support.paths import GOLDEN as FOLDER
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "pxap.npz"
+GOLDEN = FOLDER / "pxap.npz"
 EDGES = np.append(np.arange(0, 1, 0.001), [1.0, 2.0, 3.0])
 
 

@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from metrics import RemoveAndClassify, blurred_hits, random_saliency, removal_hits
-from metrics.remove_and_classify import strong_blur
+from learned_saliency.metrics import RemoveAndClassify, blurred_hits, random_saliency, removal_hits
+from learned_saliency.metrics.remove_and_classify import strong_blur
 
 FRACTIONS = (0.25, 0.5, 0.75)
 

@@ -8,10 +8,10 @@ import yaml
 from safetensors.torch import save_file
 from torch import nn
 
-from models import MultiScaleBackbone
-from models.striding import unstride
+from learned_saliency.models import MultiScaleBackbone
+from learned_saliency.models.striding import unstride
+from tests.support.paths import CONFIGS
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "backbone"
 SMALL_VGG = {"mlp_ratio": 0.01}  # spares the random numbers of a classifier that is cut off
 TINY = {"channels": [8, 8, 16, 24], "stem_width": 8}
 
@@ -30,8 +30,8 @@ def images(*shape, seed=0):
 
 
 def configured(config, **changes):
-    options = yaml.safe_load((CONFIGS / f"{config}.yaml").read_text()) | changes
-    assert options.pop("_target_") == "models.MultiScaleBackbone"
+    options = yaml.safe_load((CONFIGS / "backbone" / f"{config}.yaml").read_text()) | changes
+    assert options.pop("_target_") == "learned_saliency.models.MultiScaleBackbone"
     assert options.pop("_convert_") == "all"
     return MultiScaleBackbone(**options).eval()
 
@@ -75,7 +75,7 @@ def test_small_resnet_has_about_a_million_parameters_and_maps_of_a_sixteenth():
 
 
 def test_generic_config_needs_a_name():
-    assert yaml.safe_load((CONFIGS / "timm.yaml").read_text())["name"] == "???"
+    assert yaml.safe_load((CONFIGS / "backbone" / "timm.yaml").read_text())["name"] == "???"
     assert configured("timm", name="resnet18").channels == [64, 64, 128, 256, 512]
 
 

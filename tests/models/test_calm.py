@@ -1,15 +1,14 @@
 """CALM's distribution against the released code's numbers, its axioms, and extreme numbers."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from models import CALM, CAMClassifier, cue_distribution
+from learned_saliency.models import CALM, CAMClassifier, cue_distribution
+from tests.support.paths import GOLDEN as FOLDER
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "calm.npz"
+GOLDEN = FOLDER / "calm.npz"
 HEADS = ("relu", "softplus")
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from models import CAMClassifier, MultiScaleBackbone
+from learned_saliency.models import CAMClassifier, MultiScaleBackbone
 
 B, K, C, H, W = 3, 6, 5, 4, 7
 

@@ -1,34 +1,11 @@
-from itertools import pairwise
-
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional
 
-from models import CASM, CAMClassifier, MaskDecoder, MultiScaleBackbone
+from learned_saliency.models import CASM, CAMClassifier, MaskDecoder, MultiScaleBackbone
+from tests.support.networks import TinyBackbone
 
 CHANNELS, REDUCTIONS = (4, 6, 8), (2, 4, 8)
-
-
-class TinyBackbone(nn.Module):
-    """Three levels with BatchNorm; what `MultiScaleBackbone` offers."""
-
-    channels, reductions = CHANNELS, REDUCTIONS
-
-    def __init__(self):
-        super().__init__()
-        widths = (3, *CHANNELS)
-        self.stages = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(a, b, 3, 2, 1), nn.BatchNorm2d(b), nn.ReLU())
-            for a, b in pairwise(widths)
-        )
-
-    def forward(self, images):
-        levels = []
-        for stage in self.stages:
-            images = stage(images)
-            levels.append(images)
-        return levels
 
 
 @pytest.fixture

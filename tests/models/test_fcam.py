@@ -1,6 +1,5 @@
 import copy
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -8,9 +7,9 @@ import yaml
 from torch import nn
 from torch.nn import functional
 
-from models import FCAM, CAMClassifier, MultiScaleBackbone
+from learned_saliency.models import FCAM, CAMClassifier, MultiScaleBackbone
+from tests.support.paths import CONFIGS
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "backbone"
 DEEP = [256, 128, 64, 32, 16]
 NECK = {"channels": [8] * 4, "neck_channels": [9], "keep_neck_input": True}
 SMALL_CONVNEXT = {"dims": (8,) * 4, "depths": (1,) * 4}
@@ -158,9 +157,9 @@ def test_the_papers_networks_train_at_224(monkeypatch, config, channels, widths,
     # Truncated random numbers take Inception seconds that plain ones do not.
     module = sys.modules["timm.models.inception_v3"]
     monkeypatch.setattr(module, "trunc_normal_", nn.init.normal_)
-    options = yaml.safe_load((CONFIGS / f"{config}.yaml").read_text())
+    options = yaml.safe_load((CONFIGS / "backbone" / f"{config}.yaml").read_text())
     assert (options.pop("_target_"), options.pop("_convert_")) == (
-        "models.MultiScaleBackbone",
+        "learned_saliency.models.MultiScaleBackbone",
         "all",
     )
     if config == "vgg16":

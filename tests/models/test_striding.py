@@ -7,7 +7,7 @@ from timm.models.inception_v3 import InceptionB, InceptionD
 from torch import nn
 from torch.nn import functional
 
-from models.striding import pad_same, unstride
+from learned_saliency.models.striding import pad_same, unstride
 
 
 class Levels(nn.Sequential):

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from models import UNetDecoder
+from learned_saliency.models import UNetDecoder
 
 # Tab. F.2: channels of the encoder's levels, and of the decoder's layers.
 RESNET50 = ((64, 256, 512, 1024, 2048), (256, 128, 64, 32, 16))

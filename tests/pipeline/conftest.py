@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipeline.compose import compose_checked
-from pipeline.fit import train
-from tests.conftest import SMALL_RUN
+from learned_saliency.pipeline.cli.compose import compose_checked
+from learned_saliency.pipeline.training.fit import train
+from tests.support.words import SMALL_RUN
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from losses import CALMLoss, location_posterior
-from models import CALM, CAMClassifier
-from trainers import NATIVE, CALMModule
+from learned_saliency.losses import CALMLoss, location_posterior
+from learned_saliency.models import CALM, CAMClassifier
+from learned_saliency.trainers import NATIVE, CALMModule
 
 SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True)
 
 
-class TinyBackbone(nn.Module):
+class ResNetLikeBackbone(nn.Module):
     """Names like those of a ResNet; what `MultiScaleBackbone` offers."""
 
     channels = (4, 6)
@@ -49,7 +49,7 @@ def batch():
 
 def make(objective="em", seed=0, **options):
     torch.manual_seed(seed)
-    network = CALM(CAMClassifier(TinyBackbone(), 3))
+    network = CALM(CAMClassifier(ResNetLikeBackbone(), 3))
     module = CALMModule(network=network, loss=CALMLoss(objective), optimizer=SGD, **options)
     module.log = lambda *args, **kwargs: None
     return module.train()

@@ -15,34 +15,20 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from losses import CASMLoss
-from models import CASM, CAMClassifier
-from trainers import CASMModule, ExactEvaluationDDP, SnapshotPool
+from learned_saliency.losses import CASMLoss
+from learned_saliency.models import CASM, CAMClassifier
+from learned_saliency.trainers import CASMModule, ExactEvaluationDDP, SnapshotPool
+from tests.support.networks import TinyBackbone
 
 SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
 ADAM = partial(torch.optim.Adam, lr=0.01)
 CLIP = 0.05  # reached in some steps and not in others
 
 
-class TinyBackbone(nn.Module):
-    """Two levels; what `MultiScaleBackbone` offers."""
-
-    channels = (4, 6)
-    reductions = (2, 4)
-
-    def __init__(self, norm=nn.BatchNorm2d):
-        super().__init__()
-        self.first = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1, bias=False), norm(4), nn.ReLU())
-        self.second = nn.Sequential(nn.Conv2d(4, 6, 3, 2, 1, bias=False), norm(6), nn.ReLU())
-
-    def forward(self, images):
-        first = self.first(images)
-        return [first, self.second(first)]
-
-
 def make_network(norm=nn.BatchNorm2d, **options):
     torch.manual_seed(0)
-    network = CASM(CAMClassifier(TinyBackbone(norm), 3), width=4, map_reduction=2, **options)
+    backbone = TinyBackbone(norm=norm, bias=False)
+    network = CASM(CAMClassifier(backbone, 3), width=4, map_reduction=2, **options)
     with torch.no_grad():
         network.classifier.fc.weight.mul_(20)  # decided enough to be right and then fooled
     return network

@@ -15,9 +15,9 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from losses import CASMLoss
-from models import CASM, CAMClassifier
-from trainers import CASMModule, SnapshotPool
+from learned_saliency.losses import CASMLoss
+from learned_saliency.models import CASM, CAMClassifier
+from learned_saliency.trainers import CASMModule, SnapshotPool
 
 SIDE, OBJECT = 16, 6
 COLORS = torch.tensor([[2.0, -1.0, -1.0], [-1.0, 2.0, -1.0], [-1.0, -1.0, 2.0], [1.5, 1.5, -2.0]])

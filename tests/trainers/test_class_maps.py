@@ -3,11 +3,18 @@
 import pytest
 import torch
 
-from attribution import GradCAM, OptiCAM
-from losses import CALMLoss, DenseCRFLoss, FCAMLoss, SeedSampler
-from models import CALM, FCAM, CAMClassifier
-from tests.trainers.test_modules import SGD, TinyBackbone
-from trainers import NATIVE, CALMModule, CAMModule, FCAMModule, PostHocModule, SaliencyModule
+from learned_saliency.attribution import GradCAM, OptiCAM
+from learned_saliency.losses import CALMLoss, DenseCRFLoss, FCAMLoss, SeedSampler
+from learned_saliency.models import CALM, FCAM, CAMClassifier
+from learned_saliency.trainers import (
+    NATIVE,
+    CALMModule,
+    CAMModule,
+    FCAMModule,
+    PostHocModule,
+    SaliencyModule,
+)
+from tests.support.networks import SGD, TinyBackbone
 
 METHODS = {"gradcam": GradCAM(), "opticam": OptiCAM(iterations=3)}
 
@@ -50,10 +57,10 @@ def test_maps_of_several_classes_are_those_of_each(make, images):
     module.classifier.backbone.register_forward_hook(lambda *_: passes.append(len(_[1][0])))
     targets = torch.tensor([[2, 0], [1, 3], [0, 1]])
     module.methods = {"gradcam": METHODS["gradcam"]}  # which alone sees the images as they are
-    found = module.class_maps(images, targets)
+    found = module.explain_classes(images, targets)
     assert passes == [3]
     module.methods = METHODS
-    found = module.class_maps(images, targets)
+    found = module.explain_classes(images, targets)
     torch.testing.assert_close(found.targets, targets)
     for column in range(2):
         alone, logits = module.maps(images, targets[:, column])
@@ -69,10 +76,10 @@ def test_maps_of_several_classes_are_those_of_each(make, images):
 def test_the_most_probable_classes_come_first(make, images):
     torch.manual_seed(0)
     module = make().eval()
-    found = module.class_maps(images, top_k=3)
+    found = module.explain_classes(images, top_k=3)
     order = found.logits.sort(1, descending=True).indices[:, :3]
     torch.testing.assert_close(found.targets, order)
-    torch.testing.assert_close(found.maps, module.class_maps(images, order).maps)
+    torch.testing.assert_close(found.maps, module.explain_classes(images, order).maps)
 
 
 def test_a_module_that_cannot_reuse_features_runs_again(images):
@@ -89,8 +96,8 @@ def test_a_module_that_cannot_reuse_features_runs_again(images):
 
     plain = Plain(network=module.network, optimizer=SGD, methods=METHODS).eval()
     targets = torch.tensor([[2, 0], [1, 3], [0, 1]])
-    expected = module.class_maps(images, targets).maps
-    torch.testing.assert_close(plain.class_maps(images, targets).maps, expected)
+    expected = module.explain_classes(images, targets).maps
+    torch.testing.assert_close(plain.explain_classes(images, targets).maps, expected)
 
 
 def test_calm_with_one_superset_for_all_has_one_map():
@@ -103,7 +110,7 @@ def test_parameters_keep_their_flags_and_get_no_gradient(images):
     next(module.parameters()).requires_grad_(False)
     flags = [p.requires_grad for p in module.parameters()]
     with torch.enable_grad():
-        found = module.class_maps(images, top_k=2)
+        found = module.explain_classes(images, top_k=2)
     assert not any(maps.requires_grad for maps in found.maps.values())
     assert [p.requires_grad for p in module.parameters()] == flags
     assert all(p.grad is None for p in module.parameters())

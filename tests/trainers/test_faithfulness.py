@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torchmetrics.utilities import dim_zero_sum
 
-from attribution import CAM, GradCAM, LayerCAM
-from metrics import (
+from learned_saliency.attribution import CAM, GradCAM, LayerCAM
+from learned_saliency.metrics import (
     AverageDropInDeletion,
     AverageGain,
     Insertion,
@@ -14,9 +14,8 @@ from metrics import (
     insertion_curves,
     masked_probabilities,
 )
-from models import FCAM, CAMClassifier
-from tests.trainers.test_modules import SGD, TinyBackbone
-from trainers import (
+from learned_saliency.models import FCAM, CAMClassifier
+from learned_saliency.trainers import (
     FIGURES,
     NATIVE,
     CAMModule,
@@ -25,6 +24,7 @@ from trainers import (
     PostHocModule,
     Trial,
 )
+from tests.support.networks import SGD, TinyBackbone
 
 MASKED = ["average_drop", "average_increase", "average_gain", "average_drop_in_deletion"]
 

@@ -1,38 +1,14 @@
 """What the modules train, and that evaluation counts what it should."""
 
-from functools import partial
-
 import pytest
 import torch
-from torch import nn
 
-from attribution import CAM, GradCAM
-from losses import DenseCRFLoss, FCAMLoss, SeedSampler
-from models import FCAM, CAMClassifier
-from trainers import NATIVE, CAMModule, FCAMModule
-from trainers.scores import SplitScores
-
-SGD = partial(torch.optim.SGD, lr=0.1)
-
-
-class TinyBackbone(nn.Module):
-    """Two levels, with BatchNorm; what `MultiScaleBackbone` offers."""
-
-    channels = (4, 6)
-    reductions = (2, 4)
-
-    def __init__(self):
-        super().__init__()
-        self.network = nn.ModuleList(
-            [
-                nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU()),
-                nn.Sequential(nn.Conv2d(4, 6, 3, 2, 1), nn.BatchNorm2d(6), nn.ReLU()),
-            ]
-        )
-
-    def forward(self, images):
-        first = self.network[0](images)
-        return [first, self.network[1](first)]
+from learned_saliency.attribution import CAM, GradCAM
+from learned_saliency.losses import DenseCRFLoss, FCAMLoss, SeedSampler
+from learned_saliency.models import FCAM, CAMClassifier
+from learned_saliency.trainers import NATIVE, CAMModule, FCAMModule
+from learned_saliency.trainers.scores import SplitScores
+from tests.support.networks import SGD, TinyBackbone
 
 
 @pytest.fixture

@@ -1,0 +1,142 @@
+"""The classifier contract of the room, and how a method holds a classifier while it works."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+#: ``head(features, rows=None) -> logits``: ``rows`` (R,) names for each row of ``features``
+#: (R, K, h, w) the image that it is a variant of; ``None`` means one row per image, in order.
+Head = Callable[..., Tensor]
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """What every method of this room is written against; implemented by an ``nn.Module``.
+
+    ``classifier(images)`` equals ``classifier.head(classifier.features(images))``.
+
+    Two optional methods are used where a classifier offers them: ``encode(images)``, see
+    `encode`, and ``cams(features, targets)``, see `attribution.CAM`.
+    """
+
+    def features(self, images: Tensor) -> Tensor:
+        """Map images (B, 3, H, W) to activations A of shape (B, K, h, w)."""
+        ...
+
+    def head(self, features: Tensor) -> Tensor:
+        """Map activations (B, K, h, w) to logits (B, C)."""
+        ...
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Map images (B, 3, H, W) to logits (B, C)."""
+        ...
+
+
+def encode(classifier: Classifier, images: Tensor) -> tuple[Tensor, Head]:
+    """Run the backbone once and give the activations with the head that belongs to them.
+
+    A classifier whose logits depend on more than the activations (a class token, a skip
+    connection around the layer) offers ``encode`` itself and returns a head that holds the rest.
+    For the others the head is ``classifier.head``.
+
+    Args:
+        classifier: A `Classifier`.
+        images: Shape (B, 3, H, W).
+
+    Returns:
+        Activations (B, K, h, w), and a function ``head(features, rows=None) -> logits`` of
+        features (R, K, h, w) to logits (R, C), see `Head`.
+    """
+    own = getattr(classifier, "encode", None)
+    if own is not None:
+        return own(images)
+
+    def head(features: Tensor, rows: Tensor | None = None) -> Tensor:
+        return classifier.head(features)
+
+    return classifier.features(images), head
+
+
+@contextmanager
+def frozen(classifier: nn.Module) -> Iterator[None]:
+    """Hold a module in evaluation mode with frozen parameters, then put it back as found.
+
+    Every submodule's mode and every parameter's ``requires_grad`` is restored, also after an
+    exception. Gradients already stored in ``.grad`` are not touched.
+
+    Args:
+        classifier: The module to hold.
+    """
+    training = [module for module in classifier.modules() if module.training]
+    trainable = [weight for weight in classifier.parameters() if weight.requires_grad]
+    try:
+        for module in training:
+            module.training = False
+        for weight in trainable:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for module in training:
+            module.training = True
+        for weight in trainable:
+            weight.requires_grad_(True)
+
+
+class SharedFeatures(nn.Module):
+    """A classifier that remembers the activations of one batch.
+
+    Ten methods explaining the same batch then cost one backbone pass:
+    ``shared = SharedFeatures(classifier, images)``, then ``method(shared, images, targets)``
+    for each. Other images (a masked or a noisy copy) go to the classifier as usual.
+
+    Args:
+        classifier: The `Classifier` to stand in for.
+        images: The batch, shape (B, 3, H, W). It is recognized by identity (``is``), so the same
+            tensor must be handed to the methods, and must not be modified meanwhile.
+        features: Its activations (B, K, h, w) if they are there already; by default they are
+            computed here, in evaluation mode and without gradients. A classifier with an
+            ``encode`` of its own (one made by `attribution.core.split`) must leave this out.
+
+    Raises:
+        TypeError: If ``features`` is given for a classifier that has ``encode``.
+    """
+
+    def __init__(
+        self, classifier: nn.Module, images: Tensor, features: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self._images = images
+        if features is None:
+            with frozen(classifier), torch.no_grad():
+                self._encoded = encode(classifier, images)
+        elif hasattr(classifier, "encode"):
+            raise TypeError(
+                f"{type(classifier).__name__} has an encode() whose head goes with the pass that "
+                "made the features: call SharedFeatures(classifier, images) without features"
+            )
+        else:
+            self._encoded = features, lambda features, rows=None: classifier.head(features)
+        if hasattr(classifier, "cams"):
+            self.cams = classifier.cams
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Head]:
+        """Give the stored activations and their head for the stored images, see `encode`."""
+        return self._encoded if images is self._images else encode(self.classifier, images)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Map images (B, 3, H, W) to activations (B, K, h, w); free for the stored batch."""
+        return self.encode(images)[0]
+
+    def head(self, features: Tensor) -> Tensor:
+        """Map activations of the stored batch, (B, K, h, w), to logits (B, C)."""
+        return self._encoded[1](features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (B, 3, H, W) to logits (B, C); only the head runs for the stored batch."""
+        if images is self._images and not torch.is_grad_enabled():
+            return self.head(self._encoded[0])
+        return self.classifier(images)

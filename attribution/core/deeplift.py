@@ -1,0 +1,266 @@
+"""DeepLIFT's rescale rule for any differentiable function, by following its calls."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+from learned_saliency.attribution.core.affine import is_affine
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# As torch.x, Tensor.x and torch.nn.functional.x share them, without a trailing underscore.
+_ELEMENTWISE = _names(
+    "relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish sigmoid logsigmoid tanh "
+    "hardtanh hardsigmoid hardswish hardshrink softshrink tanhshrink softplus softsign threshold "
+    "clamp clip clamp_min clamp_max abs exp expm1 log log1p sqrt rsqrt reciprocal square pow erf "
+    "div true_divide __truediv__ __rdiv__ __rtruediv__ __pow__ __rpow__ sin cos"
+)
+_MAXIMUM = _names(
+    "max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d "
+    "adaptive_max_pool3d amax"
+)
+_AFFINE = _names("batch_norm dropout dropout1d dropout2d dropout3d alpha_dropout")
+_BILINEAR = _names("mul multiply __mul__ __rmul__ matmul __matmul__ mm bmm baddbmm")
+_METADATA = _names("size dim ndimension numel nelement stride __len__ is_floating_point")
+_NODES = 24  # of the quadrature; the products of two values need one
+
+
+class Contributions(NamedTuple):
+    """What `deeplift` gives.
+
+    Attributes:
+        values: Contribution of every input, shape (B, ...); they add up to the difference of the
+            two outputs.
+        output: F(inputs), shape (B,).
+        reference: F(references), shape (B,).
+    """
+
+    values: Tensor
+    output: Tensor
+    reference: Tensor
+
+
+def deeplift(
+    function: Callable[[Tensor], Tensor], inputs: Tensor, references: Tensor
+) -> Contributions:
+    """Attribute F(inputs) - F(references) to the inputs by DeepLIFT's rescale rule.
+
+    Both runs are followed call by call (`torch.overrides`), so functional code counts like
+    modules, and shapes may change in any way. Going back, each call turns the multipliers of its
+    output y into those m of its inputs, with sum_i m_i (x_i - r_i) the same as before:
+
+    * affine calls: by their derivative;
+    * elementwise functions: (y - y_r) / (x - r), the derivative where x - r is below 1e-10 or
+      below rounding;
+    * max pooling: the change goes to the place of the larger maximum, be it that of x or of r;
+    * all others (products of two values, attention, layer normalization): by the derivative
+      averaged along the straight line from r to x, with a quadrature. For elementwise functions
+      that average *is* the rescale rule, for products the mean of the two operands.
+
+    Args:
+        function: F, inputs (B, ...) to outputs (B,), each from its own row alone. Parameters that
+            it reads must not require gradients.
+        inputs: Shape (B, ...), floating point.
+        references: r, the shape of ``inputs``.
+
+    Returns:
+        Contributions and both outputs, without graphs.
+
+    Raises:
+        ValueError: If shapes do not fit, or the function takes another way for the references
+            than for the inputs.
+    """
+    if inputs.shape != references.shape:
+        raise ValueError(
+            f"inputs {tuple(inputs.shape)} and references {tuple(references.shape)} must be alike"
+        )
+    with torch.no_grad():
+        _, reference, start = _follow(function, references)
+        source, output, calls = _follow(function, inputs)
+        if output.shape != inputs.shape[:1]:
+            raise ValueError(f"expected outputs ({len(inputs)},), got {tuple(output.shape)}")
+        if [call.signature for call in calls] != [call.signature for call in start]:
+            raise ValueError("the head takes another way for zero activations: no DeepLIFT")
+        multiplier = _go_back(output, calls, start).get(id(source), torch.zeros_like(inputs))
+        values = multiplier * (inputs - references)
+    return Contributions(values, output.detach(), reference.detach())
+
+
+class _Call:
+    """One call on values that depend on the inputs, computed with a graph of its own.
+
+    Attributes:
+        name: Of the function.
+        taken: The values it was given, as they are known outside.
+        given: The values it returned, as they are known outside.
+    """
+
+    def __init__(self, function: Callable, arguments: tuple, places: list[int]) -> None:
+        self._function = function
+        self._flat, self._spec = pytree.tree_flatten(arguments)
+        self._places = places
+        self.name = _name(function)
+        self.taken = [self._flat[i] for i in places]
+        self.leaves, result = self.run(self.taken)
+        flat, spec = pytree.tree_flatten(result)
+        kept = [i for i, v in enumerate(flat) if isinstance(v, Tensor) and v.requires_grad]
+        self.outputs = [flat[i] for i in kept]
+        self.given = [value.detach().requires_grad_() for value in self.outputs]
+        for i, value in zip(kept, self.given, strict=True):
+            flat[i] = value
+        self.result = pytree.tree_unflatten(flat, spec)
+
+    @property
+    def signature(self) -> tuple[Any, ...]:
+        """What must be the same in both runs: the function and the shapes."""
+        return (self.name, *(value.shape for value in (*self.taken, *self.given)))
+
+    def run(self, values: list[Tensor]) -> tuple[list[Tensor], Any]:
+        """Call the function on other values; give them as leaves of a graph, and the result."""
+        with torch.enable_grad():
+            leaves = [value.detach().requires_grad_() for value in values]
+            flat = list(self._flat)
+            for i, leaf in zip(self._places, leaves, strict=True):
+                flat[i] = leaf.clone()  # the function may work in place
+            args, kwargs = pytree.tree_unflatten(flat, self._spec)
+            return leaves, self._function(*args, **kwargs)
+
+    def pull_back(self, outgoing: list[Tensor | None]) -> list[Tensor | None]:
+        """Multiply by the transposed derivative at the values taken."""
+        return _pull_back(self.outputs, self.leaves, outgoing)
+
+
+class _Follower(TorchFunctionMode):
+    """Record the calls on tensors that require gradients; their results then do, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[_Call] = []
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        flat, _ = pytree.tree_flatten((args, kwargs))
+        places = [i for i, v in enumerate(flat) if isinstance(v, Tensor) and v.requires_grad]
+        name = getattr(func, "__name__", "")
+        if not places or name in _METADATA:
+            return func(*args, **kwargs)
+        if name == "__get__":  # an attribute: x.shape, or a view such as x.T
+            value = func(*args, **kwargs)
+            if not isinstance(value, Tensor):
+                return value
+        call = _Call(func, (args, kwargs), places)
+        if call.given:
+            self.calls.append(call)
+        return call.result
+
+
+def _name(function: Callable) -> str:
+    """Give the name of a function, that of the out-of-place one for an in-place one."""
+    name = getattr(function, "__name__", "")
+    return name if name.endswith("__") else name.removesuffix("_")
+
+
+def _go_back(output: Tensor, calls: list[_Call], start: list[_Call]) -> dict[int, Tensor]:
+    """Multipliers of the output and of all that it was made of, by the identities of tensors."""
+    multipliers = {id(output): torch.ones_like(output)}
+    for call, base in zip(reversed(calls), reversed(start), strict=True):
+        incoming = [multipliers.pop(id(value), None) for value in call.given]
+        if all(value is None for value in incoming):
+            continue
+        for value, multiplier in zip(call.taken, _rule(call, base, incoming), strict=True):
+            if multiplier is not None:
+                known = multipliers.get(id(value))
+                multipliers[id(value)] = multiplier if known is None else known + multiplier
+    return multipliers
+
+
+def _follow(
+    function: Callable[[Tensor], Tensor], inputs: Tensor
+) -> tuple[Tensor, Tensor, list[_Call]]:
+    """Run a function; give the leaf that stood for the inputs, the output and the calls."""
+    leaf = inputs.detach().requires_grad_()
+    with _Follower() as follower:
+        output = function(leaf)
+    return leaf, output, follower.calls
+
+
+def _rule(call: _Call, base: _Call, incoming: list[Tensor | None]) -> list[Tensor | None]:
+    """Turn the multipliers of a call's outputs into those of what it took."""
+    if call.name in _AFFINE or all(is_affine(output) for output in call.outputs):
+        return call.pull_back(incoming)
+    if len(call.taken) == len(call.given) == 1:
+        x, y = call.taken[0], call.given[0]
+        if call.name in _ELEMENTWISE and x.shape == y.shape:
+            return [_elementwise(call, base, incoming[0])]
+        if call.name in _MAXIMUM:
+            return [_maximum(call, base, incoming[0])]
+    return _path(call, base, incoming, nodes=1 if call.name in _BILINEAR else _NODES)
+
+
+def _elementwise(call: _Call, base: _Call, incoming: Tensor) -> Tensor:
+    delta, tiny = _delta(call, base)
+    ratio = (call.given[0] - base.given[0]) / torch.where(tiny, 1.0, delta)
+    return torch.where(tiny, call.pull_back([incoming])[0], incoming * ratio)
+
+
+def _maximum(call: _Call, base: _Call, incoming: Tensor) -> Tensor:
+    # Where the maximum grew by c, x at its place grew by at least c: the ratio is in (0, 1].
+    change = call.given[0] - base.given[0]
+    moved = incoming * change
+    grown = call.pull_back([torch.where(change >= 0, moved, 0.0)])[0]
+    shrunk = base.pull_back([torch.where(change < 0, moved, 0.0)])[0]
+    delta, tiny = _delta(call, base)
+    multiplier = (grown + shrunk) / torch.where(tiny, 1.0, delta)
+    return torch.where(tiny, call.pull_back([incoming])[0], multiplier)
+
+
+def _path(
+    call: _Call, base: _Call, incoming: list[Tensor | None], nodes: int
+) -> list[Tensor | None]:
+    # t = s**4 crowds the nodes at the reference: x / norm(x) turns within a small step from 0.
+    abscissas, weights = np.polynomial.legendre.leggauss(nodes)
+    power = 1 if nodes == 1 else 4
+    totals: list[Tensor | None] = [None] * len(call.taken)
+    for s, weight in zip((abscissas + 1) / 2, weights / 2, strict=True):
+        t, share = float(s**power), float(weight * power * s ** (power - 1))
+        values = [r + t * (x - r) for x, r in zip(call.taken, base.taken, strict=True)]
+        leaves, result = call.run(values)
+        outputs = [v for v in pytree.tree_leaves(result) if isinstance(v, Tensor)]
+        outputs = [v for v in outputs if v.requires_grad]
+        for i, part in enumerate(_pull_back(outputs, leaves, incoming)):
+            if part is not None:
+                totals[i] = share * part if totals[i] is None else totals[i] + share * part
+    return totals
+
+
+def _delta(call: _Call, base: _Call) -> tuple[Tensor, Tensor]:
+    """Compute x - r of a call, and where it is too small to divide by."""
+    x, r = call.taken[0].detach(), base.taken[0].detach()
+    rounding = 64 * torch.finfo(x.dtype).eps * torch.maximum(x.abs(), r.abs())
+    delta = x - r
+    return delta, delta.abs() <= rounding.clamp(min=1e-10)
+
+
+def _pull_back(
+    outputs: list[Tensor], leaves: list[Tensor], outgoing: list[Tensor | None]
+) -> list[Tensor | None]:
+    pairs = [(o, g) for o, g in zip(outputs, outgoing, strict=True) if g is not None]
+    return list(
+        torch.autograd.grad(
+            [output for output, _ in pairs],
+            leaves,
+            [gradient for _, gradient in pairs],
+            retain_graph=True,
+            allow_unused=True,
+        )
+    )

@@ -1,0 +1,220 @@
+"""A classifier out of any network, by naming a layer."""
+
+import difflib
+import warnings
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from learned_saliency.attribution.core.classifier import Head, frozen
+from learned_saliency.attribution.core.cut import Context, GraphCut, HookCut, LayerError
+from learned_saliency.attribution.core.tokens import to_grid
+
+_LAYOUTS = ("channels_first", "channels_last", "tokens")
+
+
+class _Rest(NamedTuple):
+    """What goes from one pass up to the layer into the pass from there on."""
+
+    layout: str
+    prefix: Tensor | None  # (B, P, K): class token and the like
+    context: Context
+    batch: int
+
+
+class SplitClassifier(nn.Module):
+    """A network cut at a layer: ``features`` runs up to it, ``head`` from it; see `split`.
+
+    Both follow the evaluation path of the network; calling the classifier is calling the network.
+
+    Where the rest of the network reads more than the layer's output (a skip connection around
+    it, a class token), ``features`` remembers that for the ``head`` calls that follow, until the
+    next ``features``. ``encode`` gives a head of its own instead; the methods of this room use it.
+
+    Args:
+        model: See `split`, as for the others.
+        layer: Name of the layer.
+        layout: Layout of its output, or None.
+        prefix_tokens: Number of tokens before the grid, or None.
+        tracing: True, False or None.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: str,
+        *,
+        layout: str | None = None,
+        prefix_tokens: int | None = None,
+        tracing: bool | None = None,
+    ) -> None:
+        super().__init__()
+        _check_layer(model, layer)
+        if layout is not None and layout not in _LAYOUTS:
+            raise ValueError(f"layout must be None or one of {_LAYOUTS}, got {layout!r}")
+        if prefix_tokens is not None and prefix_tokens < 0:
+            raise ValueError(f"prefix_tokens must not be negative, got {prefix_tokens}")
+        self.model = model
+        self.layer = layer
+        self.layout = layout
+        if prefix_tokens is None:
+            prefix_tokens = getattr(model, "num_prefix_tokens", None)
+        self.prefix_tokens = prefix_tokens
+        self._cut = _make_cut(self, f"model.{layer}", tracing)
+        self._last: _Rest | None = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Run the network: images (B, 3, H, W) to logits (B, C)."""
+        return self.model(images)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Run up to the layer: images (B, 3, H, W) to activations (B, K, h, w)."""
+        features, self._last = self._features(images)
+        return features
+
+    def head(self, features: Tensor) -> Tensor:
+        """Run from the layer on: activations of the last `features` call, to logits (B, C).
+
+        Any number of rows will do where the network is cut clean (``classifier.pure``).
+
+        Raises:
+            RuntimeError: If the network is not cut clean and `features` has not run.
+        """
+        if self._last is None and not (self.pure and self.layout in (None, "channels_first")):
+            raise RuntimeError(f"head() after {self.layer!r} needs a features() call before it")
+        return self._head(self._last or _Rest("channels_first", None, (), 0), features)
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Head]:
+        """Give the activations (B, K, h, w) and the head that belongs to them.
+
+        Returns:
+            Activations, and ``head(features, rows=None) -> logits``; see `attribution.encode`.
+        """
+        features, rest = self._features(images)
+        return features, partial(self._head, rest)
+
+    @property
+    def pure(self) -> bool:
+        """Whether the network after the layer reads nothing of the image but its output."""
+        return self._cut.pure and (self._last is None or self._last.prefix is None)
+
+    def _features(self, images: Tensor) -> tuple[Tensor, _Rest]:
+        output, context = self._cut.body(self, images)
+        if not isinstance(output, Tensor) or output.dim() not in (3, 4):
+            got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise ValueError(f"layer {self.layer!r} gives no spatial grid or tokens, but {got}")
+        layout = self.layout or ("tokens" if output.dim() == 3 else "channels_first")
+        prefix = None
+        if layout == "channels_last":
+            output = output.permute(0, 3, 1, 2)
+        elif layout == "tokens":
+            prefix, output = to_grid(output, images.shape[-2:], self.prefix_tokens)
+        return output, _Rest(layout, prefix, context, len(images))
+
+    def _head(self, rest: _Rest, features: Tensor, rows: Tensor | None = None) -> Tensor:
+        prefix, context = rest.prefix, rest.context
+        if prefix is None and not context:
+            rows = None
+        elif rows is None and len(features) != rest.batch:
+            raise ValueError(
+                f"features of {len(features)} rows after a pass of {rest.batch} images: the head "
+                f"after {self.layer!r} needs to know which image each row belongs to"
+            )
+        if rows is not None:
+            prefix, context = pytree.tree_map(partial(_pick, rows, rest.batch), (prefix, context))
+        if rest.layout == "channels_last":
+            features = features.permute(0, 2, 3, 1)
+        elif rest.layout == "tokens":
+            features = features.flatten(2).transpose(1, 2)  # (R, h * w, K)
+            if prefix is not None:
+                features = torch.cat([prefix, features], dim=1)
+        logits = self._cut.tail(self, features, context)
+        if not isinstance(logits, Tensor):
+            raise TypeError(f"the network must return a tensor, got {type(logits).__name__}")
+        return logits
+
+
+def split(
+    model: nn.Module,
+    layer: str,
+    *,
+    layout: str | None = None,
+    prefix_tokens: int | None = None,
+    tracing: bool | None = None,
+) -> SplitClassifier:
+    """Make a classifier of any network (torchvision, timm, your own) by naming a layer.
+
+    The activations A are the layer's output; the head is the rest of the network, run from A
+    alone. ``split(vgg16, "features.29")``, ``split(resnet50, "layer4")``, and for vision
+    transformers the first norm of the last block, ``split(vit, "blocks.11.norm1")``: its tokens
+    become the grid, while the class token and the residual stream stay as they are in the image.
+
+    Args:
+        model: Network of images (B, 3, H, W) to logits (B, C). It is used, not copied.
+        layer: Name of a submodule as ``model.named_modules()`` has it, which runs once.
+        layout: Of the layer's output: ``"channels_first"`` (B, K, h, w), ``"channels_last"``
+            (B, h, w, K; as in Swin) or ``"tokens"`` (B, N, K). Default: tokens if it has three
+            dimensions, else channels first.
+        prefix_tokens: Tokens before those of the grid (class, distillation, registers). Default:
+            the model's ``num_prefix_tokens``, else as many as a grid in the proportions of the
+            image leaves over, at most two.
+        tracing: Whether the head is found by tracing the network (torch.fx). False: a hook
+            replaces the layer's output in a run of the whole network, which works for every
+            network but makes each head call cost a full pass. Default: tracing where it works,
+            else the hook, with a warning.
+
+    Returns:
+        A `Classifier` around ``model``.
+
+    Raises:
+        TypeError: If ``model`` is not a module.
+        ValueError: If the layer does not exist (the error lists those that do, the nearest
+            first), runs never or more than once, or does not reach the output.
+    """
+    return SplitClassifier(
+        model, layer, layout=layout, prefix_tokens=prefix_tokens, tracing=tracing
+    )
+
+
+def _check_layer(model: nn.Module, layer: str) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
+    names = [name for name, _ in model.named_modules() if name]
+    if layer in names:
+        return
+    nearest = difflib.get_close_matches(layer, names, n=len(names) or 1, cutoff=0.0)
+    raise ValueError(f"there is no layer {layer!r}; there are, nearest first: {', '.join(nearest)}")
+
+
+def _make_cut(root: SplitClassifier, layer: str, tracing: bool | None) -> GraphCut | HookCut:
+    if tracing is False:
+        return HookCut(layer)
+    try:
+        with frozen(root):
+            return GraphCut(root, layer)
+    except LayerError:
+        raise
+    except Exception as error:  # whatever the network's own code does when traced
+        if tracing:
+            raise
+        warnings.warn(
+            f"{type(root.model).__name__} cannot be traced ({error}); each head call will cost a "
+            "pass of the whole network. tracing=False silences this.",
+            stacklevel=4,
+        )
+        return HookCut(layer)
+
+
+def _pick(rows: Tensor, batch: int, value: object) -> object:
+    """Repeat a value of each image for the rows that belong to the image."""
+    if not isinstance(value, Tensor):
+        return value
+    if value.dim() == 0 or len(value) != batch:
+        raise RuntimeError(
+            f"the network hands a tensor {tuple(value.shape)} around the layer that has not one "
+            f"entry for each of the {batch} images: split it elsewhere, or with tracing=False"
+        )
+    return value.index_select(0, rows)

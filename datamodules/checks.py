@@ -1,0 +1,150 @@
+"""Checks before any training time is spent: of options, and of missing and broken image files."""
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from learned_saliency.datamodules.metadata import SplitMetadata
+from learned_saliency.datamodules.textfile import line_error
+
+_FILE_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xae\x42\x60\x82"}
+
+
+def check_files(
+    metadata: SplitMetadata, root: Path, mask_root: Path, *, open_files: bool = True
+) -> None:
+    """Check that the images and masks of a split are there and readable.
+
+    Existence costs one listing of each folder. With ``open_files`` each file's header is read too,
+    in threads, its size compared with the metadata's, and a JPEG or PNG that lacks its end is
+    decoded in full, which finds interrupted downloads.
+
+    Args:
+        metadata: The split.
+        root: Folder that image ids are relative to.
+        mask_root: Folder that mask paths are relative to.
+        open_files: Whether to open every file.
+
+    Raises:
+        DataError: If a file is missing or not a readable image, or an image's size is another than
+            in ``image_sizes.txt``. It names the text file and the line that refer to the file.
+    """
+    ids_file = metadata.folder / "image_ids.txt"
+    _check_exist(root, metadata.image_ids, ids_file, "image")
+    sizes = _open_all(root, metadata.image_ids, ids_file, "image") if open_files else None
+    if sizes is not None and metadata.sizes is not None:
+        _check_sizes(metadata, sizes)
+    if metadata.mask_paths is None:
+        return
+    for group in (metadata.mask_paths, metadata.ignore_paths):
+        paths = [path for image_paths in group for path in image_paths]
+        _check_exist(mask_root, paths, metadata.mask_file, "mask")
+        if open_files:
+            _open_all(mask_root, paths, metadata.mask_file, "mask")
+
+
+def read_sizes(paths: Sequence[Path]) -> tuple[np.ndarray, dict[int, str]]:
+    """Read the sizes of images from their headers, in threads.
+
+    Args:
+        paths: N image files.
+
+    Returns:
+        Width and height of each image in pixels, int64 of shape (N, 2), and for the indices of
+        the files that are no readable images the reason.
+    """
+    with ThreadPoolExecutor(max_workers=min(16, 4 * (os.cpu_count() or 1))) as pool:
+        found = list(pool.map(_read_size, paths))
+    broken = {i: result for i, result in enumerate(found) if isinstance(result, str)}
+    sizes = [(0, 0) if isinstance(result, str) else result for result in found]
+    return np.array(sizes, np.int64).reshape(-1, 2), broken
+
+
+def _read_size(path: Path) -> tuple[int, int] | str:
+    """Give an image's width and height, or why it cannot be read."""
+    try:
+        with path.open("rb") as file, Image.open(file) as image:
+            size, end = image.size, _FILE_ENDS.get(image.format)
+            if end is not None:
+                position = file.tell()
+                file.seek(-min(64, os.fstat(file.fileno()).st_size), os.SEEK_END)
+                tail = file.read()
+                file.seek(position)
+                if end not in tail:
+                    image.load()
+        return size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return str(error)
+
+
+def _check_exist(root: Path, names: Sequence[str], source: Path, what: str) -> None:
+    listings: dict[str, set[str]] = {}
+    missing = []
+    for i, name in enumerate(names):
+        folder, _, file = name.rpartition("/")
+        if folder not in listings:
+            place = root / folder
+            listings[folder] = set(os.listdir(place)) if place.is_dir() else set()
+        # the second look is for file systems that know a file by more than one spelling
+        if file not in listings[folder] and not (root / name).is_file():
+            missing.append(i)
+    if missing:
+        name = names[missing[0]]
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        message = f"the {what} {root / name} does not exist{more}; restore it or correct the path."
+        raise line_error(source, _row_of(source, name), message)
+
+
+def _open_all(root: Path, names: Sequence[str], source: Path, what: str) -> np.ndarray:
+    sizes, broken = read_sizes([root / name for name in names])
+    for i, reason in broken.items():
+        message = f"the {what} {root / names[i]} does not decode ({reason}); replace it."
+        raise line_error(source, _row_of(source, names[i]), message)
+    return sizes
+
+
+def _check_sizes(metadata: SplitMetadata, sizes: np.ndarray) -> None:
+    wrong = (sizes != metadata.sizes).any(1)
+    if wrong.any():
+        first, source = int(wrong.argmax()), metadata.folder / "image_sizes.txt"
+        name = metadata.image_ids[first]
+        said, found = ("{}x{}".format(*size[first]) for size in (metadata.sizes, sizes))
+        message = f"{name} is {found} pixels large, not {said}; correct the line or the image."
+        raise line_error(source, _row_of(source, name), message)
+
+
+def _row_of(source: Path, name: str) -> int:
+    """Find the first row of a text file that has a field ``name``."""
+    lines = [line.strip() for line in source.read_text("utf-8-sig").split("\n") if line.strip()]
+    return next(i for i, line in enumerate(lines) if f",{name}," in f",{line},")
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Check that the numbers a data module is made with are in range.
+
+    Args:
+        options: Arguments of `WSOLDataModule` by name.
+
+    Raises:
+        ValueError: If one is not.
+    """
+    for name in ("resize_size", "crop_size", "batch_size", "eval_batch_size"):
+        if options[name] < 1:
+            raise ValueError(f"expected {name} of 1 or more, got {options[name]}")
+    if options["crop_size"] > options["resize_size"]:
+        sides = f"{options['crop_size']} > {options['resize_size']}"
+        raise ValueError(f"expected crop_size of at most resize_size, got {sides}")
+    if options["num_workers"] < 0 or options["seed"] < 0 or not 0 < options["train_fraction"] <= 1:
+        raise ValueError(
+            "expected num_workers and seed of 0 or more and train_fraction in (0, 1], got"
+            f" {options['num_workers']}, {options['seed']} and {options['train_fraction']}"
+        )
+    if len(options["mean"]) != 3 or len(options["std"]) != 3 or min(options["std"]) <= 0:
+        raise ValueError(
+            f"expected 3 means and 3 positive std, got {options['mean']}, {options['std']}"
+        )

@@ -1,0 +1,64 @@
+"""Parts of the creatures: pairs from the attribute table, places from the part masks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from learned_saliency.datamodules.parts.base import class_pairs
+from learned_saliency.datamodules.textfile import DataError, read_columns
+
+
+class CreaturesParts:
+    """Reads the parts of a data set that `CreaturesRenderer` has written.
+
+    Args:
+        root: The data set's folder.
+        metadata: Its metadata.
+
+    Attributes:
+        names: ``head``, ``wing``, ``tail``, ``body``.
+        pairs: See `PartReader`.
+
+    Raises:
+        DataError: If the attribute table is missing or malformed, or no split has part masks.
+    """
+
+    def __init__(self, root: str | Path, metadata: str | Path) -> None:
+        self.root, metadata = (Path(path).expanduser() for path in (root, metadata))
+        path = metadata / "attributes.txt"
+        header, *rows = zip(*read_columns(path, "label,head,wing,tail,body"), strict=True)
+        if [row[0] for row in rows] != [str(label) for label in range(len(rows))]:
+            raise DataError(f"{path}: labels must be 0, 1, 2, ... after a header; write it anew.")
+        self.names = header[1:]
+        values = np.array([row[1:] for row in rows])
+        self.pairs = class_pairs(values, np.eye(len(self.names), dtype=bool))
+        files = [metadata / split / "parts.txt" for split in ("val", "test")]
+        self._paths: dict[str, str] = {}
+        for file in filter(Path.is_file, files):
+            self._paths |= dict(zip(*read_columns(file, "id,part_mask"), strict=True))
+        if not self._paths:
+            raise DataError(
+                f"{files[-1]}: this list of part masks is missing; render the set anew."
+            )
+
+    def read(self, image_ids: Sequence[str], size: int) -> Tensor:
+        """Read part labels, uint8 (B, S, S); see `PartReader.read`.
+
+        Raises:
+            DataError: If an image has no part mask, or its file is missing or does not decode.
+        """
+        return torch.stack([self._read(image_id, size) for image_id in image_ids])
+
+    def _read(self, image_id: str, size: int) -> Tensor:
+        if image_id not in self._paths:
+            raise DataError(f"{image_id}: has no part mask; evaluate on the val or test split.")
+        path = self.root / self._paths[image_id]
+        labels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
+        if labels is None:
+            raise DataError(f"{path}: the part mask is missing or does not decode; restore it.")
+        resized = cv2.resize(labels, (size, size), interpolation=cv2.INTER_NEAREST)
+        return torch.from_numpy(resized)

@@ -1,0 +1,169 @@
+"""Parts of CUB-200-2011: pairs from the class attributes, places from the part keypoints."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from learned_saliency.datamodules.parts.base import class_pairs
+from learned_saliency.datamodules.textfile import DataError, read_lines
+
+_KEYPOINTS = {
+    "head": ("beak", "crown", "forehead", "left eye", "nape", "right eye", "throat"),
+    "back": ("back",),
+    "belly": ("belly",),
+    "breast": ("breast",),
+    "tail": ("tail",),
+    "leg": ("left leg", "right leg"),
+    "wing": ("left wing", "right wing"),
+}
+"""The 15 keypoints of each of the 7 parts."""
+
+# An attribute describes a part whose words occur anywhere in its name, its value included
+# (``has_shape::long-legged-like`` a leg), as in the released code.
+_WORDS = {
+    "head": ("bill", "crown", "eye", "forehead", "head", "nape", "throat"),
+    **{part: (part,) for part in ("back", "belly", "breast", "tail", "leg", "wing")},
+}
+
+
+class CUBParts:
+    """Estimates where the parts of a bird are, from the files of CUB-200-2011 (Sec. 5.2).
+
+    Kim et al. (ICCV 2021). A class has the attributes that at least half of the answers gave it. A
+    pixel belongs to the part of the nearest visible keypoint; the head's is the mean of its
+    keypoints. Coordinates are scaled to the square, then truncated, as in the released code.
+
+    Args:
+        root: The unpacked folder ``CUB_200_2011``, with ``attributes/`` and ``parts/``.
+        metadata: Not read: the download itself has everything.
+        segmentations: Whether pixels outside the bird belong to no part, as in the released code;
+            needs the data set's segmentations, a download of their own, in ``root/segmentations``.
+
+    Attributes:
+        names: ``head``, ``back``, ``belly``, ``breast``, ``tail``, ``leg``, ``wing``.
+        pairs: See `PartReader`; the paper counts 31, 64 and 96 with 1, 2 and 3 parts.
+
+    Raises:
+        DataError: If a file is missing or malformed.
+    """
+
+    def __init__(
+        self, root: str | Path, metadata: str | Path | None = None, *, segmentations: bool = True
+    ) -> None:
+        self.root = Path(root).expanduser()
+        self.names = tuple(_KEYPOINTS)
+        self.segmentations = self.root / "segmentations" if segmentations else None
+        if self.segmentations is not None and not self.segmentations.is_dir():
+            raise DataError(
+                f"{self.segmentations}: the folder of segmentations is missing; unpack the data "
+                "set's segmentations.tgz there, or set recipe.parts.segmentations=false."
+            )
+        self.pairs = class_pairs(self._read_attributes(), self._read_attribute_parts())
+        images = _read_rows(self.root / "images.txt", 1)
+        self._image_numbers = {f"images/{name}": number for number, name in images}
+        self._keypoints = self._read_keypoints()
+
+    def read(self, image_ids: Sequence[str], size: int) -> Tensor:
+        """Read part labels, uint8 (B, S, S), all 0 without a visible keypoint; see `PartReader`.
+
+        Raises:
+            DataError: If an image is none of the data set's, or a file does not decode.
+        """
+        return torch.stack([self._read(image_id, size) for image_id in image_ids])
+
+    def _read(self, image_id: str, size: int) -> Tensor:
+        if image_id not in self._image_numbers:
+            raise DataError(f"{image_id}: is not in {self.root / 'images.txt'}; it has no parts.")
+        keypoints = self._keypoints.get(self._image_numbers[image_id], {})
+        labels, points = self._scaled(keypoints, image_id, size)
+        if not len(labels):
+            return torch.zeros(size, size, dtype=torch.uint8)
+        grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1)  # (S, S, 2): x, y
+        distances = ((grid[:, :, None] - points) ** 2).sum(-1)
+        nearest = labels[distances.argmin(-1)]
+        if self.segmentations is not None:
+            path = self.segmentations / Path(image_id).relative_to("images").with_suffix(".png")
+            nearest = np.where(_read_bird(path, size), nearest, 0)
+        return torch.from_numpy(nearest.astype(np.uint8))
+
+    def _scaled(
+        self, keypoints: dict[str, tuple[float, float]], image_id: str, size: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Part labels (K,) and places x, y in pixels of the square, int64 (K, 2)."""
+        labels, points = [], []
+        for label, (part, names) in enumerate(_KEYPOINTS.items(), start=1):
+            places = [keypoints[name] for name in names if name in keypoints]
+            if part == "head" and places:
+                places = [tuple(np.mean(places, axis=0))]
+            points += places
+            labels += [label] * len(places)
+        with Image.open(self.root / image_id) as image:
+            scale = size / np.array(image.size, dtype=np.float64)
+        scaled = np.array(points, dtype=np.float64).reshape(-1, 2) * scale
+        return np.array(labels, dtype=np.int64), scaled.astype(np.int64)
+
+    def _read_attributes(self) -> np.ndarray:
+        """Whether a class has an attribute, bool (C, A)."""
+        path = self.root / "attributes" / "class_attribute_labels_continuous.txt"
+        rows = [line.split() for line in read_lines(path) if line.strip()]
+        try:
+            return np.array(rows, dtype=np.float64) >= 50.0  # percent
+        except ValueError:
+            raise DataError(f"{path}: not a table of numbers; unpack the download again.") from None
+
+    def _read_attribute_parts(self) -> np.ndarray:
+        """Whether an attribute describes a part, bool (A, 7)."""
+        # The download has this file beside the folder, the released code moves it into it.
+        inside = self.root / "attributes" / "attributes.txt"
+        path = inside if inside.is_file() else self.root.absolute().parent / "attributes.txt"
+        names = [name for _, name in _read_rows(path, 1)]
+        words = _WORDS.values()
+        return np.array([[any(w in name for w in group) for group in words] for name in names])
+
+    def _read_keypoints(self) -> dict[int, dict[str, tuple[float, float]]]:
+        """Visible keypoints x, y in pixels of the original image, by image number and name."""
+        names = dict(_read_rows(self.root / "parts" / "parts.txt", 1))
+        unknown = set(names.values()) - {name for group in _KEYPOINTS.values() for name in group}
+        if unknown:
+            path = self.root / "parts" / "parts.txt"
+            raise DataError(f"{path}: no part of a bird: {sorted(unknown)}; unpack it again.")
+        found: dict[int, dict[str, tuple[float, float]]] = {}
+        path = self.root / "parts" / "part_locs.txt"
+        for image, text in _read_rows(path, 4):
+            try:
+                part, x, y, visible = text.split()
+                if visible != "0":
+                    found.setdefault(image, {})[names[int(part)]] = float(x), float(y)
+            except (KeyError, ValueError):
+                raise DataError(
+                    f"{path}: the line of image {image} is not `image part x y visible`; unpack "
+                    "the download again."
+                ) from None
+        return found
+
+
+def _read_rows(path: Path, fields: int) -> list[tuple[int, str]]:
+    """Read lines of an integer and a text of at least so many words."""
+    found = []
+    for number, line in enumerate(read_lines(path), start=1):
+        key, _, rest = line.strip().partition(" ")
+        if not key:
+            continue
+        if not key.isdigit() or len(rest.split()) < fields:
+            raise DataError(f"{path}, line {number}: not `number text`; unpack it again.")
+        found.append((int(key), rest))
+    return found
+
+
+def _read_bird(path: Path, size: int) -> np.ndarray:
+    """Where a segmentation says bird, bool (S, S); resized bicubically as in the released code."""
+    try:
+        with Image.open(path) as image:
+            gray = image.convert("L").resize((size, size), Image.Resampling.BICUBIC)
+    except OSError as error:
+        raise DataError(f"{path}: the segmentation cannot be read ({error}); restore it.") from None
+    return np.asarray(gray) > 0

@@ -1,0 +1,11 @@
+"""Makes data sets on first use; a data set is one file."""
+
+from learned_saliency.datamodules.readers.base import Reader
+from learned_saliency.datamodules.readers.creatures import CreaturesRenderer
+from learned_saliency.datamodules.readers.cub import CUBReader
+
+__all__ = [
+    "CUBReader",
+    "CreaturesRenderer",
+    "Reader",
+]

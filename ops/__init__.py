@@ -1,0 +1,16 @@
+"""Numerical kernels: plain references, and faster backends that give the same."""
+
+from learned_saliency.ops.contours import LevelBoxes, level_boxes
+from learned_saliency.ops.dense_crf import CRF_BACKENDS, crf_features
+from learned_saliency.ops.otsu import otsu_threshold, to_8_bit
+from learned_saliency.ops.permutohedral import permutohedral_filter
+
+__all__ = [
+    "CRF_BACKENDS",
+    "LevelBoxes",
+    "crf_features",
+    "level_boxes",
+    "otsu_threshold",
+    "permutohedral_filter",
+    "to_8_bit",
+]

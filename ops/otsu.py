@@ -1,0 +1,95 @@
+"""Otsu's threshold of a batch of saliency maps."""
+
+import torch
+from torch import Tensor
+
+_LEVELS = 256
+
+
+def to_8_bit(maps: Tensor) -> Tensor:
+    """Quantize maps to 8 bits by truncation, ``int(255 * value)``.
+
+    Args:
+        maps: Maps of shape (B, H, W), floating point in [0, 1] or uint8 already.
+
+    Returns:
+        Levels of shape (B, H, W), uint8 in 0..255; ``maps`` itself where it is uint8.
+
+    Raises:
+        TypeError: If ``maps`` is neither floating point nor uint8.
+        ValueError: If ``maps`` is not 3-D, is empty, holds a NaN or leaves [0, 1].
+    """
+    if not (maps.is_floating_point() or maps.dtype == torch.uint8):
+        raise TypeError(f"maps must be floating point or uint8, got {maps.dtype}")
+    if maps.dim() != 3 or maps.numel() == 0:
+        raise ValueError(f"maps must be a non-empty (B, H, W), got shape {tuple(maps.shape)}")
+    if maps.dtype == torch.uint8:
+        return maps
+    low, high = torch.stack(maps.detach().aminmax()).tolist()
+    if not 0 <= low <= high <= 1:  # a NaN fails every comparison
+        raise ValueError(f"maps must lie in [0, 1] without NaN, got values in [{low}, {high}]")
+    return (255 * maps.detach()).to(torch.uint8)
+
+
+def otsu_threshold(maps: Tensor) -> Tensor:
+    """Find the 8-bit level that separates each map into two classes (Otsu 1979).
+
+    The level maximizes the variance between the pixels up to it and those above it, on the map
+    truncated to 8 bits; the smallest level wins among equals. It is the integer that
+    ``skimage.filters.threshold_otsu`` gives for the 8-bit map, also where its rounding decides.
+
+    Args:
+        maps: Maps of shape (B, H, W), floating point in [0, 1] or uint8.
+
+    Returns:
+        Thresholds of shape (B,), int64 in 0..254 on the device of ``maps``: foreground is what lies
+        above. -1 for a map that has a single 8-bit level.
+
+    Raises:
+        TypeError: If ``maps`` is neither floating point nor uint8.
+        ValueError: If ``maps`` is not 3-D, is empty, holds a NaN or leaves [0, 1].
+
+    Example:
+        >>> otsu_threshold(torch.tensor([[[0.1, 0.2, 0.8, 0.9]], [[0.5, 0.5, 0.5, 0.5]]]))
+        tensor([51, -1])
+    """
+    # 256 numbers an image: searched on the CPU, so that every device, also one without float64,
+    # gives the same integer.
+    variance = _between_class_variance(_histograms(to_8_bit(maps)).cpu())  # (B, 255)
+    best, level = variance.max(dim=1)
+    return level.masked_fill(best < 0, -1).to(maps.device)
+
+
+def _histograms(levels: Tensor) -> Tensor:
+    """Count the pixels of each level, (B, H, W) uint8 to (B, 256) int64."""
+    batch = levels.shape[0]
+    first_bin = torch.arange(0, batch * _LEVELS, _LEVELS, dtype=torch.int32, device=levels.device)
+    bins = (levels + first_bin.view(batch, 1, 1)).flatten()  # 256 bins of its own for each image
+    return torch.bincount(bins, minlength=batch * _LEVELS).view(batch, _LEVELS)
+
+
+def _between_class_variance(counts: Tensor) -> Tensor:
+    """Return the unnormalized between-class variance of the thresholds 0..254.
+
+    Args:
+        counts: Histograms of shape (B, 256), int64.
+
+    Returns:
+        Variances of shape (B, 255), float64; -1 where a class has no pixel.
+    """
+    mass = counts * torch.arange(_LEVELS)
+    # The first class holds the levels 0..k, the second k+1..255.
+    size1, size2 = (part.double() for part in _split_sums(counts))
+    mass1, mass2 = (part.double() for part in _split_sums(mass))
+    mean_gap = mass1 / size1 - mass2 / size2
+    # scikit-image rounds this product to float32, which decides between two thresholds that are
+    # equal in exact arithmetic, as on a symmetric histogram.
+    weight = (size1.float() * size2.float()).double()
+    separates = (size1 > 0) & (size2 > 0)
+    return (weight * mean_gap.square()).masked_fill(~separates, -1.0)
+
+
+def _split_sums(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum ``values`` (B, 256) up to each level 0..254, and beyond it; both (B, 255)."""
+    below = values.cumsum(dim=1)
+    return below[:, :-1], (below[:, -1:] - below)[:, :-1]

@@ -1,0 +1,168 @@
+"""Reads the command line as Hydra does, and says in one line what is wrong with it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from learned_saliency import configs
+from learned_saliency.pipeline.cli.errors import UserError
+
+CONFIG_DIR = Path(configs.__file__).resolve().parent
+CONFIG_NAME = "config"
+
+
+def check_command_line(
+    arguments: Sequence[str], name: str = CONFIG_NAME, complete: bool = True
+) -> None:
+    """Compose the configuration once, to find mistakes before anything else happens.
+
+    Args:
+        arguments: The command line without the program's name; Hydra's own flags are passed over.
+        name: The configuration file, without its ending.
+        complete: Whether all values must be there, instead of some coming from a checkpoint.
+
+    Raises:
+        UserError: If a word is not ``key=value``, a key or choice does not exist (with the nearest
+            that do), or a mandatory value is missing.
+    """
+    words = [word for word in arguments if "=" in word and not word.startswith("-")]
+    stray = [word for word in arguments if "=" not in word and not word.startswith(("-", "~"))]
+    flags = {"--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--package"}
+    if stray and not flags & set(arguments):
+        raise UserError(f"'{stray[0]}' is not understood: words have the form key=value.")
+    for overrides in _without_sweeps(words):
+        compose_checked(overrides, name, complete)
+
+
+def compose_checked(
+    overrides: Sequence[str], name: str = CONFIG_NAME, complete: bool = True
+) -> DictConfig:
+    """Compose the configuration of ``overrides``; see `check_command_line` for what it raises."""
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        try:
+            config = compose(name, overrides=list(overrides))
+        except OverrideParseException as error:
+            raise UserError(f"'{error.override}' is not understood: write key=value.") from None
+        except HydraException as error:
+            raise UserError(_explain(overrides, name) or _one_line(error)) from None
+    if complete:
+        check_complete(config)
+    return config
+
+
+def check_complete(config: DictConfig) -> None:
+    """Check that every value is given and every reference leads somewhere.
+
+    Raises:
+        UserError: Naming the first key that is missing or points to nothing.
+    """
+    try:
+        missing = sorted(OmegaConf.missing_keys(config))
+        if missing:
+            raise UserError(f"{missing[0]} has no value: give it as {missing[0]}=...")
+        OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        reference = str(error).split("'")[1] if "'" in str(error) else str(error)
+        parent, _, name = reference.rpartition(".")
+        node = OmegaConf.select(config, parent) if parent else config
+        choices = [str(key) for key in node] if isinstance(node, DictConfig) else []
+        raise UserError(
+            f"{error.full_key} refers to '{reference}', which does not exist"
+            f"{nearest(name, choices)}."
+        ) from None
+
+
+def _without_sweeps(words: Sequence[str]) -> Iterator[list[str]]:
+    """The words with the first value of each sweep, then once for each other value."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(words))
+    except OverrideParseException as error:
+        raise UserError(f"'{error.override}' is not understood: write key=value.") from None
+    options = [_options(override) for override in parsed]
+    first = [values[0] for values in options]
+    yield first
+    for position, values in enumerate(options):
+        for value in values[1:]:
+            yield [*first[:position], value, *first[position + 1 :]]
+
+
+def _options(override: Override) -> list[str]:
+    if not override.is_sweep_override():
+        return [override.input_line or ""]
+    key = override.get_key_element()
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def _explain(overrides: Iterable[str], config_name: str) -> str | None:
+    """Find the override at fault: a choice that a group lacks, or a key that does not exist."""
+    groups = _used_groups(config_name)
+    good: list[str] = []
+    values: list[Override] = []
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        name = override.key_or_group
+        if name not in groups:
+            values.append(override)
+            continue
+        choice = override.value()
+        if choice is not None and str(choice) not in groups[name]:
+            known = ", ".join(groups[name])
+            return (
+                f"{name}={choice} is no choice of '{name}'{nearest(str(choice), groups[name])}; "
+                f"there are: {known}."
+            )
+        good.append(override.input_line or "")
+    config = compose(config_name, overrides=good)
+    keys = list(_dotted(OmegaConf.to_container(config)))
+    for override in values:
+        name = override.key_or_group
+        if not override.is_add() and name not in keys:
+            return f"{name} is no key of the configuration{nearest(name, [*keys, *groups])}."
+    return None
+
+
+def config_groups() -> dict[str, list[str]]:
+    """Configuration groups and their choices, in alphabetical order."""
+    files = sorted(CONFIG_DIR.glob("*/*.yaml"))
+    groups: dict[str, list[str]] = {}
+    for file in files:
+        groups.setdefault(file.parent.name, []).append(file.stem)
+    return groups
+
+
+def _used_groups(config_name: str) -> dict[str, list[str]]:
+    """The groups that a configuration file has in its list of defaults, and their choices."""
+    defaults = OmegaConf.load(CONFIG_DIR / f"{config_name}.yaml").defaults
+    used = {
+        str(key).split()[-1] for entry in defaults if not isinstance(entry, str) for key in entry
+    }
+    return {name: choices for name, choices in config_groups().items() if name in used}
+
+
+def _dotted(node: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield f"{prefix}{key}"
+            yield from _dotted(value, f"{prefix}{key}.")
+
+
+def nearest(word: str, choices: Sequence[str]) -> str:
+    """Choices that resemble the word, as part of a sentence; by their last names where dotted."""
+    found = difflib.get_close_matches(word, choices, n=3, cutoff=0.6)
+    if not found:
+        last = word.rpartition(".")[2]
+        found = [c for c in choices if c.rpartition(".")[2] == last][:3]
+    return f"; the nearest: {', '.join(found)}" if found else ""
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,204 @@
+"""Do masks hide the evidence from classifiers that they were not made for?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from learned_saliency.datamodules import WSOLBatch
+from learned_saliency.metrics import MaskedAccuracy, binarize, masked_variants
+from learned_saliency.pipeline.cli import UserError
+from learned_saliency.pipeline.evaluation.studies.removal import Explainer
+from learned_saliency.pipeline.runs import load_network, read_checkpoint, third_party_network
+from learned_saliency.storage import write_bytes, write_csv
+from learned_saliency.visualization import Picture, encode_png, grid
+
+_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+Accuracies = dict[str, dict[str, dict[str, float]]]  # by method, by classifier, by variant
+
+
+class Member(NamedTuple):
+    """A classifier of the bank with the normalization of its images.
+
+    Attributes:
+        network: Images (B, 3, H, W) to logits (B, C), in evaluation mode.
+        mean: Mean of each channel in [0, 1], (3, 1, 1).
+        std: Standard deviation of each channel, (3, 1, 1).
+    """
+
+    network: nn.Module
+    mean: Tensor
+    std: Tensor
+
+
+def check_bank(names: Sequence[str]) -> None:
+    """Check before a long run that the classifiers of a bank can be found.
+
+    Args:
+        names: See `build_bank`.
+
+    Raises:
+        UserError: If there is none, or a file is missing or no checkpoint.
+    """
+    if not names:
+        raise UserError(
+            "benchmarks=[bank] needs classifiers: name some as bank.classifiers=[...], checkpoints "
+            "or torchvision:NAME or timm:NAME."
+        )
+    for name in names:
+        if not _is_foreign(name):
+            read_checkpoint(name, "best.ckpt")
+        elif "@" in name and not Path(name.partition("@")[2]).expanduser().is_file():
+            raise UserError(f"bank.classifiers: {name}: there is no such file.")
+
+
+def _is_foreign(name: str) -> bool:
+    return ":" in name and not Path(name).expanduser().exists()
+
+
+def build_bank(names: Sequence[str], num_classes: int, device: torch.device) -> dict[str, Member]:
+    """Load the classifiers of a bank.
+
+    Args:
+        names: Each a run's folder or a checkpoint of this project, whose classifier is taken, or
+            ``torchvision:NAME`` or ``timm:NAME`` with the library's weights, or the same with a
+            file of weights, ``timm:NAME@FILE``.
+        num_classes: Number of classes of the data set, which all must have.
+        device: Where they shall lie.
+
+    Returns:
+        The classifiers by the names given.
+
+    Raises:
+        UserError: If one cannot be loaded, or has other classes.
+    """
+    bank = {}
+    for name in names:
+        network, normalization = _load(name, num_classes)
+        network = network.to(device).eval().requires_grad_(False)
+        with torch.no_grad():
+            found = network(torch.zeros(1, 3, 224, 224, device=device)).shape[1]
+        if found != num_classes:
+            raise UserError(
+                f"bank.classifiers: {name} knows {found} classes, but the data set has"
+                f" {num_classes}; choose one that was trained on these."
+            )
+        mean, std = (
+            torch.tensor(normalization[key], device=device).view(3, 1, 1) for key in ("mean", "std")
+        )
+        bank[name] = Member(network, mean, std)
+    return bank
+
+
+def _load(name: str, num_classes: int) -> tuple[nn.Module, Mapping[str, Any]]:
+    """A classifier and the ``mean`` and ``std`` that its images are normalized with."""
+    if _is_foreign(name):
+        classifier, _, weights = name.partition("@")
+        network = third_party_network(classifier, num_classes, weights or "default")
+        return network, getattr(network, "pretrained_cfg", _IMAGENET)
+    checkpoint = read_checkpoint(name, "best.ckpt")
+    network = load_network(checkpoint)
+    return getattr(network, "classifier", network), checkpoint.config.data
+
+
+def bank_accuracies(
+    bank: Mapping[str, Member],
+    classifier: nn.Module,
+    batches: Iterable[WSOLBatch],
+    methods: Mapping[str, Explainer],
+    *,
+    mean: Tensor,
+    std: Tensor,
+    alpha: float = 1.0,
+    note: Callable[[str], None] = lambda what: None,
+) -> Accuracies:
+    """Accuracy of each classifier on what masks show, hide and let repaint (paper 004, Fig. 3).
+
+    Maps explain the true class and are cut by `metrics.binarize`.
+
+    Args:
+        bank: The classifiers to show the images to.
+        classifier: What the maps explain, in evaluation mode.
+        batches: Images of a split, on the device of bank and classifier.
+        methods: By name, ``(classifier, images, targets) -> maps (B, H, W) in [0, 1]``.
+        mean: Mean that the batches are normalized with, (3, 1, 1).
+        std: Their standard deviation, (3, 1, 1).
+        alpha: Of `metrics.binarize`.
+        note: Called with what is being computed.
+
+    Returns:
+        Fractions by method, by classifier and by variant: clean, masked_in, masked_out, inpainted.
+    """
+    scores = {method: {name: MaskedAccuracy() for name in bank} for method in methods}
+    for number, batch in enumerate(batches):
+        images, labels = batch["image"], batch["label"]
+        for method, explain in methods.items():
+            note(f"bank: {method}, batch {number + 1}")
+            with torch.no_grad():
+                maps = explain(classifier, images, labels)
+                variants = masked_variants(images, binarize(maps, alpha), mean, std)
+                for name, member in bank.items():
+                    logits = {
+                        variant: member.network(_renormalize(shown, mean, std, member))
+                        for variant, shown in variants.items()
+                    }
+                    scores[method][name].update(logits, labels)
+    return {
+        method: {
+            name: {variant: float(value) for variant, value in metric.compute().items()}
+            for name, metric in found.items()
+        }
+        for method, found in scores.items()
+    }
+
+
+def _renormalize(images: Tensor, mean: Tensor, std: Tensor, member: Member) -> Tensor:
+    return (images * std + mean - member.mean) / member.std
+
+
+def bank_figures(accuracies: Accuracies) -> dict[str, dict[str, float]]:
+    """Means over the bank by method: ``bank_clean``, ``bank_masked_in`` and so on."""
+    results = {}
+    for method, found in accuracies.items():
+        rows = list(found.values())
+        results[method] = {
+            f"bank_{variant}": sum(row[variant] for row in rows) / len(rows) for variant in rows[0]
+        }
+    return results
+
+
+def write_accuracies(path: Path, accuracies: Accuracies) -> None:
+    """Write a row for each method and classifier as CSV."""
+    rows = [
+        {"method": method, "classifier": name, **values}
+        for method, found in accuracies.items()
+        for name, values in found.items()
+    ]
+    write_csv(path, list(rows[0]), rows)
+
+
+def draw_variants(path: Path, images: Tensor, binary: Tensor, mean: Tensor, std: Tensor) -> None:
+    """Draw each image beside what its mask shows, hides, and hides repainted (paper 004, Fig. 2).
+
+    Args:
+        path: PNG to write.
+        images: Normalized images (B, 3, H, W), a row each.
+        binary: What the masks show, bool (B, H, W).
+        mean: Mean that the images are normalized with, (3, 1, 1).
+        std: Their standard deviation, (3, 1, 1).
+    """
+    variants = masked_variants(images, binary, mean, std)
+    columns = [_pictures(shown * std + mean) for shown in variants.values()]
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    titles = [name.replace("_", " ") for name in variants]
+    write_bytes(path, encode_png(grid(rows, titles)))
+
+
+def _pictures(colors: Tensor) -> list[Picture]:
+    shown = (colors.clamp(0, 1) * 255).round().byte()
+    return list(shown.permute(0, 2, 3, 1).cpu().numpy())

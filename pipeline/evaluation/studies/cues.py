@@ -1,0 +1,264 @@
+"""Cue localization: do counterfactual maps find the parts that tell two classes apart?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from learned_saliency.attribution import CAM, PostHocMethod, SharedFeatures, normalize, resize
+from learned_saliency.datamodules import ClassPair, PartReader, WSOLBatch
+from learned_saliency.metrics import CueLocalization
+from learned_saliency.pipeline.cli import UserError
+from learned_saliency.storage import write_bytes, write_csv
+from learned_saliency.visualization import encode_png, grid, overlay
+
+#: What becomes of the maps of two classes. ``"min_max"``, the released code's: raw maps are
+#: subtracted and the absolute difference is scaled, which cancels what two maps share before
+#: anything else. ``"separate"``, a reading of the paper's text: both maps are in [0, 1] before they
+#: are subtracted, by minimum and maximum (Eq. 2), or as they are where they are probabilities, as
+#: CALM's (Eq. 7). ``"clip"``, the released setting for CALM: the raw difference as it is, cut off
+#: at 1.
+NORMALIZATIONS = ("min_max", "separate", "clip")
+
+_NAME = "cue_mpxap"
+
+
+class CueResult(NamedTuple):
+    """What cue localization found.
+
+    Attributes:
+        results: By method: mPxAP of all pairs as ``cue_mpxap``, of those with n differing parts as
+            ``cue_mpxap_n``; fractions, NaN without a pair.
+        per_pair: By method: PxAP of each pair, fractions (P,), NaN without an image.
+        pairs: The P pairs.
+        examples: First images with their masks and maps, for `draw_cues`.
+    """
+
+    results: dict[str, dict[str, float]]
+    per_pair: dict[str, list[float]]
+    pairs: list[ClassPair]
+    examples: list[dict[str, Any]]
+
+
+class _Questions(NamedTuple):
+    """Which maps a batch needs: Q questions of a row and a pair, M maps of a row and a class.
+
+    Attributes:
+        rows: Row of each map, int64 (M,).
+        classes: Class of each map, int64 (M,).
+        first: Index of each question's first map, int64 (Q,).
+        second: Index of its second map, int64 (Q,).
+        pairs: Its pair, int64 (Q,).
+        masks: The differing parts, uint8 (Q, S, S).
+    """
+
+    rows: Tensor
+    classes: Tensor
+    first: Tensor
+    second: Tensor
+    pairs: Tensor
+    masks: Tensor
+
+
+def cue_localization(
+    classifier: nn.Module,
+    batches: Iterable[WSOLBatch],
+    parts: PartReader,
+    methods: Mapping[str, PostHocMethod],
+    *,
+    normalization: str = "min_max",
+    scale: str = "even",
+    accumulate: bool = False,
+    examples: int = 6,
+    note: Callable[[str], None] = lambda what: None,
+) -> CueResult:
+    """Measure mPxAP of absolute counterfactual maps (paper 001, Sec. 5.2 and Tab. 1).
+
+    For each image and each pair that its true class is in: the method's maps of both classes are
+    subtracted, and the absolute difference is compared, at the images' size, with the pixels of the
+    parts in which the classes differ. Images without any such pixel are left out, as the released
+    evaluator does with birds whose parts are hidden.
+
+    Args:
+        classifier: An `attribution.Classifier` in evaluation mode.
+        batches: Images of a split with part labels, on the classifier's device.
+        parts: The pairs and the part labels.
+        methods: Class-wise methods by name.
+        normalization: One of ``NORMALIZATIONS``.
+        scale: Of the thresholds, see `metrics.CueLocalization`; ``"log"`` goes with probabilities.
+        accumulate: Whether pairs are pooled one after the other, likewise.
+        examples: How many images to keep for a picture.
+        note: Called with what is being computed.
+
+    Raises:
+        ValueError: If an option is unknown.
+    """
+    if normalization not in NORMALIZATIONS:
+        raise ValueError(f"normalization must be one of {NORMALIZATIONS}, got {normalization!r}")
+    pairs = list(parts.pairs)
+    make = {"scale": scale, "accumulate": accumulate}
+    scores = {name: CueLocalization(len(pairs), **make) for name in methods}
+    kept: list[dict[str, Any]] = []
+    for number, batch in enumerate(batches):
+        asked = _questions(batch, parts, pairs)
+        if asked is None:
+            continue
+        images, found = batch["image"], {}
+        features = _features(classifier, images)
+        for name, method in methods.items():
+            note(f"cues: {name}, batch {number + 1}")
+            maps = _raw_maps(method, classifier, images, features, asked)
+            if normalization == "separate" and not _gives_probabilities(method, classifier):
+                maps = normalize(maps)
+            found[name] = _differences(maps, asked, normalization)
+            scores[name].update(found[name].cpu(), asked.masks, asked.pairs)
+        kept += _examples(images, asked, found, pairs, examples - len(kept))
+    return _result({name: metric.per_pair() for name, metric in scores.items()}, pairs, kept)
+
+
+def _result(
+    values: Mapping[str, Tensor], pairs: list[ClassPair], examples: list[dict[str, Any]]
+) -> CueResult:
+    """Figures of the PxAP of each pair, (P,) by method."""
+    figures = {name: _figures(found, pairs) for name, found in values.items()}
+    per_pair = {name: found.tolist() for name, found in values.items()}
+    return CueResult(figures, per_pair, pairs, examples)
+
+
+def _questions(
+    batch: WSOLBatch, parts: PartReader, pairs: Sequence[ClassPair]
+) -> _Questions | None:
+    """What to ask about a batch; None where no image is in a pair."""
+    labels = batch["label"].tolist()
+    places = parts.read(batch["image_id"], batch["image"].shape[-1])  # (B, S, S)
+    wanted: dict[tuple[int, int], int] = {}  # (row, class): index of its map
+    rows: list[tuple[int, int, int]] = []
+    masks = []
+    for index, pair in enumerate(pairs):
+        for row in (i for i, label in enumerate(labels) if label in pair[:2]):
+            mask = torch.isin(places[row], torch.tensor(pair.parts, dtype=torch.uint8))
+            if mask.any():
+                maps = (wanted.setdefault((row, c), len(wanted)) for c in pair[:2])
+                rows.append((*maps, index))
+                masks.append(mask.to(torch.uint8))
+    if not rows:
+        return None
+    device = batch["image"].device
+    first, second, index = torch.tensor(rows).unbind(1)
+    map_rows, classes = torch.tensor(list(wanted), device=device).unbind(1)
+    return _Questions(
+        map_rows, classes, first.to(device), second.to(device), index, torch.stack(masks)
+    )
+
+
+def _features(classifier: nn.Module, images: Tensor) -> Tensor | None:
+    """Activations of a batch, to be shared by its maps; None where they cannot be handed on."""
+    if hasattr(classifier, "encode"):
+        return None
+    return SharedFeatures(classifier, images).features(images)
+
+
+def _raw_maps(
+    method: PostHocMethod,
+    classifier: nn.Module,
+    images: Tensor,
+    features: Tensor | None,
+    asked: _Questions,
+) -> Tensor:
+    """Raw maps at the images' size (M, S, S), as many in one call as the batch has images."""
+    found = []
+    chunks = (part.split(len(images)) for part in (asked.rows, asked.classes))
+    for rows, classes in zip(*chunks, strict=True):
+        picked = images[rows]
+        given = None if features is None else features[rows]
+        shared = SharedFeatures(classifier, picked, given)
+        found.append(method.raw_maps(shared, picked, classes))
+    return resize(torch.cat(found), images.shape[-2:])
+
+
+def _differences(maps: Tensor, asked: _Questions, normalization: str) -> Tensor:
+    """Absolute differences (Q, H, W) of the two maps of each question, in [0, 1]."""
+    saliency = (maps[asked.first] - maps[asked.second]).abs()
+    return normalize(saliency) if normalization == "min_max" else saliency.clamp(max=1)
+
+
+def _gives_probabilities(method: PostHocMethod, classifier: nn.Module) -> bool:
+    """Tell whether class-wise maps are the classifier's own p(y, z|x)."""
+    return isinstance(method, CAM) and getattr(classifier, "cams_are_probabilities", False)
+
+
+def _figures(values: Tensor, pairs: Sequence[ClassPair]) -> dict[str, float]:
+    counts = torch.tensor([len(pair.parts) for pair in pairs])
+    figures = {_NAME: float(values.nanmean())}
+    for number in sorted(set(counts.tolist())):
+        figures[f"{_NAME}_{number}"] = float(values[counts == number].nanmean())
+    return figures
+
+
+def _examples(
+    images: Tensor,
+    asked: _Questions,
+    maps: Mapping[str, Tensor],
+    pairs: Sequence[ClassPair],
+    count: int,
+) -> list[dict[str, Any]]:
+    """One question of each of the first images, of the pair that comes last for it."""
+    chosen = {int(asked.rows[first]): q for q, first in enumerate(asked.first)}
+    return [
+        {
+            "image": images[row].cpu(),
+            "mask": asked.masks[question],
+            "pair": pairs[int(asked.pairs[question])],
+            "maps": {name: normalize(found[question]).cpu() for name, found in maps.items()},
+        }
+        for row, question in list(sorted(chosen.items()))[: max(count, 0)]
+    ]
+
+
+def write_pairs(path: Path, found: CueResult, part_names: Sequence[str]) -> None:
+    """Write PxAP of each pair by each method as CSV."""
+    rows = []
+    for i, pair in enumerate(found.pairs):
+        parts = " ".join(part_names[label - 1] for label in pair.parts)
+        rows.append({"first": pair.first, "second": pair.second, "parts": parts})
+        for name, values in found.per_pair.items():
+            rows[-1][name] = "" if math.isnan(values[i]) else f"{values[i]:.6f}"
+    write_csv(path, ["first", "second", "parts", *found.per_pair], rows)
+
+
+def draw_cues(path: Path, found: CueResult, colors: Callable[[Tensor], Tensor]) -> None:
+    """Draw images, the differing parts and the absolute counterfactual maps (Fig. 4).
+
+    Args:
+        path: PNG to write.
+        found: What `cue_localization` gave.
+        colors: Undoes the images' normalization: floats to 0..255.
+    """
+    if not found.examples:
+        return
+    rows = []
+    for example in found.examples:
+        image = colors(example["image"]).permute(1, 2, 0).round().byte().cpu().numpy()
+        mask = np.where(example["mask"].numpy()[..., None] > 0, image, image // 4)
+        maps = (overlay(image, saliency.numpy()) for saliency in example["maps"].values())
+        rows.append([image, mask, *maps])
+    write_bytes(path, encode_png(grid(rows, ["image", "differing parts", *found.results])))
+
+
+def check_parts(parts: Any) -> None:
+    """Check that a data set has parts.
+
+    Raises:
+        UserError: If it has none.
+    """
+    if parts is None:
+        raise UserError(
+            "benchmarks=[cues] needs part labels, which this data set has none of: choose "
+            "data=creatures or data=cub."
+        )

@@ -1,0 +1,118 @@
+"""Remove-and-classify: does accuracy fall when the most salient pixels are erased?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from learned_saliency.datamodules import WSOLBatch
+from learned_saliency.metrics import (
+    FRACTIONS,
+    RemovalCurve,
+    RemoveAndClassify,
+    blurred_hits,
+    random_saliency,
+    removal_hits,
+)
+from learned_saliency.storage import replacing, write_csv
+
+Explainer = Callable[[nn.Module, Tensor, Tensor], Tensor]  # classifier, images, targets -> maps
+
+_NAME = "relative_accuracy"
+
+
+def remove_and_classify(
+    classifier: nn.Module,
+    batches: Iterable[WSOLBatch],
+    methods: Mapping[str, Explainer],
+    *,
+    fractions: Sequence[float] = FRACTIONS,
+    seed: int = 0,
+    batch_size: int = 64,
+    note: Callable[[str], None] = lambda what: None,
+) -> dict[str, RemovalCurve]:
+    """Measure accuracies with the most salient pixels erased (paper 001, Sec. 5.3 and Fig. 5).
+
+    Maps explain the true class. All methods share one random erasure an image, drawn from ``seed``.
+
+    Args:
+        classifier: Images to logits, in evaluation mode; what the maps explain.
+        batches: Images of a split, on the classifier's device.
+        methods: By name, ``(classifier, images, targets) -> maps (B, H, W) in [0, 1]``.
+        fractions: Erased parts of the pixels, in (0, 1).
+        seed: Of the random erasure.
+        batch_size: Most images per pass.
+        note: Called with what is being computed.
+
+    Returns:
+        The curve of each method.
+    """
+    scores = {name: RemoveAndClassify(fractions) for name in methods}
+    generator = torch.Generator().manual_seed(seed)
+    for number, batch in enumerate(batches):
+        images, labels = batch["image"], batch["label"]
+        options = {"fractions": fractions, "batch_size": batch_size}
+        chance = random_saliency(images, generator)
+        random_hits = removal_hits(classifier, images, chance, labels, **options)
+        blurred = blurred_hits(classifier, images, labels, batch_size=batch_size)
+        for name, method in methods.items():
+            note(f"removal: {name}, batch {number + 1}")
+            with torch.no_grad():
+                maps = method(classifier, images, labels).float()
+            hits = removal_hits(classifier, images, maps, labels, **options)
+            scores[name].update(hits, random_hits, blurred)
+    return {name: metric.curve() for name, metric in scores.items()}
+
+
+def removal_figures(curves: Mapping[str, RemovalCurve]) -> dict[str, dict[str, float]]:
+    """What the curves of the methods come to.
+
+    ``relative_accuracy_K`` is R_k for K percent, ``relative_accuracy`` their mean, and
+    ``blurred_accuracy`` the classifier's accuracy with all pixels erased.
+    """
+    found = {}
+    for name, curve in curves.items():
+        ratios = curve.relative_accuracy
+        percents = (f"{100 * fraction:g}" for fraction in curve.fractions.tolist())
+        found[name] = {_NAME: float(ratios.nanmean())}
+        found[name] |= {f"{_NAME}_{k}": v for k, v in zip(percents, ratios.tolist(), strict=True)}
+        found[name]["blurred_accuracy"] = float(curve.blurred_accuracy)
+    return found
+
+
+def write_curves(path: Path, curves: Mapping[str, RemovalCurve]) -> None:
+    """Write a row for each method and fraction as CSV.
+
+    The last fraction is 1, all pixels erased, which is the same for every map.
+    """
+    columns = ["method", "erased", "accuracy", "random_accuracy", _NAME]
+    rows = []
+    for name, curve in curves.items():
+        whole = float(curve.blurred_accuracy)
+        values = torch.stack(curve[:4], dim=1).tolist()
+        for erased, *figures in [*values, [1.0, whole, whole, 1.0 if whole else math.nan]]:
+            cells = ("" if math.isnan(value) else f"{value:.6f}" for value in figures)
+            rows.append(dict(zip(columns, [name, f"{erased:g}", *cells], strict=True)))
+    write_csv(path, columns, rows)
+
+
+def plot_removal(path: Path, curves: Mapping[str, RemovalCurve]) -> None:
+    """Draw R_k against k, one line a method (Fig. 5); PNG."""
+    figure = Figure(figsize=(6, 4.5), layout="constrained")
+    axis = figure.subplots()
+    for name, curve in curves.items():
+        axis.plot(100 * curve.fractions, 100 * curve.relative_accuracy, marker="o", label=name)
+    axis.axhline(100, color="gray", linewidth=0.8)  # random erasing
+    for curve in list(curves.values())[:1]:  # all have one classifier
+        floor = 100 * curve.blurred_accuracy / curve.random_accuracy
+        axis.plot(100 * curve.fractions, floor, color="gray", linestyle=":", label="all erased")
+    axis.set(xlabel="erased pixels, %", ylabel="accuracy relative to random erasing, %")
+    axis.set(xlim=(0, 100), ylim=(0, None))
+    axis.legend()
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)

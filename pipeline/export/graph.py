@@ -1,0 +1,96 @@
+"""A trained model as one graph: colors in, class probabilities and maps out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.export.graph_signature import InputKind
+
+from learned_saliency.trainers import SaliencyModule
+
+INPUTS = ("images", "labels")
+OUTPUTS = ("probabilities", "logits", "saliency")
+MAPS = ("label", "predicted", "all")
+
+
+def takes_class(module: SaliencyModule) -> bool:
+    """Whether a method has a map for each class, instead of one for all."""
+    return type(module).explain_all is not SaliencyModule.explain_all
+
+
+class ExportedModel(nn.Module):
+    """What an exported file computes.
+
+    Args:
+        module: The trained module; put into evaluation mode and frozen.
+        maps: Whose maps: of the class given with each image (``"label"``), of the ``"predicted"``
+            class, or of ``"all"`` classes; None for a method with one map for all.
+
+    Raises:
+        ValueError: If ``maps`` does not suit the method.
+    """
+
+    def __init__(self, module: SaliencyModule, maps: str | None) -> None:
+        super().__init__()
+        suitable = MAPS if takes_class(module) else (None,)
+        if maps not in suitable:
+            raise ValueError(f"maps must be one of {suitable}, got {maps!r}")
+        self.module = module.eval().requires_grad_(False)
+        self.maps = maps
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the classes to explain are an input."""
+        return self.maps == "label"
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+        """Classify and explain.
+
+        Args:
+            images: RGB in [0, 1], float32 of shape (B, 3, S, S), not normalized.
+            labels: Classes to explain, int64 (B,) in [0, C); with ``maps="label"`` alone.
+
+        Returns:
+            ``probabilities`` and ``logits`` (B, C), and ``saliency`` (B, S, S) in [0, 1], or
+            (B, C, S, S) of all classes.
+        """
+        normalized = (images - self.module.mean) / self.module.std
+        if self.maps == "all":
+            found = self.module.explain_all(normalized)
+        else:
+            found = self.module.explain(normalized, labels)
+        values = (found.logits.softmax(1), found.logits, found.saliency)
+        return dict(zip(OUTPUTS, values, strict=True))
+
+
+@torch.no_grad()
+def trace(model: ExportedModel, size: int) -> ExportedProgram:
+    """Export the graph for batches of any number of images of ``size`` pixels a side.
+
+    What the graph does not read (a loss's state, EM's second network) is left out, and so are the
+    example images and the paths of the source files.
+    """
+    inputs: tuple[Tensor, ...] = (torch.rand(2, 3, size, size),)
+    if model.has_labels:
+        inputs += (torch.zeros(2, dtype=torch.int64),)
+    shapes = tuple({0: Dim("batch", min=1)} for _ in inputs)
+    program = torch.export.export(model, inputs, dynamic_shapes=shapes)
+    _drop_unused_state(program)
+    program.example_inputs = None
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    return program
+
+
+def _drop_unused_state(program: ExportedProgram) -> None:
+    specs = program.graph_signature.input_specs
+    nodes = [node for node in program.graph.nodes if node.op == "placeholder"]
+    for spec, node in zip(list(specs), nodes, strict=True):
+        if spec.kind is InputKind.USER_INPUT or node.users:
+            continue
+        program.graph.erase_node(node)
+        specs.remove(spec)
+        for store in (program.state_dict, program.constants):
+            store.pop(spec.target, None)
+    program.graph_module.recompile()

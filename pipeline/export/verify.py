@@ -1,0 +1,136 @@
+"""Whether an exported file gives what its checkpoint gives, on real images."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+from torch.nn import functional as F
+
+from learned_saliency.datamodules import DataError, read_split, read_square, standardize
+from learned_saliency.pipeline.cli import UserError
+from learned_saliency.pipeline.export.formats import Runner
+from learned_saliency.pipeline.export.graph import OUTPUTS
+from learned_saliency.pipeline.runs import Checkpoint
+from learned_saliency.trainers import SaliencyModule
+
+BATCH_SIZES = (1, 5)
+_IMAGES = 10
+_CLASSES = 8  # of all classes, whose maps are compared
+_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".webp"}
+
+
+class Images(NamedTuple):
+    """What a file is tried on.
+
+    Attributes:
+        pixels: uint8 of shape (N, 3, S, S).
+        source: Where they come from.
+    """
+
+    pixels: Tensor
+    source: str
+
+
+def find_images(checkpoint: Checkpoint, folder: str | Path | None) -> Images:
+    """Read some images of a folder, or of the checkpoint's data set; of test where it has one.
+
+    Where the data set is not on this machine, smooth random colors take their place, with a
+    warning.
+
+    Raises:
+        UserError: If the folder holds no images.
+        DataError: If an image does not decode.
+    """
+    data = checkpoint.config.data
+    if folder is not None:
+        folder = Path(folder).expanduser()
+        paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
+        if not paths:
+            raise UserError(f"verify_images={folder}: there are no images (JPEG, PNG) in it.")
+        return _read(paths, data, str(folder))
+    for split in ("test", "val"):
+        try:
+            metadata = read_split(Path(data.metadata).expanduser() / split, localization=False)
+        except DataError:
+            continue
+        paths = [Path(data.root).expanduser() / name for name in metadata.image_ids]
+        if all(path.is_file() for path in _some(paths)):
+            return _read(paths, data, f"{split} of {checkpoint.config.recipe.data}")
+    warnings.warn(
+        f"the images of {data.root} are not there: the file is tried on random colors; "
+        "verify_images=FOLDER tries it on photographs.",
+        stacklevel=2,
+    )
+    return Images(_random_images(data.crop_size), "random colors")
+
+
+def _some(paths: list[Path]) -> list[Path]:
+    """At most as many as are tried, from all over the list."""
+    return paths[:: -(-len(paths) // _IMAGES)]
+
+
+def _read(paths: list[Path], data: DictConfig, source: str) -> Images:
+    crop = data.get("center_crop", False)
+    pixels = [read_square(path, data.crop_size, crop) for path in _some(paths)]
+    copies = -(-max(BATCH_SIZES) // len(pixels))  # of fewer images than a batch has
+    return Images(torch.stack(pixels * copies), source)
+
+
+def _random_images(size: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(_IMAGES, 3, 7, 7, generator=generator)
+    return (F.interpolate(coarse, (size, size), mode="bicubic").clamp(0, 1) * 255).byte()
+
+
+@torch.no_grad()
+def differences(
+    run: Runner, module: SaliencyModule, maps: str | None, pixels: Tensor
+) -> dict[str, float]:
+    """Compare a file with the module that it was made of, in batches of 1 and of 5 images.
+
+    The module sees images as evaluation prepares them. Every image is explained with another class.
+
+    Args:
+        run: Runs the file.
+        module: The module of the checkpoint, in evaluation mode.
+        maps: See `ExportedModel`.
+        pixels: uint8 of shape (N, 3, S, S).
+
+    Returns:
+        The largest difference of each output; that of logits over the largest logit above 1.
+    """
+    worst = torch.zeros(len(OUTPUTS))
+    for batch_size in BATCH_SIZES:
+        for first in range(0, len(pixels), batch_size):
+            batch = pixels[first : first + batch_size]
+            images = standardize(batch, module.mean.flatten(), module.std.flatten())
+            logits = module.explain(images, None).logits
+            classes = logits.shape[1]
+            labels = (logits.argmax(1) + first + torch.arange(len(batch))) % classes
+            found = run(batch / 255, *([labels] if maps == "label" else []))
+            saliency = found["saliency"]
+            if maps == "all":
+                compared = torch.linspace(0, classes - 1, min(classes, _CLASSES)).long()
+                each = [module.explain(images, c.expand(len(batch))).saliency for c in compared]
+                expected, saliency = torch.stack(each, 1), saliency[:, compared]
+            else:
+                expected = module.explain(images, labels if maps == "label" else None).saliency
+            unit = logits.abs().amax().clamp_min(1)
+            pairs = [
+                (found["probabilities"], logits.softmax(1)),
+                (found["logits"] / unit, logits / unit),
+                (saliency, expected),
+            ]
+            worst = torch.maximum(worst, torch.stack([_largest(*pair) for pair in pairs]))
+    return dict(zip(OUTPUTS, worst.tolist(), strict=True))
+
+
+def _largest(ours: Tensor, theirs: Tensor) -> Tensor:
+    if ours.shape != theirs.shape:
+        raise ValueError(f"expected {tuple(theirs.shape)}, got {tuple(ours.shape)}")
+    return (ours - theirs).abs().amax()

@@ -1,0 +1,21 @@
+"""``predict.py`` and `load`: maps, classes and boxes of images."""
+
+from learned_saliency.pipeline.prediction.command import COMMAND
+from learned_saliency.pipeline.prediction.images import ImageError
+from learned_saliency.pipeline.prediction.loading import load
+from learned_saliency.pipeline.prediction.predict import predict
+from learned_saliency.pipeline.prediction.predictor import (
+    ClassScore,
+    ImageSaliency,
+    SaliencyPredictor,
+)
+
+__all__ = [
+    "COMMAND",
+    "ClassScore",
+    "ImageError",
+    "ImageSaliency",
+    "SaliencyPredictor",
+    "load",
+    "predict",
+]

@@ -1,0 +1,23 @@
+"""The command ``predict.py``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from omegaconf import DictConfig
+
+from learned_saliency.pipeline.cli import Command
+from learned_saliency.pipeline.prediction.predict import hydra_words, predict
+
+
+def _run(config: DictConfig) -> None:
+    """Explain images; print what was written where."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # temporary files are removed
+    found = predict(config)
+    skipped = f", {found.skipped} files skipped" if found.skipped else ""
+    print(f"{found.images} images{skipped}")
+    print("\n".join(str(path) for path in found.written))
+
+
+COMMAND = Command("predict.py", "predict", _run, words=hydra_words, complete=False)

@@ -1,0 +1,107 @@
+"""Sharpens maps along the edges of their images."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from learned_saliency.pipeline.cli import UserError
+from learned_saliency.pipeline.prediction.images import Pixels
+
+_LEAST = 1e-4  # probability: the logarithm stays finite
+
+
+class DenseCRF:
+    """Mean-field inference in a fully connected CRF (Kraehenbuehl and Koltun, NeurIPS 2011).
+
+    Two kernels let pixels agree that lie close together, and those that lie close and look alike.
+    A map p gives the unary term -log p of the foreground and -log (1 - p) of the background, after
+    its odds were divided by those of ``neutral``: maps that are normalized to [0, 1] are no
+    probabilities, and at 0.5 much of an object belongs to the background.
+
+    Args:
+        iterations: Of the inference, at least 1.
+        neutral: Value of a map at which both are equally likely, in (0, 1); 0.5 takes maps as
+            probabilities.
+        smooth_weight: Weight of the kernel of positions, 0 or more.
+        smooth_xy: Its standard deviation in pixels, above 0.
+        bilateral_weight: Weight of the kernel of positions and colors, 0 or more.
+        bilateral_xy: Its standard deviation in pixels, above 0.
+        bilateral_rgb: Its standard deviation in levels of 0..255, above 0.
+        max_side: Pixels: a larger image is reduced to this longer side for the inference, and what
+            comes out is enlarged. The standard deviations count in the reduced image.
+
+    Raises:
+        UserError: If an option is out of range or pydensecrf is not installed.
+    """
+
+    def __init__(
+        self,
+        *,
+        iterations: int = 5,
+        neutral: float = 0.3,
+        smooth_weight: float = 3.0,
+        smooth_xy: float = 3.0,
+        bilateral_weight: float = 4.0,
+        bilateral_xy: float = 80.0,
+        bilateral_rgb: float = 13.0,
+        max_side: int = 640,
+    ) -> None:
+        positive = {
+            "iterations": iterations,
+            "smooth_xy": smooth_xy,
+            "bilateral_xy": bilateral_xy,
+            "bilateral_rgb": bilateral_rgb,
+            "max_side": max_side,
+        }
+        for name, value in positive.items():
+            if not value > 0:
+                raise UserError(f"crf.{name}={value}: it must be above 0.")
+        if not 0 < neutral < 1:
+            raise UserError(f"crf.neutral={neutral}: it must be in (0, 1).")
+        if min(smooth_weight, bilateral_weight) < 0:
+            raise UserError("crf: the weights must not be negative.")
+        try:
+            from pydensecrf import densecrf
+        except ImportError:
+            raise UserError(
+                "refine=crf needs the package pydensecrf, which is not installed: "
+                "`pip install pydensecrf2` (Python up to 3.12, with a C++ compiler)."
+            ) from None
+        self._crf = densecrf.DenseCRF2D
+        self.iterations = iterations
+        self.odds = neutral / (1 - neutral)
+        self.smooth = {"sxy": smooth_xy, "compat": smooth_weight}
+        self.bilateral = {"sxy": bilateral_xy, "srgb": bilateral_rgb, "compat": bilateral_weight}
+        self.max_side = max_side
+
+    def __call__(self, image: Pixels, saliency: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Sharpen a map.
+
+        Args:
+            image: uint8 (H, W, 3).
+            saliency: Shape (H, W) in [0, 1].
+
+        Returns:
+            Probabilities of the foreground, float32 (H, W) in [0, 1].
+        """
+        height, width = saliency.shape
+        scale = min(1.0, self.max_side / max(height, width))
+        if scale == 1:
+            return self._infer(image, saliency)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        refined = self._infer(small, cv2.resize(saliency, size, interpolation=cv2.INTER_AREA))
+        return cv2.resize(refined, (width, height), interpolation=cv2.INTER_LINEAR)
+
+    def _infer(self, image: Pixels, saliency: NDArray[np.float32]) -> NDArray[np.float32]:
+        height, width = saliency.shape
+        p = saliency.clip(_LEAST, 1 - _LEAST).ravel()
+        foreground = p / (p + self.odds * (1 - p))
+        field = self._crf(width, height, 2)
+        field.setUnaryEnergy(-np.log(np.stack([1 - foreground, foreground])))
+        field.addPairwiseGaussian(**self.smooth)
+        field.addPairwiseBilateral(rgbim=np.ascontiguousarray(image), **self.bilateral)
+        found = np.array(field.inference(self.iterations))  # (2, H * W)
+        return found[1].reshape(height, width).clip(0, 1)

@@ -1,0 +1,52 @@
+"""Where a map of the network's square lies in the original image."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from learned_saliency.datamodules import placement
+
+
+def to_original(
+    saliency: NDArray[np.float32], width: int, height: int, center_crop: bool = False
+) -> NDArray[np.float32]:
+    """Bring a map of the network's square to its place in the original image.
+
+    Args:
+        saliency: Shape (S, S) in [0, 1].
+        width: Of the original, pixels.
+        height: Of the original, pixels.
+        center_crop: Whether the square is the middle of the image; the rest becomes 0.
+
+    Returns:
+        float32 (height, width).
+    """
+    size = len(saliency)
+    (across, down), (left, top) = placement(width, height, size, center_crop)
+    x0, x1 = _span(left, size, across, width)
+    y0, y1 = _span(top, size, down, height)
+    covered = _resized(saliency, x1 - x0, y1 - y0)
+    if covered.shape == (height, width):
+        return covered
+    placed = np.zeros((height, width), np.float32)
+    placed[y0:y1, x0:x1] = covered
+    return placed
+
+
+def _span(start: int, size: int, resized: int, original: int) -> tuple[int, int]:
+    """First pixel of the original that a part of its resized edge covers, and the one behind."""
+    first = min(round(start * original / resized), original - 1)
+    return first, max(first + 1, round((start + size) * original / resized))
+
+
+def _resized(saliency: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
+    """Resize each edge for itself: bilinearly where it grows, averaging where it shrinks."""
+    size = len(saliency)
+    wide = cv2.resize(saliency, (width, size), interpolation=_way(size, width))
+    return cv2.resize(wide, (width, height), interpolation=_way(size, height))
+
+
+def _way(before: int, after: int) -> int:
+    return cv2.INTER_LINEAR if after >= before else cv2.INTER_AREA

@@ -1,0 +1,318 @@
+"""A trained model, or any classifier, as a function of images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from learned_saliency.datamodules import standardize, to_square
+from learned_saliency.metrics import boxes_from_saliency
+from learned_saliency.pipeline.cli import UserError, nearest
+from learned_saliency.pipeline.prediction.images import Pixels, pixels_of
+from learned_saliency.pipeline.prediction.placing import to_original
+from learned_saliency.trainers import NATIVE, SaliencyModule
+
+PREDICTED = "predicted"
+_REPORTED = 5  # predicted classes that are told
+
+Refinement = Callable[[Pixels, NDArray[np.float32]], NDArray[np.float32]]
+
+
+class ClassScore(NamedTuple):
+    """A class and what the classifier thinks of it.
+
+    Attributes:
+        index: Its number.
+        name: Its name; the number where there are no names.
+        probability: In [0, 1].
+    """
+
+    index: int
+    name: str
+    probability: float
+
+
+class SmallMaps(NamedTuple):
+    """What the network gives for one image.
+
+    Attributes:
+        maps: Maps at input resolution by method, float32 (T, S, S) in [0, 1]; T = 1 for a native
+            map that is the same for every class.
+        classes: The T explained classes.
+        predicted: The most probable classes, five where there are as many.
+    """
+
+    maps: dict[str, NDArray[np.float32]]
+    classes: list[ClassScore]
+    predicted: list[ClassScore]
+
+
+class PlacedMap(NamedTuple):
+    """A map as large as its image.
+
+    Attributes:
+        method: That made it.
+        explained: The class that it explains; None where it is the same for every class.
+        saliency: float32 (H, W) in [0, 1].
+        box: Box x0 y0 x1 y1 of the largest contour at the model's threshold, int64 (4,), pixels of
+            the image, x1 and y1 inside the box; 0 0 0 0 for a map of zeros.
+    """
+
+    method: str
+    explained: ClassScore | None
+    saliency: NDArray[np.float32]
+    box: NDArray[np.int64]
+
+
+class ImageSaliency(NamedTuple):
+    """What a `SaliencyPredictor` finds in an image of H x W pixels.
+
+    Attributes:
+        maps: By method float32 (T, H, W) in [0, 1], one map for each of ``classes``; T = 1 for a
+            native map that is the same for every class.
+        boxes: By method int64 (T, 4), see `PlacedMap`.
+        classes: The T explained classes.
+        predicted: The most probable classes, five where there are as many.
+    """
+
+    maps: dict[str, NDArray[np.float32]]
+    boxes: dict[str, NDArray[np.int64]]
+    classes: list[ClassScore]
+    predicted: list[ClassScore]
+
+    @property
+    def map(self) -> NDArray[np.float32]:
+        """The first method's map of the first class, (H, W)."""
+        return next(iter(self.maps.values()))[0]
+
+    @property
+    def box(self) -> NDArray[np.int64]:
+        """The box of ``map``, (4,)."""
+        return next(iter(self.boxes.values()))[0]
+
+
+class SaliencyPredictor:
+    """Maps, classes and boxes of images of any size; see `pipeline.load`.
+
+    An image is resized to the network's square as in evaluation, and its maps are brought back to
+    its own size: bilinearly where they grow, averaging where they shrink. Where the run's data say
+    ``center_crop``, the network sees the middle square, and maps are 0 outside of it. Boxes are
+    those of the maps of full size.
+
+    Args:
+        module: A trained module; it is moved to ``device`` and set to evaluation mode.
+        size: Side S of the network's input in pixels.
+        mean: Mean of each color channel, in [0, 1].
+        std: Standard deviation of each color channel, above 0.
+        center_crop: Whether the middle square is taken.
+        class_names: Names of the classes; None for their numbers.
+        methods: Whose maps are given, ``native`` and names of the module's methods; None for all.
+        refine: Sharpens maps, called with image (H, W, 3) and map (H, W).
+        device: Where the network runs.
+        batch_size: Images in a pass, at least 1.
+    """
+
+    def __init__(
+        self,
+        module: SaliencyModule,
+        *,
+        size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        center_crop: bool = False,
+        class_names: Sequence[str] | None = None,
+        methods: Sequence[str] | None = None,
+        refine: Refinement | None = None,
+        device: str | torch.device = "cpu",
+        batch_size: int = 16,
+    ) -> None:
+        self.device = torch.device(device)
+        self.module = module.to(self.device).eval()
+        self.size = size
+        self.mean = torch.tensor(list(mean), device=self.device)
+        self.std = torch.tensor(list(std), device=self.device)
+        self.center_crop = center_crop
+        self.methods = list(methods or module.map_names)
+        self.refine = refine
+        self.batch_size = batch_size
+        self.num_classes = self._check_fit()
+        self.class_names = list(class_names or map(str, range(self.num_classes)))
+        if len(self.class_names) != self.num_classes:
+            raise UserError(
+                f"there are {len(self.class_names)} class names, but the classifier knows "
+                f"{self.num_classes} classes."
+            )
+
+    @property
+    def box_threshold(self) -> float:
+        """Fraction of a map's maximum above which a pixel belongs to the object, in [0, 1)."""
+        return float(self.module.box_threshold)
+
+    def __call__(
+        self,
+        images: Any,
+        classes: str | int | Sequence[str | int] = PREDICTED,
+        top_k: int = 1,
+    ) -> list[ImageSaliency]:
+        """Explain images.
+
+        Args:
+            images: One image or several of any sizes, each a path, a PIL image, an array (H, W),
+                (H, W, 3) or (H, W, 4) or a tensor (3, H, W); or an array (B, H, W, 3) or a tensor
+                (B, 3, H, W). Values are 8-bit integers or floats in [0, 1], not normalized; see
+                `pipeline.prediction.images.pixels_of`.
+            classes: Classes to explain, by name or number; ``"predicted"`` for each image's own.
+            top_k: How many of the most probable classes are explained as ``"predicted"``.
+
+        Returns:
+            Maps, boxes and classes for each image.
+
+        Raises:
+            TypeError: If something is no image.
+            ValueError: If an image has a wrong shape or wrong values, is damaged or too large, or a
+                class does not exist.
+        """
+        return list(self.stream(_separate(images), classes, top_k))
+
+    def stream(
+        self,
+        images: Iterable[Any],
+        classes: str | int | Sequence[str | int] = PREDICTED,
+        top_k: int = 1,
+    ) -> Iterator[ImageSaliency]:
+        """Explain any number of images, a batch at a time; see `__call__`."""
+        targets = self.targets(classes, top_k)
+        images = iter(images)
+        while batch := [pixels_of(image) for image in islice(images, self.batch_size)]:
+            found = self.explain([self.prepare(pixels) for pixels in batch], targets, top_k)
+            for pixels, small in zip(batch, found, strict=True):
+                yield _gathered(small, self.placed(pixels, small))
+
+    def targets(
+        self, classes: str | int | Sequence[str | int] = PREDICTED, top_k: int = 1
+    ) -> list[int] | None:
+        """Numbers of classes that are given by name or number; None for the predicted ones.
+
+        Raises:
+            UserError: If a class does not exist, ``top_k`` is not in [1, C], or both are given.
+        """
+        if not 1 <= top_k <= self.num_classes:
+            raise UserError(f"top_k={top_k}: there are {self.num_classes} classes.")
+        if isinstance(classes, str) and classes == PREDICTED:
+            return None
+        if top_k != 1:
+            raise UserError("top_k is of predicted classes: leave it out where classes are given.")
+        wanted = [classes] if isinstance(classes, str | int) else list(classes)
+        if not wanted:
+            raise UserError("classes: name at least one class.")
+        return list(dict.fromkeys(self._number(word) for word in wanted))
+
+    def prepare(self, pixels: Pixels) -> Tensor:
+        """The network's square of an image (H, W, 3), as in evaluation: uint8 (3, S, S)."""
+        return to_square(Image.fromarray(pixels), self.size, self.center_crop)
+
+    def explain(
+        self, squares: Sequence[Tensor], targets: Sequence[int] | None = None, top_k: int = 1
+    ) -> list[SmallMaps]:
+        """Run all methods on a batch, in one pass of the backbone.
+
+        Args:
+            squares: What `prepare` gives, B of them.
+            targets: Numbers of the classes to explain; None for the predicted ones.
+            top_k: How many predicted ones.
+        """
+        batch = standardize(torch.stack(list(squares)).to(self.device), self.mean, self.std)
+        wanted = None
+        if targets is not None:
+            wanted = torch.tensor(targets, device=self.device).expand(len(batch), -1)
+        found = self.module.explain_classes(batch, wanted, top_k)
+        probs = found.logits.float().softmax(1)
+        best = probs.topk(min(_REPORTED, self.num_classes)).indices.tolist()
+        chosen, rows = found.targets.tolist(), probs.cpu().numpy()
+        maps = {name: found.maps[name].float().cpu().numpy() for name in self.methods}
+        return [
+            SmallMaps(
+                {name: values[i] for name, values in maps.items()},
+                [self._score(index, rows[i]) for index in chosen[i]],
+                [self._score(index, rows[i]) for index in best[i]],
+            )
+            for i in range(len(batch))
+        ]
+
+    def placed(self, pixels: Pixels, small: SmallMaps) -> Iterator[PlacedMap]:
+        """Bring the maps of an image (H, W, 3) to its size, refine them and find their boxes."""
+        height, width = pixels.shape[:2]
+        for method, maps in small.maps.items():
+            shared = method == NATIVE and self.module.class_agnostic
+            for position, saliency in enumerate(maps):
+                full = to_original(saliency, width, height, self.center_crop)
+                if self.refine is not None:
+                    full = self.refine(pixels, full)
+                box = boxes_from_saliency(torch.from_numpy(full)[None], self.box_threshold)[0]
+                explained = None if shared else small.classes[position]
+                yield PlacedMap(method, explained, full, box.numpy())
+
+    def _score(self, index: int, probs: NDArray[np.float32]) -> ClassScore:
+        return ClassScore(index, self.class_names[index], float(probs[index]))
+
+    def _number(self, word: str | int) -> int:
+        """Number of a class; a name counts before a number in digits."""
+        if isinstance(word, str) and word in self.class_names:
+            return self.class_names.index(word)
+        if isinstance(word, int) or word.isdecimal():
+            if 0 <= int(word) < self.num_classes:
+                return int(word)
+            raise UserError(f"classes: {word} is none of the {self.num_classes} classes, from 0.")
+        raise UserError(
+            f"classes: no class is named '{word}'{nearest(str(word), self.class_names)}."
+        )
+
+    def _check_fit(self) -> int:
+        """Run everything once on noise, so that what does not fit shows now.
+
+        Returns:
+            The number of classes.
+        """
+        generator = torch.Generator().manual_seed(0)
+        shape = (1, 3, self.size, self.size)
+        noise = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
+        image = standardize(noise.to(self.device), self.mean, self.std)
+        logits = None
+        for names in [[], *([name] for name in self.methods if name != NATIVE)]:
+            try:
+                with torch.no_grad():
+                    logits = self.module.maps(image, None, names)[1]
+            except ValueError as error:
+                what = f"methods: '{names[0]}' does not fit" if names else "the input does not fit"
+                raise UserError(f"{what} this classifier: {error}") from None
+        return logits.shape[1]
+
+
+def _gathered(small: SmallMaps, placed: Iterable[PlacedMap]) -> ImageSaliency:
+    maps: dict[str, list[NDArray[np.float32]]] = {}
+    boxes: dict[str, list[NDArray[np.int64]]] = {}
+    for found in placed:
+        maps.setdefault(found.method, []).append(found.saliency)
+        boxes.setdefault(found.method, []).append(found.box)
+    return ImageSaliency(
+        {name: np.stack(values) for name, values in maps.items()},
+        {name: np.stack(values) for name, values in boxes.items()},
+        small.classes,
+        small.predicted,
+    )
+
+
+def _separate(images: Any) -> Iterable[Any]:
+    """One image becomes a list of itself, a batch one of its images."""
+    if isinstance(images, Tensor | np.ndarray):
+        return list(images) if images.ndim == 4 else [images]
+    single = isinstance(images, str | os.PathLike | Image.Image)
+    return [images] if single else images

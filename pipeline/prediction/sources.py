@@ -1,0 +1,100 @@
+"""Which files a person means by a file, a folder or a pattern."""
+
+from __future__ import annotations
+
+import glob
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from learned_saliency.pipeline.cli import UserError
+
+
+class Found(NamedTuple):
+    """A file to look at.
+
+    Attributes:
+        path: Where it is.
+        name: Relative to what was searched, with ``/``; parts above it are left out.
+    """
+
+    path: Path
+    name: str
+
+
+def find_files(sources: Sequence[str], leave_out: Path | None = None) -> Iterator[Found]:
+    """Files of several sources, one source after the other, each in alphabetical order.
+
+    A folder is searched with its folders, but for names that begin with a dot; links to folders
+    are not followed. It is read as it is walked, so that any number of files takes no memory.
+
+    Args:
+        sources: Files, folders, or patterns with ``*``, ``?``, ``[...]`` and ``**``.
+        leave_out: Folder whose files do not count.
+
+    Yields:
+        The files, named relative to the folder or the fixed part of the pattern; of several
+        sources, relative to the folder that holds all of these.
+
+    Raises:
+        UserError: If a source is not there or a pattern matches nothing, before the first file.
+    """
+    if not sources:
+        raise UserError("images has no value: give a file, a folder or a pattern.")
+    given = [os.path.expanduser(source) for source in sources]
+    for source in given:
+        _check(source)
+    base = os.path.commonpath([os.path.abspath(_base(source)) for source in given])
+    skipped = None if leave_out is None else os.path.abspath(leave_out)
+    return _walk(given, base, skipped)
+
+
+def _check(source: str) -> None:
+    if os.path.lexists(source):
+        return
+    if not glob.has_magic(source):
+        raise UserError(f"images={source}: there is no such file or folder.")
+    if next(glob.iglob(source, recursive=True), None) is None:
+        raise UserError(f"images={source}: the pattern matches no file.")
+
+
+def _base(source: str) -> str:
+    """The folder that names are relative to."""
+    if os.path.isdir(source):
+        return source
+    folder = os.path.dirname(source)
+    while not os.path.lexists(source) and glob.has_magic(folder):
+        folder = os.path.dirname(folder)
+    return folder or "."
+
+
+def _walk(sources: list[str], base: str, skipped: str | None) -> Iterator[Found]:
+    for source in sources:
+        for path in _files(source):
+            full = os.path.abspath(path)
+            if skipped is None or not full.startswith(skipped + os.sep):
+                yield Found(Path(path), os.path.relpath(full, base).replace(os.sep, "/"))
+
+
+def _files(source: str) -> Iterator[str]:
+    if os.path.isdir(source):
+        yield from _below(source)
+    elif os.path.lexists(source):
+        yield source
+    else:
+        found = glob.iglob(source, recursive=True)
+        yield from sorted(path for path in found if not os.path.isdir(path))
+
+
+def _warn(error: OSError) -> None:
+    warnings.warn(f"{error.filename}: not searched ({error.strerror}).", stacklevel=2)
+
+
+def _below(folder: str) -> Iterator[str]:
+    for parent, folders, names in os.walk(folder, onerror=_warn):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield os.path.join(parent, name)

@@ -1,0 +1,201 @@
+"""What predict.py leaves: the files of an image, and ``predictions.json``."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from learned_saliency.pipeline.cli import UserError, nearest
+from learned_saliency.pipeline.prediction.images import Pixels
+from learned_saliency.pipeline.prediction.predictor import ClassScore, PlacedMap
+from learned_saliency.storage import replacing, write_bytes, write_text
+from learned_saliency.visualization import (
+    COLORMAPS,
+    FOUND_BOX,
+    Picture,
+    colorize,
+    encode_png,
+    overlay,
+    side_by_side,
+    with_boxes,
+    with_contour,
+)
+
+LAYOUTS = ("overlay", "side_by_side", "triptych", "map")
+INDEX = "predictions.json"
+_OUTLINE = (255, 255, 255)
+_MARK = "predict.yaml"  # by which a folder of ours is known
+_MEMORY = 1 << 20  # bytes of reports that are held before they go to disk
+
+
+class Style(NamedTuple):
+    """What is written for a map, and how it is drawn; see ``configs/predict.yaml``."""
+
+    layout: str
+    colormap: str
+    opacity: float
+    contour: bool
+    box: bool
+    map_png: bool
+    arrays: bool
+
+    @classmethod
+    def of(cls, config: DictConfig) -> Style:
+        """Read and check the style.
+
+        Raises:
+            UserError: If a value does not exist or is out of range.
+        """
+        style = cls(**{name: config[name] for name in cls._fields})
+        for name, known in (("layout", LAYOUTS), ("colormap", list(COLORMAPS))):
+            value = str(config[name])
+            if value not in known:
+                raise UserError(
+                    f"{name}={value} does not exist{nearest(value, known)}; there are: "
+                    f"{', '.join(known)}."
+                )
+        if not isinstance(style.opacity, int | float) or not 0 <= style.opacity <= 1:
+            raise UserError(f"opacity={style.opacity}: it must be in [0, 1].")
+        for name in ("contour", "box", "map_png", "arrays"):
+            if not isinstance(config[name], bool):
+                raise UserError(f"{name}={config[name]}: it is true or false.")
+        return style
+
+    def draw(self, image: Pixels, found: PlacedMap, threshold: float) -> Picture:
+        """Draw a map with its box, on its image of the same size or beside it."""
+        if self.layout == "map":
+            drawn = colorize(found.saliency, self.colormap)
+        else:
+            drawn = overlay(image, found.saliency, self.opacity, self.colormap)
+        drawn = self._marked(drawn, found, threshold)
+        if self.layout == "side_by_side":
+            return side_by_side([image, drawn])
+        if self.layout == "triptych":
+            return side_by_side([image, colorize(found.saliency, self.colormap), drawn])
+        return drawn
+
+    def _marked(self, picture: Picture, found: PlacedMap, threshold: float) -> Picture:
+        if self.contour:
+            picture = with_contour(picture, found.saliency, threshold, _OUTLINE)
+        if self.box and found.box.any():
+            picture = with_boxes(picture, [found.box], FOUND_BOX)
+        return picture
+
+
+def open_folder(config: DictConfig) -> Path:
+    """The folder ``out``, made where it is not there; an earlier index in it is removed.
+
+    Raises:
+        UserError: If it is a file, cannot be made, or holds things that are not of predict.py.
+    """
+    folder = Path(config.out).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()) and not (folder / _MARK).is_file():
+            raise UserError(
+                f"out={folder}: the folder holds other files (it has no {_MARK}); choose a new one."
+            )
+        write_text(folder / _MARK, OmegaConf.to_yaml(config, resolve=False))
+        (folder / INDEX).unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"out={folder}: nothing can be written there ({error.strerror}).") from None
+    return folder
+
+
+def write_map(
+    folder: Path, stem: str, image: Pixels, found: PlacedMap, style: Style, threshold: float
+) -> dict[str, Any]:
+    """Write the files of a map.
+
+    Args:
+        folder: The folder ``out``.
+        stem: Name of the image, method and class, relative to it.
+        image: The image, uint8 (H, W, 3).
+        found: The map.
+        style: What is written.
+        threshold: Of the box.
+
+    Returns:
+        The record of the map, ready for JSON; files are named relative to ``folder``.
+    """
+    files = {"overlay": f"{stem}.png"}
+    write_bytes(folder / files["overlay"], encode_png(style.draw(image, found, threshold)))
+    if style.map_png:
+        files["map"] = f"{stem}.map.png"
+        levels = np.rint(found.saliency * 65535).astype(np.uint16)
+        write_bytes(folder / files["map"], encode_png(levels))
+    if style.arrays:
+        files["array"] = f"{stem}.npy"
+        with replacing(folder / files["array"]) as temporary, temporary.open("wb") as file:
+            np.save(file, found.saliency)
+    return {
+        "method": found.method,
+        "class": None if found.explained is None else score_record(found.explained),
+        "box": found.box.tolist() if found.box.any() else None,
+        **files,
+    }
+
+
+def score_record(score: ClassScore) -> dict[str, Any]:
+    """A class and its probability, ready for JSON."""
+    return {**score._asdict(), "probability": round(score.probability, 6)}
+
+
+class Index:
+    """Writes ``predictions.json`` record by record; it appears when all are in.
+
+    Args:
+        folder: Where.
+        header: What holds for all images, ready for JSON.
+    """
+
+    def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
+        self._target = replacing(folder / INDEX)
+        self._header = header
+        self._skipped = tempfile.SpooledTemporaryFile(_MEMORY)  # noqa: SIM115
+        self.images = 0
+        self.skipped = 0
+
+    def __enter__(self) -> Index:
+        """Begin the file."""
+        self._file = self._target.__enter__().open("wb")
+        self._write(json.dumps(self._header, indent=2)[:-2] + ',\n  "images": [')
+        return self
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Add an image."""
+        self._write((",\n    " if self.images else "\n    ") + json.dumps(record))
+        self.images += 1
+
+    def skip(self, image: str, reason: str) -> None:
+        """Add a file that was skipped."""
+        record = json.dumps({"image": image, "reason": reason})
+        self._skipped.write(((",\n    " if self.skipped else "\n    ") + record).encode())
+        self.skipped += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the file, or remove it after an exception."""
+        if kind is None:
+            self._write('\n  ],\n  "skipped": [')
+            self._skipped.seek(0)
+            while part := self._skipped.read(_MEMORY):
+                self._file.write(part)
+            self._write("\n  ]\n}\n")
+        self._skipped.close()
+        self._file.close()
+        self._target.__exit__(kind, error, trace)
+
+    def _write(self, text: str) -> None:
+        self._file.write(text.encode())

@@ -1,0 +1,155 @@
+"""The page that says what a checkpoint is, beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from learned_saliency.pipeline.reports.results import table_rows
+from learned_saliency.storage import write_text
+
+_MAX_NAMES = 20  # of classes; more would be no page to read
+
+_LIMITS = """\
+For research on weakly supervised localization and on explaining classifiers: a map says where this
+network finds evidence for a class, as training from image labels alone has taught it, which need
+not be the whole object nor what a person would point at. The figures hold for images like those of
+the data set named here; on others both class and map can be wrong without a sign of it, so nothing
+that matters to people should rest on them unchecked."""
+
+
+def model_card_path(checkpoint: Path) -> Path:
+    """Where the card of a checkpoint lies: ``best.md`` beside ``best.ckpt``."""
+    return checkpoint.with_suffix(".md")
+
+
+def write_model_card(checkpoint: Path, facts: Mapping[str, Any]) -> Path:
+    """Write the card of a checkpoint; see `model_card`."""
+    path = model_card_path(checkpoint)
+    write_text(path, model_card(checkpoint.name, facts))
+    return path
+
+
+def model_card(name: str, facts: Mapping[str, Any]) -> str:
+    """A Markdown page for a reader who has nothing but the folder of the checkpoint.
+
+    Args:
+        name: File name of the checkpoint.
+        facts: Those of `pipeline.runs.facts.checkpoint_facts`, and ``parameters``, their number;
+            ``splits``: what `WSOLDataModule.supervision` says of train, val and test; ``stage``:
+            key of an earlier stage, empty for the last one. ``metrics`` holds under ``val`` the
+            figure that chose the checkpoint, if any, and under ``test`` figures by method, if it
+            was tested; fractions.
+    """
+    config, stage = facts["config"], facts["stage"]
+    model = config["model"][stage] if stage else config["model"]
+    what = [
+        ("method", f"{facts['method']}: {model['paper']}" if "paper" in model else facts["method"]),
+        ("backbone", f"{facts['backbone']}, {_start(config['backbone'])}"),
+        ("parameters", f"{facts['parameters']:,}"),
+        ("input", _input(facts)),
+        ("box threshold", f"{facts['box_threshold']:.3f} of the map's maximum, best on val"),
+    ]
+    sections = [
+        f"# {facts['method']} on {facts['data']}, {facts['backbone']}",
+        "A learned saliency model: for an image it gives the class and a map of where the evidence "
+        "for it lies.",
+        _table([("", ""), *what]),
+        f"## Data\n\n{facts['data']}, {_classes(facts['class_names'])}.",
+        _table(_splits(facts["splits"])),
+        f"## Figures\n\n{_selection(facts)}",
+        *_tested(facts["metrics"].get("test")),
+        f"## Use and limits\n\n{_LIMITS}",
+        f"## Loading\n\n{_loading(name)}",
+        f"## Origin\n\n{_origin(facts)}",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _input(facts: Mapping[str, Any]) -> str:
+    height, width = facts["input_size"]
+    mean, std = (", ".join(f"{v:g}" for v in facts[key]) for key in ("mean", "std"))
+    return f"{height} x {width} pixels, RGB in [0, 1], minus ({mean}), divided by ({std})"
+
+
+def _start(backbone: Mapping[str, Any]) -> str:
+    """What the first stage of the training began with."""
+    return f"trained from {'pretrained' if backbone.get('pretrained') else 'random'} weights"
+
+
+def _classes(names: list[str]) -> str:
+    if names == [str(label) for label in range(len(names))]:
+        return f"{len(names)} classes without names"
+    rest = len(names) - _MAX_NAMES
+    shown = ", ".join(names[:_MAX_NAMES])
+    return f"{len(names)} classes: {shown}" + (f" and {rest} more" if rest > 0 else "")
+
+
+def _splits(splits: list[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    use = {
+        "train": "weights, from the labels alone",
+        "val": "choice of the checkpoint, box threshold",
+        "test": "final figures, read once",
+    }
+    rows = [
+        (s["split"], *(f"{s[kind]:,}" for kind in ("images", "boxes", "masks")), use[s["split"]])
+        for s in splits
+    ]
+    return [("split", "images", "boxes", "masks", "for"), *rows]
+
+
+def _selection(facts: Mapping[str, Any]) -> str:
+    epoch = f"Epoch {facts['epoch'] + 1}"
+    if not facts["metrics"].get("val"):
+        return f"{epoch}."
+    ((name, value),) = facts["metrics"]["val"].items()
+    return f"{epoch}, chosen by `{name}` of its own map on val: {100 * value:.1f} %."
+
+
+def _tested(results: Mapping[str, Mapping[str, float]] | None) -> list[str]:
+    if not results:
+        return ["Not tested by itself."]
+    names, *rows = table_rows(results)
+    by_figure = zip(names, *rows, strict=True)  # on end: a page is narrow
+    return [
+        "Test split, %; `native` is the model's own map. `full_image` and `centered_box` are the "
+        "floors: boxes that do not look at the image.",
+        _table([tuple(row) for row in by_figure]),
+    ]
+
+
+def _loading(name: str) -> str:
+    return f"""\
+From a checkout of the project, with this folder as `DIR`; nothing but tensors and plain values is
+read from the file:
+
+```python
+from learned_saliency import load
+
+model = load("DIR/{name}")
+(found,) = model(["photo.jpg"])
+found.map, found.box, found.predicted[0].name  # (H, W) in [0, 1]; x0 y0 x1 y1; the class
+```
+
+```bash
+python predict.py checkpoint=DIR/{name} images=PHOTOS out=MAPS
+python evaluate.py checkpoint=DIR/{name}
+python export.py checkpoint=DIR/{name} format=onnx
+```"""
+
+
+def _origin(facts: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{package} {number}" for package, number in facts["versions"].items())
+    up = "../.." if facts["stage"] else ".."
+    return (
+        f"Seed {facts['config']['seed']}, {datetime.now(UTC):%Y-%m-%d}, with {versions}. "
+        f"The whole configuration is in `{up}/config.yaml` and in the checkpoint itself."
+    )
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    head, *body = rows
+    lines = [head, ("---",) * len(head), *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,244 @@
+"""Reads checkpoints without running code from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning as L
+import torch
+from hydra.errors import InstantiationException
+from lightning.fabric.plugins.io import TorchCheckpointIO
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from learned_saliency.datamodules import WSOLDataModule
+from learned_saliency.pipeline.cli import UserError, first_sentence
+from learned_saliency.pipeline.runs.build import build_module, build_network, check_named_parts
+from learned_saliency.pipeline.runs.unpickle import read_pickle
+from learned_saliency.storage import replacing
+from learned_saliency.trainers import SaliencyModule
+
+RECORD = "run"  # key of what this project adds to Lightning's checkpoint
+_IN_FACTS = ("config", "stage", "selected_by")  # what the JSON of an export has of the record
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint under a temporary name, then renames it: it is whole or not there."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        """Save ``checkpoint`` as ``path``."""
+        with replacing(Path(path)) as temporary:
+            super().save_checkpoint(checkpoint, temporary, storage_options)
+
+
+class RunRecord(L.Callback):
+    """Adds to each checkpoint what is needed to read it back without anything beside it.
+
+    Args:
+        config: The composed configuration of the run.
+        stage: Key of the stage that is trained; empty for the last one.
+        data: The run's data.
+    """
+
+    def __init__(self, config: DictConfig, stage: str, data: WSOLDataModule) -> None:
+        self.record = {
+            "config": OmegaConf.to_container(config, resolve=True),
+            "stage": stage,
+            "num_classes": data.num_classes,
+            "class_names": list(data.class_names),
+            "selected_by": data.supervision("val"),
+        }
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add the record."""
+        checkpoint[RECORD] = self.record
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint of this project.
+
+    Attributes:
+        path: Where it was read.
+        content: Lightning's dictionary.
+        config: The run's composed configuration.
+        stage: Key of the stage that it belongs to: ``classifier``, or empty for the last one.
+        model: The stage's part of the configuration.
+        num_classes: Number of classes of the run's data set.
+        class_names: Their names.
+    """
+
+    path: Path
+    content: dict[str, Any]
+    config: DictConfig
+    stage: str
+    model: DictConfig
+    num_classes: int
+    class_names: list[str]
+
+    @property
+    def run_folder(self) -> Path:
+        """The folder of the run, above ``checkpoints/`` and the stage's folder in it."""
+        return self.path.resolve().parents[2 if self.stage else 1]
+
+
+def read_checkpoint(path: str | Path, of_run: str = "last.ckpt") -> Checkpoint:
+    """Read a checkpoint; nothing but tensors and plain values is ever unpickled.
+
+    Args:
+        path: A checkpoint, an exported ``.safetensors`` with its JSON, or the folder of a run.
+        of_run: Which one of a run is read.
+
+    Raises:
+        UserError: If the file is missing, truncated, holds code, is no checkpoint of this project,
+            or its configuration names a foreign ``_target_`` or refers to anything outside itself.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        path = path / "checkpoints" / of_run
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such checkpoint.")
+    content = (
+        _read_exported(path) if path.suffix == ".safetensors" else read_pickle(path, f"{path}")
+    )
+    record = content.get(RECORD) if isinstance(content, dict) else None
+    if not isinstance(record, dict) or not _is_state(content.get("state_dict")):
+        raise UserError(f"{path}: no checkpoint of this project (it has no record of its run).")
+    try:
+        config = OmegaConf.create(record["config"])
+        stage, num_classes = str(record["stage"]), int(record["num_classes"])
+        check_named_parts(config, path)
+        model = config.model[stage] if stage else config.model
+        names = [str(name) for name in record["class_names"]]
+        if not isinstance(model, DictConfig) or not isinstance(model.name, str):
+            raise TypeError("a model is a group of keys with a name")
+    except (OmegaConfBaseException, AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        reason = first_sentence(error)
+        raise UserError(f"{path}: the record of its run is damaged ({reason}).") from None
+    return Checkpoint(path, content, config, stage, model, num_classes, names)
+
+
+def _is_state(state: Any) -> bool:
+    return isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())
+
+
+def beside(path: Path) -> Path:
+    """The JSON that belongs to an exported file."""
+    return path.with_name(f"{path.name}.json")
+
+
+def _read_exported(path: Path) -> dict[str, Any]:
+    """The weights of an export and the record in the JSON beside it, as a checkpoint has them."""
+    try:
+        facts = json.loads(beside(path).read_text())
+        names = facts["class_names"]
+        record = {"num_classes": len(names)} | {k: facts[k] for k in (*_IN_FACTS, "class_names")}
+    except OSError:
+        raise UserError(f"{beside(path)}: is missing; it belongs to {path.name}.") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{beside(path)}: is not the JSON of an export.") from None
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: truncated or no weights ({first_sentence(error)}).") from None
+    return {"state_dict": state, "epoch": facts.get("epoch"), RECORD: record}
+
+
+def load_network(checkpoint: Checkpoint) -> nn.Module:
+    """Build the network of a checkpoint and give it its weights.
+
+    Raises:
+        UserError: If the weights do not fit the configuration that came with them.
+    """
+    network = untrained_network(checkpoint)
+    load_weights(network, checkpoint, prefix="network.")
+    return network
+
+
+def load_module(checkpoint: Checkpoint, **options: Any) -> SaliencyModule:
+    """Build the module of a checkpoint and give it its weights; ``options`` replace its own.
+
+    Raises:
+        UserError: If the weights do not fit the configuration that came with them, or that one does
+            not fit this project.
+    """
+    network = untrained_network(checkpoint)
+    with _explained(checkpoint):
+        module = build_module(checkpoint.model, network, **options)
+    load_weights(module, checkpoint)
+    return module
+
+
+def untrained_network(checkpoint: Checkpoint) -> nn.Module:
+    """Build the network of a checkpoint without weights, pretrained ones included."""
+    model = OmegaConf.create(_without_pretraining(OmegaConf.to_container(checkpoint.model)))
+    with _explained(checkpoint):
+        return build_network(model, checkpoint.num_classes)
+
+
+@contextmanager
+def _explained(checkpoint: Checkpoint) -> Iterator[None]:
+    """Say whose fault it is when a part refuses the keys that a checkpoint has for it."""
+    try:
+        yield
+    except (InstantiationException, TypeError) as error:
+        cause = error.__cause__ if isinstance(error, InstantiationException) else error
+        if not isinstance(cause, TypeError):
+            raise
+        reason = first_sentence(cause)
+        raise UserError(
+            f"{checkpoint.path}: its configuration is not of this version ({reason})."
+        ) from None
+
+
+def _without_pretraining(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_without_pretraining(value) for value in node]
+    if not isinstance(node, dict):
+        return node
+    weights = {"pretrained": False, "pretrained_head": None, "checkpoint_path": None}
+    return {k: weights[k] if k in weights else _without_pretraining(v) for k, v in node.items()}
+
+
+def load_weights(target: nn.Module, checkpoint: Checkpoint, prefix: str = "") -> None:
+    """Load the part of a checkpoint's weights below ``prefix`` into ``target``.
+
+    Raises:
+        UserError: If names or shapes do not fit.
+    """
+    state = checkpoint.content["state_dict"]
+    part = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    try:
+        target.load_state_dict(part)
+    except RuntimeError as error:
+        first = " ".join(str(error).split())[:300]
+        raise UserError(f"{checkpoint.path}: its weights are of another model ({first}).") from None
+
+
+def write_checkpoint(
+    config: DictConfig, module: SaliencyModule, class_names: list[str], folder: Path
+) -> Path:
+    """Write a module as the best checkpoint of the run in ``folder``, without training state."""
+    record = {
+        "config": OmegaConf.to_container(config, resolve=True),
+        "stage": "",
+        "num_classes": len(class_names),
+        "class_names": class_names,
+        "selected_by": None,
+    }
+    path = folder / "checkpoints" / "best.ckpt"
+    with replacing(path) as temporary:
+        torch.save({"state_dict": module.state_dict(), RECORD: record}, temporary)
+    return path

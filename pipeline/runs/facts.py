@@ -1,0 +1,58 @@
+"""What is to be known about a checkpoint, as plain values."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import version
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from learned_saliency.pipeline.runs.checkpoints import RECORD, Checkpoint
+
+_PACKAGES = ("learned-saliency", "torch", "torchvision", "lightning", "timm")
+
+
+def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What a checkpoint is, what it needs and how good it is, ready for JSON.
+
+    Returns:
+        ``method``, ``backbone``, ``data``, ``class_names``; the input: ``input_size`` (height and
+        width in pixels), ``mean`` and ``std`` of the color channels in [0, 1]; ``box_threshold`` in
+        [0, 1]; ``metrics``: the figures of the run's ``results.json`` by split and method, empty
+        where it is not there or of another checkpoint; ``selected_by``: what the split that chose
+        the checkpoint has; ``versions`` of the packages; ``config``: the run's configuration.
+    """
+    config = OmegaConf.to_container(checkpoint.config, resolve=True)
+    data = config["data"]
+    threshold = checkpoint.content["state_dict"].get("box_threshold")
+    return {
+        "method": checkpoint.model.name,
+        "backbone": config["backbone"]["name"],
+        "data": config["recipe"]["data"],
+        "epoch": checkpoint.content.get("epoch"),
+        "class_names": list(checkpoint.class_names),
+        "input_size": [data["crop_size"], data["crop_size"]],
+        "mean": list(data["mean"]),
+        "std": list(data["std"]),
+        "box_threshold": 0.5 if threshold is None else float(threshold),
+        "metrics": _metrics(checkpoint),
+        "selected_by": checkpoint.content[RECORD].get("selected_by"),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in _PACKAGES},
+        },
+        "config": config,
+    }
+
+
+def _metrics(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The figures of the run's test, if they are of this very checkpoint."""
+    path = checkpoint.run_folder / "results.json"
+    try:
+        results = json.loads(path.read_text())
+        named = checkpoint.run_folder / results["checkpoint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return {"test": results["test"]} if named.resolve() == checkpoint.path.resolve() else {}

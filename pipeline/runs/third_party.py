@@ -1,0 +1,131 @@
+"""Networks that are not of this project, by their names."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from pathlib import Path
+from typing import Any
+
+import timm
+import torchvision
+from omegaconf import DictConfig
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from learned_saliency.attribution import SplitClassifier, split
+from learned_saliency.pipeline.cli import UserError, first_sentence, nearest
+from learned_saliency.pipeline.runs.unpickle import read_pickle
+
+OWN_WEIGHTS = "default"
+
+
+def build_classifier(config: DictConfig) -> SplitClassifier:
+    """The classifier that ``classifier``, ``weights``, ``num_classes`` and ``layer`` describe.
+
+    Raises:
+        UserError: If one of them is wrong or does not fit the others.
+    """
+    network = third_party_network(config.classifier, config.num_classes, config.weights)
+    if config.layer is None:
+        names = ", ".join(name for name, _ in network.named_children())
+        raise UserError(
+            f"layer has no value: name the layer to explain, one of {names} or within these "
+            "(features.12)."
+        )
+    try:
+        return split(network.eval(), config.layer)
+    except ValueError as error:
+        raise UserError(f"layer={config.layer}: {error}") from None
+
+
+def third_party_network(classifier: str, num_classes: int | None, weights: str | None) -> nn.Module:
+    """A network by its name, with its weights.
+
+    Args:
+        classifier: ``torchvision:NAME``, ``timm:NAME`` or ``MODULE:FUNCTION``.
+        num_classes: Number of classes; None takes the architecture's own.
+        weights: A file of weights, ``"default"`` for the library's own, or None for random ones.
+
+    Raises:
+        UserError: If one of them is wrong or does not fit the others.
+    """
+    network = _create(classifier, num_classes, weights == OWN_WEIGHTS)
+    if weights is None:
+        warnings.warn(
+            f"{classifier} has random weights: give weights=FILE, or "
+            f"weights={OWN_WEIGHTS} for those of the library.",
+            stacklevel=2,
+        )
+    elif weights != OWN_WEIGHTS:
+        _load(network, Path(weights).expanduser())
+    return network
+
+
+def _create(classifier: str, num_classes: int | None, own_weights: bool) -> nn.Module:
+    library, _, name = classifier.partition(":")
+    options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
+    if not name:
+        raise UserError(
+            f"classifier={classifier} is not understood: write torchvision:NAME, timm:NAME or "
+            "MODULE:FUNCTION."
+        )
+    if library not in ("torchvision", "timm"):
+        return _create_own(library, name, options)
+    if library == "torchvision":
+        known = torchvision.models.list_models(module=torchvision.models)
+        stem = name
+    else:
+        known, stem = timm.list_models(), name.partition(".")[0]  # resnet50.a1_in1k
+    if stem not in known:
+        raise UserError(
+            f"classifier={classifier}: {library} has no such network{nearest(stem, known)}."
+        )
+    try:
+        if library == "timm":
+            return timm.create_model(name, pretrained=own_weights, **options)
+        weights = "DEFAULT" if own_weights else None
+        return torchvision.models.get_model(name, weights=weights, **options)
+    except (OSError, RuntimeError, ValueError) as error:  # no network, no such weights, no fit
+        raise UserError(f"classifier={classifier}: {first_sentence(error)}.") from None
+
+
+def _create_own(module: str, function: str, options: dict[str, Any]) -> nn.Module:
+    try:
+        network = getattr(importlib.import_module(module), function)(**options)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"classifier={module}:{function}: {first_sentence(error)}.") from None
+    if not isinstance(network, nn.Module):
+        raise UserError(
+            f"classifier={module}:{function}: returns {type(network).__name__}, not an nn.Module."
+        )
+    return network
+
+
+def _load(network: nn.Module, path: Path) -> None:
+    """Load a file of weights; nothing but tensors is ever unpickled."""
+    if not path.is_file():
+        raise UserError(f"weights={path}: there is no such file.")
+    state = _read(path)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"weights={path}: they are of another network ({reason}).") from None
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise UserError(
+                f"weights={path}: truncated or no weights ({first_sentence(error)})."
+            ) from None
+    content = read_pickle(path, f"weights={path}")
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise UserError(f"weights={path}: holds no state dict (names and tensors).")
+    return content

@@ -1,0 +1,69 @@
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from learned_saliency.datamodules.creatures.forks import fork_map
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux alone")
+
+SLEEPERS = """
+import os, sys, time
+from pathlib import Path
+from learned_saliency.datamodules.creatures.forks import fork_map
+
+def sleep(number):
+    Path(sys.argv[1], str(os.getpid())).touch()
+    time.sleep(60)
+
+fork_map(sleep, 48, workers=3)
+"""
+
+
+def running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def wait_until(condition) -> bool:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_results_come_in_order_from_several_processes():
+    results = fork_map(lambda number: (number**2, os.getpid()), 100, workers=3)
+    assert [square for square, _ in results] == [number**2 for number in range(100)]
+    assert os.getpid() not in {process for _, process in results}
+
+
+@pytest.mark.parametrize(("count", "workers"), [(100, 1), (16, 3), (0, 3)])
+def test_one_worker_or_a_few_calls_stay_in_this_process(count, workers):
+    assert fork_map(lambda number: os.getpid(), count, workers) == [os.getpid()] * count
+
+
+def test_an_error_is_raised_as_it_is():
+    def work(number):
+        if number == 40:
+            raise FileNotFoundError(2, "no such file", "image 40")
+
+    with pytest.raises(FileNotFoundError, match="image 40"):
+        fork_map(work, 100, workers=2)
+
+
+def test_processes_end_with_the_one_that_forked_them(tmp_path):
+    parent = subprocess.Popen([sys.executable, "-c", SLEEPERS, str(tmp_path)])
+    assert wait_until(lambda: len(list(tmp_path.iterdir())) == 3)
+    parent.kill()
+    parent.wait()
+    pids = [int(path.name) for path in tmp_path.iterdir()]
+    assert wait_until(lambda: not any(running(pid) for pid in pids))

@@ -1,0 +1,352 @@
+import csv
+import hashlib
+import itertools
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from learned_saliency.datamodules import CreaturesRenderer, DataError
+from learned_saliency.datamodules.creatures.anatomy import PARTS
+from learned_saliency.datamodules.creatures.background import background
+from learned_saliency.datamodules.creatures.classes import class_attributes
+from learned_saliency.datamodules.creatures.painting import fill, hsv_to_rgb, rgb_to_lab
+from learned_saliency.datamodules.creatures.scene import SceneOptions, render_scene, tight_box
+
+SMALL = {"image_size": 48, "train_images": 16, "val_images": 16, "test_images": 48}
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def read_rows(path: Path) -> list[list[str]]:
+    with path.open(newline="") as file:
+        return list(csv.reader(file))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("creatures") / "set"
+    CreaturesRenderer(**SMALL, workers=1).prepare(folder, folder / "metadata")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    options = SceneOptions()
+    classes = class_attributes(16)
+    return [render_scene(classes[i % 16], options, np.random.default_rng(i)) for i in range(160)]
+
+
+def test_two_workers_write_the_bytes_of_one(root, tmp_path):
+    CreaturesRenderer(**SMALL, workers=2).prepare(tmp_path / "set", tmp_path / "set/metadata")
+    assert digests(tmp_path / "set") == digests(root)
+
+
+def test_another_seed_changes_every_image(root, tmp_path):
+    CreaturesRenderer(**SMALL, seed=1).prepare(tmp_path / "set", tmp_path / "set/metadata")
+    ours, theirs = digests(root), digests(tmp_path / "set")
+    images = [name for name in ours if name.startswith("images")]
+    assert len(images) == 80
+    assert all(ours[name] != theirs[name] for name in images)
+
+
+def test_an_image_does_not_depend_on_the_size_of_its_split(root, tmp_path):
+    larger = SMALL | {"val_images": 20}
+    CreaturesRenderer(**larger).prepare(tmp_path / "set", tmp_path / "set/metadata")
+    ours, theirs = digests(root), digests(tmp_path / "set")
+    shared = [name for name in ours if name.endswith(".png")]
+    assert {name: theirs[name] for name in shared} == {name: ours[name] for name in shared}
+
+
+def test_no_image_occurs_twice(root):
+    images = [value for name, value in digests(root).items() if name.startswith("images")]
+    assert len(set(images)) == len(images) == 80
+
+
+def test_metadata_agree_with_the_files(root):
+    for split, count in (("train", 16), ("val", 16), ("test", 48)):
+        metadata = root / "metadata" / split
+        ids = [row[0] for row in read_rows(metadata / "image_ids.txt")]
+        assert ids == [f"images/{split}/{i + 1:05d}.png" for i in range(count)]
+        labels = read_rows(metadata / "class_labels.txt")
+        assert labels == [[name, str(i % 16)] for i, name in enumerate(ids)]
+        assert read_rows(metadata / "image_sizes.txt") == [[name, "48", "48"] for name in ids]
+        assert all(cv2.imread(str(root / name)).shape == (48, 48, 3) for name in ids)
+
+
+def test_training_split_has_labels_only(root):
+    names = sorted(path.name for path in (root / "metadata/train").iterdir())
+    assert names == ["class_labels.txt", "image_ids.txt", "image_sizes.txt"]
+    assert sorted(path.name for path in (root / "masks").iterdir()) == ["test", "val"]
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_boxes_are_tight_and_parts_fill_the_mask(root, split):
+    metadata = root / "metadata" / split
+    boxes = {name: list(map(int, box)) for name, *box in read_rows(metadata / "localization.txt")}
+    parts = dict(read_rows(metadata / "parts.txt"))
+    rows = read_rows(metadata / "masks.txt")
+    assert len(rows) == len(boxes) == len(parts) > 0
+    for name, mask_path, ignore_path in rows:
+        mask = cv2.imread(str(root / mask_path), cv2.IMREAD_UNCHANGED)
+        part = cv2.imread(str(root / parts[name]), cv2.IMREAD_UNCHANGED)
+        assert ignore_path == ""
+        assert set(np.unique(mask)) == {0, 1}
+        assert set(np.unique(part)) == {0, 1, 2, 3, 4}
+        np.testing.assert_array_equal(part > 0, mask > 0)
+        x, y, width, height = cv2.boundingRect(mask)
+        assert boxes[name] == [x, y, x + width - 1, y + height - 1]
+
+
+def test_attribute_table_and_class_names_describe_the_classes(root):
+    header, *rows = read_rows(root / "metadata/attributes.txt")
+    assert header == ["label", "head", "wing", "tail", "body"]
+    assert tuple(header[1:]) == PARTS
+    assert [int(row[0]) for row in rows] == list(range(16))
+    assert [tuple(row[1:]) for row in rows] == class_attributes(16)
+    assert {row[4] for row in rows} == {"any"}
+    names = read_rows(root / "metadata/class_names.txt")
+    assert names == [[row[0], "-".join(row[1:4])] for row in rows]
+
+
+def test_a_redundant_set_differs_where_its_table_says(tmp_path):
+    renderer = CreaturesRenderer(**SMALL, evidence="redundant")
+    renderer.prepare(tmp_path / "set", tmp_path / "set/metadata")
+    rows = read_rows(tmp_path / "set/metadata/attributes.txt")[1:]
+    assert rows[1][1] != rows[0][1]  # siblings by the head alone
+    assert rows[1][2:] == rows[0][2:]
+    assert rows[0][1:] == ["red round", "yellow pointed", "orange forked", "green spots"]
+    names = read_rows(tmp_path / "set/metadata/class_names.txt")
+    assert names[0] == ["0", "red_round-yellow_pointed-orange_forked-green_spots"]
+
+
+def test_box_areas_cover_the_stated_range(scenes):
+    boxes = np.array([tight_box(scene.mask) for scene in scenes])
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2] + 1, axis=1) / 128**2
+    assert areas.min() >= 0.05
+    assert areas.max() <= 0.6
+    assert (areas < 0.1).mean() > 0.05
+    assert (areas > 0.4).mean() > 0.05
+    assert 0.15 < np.median(areas) < 0.3
+
+
+def test_body_makes_up_most_of_the_creature_but_every_part_shows(scenes):
+    counts = np.array([np.bincount(scene.parts.ravel(), minlength=5)[1:] for scene in scenes])
+    assert counts.min() >= 2
+    shares = counts.sum(axis=0) / counts.sum()
+    assert shares[3] > 0.65
+    assert (shares[:3] > 0.02).all()
+
+
+def test_body_stands_out_locally_but_no_fixed_color_separates_it(scenes):
+    differences, bodies = [], []
+    for scene in scenes:
+        lab = rgb_to_lab(scene.image.reshape(-1, 3)).reshape(128, 128, 3)
+        near = cv2.dilate(scene.mask, np.ones((9, 9), np.uint8)) > scene.mask
+        body = np.median(lab[scene.parts == 4], axis=0)
+        differences.append(np.linalg.norm(body - np.median(lab[near], axis=0)))
+        bodies.append(body)
+    assert np.mean(np.array(differences) > 20) > 0.9
+    assert (np.std(bodies, axis=0) > 12).all()
+
+
+def test_every_class_wears_bodies_of_all_hues():
+    # The mean body color of a class differs from that of all classes by chance only.
+    options, classes = SceneOptions(image_size=48), class_attributes(4)
+    colors = np.empty((4, 40, 3))
+    for label, i in itertools.product(range(4), range(40)):
+        scene = render_scene(classes[label], options, np.random.default_rng([label, i]))
+        colors[label, i] = np.median(scene.image[scene.parts == 4], axis=0)
+    standard_error = colors.std(axis=(0, 1)) / np.sqrt(40)
+    assert (abs(colors.mean(axis=1) - colors.mean(axis=(0, 1))) < 3.5 * standard_error).all()
+
+
+def test_same_generator_state_gives_the_same_scene():
+    attributes = class_attributes(16)[5]
+    first, second = (
+        render_scene(attributes, SceneOptions(image_size=64), np.random.default_rng(3))
+        for _ in range(2)
+    )
+    for ours, theirs in zip(first, second, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_difficulty_options_do_what_they_say():
+    def render(**options):
+        classes, options = class_attributes(16), SceneOptions(image_size=64, **options)
+        return [render_scene(classes[i], options, np.random.default_rng(i)) for i in range(16)]
+
+    def part_share(scenes):
+        parts = np.stack([scene.parts for scene in scenes])
+        return ((parts > 0) & (parts < 4)).sum() / (parts > 0).sum()
+
+    assert (
+        part_share(render(part_size=0.6)) < part_share(render()) < part_share(render(part_size=1.5))
+    )
+    sizes = [scene.mask.sum() for scene in render(min_area=0.3, max_area=0.6)]
+    assert np.mean(sizes) > np.mean([scene.mask.sum() for scene in render(max_area=0.2)])
+    noisy, clean = render(noise=0.2), render(noise=0.0)
+    grain = [
+        np.mean([cv2.Laplacian(scene.image, cv2.CV_32F).std() for scene in scenes])
+        for scenes in (noisy, clean)
+    ]
+    assert grain[0] > grain[1]
+
+
+def test_clutter_adds_distractors():
+    # Without distractors the background is a texture between a few colors: fewer strong edges.
+    def edges(clutter):
+        images = [background(np.random.default_rng(i), 96, clutter) for i in range(20)]
+        return np.mean([(abs(cv2.Laplacian(image, cv2.CV_32F)) > 120).mean() for image in images])
+
+    assert edges(3.0) > 1.2 * edges(0.0)
+
+
+def test_fill_covers_exactly_the_pixels_of_a_rectangle():
+    from learned_saliency.datamodules.creatures.anatomy import Shape, polygon
+
+    # Edges through the centers of fine pixels belong to the polygon: 2 to 4.75 covers [2, 5).
+    rectangle = Shape(
+        polygon((2.125, 1.125), (4.875, 1.125), (4.875, 2.875), (2.125, 2.875)), 1, "red"
+    )
+    index = fill([rectangle], 8, 6, 4)
+    expected = np.zeros((24, 32), np.uint8)
+    expected[4:12, 8:20] = 1
+    np.testing.assert_array_equal(index, expected)
+
+
+def test_colors_convert_as_worked_out_by_hand():
+    rgb = hsv_to_rgb(np.array([[0, 1, 1], [1 / 3, 1, 0.5], [7.0, 0, 1], [2 / 3, 2, 1]]))
+    np.testing.assert_allclose(rgb, [[255, 0, 0], [0, 127.5, 0], [255, 255, 255], [0, 0, 255]])
+    # sRGB primaries in CIE L*a*b* (D65): red is 53.2 80.1 67.2.
+    lab = rgb_to_lab(np.array([[255.0, 0, 0], [255, 255, 255], [0, 0, 0]]))
+    np.testing.assert_allclose(lab, [[53.2, 80.1, 67.2], [100, 0, 0], [0, 0, 0]], atol=0.3)
+
+
+def test_tight_box_includes_both_ends():
+    mask = np.zeros((7, 9), np.uint8)
+    mask[2, 3] = mask[5, 8] = 1
+    assert tight_box(mask) == (3, 2, 8, 5)
+    with pytest.raises(ValueError, match="empty"):
+        tight_box(np.zeros((4, 4), np.uint8))
+
+
+def test_a_complete_folder_is_reused(root):
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    CreaturesRenderer(**SMALL, workers=2).prepare(root, root / "metadata")
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+def test_metadata_elsewhere_is_a_copy(root, tmp_path):
+    CreaturesRenderer(**SMALL).prepare(root, tmp_path / "metadata")
+    assert digests(tmp_path / "metadata") == digests(root / "metadata")
+    CreaturesRenderer(**SMALL).prepare(root, tmp_path / "metadata")
+
+
+def test_other_parameters_are_refused_and_named(root):
+    before = digests(root)
+    with pytest.raises(DataError, match=r"set holds .*seed 0 instead of 1; choose another folder"):
+        CreaturesRenderer(**SMALL, seed=1).prepare(root, root / "metadata")
+    with pytest.raises(DataError, match=r"clutter 1.0 instead of 2.0"):
+        CreaturesRenderer(**SMALL, clutter=2.0).prepare(root, root / "metadata")
+    assert digests(root) == before
+
+
+def test_a_set_from_before_there_was_a_choice_of_evidence_is_used(tmp_path):
+    folder = tmp_path / "set"
+    CreaturesRenderer(**SMALL).prepare(folder, folder / "metadata")
+    for file in (folder / "creatures.json", folder / "metadata/creatures.json"):
+        stamp = json.loads(file.read_text())
+        assert stamp.pop("evidence") == "combined"
+        file.write_text(json.dumps(stamp))
+    before = digests(folder)
+    CreaturesRenderer(**SMALL).prepare(folder, folder / "metadata")
+    assert digests(folder) == before
+    with pytest.raises(DataError, match="evidence combined instead of redundant"):
+        CreaturesRenderer(**SMALL, evidence="redundant").prepare(folder, folder / "metadata")
+
+
+@pytest.mark.parametrize("stamp", [None, "no json", "[1, 2]"])
+def test_a_folder_of_other_files_is_refused_and_kept(tmp_path, stamp):
+    (tmp_path / "photo.txt").write_text("mine")
+    if stamp:
+        (tmp_path / "creatures.json").write_text(stamp)
+    with pytest.raises(DataError, match="holds"):
+        CreaturesRenderer(**SMALL).prepare(tmp_path, tmp_path / "metadata")
+    assert (tmp_path / "photo.txt").read_text() == "mine"
+    assert not (tmp_path / "images").exists()
+
+
+def test_an_empty_folder_is_filled(tmp_path):
+    CreaturesRenderer(**SMALL).prepare(tmp_path, tmp_path / "metadata")
+    assert json.loads((tmp_path / "creatures.json").read_text())["test_images"] == 48
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch, error):
+    renderer = CreaturesRenderer(**SMALL)
+    render = renderer.render
+
+    def interrupted(split, number):
+        if (split, number) == ("test", 40):
+            raise error("stop")
+        return render(split, number)
+
+    monkeypatch.setattr(renderer, "render", interrupted)
+    threads = cv2.getNumThreads()
+    with pytest.raises(error, match="stop"):
+        renderer.prepare(tmp_path / "set", tmp_path / "set/metadata")
+    assert list(tmp_path.iterdir()) == []
+    assert cv2.getNumThreads() == threads
+
+
+def test_a_faster_process_wins(tmp_path, root, monkeypatch):
+    renderer = CreaturesRenderer(**SMALL)
+    render = renderer._render
+
+    def overtaken(folder):
+        render(folder)
+        CreaturesRenderer(**SMALL).prepare(tmp_path / "set", tmp_path / "set/metadata")
+
+    monkeypatch.setattr(renderer, "_render", overtaken)
+    renderer.prepare(tmp_path / "set", tmp_path / "set/metadata")
+    assert digests(tmp_path / "set") == digests(root)
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"image_size": 16}, "image_size must be at least 32"),
+        ({"num_classes": 65}, "num_classes must be 2 to 64, got 65"),
+        ({"num_classes": 1}, "num_classes must be 2 to 64, got 1"),
+        ({"num_classes": 33, "evidence": "redundant"}, "num_classes must be 2 to 32, got 33"),
+        ({"num_classes": 9, "evidence": "vivid"}, "num_classes must be 2 to 8, got 9"),
+        ({"evidence": "none"}, r"evidence must be one of \('combined', .*'vivid'\), got 'none'"),
+        ({"val_images": 15}, r"val_images must be at least num_classes \(16\), got 15"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"workers": 0}, "workers must be at least 1"),
+        ({"min_area": 0.7}, "min_area 0.7 and max_area 0.6"),
+        ({"contrast": 61}, r"contrast must be in \[0, 60\], got 61"),
+        ({"clutter": float("nan")}, "clutter must be in"),
+        ({"part_size": 0.1}, "part_size must be in"),
+        ({"noise": -0.1}, "noise must be in"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        CreaturesRenderer(**(SMALL | options))
+
+
+def test_an_impossible_area_range_is_an_error():
+    options = SceneOptions(image_size=32, min_area=0.1999, max_area=0.2)
+    with pytest.raises(RuntimeError, match="widen the range"):
+        render_scene(class_attributes(2)[0], options, np.random.default_rng(0))

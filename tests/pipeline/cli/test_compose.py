@@ -1,0 +1,136 @@
+"""The command line: what composes, and what is said of mistakes."""
+
+import subprocess
+import sys
+from itertools import product
+
+import pytest
+from omegaconf import OmegaConf
+
+from learned_saliency.pipeline.cli.compose import check_command_line, compose_checked, config_groups
+from learned_saliency.pipeline.cli.errors import UserError
+from learned_saliency.pipeline.runs.build import build_methods
+from tests.support.paths import ROOT
+
+GROUPS = config_groups()
+NEEDED = {
+    "wsol": ["data.root=somewhere", "data.metadata=somewhere/metadata"],
+    "cub": ["data.root=somewhere"],
+    "timm": ["backbone.name=resnet18"],
+}
+
+
+def needed(*choices: str) -> list[str]:
+    return [word for choice in choices for word in NEEDED.get(choice, [])]
+
+
+@pytest.mark.parametrize(("model", "data"), list(product(GROUPS["model"], GROUPS["data"])))
+def test_every_model_composes_with_every_data_set(model, data):
+    config = compose_checked([f"model={model}", f"data={data}", *needed(data)])
+    assert config.model.name == model
+    assert config.recipe.data == data
+
+
+@pytest.mark.parametrize(
+    ("model", "experiment"), list(product(GROUPS["model"], GROUPS["experiment"]))
+)
+def test_every_experiment_composes_and_fixes_every_choice(model, experiment):
+    data = compose_checked(
+        [f"experiment={experiment}", "data.root=somewhere", "data.metadata=somewhere"]
+    )
+    assert data.backbone.pretrained or data.recipe.data == "creatures"  # which no weights exist for
+    assert data.model.name != "fcam" or data.model.loss.crf.weight == 1.1e-9
+    chosen = [f"experiment={experiment}", f"model={model}"]
+    if model in ("cam",):  # a recipe's own model is not the word's: the recipe does not apply
+        return
+    compose_checked([*chosen, "data.root=somewhere", "data.metadata=somewhere"])
+
+
+def test_the_pretrained_creatures_serve_calm_and_its_cam():
+    words = ["experiment=calm_pretrained_creatures"]
+    assert compose_checked(words).model.network.activation == "relu"
+    cam = compose_checked([*words, "model=cam", "model.monitor=accuracy"])
+    default = compose_checked(["model=cam", "data=creatures"])
+    assert cam.model.network.keys() == default.model.network.keys()
+    assert compose_checked(["model=calm"]).model.network.activation == "softplus"
+
+
+@pytest.mark.parametrize("group", ["backbone", "trainer", "logger"])
+def test_every_other_choice_composes(group):
+    for choice in GROUPS[group]:
+        compose_checked([f"{group}={choice}", *needed(choice)])
+
+
+@pytest.mark.parametrize("choice", GROUPS["methods"])
+def test_every_method_is_built(choice):
+    names = ["cam", "gradient", "integratedgradients", "smoothgrad", "vargrad", "opticam"]
+    methods = build_methods(compose_checked([f"methods={choice}", f"evaluate.methods={names}"]))
+    assert list(methods) == names
+    released = choice == "calm_released"
+    for name in names[1:5]:
+        assert (methods[name].blur_sigma == 0) is released
+    for name in names[2:5]:
+        assert methods[name].averages == ("saliency" if released else "gradient")
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("model=fcamm", "fcam"),
+        ("modell=fcam", "model"),
+        ("model.epocs=3", "model.epochs"),
+        ("model.loss.crf.wieght=1", "model.loss.crf.weight"),
+        ("trainer.devises=2", "trainer.devices"),
+        ("model.seed=camm", "cam"),
+        ("backbone=resnet51", "resnet50"),
+    ],
+)
+def test_a_misspelt_word_is_answered_with_the_nearest_valid_one(word, told):
+    with pytest.raises(UserError) as caught:
+        check_command_line([word])
+    message = str(caught.value)
+    assert told in message
+    assert "\n" not in message
+
+
+def test_a_misspelt_value_of_a_sweep_is_found():
+    with pytest.raises(UserError, match="nearest: fcam"):
+        check_command_line(["-m", "model=cam,fcamm", "seed=0,1"])
+    check_command_line(["-m", "model=cam,fcam", "seed=0,1"])
+
+
+def test_a_missing_value_is_named():
+    with pytest.raises(UserError, match=r"data\.(metadata|root) has no value"):
+        check_command_line(["data=wsol"])
+
+
+def test_words_that_are_no_assignments_are_refused():
+    with pytest.raises(UserError, match="key=value"):
+        check_command_line(["fcam"])
+
+
+def test_an_ablation_is_a_matter_of_configuration():
+    """Tab. D.1 of F-CAM: SR, SR+CRF, SR+ASC and all."""
+    both = compose_checked(["model.loss.crf=null", "model.loss.size_weight=null"])
+    assert OmegaConf.to_container(both.model.module.loss)["crf"] is None
+    assert both.model.module.loss.size_weight is None
+    assert compose_checked(["model.loss.crf=null"]).model.module.loss.size_weight == 0.1
+    assert (
+        compose_checked(["model.loss.size_weight=null"]).model.module.loss.crf.backend == "lattice"
+    )
+
+
+def test_help_lists_groups_and_choices_and_a_mistake_is_one_line():
+    help_text = _run("--help").stdout
+    for group in ("backbone", "data", "experiment", "logger", "model", "trainer"):
+        assert f"{group}: {', '.join(GROUPS[group])}" in help_text
+    wrong = _run("model=fcamm")
+    assert wrong.returncode == 2
+    assert wrong.stderr.strip().count("\n") == 0
+    assert "fcam" in wrong.stderr
+
+
+def _run(*words: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "train.py", *words], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )

@@ -1,0 +1,125 @@
+"""The benchmarks of evaluate.py, on a small trained CALM."""
+
+import csv
+import json
+
+import pytest
+import torch
+
+from learned_saliency.metrics.remove_and_classify import strong_blur
+from learned_saliency.pipeline.cli.compose import compose_checked
+from learned_saliency.pipeline.cli.errors import UserError
+from learned_saliency.pipeline.evaluation.evaluate import evaluate
+from learned_saliency.pipeline.evaluation.studies.removal import (
+    removal_figures,
+    remove_and_classify,
+)
+from learned_saliency.pipeline.training.fit import train
+
+
+@pytest.fixture(scope="module")
+def calm(creatures, tmp_path_factory):
+    """Folder of a small CALM run."""
+    from tests.support.words import SMALL_RUN
+
+    folder = tmp_path_factory.mktemp("calm") / "run"
+    words = [f"data.root={creatures}", f"data.metadata={creatures}/metadata", "model=calm"]
+    return train(compose_checked([*SMALL_RUN, *words, f"output_dir={folder}"])).folder
+
+
+@pytest.fixture
+def run(calm, tmp_path):
+    words = [f"checkpoint={calm}", f"output_dir={tmp_path}/out", "evaluate.faithfulness=[]"]
+
+    def run(*more):
+        config = compose_checked([*words, "pictures.images=0", *more], "evaluate", complete=False)
+        return evaluate(config)
+
+    return run
+
+
+def test_figures_of_the_benchmarks_stand_beside_those_of_the_test(run):
+    found = run("benchmarks=[cues,removal]", "evaluate.methods=[cam,gradcam]")
+    saved = json.loads((found.folder / "results.json").read_text())["test"]
+    for name in ("native", "cam", "gradcam"):
+        values = saved[name]
+        assert 0 <= values["cue_mpxap"] <= 1
+        assert {"cue_mpxap_1", "cue_mpxap_2", "cue_mpxap_3", "pxap", "accuracy"} <= set(values)
+        assert {f"relative_accuracy_{k}" for k in range(10, 100, 10)} <= set(values)
+    # CALM's own class maps, whether as the native map or by CAM, which asks the network for them.
+    assert saved["native"]["cue_mpxap"] == saved["cam"]["cue_mpxap"]
+    names = {path.name for path in found.written}
+    assert {"cues.csv", "cues.png", "removal.csv", "removal.png"} <= names
+    assert all(path.is_file() for path in found.written)
+    assert not list(found.folder.rglob("*.tmp"))
+
+
+def test_benchmarks_alone_give_the_same_figures_and_no_others(run):
+    words = ["benchmarks=[cues]", "evaluate.methods=[cam]"]
+    tested, alone = run(*words), run(*words, "benchmarks_only=true")
+    for name in ("native", "cam"):
+        values = {k: v for k, v in tested.results[name].items() if k.startswith("cue_")}
+        assert values
+        assert alone.results[name] == values
+    assert set(alone.results) == {"native", "cam"}
+    names = ["results.json", "results.csv", "cues.csv"]
+    assert [path.name for path in alone.written if path.suffix != ".png"] == names
+    assert not (alone.folder / "images.csv").exists()
+
+
+def test_the_removal_table_holds_the_curves(run):
+    found = run("benchmarks=[removal]", "removal.fractions=[0.1,0.5]", "evaluate.methods=[cam]")
+    with (found.folder / "removal.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["method"], row["erased"]) for row in rows] == [
+        (method, erased) for method in ("native", "cam") for erased in ("0.1", "0.5", "1")
+    ]
+    saved = json.loads((found.folder / "results.json").read_text())["test"]
+    assert float(rows[-1]["accuracy"]) == pytest.approx(saved["cam"]["blurred_accuracy"], abs=1e-6)
+    for row in rows:
+        if float(row["random_accuracy"]):
+            ratio = float(row["accuracy"]) / float(row["random_accuracy"])
+            assert float(row["relative_accuracy"]) == pytest.approx(ratio, abs=1e-4)
+
+
+def test_random_erasure_is_the_same_for_all_methods_and_seeds_change_it():
+    class Mean(torch.nn.Module):
+        def forward(self, images):
+            total = images.mean(dim=(1, 2, 3))
+            return torch.stack([total, -total], dim=1)
+
+    images = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    batch = {"image": images, "label": torch.zeros(64, dtype=torch.int64), "image_id": []}
+    methods = {
+        "top": lambda classifier, images, targets: images[:, 0].sigmoid(),
+        "flat": lambda classifier, images, targets: torch.zeros(len(images), 8, 8),
+    }
+    curves = [
+        remove_and_classify(Mean().eval(), [batch], methods, fractions=(0.5, 0.9), seed=seed)
+        for seed in (0, 0, 1)
+    ]
+    for first, second in zip(curves[0].values(), curves[1].values(), strict=True):
+        torch.testing.assert_close(first, second, rtol=0, atol=0)
+    chance = [found["top"].random_accuracy for found in curves]
+    torch.testing.assert_close(chance[0], curves[0]["flat"].random_accuracy)
+    assert not torch.equal(chance[0], chance[2])
+    figures = removal_figures(curves[0])["top"]
+    ratios = ["relative_accuracy", "relative_accuracy_50", "relative_accuracy_90"]
+    assert list(figures) == [*ratios, "blurred_accuracy"]
+    assert figures["relative_accuracy"] == pytest.approx(
+        (figures["relative_accuracy_50"] + figures["relative_accuracy_90"]) / 2
+    )
+    bright = strong_blur(images).mean((1, 2, 3)) > 0  # what makes them of class 0
+    assert figures["blurred_accuracy"] == pytest.approx(float(bright.double().mean()))
+
+
+def test_what_cannot_run_is_said_before_the_test(run, creatures, tmp_path):
+    plain = ["data=wsol", f"data.root={creatures}", f"data.metadata={creatures}/metadata"]
+    for words, told in (
+        (["benchmarks=[cue]"], "the nearest: cues"),
+        (["benchmarks_only=true"], "name benchmarks"),
+        ([*plain, "benchmarks=[cues]"], "part labels"),
+    ):
+        with pytest.raises(UserError, match=told):
+            run(*words)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,367 @@
+"""Evaluations, small: of a checkpoint, of foreign networks, of labels alone; what they leave."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from learned_saliency.attribution import GradCAM, split
+from learned_saliency.metrics import AverageDrop, MaxBoxAcc, best_ious, masked_probabilities
+from learned_saliency.pipeline.cli.compose import check_command_line, compose_checked, config_groups
+from learned_saliency.pipeline.cli.errors import UserError
+from learned_saliency.pipeline.evaluation.evaluate import CONFIG_NAME, evaluate, hydra_words
+from learned_saliency.pipeline.runs.build import build_data
+from learned_saliency.pipeline.runs.checkpoints import load_network, read_checkpoint
+from learned_saliency.pipeline.training.fit import train
+from tests.support.paths import ROOT
+from tests.support.words import SMALL_RUN
+
+DROP = "evaluate.faithfulness=[average_drop]"
+NONE = "evaluate.faithfulness=[]"
+IMAGENET_MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+IMAGENET_STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+FLOORS = {"full_image", "centered_box"}
+
+
+@pytest.fixture(scope="module")
+def run(creatures, tmp_path_factory):
+    """A trained F-CAM; its best checkpoint is its last one, after one epoch."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    place = [f"data.root={creatures}", f"data.metadata={creatures}/metadata"]
+    words = [*SMALL_RUN, "model=fcam", "pictures.images=0", *place, f"output_dir={folder}"]
+    return train(compose_checked(words))
+
+
+@pytest.fixture
+def evaluated(tmp_path):
+    def call(*words):
+        words = [f"output_dir={tmp_path}/evaluation", *words]
+        return evaluate(compose_checked(hydra_words(words), CONFIG_NAME, complete=False))
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return timm.create_model("resnet10t", num_classes=16).eval()
+
+
+@pytest.fixture
+def foreign(creatures, network, tmp_path):
+    """Words of an evaluation of a network with weights in a file."""
+    save_file(network.state_dict(), tmp_path / "weights.safetensors")
+    return [
+        "classifier=timm:resnet10t",
+        "num_classes=16",
+        "layer=layer2",
+        f"weights={tmp_path}/weights.safetensors",
+        "data=wsol",
+        f"data.root={creatures}",
+        f"data.metadata={creatures}/metadata",
+        "data.crop_size=32",
+        "data.batch_size=6",
+        "data.num_workers=0",
+    ]
+
+
+def read_rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_checkpoint_is_tested_as_its_training_did(run, evaluated):
+    found = evaluated(f"checkpoint={run.folder}", "methods=[native,cam]", NONE)
+    assert found.results == run.results
+    saved = json.loads((found.folder / "results.json").read_text())
+    assert saved["test"]["native"] == pytest.approx(run.results["native"])
+    assert saved["checkpoint"] == str(run.folder)
+    assert saved["tested_on"] == {"split": "test", "images": 17, "boxes": 17, "masks": 17}
+    names = {path.relative_to(found.folder).as_posix() for path in found.written}
+    assert names == {
+        "results.json",
+        "results.csv",
+        "images.csv",
+        "pictures/maps.png",
+        "pictures/curves.png",
+    }
+    assert all(path.is_file() for path in found.written)
+    assert not list(found.folder.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("model", sorted({*config_groups()["model"]} - {"fcam"}))
+def test_every_model_is_evaluated(creatures, evaluated, tmp_path, model):
+    place = [f"data.root={creatures}", f"data.metadata={creatures}/metadata"]
+    short = ["+trainer.limit_train_batches=1", "+trainer.limit_val_batches=1", "pictures.images=0"]
+    words = [*SMALL_RUN, *place, *short, f"model={model}", f"output_dir={tmp_path}/run"]
+    folder = train(compose_checked(words)).folder
+    found = evaluated(f"checkpoint={folder}", "methods=[liftcam]", DROP, "pictures.images=0")
+    assert {"native", "liftcam"} <= set(found.results)
+    for method in ("native", "liftcam"):
+        assert 0 <= found.results[method]["average_drop"] <= 1
+
+
+def test_other_classes_than_those_of_training_are_told(run, evaluated, creatures, tmp_path):
+    metadata = tmp_path / "metadata"
+    shutil.copytree(creatures / "metadata", metadata)
+    lines = (metadata / "class_names.txt").read_text().splitlines()
+    (metadata / "class_names.txt").write_text("\n".join(["0,other", *lines[1:]]) + "\n")
+    words = ["data=wsol", f"data.root={creatures}", f"data.metadata={metadata}", NONE]
+    words += ["data.crop_size=32", "data.num_workers=0", "methods=[native]"]
+    with pytest.warns(UserWarning, match="label 0 is 'other' in the data"):
+        evaluated(f"checkpoint={run.folder}", *words)
+
+
+def test_rows_of_images_average_to_the_table(run, evaluated):
+    figures = ["average_drop", "average_gain"]
+    found = evaluated(
+        f"checkpoint={run.folder}/checkpoints/best.ckpt",
+        "methods=[gradcam,opticam]",
+        "methods.opticam.iterations=2",
+        f"evaluate.faithfulness=[{','.join(figures)}]",
+        "evaluate.explained=predicted",
+    )
+    rows = read_rows(found.folder / "images.csv")
+    assert len(rows) == 17 * 3
+    assert set(found.results) == {"native", "gradcam", "opticam"} | FLOORS
+    for method in ("native", "gradcam", "opticam"):
+        own = [row for row in rows if row["method"] == method]
+        assert len({row["image_id"] for row in own}) == 17
+        assert all(row["target"] == row["predicted"] for row in own)
+        hits = np.mean([row["label"] == row["predicted"] for row in own])
+        assert hits == pytest.approx(found.results[method]["accuracy"])
+        for figure in figures:
+            mean = np.mean([float(row[figure]) for row in own])
+            assert mean == pytest.approx(found.results[method][figure], abs=1e-5), figure
+
+
+def test_values_equal_direct_calls(run, evaluated, creatures):
+    """Grad-CAM's figures and rows, from the network, the method and the metrics themselves."""
+    threshold = 0.25
+    words = [f"checkpoint={run.folder}", "methods=[gradcam]", f"box_threshold={threshold}", DROP]
+    found = evaluated(*words, "split=val")
+    classifier = load_network(read_checkpoint(run.folder)).classifier.eval()
+    data = build_data(read_checkpoint(run.folder).config, "validate")
+    drops, boxes, ious = AverageDrop(), MaxBoxAcc(), []
+    for batch in data.dataloader("val"):
+        images, labels = batch["image"], batch["label"]
+        maps = GradCAM()(classifier, images, labels)
+        p, o, _ = masked_probabilities(classifier, images, maps, labels)
+        drops.update(p, o)
+        boxes.update(maps, batch["boxes"])
+        ious += best_ious(maps, batch["boxes"])[:, 0, round(threshold * 1000)].tolist()
+    ours = found.results["gradcam"]
+    assert ours["average_drop"] == pytest.approx(float(drops.compute()), abs=1e-5)
+    assert ours["max_box_acc"] == float(boxes.compute())
+    rows = [row for row in read_rows(found.folder / "images.csv") if row["method"] == "gradcam"]
+    assert [float(row["iou"]) for row in rows] == pytest.approx(ious, abs=1e-4)
+    assert json.loads((found.folder / "results.json").read_text())["val"]["gradcam"]
+
+
+def test_a_foreign_network_is_split_and_tested(foreign, network, evaluated, tmp_path):
+    found = evaluated(*foreign, "methods=[gradcam,liftcam]", DROP)
+    assert set(found.results) == {"gradcam", "liftcam"} | FLOORS
+    data = build_data(compose_checked([*foreign[4:], "seed=0"]), "test")
+    drops, classifier = AverageDrop(), split(network, "layer2")
+    for batch in data.dataloader("test"):
+        maps = GradCAM()(classifier, batch["image"], batch["label"])
+        drops.update(*masked_probabilities(network, batch["image"], maps, batch["label"])[:2])
+    assert found.results["gradcam"]["average_drop"] == pytest.approx(
+        float(drops.compute()), abs=1e-5
+    )
+    torch.save({"state_dict": network.state_dict()}, tmp_path / "weights.pt")
+    words = [*foreign, f"weights={tmp_path}/weights.pt", "methods=[fakecam]", NONE]
+    again = evaluated(*words)
+    assert again.results["fakecam"]["accuracy"] == found.results["gradcam"]["accuracy"]
+    assert again.folder != found.folder
+
+
+def test_own_code_and_missing_weights_do(foreign, evaluated):
+    words = [word for word in foreign if not word.startswith(("classifier", "weights"))]
+    with pytest.warns(UserWarning, match="random weights"):
+        found = evaluated(
+            "classifier=timm:resnet10t", *words, "methods=[fakecam]", "weights=null", NONE
+        )
+    assert set(found.results) == {"fakecam"} | FLOORS
+    words = [word for word in words if not word.startswith(("num_classes", "layer"))]
+    own = "classifier=tests.pipeline.evaluation.test_evaluate:own_network"
+    with pytest.warns(UserWarning, match="random weights"):
+        evaluated(own, "layer='0'", *words, "methods=[gradcam]", NONE)
+
+
+def own_network():
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3, 2),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(4, 16),
+    )
+
+
+def test_labels_alone_and_no_training_images_are_enough(foreign, evaluated, creatures, tmp_path):
+    bare = tmp_path / "bare"
+    (bare / "metadata" / "test").mkdir(parents=True)
+    shutil.copytree(creatures / "images" / "test", bare / "images" / "test")
+    for name in ("image_ids.txt", "class_labels.txt"):
+        source = creatures / "metadata" / "test" / name
+        shutil.copy(source, bare / "metadata" / "test" / name)
+    found = evaluated(
+        *foreign,
+        f"data.root={bare}",
+        f"data.metadata={bare}/metadata",
+        "methods=[gradcam]",
+        "evaluate.faithfulness=[average_gain]",
+    )
+    assert set(found.results) == {"gradcam"}
+    figures = set(found.results["gradcam"])
+    assert {"accuracy", "average_gain"} <= figures
+    assert not figures & {"max_box_acc", "best_threshold", "pxap"}
+    assert "iou" not in read_rows(found.folder / "images.csv")[0]
+
+
+def test_without_input_normalization_the_network_sees_colors(run, evaluated):
+    """App. G of paper 000: the network gets colors in [0, 1], where black and zero are the same."""
+    words = [f"checkpoint={run.folder}", "methods=[gradcam]", DROP]
+    raw = evaluated(*words, "data.mean=[0,0,0]", "data.std=[1,1,1]", "evaluate.black=true")
+    normalized = evaluated(*words)
+    drops = AverageDrop()
+    classifier = load_network(read_checkpoint(run.folder)).classifier.eval()
+    for batch in build_data(read_checkpoint(run.folder).config, "test").dataloader("test"):
+        images = batch["image"] * IMAGENET_STD + IMAGENET_MEAN
+        maps = GradCAM()(classifier, images, batch["label"])
+        drops.update(*masked_probabilities(classifier, images, maps, batch["label"])[:2])
+    found = raw.results["gradcam"]["average_drop"]
+    assert found == pytest.approx(float(drops.compute()), abs=1e-5)
+    assert abs(found - normalized.results["gradcam"]["average_drop"]) > 1e-5
+
+
+def test_two_processes_count_as_one(run, evaluated, tmp_path):
+    """17 images on two processes: the same table, and every image once."""
+    words = [f"checkpoint={run.folder}", "methods=[gradcam]", DROP]
+    one = evaluated(*words)
+    done = _script(
+        *words,
+        f"output_dir={tmp_path}/two",
+        "trainer=ddp",
+        "trainer.accelerator=cpu",
+        "trainer.precision=32-true",
+        "trainer.devices=2",
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    two = json.loads((tmp_path / "two" / "results.json").read_text())["test"]
+    for method, values in one.results.items():
+        assert two[method] == pytest.approx(values, abs=1e-6), method
+    ours, theirs = (read_rows(f / "images.csv") for f in (one.folder, tmp_path / "two"))
+
+    ours, theirs = (sorted((r["image_id"], r["method"]) for r in rows) for rows in (ours, theirs))
+    assert ours == theirs
+    assert not list((tmp_path / "two").rglob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("methods=[gradcm]", "nearest: gradcam"),
+        ("evaluate.faithfulness=[average_drp]", "nearest: average_drop"),
+        ("evaluate.explained=true", "label, predicted"),
+        ("split=tset", "test or val"),
+        ("layer=layr2", "layer2"),
+        ("layer=null", "layer4"),
+        ("classifier=timm:resnet10", "nearest: .*resnet10t"),
+        ("classifier=resnet10t", "timm:NAME"),
+        ("classifier=torchvision:squeezenet", "squeezenet1_0"),
+        ("classifier=no.such.module:f", "no.such.module"),
+        ("weights=nowhere.pt", "no such file"),
+        ("num_classes=7", "another network"),
+        ("methods=[native,gradcam]", "native"),
+        ("methods=[]", "at least one"),
+        ("methods=[rollout]", "'rollout' does not fit"),
+        ("data.metadata=nowhere", "nowhere"),
+        ("checkpoint=somewhere", "either"),
+    ],
+)
+def test_bad_input_is_told_in_one_sentence(foreign, evaluated, word, told):
+    with pytest.raises(ValueError, match=told) as caught:
+        evaluated(*foreign, "methods=[gradcam]", NONE, word)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_hold_code_or_other_weights_are_refused(foreign, evaluated, tmp_path):
+    marker = tmp_path / "ran"
+
+    class Payload:
+        def __reduce__(self):
+            return (open, (str(marker), "w"))
+
+    torch.save({"payload": Payload()}, tmp_path / "code.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    (tmp_path / "cut.safetensors").write_bytes(b"\x00" * 20)
+    for name, told in [
+        ("code.pt", "more than weights"),
+        ("list.pt", "no state dict"),
+        ("cut.safetensors", "truncated"),
+    ]:
+        with pytest.raises(UserError, match=told):
+            evaluated(*foreign, "methods=[gradcam]", f"weights={tmp_path}/{name}")
+    assert not marker.exists()
+
+
+def test_data_with_more_classes_than_the_classifier_is_refused(foreign, evaluated, tmp_path):
+    words = [word for word in foreign if not word.startswith(("weights", "num_classes"))]
+    with (
+        pytest.raises(UserError, match=r"16 classes.* 3"),
+        pytest.warns(UserWarning, match="random"),
+    ):
+        evaluated(*words, "num_classes=3", "methods=[gradcam]")
+
+
+def test_a_misspelt_key_of_the_checkpoint_s_data_is_found(run, evaluated):
+    with pytest.raises(UserError, match=r"data\.rot .*nearest: root"):
+        evaluated(f"checkpoint={run.folder}", "data.rot=elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("methodes=[gradcam]", "methods"),
+        ("chekpoint=x", "checkpoint"),
+        ("model=fcam", "no key"),
+        ("data=wsool", "wsol"),
+        ("methods.opticam.iteratoins=3", "methods.opticam.iterations"),
+        ("data=wsol", None),
+        ("methods=[gradcam]", None),
+        ("data.root=x", None),
+    ],
+)
+def test_the_command_line_is_checked_before_anything_runs(word, told):
+    words = hydra_words([word])
+    if told is None:
+        check_command_line(words, CONFIG_NAME, complete=False)
+        return
+    with pytest.raises(UserError, match=told):
+        check_command_line(words, CONFIG_NAME, complete=False)
+
+
+def test_help_shows_how_to_call_it_and_the_configuration():
+    help_text = _script("--help")
+    assert help_text.returncode == 0
+    for text in ("checkpoint=RUN", "data: creatures", "faithfulness:", "average_gain"):
+        assert text in help_text.stdout
+
+
+def _script(*words: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "evaluate.py", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )

@@ -1,0 +1,51 @@
+"""F-CAM starts from the maps of any method that a configuration names."""
+
+import pytest
+import torch
+
+from learned_saliency.attribution import SharedFeatures
+from learned_saliency.pipeline.cli.compose import compose_checked
+from learned_saliency.pipeline.runs.build import build_module, build_network
+from tests.support.words import SMALL_RUN
+
+SEEDS = {
+    "cam": "CAM",
+    "gradcam": "GradCAM",
+    "gradcampp": "GradCAMPlusPlus",
+    "smoothgradcampp": "SmoothGradCAMPlusPlus",
+    "xgradcam": "XGradCAM",
+    "layercam": "LayerCAM",
+}
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "image": torch.randn(3, 3, 32, 32, generator=generator),
+        "label": torch.tensor([0, 5, 9]),
+        "image_id": ["a", "b", "c"],
+    }
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_one_step_with_each_seed(batch, seed, monkeypatch):
+    """Pseudo-labels come from the seed's maps of the true class; the decoder alone learns."""
+    config = compose_checked([*SMALL_RUN, "model=fcam", f"model.seed={seed}"])
+    assert list(config.evaluate.methods) == ["native", seed]
+    torch.manual_seed(0)
+    module = build_module(config.model, build_network(config.model, 16))
+    assert type(module.seed_method).__name__ == SEEDS[seed]
+    module.log_losses = lambda *args: None
+    seen = []
+    sample = type(module.sampler).__call__
+    monkeypatch.setattr(
+        type(module.sampler), "__call__", lambda self, maps: seen.append(maps) or sample(self, maps)
+    )
+    module.train()
+    module.training_step(batch, 0).backward()
+    assert all(p.grad is None for p in module.classifier.parameters())
+    assert all(p.grad is not None for p in module.network.decoder.parameters())
+    features = module.classifier.features(batch["image"])
+    shared = SharedFeatures(module.classifier, batch["image"], features)
+    torch.testing.assert_close(seen[0], module.seed_method(shared, batch["image"], batch["label"]))

@@ -1,0 +1,25 @@
+"""Words of command lines that run in seconds."""
+
+SMALL_DATA = [
+    "data=creatures",
+    "data.reader.image_size=48",
+    "data.reader.train_images=32",
+    "data.reader.val_images=16",
+    "data.reader.test_images=17",
+    "data.resize_size=36",
+    "data.crop_size=32",
+    "data.batch_size=8",
+    "data.eval_batch_size=6",
+]
+SMALL_RUN = [
+    *SMALL_DATA,
+    "backbone=resnet10",
+    "backbone.channels=[8,8,16,16]",
+    "pictures.images=2",
+    "recipe.epochs=1",
+    "recipe.classifier_epochs=1",
+    "recipe.calm.pretraining_epochs=1",
+    "recipe.calm.epochs=1",
+    "recipe.casm.epochs=1",
+    "trainer.log_every_n_steps=1",
+]

@@ -1,0 +1,118 @@
+"""What a long test says where there is no terminal, and the pictures and rows that it leaves."""
+
+import csv
+
+import cv2
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import ProgressBar
+from torch.utils.data import DataLoader
+
+from learned_saliency.attribution import GradCAM, OptiCAM
+from learned_saliency.models import CAMClassifier
+from learned_saliency.trainers import ContactSheet, ImageTable, PostHocModule
+from learned_saliency.trainers.callbacks.progress import PlainLines, TitledBar
+from tests.support.networks import TinyBackbone
+
+IMAGES, BATCH, SIDE = 5, 2, 16
+
+
+class Images(torch.utils.data.Dataset):
+    """Image i is of gray i / 10, with a little texture; whole batches, as the data module's."""
+
+    def __len__(self):
+        return IMAGES
+
+    def __getitems__(self, indices):
+        texture = torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)) / 20
+        return {
+            "image": torch.stack([texture + i / 10 for i in indices]),
+            "label": torch.zeros(len(indices), dtype=torch.int64),
+            "image_id": [f"{i}.png" for i in indices],
+        }
+
+
+@pytest.fixture
+def module():
+    torch.manual_seed(0)
+    methods = {"gradcam": GradCAM(), "opticam": OptiCAM(iterations=3, tolerance=0.0)}
+    return PostHocModule(
+        classifier=CAMClassifier(TinyBackbone(), 3),
+        methods=methods,
+        faithfulness=["average_drop"],
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+    )
+
+
+def run(module, *callbacks):
+    trainer = L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=any(isinstance(each, ProgressBar) for each in callbacks),
+        callbacks=list(callbacks),
+        inference_mode=False,
+    )
+    loader = DataLoader(Images(), batch_size=BATCH, collate_fn=lambda batch: batch)
+    trainer.test(module, loader, verbose=False)
+
+
+def test_plain_lines_tell_the_batch_the_method_and_its_step(module, capfd):
+    run(module, PlainLines("evaluate", interval=0.0))
+    lines = [line for line in capfd.readouterr().err.splitlines() if "test batch" in line]
+    told = [line.partition("test batch ")[2].partition("  ")[0] for line in lines]
+    of_a_batch = ["gradcam", "opticam", *(f"opticam {i}/3" for i in (1, 2, 3))]
+    of_a_batch += ["gradcam, faithfulness", "opticam, faithfulness"]
+    assert told == [f"{batch}/3, {what}" for batch in (1, 2, 3) for what in of_a_batch]
+    assert ["left" in line for line in lines] == [not line.startswith("1/3") for line in told]
+    assert module.methods["opticam"].progress is None
+
+
+def test_the_bar_of_a_terminal_shows_them_too(module, capfd):
+    run(module, TitledBar("evaluate"))
+    shown = capfd.readouterr().out
+    for what in ("opticam 3/3", "gradcam, faithfulness"):
+        assert what in shown
+
+
+def test_a_quiet_test_tells_its_end_only(module, capfd):
+    run(module, PlainLines("evaluate"))
+    assert [line for line in capfd.readouterr().err.splitlines() if line.startswith("eval")] == [
+        "evaluate: tested"
+    ]
+
+
+def test_the_contact_sheet_shows_images_spread_over_the_split(module, tmp_path):
+    """Of 5 images in batches of 2 and 2 and 1: the first, the middle and the last."""
+    run(module, ContactSheet(tmp_path / "maps.png", 3))
+    sheet = cv2.imread(str(tmp_path / "maps.png"))
+    top, cell, gap = 22, 160, 4
+    assert sheet.shape == (top + 3 * (cell + gap), 3 * (cell + gap), 3)  # an image and two maps
+    levels = [sheet[top + row * (cell + gap) :, :cell][:cell].mean() / 255 for row in range(3)]
+    assert levels == pytest.approx([0.025, 0.225, 0.425], abs=0.01)
+
+
+def test_no_sheet_is_drawn_of_no_image(module, tmp_path):
+    run(module, ContactSheet(tmp_path / "maps.png", 0))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_broken_test_leaves_no_half_table(module, tmp_path):
+    run(module, ImageTable(tmp_path / "images.csv"))
+    with (tmp_path / "images.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image_id"] for row in rows[::2]] == [f"{i}.png" for i in range(IMAGES)]
+    (tmp_path / "images.csv").unlink()
+    step = module.test_step
+
+    def failing(batch, batch_idx):
+        if batch_idx == 1:
+            raise ArithmeticError("broken")
+        return step(batch, batch_idx)
+
+    module.test_step = failing
+    with pytest.raises(ArithmeticError):
+        run(module, ImageTable(tmp_path / "images.csv"))
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,170 @@
+"""What W&B keeps offline, read back by its own reader; no server, no question, no run mixed up."""
+
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from learned_saliency.trainers import MetricsCSV, WandbDashboard
+from learned_saliency.trainers.loggers.wandb_history import read_history, read_records
+
+
+@pytest.fixture(autouse=True)
+def nobody(tmp_path, monkeypatch):
+    """A user without credentials."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it asks"))
+    monkeypatch.setattr("getpass.getpass", lambda *_: pytest.fail("it asks"))
+
+
+def files(folder):
+    return sorted(folder.glob("wandb/offline-run-*/*.wandb"))
+
+
+def history(folder):
+    return [row for file in files(folder) for row in read_history(file)]
+
+
+def steps(folder, stage=""):
+    name = f"{stage}/step" if stage else "step"
+    return [row[name] for row in history(folder) if name in row]
+
+
+def log(logger, *steps):
+    for step in steps:
+        logger.log_metrics({"train/loss": step / 10, "epoch": step // 4}, step)
+        logger.save()
+
+
+def test_it_is_offline_without_credentials_and_keeps_its_id_from_the_start(tmp_path):
+    logger = WandbDashboard(tmp_path)
+    logger.log_config({"model": {"name": "cam"}})
+    kept = (tmp_path / "wandb_id.txt").read_text().strip()
+    assert logger.experiment.settings._offline
+    assert logger.experiment.id == kept
+    logger.finish()
+    (record,) = [r for r in read_records(files(tmp_path)[0]) if r["type"] == "run"]
+    assert record["run"]["run_id"] == kept
+
+
+def test_bad_credentials_and_a_silent_server_end_offline_too(tmp_path, monkeypatch):
+    import wandb
+
+    monkeypatch.setenv("WANDB_API_KEY", "short")
+    logger = WandbDashboard(tmp_path / "bad")
+    with pytest.warns(UserWarning, match="credentials are no good"):
+        log(logger, 0)
+    logger.finish()
+    assert files(tmp_path / "bad")
+
+    init = wandb.init
+
+    def unreachable(mode, **options):
+        if mode == "online":
+            raise wandb.errors.CommError("no such host")
+        return init(mode=mode, **options)
+
+    monkeypatch.setattr("wandb.login", lambda **_: True)
+    monkeypatch.setattr("wandb.init", unreachable)
+    logger = WandbDashboard(tmp_path / "silent")
+    with pytest.warns(UserWarning, match="does not answer"):
+        log(logger, 0)
+    logger.finish()
+    assert steps(tmp_path / "silent") == [0]
+
+
+def test_wandb_mode_is_honored(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    logger = WandbDashboard(tmp_path)
+    log(logger, 0, 1)
+    logger.finish()
+    assert not files(tmp_path)
+
+
+def test_stages_share_a_dashboard_and_what_is_of_one_step_is_one_row(tmp_path):
+    first, last = (WandbDashboard(tmp_path, stage=stage) for stage in ("classifier", ""))
+    log(first, 0, 1)
+    first.log_metrics({"val/native/pxap": 0.5, "epoch": 0}, 1)
+    log(last, 0)
+    first.finish()
+    last.finish()
+    rows = [
+        {k: v for k, v in row.items() if not k.startswith("_") or k == "_step"}
+        for row in history(tmp_path)
+    ]
+    assert rows == [
+        {"_step": 0, "classifier/train/loss": 0.0, "classifier/epoch": 0, "classifier/step": 0},
+        {
+            "_step": 1,
+            "classifier/train/loss": 0.1,
+            "classifier/val/native/pxap": 0.5,
+            "classifier/epoch": 0,
+            "classifier/step": 1,
+        },
+        {"_step": 2, "train/loss": 0.0, "epoch": 0, "step": 0},
+    ]
+    axes = {
+        r["metric"]["glob_name"]: r["metric"]["step_metric"]
+        for r in read_records(files(tmp_path)[0])
+        if r["type"] == "metric" and "glob_name" in r["metric"]
+    }
+    assert axes == {
+        "classifier/train/*": "classifier/step",
+        "classifier/val/*": "classifier/epoch",
+        "train/*": "step",
+        "val/*": "epoch",
+    }
+
+
+def test_a_resumed_run_neither_repeats_nor_lacks_a_row(tmp_path):
+    """The dashboard had got to step 9, but lost 6 and 7 of metrics.csv; the checkpoint is of 8."""
+    curves = MetricsCSV(tmp_path)
+    log(curves, *range(10))
+    logger = WandbDashboard(tmp_path)
+    log(logger, *range(6))
+    logger.finish()
+    resumed = WandbDashboard(tmp_path, resume_step=8)
+    log(resumed, *range(8, 12))
+    resumed.finish()
+    rows = history(tmp_path)
+    assert len(files(tmp_path)) == 2
+    assert [row["step"] for row in rows] == list(range(12))
+    assert [row["_step"] for row in rows] == list(range(12))
+
+    further = WandbDashboard(tmp_path, resume_step=10)  # of 11 steps that were logged
+    log(further, *range(10, 13))
+    further.finish()
+    assert next(read_history(files(tmp_path)[-1]))["step"] == 12
+
+
+def test_online_the_server_says_what_it_has(tmp_path, monkeypatch):
+    logged = []
+    server = SimpleNamespace(
+        id="kept",
+        step=7,  # the next row
+        summary={"classifier/step": 3, "step": 2, "train/loss": 0.2},
+        settings=SimpleNamespace(_offline=False),
+        define_metric=lambda *_, **__: None,
+        log=lambda values, step: logged.append((step, values["step"])),
+    )
+    (tmp_path / "wandb_id.txt").write_text("kept\n")
+    monkeypatch.setattr("wandb.login", lambda **_: True)
+    monkeypatch.setattr("wandb.init", lambda id, **_: server if id == "kept" else None)
+    log(MetricsCSV(tmp_path), *range(4))
+    log(WandbDashboard(tmp_path, resume_step=4), 4)
+    assert logged == [(7, 3), (8, 4)]
+
+
+def test_runs_of_one_process_do_not_mix(tmp_path):
+    for name, first in (("a", 0), ("b", 5)):
+        logger = WandbDashboard(tmp_path / name)
+        log(logger, first, first + 1)
+        if name == "a":
+            continue  # it ended badly: nobody closed it
+        logger.finish()
+    assert steps(tmp_path / "a") == [0, 1]
+    assert steps(tmp_path / "b") == [5, 6]
+    assert len({(tmp_path / name / "wandb_id.txt").read_text() for name in "ab"}) == 2

@@ -1,0 +1,79 @@
+"""Pictures of maps: colors, blending, outlines, layouts, files."""
+
+import cv2
+import numpy as np
+import pytest
+
+from learned_saliency.visualization import (
+    COLORMAPS,
+    colorize,
+    encode_png,
+    overlay,
+    side_by_side,
+    with_boxes,
+    with_contour,
+)
+
+
+@pytest.fixture
+def image():
+    return np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+
+
+def test_colors_are_opencv_s_with_red_first():
+    levels = np.arange(256, dtype=np.uint8)[None]
+    for name in ("turbo", "viridis", "jet"):
+        expected = cv2.applyColorMap(levels, getattr(cv2, f"COLORMAP_{name.upper()}"))
+        np.testing.assert_array_equal(colorize(levels / 255, name), expected[..., ::-1])
+    assert {"turbo", "viridis", "jet", "inferno"} <= set(COLORMAPS)
+    with pytest.raises(ValueError, match=r"colormap must be one of .*viridis.* got 'virdis'"):
+        colorize(levels / 255, "virdis")
+
+
+def test_opacity_blends_image_and_map(image):
+    saliency = np.random.default_rng(1).random((20, 30))
+    before = image.copy()
+    np.testing.assert_array_equal(overlay(image, saliency, 0.0), image)
+    np.testing.assert_array_equal(overlay(image, saliency, 1.0, "jet"), colorize(saliency, "jet"))
+    half = overlay(image, saliency, 0.25).astype(int)
+    assert np.abs(half - (0.75 * image + 0.25 * colorize(saliency))).max() <= 0.5
+    np.testing.assert_array_equal(image, before)
+
+
+def test_outlines_run_along_the_threshold():
+    saliency = np.zeros((20, 30), np.float32)
+    saliency[5:15, 8:20] = 0.3
+    saliency[7:13, 10:17] = 0.8
+    black = np.zeros((20, 30, 3), np.uint8)
+    for threshold, (y0, y1, x0, x1) in {0.25: (5, 15, 8, 20), 0.5: (7, 13, 10, 17)}.items():
+        drawn = with_contour(black, saliency, threshold, (255, 255, 255))[..., 0] > 127
+        border = np.zeros((20, 30), bool)
+        border[y0:y1, x0:x1] = True
+        border[y0 + 1 : y1 - 1, x0 + 1 : x1 - 1] = False
+        np.testing.assert_array_equal(drawn, border)
+    assert not black.any()
+    assert not with_contour(black, np.zeros((20, 30), np.float32), 0.5, (255, 255, 255)).any()
+
+
+def test_boxes_reach_their_corners(image):
+    drawn = with_boxes(image, [(2, 3, 29, 19)], (1, 2, 3))
+    for x, y in ((2, 3), (29, 3), (2, 19), (29, 19)):
+        assert tuple(drawn[y, x]) == (1, 2, 3)
+    np.testing.assert_array_equal(drawn[4:19, 3:29], image[4:19, 3:29])
+
+
+def test_pictures_side_by_side_keep_their_pixels(image):
+    sheet = side_by_side([image, image[:, :10]])
+    np.testing.assert_array_equal(sheet[:, :30], image)
+    np.testing.assert_array_equal(sheet[:, -10:], image[:, :10])
+    assert (sheet[:, 30:-10] == 255).all()
+    assert sheet.shape[1] > 40
+
+
+def test_png_keeps_colors_and_sixteen_bits(image):
+    found = cv2.imdecode(np.frombuffer(encode_png(image), np.uint8), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(found[..., ::-1], image)
+    deep = np.random.default_rng(2).integers(0, 65536, (20, 30), dtype=np.uint16)
+    found = cv2.imdecode(np.frombuffer(encode_png(deep), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert found.dtype == np.uint16
+    np.testing.assert_array_equal(found, deep)

@@ -1,0 +1,19 @@
+"""What watches a training or a test, and writes down what it sees."""
+
+from learned_saliency.trainers.callbacks.contact_sheet import ContactSheet
+from learned_saliency.trainers.callbacks.divergence import DivergedError, Divergence
+from learned_saliency.trainers.callbacks.image_table import ImageTable
+from learned_saliency.trainers.callbacks.pictures import Pictures, spread
+from learned_saliency.trainers.callbacks.progress import progress_bar
+from learned_saliency.trainers.callbacks.throughput import Throughput
+
+__all__ = [
+    "ContactSheet",
+    "DivergedError",
+    "Divergence",
+    "ImageTable",
+    "Pictures",
+    "Throughput",
+    "progress_bar",
+    "spread",
+]

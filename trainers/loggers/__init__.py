@@ -1,0 +1,14 @@
+"""Where the curves and pictures of a run go."""
+
+from learned_saliency.trainers.loggers.dashboard import Dashboard, Report
+from learned_saliency.trainers.loggers.metrics_csv import MetricsCSV
+from learned_saliency.trainers.loggers.tensorboard import TensorBoardDashboard
+from learned_saliency.trainers.loggers.wandb import WandbDashboard
+
+__all__ = [
+    "Dashboard",
+    "MetricsCSV",
+    "Report",
+    "TensorBoardDashboard",
+    "WandbDashboard",
+]

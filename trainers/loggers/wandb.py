@@ -1,0 +1,250 @@
+"""A run on Weights & Biases."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from learned_saliency.storage import write_text
+from learned_saliency.trainers.loggers.dashboard import STAGE_SEPARATOR, Dashboard, Report, prefixed
+from learned_saliency.trainers.loggers.metrics_csv import METRICS_FILE, read_rows
+from learned_saliency.trainers.loggers.wandb_history import read_history
+from learned_saliency.trainers.loggers.wandb_tables import examples_table, line_plot, results_table
+
+if TYPE_CHECKING:  # imported where it is used: most runs go without
+    import wandb
+
+_FLUSH_SECONDS = 1.0  # W&B's own 15 would cost a killed run as much
+
+
+class WandbDashboard(Dashboard, WandbLogger):
+    """Weights & Biases: online where credentials are found, offline otherwise; never a question.
+
+    ``WANDB_MODE``, where it is set, decides instead of the credentials. Where W&B's server does not
+    answer when a run starts, it is recorded offline, too.
+
+    All stages of a run share one dashboard, and a resumed run goes on with it: its id is kept in
+    ``wandb_id.txt`` of the run's folder from before the first batch. What is logged at one step is
+    one row of the dashboard. A resumed run leaves out the rows that are there already, and adds
+    those of ``metrics.csv`` that a kill has kept from it. Offline each start makes a folder of its
+    own with the same id; ``wandb sync RUN/wandb/offline-run-*`` joins them.
+
+    Args:
+        run_dir: The run's folder; its name is the dashboard's.
+        stage: Put before the names of an earlier stage's curves; empty for the last stage.
+        resume_step: Step at which an interrupted run goes on.
+        project: Project on the dashboard's server.
+        entity: User or team; ``None`` for the account's default.
+        checkpoints: Whether the best checkpoints are stored as artifacts when the run ends.
+    """
+
+    LOGGER_JOIN_CHAR = STAGE_SEPARATOR
+
+    def __init__(
+        self,
+        run_dir: Path,
+        stage: str = "",
+        resume_step: int | None = None,
+        project: str = "learned-saliency",
+        entity: str | None = None,
+        checkpoints: bool = True,
+    ) -> None:
+        self._folder = Path(run_dir)
+        super().__init__(
+            name=self._folder.name,
+            save_dir=self._folder,
+            project=project,
+            entity=entity,
+            prefix=stage,
+        )
+        self._resume_step = resume_step
+        self._checkpoints = checkpoints
+        self._row = -1  # the dashboard's number of the row that is being filled
+        self._open: tuple[str, int] | None = None  # stage and step of that row
+        self._has_axes = False
+        self._done: dict[str, int] = {}  # last step that an interrupted run has logged, by stage
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> wandb.Run:
+        """The dashboard's run; started, or joined where an earlier stage has, at the first use."""
+        if self._experiment is None:
+            import wandb
+
+            run_id = _kept_id(self._folder / "wandb_id.txt")
+            if wandb.run is not None and wandb.run.id != run_id:
+                wandb.finish()  # of a run before in the same process
+            self._row = -1 if wandb.run is None else wandb.run.step
+            self._experiment = wandb.run or self._start(run_id)
+            self._find_logged(self._experiment)
+            self._add_missing(self._experiment)
+        return self._experiment
+
+    def _start(self, run_id: str) -> wandb.Run:
+        import wandb
+
+        mode = os.environ.get("WANDB_MODE") or "online"
+        if mode == "online" and not _has_credentials():
+            mode = "offline"  # W&B would ask for them
+        settings = wandb.Settings(x_transaction_log_flush_interval=_FLUSH_SECONDS)
+        options = self._wandb_init | {"id": run_id, "resume": "allow", "settings": settings}
+        options.pop("anonymous", None)  # deprecated
+        try:
+            return wandb.init(**options, mode=mode)
+        except wandb.errors.CommError as error:
+            if mode != "online":
+                raise
+            warnings.warn(f"W&B's server does not answer, logged offline ({error}).", stacklevel=2)
+            return wandb.init(**options, mode="offline")
+
+    def _find_logged(self, run: wandb.Run) -> None:
+        """Find the rows that an interrupted run has left, on the server or in this folder."""
+        rows: Iterable[Mapping[str, Any]] = [{**run.summary, "_step": run.step - 1}]
+        if run.settings._offline:
+            files = sorted(self._folder.glob(f"wandb/*run-*/run-{run.id}.wandb"))
+            rows = [r for f in files if f.parent != Path(run.dir).parent for r in read_history(f)]
+        for row in rows:
+            self._row = max(self._row, int(row["_step"]))
+            for name, value in row.items():
+                stage, _, last = name.rpartition(STAGE_SEPARATOR)
+                if last == "step":
+                    self._done[stage] = max(self._done.get(stage, -1), int(value))
+
+    def _add_missing(self, run: wandb.Run) -> None:
+        """Log what was logged to ``metrics.csv`` before the resumed step, and is not here."""
+        curves = self._folder / METRICS_FILE
+        if self._resume_step is None or not curves.is_file():
+            return
+        self._set_axes(run)
+        for stage, step, values in read_rows(curves):
+            if stage != self._prefix or step < self._resume_step:
+                self._log(run, values, stage, step)
+
+    def _set_axes(self, run: wandb.Run) -> None:
+        self._has_axes = True
+        for axis, curves in {"step": "train/*", "epoch": "val/*"}.items():
+            axis = prefixed(self._prefix, axis)
+            run.define_metric(axis, hidden=True)
+            run.define_metric(prefixed(self._prefix, curves), step_metric=axis)
+
+    def _log(self, run: wandb.Run, values: Mapping[str, Any], stage: str, step: int) -> None:
+        """Add values under their full names to the row of a step, unless it was logged before."""
+        if step <= self._done.get(stage, -1):
+            return
+        if self._open != (stage, step):
+            self._row, self._open = self._row + 1, (stage, step)
+        run.log({**values, prefixed(stage, "step"): step}, step=self._row)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log values at a step; without one, beside those that were logged last."""
+        run = self.experiment
+        if step is None:
+            step = self._open[1] if self._open else 0
+        if "epoch" in metrics and not self._has_axes:  # of a training
+            self._set_axes(run)
+        values = {prefixed(self._prefix, name): value for name, value in metrics.items()}
+        self._log(run, values, self._prefix, step)
+
+    @rank_zero_only
+    def log_config(self, config: dict[str, Any]) -> None:
+        """Show the configuration, nested."""
+        self.experiment.config.update(config, allow_val_change=True)
+
+    @rank_zero_only
+    def log_picture(self, name: str, path: Path, epoch: int, step: int) -> None:
+        """Show a PNG beside the curves of its step."""
+        import wandb
+
+        picture = wandb.Image(str(path), caption=f"epoch {epoch + 1}")
+        self.log_metrics({name: picture, "epoch": epoch}, step)
+
+    @rank_zero_only
+    def log_report(self, report: Report) -> None:
+        """Show the table of methods, the examples, the curves as plots and the pictures."""
+        import wandb
+
+        run = self.experiment
+        shown: dict[str, Any] = {f"{report.split}/results": results_table(report)}
+        if report.examples:
+            shown[f"{report.split}/examples"] = examples_table(report)
+        if report.boxes:
+            shown[f"{report.split}/box_accuracy"] = line_plot(
+                {n: (c["thresholds"], c["largest_contour_50"]) for n, c in report.boxes.items()},
+                "Box accuracy at IoU 0.5",
+                "threshold",
+            )
+        if report.pixels:
+            shown[f"{report.split}/precision_recall"] = line_plot(
+                {name: (curve.recall, curve.precision) for name, curve in report.pixels.items()},
+                "Precision",
+                "recall",
+            )
+        shown |= {f"pictures/{path.stem}": wandb.Image(str(path)) for path in report.pictures}
+        self._row, self._open = self._row + 1, None
+        with _staged_in(self._folder / "wandb"):
+            run.log(shown, step=self._row)
+
+    @rank_zero_only
+    def log_checkpoint(
+        self, name: str, files: Sequence[Path], aliases: Sequence[str], metadata: dict[str, Any]
+    ) -> None:
+        """Store an artifact; offline it refers to the files where they are."""
+        import wandb
+
+        if not self._checkpoints:
+            return
+        run = self.experiment
+        artifact = wandb.Artifact(f"{name}-{run.id}", type="model", metadata=metadata)
+        for file in files:
+            artifact.add_file(str(file), policy="immutable", skip_cache=True)  # not copied
+        run.log_artifact(artifact, aliases=list(aliases))
+
+    @rank_zero_only
+    def finish(self, failed: bool = False) -> None:
+        """End the dashboard's run, and wait for what is still to be sent."""
+        import wandb
+
+        if self._experiment is not None:
+            wandb.finish(exit_code=int(failed))
+            self._experiment = None
+
+
+def _has_credentials() -> bool:
+    import wandb
+
+    try:
+        return wandb.login(prompt=False, verify=False)
+    except wandb.errors.AuthenticationError as error:
+        warnings.warn(f"W&B's credentials are no good, logged offline: {error}", stacklevel=2)
+        return False
+
+
+def _kept_id(path: Path) -> str:
+    """The id in a file, a new one if there is none."""
+    if not path.is_file():
+        write_text(path, f"{secrets.token_hex(4)}\n")
+    return path.read_text().strip()
+
+
+@contextmanager
+def _staged_in(folder: Path) -> Iterator[None]:
+    """Let tables and their pictures wait to be sent in a folder instead of the user's home."""
+    name = "WANDB_DATA_DIR"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ[name]

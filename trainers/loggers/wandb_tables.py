@@ -1,0 +1,57 @@
+"""What came out of a test, as tables and plots of W&B."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from learned_saliency.trainers.loggers.dashboard import Report
+
+if TYPE_CHECKING:  # imported where it is used: most runs go without
+    import wandb
+
+_POINTS = 200  # of a line
+
+
+def results_table(report: Report) -> wandb.Table:
+    """One row a method: its maps of the examples side by side, and its figures, fractions."""
+    import wandb
+
+    names = list(dict.fromkeys(name for values in report.results.values() for name in values))
+    table = wandb.Table(columns=["method", "maps", *names])
+    for method, values in report.results.items():
+        drawn = [e.overlays[method] for e in report.examples if method in e.overlays]
+        strip = wandb.Image(np.hstack(drawn)) if drawn else None
+        table.add_data(method, strip, *(values.get(name) for name in names))
+    return table
+
+
+def examples_table(report: Report) -> wandb.Table:
+    """One row an image: its classes, the image, and the image under the map of each method."""
+    import wandb
+
+    def title(label: int) -> str:
+        return report.class_names[label] if label < len(report.class_names) else str(label)
+
+    methods = list(report.examples[0].overlays)
+    table = wandb.Table(columns=["image_id", "label", "predicted", "explained", "image", *methods])
+    for e in report.examples:
+        classes = (title(label) for label in (e.label, e.predicted, e.target))
+        pictures = (wandb.Image(picture) for picture in (e.image, *e.overlays.values()))
+        table.add_data(e.image_id, *classes, *pictures)
+    return table
+
+
+def line_plot(lines: Mapping[str, tuple[Tensor, Tensor]], title: str, x_name: str) -> Any:
+    """A plot of lines (x, y) by name, thinned."""
+    import wandb
+
+    thinned = []
+    for line in lines.values():
+        chosen = np.linspace(0, len(line[0]) - 1, min(len(line[0]), _POINTS)).round()
+        thinned.append([values.cpu().numpy()[chosen.astype(int)].tolist() for values in line])
+    xs, ys = zip(*thinned, strict=True)
+    return wandb.plot.line_series(xs, ys, keys=list(lines), title=title, xname=x_name)

@@ -1,0 +1,25 @@
+"""Pictures of images, maps and boxes; knows no module and writes no file."""
+
+from learned_saliency.visualization.colors import COLORMAPS, Picture, colorize, encode_png
+from learned_saliency.visualization.grids import grid, side_by_side
+from learned_saliency.visualization.overlays import (
+    FOUND_BOX,
+    TRUE_BOX,
+    overlay,
+    with_boxes,
+    with_contour,
+)
+
+__all__ = [
+    "COLORMAPS",
+    "FOUND_BOX",
+    "TRUE_BOX",
+    "Picture",
+    "colorize",
+    "encode_png",
+    "grid",
+    "overlay",
+    "side_by_side",
+    "with_boxes",
+    "with_contour",
+]
