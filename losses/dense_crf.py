@@ -24,9 +24,8 @@ def dense_crf(
     """Sum the affinities between pixels that take different classes (F-CAM, Eq. B.1).
 
     The loss of an image is sum_t S_t' W (1 - S_t) with the affinity
-    W_ij = exp(-|rgb_i - rgb_j|^2 / (2 sigma_rgb^2) - |xy_i - xy_j|^2 / (2 sigma_xy^2)). It is a
-    sum over pairs of pixels, not a mean: at 224 x 224 pixels it reaches 1e8 to 1e9. Its gradient
-    W 1 - 2 W S_t needs nothing but what the value needs, so W is applied once for both.
+    W_ij = exp(-|rgb_i - rgb_j|^2 / (2 sigma_rgb^2) - |xy_i - xy_j|^2 / (2 sigma_xy^2)), a sum over
+    pairs: 1e8 to 1e9 at 224 x 224 pixels. Its gradient W 1 - 2 W S_t takes the same pass over W.
 
     Args:
         probabilities: S, softmax activations of shape (B, T, H, W) in [0, 1]; float64 is computed
@@ -49,8 +48,8 @@ def dense_crf(
 
     Raises:
         TypeError: If ``probabilities`` is not floating point.
-        ValueError: If a shape does not fit, the batch is empty, an option is out of range or
-            unknown, or, with the lattice, an image is not finite or the sigmas are too small for it.
+        ValueError: If a shape or an option does not fit or the batch is empty; with the lattice
+            also if an image is not finite or the sigmas are too small for it.
     """
     _check(probabilities, images)
     _check_sigmas(sigma_rgb=sigma_rgb, sigma_xy=sigma_xy)
