@@ -1,6 +1,6 @@
 """The one LightningDataModule: any data set in the metadata format of the WSOL benchmark."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from learned_saliency.datamodules.checks import check_files, check_options
 from learned_saliency.datamodules.classes import check_classes, check_labels, find_classes
 from learned_saliency.datamodules.dataset import EvaluationDataset, TrainDataset, as_is
 from learned_saliency.datamodules.metadata import SPLITS, SplitMetadata, keep_classes, read_split
+from learned_saliency.datamodules.parts import PartReader
 from learned_saliency.datamodules.readers import Reader
 from learned_saliency.datamodules.sampler import EvaluationSampler, ResumableLoader, TrainSampler
 from learned_saliency.datamodules.textfile import DataError
@@ -62,6 +63,11 @@ class WSOLDataModule(LightningDataModule):
         verify_images: Whether `setup` opens every file of a split of up to 50000 images.
         seed: Seed of the training order and augmentation, 0 or more.
         mask_root: Folder that mask paths are relative to; None takes ``root``.
+        name: Name of the data set, in the names of folders and in model cards.
+        parts: Makes the reader of part labels of ``root`` and ``metadata``; None where there are
+            none.
+        superset: Classes that share all parts (Kim et al. 2021, Sec. 5.4), for what asks: ``all``,
+            ``class`` or ``wordnet``, see `attribution.superset_members`.
         pin_memory: Whether to lock batches in memory for faster copies; None does so where the
             trainer's device is not the CPU.
 
@@ -98,6 +104,9 @@ class WSOLDataModule(LightningDataModule):
         verify_images: bool = True,
         seed: int = 0,
         mask_root: str | Path | None = None,
+        name: str = "wsol",
+        parts: Callable[[Path, Path], PartReader] | None = None,
+        superset: str = "class",
         pin_memory: bool | None = None,
     ) -> None:
         super().__init__()
@@ -116,6 +125,9 @@ class WSOLDataModule(LightningDataModule):
         self.cache_images = cache_images
         self.verify_images = verify_images
         self.seed = seed
+        self.name = name
+        self.superset = superset
+        self._make_parts = parts
         self.pin_memory = pin_memory
         self.num_classes = num_classes
         self.class_names = None if class_names is None else list(class_names)
@@ -175,6 +187,27 @@ class WSOLDataModule(LightningDataModule):
             open_files = self.verify_images and len(split) <= _MAX_OPENED
             check_files(split, self.root, self.mask_root, open_files=open_files)
         self._splits |= read
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether the data set has labels of parts."""
+        return self._make_parts is not None
+
+    def parts(self) -> PartReader:
+        """Open the labels of the parts.
+
+        Raises:
+            DataError: If the data set has none, or they are missing or malformed.
+        """
+        if self._make_parts is None:
+            raise DataError(
+                f"data={self.name}: has no labels of parts; choose data=creatures or data=cub."
+            )
+        return self._make_parts(self.root, self.metadata)
+
+    def has_split(self, split: str) -> bool:
+        """Whether a split was there when the data were set up."""
+        return split in self._splits
 
     def has_boxes(self, split: str) -> bool:
         """Whether the batches of a split hold ``boxes``.

@@ -2,6 +2,7 @@ from learned_saliency.models.backbones import MultiScaleBackbone
 from learned_saliency.models.calm import CALM, CueDistribution, cue_distribution
 from learned_saliency.models.cam import CAMClassifier
 from learned_saliency.models.casm import CASM, CASMOutput, MaskDecoder
+from learned_saliency.models.classifier import MultiScaleClassifier
 from learned_saliency.models.fcam import FCAM, FCAMOutput
 from learned_saliency.models.unet import UNetDecoder
 
@@ -15,6 +16,7 @@ __all__ = [
     "FCAMOutput",
     "MaskDecoder",
     "MultiScaleBackbone",
+    "MultiScaleClassifier",
     "UNetDecoder",
     "cue_distribution",
 ]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from learned_saliency.models.cam import CAMClassifier
+from learned_saliency.models.classifier import MultiScaleClassifier
 from learned_saliency.models.resizing import resize
 
 
@@ -119,7 +119,7 @@ class CASM(nn.Module):
 
     def __init__(
         self,
-        classifier: CAMClassifier,
+        classifier: MultiScaleClassifier,
         shared: bool = True,
         width: int = 64,
         map_reduction: int | None = 4,

@@ -4,7 +4,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from learned_saliency.models.cam import CAMClassifier
+from learned_saliency.models.classifier import MultiScaleClassifier
 from learned_saliency.models.unet import UNetDecoder
 
 _WIDTHS = (256, 128, 64, 32, 16)  # Tab. F.2
@@ -32,7 +32,7 @@ class FCAM(nn.Module):
     and no graph is recorded for it. One pass of it serves logits, CAMs and decoder.
 
     Args:
-        classifier: Trained classifier; taken over and frozen in place.
+        classifier: Trained classifier, an ``nn.Module``; taken over and frozen in place.
         widths: Channels of the decoder's layers, from coarse to fine. By default those of
             Tab. F.2 (256, 128, 64, 32, 16, and 16 from there on), as many as are needed to reach
             the image: five for ResNet-50 and Inception-v3, three for VGG16.
@@ -44,7 +44,7 @@ class FCAM(nn.Module):
 
     def __init__(
         self,
-        classifier: CAMClassifier,
+        classifier: MultiScaleClassifier,
         widths: Sequence[int] | None = None,
         center: bool = False,
     ) -> None:

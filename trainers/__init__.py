@@ -1,6 +1,6 @@
 """The LightningModules, and what runs beside them."""
 
-from learned_saliency.trainers.base import EXPLAINED, NATIVE, SaliencyModule
+from learned_saliency.trainers.base import EXPLAINED, MASK_COLORS, NATIVE, SaliencyModule
 from learned_saliency.trainers.callbacks import (
     ContactSheet,
     DivergedError,
@@ -31,6 +31,7 @@ from learned_saliency.trainers.strategies import ExactEvaluationDDP
 __all__ = [
     "EXPLAINED",
     "FIGURES",
+    "MASK_COLORS",
     "NATIVE",
     "CALMModule",
     "CAMModule",

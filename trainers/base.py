@@ -23,6 +23,7 @@ SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LR
 
 NATIVE = "native"
 EXPLAINED = ("label", "predicted")
+MASK_COLORS = ("mean", "black")
 
 
 class SaliencyModule(L.LightningModule):
@@ -49,7 +50,7 @@ class SaliencyModule(L.LightningModule):
         scheduler: Builds the scheduler, stepped once an epoch, from the optimizer.
         methods: Post-hoc methods by name, tested and predicted beside the native map.
         faithfulness: Names of the figures of `trainers.faithfulness` to test all maps by.
-        black: Whether what these mask is black, instead of 0 in the normalized image.
+        mask_color: Color of what these mask: ``"mean"``, 0 in the normalized image, or ``"black"``.
         explained: Which class the tested maps explain: the ``"label"`` or the ``"predicted"`` one.
         mean: Mean of each color channel that the images were normalized with, in [0, 1].
         std: Standard deviation of each color channel, in [0, 1].
@@ -67,7 +68,7 @@ class SaliencyModule(L.LightningModule):
         scheduler: SchedulerFactory | None = None,
         methods: Mapping[str, PostHocMethod] | None = None,
         faithfulness: Sequence[str] = (),
-        black: bool = False,
+        mask_color: str = "mean",
         explained: str = "label",
         mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
         std: tuple[float, float, float] = (0.229, 0.224, 0.225),
@@ -82,6 +83,8 @@ class SaliencyModule(L.LightningModule):
             )
         if explained not in EXPLAINED:
             raise ValueError(f"explained must be one of {EXPLAINED}, got {explained!r}")
+        if mask_color not in MASK_COLORS:
+            raise ValueError(f"mask_color must be one of {MASK_COLORS}, got {mask_color!r}")
         self.explained = explained
         self.note: Callable[[str], None] = lambda what: None
         self.seed = seed
@@ -95,7 +98,7 @@ class SaliencyModule(L.LightningModule):
         self.validation_scores = SplitScores([NATIVE])
         self.test_scores = SplitScores(self.map_names, floors=True)
         self.faithfulness = FaithfulnessScores(self.map_names, faithfulness)
-        self._masked = {"mean": tuple(mean), "std": tuple(std)} if black else {}
+        self._masked = {"mean": tuple(mean), "std": tuple(std)} if mask_color == "black" else {}
         # Of the last test: figures by method, and the curves behind them.
         self.results: dict[str, dict[str, float]] = {}
         self.curves: tuple[dict[str, Any], dict[str, Any]] = ({}, {})

@@ -13,7 +13,7 @@ from torch.func import functional_call
 from learned_saliency.attribution import frozen
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.losses import CASMLoss, casm_classifier_loss
-from learned_saliency.models import CASM, CAMClassifier
+from learned_saliency.models import CASM, MultiScaleClassifier
 from learned_saliency.trainers.base import OptimizerFactory, SaliencyModule, SchedulerFactory
 from learned_saliency.trainers.casm_pool import Snapshot, SnapshotPool
 from learned_saliency.trainers.outputs import Explanation
@@ -95,7 +95,7 @@ class CASMModule(SaliencyModule):
             network.freeze_classifier()
 
     @property
-    def classifier(self) -> CAMClassifier:
+    def classifier(self) -> MultiScaleClassifier:
         """The current classifier."""
         return self.network.classifier
 

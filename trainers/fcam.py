@@ -10,7 +10,7 @@ from torch import Tensor
 from learned_saliency.attribution import PostHocMethod, SharedFeatures
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.losses import FCAMLoss, SeedSampler
-from learned_saliency.models import FCAM, CAMClassifier
+from learned_saliency.models import FCAM, MultiScaleClassifier
 from learned_saliency.trainers.base import Explanation, SaliencyModule
 
 
@@ -51,7 +51,7 @@ class FCAMModule(SaliencyModule):
         self.loss = loss
 
     @property
-    def classifier(self) -> CAMClassifier:
+    def classifier(self) -> MultiScaleClassifier:
         """The frozen classifier below the decoder."""
         return self.network.classifier
 

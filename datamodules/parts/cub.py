@@ -60,7 +60,7 @@ class CUBParts:
         if self.segmentations is not None and not self.segmentations.is_dir():
             raise DataError(
                 f"{self.segmentations}: the folder of segmentations is missing; unpack the data "
-                "set's segmentations.tgz there, or set recipe.parts.segmentations=false."
+                "set's segmentations.tgz there, or set data.parts.segmentations=false."
             )
         self.pairs = class_pairs(self._read_attributes(), self._read_attribute_parts())
         images = _read_rows(self.root / "images.txt", 1)

@@ -125,26 +125,29 @@ def _explain(overrides: Iterable[str], config_name: str) -> str | None:
     keys = list(_dotted(OmegaConf.to_container(config)))
     for override in values:
         name = override.key_or_group
-        if not override.is_add() and name not in keys:
+        if not (override.is_add() or override.is_force_add()) and name not in keys:
             return f"{name} is no key of the configuration{nearest(name, [*keys, *groups])}."
     return None
 
 
 def config_groups() -> dict[str, list[str]]:
     """Configuration groups and their choices, in alphabetical order."""
-    files = sorted(CONFIG_DIR.glob("*/*.yaml"))
     groups: dict[str, list[str]] = {}
-    for file in files:
-        groups.setdefault(file.parent.name, []).append(file.stem)
+    for file in sorted(CONFIG_DIR.glob("**/*.yaml")):
+        group = file.parent.relative_to(CONFIG_DIR).as_posix()
+        groups.setdefault(group, []).append(file.stem)
+    del groups["."]  # what a command begins with
     return groups
 
 
 def _used_groups(config_name: str) -> dict[str, list[str]]:
     """The groups that a configuration file has in its list of defaults, and their choices."""
-    defaults = OmegaConf.load(CONFIG_DIR / f"{config_name}.yaml").defaults
-    used = {
-        str(key).split()[-1] for entry in defaults if not isinstance(entry, str) for key in entry
-    }
+    used: set[str] = set()
+    for entry in OmegaConf.load(CONFIG_DIR / f"{config_name}.yaml").defaults:
+        if not isinstance(entry, str):
+            used |= {str(key).split()[-1] for key in entry}
+        elif (CONFIG_DIR / f"{entry}.yaml").is_file() and "/" not in entry:
+            used |= set(_used_groups(entry))
     return {name: choices for name, choices in config_groups().items() if name in used}
 
 

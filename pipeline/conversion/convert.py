@@ -82,6 +82,6 @@ def _class_names(config: DictConfig, classes: int | None, path: Path) -> list[st
         names = [str(label) for label in range(classes)]
     if classes is not None and len(names) != classes:
         raise UserError(
-            f"{path}: knows {classes} classes, but data={config.recipe.data} has {len(names)}."
+            f"{path}: knows {classes} classes, but data={config.data.name} has {len(names)}."
         )
     return list(names)

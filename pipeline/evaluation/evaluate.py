@@ -61,15 +61,12 @@ class Evaluated(NamedTuple):
 def hydra_words(arguments: Sequence[str]) -> list[str]:
     """Write the words of evaluate.py's command line as Hydra wants them.
 
-    ``methods=[...]`` would choose from the group that holds the methods' options, and ``data.root``
-    does not exist where the data set is the checkpoint's.
+    ``data.root`` does not exist where the data set is the checkpoint's.
     """
     data_chosen = any(word.startswith("data=") for word in arguments)
     words = []
     for word in arguments:
-        if word.startswith("methods=["):
-            word = f"evaluate.{word}"
-        elif word.startswith("data.") and not data_chosen:
+        if word.startswith("data.") and not data_chosen:
             word = f"+{word}"
         words.append(word)
     return words
@@ -118,11 +115,8 @@ def with_data(config: DictConfig, checkpoint: Checkpoint | None) -> DictConfig:
     if "_target_" not in given:
         if checkpoint is None:
             raise UserError("data=... has no value: with classifier=... choose a data set: wsol.")
-        added = {
-            "data": _adapted(checkpoint, given),
-            "recipe": checkpoint.config.recipe,  # some methods refer to it
-        }
-        config = OmegaConf.create(OmegaConf.to_container(config) | added)
+        data = _adapted(checkpoint, given)  # some methods refer to it
+        config = OmegaConf.create(OmegaConf.to_container(config) | {"data": data})
     check_complete(config)
     return config
 
@@ -162,7 +156,7 @@ def _warn_of_other_classes(checkpoint: Checkpoint, data: WSOLDataModule) -> None
 
 
 def _foreign(config: DictConfig, options: dict[str, Any]) -> SaliencyModule:
-    if NATIVE in config.evaluate.methods:
+    if NATIVE in config.methods:
         raise UserError(
             f"methods: '{NATIVE}' is the map of a trained model; {config.classifier} has none."
         )
@@ -287,7 +281,7 @@ def _record(config: DictConfig, module: SaliencyModule, data: WSOLDataModule) ->
     return {
         **{key: str(value) for key, value in source.items() if value is not None},
         "explained": module.explained,
-        "black": config.evaluate.black,
+        "mask_color": config.evaluate.mask_color,
         "mean": list(data.mean),
         "std": list(data.std),
         "box_threshold": float(module.box_threshold),

@@ -60,7 +60,7 @@ def find_images(checkpoint: Checkpoint, folder: str | Path | None) -> Images:
             continue
         paths = [Path(data.root).expanduser() / name for name in metadata.image_ids]
         if all(path.is_file() for path in _some(paths)):
-            return _read(paths, data, f"{split} of {checkpoint.config.recipe.data}")
+            return _read(paths, data, f"{split} of {checkpoint.config.data.name}")
     warnings.warn(
         f"the images of {data.root} are not there: the file is tried on random colors; "
         "verify_images=FOLDER tries it on photographs.",

@@ -52,7 +52,7 @@ def load(
     config.checkpoint = os.fspath(checkpoint).replace("${", "\\${")  # no interpolation
     config.box_threshold, config.device, config.batch_size = box_threshold, device, batch_size
     own = dict(methods) if isinstance(methods, Mapping) else {}
-    config.predict.methods = [NATIVE] if own else list(methods)
+    config.methods = [NATIVE] if own else list(methods)
     config.refine = refine if isinstance(refine, str) else None
     model = build_model(config, own)
     if refine is not None and not isinstance(refine, str):
@@ -106,8 +106,7 @@ def _trained(config: DictConfig, own: dict[str, PostHocMethod]) -> _Parts:
     checkpoint = read_checkpoint(config.checkpoint, "best.ckpt")
     data = checkpoint.config.data
     names = _names(config, [NATIVE])
-    # Some methods refer to these two.
-    built = _methods(config, names, data=data, recipe=checkpoint.config.get("recipe"))
+    built = _methods(config, names, data)
     module = load_module(checkpoint, methods=built | own, mean=data.mean, std=data.std)
     given = {
         "size": data.crop_size,
@@ -128,7 +127,7 @@ def _foreign(config: DictConfig, own: dict[str, PostHocMethod]) -> _Parts:
     class_names = None
     if config.class_names is not None:
         class_names = _lines(Path(config.class_names).expanduser())
-    built = _methods(config, names, data={"class_names": class_names})
+    built = _methods(config, names, {"class_names": class_names})
     given = {**config.input, "class_names": class_names}
     module = PostHocModule(
         classifier=build_classifier(config),
@@ -140,18 +139,17 @@ def _foreign(config: DictConfig, own: dict[str, PostHocMethod]) -> _Parts:
 
 
 def _names(config: DictConfig, default: list[str]) -> list[str]:
-    names = config.predict.methods
+    names = config.methods
     names = default if names is None else [names] if isinstance(names, str) else list(names)
     if not names:
         raise UserError("methods: name at least one method.")
     return list(dict.fromkeys(map(str, names)))
 
 
-def _methods(config: DictConfig, names: list[str], **known: Any) -> dict[str, PostHocMethod]:
-    """The post-hoc methods among ``names``; their options may refer to what is ``known``."""
-    known["predict"] = {"methods": names}
-    config = OmegaConf.create(OmegaConf.to_container(config) | known)
-    return build_methods(config, "predict.methods")
+def _methods(config: DictConfig, names: list[str], data: Any) -> dict[str, PostHocMethod]:
+    """The post-hoc methods among ``names``; their options may refer to ``data``."""
+    known = {"methods": names, "data": data}
+    return build_methods(OmegaConf.create(OmegaConf.to_container(config) | known))
 
 
 def _check(config: DictConfig) -> None:

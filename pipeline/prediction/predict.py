@@ -16,7 +16,7 @@ import torch
 from omegaconf import DictConfig, ListConfig
 from torch import Tensor
 
-from learned_saliency.pipeline.cli import CONFIG_DIR, UserError
+from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.prediction.images import ImageError, Pixels, pixel_count, read_pixels
 from learned_saliency.pipeline.prediction.loading import CONFIG_NAME, build_model
 from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor, SmallMaps
@@ -59,18 +59,13 @@ class Predicted(NamedTuple):
 def hydra_words(arguments: Sequence[str]) -> list[str]:
     """Write the words of predict.py's command line as Hydra wants them.
 
-    ``methods=[...]`` would choose from the group that holds the methods' options. Paths and names
-    are quoted, so that spaces, commas, brackets, ``=`` and ``*`` in them mean nothing to Hydra;
-    lists ``[a,b]`` and what is quoted already stay as they are.
+    Paths and names are quoted, so that spaces, commas, brackets, ``=`` and ``*`` in them mean
+    nothing to Hydra; lists ``[a,b]`` and what is quoted already stay as they are.
     """
-    options = {path.stem for path in (CONFIG_DIR / "methods").glob("*.yaml")}
     words = []
     for word in arguments:
         key, equals, value = word.partition("=")
-        if key == "methods" and value not in options:
-            value = value if value.startswith("[") else f"[{value}]"
-            word = f"predict.methods={value}"
-        elif equals and key in _PATHS:
+        if equals and key in _PATHS:
             word = f"{key}={_quoted(value)}"
         words.append(word)
     return words

@@ -44,7 +44,7 @@ def model_card(name: str, facts: Mapping[str, Any]) -> str:
             was tested; fractions.
     """
     config, stage = facts["config"], facts["stage"]
-    model = config["model"][stage] if stage else config["model"]
+    model = config["model"]["first_stage"] if stage else config["model"]
     what = [
         ("method", f"{facts['method']}: {model['paper']}" if "paper" in model else facts["method"]),
         ("backbone", f"{facts['backbone']}, {_start(config['backbone'])}"),

@@ -1,6 +1,7 @@
 """A run on disk, and its parts built of a configuration."""
 
 from learned_saliency.pipeline.runs.build import (
+    CLASSIFIER,
     FIRST_STAGE,
     build_data,
     build_evaluation,
@@ -8,11 +9,12 @@ from learned_saliency.pipeline.runs.build import (
     build_module,
     build_network,
     build_trainer,
+    stage_config,
 )
 from learned_saliency.pipeline.runs.checkpoints import (
-    RECORD,
     AtomicCheckpointIO,
     Checkpoint,
+    RECORD,
     RunRecord,
     beside,
     load_module,
@@ -20,19 +22,24 @@ from learned_saliency.pipeline.runs.checkpoints import (
     load_weights,
     read_checkpoint,
     untrained_network,
+    without_pretraining,
     write_checkpoint,
 )
 from learned_saliency.pipeline.runs.facts import checkpoint_facts
 from learned_saliency.pipeline.runs.folder import create_folder
+from learned_saliency.pipeline.runs.named_parts import check_named_parts, foreign_parts
+from learned_saliency.pipeline.runs.references import asks_the_machine, with_references
 from learned_saliency.pipeline.runs.third_party import build_classifier, third_party_network
 from learned_saliency.pipeline.runs.unpickle import read_pickle
 
 __all__ = [
+    "CLASSIFIER",
     "FIRST_STAGE",
     "RECORD",
     "AtomicCheckpointIO",
     "Checkpoint",
     "RunRecord",
+    "asks_the_machine",
     "beside",
     "build_classifier",
     "build_data",
@@ -41,14 +48,19 @@ __all__ = [
     "build_module",
     "build_network",
     "build_trainer",
+    "check_named_parts",
     "checkpoint_facts",
     "create_folder",
+    "foreign_parts",
     "load_module",
     "load_network",
     "load_weights",
     "read_checkpoint",
     "read_pickle",
+    "stage_config",
     "third_party_network",
     "untrained_network",
+    "with_references",
+    "without_pretraining",
     "write_checkpoint",
 ]

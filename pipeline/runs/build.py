@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import functools
-from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning as L
-import torch
 from filelock import FileLock
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from learned_saliency.attribution import PostHocMethod
 from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.pipeline.cli import UserError, nearest
-from learned_saliency.trainers import EXPLAINED, FIGURES, NATIVE, SaliencyModule
+from learned_saliency.trainers import EXPLAINED, FIGURES, MASK_COLORS, NATIVE, SaliencyModule
 
-FIRST_STAGE = "classifier"  # key of the model that another model is built on
+FIRST_STAGE = "first_stage"  # key of the model that another model is built on
+CLASSIFIER = "classifier"  # what that stage is called: its folders, and its curves before a `/`
 
 
 def build_data(config: DictConfig, stage: str | None = None) -> WSOLDataModule:
@@ -38,6 +36,11 @@ def build_data(config: DictConfig, stage: str | None = None) -> WSOLDataModule:
             data.prepare_data()
     data.setup(stage)
     return data
+
+
+def stage_config(model: DictConfig, stage: str) -> DictConfig:
+    """The configuration of a stage: `CLASSIFIER`, or empty for the model itself."""
+    return model[FIRST_STAGE] if stage else model
 
 
 def build_network(
@@ -63,10 +66,10 @@ def build_module(model: DictConfig, network: nn.Module, **options: Any) -> Salie
 
 
 def build_evaluation(config: DictConfig) -> dict[str, Any]:
-    """The options of a `SaliencyModule` that say what a test scores, from ``evaluate``.
+    """The options of a `SaliencyModule` that say what a test scores: ``methods``, ``evaluate``.
 
     Raises:
-        UserError: If a method, a figure or the class to explain does not exist.
+        UserError: If a method, a figure or another choice does not exist.
     """
     wanted = config.evaluate
     for name in wanted.faithfulness:
@@ -74,25 +77,27 @@ def build_evaluation(config: DictConfig) -> dict[str, Any]:
             _refuse("evaluate.faithfulness", "figure", str(name), list(FIGURES))
     if wanted.explained not in EXPLAINED:
         _refuse("evaluate.explained", "class", str(wanted.explained), list(EXPLAINED))
+    if wanted.mask_color not in MASK_COLORS:
+        _refuse("evaluate.mask_color", "color", str(wanted.mask_color), list(MASK_COLORS))
     return {
         "methods": build_methods(config),
         "faithfulness": list(wanted.faithfulness),
-        "black": wanted.black,
+        "mask_color": wanted.mask_color,
         "explained": wanted.explained,
     }
 
 
-def build_methods(config: DictConfig, key: str = "evaluate.methods") -> dict[str, PostHocMethod]:
-    """The post-hoc methods that the list at ``key`` names.
+def build_methods(config: DictConfig) -> dict[str, PostHocMethod]:
+    """The post-hoc methods that ``methods`` names, with their options from ``attribution``.
 
     Raises:
-        UserError: If a name is not in ``methods``.
+        UserError: If a name is not in ``attribution``.
     """
-    names = [name for name in OmegaConf.select(config, key) if name != NATIVE]
+    names = [name for name in config.methods if name != NATIVE]
     for name in names:
-        if name not in config.methods:
-            _refuse(key, "method", str(name), [NATIVE, *config.methods])
-    return {name: instantiate(config.methods[name]) for name in names}
+        if name not in config.attribution:
+            _refuse("methods", "method", str(name), [NATIVE, *config.attribution])
+    return {name: instantiate(config.attribution[name]) for name in names}
 
 
 def _refuse(key: str, kind: str, name: str, known: list[str]) -> NoReturn:
@@ -112,53 +117,3 @@ def build_trainer(config: DictConfig, **parts: Any) -> L.Trainer:
         num_sanity_val_steps=0,
         enable_model_summary=False,
     )
-
-
-@functools.cache
-def _allowed_targets() -> frozenset[str]:
-    from learned_saliency import attribution, datamodules, losses, metrics, models, trainers
-
-    rooms = (attribution, datamodules, losses, metrics, models, trainers)
-    return frozenset(f"{room.__name__}.{name}" for room in rooms for name in room.__all__)
-
-
-def check_named_parts(config: DictConfig, origin: Path) -> None:
-    """Check that a configuration from a file names only this project's parts and optimizers.
-
-    Saved configurations are resolved; one that still holds ``${...}`` would read what is none of
-    its business, an environment variable for instance.
-
-    Raises:
-        UserError: If some ``_target_`` is anything else, or a value is not resolved.
-    """
-    pending: list[Any] = [OmegaConf.to_container(config, resolve=False)]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, str) and "${" in node:
-            raise UserError(
-                f"{origin}: its configuration holds '{node}', which would be looked up on this "
-                "machine; it is not loaded."
-            )
-        if isinstance(node, list):
-            pending += node
-        elif isinstance(node, dict):
-            pending += node.values()
-            target = node.get("_target_")
-            if target is not None and not _is_allowed(target):
-                raise UserError(
-                    f"{origin}: its configuration names '{target}', neither a part of this "
-                    "project nor an optimizer of torch; it is not loaded."
-                )
-
-
-def _is_allowed(target: Any) -> bool:
-    if not isinstance(target, str):
-        return False
-    if target in _allowed_targets():
-        return True
-    module, _, name = target.rpartition(".")
-    if module not in ("torch.optim", "torch.optim.lr_scheduler"):
-        return False
-    part = getattr(torch.optim if module == "torch.optim" else torch.optim.lr_scheduler, name, None)
-    bases = (torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
-    return isinstance(part, type) and issubclass(part, bases)

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.pipeline.cli import UserError, first_sentence
-from learned_saliency.pipeline.runs.build import build_module, build_network, check_named_parts
+from learned_saliency.pipeline.runs.build import build_module, build_network, stage_config
+from learned_saliency.pipeline.runs.named_parts import check_named_parts
 from learned_saliency.pipeline.runs.unpickle import read_pickle
 from learned_saliency.storage import replacing
 from learned_saliency.trainers import SaliencyModule
@@ -52,6 +53,7 @@ class RunRecord(L.Callback):
     def __init__(self, config: DictConfig, stage: str, data: WSOLDataModule) -> None:
         self.record = {
             "config": OmegaConf.to_container(config, resolve=True),
+            "composed": with_references(config),
             "stage": stage,
             "num_classes": data.num_classes,
             "class_names": list(data.class_names),
@@ -118,7 +120,7 @@ def read_checkpoint(path: str | Path, of_run: str = "last.ckpt") -> Checkpoint:
         config = OmegaConf.create(record["config"])
         stage, num_classes = str(record["stage"]), int(record["num_classes"])
         check_named_parts(config, path)
-        model = config.model[stage] if stage else config.model
+        model = stage_config(config.model, stage)
         names = [str(name) for name in record["class_names"]]
         if not isinstance(model, DictConfig) or not isinstance(model.name, str):
             raise TypeError("a model is a group of keys with a name")
@@ -183,9 +185,8 @@ def load_module(checkpoint: Checkpoint, **options: Any) -> SaliencyModule:
 
 def untrained_network(checkpoint: Checkpoint) -> nn.Module:
     """Build the network of a checkpoint without weights, pretrained ones included."""
-    model = OmegaConf.create(_without_pretraining(OmegaConf.to_container(checkpoint.model)))
     with _explained(checkpoint):
-        return build_network(model, checkpoint.num_classes)
+        return build_network(without_pretraining(checkpoint.model), checkpoint.num_classes)
 
 
 @contextmanager
@@ -203,13 +204,18 @@ def _explained(checkpoint: Checkpoint) -> Iterator[None]:
         ) from None
 
 
-def _without_pretraining(node: Any) -> Any:
+def without_pretraining(model: DictConfig) -> DictConfig:
+    """The configuration of a model whose networks start without weights from elsewhere."""
+    return OmegaConf.create(_unweighted(OmegaConf.to_container(model, resolve=True)))
+
+
+def _unweighted(node: Any) -> Any:
     if isinstance(node, list):
-        return [_without_pretraining(value) for value in node]
+        return [_unweighted(value) for value in node]
     if not isinstance(node, dict):
         return node
     weights = {"pretrained": False, "pretrained_head": None, "checkpoint_path": None}
-    return {k: weights[k] if k in weights else _without_pretraining(v) for k, v in node.items()}
+    return {k: weights[k] if k in weights else _unweighted(v) for k, v in node.items()}
 
 
 def load_weights(target: nn.Module, checkpoint: Checkpoint, prefix: str = "") -> None:

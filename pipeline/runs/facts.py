@@ -30,7 +30,7 @@ def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         "method": checkpoint.model.name,
         "backbone": config["backbone"]["name"],
-        "data": config["recipe"]["data"],
+        "data": config["data"]["name"],
         "epoch": checkpoint.content.get("epoch"),
         "class_names": list(checkpoint.class_names),
         "input_size": [data["crop_size"], data["crop_size"]],

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.pipeline.cli import UserError, config_groups
-from learned_saliency.pipeline.runs import read_checkpoint
+from learned_saliency.pipeline.runs import RECORD, Checkpoint, asks_the_machine, read_checkpoint
 
-FREE_GROUPS = ("trainer", "logger")  # how a run is computed and watched may change, not what it is
+# What may change is how a run is computed and watched, how long it goes on, what of it is tested,
+# and where its data lie. All else is what it is, or lies in the state of its optimizers.
+_GROUPS = ("trainer", "logger", "attribution")
+_KEYS = (
+    *("resume", "test", "methods", "evaluate", "pictures", "recipe"),  # recipe by what it changes
+    *("model.epochs", "model.methods", "model.pictures"),
+    *(f"data.{key}" for key in ("root", "metadata", "mask_root", "eval_batch_size", "num_workers")),
+    *(f"data.{key}" for key in ("pin_memory", "verify_images", "cache_images")),
+)
+_OF_FIRST_STAGE = ("model.first_stage.epochs",)
 
 
 def resumed_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """The configuration that was saved with ``resume``'s checkpoint, with the given words applied.
+    """The configuration that ``resume``'s run was composed of, with the given words applied.
+
+    A word acts as it would have on the run's own command line: ``recipe.epochs=20`` changes all
+    that refers to it.
 
     Args:
         config: What the command line composes to.
@@ -24,25 +38,69 @@ def resumed_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
         ``config`` itself where nothing is resumed.
 
     Raises:
-        UserError: If a word would make it another run: another model, backbone, data set; or the
-            checkpoint is an exported or converted one.
+        UserError: If a word would make it another run or could not act, or the checkpoint is an
+            exported or converted one.
     """
     if not config.resume:
         return config
     checkpoint = read_checkpoint(config.resume)
     if "optimizer_states" not in checkpoint.content:
         raise UserError(f"resume={config.resume}: holds weights alone, no training to go on with.")
-    saved = checkpoint.config
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
-        name = override.key_or_group
-        if name in config_groups() and name not in FREE_GROUPS:
-            if OmegaConf.to_container(saved[name], resolve=True) != OmegaConf.to_container(
-                config[name], resolve=True
-            ):
-                raise UserError(
-                    f"{override.input_line}: a resumed run keeps its own {name}; drop the word."
-                )
-            continue
-        OmegaConf.update(saved, name, OmegaConf.select(config, name), force_add=True)
-    saved.resume = config.resume
-    return saved
+    words = OverridesParser.create().parse_overrides(list(overrides))
+    resumed = _composed(checkpoint)
+    for word in words:
+        _apply(word, resumed, config)
+    _check_changes(checkpoint, resumed, words)
+    return resumed
+
+
+def _composed(checkpoint: Checkpoint) -> DictConfig:
+    """The configuration of the run with its references to its own keys in place.
+
+    Raises:
+        UserError: If it refers to anything else; what it resolves to is checked as any other.
+    """
+    composed = checkpoint.content[RECORD].get("composed")
+    if not isinstance(composed, dict) or asks_the_machine(composed):
+        raise UserError(
+            f"{checkpoint.path}: the record of its run is damaged, or asks for more than its own "
+            "values; it is not resumed."
+        )
+    return OmegaConf.create(composed)
+
+
+def _apply(word: Override, resumed: DictConfig, config: DictConfig) -> None:
+    name = word.key_or_group
+    if word.is_delete():
+        raise UserError(f"{word.input_line}: nothing can be taken from a resumed run.")
+    if name in config_groups() and name not in _GROUPS:
+        before, now = (OmegaConf.to_container(c[name], resolve=True) for c in (resumed, config))
+        if before != now:
+            raise UserError(
+                f"{word.input_line}: a resumed run keeps its own {name}; drop the word."
+            )
+        return
+    OmegaConf.update(resumed, name, OmegaConf.select(config, name), force_add=True)
+
+
+def _check_changes(checkpoint: Checkpoint, resumed: DictConfig, words: list[Override]) -> None:
+    """Check that all that differs from the saved configuration may."""
+    free = (*_GROUPS, *_KEYS, *(_OF_FIRST_STAGE if checkpoint.stage else ()))
+    saved = dict(_leaves(OmegaConf.to_container(checkpoint.config)))
+    wanted = dict(_leaves(OmegaConf.to_container(resumed, resolve=True)))
+    for key in [*wanted, *(saved.keys() - wanted.keys())]:
+        kept = key in saved and key in wanted and saved[key] == wanted[key]
+        if not kept and not any(f"{key}.".startswith(f"{name}.") for name in free):
+            given = " ".join(word.input_line for word in words if word.key_or_group != "resume")
+            raise UserError(
+                f"{given}: would change {key}, which a resumed run keeps; drop the word, or start "
+                "a new run."
+            )
+
+
+def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict) and node:
+        for name, value in node.items():
+            yield from _leaves(value, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, node

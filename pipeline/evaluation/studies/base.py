@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
@@ -85,8 +84,7 @@ def run_cues(setting: Setting) -> Outcome:
         UserError: If the data set has no parts or no method has class-wise maps.
     """
     module, folder = setting.module, setting.folder
-    check_parts(setting.config.recipe.get("parts"))
-    parts = instantiate(setting.config.recipe.parts)(setting.data.root, setting.data.metadata)
+    parts = setting.data.parts()
     methods = _class_wise(module)
     if not methods:
         raise UserError(
@@ -175,7 +173,7 @@ def check_benchmarks(config: DictConfig) -> None:
     if "bank" in config.benchmarks:
         check_bank(config.bank.classifiers)
     if "cues" in config.benchmarks:
-        check_parts(config.recipe.get("parts"))
+        check_parts(config.data.get("parts"))
 
 
 def run_benchmarks(

@@ -1,0 +1,46 @@
+"""A configuration whose keys still refer to each other, as a file may hold it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+_RESOLVER = re.compile(r"\$\{[^}]*:")  # ${oc.env:HOME}, also within another reference
+
+
+def with_references(config: DictConfig) -> dict[str, Any]:
+    """Plain values of a configuration; those that refer to other keys stay references.
+
+    So a key that is changed later changes what was made of it: ``recipe.epochs`` the epochs of the
+    model. What asks the machine or the clock (``${oc.env:...}``, ``${now:...}``) is resolved.
+    """
+    return _plain(config)
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, DictConfig):
+        return {key: _value(node, key) for key in node}
+    return [_value(node, index) for index in range(len(node))]
+
+
+def _value(parent: DictConfig | ListConfig, key: Any) -> Any:
+    if OmegaConf.is_interpolation(parent, key):
+        raw = OmegaConf.to_container(parent, resolve=False)[key]
+        if not _RESOLVER.search(raw):
+            return raw
+        found = parent[key]
+        resolves = OmegaConf.is_config(found)
+        return OmegaConf.to_container(found, resolve=True) if resolves else found
+    child = parent._get_node(key)
+    return _plain(child) if OmegaConf.is_config(child) and not child._is_none() else parent[key]
+
+
+def asks_the_machine(node: Any) -> bool:
+    """Whether plain values hold a reference to anything but keys of their own configuration."""
+    if isinstance(node, dict):
+        return any(asks_the_machine(value) for value in node.values())
+    if isinstance(node, list):
+        return any(asks_the_machine(value) for value in node)
+    return isinstance(node, str) and _RESOLVER.search(node) is not None

@@ -1,0 +1,269 @@
+"""What a training needs, checked before anything is trained."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from learned_saliency.datamodules import WSOLDataModule
+from learned_saliency.models import MultiScaleClassifier
+from learned_saliency.pipeline.cli import UserError, check_complete, first_sentence, nearest
+from learned_saliency.pipeline.runs import (
+    CLASSIFIER,
+    FIRST_STAGE,
+    Checkpoint,
+    build_data,
+    build_evaluation,
+    build_module,
+    build_network,
+    foreign_parts,
+    create_folder,
+    load_network,
+    read_checkpoint,
+    stage_config,
+    without_pretraining,
+)
+from learned_saliency.trainers import MONITORS
+
+
+class Plan(NamedTuple):
+    """What a training needs.
+
+    Attributes:
+        config: The configuration; its first stage is that of a given classifier.
+        stages: The stages that are left: `CLASSIFIER` and empty for the model itself, or one.
+        data: The data module, set up.
+        evaluation: Options of the last stage's module that say what the test scores.
+        resumed: Checkpoint of the first of ``stages`` to go on from.
+        classifier: The trained network that ``classifier`` names.
+        folder: The run's folder.
+    """
+
+    config: DictConfig
+    stages: list[str]
+    data: WSOLDataModule
+    evaluation: dict[str, Any]
+    resumed: Checkpoint | None
+    classifier: nn.Module | None
+    folder: Path
+
+
+def make_plan(config: DictConfig) -> Plan:
+    """Check a configuration and what it names; the data set is rendered or read last.
+
+    Raises:
+        UserError: If a value, a combination of values, a checkpoint or the folder is wrong.
+        DataError: If the data set is wrong.
+    """
+    check_complete(config)
+    _check_parts(config)
+    _check_hardware(config.trainer)
+    _check_clipping(config)
+    _check_epochs(config.model)
+    _check_folder(config)
+    evaluation = build_evaluation(config)
+    resumed = read_checkpoint(config.resume) if config.resume else None
+    given = _given_classifier(config) if config.classifier else None
+    classifier = load_network(given) if given else None
+    if given is not None:
+        _check_contract(config, given, classifier)
+        config = _with_first_stage(config, given.model)
+    data = build_data(config)
+    _check_splits(config, data)
+    for checkpoint in (resumed, given):
+        if checkpoint is not None:
+            _check_classes(checkpoint, data)
+    _try_to_build(config, data.num_classes, evaluation)
+    folder = resumed.run_folder if resumed else create_folder(config)
+    stages = _stages(config.model, resumed, given)
+    return Plan(config, stages, data, evaluation, resumed, classifier, folder)
+
+
+def _stages(model: DictConfig, resumed: Checkpoint | None, given: Checkpoint | None) -> list[str]:
+    on_last = resumed is not None and not resumed.stage
+    if FIRST_STAGE not in model or on_last or given is not None:
+        return [""]
+    return [CLASSIFIER, ""]
+
+
+def _check_parts(config: DictConfig) -> None:
+    """Check that a checkpoint of the run could be read back."""
+    resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    for key, target in foreign_parts(resolved):
+        raise UserError(
+            f"{key}={target}: is neither a part of this project nor an optimizer of torch, so that "
+            "no checkpoint of the run could be read back; put it into the project's folders."
+        )
+
+
+def _check_hardware(trainer: DictConfig) -> None:
+    """Check that the GPUs that are asked for are there."""
+    if trainer.accelerator not in ("gpu", "cuda"):
+        return
+    found, devices = torch.cuda.device_count(), trainer.devices
+    if not found and not torch.backends.mps.is_available():
+        raise UserError(
+            f"trainer.accelerator={trainer.accelerator}: torch sees no GPU on this machine; choose "
+            "trainer=cpu, or trainer=ddp trainer.accelerator=cpu trainer.precision=32-true."
+        )
+    if isinstance(devices, int) and devices > max(found, 1):
+        raise UserError(f"trainer.devices={devices}: torch sees {found} GPUs on this machine.")
+
+
+def _check_clipping(config: DictConfig) -> None:
+    """Check that the trainer does not clip gradients of a model that steps by itself."""
+    limit = config.trainer.get("gradient_clip_val")
+    if limit is not None and "gradient_clip" in config.model.module:
+        raise UserError(
+            f"trainer.gradient_clip_val={limit}: model={config.model.name} clips by itself; "
+            "set model.module.gradient_clip."
+        )
+
+
+def _check_epochs(model: DictConfig) -> None:
+    for stage in [CLASSIFIER, ""] if FIRST_STAGE in model else [""]:
+        epochs = stage_config(model, stage).epochs
+        least = 0 if stage else 1  # a classifier that comes trained is only built
+        if not isinstance(epochs, int) or epochs < least:
+            raise UserError(
+                f"{_key(stage)}.epochs={epochs}: expected a number of epochs from {least} on."
+            )
+
+
+def _key(stage: str) -> str:
+    """Where the configuration of a stage lies."""
+    return f"model.{FIRST_STAGE}" if stage else "model"
+
+
+def _check_folder(config: DictConfig) -> None:
+    """Check that the output folder can be made; it is, when everything else is checked."""
+    if config.resume:
+        return
+    place = Path(config.output_dir).expanduser().resolve()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(
+            f"output_dir={config.output_dir}: cannot be written below {place}; choose another."
+        )
+
+
+def _given_classifier(config: DictConfig) -> Checkpoint:
+    """The checkpoint that ``classifier`` names, checked to be of the configured backbone."""
+    if FIRST_STAGE not in config.model:
+        raise UserError(f"classifier=... is given, but model={config.model.name} is built on none.")
+    given = read_checkpoint(config.classifier, "best.ckpt")
+    theirs, ours = ({**c.backbone, "pretrained": None} for c in (given.config, config))
+    if theirs != ours:
+        raise UserError(
+            f"classifier={given.path}: its backbone is {given.config.backbone.name} with other "
+            f"settings than the configured {config.backbone.name}: choose the same backbone=..."
+        )
+    return given
+
+
+def _check_contract(config: DictConfig, given: Checkpoint, network: nn.Module) -> None:
+    """Check that a network is a classifier that others can be built on."""
+    if isinstance(network, MultiScaleClassifier):
+        return
+    own = given.run_folder / "checkpoints" / CLASSIFIER / "best.ckpt"
+    remedy = f"; its own classifier is classifier={own}" if own.is_file() else ""
+    raise UserError(
+        f"classifier={given.path}: holds a '{given.model.name}' model, which is no classifier that "
+        f"model={config.model.name} can be built on{remedy}."
+    )
+
+
+def _with_first_stage(config: DictConfig, model: DictConfig) -> DictConfig:
+    """A copy that describes the classifier that was given, so that checkpoints can be read back."""
+    config = config.copy()
+    OmegaConf.set_struct(config, False)
+    config.model[FIRST_STAGE] = model
+    return config
+
+
+def _check_classes(checkpoint: Checkpoint, data: WSOLDataModule) -> None:
+    if checkpoint.num_classes != data.num_classes:
+        raise UserError(
+            f"{checkpoint.path}: was trained on {checkpoint.num_classes} classes, but the data set "
+            f"has {data.num_classes}."
+        )
+
+
+def _check_splits(config: DictConfig, data: WSOLDataModule) -> None:
+    """Check that the splits are there, and that ``val`` has what chooses the checkpoints."""
+    if config.test and not data.has_split("test"):
+        raise UserError(
+            f"{data.metadata}: has no folder `test`, by which the run is tested at its end; add it, "
+            "or leave the test out by test=false."
+        )
+    check_selection(config.model, data)
+
+
+def check_selection(model: DictConfig, data: WSOLDataModule) -> None:
+    """Check that ``val`` has the supervision that chooses the checkpoint of each stage.
+
+    Raises:
+        UserError: If a monitored metric does not exist, or needs boxes or masks that the split
+            lacks; the message names every key that has to change.
+    """
+    there = {"labels"}
+    there |= {"boxes"} if data.has_boxes("val") else set()
+    there |= {"masks"} if data.has_masks("val") else set()
+    wrong = {}
+    for stage in [CLASSIFIER, ""] if FIRST_STAGE in model else [""]:
+        key, name = f"{_key(stage)}.monitor", str(stage_config(model, stage).monitor)
+        if name not in MONITORS:
+            close = nearest(name, list(MONITORS))
+            known = ", ".join(MONITORS)
+            raise UserError(f"{key}={name}: is no metric of `val`{close}; there are: {known}.")
+        if not MONITORS[name].needs <= there:
+            wrong[key] = name
+    if wrong:
+        lacking = sorted(set().union(*(MONITORS[name].needs for name in wrong.values())) - there)
+        possible = [n for n in ("max_box_acc", "pxap", "accuracy") if MONITORS[n].needs <= there]
+        given = " ".join(f"{key}={name}" for key, name in wrong.items())
+        words = " or ".join(" ".join(f"{key}={name}" for key in wrong) for name in possible)
+        raise UserError(
+            f"{given}: needs {' and '.join(lacking)}, but the split `val` has none; choose by {words}."
+        )
+
+
+def _try_to_build(config: DictConfig, num_classes: int, evaluation: dict[str, Any]) -> None:
+    """Build every stage once, untrained and on no device, with its optimizers.
+
+    What does not fit shows now, also in a stage that is trained hours later.
+    """
+    plain = without_pretraining(config.model)
+    for stage in [CLASSIFIER, ""] if FIRST_STAGE in plain else [""]:
+        model = stage_config(plain, stage)
+        with _naming(_key(stage)):
+            module = build_module(
+                model, build_network(model, num_classes), **({} if stage else evaluation)
+            )
+        with _naming(f"{_key(stage)}.module (optimizer, scheduler)"):
+            found = module.configure_optimizers()
+            for part in found if isinstance(found, list) else [found]:
+                part["optimizer"].step()
+                if "lr_scheduler" in part:
+                    part["lr_scheduler"].step()
+
+
+@contextmanager
+def _naming(key: str) -> Iterator[None]:
+    """Say which part of the configuration an error is about."""
+    try:
+        yield
+    except InstantiationException as error:
+        full = str(error).rpartition("full_key: ")[2].strip() or key
+        raise UserError(f"{full}: {first_sentence(error.__cause__ or error)}.") from None
+    except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+        raise UserError(f"{key}: {first_sentence(error)}.") from None
