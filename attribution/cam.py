@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from learned_saliency.attribution.core.affine import is_affine
+from learned_saliency.attribution.core.classifier import Classifier
 from learned_saliency.attribution.core.method import ChannelWeightedMethod, Query
 
 
@@ -25,6 +26,10 @@ class CAM(ChannelWeightedMethod):
 
     needs_gradients = True
     rectify = False
+
+    def gives_probabilities(self, classifier: Classifier) -> bool:
+        """Where the classifier has class maps of its own and declares them as p(y, z|x)."""
+        return hasattr(classifier, "cams") and classifier.cams_are_probabilities
 
     def _cams(self, query: Query) -> Tensor:
         own = getattr(query.classifier, "cams", None)

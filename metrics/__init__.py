@@ -12,6 +12,7 @@ from learned_saliency.metrics.faithfulness import (
     increase,
     masked_probabilities,
 )
+from learned_saliency.metrics.figures import Figure, declared
 from learned_saliency.metrics.floors import LocalizationFloors
 from learned_saliency.metrics.insertion_deletion import (
     Deletion,
@@ -47,6 +48,7 @@ __all__ = [
     "AverageIncrease",
     "CueLocalization",
     "Deletion",
+    "Figure",
     "Insertion",
     "Localization",
     "LocalizationFloors",
@@ -66,6 +68,7 @@ __all__ = [
     "blurred_hits",
     "box_iou",
     "boxes_from_saliency",
+    "declared",
     "deletion_curves",
     "drop",
     "drop_in_deletion",

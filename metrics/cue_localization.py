@@ -1,10 +1,12 @@
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from learned_saliency.metrics.checks import check_masks, check_saliency
+from learned_saliency.metrics.figures import Figure
 from learned_saliency.metrics.pxap import BINS, average_precision, score_histograms
 
 SCALES = ("even", "log")
@@ -38,6 +40,8 @@ class CueLocalization(Metric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
+    needs: ClassVar[frozenset[str]] = frozenset({"labels", "parts"})
+    figures: ClassVar[Mapping[str, Figure]] = {"cue_mpxap": Figure(True)}
 
     object_scores: Tensor  # (P, 1002) counts of object pixels by pair, lowest scores first
     background_scores: Tensor  # (P, 1002) the same of background pixels

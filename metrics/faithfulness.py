@@ -1,9 +1,10 @@
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from learned_saliency.metrics.figures import Figure
 from learned_saliency.metrics.image_mean import ImageMean
 from learned_saliency.metrics.masking import black_level, check_maps, check_targets, predict
 
@@ -88,6 +89,7 @@ class AverageDrop(ImageMean):
     """Average drop AD (paper 000, Eq. 13; paper 002, Eq. 12), a fraction in [0, 1]."""
 
     higher_is_better = False
+    figures: ClassVar[Mapping[str, Figure]] = {"average_drop": Figure(False, short="AD")}
 
     def update(self, p: Tensor, o: Tensor) -> None:
         """Add a batch; see `drop` for arguments and errors."""
@@ -98,6 +100,7 @@ class AverageIncrease(ImageMean):
     """Average increase AI (paper 000, Eq. 14), which is IC (paper 002, Eq. 11), in [0, 1]."""
 
     higher_is_better = True
+    figures: ClassVar[Mapping[str, Figure]] = {"average_increase": Figure(True, short="AI")}
 
     def update(self, p: Tensor, o: Tensor) -> None:
         """Add a batch; see `increase` for arguments and errors."""
@@ -108,6 +111,7 @@ class AverageGain(ImageMean):
     """Average gain AG (paper 000, Eq. 15), a fraction in [0, 1]."""
 
     higher_is_better = True
+    figures: ClassVar[Mapping[str, Figure]] = {"average_gain": Figure(True, short="AG")}
 
     def update(self, p: Tensor, o: Tensor) -> None:
         """Add a batch; see `gain` for arguments and errors."""
@@ -118,6 +122,9 @@ class AverageDropInDeletion(ImageMean):
     """Average drop in deletion ADD (paper 002, Eq. 13), a fraction of at most 1, maybe negative."""
 
     higher_is_better = True
+    figures: ClassVar[Mapping[str, Figure]] = {
+        "average_drop_in_deletion": Figure(True, short="ADD")
+    }
 
     def update(self, p: Tensor, d: Tensor) -> None:
         """Add a batch; see `drop_in_deletion` for arguments and errors."""

@@ -1,5 +1,5 @@
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -8,7 +8,9 @@ from torchmetrics import Metric
 
 from learned_saliency.metrics.boxes import IOU_THRESHOLDS, box_iou, check_boxes
 from learned_saliency.metrics.checks import check_masks
-from learned_saliency.metrics.pxap import average_precision
+from learned_saliency.metrics.figures import Figure, declared
+from learned_saliency.metrics.localization import MaxBoxAcc, MaxBoxAccV2
+from learned_saliency.metrics.pxap import PxAP, average_precision
 
 _IOU_50 = IOU_THRESHOLDS.index(0.5)
 
@@ -32,6 +34,12 @@ class LocalizationFloors(Metric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
+    needs: ClassVar[frozenset[str]] = frozenset()  # boxes or masks, whatever is there
+    figures: ClassVar[Mapping[str, Figure]] = {
+        **declared(MaxBoxAcc),
+        **declared(MaxBoxAccV2),
+        **declared(PxAP),
+    }
 
     hits: Tensor  # (3, G, G): IoU threshold, height, width
     images: Tensor

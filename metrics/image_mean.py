@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ class ImageMean(Metric):
 
     is_differentiable = False
     full_state_update = False
+    needs: ClassVar[frozenset[str]] = frozenset()
 
     total: Tensor
     images: Tensor

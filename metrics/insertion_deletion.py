@@ -1,9 +1,11 @@
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from learned_saliency.metrics.figures import Figure
 from learned_saliency.metrics.image_mean import ImageMean
 from learned_saliency.metrics.masking import black_level, check_maps, check_targets, predict
 
@@ -136,12 +138,14 @@ class Insertion(_AreaUnderCurve):
     """Mean area under the insertion curves (paper 000, App. B.1; paper 002, Sec. 4.3.2)."""
 
     higher_is_better = True
+    figures: ClassVar[Mapping[str, Figure]] = {"insertion": Figure(True)}
 
 
 class Deletion(_AreaUnderCurve):
     """Mean area under the deletion curves (paper 000, App. B.1; paper 002, Sec. 4.3.2)."""
 
     higher_is_better = False
+    figures: ClassVar[Mapping[str, Figure]] = {"deletion": Figure(False)}
 
 
 def blur(images: Tensor, size: int = 11, sigma: float = 5.0) -> Tensor:

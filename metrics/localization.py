@@ -1,14 +1,19 @@
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from learned_saliency.metrics.boxes import IOU_THRESHOLDS, THRESHOLDS, best_ious
+from learned_saliency.metrics.figures import Figure
 
 _PERCENTS = tuple(round(100 * iou) for iou in IOU_THRESHOLDS)
 _IOU_50 = IOU_THRESHOLDS.index(0.5)
+
+_MAX_BOX_ACC = {"max_box_acc": Figure(True, leads=True, progress=True)}
+_MAX_BOX_ACC_V2 = {"max_box_acc_v2": Figure(True, leads=True)}
+_LABELS = frozenset({"labels"})
 
 
 class _BoxAccuracy(Metric):
@@ -21,6 +26,7 @@ class _BoxAccuracy(Metric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
+    needs: ClassVar[frozenset[str]] = frozenset({"boxes"})
 
     hits: Tensor  # (2, 3, 1000): largest or any contour, IoU threshold, map threshold
     images: Tensor
@@ -73,6 +79,8 @@ class MaxBoxAcc(_BoxAccuracy):
         as inside (IoU with + 1), and score maps are cut to 8 bits. Both are kept.
     """
 
+    figures: ClassVar[Mapping[str, Figure]] = _MAX_BOX_ACC
+
     def compute(self) -> Tensor:
         """Largest fraction of images hit at any threshold."""
         return self._accuracy()[0, _IOU_50].max()
@@ -85,6 +93,8 @@ class MaxBoxAccV2(_BoxAccuracy):
     true box (Choe et al., in the journal version); ``metrics.best_ious`` says how. ``compute``
     gives a fraction in [0, 1], as a float64 scalar, NaN before any image was seen.
     """
+
+    figures: ClassVar[Mapping[str, Figure]] = _MAX_BOX_ACC_V2
 
     def compute(self) -> Tensor:
         """Mean over the three IoUs of the largest fraction of images hit at any threshold."""
@@ -111,6 +121,19 @@ class Localization(_BoxAccuracy):
 
     Before any image was seen the fractions are NaN and the threshold says nothing.
     """
+
+    figures: ClassVar[Mapping[str, Figure]] = {
+        **_MAX_BOX_ACC,
+        **_MAX_BOX_ACC_V2,
+        **{
+            f"max_box_acc{version}_{percent}": Figure(True, headline=False)
+            for version in ("", "_v2")
+            for percent in _PERCENTS
+        },
+        "best_threshold": Figure(None, headline=False),
+        "top1_loc": Figure(True, needs=_LABELS),
+        "top5_loc": Figure(True, needs=_LABELS),
+    }
 
     class_hits: Tensor  # (2, 1000): top 1, top 5
     classified: Tensor

@@ -1,12 +1,14 @@
 """What maps look like: how large, how varied, how decided, how smooth."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from learned_saliency.metrics.checks import check_saliency
+from learned_saliency.metrics.figures import Figure
 
 
 class MapStatistics(Metric):
@@ -26,6 +28,13 @@ class MapStatistics(Metric):
 
     is_differentiable = False
     full_state_update = False
+    needs: ClassVar[frozenset[str]] = frozenset()
+    figures: ClassVar[Mapping[str, Figure]] = {
+        "map_mean": Figure(None),
+        "map_std": Figure(None, headline=False),
+        "map_entropy": Figure(None, headline=False),
+        "map_variation": Figure(None, headline=False),
+    }
 
     maps: Tensor
     sums: Tensor  # (4,): means, their squares, entropies, variations

@@ -1,7 +1,7 @@
 """Localization without a threshold to choose: OM, LE and F1 of the CASM paper."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -11,6 +11,7 @@ from torchmetrics import Metric
 
 from learned_saliency.metrics.boxes import check_boxes
 from learned_saliency.metrics.checks import check_saliency
+from learned_saliency.metrics.figures import Figure
 
 _TINY = 1e-6  # the published evaluator's, in denominators and at the ends of the threshold
 
@@ -134,6 +135,12 @@ class MaskLocalization(Metric):
 
     is_differentiable = False
     full_state_update = False
+    needs: ClassVar[frozenset[str]] = frozenset({"boxes"})
+    figures: ClassVar[Mapping[str, Figure]] = {
+        "le": Figure(False),
+        "f1": Figure(True),
+        "om": Figure(False, needs=frozenset({"labels"})),
+    }
 
     images: Tensor
     wrong_boxes: Tensor

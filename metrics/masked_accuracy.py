@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+
+from learned_saliency.metrics.figures import Figure
 
 VARIANTS = ("clean", "masked_in", "masked_out", "inpainted")
 
@@ -87,6 +89,13 @@ class MaskedAccuracy(Metric):
 
     is_differentiable = False
     full_state_update = False
+    needs: ClassVar[frozenset[str]] = frozenset({"labels"})
+    figures: ClassVar[Mapping[str, Figure]] = {
+        "clean": Figure(None),  # no matter of the map
+        "masked_in": Figure(True),
+        "masked_out": Figure(False),
+        "inpainted": Figure(False),
+    }
 
     hits: Tensor  # (4,)
     images: Tensor

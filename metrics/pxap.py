@@ -1,10 +1,12 @@
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from learned_saliency.metrics.checks import check_masks, check_saliency
+from learned_saliency.metrics.figures import Figure
 
 # Scores k/1000 <= s < (k+1)/1000 fall into bin k, a score of exactly 1 into bin 1000; the last bin,
 # [2, 3), is always empty.
@@ -48,6 +50,8 @@ class PxAP(Metric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
+    needs: ClassVar[frozenset[str]] = frozenset({"masks"})
+    figures: ClassVar[Mapping[str, Figure]] = {"pxap": Figure(True, leads=True, progress=True)}
 
     object_scores: Tensor  # (1002,) counts of object pixels, lowest scores first
     background_scores: Tensor  # (1002,) the same of background pixels

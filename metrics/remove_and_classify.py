@@ -1,11 +1,12 @@
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric
 
+from learned_saliency.metrics.figures import Figure
 from learned_saliency.metrics.insertion_deletion import blur
 from learned_saliency.metrics.masking import check_maps, check_targets, predict
 
@@ -48,6 +49,7 @@ class RemoveAndClassify(Metric):
     is_differentiable = False
     higher_is_better = False
     full_state_update = False
+    needs: ClassVar[frozenset[str]] = frozenset({"labels"})
 
     hits: Tensor  # (F,) images classified correctly with the most salient pixels erased
     random_hits: Tensor  # (F,) the same with random ones erased
@@ -62,6 +64,16 @@ class RemoveAndClassify(Metric):
             self.add_state(name, counts, dist_reduce_fx="sum")
         for name in ("blurred_hits", "images"):
             self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
+
+    @property
+    def figures(self) -> Mapping[str, Figure]:
+        """R_k of k percent as ``relative_accuracy_k``; their mean; the accuracy of `curve`."""
+        single = Figure(False, headline=False)
+        return {
+            "relative_accuracy": Figure(False),
+            **{f"relative_accuracy_{100 * k:g}": single for k in self.fractions},
+            "blurred_accuracy": Figure(None),  # no matter of the map
+        }
 
     def update(self, hits: Tensor, random_hits: Tensor, blurred_hits: Tensor) -> None:
         """Add a batch.

@@ -21,6 +21,8 @@ class CAMClassifier(nn.Module):
             fit the features or the classes.
     """
 
+    cams_are_probabilities = False
+
     def __init__(
         self, backbone: nn.Module, num_classes: int, pretrained_head: str | None = None
     ) -> None:

@@ -15,7 +15,12 @@ from learned_saliency.trainers.calm import CALMModule
 from learned_saliency.trainers.cam import CAMModule
 from learned_saliency.trainers.casm import CASMModule
 from learned_saliency.trainers.casm_pool import SnapshotPool
-from learned_saliency.trainers.faithfulness import FIGURES, FaithfulnessScores, Trial
+from learned_saliency.trainers.faithfulness import (
+    FIGURES,
+    TEST_FIGURES,
+    FaithfulnessScores,
+    Trial,
+)
 from learned_saliency.trainers.fcam import FCAMModule
 from learned_saliency.trainers.loggers import (
     Dashboard,
@@ -24,15 +29,25 @@ from learned_saliency.trainers.loggers import (
     TensorBoardDashboard,
     WandbDashboard,
 )
-from learned_saliency.trainers.outputs import ClassMaps, Example, Explanation, Prediction, Tested
+from learned_saliency.trainers.outputs import (
+    ClassMaps,
+    Example,
+    Explanation,
+    NativeMap,
+    Prediction,
+    Tested,
+)
 from learned_saliency.trainers.posthoc import PostHocModule
+from learned_saliency.trainers.scores import MONITORS
 from learned_saliency.trainers.strategies import ExactEvaluationDDP
 
 __all__ = [
     "EXPLAINED",
     "FIGURES",
     "MASK_COLORS",
+    "MONITORS",
     "NATIVE",
+    "TEST_FIGURES",
     "CALMModule",
     "CAMModule",
     "CASMModule",
@@ -48,6 +63,7 @@ __all__ = [
     "FaithfulnessScores",
     "ImageTable",
     "MetricsCSV",
+    "NativeMap",
     "Pictures",
     "PostHocModule",
     "Prediction",

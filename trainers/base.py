@@ -14,14 +14,20 @@ from learned_saliency.attribution import Classifier, PostHocMethod, SharedFeatur
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.metrics import boxes_from_saliency
 from learned_saliency.trainers.faithfulness import FaithfulnessScores, Trial
-from learned_saliency.trainers.outputs import ClassMaps, Explanation, Prediction, Tested
-from learned_saliency.trainers.scores import SplitScores
+from learned_saliency.trainers.outputs import (
+    NATIVE,
+    ClassMaps,
+    Explanation,
+    NativeMap,
+    Prediction,
+    Tested,
+)
+from learned_saliency.trainers.scores import BOX_THRESHOLD, SplitScores
 from learned_saliency.trainers.strategies.ddp import broadcast_buffers
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
 
-NATIVE = "native"
 EXPLAINED = ("label", "predicted")
 MASK_COLORS = ("mean", "black")
 
@@ -29,11 +35,11 @@ MASK_COLORS = ("mean", "black")
 class SaliencyModule(L.LightningModule):
     """Base of the learned saliency methods.
 
-    A subclass names its ``classifier``, gives ``explain(images, labels)``, the maps and logits of
-    one pass, and a ``training_step``. Validation, test and prediction are the same for all.
-    Validation scores the native map, which chooses the checkpoint; test and prediction run any
-    post-hoc methods over the same batches too, on the features of the same pass, and test feeds
-    them to the same metrics.
+    A subclass names its ``classifier``, declares what its ``native`` map is, gives
+    ``explain(images, labels)``, the maps and logits of one pass, and a ``training_step``.
+    Validation, test and prediction are the same for all. Validation scores the native map, which
+    chooses the checkpoint; test and prediction run any post-hoc methods over the same batches too,
+    on the features of the same pass, and test feeds them to the same metrics.
 
     True classes are explained in validation and, by default, in test, predicted ones in prediction.
     A map is scored for the class that it explains: the WSOL benchmark explains the true class, and
@@ -113,6 +119,11 @@ class SaliencyModule(L.LightningModule):
         """Methods whose maps are tested and predicted, the one that boxes are made of first."""
         return [NATIVE, *self.methods]
 
+    @property
+    def native(self) -> NativeMap | None:
+        """What the native map is; None for a module that has none."""
+        raise NotImplementedError
+
     def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
         """Native maps of the given classes, from one pass.
 
@@ -121,11 +132,6 @@ class SaliencyModule(L.LightningModule):
             labels: Classes to explain, int64 (B,); ``None`` for the predicted ones.
         """
         raise NotImplementedError
-
-    @property
-    def class_agnostic(self) -> bool:
-        """Whether the native map is the same for every class."""
-        return False
 
     def native_maps(self, features: Tensor, images: Tensor, targets: Tensor) -> Tensor:
         """Native maps of further classes of images that were explained already.
@@ -145,7 +151,7 @@ class SaliencyModule(L.LightningModule):
     def explain_all(self, images: Tensor) -> Explanation:
         """Native maps of all classes, (B, C, H, W), from one pass.
 
-        A method whose map is the same for every class by its nature has none of these.
+        A method whose map is the same for every class has none of these, see `native`.
 
         Args:
             images: Normalized images of shape (B, 3, H, W).
@@ -207,7 +213,7 @@ class SaliencyModule(L.LightningModule):
         features, predicted = explanation.features, explanation.logits.argmax(1)
         if targets is None:
             targets = explanation.logits.topk(top_k).indices
-        if self.class_agnostic:
+        if not self.native.per_class:
             native = explanation.saliency[:, None]
         else:
             native = torch.stack(
@@ -301,7 +307,7 @@ class SaliencyModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of ``val`` and keep the box threshold that was best there."""
         results = self.validation_scores.compute()
-        self.box_threshold.fill_(results[NATIVE].pop("best_threshold", 0.5))
+        self.box_threshold.fill_(results[NATIVE].pop(BOX_THRESHOLD, 0.5))
         for name, value in _flatten(results):
             self.log(f"val/{name}", value, rank_zero_only=False)
 

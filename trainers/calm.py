@@ -13,7 +13,8 @@ from learned_saliency.attribution import CAM, normalize, resize, superset_member
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.losses import CALMLoss
 from learned_saliency.models import CALM, CueDistribution
-from learned_saliency.trainers.base import Explanation, SaliencyModule
+from learned_saliency.trainers.base import SaliencyModule
+from learned_saliency.trainers.outputs import Explanation, NativeMap
 
 EM_TARGETS = ("current", "ema", "epoch")
 
@@ -90,9 +91,13 @@ class CALMModule(SaliencyModule):
         return self.network
 
     @property
-    def class_agnostic(self) -> bool:
-        """Whether all classes have one superset."""
-        return bool((self.members == self.members[:1]).all())
+    def native(self) -> NativeMap:
+        """Attribution to the class's superset, one map for all where all classes have one.
+
+        The class-wise maps are those of each class alone, whatever the supersets.
+        """
+        per_class = not bool((self.members == self.members[:1]).all())
+        return NativeMap(per_class, probabilities=True, class_wise=self.cam)
 
     def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
         """Attribution to the supersets of the given classes; see `SaliencyModule.explain`."""

@@ -10,7 +10,8 @@ from torch import Tensor
 from learned_saliency.attribution import CAM, SharedFeatures, normalize, resize
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.models import CAMClassifier
-from learned_saliency.trainers.base import Explanation, SaliencyModule
+from learned_saliency.trainers.base import SaliencyModule
+from learned_saliency.trainers.outputs import Explanation, NativeMap
 
 
 class CAMModule(SaliencyModule):
@@ -39,6 +40,11 @@ class CAMModule(SaliencyModule):
     def classifier(self) -> CAMClassifier:
         """The trained network itself."""
         return self.network
+
+    @property
+    def native(self) -> NativeMap:
+        """CAM, one for each class."""
+        return NativeMap(per_class=True, probabilities=False, class_wise=self.cam)
 
     def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
         """CAMs of the given classes, from one pass; see `SaliencyModule.explain`."""

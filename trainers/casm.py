@@ -16,7 +16,7 @@ from learned_saliency.losses import CASMLoss, casm_classifier_loss
 from learned_saliency.models import CASM, MultiScaleClassifier
 from learned_saliency.trainers.base import OptimizerFactory, SaliencyModule, SchedulerFactory
 from learned_saliency.trainers.casm_pool import Snapshot, SnapshotPool
-from learned_saliency.trainers.outputs import Explanation
+from learned_saliency.trainers.outputs import Explanation, NativeMap
 from learned_saliency.trainers.strategies.ddp import broadcast_buffers
 
 
@@ -100,9 +100,9 @@ class CASMModule(SaliencyModule):
         return self.network.classifier
 
     @property
-    def class_agnostic(self) -> bool:
-        """A mask hides the evidence of every class."""
-        return True
+    def native(self) -> NativeMap:
+        """A mask, which hides the evidence of every class: how much of each pixel it takes."""
+        return NativeMap(per_class=False, probabilities=False)
 
     def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
         """Masks, the same for every class; see `SaliencyModule.explain`."""

@@ -16,9 +16,11 @@ from learned_saliency.metrics import (
     AverageGain,
     AverageIncrease,
     Deletion,
+    Figure,
     Insertion,
     MaskedProbabilities,
     area_under_curves,
+    declared,
     deletion_curves,
     drop,
     drop_in_deletion,
@@ -27,6 +29,7 @@ from learned_saliency.metrics import (
     insertion_curves,
     masked_probabilities,
 )
+from learned_saliency.trainers.scores import SPLIT_FIGURES
 
 _BATCH = 32  # altered images in one pass of the classifier
 
@@ -63,18 +66,26 @@ class Trial:
         return curves(*self._parts, **self._options)
 
 
-class Figure(NamedTuple):
-    """A faithfulness figure.
+class Measurement(NamedTuple):
+    """How a faithfulness figure is measured.
 
     Attributes:
-        metric: Makes the metric that averages over images.
+        metric: The metric that averages over images.
         observe: What of a trial ``update`` of the metric takes.
         term: Each image's term, float64 (B,), of the same.
+        short: Abbreviation for narrow tables; None for what the metric declares.
     """
 
-    metric: Callable[[], Metric]
+    metric: type[Metric]
     observe: Callable[[Trial], tuple[Tensor, ...]]
     term: Callable[..., Tensor]
+    short: str | None = None
+
+    @property
+    def figure(self) -> Figure:
+        """What the metric declares of its one figure."""
+        (figure,) = declared(self.metric).values()
+        return figure if self.short is None else figure._replace(short=self.short)
 
 
 def _kept(trial: Trial) -> tuple[Tensor, ...]:
@@ -92,18 +103,27 @@ def _along(curves: Callable[..., Tensor], **options: Any) -> Callable[[Trial], t
 #: The figures by name. Two definitions of insertion and deletion: App. B.1 of paper 000, 224 steps
 #: from a blurred image (or, ``insertion_zero``, from nothing), and Sec. 4.3.2 of paper 002, by
 #: percentiles of 2.5 % from nothing.
-FIGURES: dict[str, Figure] = {
-    "average_drop": Figure(AverageDrop, _kept, drop),
-    "average_increase": Figure(AverageIncrease, _kept, increase),
-    "average_gain": Figure(AverageGain, _kept, gain),
-    "average_drop_in_deletion": Figure(AverageDropInDeletion, _removed, drop_in_deletion),
-    "insertion": Figure(Insertion, _along(insertion_curves), area_under_curves),
-    "insertion_zero": Figure(Insertion, _along(insertion_curves, start="zero"), area_under_curves),
-    "deletion": Figure(Deletion, _along(deletion_curves), area_under_curves),
-    "insertion_percentile": Figure(
-        Insertion, _along(insertion_curves, start="zero", steps=40), area_under_curves
+FIGURES: dict[str, Measurement] = {
+    "average_drop": Measurement(AverageDrop, _kept, drop),
+    "average_increase": Measurement(AverageIncrease, _kept, increase),
+    "average_gain": Measurement(AverageGain, _kept, gain),
+    "average_drop_in_deletion": Measurement(AverageDropInDeletion, _removed, drop_in_deletion),
+    "insertion": Measurement(Insertion, _along(insertion_curves), area_under_curves),
+    "insertion_zero": Measurement(
+        Insertion, _along(insertion_curves, start="zero"), area_under_curves
     ),
-    "deletion_percentile": Figure(Deletion, _along(deletion_curves, steps=40), area_under_curves),
+    "deletion": Measurement(Deletion, _along(deletion_curves), area_under_curves),
+    "insertion_percentile": Measurement(
+        Insertion, _along(insertion_curves, start="zero", steps=40), area_under_curves, "ins_perc"
+    ),
+    "deletion_percentile": Measurement(
+        Deletion, _along(deletion_curves, steps=40), area_under_curves, "del_perc"
+    ),
+}
+
+#: All figures of a test by name, each with all that it needs.
+TEST_FIGURES: dict[str, Figure] = SPLIT_FIGURES | {
+    name: measurement.figure for name, measurement in FIGURES.items()
 }
 
 

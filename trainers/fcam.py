@@ -11,7 +11,8 @@ from learned_saliency.attribution import PostHocMethod, SharedFeatures
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.losses import FCAMLoss, SeedSampler
 from learned_saliency.models import FCAM, MultiScaleClassifier
-from learned_saliency.trainers.base import Explanation, SaliencyModule
+from learned_saliency.trainers.base import SaliencyModule
+from learned_saliency.trainers.outputs import Explanation, NativeMap
 
 
 class FCAMModule(SaliencyModule):
@@ -56,9 +57,9 @@ class FCAMModule(SaliencyModule):
         return self.network.classifier
 
     @property
-    def class_agnostic(self) -> bool:
-        """The foreground is that of any class."""
-        return True
+    def native(self) -> NativeMap:
+        """The foreground's probability, which is that of any class."""
+        return NativeMap(per_class=False, probabilities=True)
 
     def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
         """Foreground probabilities, the same for every class; see `SaliencyModule.explain`."""

@@ -8,6 +8,26 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from learned_saliency.attribution import PostHocMethod
+
+NATIVE = "native"  # name of a module's own map among the methods
+
+
+class NativeMap(NamedTuple):
+    """What the native map of a module is.
+
+    Attributes:
+        per_class: Whether it depends on the class; else one map serves all classes of an image.
+        probabilities: Whether its values, before any scaling of a map to [0, 1], are probabilities
+            instead of scores: CALM's p(y, z|x), F-CAM's foreground.
+        class_wise: The method that gives the raw map of each class alone, from the module's
+            classifier; None where the module knows no such map.
+    """
+
+    per_class: bool
+    probabilities: bool
+    class_wise: PostHocMethod | None = None
+
 
 class Explanation(NamedTuple):
     """What one pass of a network gives for a batch.

@@ -37,6 +37,11 @@ class PostHocModule(SaliencyModule):
         return self.network
 
     @property
+    def native(self) -> None:
+        """There is none."""
+        return None
+
+    @property
     def map_names(self) -> list[str]:
         """The post-hoc methods."""
         return list(self.methods)

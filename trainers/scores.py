@@ -2,30 +2,132 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, SumMetric
 
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.metrics import (
+    Figure,
     Localization,
     LocalizationFloors,
     MapStatistics,
     MaskLocalization,
     PrecisionRecall,
     PxAP,
+    declared,
 )
 
-_GROUPS = ("seen", "unseen")  # in training, where that was restricted to some classes
+#: A figure that is kept as the threshold of boxes and says nothing about how good a map is.
+BOX_THRESHOLD = "best_threshold"
+
+_SOURCES = {"boxes": "boxes", "masks": "mask", "seen": "seen"}  # keys of a batch by what is needed
+
+
+class _Observed(NamedTuple):
+    """A batch with the maps of one method; the ground truth is None where there is none.
+
+    Attributes:
+        saliency: Maps (B, H, W) in [0, 1].
+        logits: Class scores (B, C).
+        labels: True classes, int64 (B,).
+        boxes: True boxes of each image, or None.
+        masks: True masks (B, H, W), or None.
+        seen: Whether each image is of a class that was trained, bool (B,), or None.
+    """
+
+    saliency: Tensor
+    logits: Tensor
+    labels: Tensor
+    boxes: Sequence[Tensor] | None
+    masks: Tensor | None
+    seen: Tensor | None
+
+    def among(self, members: Tensor) -> _Observed:
+        """The images of a group, bool (B,)."""
+        boxes = [b for b, member in zip(self.boxes, members, strict=True) if member]
+        masks = None if self.masks is None else self.masks[members]
+        rows = (part[members] for part in (self.saliency, self.logits, self.labels))
+        return _Observed(*rows, boxes, masks, self.seen[members])
+
+
+class _Score(NamedTuple):
+    """A metric of a split.
+
+    Attributes:
+        metric: Its class.
+        observe: What of a batch its ``update`` takes.
+        group: Images that it counts alone, of classes that training ``"seen"`` or ``"unseen"``,
+            where that was restricted to some; empty for all images.
+    """
+
+    metric: type[Metric]
+    observe: Callable[[_Observed], tuple[object, ...]]
+    group: str = ""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Ground truth without which it counts nothing."""
+        return self.metric.needs | ({"seen"} if self.group else set())
+
+    def name(self, figure: str) -> str:
+        """Name of a figure in the results."""
+        return f"{figure}_{self.group}" if self.group else figure
+
+    def figures(self) -> dict[str, Figure]:
+        """Its figures by their names in the results, with all that they need."""
+        return {
+            self.name(name): figure._replace(needs=figure.needs | self.needs)
+            for name, figure in declared(self.metric).items()
+        }
+
+    def update(self, metric: Metric, observed: _Observed) -> None:
+        """Count a batch that has what is needed."""
+        if self.group:
+            members = observed.seen if self.group == "seen" else ~observed.seen
+            if not members.any():
+                return
+            observed = observed.among(members)
+        metric.update(*self.observe(observed))
+
+
+def _classified_boxes(observed: _Observed) -> tuple[object, ...]:
+    return observed.saliency, observed.boxes, observed.logits, observed.labels
+
+
+_SCORES: dict[str, _Score] = {  # in the order of the results
+    "boxes": _Score(Localization, _classified_boxes),
+    "cut_at_mean": _Score(MaskLocalization, _classified_boxes),
+    "cut_at_mean_seen": _Score(MaskLocalization, _classified_boxes, "seen"),
+    "cut_at_mean_unseen": _Score(MaskLocalization, _classified_boxes, "unseen"),
+    "statistics": _Score(MapStatistics, lambda observed: (observed.saliency,)),
+    "pixels": _Score(PxAP, lambda observed: (observed.saliency, observed.masks)),
+}
+_ACCURACY = {
+    "accuracy": Figure(True, progress=True, needs=frozenset({"labels"})),
+    "top5_accuracy": Figure(True, headline=False, needs=frozenset({"labels"})),
+}
+
+#: The figures of a split by name, each with all that it needs.
+SPLIT_FIGURES: dict[str, Figure] = {
+    name: figure for score in _SCORES.values() for name, figure in score.figures().items()
+} | _ACCURACY
+
+#: What validation logs of the native map, as ``val/native/NAME``: what a checkpoint may be chosen
+#: by, if its direction is known (``higher_is_better``) and `val` has what it ``needs``.
+MONITORS: dict[str, Figure] = {
+    name: figure for name, figure in SPLIT_FIGURES.items() if name != BOX_THRESHOLD
+}
 
 
 class SplitScores(nn.Module):
     """Counts everything that is reported of a split.
 
-    For each method the box metrics where images have boxes, those without a threshold also for the
-    images of seen and of unseen classes apart where the batches tell them, PxAP where images have
-    masks, statistics of the maps, and the accuracy of the classifier that all of them explain.
+    For each method the metrics whose ground truth the images have: boxes (those cut at the mean
+    also for the images of seen and of unseen classes apart, where the batches tell them), masks,
+    none; and the accuracy of the classifier that all methods explain.
 
     Args:
         methods: Names of the methods.
@@ -34,23 +136,16 @@ class SplitScores(nn.Module):
 
     def __init__(self, methods: Sequence[str], floors: bool = False) -> None:
         super().__init__()
-        self.boxes = nn.ModuleDict({name: Localization() for name in methods})
-        self.pixels = nn.ModuleDict({name: PxAP() for name in methods})
-        self.statistics = nn.ModuleDict({name: MapStatistics() for name in methods})
-        self.cut_at_mean = nn.ModuleDict({name: MaskLocalization() for name in methods})
-        self.groups = nn.ModuleDict(
+        self.scores = nn.ModuleDict(
             {
-                name: nn.ModuleDict({group: MaskLocalization() for group in _GROUPS})
+                name: nn.ModuleDict({key: score.metric() for key, score in _SCORES.items()})
                 for name in methods
             }
         )
-        self.accuracy = MeanMetric()
-        self.top5_accuracy = MeanMetric()
+        self.accuracy = nn.ModuleDict({name: MeanMetric() for name in _ACCURACY})
         self.floors = LocalizationFloors() if floors else None
         # Counted over all processes: one of them may have no batch, and must not stay behind.
-        self.with_boxes = SumMetric()
-        self.with_masks = SumMetric()
-        self.with_groups = SumMetric()
+        self.available = nn.ModuleDict({need: SumMetric() for need in _SOURCES})
 
     def update(self, maps: Mapping[str, Tensor], logits: Tensor, batch: WSOLBatch) -> None:
         """Count a batch.
@@ -60,61 +155,39 @@ class SplitScores(nn.Module):
             logits: Class scores of shape (B, C).
             batch: The labels, and boxes and masks where the split has them.
         """
-        boxes, masks, labels = batch.get("boxes"), batch.get("mask"), batch["label"]
-        self.with_boxes.update(0 if boxes is None else len(boxes))
-        self.with_masks.update(0 if masks is None else len(masks))
-        self.with_groups.update(len(labels) if boxes is not None and "seen" in batch else 0)
+        labels = batch["label"]
+        truth = {need: batch.get(key) for need, key in _SOURCES.items()}
+        present = {need for need, values in truth.items() if values is not None}
+        for need, count in self.available.items():
+            count.update(len(labels) if need in present else 0)
         for name, saliency in maps.items():
-            self.statistics[name].update(saliency)
-            if boxes is not None:
-                self.boxes[name].update(saliency, boxes, logits, labels)
-                self.cut_at_mean[name].update(saliency, boxes, logits, labels)
-                self._update_groups(name, saliency, logits, batch)
-            if masks is not None:
-                self.pixels[name].update(saliency, masks)
-        if self.floors is not None and (boxes is not None or masks is not None):
-            self.floors.update(boxes, image_size=tuple(batch["image"].shape[-2:]), masks=masks)
+            observed = _Observed(saliency, logits, labels, **truth)
+            for key, score in _SCORES.items():
+                if score.needs <= present:
+                    score.update(self.scores[name][key], observed)
+        if self.floors is not None and present & {"boxes", "masks"}:
+            size = tuple(batch["image"].shape[-2:])
+            self.floors.update(truth["boxes"], image_size=size, masks=truth["masks"])
         hits = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
-        self.accuracy.update(hits[:, 0].float())
-        self.top5_accuracy.update(hits.any(dim=1).float())
-
-    def _update_groups(self, name: str, saliency: Tensor, logits: Tensor, batch: WSOLBatch) -> None:
-        """Count the images of seen and of unseen classes apart, where the batch tells them."""
-        if "seen" not in batch:
-            return
-        for group, members in zip(_GROUPS, (batch["seen"], ~batch["seen"]), strict=True):
-            if members.any():
-                boxes = [b for b, member in zip(batch["boxes"], members, strict=True) if member]
-                self.groups[name][group].update(
-                    saliency[members], boxes, logits[members], batch["label"][members]
-                )
+        self.accuracy["accuracy"].update(hits[:, 0].float())
+        self.accuracy["top5_accuracy"].update(hits.any(dim=1).float())
 
     def compute(self) -> dict[str, dict[str, float]]:
         """Figures by method, fractions; over all processes.
 
         The floors stand beside the methods as ``full_image`` and ``centered_box``.
         """
-        accuracy = {
-            "accuracy": float(self.accuracy.compute()),
-            "top5_accuracy": float(self.top5_accuracy.compute()),
-        }
-        boxes, masks = bool(self.with_boxes.compute()), bool(self.with_masks.compute())
-        groups = bool(self.with_groups.compute())
+        present = self._present()
+        accuracy = _floats({name: metric.compute() for name, metric in self.accuracy.items()})
         results = {}
-        for name in self.boxes:
-            results[name] = {}
-            if boxes:
-                results[name] |= _floats(self.boxes[name].compute())
-                results[name] |= _floats(self.cut_at_mean[name].compute())
-            if groups:
-                for group, metric in self.groups[name].items():
-                    found = _floats(metric.compute())
-                    results[name] |= {f"{figure}_{group}": v for figure, v in found.items()}
-            results[name] |= _floats(self.statistics[name].compute())
-            if masks:
-                results[name]["pxap"] = float(self.pixels[name].compute())
-            results[name] |= accuracy
-        if self.floors is not None and (boxes or masks):
+        for method, metrics in self.scores.items():
+            results[method] = {}
+            for key, score in _SCORES.items():
+                if score.needs <= present:
+                    found = _named(metrics[key].compute(), score)
+                    results[method] |= _floats(found)
+            results[method] |= accuracy
+        if self.floors is not None and present & {"boxes", "masks"}:
             results |= {name: _floats(v) for name, v in self.floors.compute().items()}
         return results
 
@@ -124,17 +197,30 @@ class SplitScores(nn.Module):
         Every process must call it. A kind that the split has no ground truth for is empty.
         """
         boxes, pixels = {}, {}
-        if self.with_boxes.compute():
-            boxes = {name: metric.curves() for name, metric in self.boxes.items()}
-        if self.with_masks.compute():
-            pixels = {name: metric.curve() for name, metric in self.pixels.items()}
+        present = self._present()
+        if "boxes" in present:
+            boxes = {name: metrics["boxes"].curves() for name, metrics in self.scores.items()}
+        if "masks" in present:
+            pixels = {name: metrics["pixels"].curve() for name, metrics in self.scores.items()}
         return boxes, pixels
+
+    def _present(self) -> set[str]:
+        """Ground truth that some image of some process had."""
+        return {need for need, count in self.available.items() if count.compute()}
 
     def reset(self) -> None:
         """Forget all counts."""
         for metric in self.modules():
             if isinstance(metric, Metric):
                 metric.reset()
+
+
+def _named(value: Tensor | Mapping[str, Tensor], score: _Score) -> dict[str, Tensor]:
+    """What ``compute`` gave, by the names of the results."""
+    if not isinstance(value, Mapping):
+        (name,) = score.metric.figures
+        value = {name: value}
+    return {score.name(name): figure for name, figure in value.items()}
 
 
 def _floats(values: Mapping[str, Tensor]) -> dict[str, float]:

@@ -19,7 +19,9 @@ class Classifier(Protocol):
     ``classifier(images)`` equals ``classifier.head(classifier.features(images))``.
 
     Two optional methods are used where a classifier offers them: ``encode(images)``, see
-    `encode`, and ``cams(features, targets)``, see `attribution.CAM`.
+    `encode`, and ``cams(features, targets)``, see `attribution.CAM`. A classifier with ``cams``
+    declares beside it, as ``cams_are_probabilities``, whether these are p(y, z|x) instead of scores
+    of any range.
     """
 
     def features(self, images: Tensor) -> Tensor:
@@ -122,6 +124,11 @@ class SharedFeatures(nn.Module):
             self._encoded = features, lambda features, rows=None: classifier.head(features)
         if hasattr(classifier, "cams"):
             self.cams = classifier.cams
+
+    @property
+    def cams_are_probabilities(self) -> bool:
+        """What the classifier declares of its ``cams``."""
+        return self.classifier.cams_are_probabilities
 
     def encode(self, images: Tensor) -> tuple[Tensor, Head]:
         """Give the stored activations and their head for the stored images, see `encode`."""

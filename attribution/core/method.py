@@ -199,6 +199,10 @@ class PostHocMethod:
         with self._query(classifier, images, targets) as query:
             return widen(self._cams(query)).detach()
 
+    def gives_probabilities(self, classifier: Classifier) -> bool:
+        """Whether the raw maps of this classifier are p(y, z|x), instead of scores of any range."""
+        return False
+
     def _cams(self, query: Query) -> Tensor:
         """Compute the raw maps (B, h, w) of a query; any resolution, any range."""
         raise NotImplementedError

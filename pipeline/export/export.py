@@ -26,7 +26,6 @@ from learned_saliency.pipeline.export.graph import (
     MAPS,
     OUTPUTS,
     ExportedModel,
-    takes_class,
     trace,
 )
 from learned_saliency.pipeline.export.verify import BATCH_SIZES, differences, find_images
@@ -126,9 +125,9 @@ def _export(
 
 
 def _maps(config: DictConfig, checkpoint: Checkpoint, module: SaliencyModule) -> str | None:
-    if config.format == "safetensors" or not takes_class(module):
+    if config.format == "safetensors" or not module.native.per_class:
         if config.maps is not None:
-            what = "weights alone" if takes_class(module) else "one map for all classes"
+            what = "weights alone" if module.native.per_class else "one map for all classes"
             raise UserError(
                 f"maps={config.maps}: leave it out, {checkpoint.model.name} has {what}."
             )
@@ -180,7 +179,8 @@ def _interface(checkpoint: Checkpoint, model: ExportedModel) -> dict[str, Any]:
         for name, shape in zip(OUTPUTS, shapes, strict=True)
     ]
     inputs = [images, labels] if model.has_labels else [images]
-    return {"maps": model.maps, "inputs": inputs, "outputs": outputs}
+    native = {name: model.module.native._asdict()[name] for name in ("per_class", "probabilities")}
+    return {"maps": model.maps, "native": native, "inputs": inputs, "outputs": outputs}
 
 
 def _versions() -> dict[str, str]:
@@ -203,7 +203,7 @@ def _runner(kind: str, path: Path) -> Runner:
     if kind in _GRAPHS:
         return _GRAPHS[kind][1](path)
     model = load_module(read_checkpoint(path)).eval()
-    return ExportedModel(model, "predicted" if takes_class(model) else None)
+    return ExportedModel(model, "predicted" if model.native.per_class else None)
 
 
 def _check(found: dict[str, float], config: DictConfig) -> None:

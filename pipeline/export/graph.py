@@ -14,18 +14,15 @@ OUTPUTS = ("probabilities", "logits", "saliency")
 MAPS = ("label", "predicted", "all")
 
 
-def takes_class(module: SaliencyModule) -> bool:
-    """Whether a method has a map for each class, instead of one for all."""
-    return type(module).explain_all is not SaliencyModule.explain_all
-
-
 class ExportedModel(nn.Module):
     """What an exported file computes.
 
     Args:
         module: The trained module; put into evaluation mode and frozen.
         maps: Whose maps: of the class given with each image (``"label"``), of the ``"predicted"``
-            class, or of ``"all"`` classes; None for a method with one map for all.
+            class, or of ``"all"`` classes; None for a module with one map for all classes, as
+            its ``native`` map says. A CALM whose classes have one superset is such a module, too:
+            the class would change nothing.
 
     Raises:
         ValueError: If ``maps`` does not suit the method.
@@ -33,7 +30,7 @@ class ExportedModel(nn.Module):
 
     def __init__(self, module: SaliencyModule, maps: str | None) -> None:
         super().__init__()
-        suitable = MAPS if takes_class(module) else (None,)
+        suitable = MAPS if module.native.per_class else (None,)
         if maps not in suitable:
             raise ValueError(f"maps must be one of {suitable}, got {maps!r}")
         self.module = module.eval().requires_grad_(False)

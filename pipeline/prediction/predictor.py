@@ -251,7 +251,7 @@ class SaliencyPredictor:
         """Bring the maps of an image (H, W, 3) to its size, refine them and find their boxes."""
         height, width = pixels.shape[:2]
         for method, maps in small.maps.items():
-            shared = method == NATIVE and self.module.class_agnostic
+            shared = method == NATIVE and not self.module.native.per_class
             for position, saliency in enumerate(maps):
                 full = to_original(saliency, width, height, self.center_crop)
                 if self.refine is not None:

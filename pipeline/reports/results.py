@@ -8,17 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from learned_saliency.metrics import Figure
 from learned_saliency.storage import write_csv, write_text
-
-_FILES_ONLY = ("best_threshold", "top5_accuracy", "map_std", "map_entropy", "map_variation")
-_SHORT = {  # the papers' abbreviations, for narrow tables
-    "average_drop": "AD",
-    "average_increase": "AI",
-    "average_gain": "AG",
-    "average_drop_in_deletion": "ADD",
-    "insertion_percentile": "ins_perc",
-    "deletion_percentile": "del_perc",
-}
+from learned_saliency.trainers import TEST_FIGURES
 
 Results = Mapping[str, Mapping[str, float]]
 
@@ -49,30 +41,27 @@ def write_results(
     return [as_json, as_csv]
 
 
-def table_rows(results: Results) -> list[list[str]]:
-    """The figures in percent: a row of names, then one row a method.
+def table_rows(results: Results, figures: Mapping[str, Figure] = TEST_FIGURES) -> list[list[str]]:
+    """The headline figures in percent: a row of names, then one row a method.
 
-    The box accuracies at single IoUs, the accuracies at single erased parts and the thresholds are
-    left to the files.
+    Args:
+        results: Figures by method, fractions.
+        figures: What is declared of them: which are headlines, which lead, what they are called
+            in a narrow table. The others, and what nobody declared, are left to the files.
     """
     found = dict.fromkeys(name for values in results.values() for name in values)
-    names = [
-        name
-        for name in found
-        if not name.endswith(("_30", "_50", "_70")) and name not in _FILES_ONLY
-        if not name.startswith("relative_accuracy_")
-    ]
-    names.sort(key=lambda name: name not in ("max_box_acc", "max_box_acc_v2", "pxap"))
-    rows = [["", *(_SHORT.get(name, name) for name in names)]]
+    names = [name for name in found if name in figures and figures[name].headline]
+    names.sort(key=lambda name: not figures[name].leads)
+    rows = [["", *(figures[name].short or name for name in names)]]
     for method, values in results.items():
         cells = [values.get(name, math.nan) for name in names]
         rows.append([method, *("-" if math.isnan(v) else f"{100 * v:.1f}" for v in cells)])
     return rows
 
 
-def format_table(results: Results) -> str:
+def format_table(results: Results, figures: Mapping[str, Figure] = TEST_FIGURES) -> str:
     """The figures as a table for the terminal; see `table_rows`."""
-    rows = table_rows(results)
+    rows = table_rows(results, figures)
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "  ".join(

@@ -154,7 +154,7 @@ def test_missing_files_are_named(cub):
     with pytest.raises(DataError, match="the segmentation cannot be read"):
         CUBParts(cub).read(["images/001.A/a.jpg"], 6)
     (cub / "segmentations").rename(cub / "elsewhere")
-    with pytest.raises(DataError, match=r"recipe.parts.segmentations=false"):
+    with pytest.raises(DataError, match=r"data.parts.segmentations=false"):
         CUBParts(cub)
     (cub / "parts/part_locs.txt").unlink()
     with pytest.raises(DataError, match=r"part_locs.txt: this metadata file is missing"):

@@ -16,10 +16,8 @@ SMALL_RUN = [
     "backbone=resnet10",
     "backbone.channels=[8,8,16,16]",
     "pictures.images=2",
-    "recipe.epochs=1",
     "recipe.classifier_epochs=1",
-    "recipe.calm.pretraining_epochs=1",
-    "recipe.calm.epochs=1",
-    "recipe.casm.epochs=1",
+    "++recipe.pretraining_epochs=1",  # these two: not every model has them
+    "++recipe.epochs=1",
     "trainer.log_every_n_steps=1",
 ]

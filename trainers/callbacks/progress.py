@@ -10,6 +10,9 @@ from datetime import timedelta
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 
+from learned_saliency.trainers.outputs import NATIVE
+from learned_saliency.trainers.scores import MONITORS
+
 
 def progress_bar(title: str, interval: float = 60.0) -> ProgressBar:
     """A bar with losses and time left on a terminal; plain lines elsewhere, as in cluster logs.
@@ -158,12 +161,9 @@ class PlainLines(_Listener):
             for name, value in sorted(trainer.callback_metrics.items())
             if name.startswith("train/loss") and not name.endswith(("_step", "_epoch"))
         }
+        logged = {name: f"val/{NATIVE}/{name}" for name, f in MONITORS.items() if f.progress}
         scores = trainer.callback_metrics
-        figures |= {
-            name.removeprefix("val/native/"): float(scores[name])
-            for name in ("val/native/max_box_acc", "val/native/pxap", "val/native/accuracy")
-            if name in scores
-        }
+        figures |= {name: float(scores[key]) for name, key in logged.items() if key in scores}
         told = "  ".join(
             f"{name.removeprefix('train/')} {value:.4g}" for name, value in figures.items()
         )

@@ -28,7 +28,7 @@ def needed(*choices: str) -> list[str]:
 def test_every_model_composes_with_every_data_set(model, data):
     config = compose_checked([f"model={model}", f"data={data}", *needed(data)])
     assert config.model.name == model
-    assert config.recipe.data == data
+    assert config.data.name == data
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_every_experiment_composes_and_fixes_every_choice(model, experiment):
     data = compose_checked(
         [f"experiment={experiment}", "data.root=somewhere", "data.metadata=somewhere"]
     )
-    assert data.backbone.pretrained or data.recipe.data == "creatures"  # which no weights exist for
+    assert data.backbone.pretrained or data.data.name == "creatures"  # which no weights exist for
     assert data.model.name != "fcam" or data.model.loss.crf.weight == 1.1e-9
     chosen = [f"experiment={experiment}", f"model={model}"]
     if model in ("cam",):  # a recipe's own model is not the word's: the recipe does not apply
@@ -61,10 +61,10 @@ def test_every_other_choice_composes(group):
         compose_checked([f"{group}={choice}", *needed(choice)])
 
 
-@pytest.mark.parametrize("choice", GROUPS["methods"])
+@pytest.mark.parametrize("choice", GROUPS["attribution"])
 def test_every_method_is_built(choice):
     names = ["cam", "gradient", "integratedgradients", "smoothgrad", "vargrad", "opticam"]
-    methods = build_methods(compose_checked([f"methods={choice}", f"evaluate.methods={names}"]))
+    methods = build_methods(compose_checked([f"attribution={choice}", f"methods={names}"]))
     assert list(methods) == names
     released = choice == "calm_released"
     for name in names[1:5]:
@@ -81,7 +81,7 @@ def test_every_method_is_built(choice):
         ("model.epocs=3", "model.epochs"),
         ("model.loss.crf.wieght=1", "model.loss.crf.weight"),
         ("trainer.devises=2", "trainer.devices"),
-        ("model.seed=camm", "cam"),
+        ("model.pseudo_labels=camm", "cam"),
         ("backbone=resnet51", "resnet50"),
     ],
 )

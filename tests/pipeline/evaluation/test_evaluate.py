@@ -124,7 +124,7 @@ def test_rows_of_images_average_to_the_table(run, evaluated):
     found = evaluated(
         f"checkpoint={run.folder}/checkpoints/best.ckpt",
         "methods=[gradcam,opticam]",
-        "methods.opticam.iterations=2",
+        "attribution.opticam.iterations=2",
         f"evaluate.faithfulness=[{','.join(figures)}]",
         "evaluate.explained=predicted",
     )
@@ -230,7 +230,7 @@ def test_labels_alone_and_no_training_images_are_enough(foreign, evaluated, crea
 def test_without_input_normalization_the_network_sees_colors(run, evaluated):
     """App. G of paper 000: the network gets colors in [0, 1], where black and zero are the same."""
     words = [f"checkpoint={run.folder}", "methods=[gradcam]", DROP]
-    raw = evaluated(*words, "data.mean=[0,0,0]", "data.std=[1,1,1]", "evaluate.black=true")
+    raw = evaluated(*words, "data.mean=[0,0,0]", "data.std=[1,1,1]", "evaluate.mask_color=black")
     normalized = evaluated(*words)
     drops = AverageDrop()
     classifier = load_network(read_checkpoint(run.folder)).classifier.eval()
@@ -335,7 +335,7 @@ def test_a_misspelt_key_of_the_checkpoint_s_data_is_found(run, evaluated):
         ("chekpoint=x", "checkpoint"),
         ("model=fcam", "no key"),
         ("data=wsool", "wsol"),
-        ("methods.opticam.iteratoins=3", "methods.opticam.iterations"),
+        ("attribution.opticam.iteratoins=3", "attribution.opticam.iterations"),
         ("data=wsol", None),
         ("methods=[gradcam]", None),
         ("data.root=x", None),

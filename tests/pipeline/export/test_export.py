@@ -20,7 +20,7 @@ from tests.support.untrained import untrained_run
 
 MODELS = {
     "cam": ["model=cam"],
-    "calm": ["model=calm", "model.em_target=ema", "recipe.superset=class"],
+    "calm": ["model=calm", "model.em_target=ema", "data.superset=class"],
     "fcam": ["model=fcam"],
     "casm": ["model=casm"],
 }

@@ -355,12 +355,12 @@ def test_lists_numbers_and_quoted_words_stay_what_they_are():
     assert plain["images"] == ["a", "b c"]
     assert plain["out"] == "a b"
     assert plain["classes"] == [3, "tench"]
-    assert plain["predict"]["methods"] == ["native", "opticam"]
-    words = ["classes=7", "methods=gradcam", "methods.opticam.iterations=5"]
+    assert plain["methods"] == ["native", "opticam"]
+    words = ["classes=7", "methods=gradcam", "attribution.opticam.iterations=5"]
     config = compose_checked(hydra_words(words), CONFIG_NAME, complete=False)
     assert config.classes == 7
-    assert config.predict.methods == ["gradcam"]
-    assert config.methods.opticam.iterations == 5
+    assert config.methods == ["gradcam"]
+    assert config.attribution.opticam.iterations == 5
 
 
 def test_the_command_ends_with_what_it_wrote(fcam_run, photos, tmp_path):

@@ -124,14 +124,14 @@ def test_a_run_and_its_evaluation_are_whole_on_the_dashboards(small_run, tmp_pat
     assert set(board.Tags()["images"]) == names
     assert "test/results/text_summary" in board.Tags()["tensors"]
 
-    words = [f"checkpoint={run.folder}", "evaluate.methods=[native,gradcam]", "logger=wandb"]
+    words = [f"checkpoint={run.folder}", "methods=[native,gradcam]", "logger=wandb"]
     words += ["evaluate.faithfulness=[average_drop]", "pictures.images=3"]
     words += [f"output_dir={tmp_path}/evaluated"]
     again = evaluate(compose_checked(words, "evaluate", complete=False))
     on_wandb = Recorded(again.folder)
     check_tables(on_wandb, again.results, ["native", "gradcam"], images=3)
     assert on_wandb.curve("test/gradcam/average_drop") == [again.results["gradcam"]["average_drop"]]
-    assert on_wandb.of["config"][0]["update"]["evaluate"]["methods"] == ["native", "gradcam"]
+    assert on_wandb.of["config"][0]["update"]["methods"] == ["native", "gradcam"]
     assert on_wandb.of["run"][0]["run_id"] != start["run_id"]
 
 

@@ -31,8 +31,8 @@ def batch():
 @pytest.mark.parametrize("seed", SEEDS)
 def test_one_step_with_each_seed(batch, seed, monkeypatch):
     """Pseudo-labels come from the seed's maps of the true class; the decoder alone learns."""
-    config = compose_checked([*SMALL_RUN, "model=fcam", f"model.seed={seed}"])
-    assert list(config.evaluate.methods) == ["native", seed]
+    config = compose_checked([*SMALL_RUN, "model=fcam", f"model.pseudo_labels={seed}"])
+    assert list(config.methods) == ["native", seed]
     torch.manual_seed(0)
     module = build_module(config.model, build_network(config.model, 16))
     assert type(module.seed_method).__name__ == SEEDS[seed]

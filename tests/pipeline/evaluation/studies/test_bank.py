@@ -124,7 +124,7 @@ def test_the_bank_stands_beside_the_other_figures(casm, creatures, tmp_path):
         f"checkpoint={casm}",
         f"output_dir={tmp_path}/out",
         "evaluate.faithfulness=[]",
-        "evaluate.methods=[cam]",
+        "methods=[cam]",
         "benchmarks=[bank]",
         f"bank.classifiers=['{names[0]}','{names[1]}']",
         "pictures.images=2",
@@ -154,7 +154,7 @@ def test_the_bank_stands_beside_the_other_figures(casm, creatures, tmp_path):
 )
 def test_a_bank_that_cannot_be_built_is_told_in_one_line(casm, tmp_path, classifiers, told):
     words = [f"checkpoint={casm}", f"output_dir={tmp_path}/out", "evaluate.faithfulness=[]"]
-    words += ["evaluate.methods=[]", "benchmarks=[bank]", f"bank.classifiers={classifiers}"]
+    words += ["methods=[]", "benchmarks=[bank]", f"bank.classifiers={classifiers}"]
     with pytest.raises(UserError, match=told) as caught:
         evaluate(compose_checked(hydra_words(words), CONFIG_NAME, complete=False))
     assert "\n" not in str(caught.value)
@@ -168,7 +168,7 @@ def test_a_killed_and_resumed_run_draws_the_snapshots_of_one_that_never_stopped(
     small_run, tmp_path, monkeypatch
 ):
     words = [*small_run, "model=casm", "model.thinning=L3", "model.loss.size_weight=10"]
-    words += ["recipe.casm.epochs=3", "recipe.casm.lr_step=1", "model.pool.size=3"]
+    words += ["recipe.epochs=3", "recipe.lr_step=1", "model.pool.size=3"]
     first = train(compose_checked([*small_run, "model=cam", f"output_dir={tmp_path}/cam"]))
     words += [f"classifier={first.folder}/checkpoints/best.ckpt"]
     whole = train(compose_checked([*words, f"output_dir={tmp_path}/whole"]))

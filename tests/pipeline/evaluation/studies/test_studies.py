@@ -39,7 +39,7 @@ def run(calm, tmp_path):
 
 
 def test_figures_of_the_benchmarks_stand_beside_those_of_the_test(run):
-    found = run("benchmarks=[cues,removal]", "evaluate.methods=[cam,gradcam]")
+    found = run("benchmarks=[cues,removal]", "methods=[cam,gradcam]")
     saved = json.loads((found.folder / "results.json").read_text())["test"]
     for name in ("native", "cam", "gradcam"):
         values = saved[name]
@@ -55,7 +55,7 @@ def test_figures_of_the_benchmarks_stand_beside_those_of_the_test(run):
 
 
 def test_benchmarks_alone_give_the_same_figures_and_no_others(run):
-    words = ["benchmarks=[cues]", "evaluate.methods=[cam]"]
+    words = ["benchmarks=[cues]", "methods=[cam]"]
     tested, alone = run(*words), run(*words, "benchmarks_only=true")
     for name in ("native", "cam"):
         values = {k: v for k, v in tested.results[name].items() if k.startswith("cue_")}
@@ -68,7 +68,7 @@ def test_benchmarks_alone_give_the_same_figures_and_no_others(run):
 
 
 def test_the_removal_table_holds_the_curves(run):
-    found = run("benchmarks=[removal]", "removal.fractions=[0.1,0.5]", "evaluate.methods=[cam]")
+    found = run("benchmarks=[removal]", "removal.fractions=[0.1,0.5]", "methods=[cam]")
     with (found.folder / "removal.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["method"], row["erased"]) for row in rows] == [
