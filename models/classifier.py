@@ -9,8 +9,8 @@ from torch import Tensor
 class MultiScaleClassifier(Protocol):
     """A classifier of several scales; implemented by an ``nn.Module``.
 
-    ``classifier(images)`` equals ``classifier.head(classifier.levels(images)[-1])``. F-CAM's decoder
-    and CASM's mask network read its levels, CALM takes over its backbone.
+    ``classifier(images)`` equals ``classifier.head(classifier.levels(images)[-1])``. F-CAM's
+    decoder and CASM's mask network read its levels, CALM takes over its backbone.
 
     Attributes:
         backbone: Has the widths of the levels in ``channels`` and their reductions of the image in

@@ -12,9 +12,9 @@ from learned_saliency.pipeline.runs.build import (
     stage_config,
 )
 from learned_saliency.pipeline.runs.checkpoints import (
+    RECORD,
     AtomicCheckpointIO,
     Checkpoint,
-    RECORD,
     RunRecord,
     beside,
     load_module,

@@ -22,6 +22,7 @@ from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.pipeline.cli import UserError, first_sentence
 from learned_saliency.pipeline.runs.build import build_module, build_network, stage_config
 from learned_saliency.pipeline.runs.named_parts import check_named_parts
+from learned_saliency.pipeline.runs.references import with_references
 from learned_saliency.pipeline.runs.unpickle import read_pickle
 from learned_saliency.storage import replacing
 from learned_saliency.trainers import SaliencyModule

@@ -24,8 +24,8 @@ from learned_saliency.pipeline.runs import (
     build_evaluation,
     build_module,
     build_network,
-    foreign_parts,
     create_folder,
+    foreign_parts,
     load_network,
     read_checkpoint,
     stage_config,
@@ -202,8 +202,8 @@ def _check_splits(config: DictConfig, data: WSOLDataModule) -> None:
     """Check that the splits are there, and that ``val`` has what chooses the checkpoints."""
     if config.test and not data.has_split("test"):
         raise UserError(
-            f"{data.metadata}: has no folder `test`, by which the run is tested at its end; add it, "
-            "or leave the test out by test=false."
+            f"{data.metadata}: has no folder `test`, by which the run is tested at its end; add "
+            "it, or leave the test out by test=false."
         )
     check_selection(config.model, data)
 
@@ -233,7 +233,8 @@ def check_selection(model: DictConfig, data: WSOLDataModule) -> None:
         given = " ".join(f"{key}={name}" for key, name in wrong.items())
         words = " or ".join(" ".join(f"{key}={name}" for key in wrong) for name in possible)
         raise UserError(
-            f"{given}: needs {' and '.join(lacking)}, but the split `val` has none; choose by {words}."
+            f"{given}: needs {' and '.join(lacking)}, but the split `val` has none; choose by "
+            f"{words}."
         )
 
 

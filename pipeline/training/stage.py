@@ -136,9 +136,7 @@ def _callbacks(plan: Plan, stage: str, model: DictConfig) -> list[Callback]:
     ]
 
 
-def _facts(
-    plan: Plan, stage: str, checkpoint: Checkpoint, best: ModelCheckpoint
-) -> dict[str, Any]:
+def _facts(plan: Plan, stage: str, checkpoint: Checkpoint, best: ModelCheckpoint) -> dict[str, Any]:
     """What is to be known about a stage's best checkpoint."""
     monitor = str(best.monitor).rpartition("/")[2]
     score = {} if best.best_model_score is None else {monitor: float(best.best_model_score)}

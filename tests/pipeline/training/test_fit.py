@@ -173,7 +173,7 @@ def test_a_checkpoint_with_code_or_a_foreign_target_does_not_run_it(run, tmp_pat
 @pytest.mark.parametrize("every", [1, 100])  # batches: within an epoch, and at its end
 @pytest.mark.parametrize("words", [["model=cam"], ["model=casm", "model.first_stage.epochs=0"]])
 def test_a_diverged_training_says_so_and_saves_nothing(run, tmp_path, words, every):
-    rates = ["recipe.classifier_lr=1e38", "recipe.joint_classifier_lr=1e38"]
+    rates = ["recipe.classifier_lr=1e38", "++recipe.joint_classifier_lr=1e38"]
     told = r"weights are NaN or infinite in epoch 1 of 1, at learning rates of .*e\+38"
     with pytest.raises(DivergedError, match=told):
         run(*words, *rates, f"trainer.log_every_n_steps={every}")
