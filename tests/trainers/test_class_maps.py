@@ -11,6 +11,7 @@ from learned_saliency.trainers import (
     CALMModule,
     CAMModule,
     FCAMModule,
+    NativeMap,
     PostHocModule,
     SaliencyModule,
 )
@@ -67,7 +68,7 @@ def test_maps_of_several_classes_are_those_of_each(make, images):
         torch.testing.assert_close(found.logits, logits)
         assert list(found.maps) == list(alone)
         for name, maps in alone.items():
-            shared = name == NATIVE and module.class_agnostic
+            shared = name == NATIVE and not module.native.per_class
             assert found.maps[name].shape == (3, 1 if shared else 2, 32, 32)
             torch.testing.assert_close(found.maps[name][:, 0 if shared else column], maps)
 
@@ -90,6 +91,7 @@ def test_a_module_that_cannot_reuse_features_runs_again(images):
         """What a new method has to give, and no more."""
 
         classifier = module.network
+        native = NativeMap(per_class=True, probabilities=False)
 
         def explain(self, images, labels):
             return module.explain(images, labels)
@@ -101,8 +103,8 @@ def test_a_module_that_cannot_reuse_features_runs_again(images):
 
 
 def test_calm_with_one_superset_for_all_has_one_map():
-    assert calm("all").class_agnostic
-    assert not calm("class").class_agnostic
+    assert not calm("all").native.per_class
+    assert calm("class").native.per_class
 
 
 def test_parameters_keep_their_flags_and_get_no_gradient(images):

@@ -1,4 +1,4 @@
-"""The benchmarks of evaluate.py, on a small trained CALM."""
+"""The studies of evaluate.py, on a small trained CALM."""
 
 import csv
 import json
@@ -38,8 +38,8 @@ def run(calm, tmp_path):
     return run
 
 
-def test_figures_of_the_benchmarks_stand_beside_those_of_the_test(run):
-    found = run("benchmarks=[cues,removal]", "evaluate.methods=[cam,gradcam]")
+def test_figures_of_the_studies_stand_beside_those_of_the_test(run):
+    found = run("studies=[cues,removal]", "evaluate.methods=[cam,gradcam]")
     saved = json.loads((found.folder / "results.json").read_text())["test"]
     for name in ("native", "cam", "gradcam"):
         values = saved[name]
@@ -54,9 +54,9 @@ def test_figures_of_the_benchmarks_stand_beside_those_of_the_test(run):
     assert not list(found.folder.rglob("*.tmp"))
 
 
-def test_benchmarks_alone_give_the_same_figures_and_no_others(run):
-    words = ["benchmarks=[cues]", "evaluate.methods=[cam]"]
-    tested, alone = run(*words), run(*words, "benchmarks_only=true")
+def test_studies_alone_give_the_same_figures_and_no_others(run):
+    words = ["studies=[cues]", "evaluate.methods=[cam]"]
+    tested, alone = run(*words), run(*words, "studies_only=true")
     for name in ("native", "cam"):
         values = {k: v for k, v in tested.results[name].items() if k.startswith("cue_")}
         assert values
@@ -68,7 +68,9 @@ def test_benchmarks_alone_give_the_same_figures_and_no_others(run):
 
 
 def test_the_removal_table_holds_the_curves(run):
-    found = run("benchmarks=[removal]", "removal.fractions=[0.1,0.5]", "evaluate.methods=[cam]")
+    found = run(
+        "studies=[removal]", "studies.removal.fractions=[0.1,0.5]", "evaluate.methods=[cam]"
+    )
     with (found.folder / "removal.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["method"], row["erased"]) for row in rows] == [
@@ -116,9 +118,9 @@ def test_random_erasure_is_the_same_for_all_methods_and_seeds_change_it():
 def test_what_cannot_run_is_said_before_the_test(run, creatures, tmp_path):
     plain = ["data=wsol", f"data.root={creatures}", f"data.metadata={creatures}/metadata"]
     for words, told in (
-        (["benchmarks=[cue]"], "the nearest: cues"),
-        (["benchmarks_only=true"], "name benchmarks"),
-        ([*plain, "benchmarks=[cues]"], "part labels"),
+        (["studies=[cue]"], "the nearest: cues"),
+        (["studies_only=true"], "name some, studies="),
+        ([*plain, "studies=[cues]"], "part labels"),
     ):
         with pytest.raises(UserError, match=told):
             run(*words)
