@@ -201,7 +201,7 @@ def bank_accuracies(
     for number, batch in enumerate(batches):
         images, labels = batch["image"], batch["label"]
         for method, explain in methods.items():
-            note(f"bank: {method}, batch {number + 1}")
+            note(f"{method}, batch {number + 1}")
             with torch.no_grad():
                 maps = explain(classifier, images, labels)
                 variants = masked_variants(images, binarize(maps, alpha), mean, std)

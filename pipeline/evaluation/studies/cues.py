@@ -184,8 +184,8 @@ def cue_localization(
     """
     _check_normalization(normalization)
     pairs = list(parts.pairs)
-    make = {"scale": scale, "accumulate": accumulate}
-    scores = {name: CueLocalization(len(pairs), **make) for name in methods}
+    make = partial(CueLocalization, len(pairs), scale=scale, accumulate=accumulate)
+    scores = {name: make() for name in methods}
     kept: list[dict[str, Any]] = []
     for number, batch in enumerate(batches):
         asked = _questions(batch, parts, pairs)
@@ -194,9 +194,8 @@ def cue_localization(
         images, found = batch["image"], {}
         features = _features(classifier, images)
         for name, method in methods.items():
-            note(f"cues: {name}, batch {number + 1}")
-            maps = _maps(method, classifier, images, features, asked, normalization)
-            found[name] = _differences(maps, asked, normalization)
+            note(f"{name}, batch {number + 1}")
+            found[name] = _compare(method, classifier, images, features, asked, normalization)
             scores[name].update(found[name].cpu(), asked.masks, asked.pairs)
         kept += _examples(images, asked, found, pairs, examples - len(kept))
     return _result({name: metric.per_pair() for name, metric in scores.items()}, pairs, kept)
@@ -244,7 +243,7 @@ def _features(classifier: nn.Module, images: Tensor) -> Tensor | None:
     return SharedFeatures(classifier, images).features(images)
 
 
-def _maps(
+def _compare(
     method: PostHocMethod,
     classifier: nn.Module,
     images: Tensor,
@@ -252,9 +251,9 @@ def _maps(
     asked: _Questions,
     normalization: str,
 ) -> Tensor:
-    """Maps to subtract (M, S, S), as many in one call as the batch has images.
+    """Absolute differences (Q, S, S) of the two maps of each question, in [0, 1].
 
-    Raw ones at the images' size; in [0, 1] each where they are to be so before the difference.
+    Maps are made at the images' size, as many in one call as the batch has images.
     """
     found = []
     chunks = (part.split(len(images)) for part in (asked.rows, asked.classes))
@@ -265,12 +264,7 @@ def _maps(
         found.append(method.raw_maps(shared, picked, classes))
     maps = resize(torch.cat(found), images.shape[-2:])
     if normalization == "separate" and not method.gives_probabilities(classifier):
-        return normalize(maps)
-    return maps
-
-
-def _differences(maps: Tensor, asked: _Questions, normalization: str) -> Tensor:
-    """Absolute differences (Q, H, W) of the two maps of each question, in [0, 1]."""
+        maps = normalize(maps)
     saliency = (maps[asked.first] - maps[asked.second]).abs()
     return normalize(saliency) if normalization == "min_max" else saliency.clamp(max=1)
 

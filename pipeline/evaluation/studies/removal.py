@@ -103,7 +103,7 @@ def remove_and_classify(
         random_hits = removal_hits(classifier, images, chance, labels, **options)
         blurred = blurred_hits(classifier, images, labels, batch_size=batch_size)
         for name, method in methods.items():
-            note(f"removal: {name}, batch {number + 1}")
+            note(f"{name}, batch {number + 1}")
             with torch.no_grad():
                 maps = method(classifier, images, labels).float()
             hits = removal_hits(classifier, images, maps, labels, **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,10 +78,11 @@ def run_studies(
         UserError: If a study does not fit model or data.
     """
     module.to(device).eval()
-    setting = Setting(config, module, data, _Lines())
+    lines = _Lines()
     found = StudyResults({}, {}, [])
     for study in studies:
-        outcome = study.run(setting)
+        note = partial(lines.say, study.name)
+        outcome = study.run(Setting(config, module, data, note))
         for method, values in outcome.results.items():
             found.results.setdefault(method, {}).update(values)
         found.figures.update(outcome.figures)
@@ -104,7 +106,7 @@ class _Lines:
     def __init__(self) -> None:
         self._last = time.monotonic()
 
-    def __call__(self, what: str) -> None:
+    def say(self, study: str, what: str) -> None:
         if time.monotonic() - self._last >= _SECONDS:
             self._last = time.monotonic()
-            print(what, file=sys.stderr, flush=True)
+            print(f"{study}: {what}", file=sys.stderr, flush=True)
