@@ -82,7 +82,8 @@ def run_studies(
     found = StudyResults({}, {}, [])
     for study in studies:
         note = partial(lines.say, study.name)
-        outcome = study.run(Setting(config, module, data, note))
+        with torch.no_grad():  # a method that needs gradients turns them on for itself
+            outcome = study.run(Setting(config, module, data, note))
         for method, values in outcome.results.items():
             found.results.setdefault(method, {}).update(values)
         found.figures.update(outcome.figures)
