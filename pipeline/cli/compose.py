@@ -113,21 +113,30 @@ def _explain(overrides: Iterable[str], config_name: str) -> str | None:
         if name not in groups:
             values.append(override)
             continue
-        choice = override.value()
-        if choice is not None and str(choice) not in groups[name]:
-            known = ", ".join(groups[name])
-            return (
-                f"{name}={choice} is no choice of '{name}'{nearest(str(choice), groups[name])}; "
-                f"there are: {known}."
-            )
+        value = override.value()
+        choices = value if isinstance(value, list) else [] if value is None else [value]
+        for choice in map(str, choices):
+            if choice not in groups[name]:
+                close, known = nearest(choice, groups[name]), ", ".join(groups[name])
+                return f"{name}={choice} is no choice of '{name}'{close}; there are: {known}."
         good.append(override.input_line or "")
     config = compose(config_name, overrides=good)
     keys = list(_dotted(OmegaConf.to_container(config)))
     for override in values:
         name = override.key_or_group
         if not (override.is_add() or override.is_force_add()) and name not in keys:
-            return f"{name} is no key of the configuration{nearest(name, [*keys, *groups])}."
+            close = _unchosen(name, keys, groups) or nearest(name, [*keys, *groups])
+            return f"{name} is no key of the configuration{close}."
     return None
+
+
+def _unchosen(key: str, keys: Sequence[str], groups: dict[str, list[str]]) -> str:
+    """Say with which choice an option comes, where choices of a group stand beside each other."""
+    group, _, rest = key.partition(".")
+    choice = rest.partition(".")[0]
+    if choice in groups.get(group, []) and f"{group}.{choice}" not in keys:
+        return f": it comes with {group}=[{choice}]"
+    return ""
 
 
 def config_groups() -> dict[str, list[str]]:

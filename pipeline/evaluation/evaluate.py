@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
 
 from learned_saliency.datamodules import WSOLDataModule
+from learned_saliency.metrics import Figure
 from learned_saliency.pipeline.cli import UserError, check_complete, nearest
-from learned_saliency.pipeline.evaluation.studies.base import check_benchmarks, run_benchmarks
+from learned_saliency.pipeline.evaluation.studies import Study, build_studies, run_studies
 from learned_saliency.pipeline.reports import Results, plot_curves, write_results
 from learned_saliency.pipeline.runs import (
     Checkpoint,
@@ -29,6 +30,7 @@ from learned_saliency.pipeline.runs import (
 )
 from learned_saliency.trainers import (
     NATIVE,
+    TEST_FIGURES,
     ContactSheet,
     Dashboard,
     ImageTable,
@@ -50,11 +52,13 @@ class Evaluated(NamedTuple):
     Attributes:
         folder: Where it was written.
         results: Figures by method, fractions.
+        figures: What is declared of them.
         written: The files.
     """
 
     folder: Path
     results: Results
+    figures: Mapping[str, Figure]
     written: list[Path]
 
 
@@ -73,7 +77,7 @@ def hydra_words(arguments: Sequence[str]) -> list[str]:
 
 
 def evaluate(config: DictConfig) -> Evaluated:
-    """Test all configured methods in one pass over a split, then run the benchmarks.
+    """Test all configured methods in one pass over a split, then run the studies.
 
     Raises:
         UserError: If the configuration, a checkpoint, the weights or a method do not fit.
@@ -84,14 +88,14 @@ def evaluate(config: DictConfig) -> Evaluated:
             "give either checkpoint=RUN_OR_FILE or classifier=torchvision:NAME layer=...; "
             "`python evaluate.py --help` shows more."
         )
-    if config.benchmarks_only and not config.benchmarks:
-        raise UserError("benchmarks_only=true leaves nothing to do: name benchmarks=[cues].")
+    if config.studies_only and not config.studies:
+        raise UserError("studies_only=true leaves nothing to do: name some, studies=[removal].")
     if config.split not in _STAGES:
         raise UserError(f"split={config.split} is no split to evaluate: it is test or val.")
     checkpoint = read_checkpoint(config.checkpoint, "best.ckpt") if config.checkpoint else None
     config = with_data(config, checkpoint)
     options = build_evaluation(config)
-    check_benchmarks(config)
+    studies = build_studies(config)
     data = build_data(config, _STAGES[config.split])
     options |= {"mean": data.mean, "std": data.std}
     if checkpoint is not None:
@@ -101,8 +105,10 @@ def evaluate(config: DictConfig) -> Evaluated:
         module = _foreign(config, options)
     if config.box_threshold is not None:
         module.box_threshold.fill_(config.box_threshold)
+    for study in studies:
+        study.check_module(module)
     _try_on_one_image(module, data, config.split)
-    return _test(config, module, data)
+    return _test(config, module, data, studies)
 
 
 def with_data(config: DictConfig, checkpoint: Checkpoint | None) -> DictConfig:
@@ -200,14 +206,16 @@ class _Split(L.LightningDataModule):
         return self.data.dataloader(self.split)
 
 
-def _test(config: DictConfig, module: SaliencyModule, data: WSOLDataModule) -> Evaluated:
+def _test(
+    config: DictConfig, module: SaliencyModule, data: WSOLDataModule, studies: list[Study]
+) -> Evaluated:
     folder = create_folder(config)
     options = (config.get("logger") or {}).values()
     loggers: list[Dashboard] = [instantiate(logger, run_dir=folder) for logger in options]
     try:
         for logger in loggers:
             logger.log_config(OmegaConf.to_container(config, resolve=True))
-        evaluated = _score(config, module, data, folder, loggers)
+        evaluated = _score(config, module, data, studies, folder, loggers)
     except BaseException:
         for logger in loggers:
             logger.finish(failed=True)
@@ -221,6 +229,7 @@ def _score(
     config: DictConfig,
     module: SaliencyModule,
     data: WSOLDataModule,
+    studies: list[Study],
     folder: Path,
     loggers: list[Dashboard],
 ) -> Evaluated:
@@ -237,15 +246,17 @@ def _score(
             progress_bar("evaluate", _SECONDS),
         ],
     )
-    if not config.benchmarks_only:
+    if not config.studies_only:
         trainer.test(module, datamodule=_Split(data, config.split), verbose=False)
     if trainer.interrupted:
         raise KeyboardInterrupt
     written: list[Path] = []
+    figures = dict(TEST_FIGURES)
     results: dict[str, dict[str, float]] = {k: dict(v) for k, v in module.results.items()}
     if trainer.is_global_zero:
         device = trainer.strategy.root_device
-        further = run_benchmarks(config, module, data, folder, device)
+        further = run_studies(studies, config, module, data, folder, device)
+        figures |= further.figures
         for name, values in further.results.items():
             results.setdefault(name, {}).update(values)
         curves = folder / "pictures" / "curves.png"
@@ -258,7 +269,7 @@ def _score(
         names = data.class_names
         report = Report(config.split, results, *module.curves, sheet.examples, names, pictures)
         _show(report, loggers)
-    return Evaluated(folder, results, written)
+    return Evaluated(folder, results, figures, written)
 
 
 def _show(report: Report, loggers: list[Dashboard]) -> None:

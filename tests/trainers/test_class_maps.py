@@ -11,6 +11,7 @@ from learned_saliency.trainers import (
     CALMModule,
     CAMModule,
     FCAMModule,
+    NativeMap,
     PostHocModule,
     SaliencyModule,
 )
@@ -90,6 +91,7 @@ def test_a_module_that_cannot_reuse_features_runs_again(images):
         """What a new method has to give, and no more."""
 
         classifier = module.network
+        native = NativeMap(per_class=True, probabilities=False)
 
         def explain(self, images, labels):
             return module.explain(images, labels)

@@ -1,1 +1,23 @@
-"""Studies beside the metrics of a test."""
+"""Studies beside the metrics of a test: each a class in a file of its own."""
+
+from learned_saliency.pipeline.evaluation.studies.bank import Bank
+from learned_saliency.pipeline.evaluation.studies.base import Outcome, Setting, Study
+from learned_saliency.pipeline.evaluation.studies.cues import Cues
+from learned_saliency.pipeline.evaluation.studies.removal import Removal
+from learned_saliency.pipeline.evaluation.studies.run import (
+    StudyResults,
+    build_studies,
+    run_studies,
+)
+
+__all__ = [
+    "Bank",
+    "Cues",
+    "Outcome",
+    "Removal",
+    "Setting",
+    "Study",
+    "StudyResults",
+    "build_studies",
+    "run_studies",
+]

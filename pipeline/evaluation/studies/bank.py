@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from learned_saliency.datamodules import WSOLBatch
-from learned_saliency.metrics import MaskedAccuracy, binarize, masked_variants
+from learned_saliency.metrics import MaskedAccuracy, binarize, declared, masked_variants
 from learned_saliency.pipeline.cli import UserError
-from learned_saliency.pipeline.evaluation.studies.removal import Explainer
+from learned_saliency.pipeline.evaluation.studies.base import (
+    Explainer,
+    Outcome,
+    Setting,
+    Study,
+    explainers,
+)
 from learned_saliency.pipeline.runs import load_network, read_checkpoint, third_party_network
 from learned_saliency.storage import write_bytes, write_csv
+from learned_saliency.trainers import spread
 from learned_saliency.visualization import Picture, encode_png, grid
 
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -36,6 +45,60 @@ class Member(NamedTuple):
     std: Tensor
 
 
+class Bank(Study):
+    """Accuracy of other classifiers on masked images, for all methods (paper 004, Fig. 2 and 3).
+
+    Args:
+        classifiers: See `build_bank`.
+        alpha: Of `metrics.binarize`, above 0.
+
+    Raises:
+        ValueError: If ``alpha`` is not above 0.
+    """
+
+    name = "bank"
+
+    def __init__(self, classifiers: Sequence[str] = (), alpha: float = 1.0) -> None:
+        if not alpha > 0:
+            raise ValueError(f"alpha must be above 0, got {alpha}")
+        self.classifiers = list(classifiers)
+        self.alpha = alpha
+
+    def check(self, config: DictConfig) -> None:
+        """Check that the classifiers can be found; see `check_bank`."""
+        check_bank(self.classifiers)
+
+    def run(self, setting: Setting) -> Outcome:
+        """Show the masked images to all classifiers.
+
+        Raises:
+            UserError: If a classifier cannot be loaded or has other classes than the data set.
+        """
+        module = setting.module
+        methods, colors = explainers(module), {"mean": module.mean, "std": module.std}
+        found = bank_accuracies(
+            build_bank(self.classifiers, setting.data.num_classes, module.device),
+            module.classifier,
+            setting.batches(),
+            methods,
+            alpha=self.alpha,
+            note=setting.note,
+            **colors,
+        )
+        files = {"bank.csv": partial(write_accuracies, accuracies=found)}
+        if setting.pictures:
+            split = setting.data.dataloader(setting.config.split)
+            batch = setting.to_device(spread(split, setting.pictures))
+            images, labels = batch["image"], batch["label"]
+            for name, method in methods.items():
+                with torch.no_grad():
+                    binary = binarize(method(module.classifier, images, labels), self.alpha)
+                draw = partial(draw_variants, images=images, binary=binary, **colors)
+                files[f"pictures/masked_{name}.png"] = draw
+        figures = {f"bank_{name}": figure for name, figure in declared(MaskedAccuracy).items()}
+        return Outcome(bank_figures(found), figures, files)
+
+
 def check_bank(names: Sequence[str]) -> None:
     """Check before a long run that the classifiers of a bank can be found.
 
@@ -47,14 +110,14 @@ def check_bank(names: Sequence[str]) -> None:
     """
     if not names:
         raise UserError(
-            "benchmarks=[bank] needs classifiers: name some as bank.classifiers=[...], checkpoints "
-            "or torchvision:NAME or timm:NAME."
+            "studies=[bank] needs classifiers: name some as studies.bank.classifiers=[...], "
+            "checkpoints or torchvision:NAME or timm:NAME."
         )
     for name in names:
         if not _is_foreign(name):
             read_checkpoint(name, "best.ckpt")
         elif "@" in name and not Path(name.partition("@")[2]).expanduser().is_file():
-            raise UserError(f"bank.classifiers: {name}: there is no such file.")
+            raise UserError(f"studies.bank.classifiers: {name}: there is no such file.")
 
 
 def _is_foreign(name: str) -> bool:
@@ -85,7 +148,7 @@ def build_bank(names: Sequence[str], num_classes: int, device: torch.device) -> 
             found = network(torch.zeros(1, 3, 224, 224, device=device)).shape[1]
         if found != num_classes:
             raise UserError(
-                f"bank.classifiers: {name} knows {found} classes, but the data set has"
+                f"studies.bank.classifiers: {name} knows {found} classes, but the data set has"
                 f" {num_classes}; choose one that was trained on these."
             )
         mean, std = (
@@ -138,7 +201,7 @@ def bank_accuracies(
     for number, batch in enumerate(batches):
         images, labels = batch["image"], batch["label"]
         for method, explain in methods.items():
-            note(f"bank: {method}, batch {number + 1}")
+            note(f"{method}, batch {number + 1}")
             with torch.no_grad():
                 maps = explain(classifier, images, labels)
                 variants = masked_variants(images, binarize(maps, alpha), mean, std)

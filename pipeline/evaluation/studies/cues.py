@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from learned_saliency.attribution import CAM, PostHocMethod, SharedFeatures, normalize, resize
+from learned_saliency.attribution import PostHocMethod, SharedFeatures, normalize, resize
 from learned_saliency.datamodules import ClassPair, PartReader, WSOLBatch
-from learned_saliency.metrics import CueLocalization
+from learned_saliency.metrics import CueLocalization, declared
 from learned_saliency.pipeline.cli import UserError
+from learned_saliency.pipeline.evaluation.studies.base import (
+    Outcome,
+    Setting,
+    Study,
+    class_wise_methods,
+)
 from learned_saliency.storage import write_bytes, write_csv
+from learned_saliency.trainers import SaliencyModule
 from learned_saliency.visualization import encode_png, grid, overlay
 
 #: What becomes of the maps of two classes. ``"min_max"``, the released code's: raw maps are
@@ -26,7 +35,7 @@ from learned_saliency.visualization import encode_png, grid, overlay
 #: at 1.
 NORMALIZATIONS = ("min_max", "separate", "clip")
 
-_NAME = "cue_mpxap"
+((_NAME, _FIGURE),) = declared(CueLocalization).items()
 
 
 class CueResult(NamedTuple):
@@ -66,6 +75,79 @@ class _Questions(NamedTuple):
     masks: Tensor
 
 
+class Cues(Study):
+    """Cue localization of all methods with class-wise maps (paper 001, Tab. 1).
+
+    Args:
+        normalization: One of ``NORMALIZATIONS``.
+        scale: Of the thresholds, see `metrics.CueLocalization`; ``"log"`` goes with probabilities.
+        accumulate: Whether pairs are pooled one after the other, likewise.
+
+    Raises:
+        ValueError: If an option is unknown.
+    """
+
+    name = "cues"
+
+    def __init__(
+        self, normalization: str = "min_max", scale: str = "even", accumulate: bool = False
+    ) -> None:
+        _check_normalization(normalization)
+        CueLocalization(1, scale=scale, accumulate=accumulate)  # refuses what it does not know
+        self.options = {"normalization": normalization, "scale": scale, "accumulate": accumulate}
+
+    def check(self, config: DictConfig) -> None:
+        """Check that the data set has parts.
+
+        Raises:
+            UserError: If it has none.
+        """
+        if config.data.get("parts") is None:
+            raise UserError(
+                "studies=[cues] needs part labels, which this data set has none of: choose "
+                "data=creatures or data=cub."
+            )
+
+    def check_module(self, module: SaliencyModule) -> None:
+        """Check that some map depends on the class.
+
+        Raises:
+            UserError: If none does.
+        """
+        if not class_wise_methods(module):
+            raise UserError(
+                "studies=[cues] needs maps that depend on the class, which the native map of this "
+                "model does not: name a method, e.g. methods=[cam]."
+            )
+
+    def run(self, setting: Setting) -> Outcome:
+        """Compare counterfactual maps with the parts in which two classes differ."""
+        module, parts = setting.module, setting.data.parts()
+        found = cue_localization(
+            module.classifier,
+            setting.batches(),
+            parts,
+            class_wise_methods(module),
+            note=setting.note,
+            **self.options,
+        )
+        files = {"cues.csv": partial(write_pairs, found=found, part_names=parts.names)}
+        if found.examples:
+            colors = partial(_colors, module)
+            files["pictures/cues.png"] = partial(draw_cues, found=found, colors=colors)
+        figures = {name: _FIGURE for values in found.results.values() for name in values}
+        return Outcome(found.results, figures, files)
+
+
+def _check_normalization(normalization: str) -> None:
+    if normalization not in NORMALIZATIONS:
+        raise ValueError(f"normalization must be one of {NORMALIZATIONS}, got {normalization!r}")
+
+
+def _colors(module: SaliencyModule, image: Tensor) -> Tensor:
+    return module.colors(image.to(module.device))
+
+
 def cue_localization(
     classifier: nn.Module,
     batches: Iterable[WSOLBatch],
@@ -99,11 +181,10 @@ def cue_localization(
     Raises:
         ValueError: If an option is unknown.
     """
-    if normalization not in NORMALIZATIONS:
-        raise ValueError(f"normalization must be one of {NORMALIZATIONS}, got {normalization!r}")
+    _check_normalization(normalization)
     pairs = list(parts.pairs)
-    make = {"scale": scale, "accumulate": accumulate}
-    scores = {name: CueLocalization(len(pairs), **make) for name in methods}
+    make = partial(CueLocalization, len(pairs), scale=scale, accumulate=accumulate)
+    scores = {name: make() for name in methods}
     kept: list[dict[str, Any]] = []
     for number, batch in enumerate(batches):
         asked = _questions(batch, parts, pairs)
@@ -112,11 +193,8 @@ def cue_localization(
         images, found = batch["image"], {}
         features = _features(classifier, images)
         for name, method in methods.items():
-            note(f"cues: {name}, batch {number + 1}")
-            maps = _raw_maps(method, classifier, images, features, asked)
-            if normalization == "separate" and not _gives_probabilities(method, classifier):
-                maps = normalize(maps)
-            found[name] = _differences(maps, asked, normalization)
+            note(f"{name}, batch {number + 1}")
+            found[name] = _compare(method, classifier, images, features, asked, normalization)
             scores[name].update(found[name].cpu(), asked.masks, asked.pairs)
         kept += _examples(images, asked, found, pairs, examples - len(kept))
     return _result({name: metric.per_pair() for name, metric in scores.items()}, pairs, kept)
@@ -164,14 +242,18 @@ def _features(classifier: nn.Module, images: Tensor) -> Tensor | None:
     return SharedFeatures(classifier, images).features(images)
 
 
-def _raw_maps(
+def _compare(
     method: PostHocMethod,
     classifier: nn.Module,
     images: Tensor,
     features: Tensor | None,
     asked: _Questions,
+    normalization: str,
 ) -> Tensor:
-    """Raw maps at the images' size (M, S, S), as many in one call as the batch has images."""
+    """Absolute differences (Q, S, S) of the two maps of each question, in [0, 1].
+
+    Maps are made at the images' size, as many in one call as the batch has images.
+    """
     found = []
     chunks = (part.split(len(images)) for part in (asked.rows, asked.classes))
     for rows, classes in zip(*chunks, strict=True):
@@ -179,18 +261,11 @@ def _raw_maps(
         given = None if features is None else features[rows]
         shared = SharedFeatures(classifier, picked, given)
         found.append(method.raw_maps(shared, picked, classes))
-    return resize(torch.cat(found), images.shape[-2:])
-
-
-def _differences(maps: Tensor, asked: _Questions, normalization: str) -> Tensor:
-    """Absolute differences (Q, H, W) of the two maps of each question, in [0, 1]."""
+    maps = resize(torch.cat(found), images.shape[-2:])
+    if normalization == "separate" and not method.gives_probabilities(classifier):
+        maps = normalize(maps)
     saliency = (maps[asked.first] - maps[asked.second]).abs()
     return normalize(saliency) if normalization == "min_max" else saliency.clamp(max=1)
-
-
-def _gives_probabilities(method: PostHocMethod, classifier: nn.Module) -> bool:
-    """Tell whether class-wise maps are the classifier's own p(y, z|x)."""
-    return isinstance(method, CAM) and getattr(classifier, "cams_are_probabilities", False)
 
 
 def _figures(values: Tensor, pairs: Sequence[ClassPair]) -> dict[str, float]:
@@ -237,11 +312,9 @@ def draw_cues(path: Path, found: CueResult, colors: Callable[[Tensor], Tensor]) 
 
     Args:
         path: PNG to write.
-        found: What `cue_localization` gave.
+        found: What `cue_localization` gave, with examples.
         colors: Undoes the images' normalization: floats to 0..255.
     """
-    if not found.examples:
-        return
     rows = []
     for example in found.examples:
         image = colors(example["image"]).permute(1, 2, 0).round().byte().cpu().numpy()
@@ -249,16 +322,3 @@ def draw_cues(path: Path, found: CueResult, colors: Callable[[Tensor], Tensor]) 
         maps = (overlay(image, saliency.numpy()) for saliency in example["maps"].values())
         rows.append([image, mask, *maps])
     write_bytes(path, encode_png(grid(rows, ["image", "differing parts", *found.results])))
-
-
-def check_parts(parts: Any) -> None:
-    """Check that a data set has parts.
-
-    Raises:
-        UserError: If it has none.
-    """
-    if parts is None:
-        raise UserError(
-            "benchmarks=[cues] needs part labels, which this data set has none of: choose "
-            "data=creatures or data=cub."
-        )

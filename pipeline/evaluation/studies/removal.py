@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import nn
 
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.metrics import (
@@ -16,14 +17,55 @@ from learned_saliency.metrics import (
     RemovalCurve,
     RemoveAndClassify,
     blurred_hits,
+    declared,
     random_saliency,
     removal_hits,
 )
+from learned_saliency.pipeline.evaluation.studies.base import (
+    Explainer,
+    Outcome,
+    Setting,
+    Study,
+    explainers,
+)
 from learned_saliency.storage import replacing, write_csv
 
-Explainer = Callable[[nn.Module, Tensor, Tensor], Tensor]  # classifier, images, targets -> maps
-
 _NAME = "relative_accuracy"
+
+
+class Removal(Study):
+    """Remove-and-classify with all methods (paper 001, Fig. 5); see `remove_and_classify`.
+
+    Args:
+        fractions: Erased parts of the pixels, in (0, 1).
+        seed: Of the random erasure that the accuracy is relative to.
+
+    Raises:
+        ValueError: If there is no fraction or one is out of range.
+    """
+
+    name = "removal"
+
+    def __init__(self, fractions: Sequence[float] = FRACTIONS, seed: int = 0) -> None:
+        self.figures = declared(RemoveAndClassify(fractions))
+        self.fractions = list(fractions)
+        self.seed = seed
+
+    def run(self, setting: Setting) -> Outcome:
+        """Erase the most salient pixels of all images, by all methods."""
+        curves = remove_and_classify(
+            setting.module.classifier,
+            setting.batches(),
+            explainers(setting.module),
+            fractions=self.fractions,
+            seed=self.seed,
+            note=setting.note,
+        )
+        files = {
+            "removal.csv": partial(write_curves, curves=curves),
+            "pictures/removal.png": partial(plot_removal, curves=curves),
+        }
+        return Outcome(removal_figures(curves), self.figures, files)
 
 
 def remove_and_classify(
@@ -61,7 +103,7 @@ def remove_and_classify(
         random_hits = removal_hits(classifier, images, chance, labels, **options)
         blurred = blurred_hits(classifier, images, labels, batch_size=batch_size)
         for name, method in methods.items():
-            note(f"removal: {name}, batch {number + 1}")
+            note(f"{name}, batch {number + 1}")
             with torch.no_grad():
                 maps = method(classifier, images, labels).float()
             hits = removal_hits(classifier, images, maps, labels, **options)

@@ -5,6 +5,7 @@ import sys
 from itertools import product
 
 import pytest
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from learned_saliency.pipeline.cli.compose import check_command_line, compose_checked, config_groups
@@ -102,6 +103,40 @@ def test_a_misspelt_value_of_a_sweep_is_found():
 def test_a_missing_value_is_named():
     with pytest.raises(UserError, match=r"data\.(metadata|root) has no value"):
         check_command_line(["data=wsol"])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["studies=[cue]"], "studies=cue is no choice of 'studies'; the nearest: cues"),
+        (["studies=[removal,cue]"], "studies=cue is no choice of 'studies'; the nearest: cues"),
+        (["studies=remval"], "the nearest: removal"),
+        (["studies.cues.scale=log"], "it comes with studies=[cues]"),
+        (["studies=[cues]", "studies.cues.scal=log"], "the nearest: studies.cues.scale"),
+        (["studies=[cues]", "studies.removal.seed=1"], "it comes with studies=[removal]"),
+    ],
+)
+def test_a_misspelt_word_of_a_list_of_choices_is_answered_likewise(words, told):
+    with pytest.raises(UserError) as caught:
+        check_command_line(words, "evaluate", complete=False)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_studies_stand_beside_each_other_with_their_options():
+    words = ["studies=[removal,cues]", "studies.cues.scale=log"]
+    config = compose_checked(words, "evaluate", complete=False)
+    assert list(config.studies) == ["removal", "cues"]
+    assert config.studies.cues.scale == "log"
+    assert not compose_checked([], "evaluate", complete=False).studies
+
+
+@pytest.mark.parametrize("name", GROUPS["studies"])
+def test_every_study_is_built_under_its_name_with_the_defaults_of_its_class(name):
+    options = compose_checked([f"studies=[{name}]"], "evaluate", complete=False).studies[name]
+    built = instantiate(options)
+    assert built.name == name
+    assert vars(built) == vars(type(built)())
 
 
 def test_words_that_are_no_assignments_are_refused():

@@ -193,6 +193,18 @@ def test_maps_of_all_classes_are_those_of_each(runs, photographs, name):
         ExportedModel(module, None)
 
 
+def test_a_calm_with_one_superset_has_one_map_as_its_native_map_says(creatures, tmp_path):
+    run = untrained_run(creatures, tmp_path / "run", "model=calm", "recipe.superset=all")
+    words = [f"checkpoint={run}", f"out={tmp_path}/made", "format=pt2"]
+    made = export(compose_checked(words, CONFIG_NAME))
+    facts = json.loads(made.facts.read_text())
+    assert [part["name"] for part in facts["inputs"]] == ["images"]
+    assert facts["maps"] is None
+    assert facts["native"] == {"per_class": False, "probabilities": True}
+    with pytest.raises(UserError, match="calm has one map for all classes"):
+        export(compose_checked([*words, "maps=all"], CONFIG_NAME))
+
+
 def test_a_file_that_differs_is_not_kept(exported, tmp_path):
     with pytest.raises(UserError, match=r"probabilities differ .* more than tolerance=-1e"):
         exported("fcam", "format=safetensors", "tolerance=-1")

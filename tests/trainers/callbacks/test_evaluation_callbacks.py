@@ -1,6 +1,7 @@
 """What a long test says where there is no terminal, and the pictures and rows that it leaves."""
 
 import csv
+from types import SimpleNamespace
 
 import cv2
 import lightning as L
@@ -82,6 +83,17 @@ def test_a_quiet_test_tells_its_end_only(module, capfd):
     assert [line for line in capfd.readouterr().err.splitlines() if line.startswith("eval")] == [
         "evaluate: tested"
     ]
+
+
+def test_an_epoch_ends_with_its_losses_and_the_figures_declared_for_progress(capfd):
+    logged = {"train/loss": 0.5, "train/loss_x_step": 1.0, "val/native/accuracy": 0.25}
+    logged |= {f"val/native/{name}": 0.125 for name in ("pxap", "max_box_acc", "max_box_acc_v2")}
+    trainer = SimpleNamespace(current_epoch=1, max_epochs=4, callback_metrics=logged)
+    lines = PlainLines("F-CAM")
+    lines.on_train_start(trainer, None)
+    lines.on_train_epoch_end(trainer, None)
+    told = capfd.readouterr().err.split("  ")[1:-1]
+    assert told == ["loss 0.5", "max_box_acc 0.125", "pxap 0.125", "accuracy 0.25"]
 
 
 def test_the_contact_sheet_shows_images_spread_over_the_split(module, tmp_path):

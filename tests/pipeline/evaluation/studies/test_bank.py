@@ -125,8 +125,8 @@ def test_the_bank_stands_beside_the_other_figures(casm, creatures, tmp_path):
         f"output_dir={tmp_path}/out",
         "evaluate.faithfulness=[]",
         "methods=[cam]",
-        "benchmarks=[bank]",
-        f"bank.classifiers=['{names[0]}','{names[1]}']",
+        "studies=[bank]",
+        f"studies.bank.classifiers=['{names[0]}','{names[1]}']",
         "pictures.images=2",
     ]
     done = evaluate(compose_checked(hydra_words(words), CONFIG_NAME, complete=False))
@@ -154,7 +154,7 @@ def test_the_bank_stands_beside_the_other_figures(casm, creatures, tmp_path):
 )
 def test_a_bank_that_cannot_be_built_is_told_in_one_line(casm, tmp_path, classifiers, told):
     words = [f"checkpoint={casm}", f"output_dir={tmp_path}/out", "evaluate.faithfulness=[]"]
-    words += ["methods=[]", "benchmarks=[bank]", f"bank.classifiers={classifiers}"]
+    words += ["methods=[]", "studies=[bank]", f"studies.bank.classifiers={classifiers}"]
     with pytest.raises(UserError, match=told) as caught:
         evaluate(compose_checked(hydra_words(words), CONFIG_NAME, complete=False))
     assert "\n" not in str(caught.value)

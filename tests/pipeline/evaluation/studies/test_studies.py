@@ -1,4 +1,4 @@
-"""The benchmarks of evaluate.py, on a small trained CALM."""
+"""The studies of evaluate.py, on a small trained CALM."""
 
 import csv
 import json
@@ -6,15 +6,19 @@ import json
 import pytest
 import torch
 
+from learned_saliency.metrics import Figure
 from learned_saliency.metrics.remove_and_classify import strong_blur
 from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.evaluation.evaluate import evaluate
+from learned_saliency.pipeline.evaluation.studies import Outcome, Study
 from learned_saliency.pipeline.evaluation.studies.removal import (
     removal_figures,
     remove_and_classify,
 )
+from learned_saliency.pipeline.reports import table_rows
 from learned_saliency.pipeline.training.fit import train
+from tests.support.untrained import untrained_run
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +42,8 @@ def run(calm, tmp_path):
     return run
 
 
-def test_figures_of_the_benchmarks_stand_beside_those_of_the_test(run):
-    found = run("benchmarks=[cues,removal]", "methods=[cam,gradcam]")
+def test_figures_of_the_studies_stand_beside_those_of_the_test(run):
+    found = run("studies=[cues,removal]", "methods=[cam,gradcam]")
     saved = json.loads((found.folder / "results.json").read_text())["test"]
     for name in ("native", "cam", "gradcam"):
         values = saved[name]
@@ -52,11 +56,59 @@ def test_figures_of_the_benchmarks_stand_beside_those_of_the_test(run):
     assert {"cues.csv", "cues.png", "removal.csv", "removal.png"} <= names
     assert all(path.is_file() for path in found.written)
     assert not list(found.folder.rglob("*.tmp"))
+    assert {name for values in saved.values() for name in values} <= set(found.figures)
+    shown = ["cue_mpxap", "cue_mpxap_1", "cue_mpxap_2", "cue_mpxap_3"]
+    shown += ["relative_accuracy", "blurred_accuracy"]
+    assert table_rows(found.results, found.figures)[0][-6:] == shown
 
 
-def test_benchmarks_alone_give_the_same_figures_and_no_others(run):
-    words = ["benchmarks=[cues]", "methods=[cam]"]
-    tested, alone = run(*words), run(*words, "benchmarks_only=true")
+class Brightness(Study):
+    """A study as somebody else would write one: how bright the maps are, to a power."""
+
+    name = "brightness"
+
+    def __init__(self, power=1):
+        self.power = power
+
+    def run(self, setting):
+        values = [
+            setting.module.saliency(batch["image"], batch["label"]).mean() ** self.power
+            for batch in setting.batches()
+        ]
+        value = float(torch.stack(values).mean())
+        files = {"tables/brightness.txt": lambda path: path.write_text(f"{value}")}
+        return Outcome({"native": {"brightness": value}}, {"brightness": Figure(None)}, files)
+
+
+def test_a_study_is_a_class_and_edits_nothing(run):
+    target = f"{Brightness.__module__}.{Brightness.__name__}"
+    words = [f"+studies.brightness._target_={target}", "methods=[]", "studies_only=true"]
+    plain = run(*words)
+    value = plain.results["native"]["brightness"]
+    assert table_rows(plain.results, plain.figures)[0] == ["", "brightness"]
+    table = plain.folder / "tables" / "brightness.txt"
+    assert table in plain.written
+    assert float(table.read_text()) == value
+    squared = run(*words, "+studies.brightness.power=2").results["native"]["brightness"]
+    assert 0 < squared < value < 1
+
+
+def test_maps_without_a_class_are_refused_before_the_test(creatures, tmp_path):
+    """F-CAM's own map is the same for every class; a post-hoc one is not."""
+    model = untrained_run(creatures, tmp_path / "fcam", "model=fcam")
+    words = [f"checkpoint={model}", f"output_dir={tmp_path}/out", "studies=[cues]"]
+    words += ["evaluate.faithfulness=[]", "pictures.images=0"]
+    with pytest.raises(UserError, match="maps that depend on the class"):
+        evaluate(compose_checked([*words, "methods=[]"], "evaluate", complete=False))
+    assert not (tmp_path / "out").exists()
+    words += ["methods=[cam]", "studies_only=true"]
+    found = evaluate(compose_checked(words, "evaluate", complete=False))
+    assert set(found.results) == {"cam"}
+
+
+def test_studies_alone_give_the_same_figures_and_no_others(run):
+    words = ["studies=[cues]", "methods=[cam]"]
+    tested, alone = run(*words), run(*words, "studies_only=true")
     for name in ("native", "cam"):
         values = {k: v for k, v in tested.results[name].items() if k.startswith("cue_")}
         assert values
@@ -68,7 +120,7 @@ def test_benchmarks_alone_give_the_same_figures_and_no_others(run):
 
 
 def test_the_removal_table_holds_the_curves(run):
-    found = run("benchmarks=[removal]", "removal.fractions=[0.1,0.5]", "methods=[cam]")
+    found = run("studies=[removal]", "studies.removal.fractions=[0.1,0.5]", "methods=[cam]")
     with (found.folder / "removal.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["method"], row["erased"]) for row in rows] == [
@@ -116,9 +168,12 @@ def test_random_erasure_is_the_same_for_all_methods_and_seeds_change_it():
 def test_what_cannot_run_is_said_before_the_test(run, creatures, tmp_path):
     plain = ["data=wsol", f"data.root={creatures}", f"data.metadata={creatures}/metadata"]
     for words, told in (
-        (["benchmarks=[cue]"], "the nearest: cues"),
-        (["benchmarks_only=true"], "name benchmarks"),
-        ([*plain, "benchmarks=[cues]"], "part labels"),
+        (["studies=[cue]"], "the nearest: cues"),
+        (["studies=[cues]", "studies.cues.scale=lin"], "studies.cues: scale must be one of"),
+        (["studies=[cues]", "studies.cues.normalization=max"], "studies.cues: normalization must"),
+        (["studies=[removal]", "studies.removal.fractions=[2]"], "studies.removal: fractions must"),
+        (["studies_only=true"], "name some, studies="),
+        ([*plain, "studies=[cues]"], "part labels"),
     ):
         with pytest.raises(UserError, match=told):
             run(*words)

@@ -1,0 +1,113 @@
+"""Builds the chosen studies, checks them and runs them: ``studies=[cues,removal]``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from learned_saliency.datamodules import WSOLDataModule
+from learned_saliency.metrics import Figure
+from learned_saliency.pipeline.cli import UserError
+from learned_saliency.pipeline.evaluation.studies.base import Setting, Study
+from learned_saliency.trainers import SaliencyModule
+
+_SECONDS = 20.0  # between lines of progress
+
+
+class StudyResults(NamedTuple):
+    """What the studies of an evaluation found.
+
+    Attributes:
+        results: Figures by method, fractions.
+        figures: What is declared of each of them.
+        written: Their files.
+    """
+
+    results: dict[str, dict[str, float]]
+    figures: dict[str, Figure]
+    written: list[Path]
+
+
+def build_studies(config: DictConfig) -> list[Study]:
+    """The studies that ``config.studies`` holds, checked as far as the configuration tells.
+
+    Raises:
+        UserError: If an option is wrong or a study cannot run.
+    """
+    studies = []
+    for name, options in config.studies.items():
+        try:
+            studies.append(instantiate(options))
+        except InstantiationException as error:
+            if not isinstance(error.__cause__, ValueError):
+                raise
+            raise UserError(f"studies.{name}: {error.__cause__}") from None
+    for study in studies:
+        study.check(config)
+    return studies
+
+
+def run_studies(
+    studies: Sequence[Study],
+    config: DictConfig,
+    module: SaliencyModule,
+    data: WSOLDataModule,
+    folder: Path,
+    device: torch.device,
+) -> StudyResults:
+    """Run studies, in one process, and write their files.
+
+    Args:
+        studies: From `build_studies`.
+        config: The evaluation's configuration.
+        module: What is evaluated; it is left in evaluation mode on ``device``.
+        data: The data, set up.
+        folder: Where to write.
+        device: Where to compute.
+
+    Raises:
+        UserError: If a study does not fit model or data.
+    """
+    module.to(device).eval()
+    lines = _Lines()
+    found = StudyResults({}, {}, [])
+    for study in studies:
+        note = partial(lines.say, study.name)
+        with torch.no_grad():  # a method that needs gradients turns them on for itself
+            outcome = study.run(Setting(config, module, data, note))
+        for method, values in outcome.results.items():
+            found.results.setdefault(method, {}).update(values)
+        found.figures.update(outcome.figures)
+        found.written.extend(_write(outcome.files, folder))
+    return found
+
+
+def _write(files: Mapping[str, Callable[[Path], None]], folder: Path) -> list[Path]:
+    paths = []
+    for name, write in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path)
+        paths.append(path)
+    return paths
+
+
+class _Lines:
+    """Says now and then on stderr what is being computed."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def say(self, study: str, what: str) -> None:
+        if time.monotonic() - self._last >= _SECONDS:
+            self._last = time.monotonic()
+            print(f"{study}: {what}", file=sys.stderr, flush=True)

@@ -1,0 +1,114 @@
+"""Every metric declares what it needs and each figure that it computes, with its direction."""
+
+import inspect
+
+import pytest
+import torch
+from torchmetrics import Metric
+
+from learned_saliency import metrics
+
+MAPS = torch.rand(4, 8, 8, generator=torch.Generator().manual_seed(0))
+MASKS = (MAPS > 0.5).to(torch.uint8)
+BOXES = [torch.tensor([[1, 1, 5, 5]])] * 4
+LOGITS, LABELS = torch.eye(4), torch.tensor([0, 1, 2, 0])
+PROBS = torch.tensor([0.2, 0.4, 0.6, 0.8])
+HITS = torch.ones(4, 3, dtype=torch.bool)
+UPDATES = {  # arguments of the constructor and of ``update``
+    "AverageDrop": ((), (PROBS, PROBS)),
+    "AverageDropInDeletion": ((), (PROBS, PROBS)),
+    "AverageGain": ((), (PROBS, PROBS)),
+    "AverageIncrease": ((), (PROBS, PROBS)),
+    "CueLocalization": ((2,), (MAPS, MASKS, torch.tensor([0, 1, 0, 1]))),
+    "Deletion": ((), (torch.rand(4, 3),)),
+    "Insertion": ((), (torch.rand(4, 3),)),
+    "Localization": ((), (MAPS, BOXES, LOGITS, LABELS)),
+    "LocalizationFloors": ((4,), (BOXES, (8, 8), MASKS)),
+    "MapStatistics": ((), (MAPS,)),
+    "MaskLocalization": ((), (MAPS, BOXES, LOGITS, LABELS)),
+    "MaskedAccuracy": ((), (dict.fromkeys(metrics.masked_accuracy.VARIANTS, LOGITS), LABELS)),
+    "MaxBoxAcc": ((), (MAPS, BOXES)),
+    "MaxBoxAccV2": ((), (MAPS, BOXES)),
+    "PxAP": ((), (MAPS, MASKS)),
+    "RemoveAndClassify": (((0.1, 0.25, 0.5),), (HITS, HITS, HITS[:, 0])),
+}
+EXPORTED = sorted(
+    name
+    for name in metrics.__all__
+    if inspect.isclass(getattr(metrics, name)) and issubclass(getattr(metrics, name), Metric)
+)
+
+
+def names_of(value):
+    """Names of figures, however deep; of a value without a name None."""
+    if not isinstance(value, dict):
+        return {None}
+    return {
+        name
+        for key, inner in value.items()
+        for name in (names_of(inner) if isinstance(inner, dict) else {key})
+    }
+
+
+@pytest.fixture
+def computed():
+    def compute(name):
+        options, batch = UPDATES[name]
+        metric = getattr(metrics, name)(*options)
+        metric.update(*batch)
+        return metric, metric.compute()
+
+    return compute
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_every_computed_figure_is_declared_and_no_other(computed, name):
+    metric, value = computed(name)
+    assert isinstance(metric.needs, frozenset)
+    assert metric.needs <= {"boxes", "masks", "labels", "parts"}
+    assert all(isinstance(figure, metrics.Figure) for figure in metric.figures.values())
+    if name == "RemoveAndClassify":
+        names = ["relative_accuracy_10", "relative_accuracy_25", "relative_accuracy_50"]
+        assert list(metric.figures) == ["relative_accuracy", *names, "blurred_accuracy"]
+        assert value.shape == (len(names),)
+    elif names_of(value) == {None}:
+        assert len(metric.figures) == 1
+        assert value.shape == ()
+    else:
+        assert names_of(value) == set(metric.figures)
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_directions_agree_with_what_torchmetrics_is_told(name):
+    cls = getattr(metrics, name)
+    figures = cls(*UPDATES[name][0]).figures.values()
+    if cls.higher_is_better is not None:
+        directions = {f.higher_is_better for f in figures} - {None}
+        assert directions == {cls.higher_is_better}
+    for figure in figures:
+        assert figure.headline or not (figure.leads or figure.progress)
+
+
+def test_errors_and_drops_are_better_low():
+    low = {"le", "om", "average_drop", "deletion", "masked_out", "inpainted"}
+    low |= {"relative_accuracy", "relative_accuracy_10", "relative_accuracy_50"}
+    low |= {"relative_accuracy_25"}
+    figures = {}
+    for name in EXPORTED:
+        figures |= getattr(metrics, name)(*UPDATES[name][0]).figures
+    assert {name for name, f in figures.items() if f.higher_is_better is False} == low
+    assert {name for name, f in figures.items() if f.higher_is_better is None} == {
+        "best_threshold",
+        "blurred_accuracy",
+        "clean",
+        "map_entropy",
+        "map_mean",
+        "map_std",
+        "map_variation",
+    }
+
+
+def test_a_figure_needs_what_its_metric_needs_and_more():
+    found = metrics.declared(metrics.MaskLocalization)
+    assert found["le"].needs == {"boxes"}
+    assert found["om"].needs == {"boxes", "labels"}

@@ -1,0 +1,153 @@
+"""What modules declare of their native map, and a split of its figures."""
+
+import pytest
+import torch
+
+from learned_saliency.attribution import CAM, GradCAM, SupersetAggregation
+from learned_saliency.losses import CALMLoss, CASMLoss, DenseCRFLoss, FCAMLoss, SeedSampler
+from learned_saliency.models import CALM, CASM, FCAM, CAMClassifier
+from learned_saliency.trainers import (
+    MONITORS,
+    NATIVE,
+    TEST_FIGURES,
+    CALMModule,
+    CAMModule,
+    CASMModule,
+    FCAMModule,
+    PostHocModule,
+    SaliencyModule,
+    SnapshotPool,
+)
+from learned_saliency.trainers.scores import SPLIT_FIGURES, SplitScores
+from tests.support.networks import SGD, TinyBackbone
+
+
+def classifier():
+    return CAMClassifier(TinyBackbone(), 4)
+
+
+def calm(superset):
+    network = CALM(classifier())
+    return CALMModule(network=network, loss=CALMLoss("em"), optimizer=SGD, superset=superset)
+
+
+MODULES = {
+    "cam": lambda: CAMModule(network=classifier(), optimizer=SGD),
+    "calm of the class": lambda: calm("class"),
+    "calm of all": lambda: calm("all"),
+    "fcam": lambda: FCAMModule(
+        network=FCAM(classifier(), widths=(4, 4)),
+        optimizer=SGD,
+        seed_method=GradCAM(),
+        sampler=SeedSampler(erosion=0),
+        loss=FCAMLoss(crf=DenseCRFLoss()),
+    ),
+    "casm": lambda: CASMModule(
+        network=CASM(classifier(), width=4, map_reduction=2),
+        pool=SnapshotPool("F"),
+        loss=CASMLoss(1.0),
+        classifier_optimizer=SGD,
+        optimizer=SGD,
+    ),
+}
+
+
+@pytest.fixture(params=MODULES)
+def module(request):
+    torch.manual_seed(0)
+    return MODULES[request.param]().eval()
+
+
+@pytest.fixture
+def images():
+    return torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+@torch.no_grad()
+def test_maps_depend_on_the_class_where_the_module_says_so(module, images):
+    maps = [module.saliency(images, torch.full((3,), label)) for label in range(4)]
+    assert module.native.per_class == any(not torch.equal(maps[0], other) for other in maps[1:])
+    if module.native.per_class:
+        every = module.explain_all(images).saliency
+        torch.testing.assert_close(every, torch.stack(maps, dim=1), rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_probabilities_lie_in_0_to_1_before_any_scaling_and_scores_do_not(module, images):
+    native = module.native
+    if native.class_wise is None:
+        return
+    labels = torch.zeros(3, dtype=torch.int64)
+    raw = native.class_wise.raw_maps(module.classifier, images, labels)
+    assert native.probabilities == bool(((raw >= 0) & (raw <= 1)).all())
+    assert native.probabilities == native.class_wise.gives_probabilities(module.classifier)
+
+
+def test_only_cam_asks_a_classifier_for_probabilities():
+    probabilistic = CALM(classifier())
+    assert CAM().gives_probabilities(probabilistic)
+    for method in (GradCAM(), SupersetAggregation(method=CAM(), superset="all")):
+        assert not method.gives_probabilities(probabilistic)
+    assert not CAM().gives_probabilities(classifier())
+
+
+def test_a_foreign_classifier_has_no_native_map_and_a_new_module_must_say():
+    foreign = PostHocModule(classifier=classifier(), methods={"gradcam": GradCAM()})
+    assert foreign.native is None
+    with pytest.raises(NotImplementedError):
+        SaliencyModule(network=classifier(), optimizer=SGD).native  # noqa: B018
+
+
+def batch(*truth):
+    generator = torch.Generator().manual_seed(0)
+    everything = {
+        "boxes": [torch.tensor([[2, 3, 20, 25]])] * 4,
+        "mask": torch.randint(0, 2, (4, 32, 32), generator=generator, dtype=torch.uint8),
+        "seen": torch.tensor([True, False, True, False]),
+    }
+    return {
+        "image": torch.randn(4, 3, 32, 32, generator=generator),
+        "label": torch.tensor([0, 1, 2, 1]),
+        "image_id": list("abcd"),
+        **{name: everything[name] for name in truth},
+    }
+
+
+@pytest.mark.parametrize(
+    "truth", [(), ("boxes",), ("mask",), ("boxes", "mask"), ("boxes", "seen"), ("mask", "seen")]
+)
+def test_a_split_gives_the_figures_whose_needs_it_has(truth):
+    scores = SplitScores([NATIVE])
+    scores.update({NATIVE: torch.rand(4, 32, 32)}, torch.randn(4, 3), batch(*truth))
+    present = {"labels", *truth} | ({"masks"} if "mask" in truth else set())
+    expected = {name for name, figure in SPLIT_FIGURES.items() if figure.needs <= present}
+    assert set(scores.compute()[NATIVE]) == expected
+
+
+def test_figures_of_groups_count_their_own_images():
+    scores, alone = SplitScores([NATIVE]), SplitScores([NATIVE])
+    maps, logits = torch.rand(4, 32, 32), torch.randn(4, 3)
+    given = batch("boxes", "seen")
+    scores.update({NATIVE: maps}, logits, given)
+    rows = [1, 3]
+    part = {key: given[key][rows] for key in ("image", "label")} | {"boxes": given["boxes"][:2]}
+    alone.update({NATIVE: maps[rows]}, logits[rows], part)
+    whole, found = scores.compute()[NATIVE], alone.compute()[NATIVE]
+    for name in ("le", "f1", "om"):
+        assert whole[f"{name}_unseen"] == found[name]
+
+
+def test_monitors_are_what_validation_logs(module, images):
+    """Under the names of the native map, whatever the split has; the threshold is none of them."""
+    logged = {}
+    module.log = lambda name, value, **options: logged.update({name: value})
+    with torch.no_grad():
+        module.validation_step(batch("boxes", "mask", "seen"), 0)
+    module.on_validation_epoch_end()
+    assert set(logged) == {f"val/{NATIVE}/{name}" for name in MONITORS}
+    assert float(module.box_threshold) != 0.5
+    lower = {name for name, figure in MONITORS.items() if figure.higher_is_better is False}
+    assert lower == {
+        f"{name}{group}" for name in ("le", "om") for group in ("", "_seen", "_unseen")
+    }
+    assert MONITORS.items() <= TEST_FIGURES.items()
