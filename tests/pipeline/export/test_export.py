@@ -194,7 +194,7 @@ def test_maps_of_all_classes_are_those_of_each(runs, photographs, name):
 
 
 def test_a_calm_with_one_superset_has_one_map_as_its_native_map_says(creatures, tmp_path):
-    run = untrained_run(creatures, tmp_path / "run", "model=calm", "recipe.superset=all")
+    run = untrained_run(creatures, tmp_path / "run", "model=calm", "data.superset=all")
     words = [f"checkpoint={run}", f"out={tmp_path}/made", "format=pt2"]
     made = export(compose_checked(words, CONFIG_NAME))
     facts = json.loads(made.facts.read_text())
