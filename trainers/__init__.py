@@ -24,7 +24,14 @@ from learned_saliency.trainers.loggers import (
     TensorBoardDashboard,
     WandbDashboard,
 )
-from learned_saliency.trainers.outputs import ClassMaps, Example, Explanation, Prediction, Tested
+from learned_saliency.trainers.outputs import (
+    ClassMaps,
+    Example,
+    Explanation,
+    Prediction,
+    PredictionBatch,
+    Tested,
+)
 from learned_saliency.trainers.posthoc import PostHocModule
 from learned_saliency.trainers.strategies import ExactEvaluationDDP
 
@@ -50,6 +57,7 @@ __all__ = [
     "Pictures",
     "PostHocModule",
     "Prediction",
+    "PredictionBatch",
     "Report",
     "SaliencyModule",
     "SnapshotPool",
