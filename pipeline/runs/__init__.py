@@ -22,10 +22,16 @@ from learned_saliency.pipeline.runs.checkpoints import (
     untrained_network,
     write_checkpoint,
 )
+from learned_saliency.pipeline.runs.explained import (
+    Subject,
+    build_explained,
+    read_subject,
+    try_methods,
+)
 from learned_saliency.pipeline.runs.facts import checkpoint_facts
 from learned_saliency.pipeline.runs.folder import create_folder
-from learned_saliency.pipeline.runs.third_party import build_classifier, third_party_network
-from learned_saliency.pipeline.runs.unpickle import read_pickle
+from learned_saliency.pipeline.runs.third_party import third_party_network
+from learned_saliency.pipeline.runs.weights import find_state_dict, read_weights
 
 __all__ = [
     "FIRST_STAGE",
@@ -33,22 +39,26 @@ __all__ = [
     "AtomicCheckpointIO",
     "Checkpoint",
     "RunRecord",
+    "Subject",
     "beside",
-    "build_classifier",
     "build_data",
     "build_evaluation",
+    "build_explained",
     "build_methods",
     "build_module",
     "build_network",
     "build_trainer",
     "checkpoint_facts",
     "create_folder",
+    "find_state_dict",
     "load_module",
     "load_network",
     "load_weights",
     "read_checkpoint",
-    "read_pickle",
+    "read_subject",
+    "read_weights",
     "third_party_network",
+    "try_methods",
     "untrained_network",
     "write_checkpoint",
 ]
