@@ -92,11 +92,12 @@ class FCAM(nn.Module):
             scores: Scores of shape (B, 2, H, W).
 
         Returns:
-            Maps of shape (B, H, W) in [0, 1].
+            Maps of shape (B, H, W) in [0, 1], at least float32.
 
         Raises:
             ValueError: If ``scores`` does not have that shape.
         """
         if scores.ndim != 4 or scores.shape[1] != 2:
             raise ValueError(f"scores must have shape (B, 2, H, W), got {tuple(scores.shape)}")
-        return scores.softmax(dim=1)[:, 1]
+        wide = torch.promote_types(scores.dtype, torch.float32)
+        return scores.softmax(dim=1, dtype=wide)[:, 1]

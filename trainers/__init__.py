@@ -35,6 +35,7 @@ from learned_saliency.trainers.outputs import (
     Explanation,
     NativeMap,
     Prediction,
+    PredictionBatch,
     Tested,
 )
 from learned_saliency.trainers.posthoc import PostHocModule
@@ -67,6 +68,7 @@ __all__ = [
     "Pictures",
     "PostHocModule",
     "Prediction",
+    "PredictionBatch",
     "Report",
     "SaliencyModule",
     "SnapshotPool",

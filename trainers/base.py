@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from learned_saliency.attribution import Classifier, PostHocMethod, SharedFeatures
 from learned_saliency.datamodules import WSOLBatch
-from learned_saliency.metrics import boxes_from_saliency
 from learned_saliency.trainers.faithfulness import FaithfulnessScores, Trial
 from learned_saliency.trainers.outputs import (
     NATIVE,
@@ -20,6 +19,7 @@ from learned_saliency.trainers.outputs import (
     Explanation,
     NativeMap,
     Prediction,
+    PredictionBatch,
     Tested,
 )
 from learned_saliency.trainers.scores import BOX_THRESHOLD, SplitScores
@@ -297,12 +297,16 @@ class SaliencyModule(L.LightningModule):
             terms[name] = self.faithfulness.update(name, trial)
         return Tested(maps, logits, targets, terms)
 
-    def predict_step(self, batch: WSOLBatch, batch_idx: int) -> Prediction:
-        """Explain the predicted classes of the batch."""
-        logits, targets, by_class = self.explain_classes(batch["image"])
-        maps = {name: found[:, 0] for name, found in by_class.items()}
-        boxes = boxes_from_saliency(maps[self.map_names[0]], float(self.box_threshold))
-        return Prediction(batch["image_id"], logits, targets[:, 0], maps, boxes)
+    def predict_step(self, batch: PredictionBatch, batch_idx: int) -> Prediction:
+        """Explain the classes that the batch asks for, or the predicted ones, by all methods.
+
+        What comes out is at least float32, whatever precision the network runs in.
+        """
+        images = batch["image"]
+        found = self.explain_classes(images, batch.get("targets"), batch.get("top_k", 1))
+        maps = {name: _widened(values) for name, values in found.maps.items()}
+        logits = _widened(found.logits)
+        return Prediction(batch["image_id"], logits, found.targets, maps, self.box_threshold)
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of ``val`` and keep the box threshold that was best there."""
@@ -337,6 +341,10 @@ class SaliencyModule(L.LightningModule):
         if self._scheduler is None:
             return {"optimizer": optimizer}
         return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer)}
+
+
+def _widened(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _flatten(results: Mapping[str, Mapping[str, float]]) -> Iterator[tuple[str, float]]:

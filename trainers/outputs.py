@@ -1,14 +1,15 @@
-"""What the steps of the modules give."""
+"""What the steps of the modules take and give."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from learned_saliency.attribution import PostHocMethod
+from learned_saliency.metrics import boxes_from_saliency
 
 NATIVE = "native"  # name of a module's own map among the methods
 
@@ -59,23 +60,49 @@ class ClassMaps(NamedTuple):
     maps: dict[str, Tensor]
 
 
+class PredictionBatch(TypedDict):
+    """What ``predict_step`` takes: the batch of any data module, or images of one's own.
+
+    Attributes:
+        image: Normalized images of shape (B, 3, H, W).
+        image_id: Names of the images, B strings.
+        targets: Classes to explain, int64 (B, T); without them the most probable are.
+        top_k: Without ``targets``, how many of the most probable, T in [1, C]; 1 where left out.
+    """
+
+    image: Tensor
+    image_id: list[str]
+    targets: NotRequired[Tensor]
+    top_k: NotRequired[int]
+
+
 class Prediction(NamedTuple):
     """What ``predict_step`` gives for a batch.
 
     Attributes:
         image_ids: Names of the images, B strings.
-        logits: Class scores of shape (B, C).
-        targets: Classes that the maps explain, shape (B,): the predicted ones.
-        maps: Maps (B, H, W) in [0, 1] by method, the native one first.
-        boxes: Boxes (B, 4) of the first map at the module's ``box_threshold``, x0 y0 x1 y1 in
-            pixels of the input, x1 and y1 inside the image.
+        logits: Class scores of shape (B, C), at least float32.
+        targets: Classes that the maps explain, int64 (B, T).
+        maps: Maps (B, T, H, W) in [0, 1] by method, at least float32, the native one first;
+            (B, 1, H, W) of a native map that is the same for every class.
+        box_threshold: Fraction of a map's maximum above which a pixel belongs to the object, in
+            [0, 1), shape ().
     """
 
     image_ids: list[str]
     logits: Tensor
     targets: Tensor
     maps: dict[str, Tensor]
-    boxes: Tensor
+    box_threshold: Tensor
+
+    @property
+    def boxes(self) -> Tensor:
+        """Boxes of the first method's maps of the first class, found when they are read.
+
+        Shape (B, 4), x0 y0 x1 y1 in pixels of the input, x1 and y1 inside the image.
+        """
+        maps = next(iter(self.maps.values()))[:, 0]
+        return boxes_from_saliency(maps, float(self.box_threshold))
 
 
 class Tested(NamedTuple):

@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from learned_saliency.models import CALM
 from learned_saliency.pipeline.cli import UserError
-from learned_saliency.pipeline.runs import read_pickle
+from learned_saliency.pipeline.runs import find_state_dict, read_weights
 
-# Where a file keeps its weights, and what they are the weights of.
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
+# Where a file of CASM's keeps its weights, and what they are the weights of.
 _CASM_PARTS = {"state_dict_classifier": "classifier.", "state_dict_decoder": "decoder."}
 _FCAM_PARTS = ("encoder", "classification_head", "decoder", "segmentation_head")
 
@@ -200,30 +197,14 @@ def read_published(paths: Sequence[Path]) -> dict[str, Tensor]:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        try:
-            content = load_file(path)
-        except (SafetensorError, OSError):
-            raise UserError(f"{path}: missing, truncated or no weights.") from None
-    else:
-        # CASM's files hold its command line's arguments: a class without behavior.
-        content = read_pickle(path, str(path), [Namespace])
+    label = str(path)
+    # CASM's files hold its command line's arguments: a class without behavior.
+    content = read_weights(path, label, [Namespace])
     if isinstance(content, dict) and _CASM_PARTS.keys() <= content.keys():
         content = {
             part + name.removeprefix("module."): weight
             for key, part in _CASM_PARTS.items()
-            for name, weight in _weights(content[key], path).items()
+            for name, weight in find_state_dict(content[key], label).items()
         }
-    for key in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    weights = _weights(content, path)
+    weights = find_state_dict(content, label)
     return {name.removeprefix("module."): weight for name, weight in weights.items()}
-
-
-def _weights(content: object, path: Path) -> dict[str, Tensor]:
-    if not isinstance(content, dict) or not content:
-        raise UserError(f"{path}: holds no state dict (names and tensors).")
-    if not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
-        raise UserError(f"{path}: holds no state dict (names and tensors).")
-    return content

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
@@ -20,21 +19,19 @@ from learned_saliency.pipeline.evaluation.studies import Study, build_studies, r
 from learned_saliency.pipeline.reports import Results, plot_curves, write_results
 from learned_saliency.pipeline.runs import (
     Checkpoint,
-    build_classifier,
     build_data,
     build_evaluation,
+    build_explained,
     build_trainer,
     create_folder,
-    load_module,
-    read_checkpoint,
+    read_subject,
+    try_methods,
 )
 from learned_saliency.trainers import (
-    NATIVE,
     TEST_FIGURES,
     ContactSheet,
     Dashboard,
     ImageTable,
-    PostHocModule,
     Report,
     SaliencyModule,
     progress_bar,
@@ -83,26 +80,19 @@ def evaluate(config: DictConfig) -> Evaluated:
         UserError: If the configuration, a checkpoint, the weights or a method do not fit.
         DataError: If the data set is wrong.
     """
-    if (config.checkpoint is None) == (config.classifier is None):
-        raise UserError(
-            "give either checkpoint=RUN_OR_FILE or classifier=torchvision:NAME layer=...; "
-            "`python evaluate.py --help` shows more."
-        )
     if config.studies_only and not config.studies:
         raise UserError("studies_only=true leaves nothing to do: name some, studies=[removal].")
     if config.split not in _STAGES:
         raise UserError(f"split={config.split} is no split to evaluate: it is test or val.")
-    checkpoint = read_checkpoint(config.checkpoint, "best.ckpt") if config.checkpoint else None
-    config = with_data(config, checkpoint)
+    subject = read_subject(config, "evaluate.py")
+    config = with_data(config, subject.checkpoint)
     options = build_evaluation(config)
     studies = build_studies(config)
     data = build_data(config, _STAGES[config.split])
     options |= {"mean": data.mean, "std": data.std}
-    if checkpoint is not None:
-        _warn_of_other_classes(checkpoint, data)
-        module = load_module(checkpoint, **options)
-    else:
-        module = _foreign(config, options)
+    if subject.checkpoint is not None:
+        _warn_of_other_classes(subject.checkpoint, data)
+    module = build_explained(config, subject, config.methods, **options)
     if config.box_threshold is not None:
         module.box_threshold.fill_(config.box_threshold)
     for study in studies:
@@ -161,35 +151,18 @@ def _warn_of_other_classes(checkpoint: Checkpoint, data: WSOLDataModule) -> None
             return
 
 
-def _foreign(config: DictConfig, options: dict[str, Any]) -> SaliencyModule:
-    if NATIVE in config.methods:
-        raise UserError(
-            f"methods: '{NATIVE}' is the map of a trained model; {config.classifier} has none."
-        )
-    if not options["methods"]:
-        raise UserError("methods: name at least one method.")
-    return PostHocModule(classifier=build_classifier(config), **options)
-
-
 def _try_on_one_image(module: SaliencyModule, data: WSOLDataModule, split: str) -> None:
-    """Run every method once: what does not fit the classifier shows before the long run.
+    """Run every method on the first image of a split; see `try_methods`.
 
     Raises:
         UserError: If the data set has more classes than the classifier, or a method does not fit.
     """
     batch = data.dataloader(split).dataset.__getitems__([0])
-    module.eval()
-    for names in [[], *([name] for name in module.methods)]:
-        try:
-            with torch.no_grad():
-                logits = module.maps(batch["image"], None, names)[1]
-        except ValueError as error:
-            what = f"methods: '{names[0]}' does not fit" if names else "the data does not fit"
-            raise UserError(f"{what} this classifier: {error}") from None
-    if data.num_classes > logits.shape[1]:
+    known = try_methods(module, batch["image"], what="data")
+    if data.num_classes > known:
         raise UserError(
             f"{data.metadata}: has labels of {data.num_classes} classes, but the classifier knows "
-            f"{logits.shape[1]}."
+            f"{known}."
         )
 
 

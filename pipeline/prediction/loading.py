@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -15,12 +15,12 @@ from learned_saliency.pipeline.cli import UserError, compose_checked, first_sent
 from learned_saliency.pipeline.prediction.dense_crf import DenseCRF
 from learned_saliency.pipeline.prediction.predictor import Refinement, SaliencyPredictor
 from learned_saliency.pipeline.runs import (
-    build_classifier,
+    Checkpoint,
+    build_explained,
     build_methods,
-    load_module,
-    read_checkpoint,
+    read_subject,
 )
-from learned_saliency.trainers import NATIVE, PostHocModule, SaliencyModule
+from learned_saliency.trainers import NATIVE
 
 CONFIG_NAME = "predict"
 
@@ -50,64 +50,62 @@ def load(
     """
     config = compose_checked([], CONFIG_NAME, complete=False)
     config.checkpoint = os.fspath(checkpoint).replace("${", "\\${")  # no interpolation
-    config.box_threshold, config.device, config.batch_size = box_threshold, device, batch_size
+    config.box_threshold, config.batch_size = box_threshold, batch_size
     own = dict(methods) if isinstance(methods, Mapping) else {}
     config.methods = [NATIVE] if own else list(methods)
     config.refine = refine if isinstance(refine, str) else None
-    model = build_model(config, own)
+    model = build_model(config, own, _device(device))
     if refine is not None and not isinstance(refine, str):
         model.refine = refine
     return model
 
 
 def build_model(
-    config: DictConfig, methods: Mapping[str, PostHocMethod] | None = None
+    config: DictConfig,
+    methods: Mapping[str, PostHocMethod] | None = None,
+    device: torch.device | None = None,
 ) -> SaliencyPredictor:
     """The model that ``configs/predict.yaml`` describes.
 
     Args:
         config: The composed configuration.
         methods: Further post-hoc methods by name.
+        device: Where the network shall lie; None for the CPU.
 
     Raises:
         UserError: If a value, the checkpoint or the weights do not fit.
     """
-    if (config.checkpoint is None) == (config.classifier is None):
-        raise UserError(
-            "give either checkpoint=RUN_OR_FILE or classifier=torchvision:NAME layer=...; "
-            "`python predict.py --help` shows more."
-        )
+    own = dict(methods or {})
+    subject = read_subject(config, "predict.py")
     _check(config)
-    device = _device(config.device)
     refine = _refinement(config)
-    build = _trained if config.checkpoint is not None else _foreign
-    parts = build(config, dict(methods or {}))
+    names = _names(config, [NATIVE] if subject.native else ["gradcam"])
+    given, known = _foreign(config) if subject.checkpoint is None else _own(subject.checkpoint)
+    options = {
+        "methods": _methods(config, names, known) | own,
+        "mean": given["mean"],
+        "std": given["std"],
+    }
+    module = build_explained(config, subject, names, **options)
     if config.box_threshold is not None:
-        parts.module.box_threshold.fill_(config.box_threshold)
+        module.box_threshold.fill_(config.box_threshold)
     return SaliencyPredictor(
-        parts.module,
-        **parts.given,
-        methods=[*parts.methods, *(methods or {})],
+        module,
+        **given,
+        methods=[*names, *own],
         refine=refine,
-        device=device,
+        device=device or "cpu",
         batch_size=config.batch_size,
     )
 
 
-class _Parts(NamedTuple):
-    """What a model is made of: its ``given`` are arguments of `SaliencyPredictor`."""
-
-    module: SaliencyModule
-    methods: list[str]
-    given: dict[str, Any]
+_Given = dict[str, Any]  # arguments of `SaliencyPredictor`
+_Known = Mapping[str, Any]  # ``data``, which the options of a method may refer to
 
 
-def _trained(config: DictConfig, own: dict[str, PostHocMethod]) -> _Parts:
-    checkpoint = read_checkpoint(config.checkpoint, "best.ckpt")
+def _own(checkpoint: Checkpoint) -> tuple[_Given, _Known]:
+    """The input and the classes of a checkpoint of this project."""
     data = checkpoint.config.data
-    names = _names(config, [NATIVE])
-    built = _methods(config, names, data)
-    module = load_module(checkpoint, methods=built | own, mean=data.mean, std=data.std)
     given = {
         "size": data.crop_size,
         "mean": data.mean,
@@ -115,27 +113,15 @@ def _trained(config: DictConfig, own: dict[str, PostHocMethod]) -> _Parts:
         "center_crop": bool(data.get("center_crop", False)),
         "class_names": checkpoint.class_names,
     }
-    return _Parts(module, names, given)
+    return given, data
 
 
-def _foreign(config: DictConfig, own: dict[str, PostHocMethod]) -> _Parts:
-    names = _names(config, ["gradcam"])
-    if NATIVE in names:
-        raise UserError(
-            f"methods: '{NATIVE}' is the map of a trained model; {config.classifier} has none."
-        )
-    class_names = None
+def _foreign(config: DictConfig) -> tuple[_Given, _Known]:
+    """The input and the classes of a network that is not of this project."""
+    names = None
     if config.class_names is not None:
-        class_names = _lines(Path(config.class_names).expanduser())
-    built = _methods(config, names, {"class_names": class_names})
-    given = {**config.input, "class_names": class_names}
-    module = PostHocModule(
-        classifier=build_classifier(config),
-        methods=built | own,
-        mean=given["mean"],
-        std=given["std"],
-    )
-    return _Parts(module, names, given)
+        names = _lines(Path(config.class_names).expanduser())
+    return {**config.input, "class_names": names}, {"class_names": names}
 
 
 def _names(config: DictConfig, default: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities import move_data_to_device
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -18,7 +19,8 @@ from learned_saliency.metrics import boxes_from_saliency
 from learned_saliency.pipeline.cli import UserError, nearest
 from learned_saliency.pipeline.prediction.images import Pixels, pixels_of
 from learned_saliency.pipeline.prediction.placing import to_original
-from learned_saliency.trainers import NATIVE, SaliencyModule
+from learned_saliency.pipeline.runs import try_methods
+from learned_saliency.trainers import NATIVE, Prediction, PredictionBatch, SaliencyModule
 
 PREDICTED = "predicted"
 _REPORTED = 5  # predicted classes that are told
@@ -100,7 +102,7 @@ class ImageSaliency(NamedTuple):
 
 
 class SaliencyPredictor:
-    """Maps, classes and boxes of images of any size; see `pipeline.load`.
+    """Maps, classes and boxes of images of any size, by a module's ``predict_step``; see `load`.
 
     An image is resized to the network's square as in evaluation, and its maps are brought back to
     its own size: bilinearly where they grow, averaging where they shrink. Where the run's data say
@@ -137,13 +139,13 @@ class SaliencyPredictor:
         self.device = torch.device(device)
         self.module = module.to(self.device).eval()
         self.size = size
-        self.mean = torch.tensor(list(mean), device=self.device)
-        self.std = torch.tensor(list(std), device=self.device)
+        self.mean = torch.tensor(list(mean))
+        self.std = torch.tensor(list(std))
         self.center_crop = center_crop
         self.methods = list(methods or module.map_names)
         self.refine = refine
         self.batch_size = batch_size
-        self.num_classes = self._check_fit()
+        self.num_classes = self._try_on_noise()
         self.class_names = list(class_names or map(str, range(self.num_classes)))
         if len(self.class_names) != self.num_classes:
             raise UserError(
@@ -191,9 +193,11 @@ class SaliencyPredictor:
         """Explain any number of images, a batch at a time; see `__call__`."""
         targets = self.targets(classes, top_k)
         images = iter(images)
-        while batch := [pixels_of(image) for image in islice(images, self.batch_size)]:
-            found = self.explain([self.prepare(pixels) for pixels in batch], targets, top_k)
-            for pixels, small in zip(batch, found, strict=True):
+        while taken := [pixels_of(image) for image in islice(images, self.batch_size)]:
+            squares = [self.prepare(pixels) for pixels in taken]
+            batch = self.batch(squares, list(map(str, range(len(taken)))), targets, top_k)
+            found = self.module.predict_step(move_data_to_device(batch, self.device), 0)
+            for pixels, small in zip(taken, self.separate(found), strict=True):
                 yield _gathered(small, self.placed(pixels, small))
 
     def targets(
@@ -219,32 +223,42 @@ class SaliencyPredictor:
         """The network's square of an image (H, W, 3), as in evaluation: uint8 (3, S, S)."""
         return to_square(Image.fromarray(pixels), self.size, self.center_crop)
 
-    def explain(
-        self, squares: Sequence[Tensor], targets: Sequence[int] | None = None, top_k: int = 1
-    ) -> list[SmallMaps]:
-        """Run all methods on a batch, in one pass of the backbone.
+    def batch(
+        self,
+        squares: Sequence[Tensor],
+        names: Sequence[str],
+        targets: Sequence[int] | None = None,
+        top_k: int = 1,
+    ) -> PredictionBatch:
+        """Make what the module's ``predict_step`` takes, on the CPU.
 
         Args:
             squares: What `prepare` gives, B of them.
+            names: Names of the images, B of them.
             targets: Numbers of the classes to explain; None for the predicted ones.
             top_k: How many predicted ones.
         """
-        batch = standardize(torch.stack(list(squares)).to(self.device), self.mean, self.std)
-        wanted = None
-        if targets is not None:
-            wanted = torch.tensor(targets, device=self.device).expand(len(batch), -1)
-        found = self.module.explain_classes(batch, wanted, top_k)
-        probs = found.logits.float().softmax(1)
+        images = standardize(torch.stack(list(squares)), self.mean, self.std)
+        batch = PredictionBatch(image=images, image_id=list(names))
+        if targets is None:
+            batch["top_k"] = top_k
+        else:
+            batch["targets"] = torch.tensor(targets).repeat(len(images), 1)
+        return batch
+
+    def separate(self, found: Prediction) -> list[SmallMaps]:
+        """Give each image of a batch what ``predict_step`` found in it."""
+        probs = found.logits.softmax(1)
         best = probs.topk(min(_REPORTED, self.num_classes)).indices.tolist()
         chosen, rows = found.targets.tolist(), probs.cpu().numpy()
-        maps = {name: found.maps[name].float().cpu().numpy() for name in self.methods}
+        maps = {name: found.maps[name].cpu().numpy() for name in self.methods}
         return [
             SmallMaps(
                 {name: values[i] for name, values in maps.items()},
                 [self._score(index, rows[i]) for index in chosen[i]],
                 [self._score(index, rows[i]) for index in best[i]],
             )
-            for i in range(len(batch))
+            for i in range(len(rows))
         ]
 
     def placed(self, pixels: Pixels, small: SmallMaps) -> Iterator[PlacedMap]:
@@ -275,25 +289,13 @@ class SaliencyPredictor:
             f"classes: no class is named '{word}'{nearest(str(word), self.class_names)}."
         )
 
-    def _check_fit(self) -> int:
-        """Run everything once on noise, so that what does not fit shows now.
-
-        Returns:
-            The number of classes.
-        """
+    def _try_on_noise(self) -> int:
+        """Run every method once on noise; give the number of classes. See `try_methods`."""
         generator = torch.Generator().manual_seed(0)
         shape = (1, 3, self.size, self.size)
         noise = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
-        image = standardize(noise.to(self.device), self.mean, self.std)
-        logits = None
-        for names in [[], *([name] for name in self.methods if name != NATIVE)]:
-            try:
-                with torch.no_grad():
-                    logits = self.module.maps(image, None, names)[1]
-            except ValueError as error:
-                what = f"methods: '{names[0]}' does not fit" if names else "the input does not fit"
-                raise UserError(f"{what} this classifier: {error}") from None
-        return logits.shape[1]
+        image = standardize(noise, self.mean, self.std).to(self.device)
+        return try_methods(self.module, image, self.methods)
 
 
 def _gathered(small: SmallMaps, placed: Iterable[PlacedMap]) -> ImageSaliency:

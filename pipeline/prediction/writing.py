@@ -1,21 +1,17 @@
-"""What predict.py leaves: the files of an image, and ``predictions.json``."""
+"""What predict.py leaves of an image: its pictures, arrays and record."""
 
 from __future__ import annotations
 
-import json
-import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from learned_saliency.pipeline.cli import UserError, nearest
 from learned_saliency.pipeline.prediction.images import Pixels
 from learned_saliency.pipeline.prediction.predictor import ClassScore, PlacedMap
-from learned_saliency.storage import replacing, write_bytes, write_text
+from learned_saliency.storage import replacing, write_bytes
 from learned_saliency.visualization import (
     COLORMAPS,
     FOUND_BOX,
@@ -29,10 +25,7 @@ from learned_saliency.visualization import (
 )
 
 LAYOUTS = ("overlay", "side_by_side", "triptych", "map")
-INDEX = "predictions.json"
 _OUTLINE = (255, 255, 255)
-_MARK = "predict.yaml"  # by which a folder of ours is known
-_MEMORY = 1 << 20  # bytes of reports that are held before they go to disk
 
 
 class Style(NamedTuple):
@@ -89,26 +82,6 @@ class Style(NamedTuple):
         return picture
 
 
-def open_folder(config: DictConfig) -> Path:
-    """The folder ``out``, made where it is not there; an earlier index in it is removed.
-
-    Raises:
-        UserError: If it is a file, cannot be made, or holds things that are not of predict.py.
-    """
-    folder = Path(config.out).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()) and not (folder / _MARK).is_file():
-            raise UserError(
-                f"out={folder}: the folder holds other files (it has no {_MARK}); choose a new one."
-            )
-        write_text(folder / _MARK, OmegaConf.to_yaml(config, resolve=False))
-        (folder / INDEX).unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"out={folder}: nothing can be written there ({error.strerror}).") from None
-    return folder
-
-
 def write_map(
     folder: Path, stem: str, image: Pixels, found: PlacedMap, style: Style, threshold: float
 ) -> dict[str, Any]:
@@ -146,56 +119,3 @@ def write_map(
 def score_record(score: ClassScore) -> dict[str, Any]:
     """A class and its probability, ready for JSON."""
     return {**score._asdict(), "probability": round(score.probability, 6)}
-
-
-class Index:
-    """Writes ``predictions.json`` record by record; it appears when all are in.
-
-    Args:
-        folder: Where.
-        header: What holds for all images, ready for JSON.
-    """
-
-    def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
-        self._target = replacing(folder / INDEX)
-        self._header = header
-        self._skipped = tempfile.SpooledTemporaryFile(_MEMORY)  # noqa: SIM115
-        self.images = 0
-        self.skipped = 0
-
-    def __enter__(self) -> Index:
-        """Begin the file."""
-        self._file = self._target.__enter__().open("wb")
-        self._write(json.dumps(self._header, indent=2)[:-2] + ',\n  "images": [')
-        return self
-
-    def add(self, record: Mapping[str, Any]) -> None:
-        """Add an image."""
-        self._write((",\n    " if self.images else "\n    ") + json.dumps(record))
-        self.images += 1
-
-    def skip(self, image: str, reason: str) -> None:
-        """Add a file that was skipped."""
-        record = json.dumps({"image": image, "reason": reason})
-        self._skipped.write(((",\n    " if self.skipped else "\n    ") + record).encode())
-        self.skipped += 1
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End the file, or remove it after an exception."""
-        if kind is None:
-            self._write('\n  ],\n  "skipped": [')
-            self._skipped.seek(0)
-            while part := self._skipped.read(_MEMORY):
-                self._file.write(part)
-            self._write("\n  ]\n}\n")
-        self._skipped.close()
-        self._file.close()
-        self._target.__exit__(kind, error, trace)
-
-    def _write(self, text: str) -> None:
-        self._file.write(text.encode())

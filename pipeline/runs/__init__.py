@@ -25,12 +25,18 @@ from learned_saliency.pipeline.runs.checkpoints import (
     without_pretraining,
     write_checkpoint,
 )
+from learned_saliency.pipeline.runs.explained import (
+    Subject,
+    build_explained,
+    read_subject,
+    try_methods,
+)
 from learned_saliency.pipeline.runs.facts import checkpoint_facts
 from learned_saliency.pipeline.runs.folder import create_folder
 from learned_saliency.pipeline.runs.named_parts import check_named_parts, foreign_parts
 from learned_saliency.pipeline.runs.references import asks_the_machine, with_references
-from learned_saliency.pipeline.runs.third_party import build_classifier, third_party_network
-from learned_saliency.pipeline.runs.unpickle import read_pickle
+from learned_saliency.pipeline.runs.third_party import third_party_network
+from learned_saliency.pipeline.runs.weights import find_state_dict, read_weights
 
 __all__ = [
     "CLASSIFIER",
@@ -39,11 +45,12 @@ __all__ = [
     "AtomicCheckpointIO",
     "Checkpoint",
     "RunRecord",
+    "Subject",
     "asks_the_machine",
     "beside",
-    "build_classifier",
     "build_data",
     "build_evaluation",
+    "build_explained",
     "build_methods",
     "build_module",
     "build_network",
@@ -51,14 +58,17 @@ __all__ = [
     "check_named_parts",
     "checkpoint_facts",
     "create_folder",
+    "find_state_dict",
     "foreign_parts",
     "load_module",
     "load_network",
     "load_weights",
     "read_checkpoint",
-    "read_pickle",
+    "read_subject",
+    "read_weights",
     "stage_config",
     "third_party_network",
+    "try_methods",
     "untrained_network",
     "with_references",
     "without_pretraining",

@@ -14,8 +14,6 @@ from hydra.errors import InstantiationException
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from learned_saliency.datamodules import WSOLDataModule
@@ -23,7 +21,7 @@ from learned_saliency.pipeline.cli import UserError, first_sentence
 from learned_saliency.pipeline.runs.build import build_module, build_network, stage_config
 from learned_saliency.pipeline.runs.named_parts import check_named_parts
 from learned_saliency.pipeline.runs.references import with_references
-from learned_saliency.pipeline.runs.unpickle import read_pickle
+from learned_saliency.pipeline.runs.weights import read_weights
 from learned_saliency.storage import replacing
 from learned_saliency.trainers import SaliencyModule
 
@@ -111,9 +109,9 @@ def read_checkpoint(path: str | Path, of_run: str = "last.ckpt") -> Checkpoint:
         path = path / "checkpoints" / of_run
     if not path.is_file():
         raise UserError(f"{path}: there is no such checkpoint.")
-    content = (
-        _read_exported(path) if path.suffix == ".safetensors" else read_pickle(path, f"{path}")
-    )
+    content = read_weights(path, f"{path}")
+    if path.suffix == ".safetensors":
+        content = _as_checkpoint(path, content)
     record = content.get(RECORD) if isinstance(content, dict) else None
     if not isinstance(record, dict) or not _is_state(content.get("state_dict")):
         raise UserError(f"{path}: no checkpoint of this project (it has no record of its run).")
@@ -142,8 +140,8 @@ def beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def _read_exported(path: Path) -> dict[str, Any]:
-    """The weights of an export and the record in the JSON beside it, as a checkpoint has them."""
+def _as_checkpoint(path: Path, state: dict[str, Tensor]) -> dict[str, Any]:
+    """The weights of an export with the record in the JSON beside it, as a checkpoint has them."""
     try:
         facts = json.loads(beside(path).read_text())
         names = facts["class_names"]
@@ -152,10 +150,6 @@ def _read_exported(path: Path) -> dict[str, Any]:
         raise UserError(f"{beside(path)}: is missing; it belongs to {path.name}.") from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{beside(path)}: is not the JSON of an export.") from None
-    try:
-        state = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: truncated or no weights ({first_sentence(error)}).") from None
     return {"state_dict": state, "epoch": facts.get("epoch"), RECORD: record}
 
 

@@ -10,13 +10,11 @@ from typing import Any
 import timm
 import torchvision
 from omegaconf import DictConfig
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from learned_saliency.attribution import SplitClassifier, split
 from learned_saliency.pipeline.cli import UserError, first_sentence, nearest
-from learned_saliency.pipeline.runs.unpickle import read_pickle
+from learned_saliency.pipeline.runs.weights import find_state_dict, read_weights
 
 OWN_WEIGHTS = "default"
 
@@ -68,8 +66,8 @@ def _create(classifier: str, num_classes: int | None, own_weights: bool) -> nn.M
     options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
     if not name:
         raise UserError(
-            f"classifier={classifier} is not understood: write torchvision:NAME, timm:NAME or "
-            "MODULE:FUNCTION."
+            f"classifier={classifier} is not understood: write torchvision:NAME, timm:NAME, "
+            "MODULE:FUNCTION or the path of a run or checkpoint (there is none at this one)."
         )
     if library not in ("torchvision", "timm"):
         return _create_own(library, name, options)
@@ -104,28 +102,10 @@ def _create_own(module: str, function: str, options: dict[str, Any]) -> nn.Modul
 
 
 def _load(network: nn.Module, path: Path) -> None:
-    """Load a file of weights; nothing but tensors is ever unpickled."""
-    if not path.is_file():
-        raise UserError(f"weights={path}: there is no such file.")
-    state = _read(path)
+    label = f"weights={path}"
+    state = find_state_dict(read_weights(path, label), label)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
-        raise UserError(f"weights={path}: they are of another network ({reason}).") from None
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise UserError(
-                f"weights={path}: truncated or no weights ({first_sentence(error)})."
-            ) from None
-    content = read_pickle(path, f"weights={path}")
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise UserError(f"weights={path}: holds no state dict (names and tensors).")
-    return content
+        raise UserError(f"{label}: they are of another network ({reason}).") from None

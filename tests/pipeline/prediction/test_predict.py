@@ -20,11 +20,11 @@ from learned_saliency.pipeline.cli.compose import check_command_line, compose_ch
 from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.prediction.images import read_pixels
 from learned_saliency.pipeline.prediction.predict import CONFIG_NAME, hydra_words, predict
-from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor
-from learned_saliency.trainers import NATIVE
+from learned_saliency.trainers import NATIVE, SaliencyModule
 from learned_saliency.visualization import FOUND_BOX, overlay, with_boxes
 from tests.support.paths import ROOT
 
+drawing = importlib.import_module("learned_saliency.pipeline.prediction.drawing")
 predicting = importlib.import_module("learned_saliency.pipeline.prediction.predict")
 
 
@@ -57,7 +57,7 @@ def predicted(tmp_path):
 
     def call(*words):
         lines = []
-        words = hydra_words([f"out={tmp_path}/out", "device=cpu", *words])
+        words = hydra_words([f"out={tmp_path}/out", "trainer=cpu", *words])
         config = compose_checked(words, CONFIG_NAME, complete=False)
         folder = predict(config, lines.append).folder
         return json.loads((folder / "predictions.json").read_text()), folder, lines
@@ -171,26 +171,26 @@ def test_memory_is_bounded_by_pixels_and_order_is_kept(fcam_run, photos, predict
     """With room for a single image, no two are read or drawn at once."""
     folder, names = photos
     monkeypatch.setattr(predicting, "_PIXELS", 1)
-    sizes, drawing, most = [], [], []
-    explain, draw = SaliencyPredictor.explain, predicting._Work._draw
+    sizes, drawn, most = [], [], []
+    explain, draw = SaliencyModule.predict_step, drawing.Drawing._draw
     lock = threading.Lock()
 
-    def counted(model, squares, *options):
-        sizes.append(len(squares))
-        return explain(model, squares, *options)
+    def counted(module, batch, *options):
+        sizes.append(len(batch["image"]))
+        return explain(module, batch, *options)
 
-    def watched(work, *values):
+    def watched(callback, *values):
         with lock:
-            drawing.append(1)
-            most.append(len(drawing))
+            drawn.append(1)
+            most.append(len(drawn))
         try:
-            return draw(work, *values)
+            return draw(callback, *values)
         finally:
             with lock:
-                drawing.pop()
+                drawn.pop()
 
-    monkeypatch.setattr(SaliencyPredictor, "explain", counted)
-    monkeypatch.setattr(predicting._Work, "_draw", watched)
+    monkeypatch.setattr(SaliencyModule, "predict_step", counted)
+    monkeypatch.setattr(drawing.Drawing, "_draw", watched)
     index, _, _ = predicted(f"checkpoint={fcam_run}", f"images={folder}", "workers=4")
     assert [record["image"] for record in index["images"]] == names
     assert set(sizes) == {1}
@@ -201,14 +201,14 @@ def test_an_interruption_leaves_whole_files_only(
     fcam_run, photos, predicted, monkeypatch, tmp_path
 ):
     folder, names = photos
-    write = predicting.write_map
+    write = drawing.write_map
 
     def interrupted(out, stem, *values):
         if stem.startswith(names[2]):
             raise KeyboardInterrupt
         return write(out, stem, *values)
 
-    monkeypatch.setattr(predicting, "write_map", interrupted)
+    monkeypatch.setattr(drawing, "write_map", interrupted)
     with pytest.raises(KeyboardInterrupt):
         predicted(f"checkpoint={fcam_run}", f"images={folder}", "workers=1", "batch_size=1")
     left = files(tmp_path / "out")
@@ -217,7 +217,7 @@ def test_an_interruption_leaves_whole_files_only(
     for name in left:
         if name.endswith(".png"):
             read_pixels(tmp_path / "out" / name)
-    monkeypatch.setattr(predicting, "write_map", write)
+    monkeypatch.setattr(drawing, "write_map", write)
     index, _, _ = predicted(f"checkpoint={fcam_run}", f"images={folder}")  # goes on in the folder
     assert len(index["images"]) == len(names)
 
@@ -226,7 +226,7 @@ def test_a_failing_disk_is_told(fcam_run, photos, predicted, monkeypatch, tmp_pa
     def full(*values):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(predicting, "write_map", full)
+    monkeypatch.setattr(drawing, "write_map", full)
     with pytest.raises(UserError, match="No space left"):
         predicted(f"checkpoint={fcam_run}", f"images={photos[0]}")
     assert files(tmp_path / "out") == {"predict.yaml"}

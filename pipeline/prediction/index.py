@@ -1,0 +1,129 @@
+"""The folder of predict.py and its ``predictions.json``, which several processes write together."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from omegaconf import DictConfig, OmegaConf
+
+from learned_saliency.pipeline.cli import UserError
+from learned_saliency.storage import replacing, write_text
+
+INDEX = "predictions.json"
+_MARK = "predict.yaml"  # by which a folder of ours is known
+_IMAGE, _SKIPPED = "images", "skipped"  # kinds of lines of a part, and keys of the index
+
+
+def open_folder(config: DictConfig) -> Path:
+    """The folder ``out``, made where it is not there; an earlier index in it is removed.
+
+    Raises:
+        UserError: If it is a file, cannot be made, or holds things that are not of predict.py.
+    """
+    folder = Path(config.out).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()) and not (folder / _MARK).is_file():
+            raise UserError(
+                f"out={folder}: the folder holds other files (it has no {_MARK}); choose a new one."
+            )
+        write_text(folder / _MARK, OmegaConf.to_yaml(config, resolve=False))
+        (folder / INDEX).unlink(missing_ok=True)
+        remove_parts(folder)  # of a process that was killed
+    except OSError as error:
+        raise UserError(f"out={folder}: nothing can be written there ({error.strerror}).") from None
+    return folder
+
+
+class Part:
+    """The records of one process, a line each: number of the file, kind, JSON.
+
+    Lines of a kind are in the order of the files.
+
+    Args:
+        folder: The folder ``out``.
+        process: Number of the process.
+
+    Attributes:
+        images: How many images have a record.
+        skipped: How many files were skipped.
+    """
+
+    def __init__(self, folder: Path, process: int) -> None:
+        self._path = folder / f"{INDEX}.part-{process}"
+        self._file = self._path.open("w", encoding="utf-8")
+        self.images = 0
+        self.skipped = 0
+
+    def add(self, number: int, record: Mapping[str, Any]) -> None:
+        """Add the record of an image, which was file ``number``."""
+        self._write(number, _IMAGE, record)
+        self.images += 1
+
+    def skip(self, number: int, image: str, reason: str) -> None:
+        """Add file ``number``, which was skipped."""
+        self._write(number, _SKIPPED, {"image": image, "reason": reason})
+        self.skipped += 1
+
+    def is_there(self) -> bool:
+        """Whether the part still counts: a process that fails removes those of all."""
+        return self._path.exists()
+
+    def close(self) -> None:
+        """Finish the part."""
+        self._file.close()
+
+    def _write(self, number: int, kind: str, record: Mapping[str, Any]) -> None:
+        self._file.write(f"{number} {kind} {json.dumps(record)}\n")
+
+
+def put_together(folder: Path, header: Mapping[str, Any]) -> tuple[int, int]:
+    """Write the index from the parts of all processes, in the order of the files; remove these.
+
+    Args:
+        folder: The folder ``out``.
+        header: What holds for all images, ready for JSON.
+
+    Returns:
+        How many images it has, and how many files were skipped.
+    """
+    with replacing(folder / INDEX) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(header, indent=2)[:-2])
+        images = _write_list(file, folder, _IMAGE)
+        skipped = _write_list(file, folder, _SKIPPED)
+        file.write("\n}\n")
+    remove_parts(folder)
+    return images, skipped
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what the processes wrote for `put_together`."""
+    for path in _parts(folder):
+        path.unlink(missing_ok=True)
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"{INDEX}.part-*"))
+
+
+def _write_list(file: TextIO, folder: Path, kind: str) -> int:
+    count = 0
+    file.write(f',\n  "{kind}": [')
+    for _, record in heapq.merge(*(_records(path, kind) for path in _parts(folder))):
+        file.write((",\n    " if count else "\n    ") + record)
+        count += 1
+    file.write("\n  ]")
+    return count
+
+
+def _records(path: Path, kind: str) -> Iterator[tuple[int, str]]:
+    """Numbers and JSON of the lines of a kind."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            number, found, record = line.rstrip("\n").split(" ", 2)
+            if found == kind:
+                yield int(number), record

@@ -1,0 +1,121 @@
+"""What evaluate.py and predict.py explain: a trained model, or a classifier by post-hoc methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from learned_saliency.pipeline.cli import UserError
+from learned_saliency.pipeline.runs.checkpoints import Checkpoint, load_module, read_checkpoint
+from learned_saliency.pipeline.runs.third_party import build_classifier
+from learned_saliency.trainers import NATIVE, PostHocModule, SaliencyModule
+
+_OF_FOREIGN = ("weights", "layer", "num_classes", "class_names")  # keys that a checkpoint knows
+
+
+class Subject(NamedTuple):
+    """The network that a command explains.
+
+    Attributes:
+        checkpoint: The checkpoint of this project that holds it; None for a foreign network.
+        native: Whether its trained map counts, ``checkpoint=...``; of ``classifier=...`` the
+            classifier alone does.
+    """
+
+    checkpoint: Checkpoint | None
+    native: bool
+
+
+def read_subject(config: DictConfig, program: str) -> Subject:
+    """Read the checkpoint that ``checkpoint`` or ``classifier`` names, if it is one of ours.
+
+    Args:
+        config: Its ``checkpoint``, or its ``classifier`` with ``weights``, ``layer``,
+            ``num_classes`` and, where the command has it, ``class_names``.
+        program: Name of the command, for a message.
+
+    Raises:
+        UserError: If none or both are given, the checkpoint cannot be read, or a key is given that
+            a checkpoint knows by itself.
+    """
+    if (config.checkpoint is None) == (config.classifier is None):
+        raise UserError(
+            "give either checkpoint=RUN_OR_FILE or classifier=torchvision:NAME layer=...; "
+            f"`python {program} --help` shows more."
+        )
+    native = config.checkpoint is not None
+    path = config.checkpoint if native else config.classifier
+    if not native and not Path(path).expanduser().exists():
+        return Subject(None, native)
+    for key in _OF_FOREIGN:
+        if config.get(key) is not None:
+            raise UserError(
+                f"{key}={config[key]}: leave it out, {path} is a checkpoint of this project, which "
+                "brings its own."
+            )
+    return Subject(read_checkpoint(path, "best.ckpt"), native)
+
+
+def build_explained(
+    config: DictConfig, subject: Subject, names: Iterable[str], **options: Any
+) -> SaliencyModule:
+    """Build the module that explains a network, with its weights.
+
+    Args:
+        config: What `read_subject` read.
+        subject: What it gave.
+        names: Names of the methods that the user asked for.
+        **options: Of the `SaliencyModule`; ``methods`` are the post-hoc ones of the names.
+
+    Raises:
+        UserError: If the weights do not fit, the trained map of a network is asked for that has
+            none, or no method is left.
+    """
+    if subject.native:
+        return load_module(subject.checkpoint, **options)
+    if NATIVE in names:
+        remedy = "has none" if subject.checkpoint is None else "counts as a classifier here"
+        raise UserError(
+            f"methods: '{NATIVE}' is the map of a trained model; {config.classifier} {remedy}."
+        )
+    if not options["methods"]:
+        raise UserError("methods: name at least one method.")
+    if subject.checkpoint is None:
+        classifier = build_classifier(config)
+    else:
+        classifier = load_module(subject.checkpoint).classifier
+    return PostHocModule(classifier=classifier, **options)
+
+
+def try_methods(
+    module: SaliencyModule, images: Tensor, names: Sequence[str] | None = None, what: str = "input"
+) -> int:
+    """Run every method once: what does not fit the classifier shows before the long run.
+
+    Args:
+        module: The module; set to evaluation mode.
+        images: Normalized images of shape (B, 3, H, W) on its device.
+        names: Names of the methods; None for all.
+        what: What the images are called in a message.
+
+    Returns:
+        The number of classes that the classifier knows.
+
+    Raises:
+        UserError: Naming the method that does not fit.
+    """
+    module.eval()
+    logits = None
+    for tried in [[], *([name] for name in names or module.methods if name != NATIVE)]:
+        try:
+            with torch.no_grad():
+                logits = module.maps(images, None, tried)[1]
+        except ValueError as error:
+            part = f"methods: '{tried[0]}' does not fit" if tried else f"the {what} does not fit"
+            raise UserError(f"{part} this classifier: {error}") from None
+    return logits.shape[1]
