@@ -36,7 +36,7 @@ from learned_saliency.trainers.outputs import (
     NativeMap,
     Prediction,
     PredictionBatch,
-    Tested,
+    TestOutput,
 )
 from learned_saliency.trainers.posthoc import PostHocModule
 from learned_saliency.trainers.scores import MONITORS
@@ -73,7 +73,7 @@ __all__ = [
     "SaliencyModule",
     "SnapshotPool",
     "TensorBoardDashboard",
-    "Tested",
+    "TestOutput",
     "Throughput",
     "Trial",
     "WandbDashboard",

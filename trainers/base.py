@@ -20,7 +20,7 @@ from learned_saliency.trainers.outputs import (
     NativeMap,
     Prediction,
     PredictionBatch,
-    Tested,
+    TestOutput,
 )
 from learned_saliency.trainers.scores import BOX_THRESHOLD, SplitScores
 from learned_saliency.trainers.strategies.ddp import broadcast_buffers
@@ -283,7 +283,7 @@ class SaliencyModule(L.LightningModule):
         maps, logits = self.maps(batch["image"], batch["label"], names=())
         self.validation_scores.update(maps, logits, batch)
 
-    def test_step(self, batch: WSOLBatch, batch_idx: int) -> Tested:
+    def test_step(self, batch: WSOLBatch, batch_idx: int) -> TestOutput:
         """Update the metrics of ``test`` with the maps of the batch by all methods."""
         images = batch["image"]
         labels = batch["label"] if self.explained == "label" else None
@@ -295,7 +295,7 @@ class SaliencyModule(L.LightningModule):
             self.note(f"{name}, faithfulness")
             trial = Trial(self.classifier, images, saliency, targets, **self._masked)
             terms[name] = self.faithfulness.update(name, trial)
-        return Tested(maps, logits, targets, terms)
+        return TestOutput(maps, logits, targets, terms)
 
     def predict_step(self, batch: PredictionBatch, batch_idx: int) -> Prediction:
         """Explain the classes that the batch asks for, or the predicted ones, by all methods.

@@ -105,7 +105,7 @@ class Prediction(NamedTuple):
         return boxes_from_saliency(maps, float(self.box_threshold))
 
 
-class Tested(NamedTuple):
+class TestOutput(NamedTuple):
     """What ``test_step`` gives for a batch, for callbacks that write it down.
 
     Attributes:

@@ -26,7 +26,7 @@ from learned_saliency.pipeline.runs import (
 from learned_saliency.storage import write_text
 
 
-class Converted(NamedTuple):
+class ConversionResult(NamedTuple):
     """What a conversion leaves.
 
     Attributes:
@@ -38,7 +38,7 @@ class Converted(NamedTuple):
     written: list[Path]
 
 
-def convert(config: DictConfig) -> Converted:
+def convert(config: DictConfig) -> ConversionResult:
     """Write a run with the configured model and published weights.
 
     Raises:
@@ -66,7 +66,7 @@ def convert(config: DictConfig) -> Converted:
     content = conversion._asdict() | {"files": [str(path) for path in paths]}
     del content["state"]
     write_text(report, json.dumps(content, indent=2) + "\n")
-    return Converted(conversion, [file, report])
+    return ConversionResult(conversion, [file, report])
 
 
 def _class_names(config: DictConfig, classes: int | None, path: Path) -> list[str]:

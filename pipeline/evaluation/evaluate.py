@@ -24,6 +24,7 @@ from learned_saliency.pipeline.runs import (
     build_explained,
     build_trainer,
     create_folder,
+    method_names,
     read_subject,
     try_methods,
 )
@@ -43,7 +44,7 @@ _SECONDS = 20.0  # between lines of progress
 _ABSENT = object()
 
 
-class Evaluated(NamedTuple):
+class EvaluationResult(NamedTuple):
     """What an evaluation leaves.
 
     Attributes:
@@ -73,7 +74,7 @@ def hydra_words(arguments: Sequence[str]) -> list[str]:
     return words
 
 
-def evaluate(config: DictConfig) -> Evaluated:
+def evaluate(config: DictConfig) -> EvaluationResult:
     """Test all configured methods in one pass over a split, then run the studies.
 
     Raises:
@@ -92,7 +93,7 @@ def evaluate(config: DictConfig) -> Evaluated:
     options |= {"mean": data.mean, "std": data.std}
     if subject.checkpoint is not None:
         _warn_of_other_classes(subject.checkpoint, data)
-    module = build_explained(config, subject, config.methods, **options)
+    module = build_explained(config, subject, method_names(config), **options)
     if config.box_threshold is not None:
         module.box_threshold.fill_(config.box_threshold)
     for study in studies:
@@ -181,7 +182,7 @@ class _Split(L.LightningDataModule):
 
 def _test(
     config: DictConfig, module: SaliencyModule, data: WSOLDataModule, studies: list[Study]
-) -> Evaluated:
+) -> EvaluationResult:
     folder = create_folder(config)
     options = (config.get("logger") or {}).values()
     loggers: list[Dashboard] = [instantiate(logger, run_dir=folder) for logger in options]
@@ -205,7 +206,7 @@ def _score(
     studies: list[Study],
     folder: Path,
     loggers: list[Dashboard],
-) -> Evaluated:
+) -> EvaluationResult:
     table = folder / "images.csv"
     sheet = ContactSheet(folder / "pictures" / "maps.png", config.pictures.images)
     trainer = build_trainer(
@@ -242,7 +243,7 @@ def _score(
         names = data.class_names
         report = Report(config.split, results, *module.curves, sheet.examples, names, pictures)
         _show(report, loggers)
-    return Evaluated(folder, results, figures, written)
+    return EvaluationResult(folder, results, figures, written)
 
 
 def _show(report: Report, loggers: list[Dashboard]) -> None:

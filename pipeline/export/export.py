@@ -44,7 +44,7 @@ _GRAPHS = {"onnx": (write_onnx, run_onnx), "pt2": (write_pt2, run_pt2)}
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
-class Exported(NamedTuple):
+class ExportResult(NamedTuple):
     """What an export leaves.
 
     Attributes:
@@ -58,7 +58,7 @@ class Exported(NamedTuple):
     differences: dict[str, float] | None
 
 
-def export(config: DictConfig) -> Exported:
+def export(config: DictConfig) -> ExportResult:
     """Write the model of a checkpoint in a format, with a JSON that says all about it.
 
     Both files appear when they are complete and, with ``verify``, when the model was found to give
@@ -94,7 +94,7 @@ def _export(
     maps: str | None,
     folder: Path,
     path: Path,
-) -> Exported:
+) -> ExportResult:
     made = folder / path.name
     images = find_images(checkpoint, config.verify_images) if config.verify else None
     facts = checkpoint_facts(checkpoint) | {"stage": checkpoint.stage, "format": config.format}
@@ -121,7 +121,7 @@ def _export(
     beside(made).write_text(json.dumps(facts, indent=2) + "\n")
     beside(made).replace(beside(path))
     made.replace(path)
-    return Exported(path, beside(path), found)
+    return ExportResult(path, beside(path), found)
 
 
 def _maps(config: DictConfig, checkpoint: Checkpoint, module: SaliencyModule) -> str | None:

@@ -18,6 +18,7 @@ from learned_saliency.pipeline.runs import (
     Checkpoint,
     build_explained,
     build_methods,
+    method_names,
     read_subject,
 )
 from learned_saliency.trainers import NATIVE
@@ -125,11 +126,10 @@ def _foreign(config: DictConfig) -> tuple[_Given, _Known]:
 
 
 def _names(config: DictConfig, default: list[str]) -> list[str]:
-    names = config.methods
-    names = default if names is None else [names] if isinstance(names, str) else list(names)
+    names = default if config.methods is None else method_names(config)
     if not names:
         raise UserError("methods: name at least one method.")
-    return list(dict.fromkeys(map(str, names)))
+    return names
 
 
 def _methods(config: DictConfig, names: list[str], data: Any) -> dict[str, PostHocMethod]:

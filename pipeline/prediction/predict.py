@@ -32,7 +32,7 @@ from learned_saliency.pipeline.prediction.sources import find_files
 from learned_saliency.pipeline.prediction.writing import Style
 from learned_saliency.pipeline.runs import build_trainer
 
-__all__ = ["CONFIG_NAME", "Predicted", "hydra_words", "predict"]
+__all__ = ["CONFIG_NAME", "PredictionResult", "hydra_words", "predict"]
 
 _PATHS = ("checkpoint", "classifier", "weights", "class_names", "images", "out", "classes")
 # In a batch, of which three are in memory, and as many being drawn: 1 to 2 GB for each process.
@@ -40,7 +40,7 @@ _PIXELS = 48_000_000
 _MOST_WORKERS = 16
 
 
-class Predicted(NamedTuple):
+class PredictionResult(NamedTuple):
     """What a call of predict.py leaves; of several processes the first knows the numbers.
 
     Attributes:
@@ -83,7 +83,7 @@ def _quoted(value: str) -> str:
 
 def predict(
     config: DictConfig, say: Callable[[str], None] = lambda line: print(line, file=sys.stderr)
-) -> Predicted:
+) -> PredictionResult:
     """Explain the images that a configuration names.
 
     Args:
@@ -129,7 +129,7 @@ def predict(
             if skipped
             else "images: there are no files."
         )
-    return Predicted(folder, images, skipped, [folder / INDEX])
+    return PredictionResult(folder, images, skipped, [folder / INDEX])
 
 
 def _check(config: DictConfig) -> None:

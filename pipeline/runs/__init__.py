@@ -9,6 +9,7 @@ from learned_saliency.pipeline.runs.build import (
     build_module,
     build_network,
     build_trainer,
+    method_names,
     stage_config,
 )
 from learned_saliency.pipeline.runs.checkpoints import (
@@ -63,6 +64,7 @@ __all__ = [
     "load_module",
     "load_network",
     "load_weights",
+    "method_names",
     "read_checkpoint",
     "read_subject",
     "read_weights",

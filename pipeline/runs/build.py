@@ -87,16 +87,22 @@ def build_evaluation(config: DictConfig) -> dict[str, Any]:
     }
 
 
+def method_names(config: DictConfig) -> list[str]:
+    """The names in ``methods``, a list of them or a single one; each once."""
+    given = config.methods
+    return list(dict.fromkeys([given] if isinstance(given, str) else map(str, given or [])))
+
+
 def build_methods(config: DictConfig) -> dict[str, PostHocMethod]:
     """The post-hoc methods that ``methods`` names, with their options from ``attribution``.
 
     Raises:
         UserError: If a name is not in ``attribution``.
     """
-    names = [name for name in config.methods if name != NATIVE]
+    names = [name for name in method_names(config) if name != NATIVE]
     for name in names:
         if name not in config.attribution:
-            _refuse("methods", "method", str(name), [NATIVE, *config.attribution])
+            _refuse("methods", "method", name, [NATIVE, *config.attribution])
     return {name: instantiate(config.attribution[name]) for name in names}
 
 

@@ -20,7 +20,6 @@ from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.pipeline.cli import UserError, first_sentence
 from learned_saliency.pipeline.runs.build import build_module, build_network, stage_config
 from learned_saliency.pipeline.runs.named_parts import check_named_parts
-from learned_saliency.pipeline.runs.references import with_references
 from learned_saliency.pipeline.runs.weights import read_weights
 from learned_saliency.storage import replacing
 from learned_saliency.trainers import SaliencyModule
@@ -45,14 +44,17 @@ class RunRecord(L.Callback):
 
     Args:
         config: The composed configuration of the run.
+        composed: The same as plain values that still refer to each other; see `with_references`.
         stage: Key of the stage that is trained; empty for the last one.
         data: The run's data.
     """
 
-    def __init__(self, config: DictConfig, stage: str, data: WSOLDataModule) -> None:
+    def __init__(
+        self, config: DictConfig, composed: dict[str, Any], stage: str, data: WSOLDataModule
+    ) -> None:
         self.record = {
             "config": OmegaConf.to_container(config, resolve=True),
-            "composed": with_references(config),
+            "composed": composed,
             "stage": stage,
             "num_classes": data.num_classes,
             "class_names": list(data.class_names),

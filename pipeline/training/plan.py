@@ -29,6 +29,7 @@ from learned_saliency.pipeline.runs import (
     load_network,
     read_checkpoint,
     stage_config,
+    with_references,
     without_pretraining,
 )
 from learned_saliency.trainers import MONITORS
@@ -39,6 +40,7 @@ class Plan(NamedTuple):
 
     Attributes:
         config: The configuration; its first stage is that of a given classifier.
+        composed: The same as plain values that still refer to each other, for `resumed_config`.
         stages: The stages that are left: `CLASSIFIER` and empty for the model itself, or one.
         data: The data module, set up.
         evaluation: Options of the last stage's module that say what the test scores.
@@ -48,6 +50,7 @@ class Plan(NamedTuple):
     """
 
     config: DictConfig
+    composed: dict[str, Any]
     stages: list[str]
     data: WSOLDataModule
     evaluation: dict[str, Any]
@@ -69,13 +72,14 @@ def make_plan(config: DictConfig) -> Plan:
     _check_clipping(config)
     _check_epochs(config.model)
     _check_folder(config)
-    evaluation = build_evaluation(config)
     resumed = read_checkpoint(config.resume) if config.resume else None
     given = _given_classifier(config) if config.classifier else None
     classifier = load_network(given) if given else None
     if given is not None:
         _check_contract(config, given, classifier)
         config = _with_first_stage(config, given.model)
+    composed = with_references(config)  # Hydra's instantiate resolves parts of it in place
+    evaluation = build_evaluation(config)
     data = build_data(config)
     _check_splits(config, data)
     for checkpoint in (resumed, given):
@@ -84,7 +88,7 @@ def make_plan(config: DictConfig) -> Plan:
     _try_to_build(config, data.num_classes, evaluation)
     folder = resumed.run_folder if resumed else create_folder(config)
     stages = _stages(config.model, resumed, given)
-    return Plan(config, stages, data, evaluation, resumed, classifier, folder)
+    return Plan(config, composed, stages, data, evaluation, resumed, classifier, folder)
 
 
 def _stages(model: DictConfig, resumed: Checkpoint | None, given: Checkpoint | None) -> list[str]:
@@ -160,6 +164,12 @@ def _given_classifier(config: DictConfig) -> Checkpoint:
     """The checkpoint that ``classifier`` names, checked to be of the configured backbone."""
     if FIRST_STAGE not in config.model:
         raise UserError(f"classifier=... is given, but model={config.model.name} is built on none.")
+    if ":" in config.classifier and not Path(config.classifier).expanduser().exists():
+        raise UserError(
+            f"classifier={config.classifier}: model={config.model.name} reads feature maps of "
+            "several scales, which only a run or checkpoint of this project gives; train one by "
+            "model=cam backbone=timm backbone.name=... backbone.pretrained=true."
+        )
     given = read_checkpoint(config.classifier, "best.ckpt")
     theirs, ours = ({**c.backbone, "pretrained": None} for c in (given.config, config))
     if theirs != ours:
@@ -264,7 +274,8 @@ def _naming(key: str) -> Iterator[None]:
     try:
         yield
     except InstantiationException as error:
-        full = str(error).rpartition("full_key: ")[2].strip() or key
+        part = str(error).partition("full_key: ")[2].strip()
+        full = f"{key}.{part}" if part else key
         raise UserError(f"{full}: {first_sentence(error.__cause__ or error)}.") from None
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
         raise UserError(f"{key}: {first_sentence(error)}.") from None

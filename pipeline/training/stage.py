@@ -129,7 +129,7 @@ def _callbacks(plan: Plan, stage: str, model: DictConfig) -> list[Callback]:
     count, methods = plan.config.pictures.images, list(model.pictures)
     return [
         Divergence(),
-        RunRecord(plan.config, stage, plan.data),
+        RunRecord(plan.config, plan.composed, stage, plan.data),
         Throughput(),
         Pictures(pictures, count=count, methods=methods),
         progress_bar(stage or model.name),

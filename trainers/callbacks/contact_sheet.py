@@ -10,7 +10,7 @@ import numpy as np
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.storage import write_bytes
 from learned_saliency.trainers.base import SaliencyModule
-from learned_saliency.trainers.outputs import Example, Tested
+from learned_saliency.trainers.outputs import Example, TestOutput
 from learned_saliency.visualization import TRUE_BOX, encode_png, grid, overlay, with_boxes
 
 
@@ -48,7 +48,7 @@ class ContactSheet(L.Callback):
         self,
         trainer: L.Trainer,
         module: SaliencyModule,
-        outputs: Tested,
+        outputs: TestOutput,
         batch: WSOLBatch,
         batch_idx: int,
         dataloader_idx: int = 0,
@@ -66,7 +66,7 @@ class ContactSheet(L.Callback):
             write_bytes(self.path, encode_png(grid(rows, ["image", *module.map_names])))
 
 
-def _example(module: SaliencyModule, tested: Tested, batch: WSOLBatch, i: int) -> Example:
+def _example(module: SaliencyModule, tested: TestOutput, batch: WSOLBatch, i: int) -> Example:
     colors = module.colors(batch["image"][i]).permute(1, 2, 0)
     image = colors.round().byte().cpu().numpy()
     true = batch["boxes"][i].tolist() if "boxes" in batch else []

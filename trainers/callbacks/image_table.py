@@ -14,7 +14,7 @@ from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.metrics import box_iou, boxes_from_saliency
 from learned_saliency.storage import replacing
 from learned_saliency.trainers.base import SaliencyModule
-from learned_saliency.trainers.outputs import Tested
+from learned_saliency.trainers.outputs import TestOutput
 
 
 class ImageTable(L.Callback):
@@ -47,7 +47,7 @@ class ImageTable(L.Callback):
         self,
         trainer: L.Trainer,
         module: SaliencyModule,
-        outputs: Tested,
+        outputs: TestOutput,
         batch: WSOLBatch,
         batch_idx: int,
         dataloader_idx: int = 0,
@@ -84,7 +84,7 @@ class ImageTable(L.Callback):
         return self.path.with_name(f"{self.path.name}.{rank}.tmp")
 
 
-def rows(tested: Tested, batch: WSOLBatch, box_threshold: float) -> Iterator[dict[str, object]]:
+def rows(tested: TestOutput, batch: WSOLBatch, box_threshold: float) -> Iterator[dict[str, object]]:
     """Give the rows of a batch, image by image; see `ImageTable` for the columns."""
     classes = [batch["label"], tested.logits.argmax(1), tested.targets]
     label, predicted, target = (values.tolist() for values in classes)

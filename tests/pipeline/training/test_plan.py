@@ -1,0 +1,147 @@
+"""What is checked before anything is trained."""
+
+import shutil
+
+import pytest
+import torch
+
+from learned_saliency.pipeline.cli import UserError, compose_checked
+from learned_saliency.pipeline.runs import CLASSIFIER, FIRST_STAGE
+from learned_saliency.pipeline.training import make_plan, train
+from learned_saliency.pipeline.training.stage import _checkpoints
+from tests.support.untrained import untrained_run
+
+
+@pytest.fixture
+def plan(small_run):
+    def plan(*words):
+        return make_plan(compose_checked([*small_run, *words]))
+
+    return plan
+
+
+@pytest.fixture
+def bare(creatures, tmp_path):
+    """Words for a data set of which parts may be removed, and its metadata."""
+    metadata = tmp_path / "metadata"
+    shutil.copytree(creatures / "metadata", metadata)
+    (metadata / "creatures.json").unlink(missing_ok=True)
+    return [f"data.metadata={metadata}", "data.reader=null"], metadata
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["model.module._target_=mine.CAMModule"], r"model\.module\._target_=mine\.CAMModule"),
+        (["output_dir=/dev/null/run"], "output_dir=/dev/null/run: cannot be written"),
+        (["recipe.epochs=0"], r"model\.epochs=0: expected"),
+        (["recipe.epochs=1.5"], r"model\.epochs=1\.5: expected"),
+        (["recipe.classifier_epochs=-1"], r"model\.first_stage\.epochs=-1: expected"),
+        (["model.monitor=max_box_ac"], r"model\.monitor=max_box_ac.*the nearest: max_box_acc"),
+        (["recipe.lr=fast"], r"model\.module \(optimizer"),
+        (["recipe.lr_step=0"], r"model\.module \(optimizer, scheduler\)"),
+        (["recipe.classifier_lr=-1"], r"model\.first_stage\.module \(optimizer"),
+        (["recipe.erosion=4"], r"model\.module\.sampler: .*odd"),
+        (["recipe.decoder_widths=[64]"], "decoder widths"),
+        (["model=calm", "model.em_target=last"], "em_target"),
+        (["model=calm", "data.superset=wordnet"], "superset|WordNet"),
+        (["methods=[camm]"], "nearest: cam"),
+        (["evaluate.mask_color=pink"], "mean, black"),
+        (["classifier=torchvision:resnet18"], "feature maps of several scales"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_the_run_has_a_folder(plan, tmp_path, words, told):
+    with pytest.raises(UserError, match=told):
+        plan(*words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_gpu_is_told(plan, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    with pytest.raises(UserError, match="torch sees no GPU"):
+        plan("trainer=gpu")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    with pytest.raises(UserError, match="devices=3: torch sees 2"):
+        plan("trainer=ddp", "trainer.devices=3")
+
+
+def test_a_plan_lists_the_stages_and_trains_nothing(plan, tmp_path):
+    made = plan("model=fcam")
+    assert made.stages == [CLASSIFIER, ""]
+    assert made.folder == tmp_path / "run"
+    assert [path.name for path in made.folder.iterdir()] == ["config.yaml"]
+    assert plan("model=cam", f"output_dir={tmp_path}/cam").stages == [""]
+
+
+def test_a_missing_test_split_is_told_or_left_out(bare, small_run, plan, tmp_path):
+    words, metadata = bare
+    shutil.rmtree(metadata / "test")
+    with pytest.raises(UserError, match=r"no folder `test`.*test=false"):
+        plan("model=cam", *words)
+    result = train(compose_checked([*small_run, "model=cam", *words, "test=false"]))
+    assert result.results == {}
+    assert (tmp_path / "run" / "checkpoints" / "best.ckpt").is_file()
+    assert not (tmp_path / "run" / "results.json").exists()
+
+
+def test_the_refusal_of_monitors_names_every_key_that_has_to_change(bare, plan):
+    words, metadata = bare
+    for name in ("localization.txt", "masks.txt", "image_sizes.txt"):
+        (metadata / "val" / name).unlink()
+    words += ["model=fcam", "recipe.monitor=max_box_acc", "recipe.classifier_monitor=pxap"]
+    with pytest.raises(UserError) as caught:
+        plan(*words)
+    message = str(caught.value)
+    assert "needs boxes and masks" in message
+    advised = message.partition("choose by ")[2].rstrip(".").split()
+    assert advised == ["model.first_stage.monitor=accuracy", "model.monitor=accuracy"]
+    assert plan(*words, *advised).data.supervision("val")["boxes"] == 0
+
+
+def test_errors_are_minimized_and_accuracies_maximized(tmp_path):
+    assert _checkpoints(tmp_path, "max_box_acc")[0].mode == "max"
+    assert _checkpoints(tmp_path, "le")[0].mode == "min"
+    assert _checkpoints(tmp_path, "om")[0].mode == "min"
+
+
+def test_any_classifier_of_several_scales_serves_fcam(creatures, plan, tmp_path):
+    calm = untrained_run(creatures, tmp_path / "calm", "model=calm")
+    made = plan("model=fcam", f"classifier={calm}")
+    assert made.stages == [""]
+    assert type(made.classifier).__name__ == "CALM"
+    assert made.config.model[FIRST_STAGE].name == "calm"  # so that checkpoints can be read back
+
+
+def test_a_refused_classifier_names_the_one_that_lies_beside_it(creatures, plan, tmp_path):
+    fcam = untrained_run(creatures, tmp_path / "fcam", "model=fcam")
+    with pytest.raises(UserError, match=r"'fcam' model.*can be built on\.$"):
+        plan("model=fcam", f"classifier={fcam}")
+    own = fcam / "checkpoints" / CLASSIFIER / "best.ckpt"
+    own.parent.mkdir()
+    shutil.copy(fcam / "checkpoints" / "best.ckpt", own)
+    with pytest.raises(UserError, match=f"classifier={own}"):
+        plan("model=fcam", f"classifier={fcam}/checkpoints/best.ckpt")
+
+
+def test_a_fcam_on_a_calm_trains_and_is_read_back(creatures, small_run, tmp_path):
+    calm = untrained_run(creatures, tmp_path / "calm", "model=calm")
+    words = [*small_run, "model=fcam", f"classifier={calm}", "+trainer.limit_train_batches=1"]
+    first = train(compose_checked(words))
+    assert first.results["native"]["pxap"] > 0
+    again = [*small_run, "model=fcam", f"classifier={first.folder}", f"output_dir={tmp_path}/x"]
+    with pytest.raises(UserError, match="'fcam' model"):
+        train(compose_checked(again))
+
+
+def test_a_classifier_of_other_classes_is_refused(creatures, plan, tmp_path):
+    folder = untrained_run(creatures, tmp_path / "cam", "model=cam")
+    content = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    content["run"]["num_classes"] = 3
+    content["state_dict"] = {
+        name: value[:3] if ".fc." in name else value
+        for name, value in content["state_dict"].items()
+    }
+    torch.save(content, folder / "checkpoints" / "best.ckpt")
+    with pytest.raises(UserError, match="3 classes, but the data set has 16"):
+        plan("model=fcam", f"classifier={folder}")
