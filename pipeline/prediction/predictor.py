@@ -139,8 +139,8 @@ class SaliencyPredictor:
         self.device = torch.device(device)
         self.module = module.to(self.device).eval()
         self.size = size
-        self.mean = torch.tensor(list(mean))
-        self.std = torch.tensor(list(std))
+        self.mean = torch.tensor(list(mean), dtype=torch.float32)
+        self.std = torch.tensor(list(std), dtype=torch.float32)
         self.center_crop = center_crop
         self.methods = list(methods or module.map_names)
         self.refine = refine
