@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import cv2
 import numpy as np
@@ -27,6 +28,7 @@ from learned_saliency.visualization import FOUND_BOX, overlay, with_boxes
 from tests.support.paths import ROOT
 
 drawing = importlib.import_module("learned_saliency.pipeline.prediction.drawing")
+reading = importlib.import_module("learned_saliency.pipeline.prediction.reading")
 predicting = importlib.import_module("learned_saliency.pipeline.prediction.predict")
 
 
@@ -199,6 +201,32 @@ def test_memory_is_bounded_by_pixels_and_order_is_kept(fcam_run, photos, predict
     assert max(most) == 1
 
 
+def test_memory_does_not_grow_with_the_number_of_images(fcam_run, predicted, monkeypatch, tmp_path):
+    """One image is explained, two are read, one is drawn; Lightning still holds the last one."""
+    (tmp_path / "many").mkdir()
+    for number in range(30):
+        Image.new("RGB", (9, 9), (8 * number, 0, 0)).save(tmp_path / "many" / f"{number:02}.png")
+    monkeypatch.setattr(predicting, "_PIXELS", 1)
+    alive, most = weakref.WeakSet(), []
+
+    class Watched(np.ndarray):
+        """What a WeakSet takes: arrays have no hash."""
+
+        __hash__ = object.__hash__
+        __eq__ = object.__eq__
+
+    def read(*values):
+        pixels = read_pixels(*values).view(Watched)
+        alive.add(pixels)
+        most.append(len(alive))
+        return pixels
+
+    monkeypatch.setattr(reading, "read_pixels", read)
+    index, _, _ = predicted(f"checkpoint={fcam_run}", f"images={tmp_path}/many", "workers=4")
+    assert len(index["images"]) == len(most) == 30
+    assert max(most) <= 5
+
+
 def test_an_interruption_leaves_whole_files_only(
     fcam_run, photos, predicted, monkeypatch, tmp_path
 ):
@@ -260,17 +288,19 @@ def test_the_trainer_decides_the_precision(fcam_run, photos, predicted):
     words = [f"checkpoint={fcam_run}", f"images={photos[0]}/a.png", "arrays=true"]
     words += ["methods=[native,gradcam]", "top_k=2"]
     found = {}
-    for precision in ("32-true", "bf16-mixed"):
+    for precision in ("32-true", "bf16-mixed", "64-true"):
         index, out, _ = predicted(*words, f"trainer.precision={precision}")
         (record,) = index["images"]
         maps = [np.load(out / written["array"]) for written in record["maps"]]
         found[precision] = maps, [score["probability"] for score in record["predicted"]]
-    for exact, rounded in zip(*(found[precision][0] for precision in found), strict=True):
+    whole, half, double = (found[precision][0] for precision in found)
+    assert {saliency.dtype for saliency in double} == {np.dtype(np.float32)}
+    for exact, rounded in zip(whole, half, strict=True):
         assert rounded.dtype == np.float32
         assert 0 < np.abs(rounded - exact).max() < 0.3  # it did run in half precision
         levels = torch.from_numpy(rounded)
         assert (levels != levels.bfloat16().float()).float().mean() > 0.5
-    exact, rounded = (found[precision][1] for precision in found)
+    exact, rounded, _ = (found[precision][1] for precision in found)
     assert rounded == pytest.approx(exact, abs=0.05)
     assert rounded != [float(torch.tensor(p).bfloat16()) for p in rounded]
 
