@@ -41,7 +41,8 @@ class SaliencyModule(L.LightningModule):
     chooses the checkpoint; test and prediction run any post-hoc methods over the same batches too,
     on the features of the same pass, and test feeds them to the same metrics.
 
-    True classes are explained in validation and, by default, in test, predicted ones in prediction.
+    True classes are explained in validation and, by default, in test; in prediction those that the
+    batch asks for, or the predicted ones.
     A map is scored for the class that it explains: the WSOL benchmark explains the true class, and
     average drop, increase and gain look at its probability (paper 000, Sec. 4); insertion and
     deletion look at the predicted class there (App. B.1), which is ``explained="predicted"``. So

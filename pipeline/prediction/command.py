@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from learned_saliency.pipeline.cli import Command
@@ -13,11 +14,14 @@ from learned_saliency.pipeline.prediction.predict import hydra_words, predict
 
 def _run(config: DictConfig) -> None:
     """Explain images; print what was written where."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # temporary files are removed
+    # Both end as exceptions do: temporary files are removed, in all processes.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
     found = predict(config)
-    skipped = f", {found.skipped} files skipped" if found.skipped else ""
-    print(f"{found.images} images{skipped}")
-    print("\n".join(str(path) for path in found.written))
+    if rank_zero_only.rank == 0:
+        skipped = f", {found.skipped} files skipped" if found.skipped else ""
+        print(f"{found.images} images{skipped}")
+        print("\n".join(str(path) for path in found.written))
 
 
 COMMAND = Command("predict.py", "predict", _run, words=hydra_words, complete=False)

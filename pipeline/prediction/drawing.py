@@ -54,7 +54,6 @@ class Drawing(L.Callback):
         self.most_pixels = most_pixels
         self.say = say
         self.part: Part | None = None
-        self._threshold = model.box_threshold
         self._under_way: deque[_UnderWay] = deque()
         self._began = self._last = time.monotonic()
 
@@ -101,13 +100,12 @@ class Drawing(L.Callback):
     def _draw(self, read: ReadImage, small: SmallMaps) -> dict[str, Any]:
         """Write the files of an image and give its record."""
         height, width = read.pixels.shape[:2]
-        maps = []
+        threshold, maps = self.model.box_threshold, []
         for placed in self.model.placed(read.pixels, small):
             stem = f"{read.found.name}.{placed.method}"
             if self.several and placed.explained is not None:
                 stem += f"-{placed.explained.index}"
-            record = write_map(self.folder, stem, read.pixels, placed, self.style, self._threshold)
-            maps.append(record)
+            maps.append(write_map(self.folder, stem, read.pixels, placed, self.style, threshold))
         return {
             "image": read.found.name,
             "width": width,

@@ -148,7 +148,7 @@ def _trainer(config: DictConfig) -> L.Trainer:
         return build_trainer(
             config, logger=False, enable_checkpointing=False, enable_progress_bar=False
         )
-    except MisconfigurationException as error:
+    except (MisconfigurationException, TypeError, ValueError) as error:
         raise UserError(f"trainer: {first_sentence(error)}.") from None
 
 

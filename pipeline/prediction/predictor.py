@@ -120,6 +120,10 @@ class SaliencyPredictor:
         refine: Sharpens maps, called with image (H, W, 3) and map (H, W).
         device: Where the network runs.
         batch_size: Images in a pass, at least 1.
+
+    Attributes:
+        box_threshold: The module's: fraction of a map's maximum above which a pixel belongs to the
+            object, in [0, 1).
     """
 
     def __init__(
@@ -136,11 +140,12 @@ class SaliencyPredictor:
         device: str | torch.device = "cpu",
         batch_size: int = 16,
     ) -> None:
+        self.box_threshold = float(module.box_threshold)
         self.device = torch.device(device)
         self.module = module.to(self.device).eval()
         self.size = size
-        self.mean = torch.tensor(list(mean))
-        self.std = torch.tensor(list(std))
+        self.mean = torch.tensor(list(mean), dtype=torch.float32)
+        self.std = torch.tensor(list(std), dtype=torch.float32)
         self.center_crop = center_crop
         self.methods = list(methods or module.map_names)
         self.refine = refine
@@ -152,11 +157,6 @@ class SaliencyPredictor:
                 f"there are {len(self.class_names)} class names, but the classifier knows "
                 f"{self.num_classes} classes."
             )
-
-    @property
-    def box_threshold(self) -> float:
-        """Fraction of a map's maximum above which a pixel belongs to the object, in [0, 1)."""
-        return float(self.module.box_threshold)
 
     def __call__(
         self,
@@ -248,10 +248,10 @@ class SaliencyPredictor:
 
     def separate(self, found: Prediction) -> list[SmallMaps]:
         """Give each image of a batch what ``predict_step`` found in it."""
-        probs = found.logits.softmax(1)
+        probs = found.logits.float().softmax(1)
         best = probs.topk(min(_REPORTED, self.num_classes)).indices.tolist()
         chosen, rows = found.targets.tolist(), probs.cpu().numpy()
-        maps = {name: found.maps[name].cpu().numpy() for name in self.methods}
+        maps = {name: found.maps[name].float().cpu().numpy() for name in self.methods}
         return [
             SmallMaps(
                 {name: values[i] for name, values in maps.items()},

@@ -4,16 +4,20 @@ import pytest
 import torch
 
 from learned_saliency.attribution import GradCAM, OptiCAM
-from learned_saliency.losses import CALMLoss, DenseCRFLoss, FCAMLoss, SeedSampler
-from learned_saliency.models import CALM, FCAM, CAMClassifier
+from learned_saliency.losses import CALMLoss, CASMLoss, DenseCRFLoss, FCAMLoss, SeedSampler
+from learned_saliency.metrics import boxes_from_saliency
+from learned_saliency.models import CALM, CASM, FCAM, CAMClassifier
 from learned_saliency.trainers import (
     NATIVE,
     CALMModule,
     CAMModule,
+    CASMModule,
     FCAMModule,
     NativeMap,
     PostHocModule,
     SaliencyModule,
+    SnapshotPool,
+    outputs,
 )
 from tests.support.networks import SGD, TinyBackbone
 
@@ -100,6 +104,70 @@ def test_a_module_that_cannot_reuse_features_runs_again(images):
     targets = torch.tensor([[2, 0], [1, 3], [0, 1]])
     expected = module.explain_classes(images, targets).maps
     torch.testing.assert_close(plain.explain_classes(images, targets).maps, expected)
+
+
+def casm():
+    return CASMModule(
+        network=CASM(CAMClassifier(TinyBackbone(), 4), width=4, map_reduction=2),
+        pool=SnapshotPool("L"),
+        loss=CASMLoss(1.0),
+        optimizer=SGD,
+        classifier_optimizer=SGD,
+        methods=METHODS,
+    )
+
+
+def batch_of(images, **entries):
+    return {"image": images, "image_id": [f"{i}.png" for i in range(len(images))], **entries}
+
+
+@pytest.mark.parametrize("make", [cam, calm, fcam, post_hoc])
+def test_prediction_explains_what_the_batch_asks_for(make, images):
+    torch.manual_seed(0)
+    module = make().eval()
+    targets = torch.tensor([[2, 0], [1, 3], [0, 1]])
+    for entries, options in [
+        ({"targets": targets}, {"targets": targets}),
+        ({"top_k": 3}, {"top_k": 3}),
+        ({}, {}),
+    ]:
+        found = module.predict_step(batch_of(images, **entries), 0)
+        expected = module.explain_classes(images, **options)
+        assert found.image_ids == ["0.png", "1.png", "2.png"]
+        torch.testing.assert_close((found.logits, found.targets, found.maps), expected[:3])
+        assert list(found.maps) == module.map_names
+        assert not any(maps.requires_grad for maps in found.maps.values())
+
+
+def test_boxes_are_found_only_when_they_are_read(images, monkeypatch):
+    module = cam().eval()
+    module.box_threshold.fill_(0.7)
+    calls = []
+
+    def counted(maps, threshold):
+        calls.append(threshold)
+        return boxes_from_saliency(maps, threshold)
+
+    monkeypatch.setattr(outputs, "boxes_from_saliency", counted)
+    found = module.predict_step(batch_of(images, top_k=2), 0)
+    assert not calls
+    expected = boxes_from_saliency(found.maps[NATIVE][:, 0], calls[0] if calls else 0.7)
+    torch.testing.assert_close(found.boxes, expected)
+    assert calls == [pytest.approx(0.7)]
+
+
+@pytest.mark.parametrize("make", [cam, calm, fcam, casm, post_hoc])
+def test_predictions_are_float32_in_half_precision(make, images):
+    """A map whose last step ran in bfloat16 would have values of eight bits."""
+    torch.manual_seed(0)
+    module = make().eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = module.predict_step(batch_of(images, top_k=2), 0)
+    assert found.logits.dtype == torch.float32
+    for name, maps in found.maps.items():
+        assert maps.dtype == torch.float32, name
+        fine = (maps != maps.bfloat16().float()).float().mean()
+        assert fine > 0.3, name
 
 
 def test_calm_with_one_superset_for_all_has_one_map():

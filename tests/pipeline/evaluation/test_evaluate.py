@@ -183,6 +183,28 @@ def test_a_foreign_network_is_split_and_tested(foreign, network, evaluated, tmp_
     assert again.folder != found.folder
 
 
+def test_the_classifier_of_a_checkpoint_is_tested(run, evaluated):
+    """That of an F-CAM is the one inside; the data are those of the checkpoint."""
+    words = ["methods=[gradcam,opticam]", "methods.opticam.iterations=2", DROP]
+    whole = evaluated(f"checkpoint={run.folder}", *words)
+    found = evaluated(f"classifier={run.folder}", *words)
+    assert set(found.results) == {"gradcam", "opticam"} | FLOORS
+    for method, values in found.results.items():
+        assert values == pytest.approx(whole.results[method], abs=1e-6)
+    saved = json.loads((found.folder / "results.json").read_text())
+    assert saved["classifier"] == str(run.folder)
+    assert saved["box_threshold"] == 0.5  # the checkpoint's is that of the native map
+
+
+def test_what_a_classifier_s_checkpoint_knows_is_not_asked_for(run, evaluated):
+    best = run.folder / "checkpoints" / "best.ckpt"
+    for key in ("layer=layer4", "weights=x.pt", "num_classes=3"):
+        with pytest.raises(UserError, match=f"{key}: leave it out"):
+            evaluated(f"classifier={best}", key)
+    with pytest.raises(UserError, match="'native' is the map of a trained model"):
+        evaluated(f"classifier={best}", "methods=[native,gradcam]")
+
+
 def test_own_code_and_missing_weights_do(foreign, evaluated):
     words = [word for word in foreign if not word.startswith(("classifier", "weights"))]
     with pytest.warns(UserWarning, match="random weights"):
