@@ -1,13 +1,27 @@
 """A small set of creatures and a run over it, shared by the tests of the upper rooms."""
 
+import gc
+import os
 from pathlib import Path
 
+# Two processes test side by side, and sums round alike on every machine; processes that tests
+# start inherit it. Libraries read it when they are imported.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import cv2
 import pytest
 import torch
 
 from tests.support.words import SMALL_DATA, SMALL_RUN
 
-torch.set_num_threads(1)  # two processes test side by side; sums round alike on every machine
+torch.set_num_threads(1)
+cv2.setNumThreads(1)
+
+
+def pytest_collection_finish() -> None:
+    """Spare every later garbage collection the million objects of the imported libraries."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

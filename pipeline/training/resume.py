@@ -35,7 +35,8 @@ def resumed_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     saved = checkpoint.config
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         name = override.key_or_group
-        if name in config_groups() and name not in FREE_GROUPS:
+        group = name in config_groups()
+        if group and name not in FREE_GROUPS:
             if OmegaConf.to_container(saved[name], resolve=True) != OmegaConf.to_container(
                 config[name], resolve=True
             ):
@@ -43,6 +44,7 @@ def resumed_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
                     f"{override.input_line}: a resumed run keeps its own {name}; drop the word."
                 )
             continue
-        OmegaConf.update(saved, name, OmegaConf.select(config, name), force_add=True)
+        value = OmegaConf.select(config, name)
+        OmegaConf.update(saved, name, value, merge=not group, force_add=True)
     saved.resume = config.resume
     return saved
