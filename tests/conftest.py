@@ -8,20 +8,23 @@ from pathlib import Path
 # start inherit it. Libraries read it when they are imported.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import cv2
 import pytest
-import torch
 
 from tests.support.words import SMALL_DATA, SMALL_RUN
 
-torch.set_num_threads(1)
-cv2.setNumThreads(1)
-
 
 def pytest_collection_finish() -> None:
-    """Spare every later garbage collection the million objects of the imported libraries."""
+    """Prepare a process that tests: one thread, and less work for the garbage collector.
+
+    The process that only deals out the tests does not come here, and imports no library.
+    """
+    import cv2
+    import torch
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     gc.collect()
-    gc.freeze()
+    gc.freeze()  # later collections pass over the million objects of the imported libraries
 
 
 @pytest.fixture(scope="session")
