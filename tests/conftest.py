@@ -1,13 +1,30 @@
 """A small set of creatures and a run over it, shared by the tests of the upper rooms."""
 
+import gc
+import os
 from pathlib import Path
 
+# Two processes test side by side, and sums round alike on every machine; processes that tests
+# start inherit it. Libraries read it when they are imported.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
-import torch
 
 from tests.support.words import SMALL_DATA, SMALL_RUN
 
-torch.set_num_threads(1)  # two processes test side by side; sums round alike on every machine
+
+def pytest_collection_finish() -> None:
+    """Prepare a process that tests: one thread, and less work for the garbage collector.
+
+    The process that only deals out the tests does not come here, and imports no library.
+    """
+    import cv2
+    import torch
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    gc.collect()
+    gc.freeze()  # later collections pass over the million objects of the imported libraries
 
 
 @pytest.fixture(scope="session")

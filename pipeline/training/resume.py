@@ -73,14 +73,16 @@ def _apply(word: Override, resumed: DictConfig, config: DictConfig) -> None:
     name = word.key_or_group
     if word.is_delete():
         raise UserError(f"{word.input_line}: nothing can be taken from a resumed run.")
-    if name in config_groups() and name not in _GROUPS:
+    group = name in config_groups()
+    if group and name not in _GROUPS:
         before, now = (OmegaConf.to_container(c[name], resolve=True) for c in (resumed, config))
         if before != now:
             raise UserError(
                 f"{word.input_line}: a resumed run keeps its own {name}; drop the word."
             )
         return
-    OmegaConf.update(resumed, name, OmegaConf.select(config, name), force_add=True)
+    value = OmegaConf.select(config, name)
+    OmegaConf.update(resumed, name, value, merge=not group, force_add=True)
 
 
 def _check_changes(checkpoint: Checkpoint, resumed: DictConfig, words: list[Override]) -> None:

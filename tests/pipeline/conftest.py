@@ -7,7 +7,7 @@ from learned_saliency.pipeline.training.fit import train
 from tests.support.words import SMALL_RUN
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def fcam_run(creatures, tmp_path_factory):
     """Folder of a trained F-CAM; the checkpoint of its CAM classifier lies in it."""
     folder = tmp_path_factory.mktemp("trained") / "run"

@@ -103,7 +103,7 @@ def covered(classifier, thinning):
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    batches = [make_batch(32, generator)[0] for _ in range(220)]
+    batches = [make_batch(16, generator)[0] for _ in range(150)]
     trainer.fit(module.train(), DataLoader(batches, batch_size=None))
     batch, found = make_batch(200, torch.Generator().manual_seed(2))
     with torch.no_grad():

@@ -1,5 +1,5 @@
+import multiprocessing
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,17 +10,15 @@ from learned_saliency.datamodules.creatures.forks import fork_map
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux alone")
 
-SLEEPERS = """
-import os, sys, time
-from pathlib import Path
-from learned_saliency.datamodules.creatures.forks import fork_map
 
-def sleep(number):
-    Path(sys.argv[1], str(os.getpid())).touch()
-    time.sleep(60)
+def sleepers(folder: Path) -> None:
+    """Fork three processes that note their ids and sleep."""
 
-fork_map(sleep, 48, workers=3)
-"""
+    def sleep(number):
+        (folder / str(os.getpid())).touch()
+        time.sleep(60)
+
+    fork_map(sleep, 48, workers=3)
 
 
 def running(pid: int) -> bool:
@@ -61,9 +59,10 @@ def test_an_error_is_raised_as_it_is():
 
 
 def test_processes_end_with_the_one_that_forked_them(tmp_path):
-    parent = subprocess.Popen([sys.executable, "-c", SLEEPERS, str(tmp_path)])
+    parent = multiprocessing.get_context("fork").Process(target=sleepers, args=(tmp_path,))
+    parent.start()
     assert wait_until(lambda: len(list(tmp_path.iterdir())) == 3)
     parent.kill()
-    parent.wait()
+    parent.join()
     pids = [int(path.name) for path in tmp_path.iterdir()]
     assert wait_until(lambda: not any(running(pid) for pid in pids))

@@ -2,15 +2,17 @@
 
 import subprocess
 import sys
+from functools import cache
 from itertools import product
 
 import pytest
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.pipeline.cli.compose import check_command_line, compose_checked, config_groups
 from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.runs.build import build_methods
+from tests.support.commands import run_command
 from tests.support.paths import ROOT
 
 GROUPS = config_groups()
@@ -36,15 +38,18 @@ def test_every_model_composes_with_every_data_set(model, data):
     ("model", "experiment"), list(product(GROUPS["model"], GROUPS["experiment"]))
 )
 def test_every_experiment_composes_and_fixes_every_choice(model, experiment):
-    data = compose_checked(
-        [f"experiment={experiment}", "data.root=somewhere", "data.metadata=somewhere"]
-    )
+    data = composed_experiment(experiment)
     assert data.backbone.pretrained or data.data.name == "creatures"  # which no weights exist for
     assert data.model.name != "fcam" or data.model.loss.crf.weight == 1.1e-9
     chosen = [f"experiment={experiment}", f"model={model}"]
     if model in ("cam",):  # a recipe's own model is not the word's: the recipe does not apply
         return
     compose_checked([*chosen, "data.root=somewhere", "data.metadata=somewhere"])
+
+
+@cache
+def composed_experiment(name: str) -> DictConfig:
+    return compose_checked([f"experiment={name}", "data.root=somewhere", "data.metadata=somewhere"])
 
 
 def test_the_pretrained_creatures_serve_calm_and_its_cam():
@@ -156,16 +161,16 @@ def test_an_ablation_is_a_matter_of_configuration():
 
 
 def test_help_lists_groups_and_choices_and_a_mistake_is_one_line():
-    help_text = _run("--help").stdout
+    help_text = run_command("train", "--help").stdout
     for group in ("backbone", "data", "experiment", "logger", "model", "trainer"):
         assert f"{group}: {', '.join(GROUPS[group])}" in help_text
-    wrong = _run("model=fcamm")
+    wrong = subprocess.run(
+        [sys.executable, "train.py", "model=fcamm"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert wrong.returncode == 2
     assert wrong.stderr.strip().count("\n") == 0
     assert "fcam" in wrong.stderr
-
-
-def _run(*words: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "train.py", *words], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )

@@ -20,6 +20,7 @@ from learned_saliency.pipeline.evaluation.evaluate import CONFIG_NAME, evaluate,
 from learned_saliency.pipeline.runs.build import build_data
 from learned_saliency.pipeline.runs.checkpoints import load_network, read_checkpoint
 from learned_saliency.pipeline.training.fit import train
+from tests.support.commands import run_command
 from tests.support.paths import ROOT
 from tests.support.words import SMALL_RUN
 
@@ -185,7 +186,7 @@ def test_a_foreign_network_is_split_and_tested(foreign, network, evaluated, tmp_
 
 def test_the_classifier_of_a_checkpoint_is_tested(run, evaluated):
     """That of an F-CAM is the one inside; the data are those of the checkpoint."""
-    words = ["methods=[gradcam,opticam]", "methods.opticam.iterations=2", DROP]
+    words = ["methods=[gradcam,opticam]", "attribution.opticam.iterations=2", DROP]
     whole = evaluated(f"checkpoint={run.folder}", *words)
     found = evaluated(f"classifier={run.folder}", *words)
     assert set(found.results) == {"gradcam", "opticam"} | FLOORS
@@ -269,13 +270,14 @@ def test_two_processes_count_as_one(run, evaluated, tmp_path):
     """17 images on two processes: the same table, and every image once."""
     words = [f"checkpoint={run.folder}", "methods=[gradcam]", DROP]
     one = evaluated(*words)
-    done = _script(
-        *words,
-        f"output_dir={tmp_path}/two",
-        "trainer=ddp",
-        "trainer.accelerator=cpu",
-        "trainer.precision=32-true",
-        "trainer.devices=2",
+    words += [f"output_dir={tmp_path}/two", "trainer=ddp", "trainer.accelerator=cpu"]
+    words += ["trainer.precision=32-true", "trainer.devices=2"]
+    done = subprocess.run(
+        [sys.executable, "evaluate.py", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     two = json.loads((tmp_path / "two" / "results.json").read_text())["test"]
@@ -373,17 +375,7 @@ def test_the_command_line_is_checked_before_anything_runs(word, told):
 
 
 def test_help_shows_how_to_call_it_and_the_configuration():
-    help_text = _script("--help")
+    help_text = run_command("evaluate", "--help")
     assert help_text.returncode == 0
     for text in ("checkpoint=RUN", "data: creatures", "faithfulness:", "average_gain"):
         assert text in help_text.stdout
-
-
-def _script(*words: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "evaluate.py", *words],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )

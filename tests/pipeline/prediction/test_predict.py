@@ -333,7 +333,7 @@ def test_two_processes_leave_the_same_files_as_one(fcam_run, photos, predicted, 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_it_with_whole_files_only(fcam_run, photos, tmp_path, sent, code):
     words = [f"checkpoint={fcam_run}", f"images={photos[0]}", "batch_size=1", "trainer=cpu"]
-    words += ["methods=[native,opticam]", "methods.opticam.iterations=1000000"]
+    words += ["methods=[native,opticam]", "attribution.opticam.iterations=1000000"]
     process = start(tmp_path, *words, f"out={tmp_path}/out")
     part = tmp_path / "out" / "predictions.json.part-0"
     until = time.monotonic() + 120

@@ -13,11 +13,37 @@ from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.runs.checkpoints import load_network, read_checkpoint
 from learned_saliency.pipeline.training.fit import train
 from learned_saliency.trainers import DivergedError
+from tests.support.words import SMALL_RUN
+
+THREE_EPOCHS = ["model=fcam", "recipe.epochs=3", "recipe.classifier_epochs=3", "recipe.lr_step=1"]
 
 
 @pytest.fixture
 def run(small_run):
     return lambda *words: train(compose_checked([*small_run, *words]))
+
+
+@pytest.fixture(scope="module")
+def kept_run(creatures, tmp_path_factory):
+    """Train once what several tests only read."""
+    place = [f"data.root={creatures}", f"data.metadata={creatures}/metadata"]
+
+    def call(*words):
+        folder = tmp_path_factory.mktemp("kept") / "run"
+        return train(compose_checked([*SMALL_RUN, *place, f"output_dir={folder}", *words]))
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def cam(kept_run):
+    return kept_run("model=cam")
+
+
+@pytest.fixture(scope="module")
+def whole(kept_run):
+    """A run of three epochs per stage that nothing interrupted."""
+    return kept_run(*THREE_EPOCHS)
 
 
 @pytest.mark.parametrize("model", config_groups()["model"])
@@ -50,36 +76,32 @@ def test_a_run_leaves_what_it_promises(run):
     assert not list(folder.rglob("*.tmp"))
 
 
-def test_the_saved_configuration_repeats_the_run(run, tmp_path):
-    first = run("model=cam")
-    config = OmegaConf.load(first.folder / "config.yaml")
+def test_the_saved_configuration_repeats_the_run(cam, tmp_path):
+    config = OmegaConf.load(cam.folder / "config.yaml")
     config.output_dir = str(tmp_path / "again")
-    assert train(config).results == first.results
+    assert train(config).results == cam.results
 
 
-def test_a_classifier_from_a_checkpoint_skips_the_first_stage(run, tmp_path):
-    first = run("model=cam")
-    checkpoint = first.folder / "checkpoints" / "best.ckpt"
+def test_a_classifier_from_a_checkpoint_skips_the_first_stage(cam, run, tmp_path):
+    checkpoint = cam.folder / "checkpoints" / "best.ckpt"
     second = run("model=fcam", f"classifier={checkpoint}", f"output_dir={tmp_path}/fcam")
     assert not (second.folder / "checkpoints" / "classifier").exists()
     trained = load_network(read_checkpoint(checkpoint)).state_dict()
     reused = load_network(read_checkpoint(second.folder / "checkpoints/best.ckpt")).classifier
     torch.testing.assert_close(dict(reused.state_dict()), dict(trained), rtol=0, atol=0)
-    assert second.results["cam"] == pytest.approx(first.results["native"])
+    assert second.results["cam"] == pytest.approx(cam.results["native"])
 
 
 @pytest.mark.parametrize("stage", ["classifier", ""])
 def test_a_run_killed_within_an_epoch_and_resumed_ends_as_if_it_had_not_been(
-    run, tmp_path, monkeypatch, stage
+    run, whole, tmp_path, monkeypatch, stage
 ):
-    words = ["model=fcam", "recipe.epochs=3", "recipe.classifier_epochs=3", "recipe.lr_step=1"]
-    whole = run(*words, f"output_dir={tmp_path}/whole")
     kill_in_epoch(monkeypatch, stage, epoch=2)
     with pytest.raises(Killed):
-        run(*words, f"output_dir={tmp_path}/killed")
+        run(*THREE_EPOCHS, f"output_dir={tmp_path}/killed")
     monkeypatch.undo()
     last = tmp_path / "killed" / "checkpoints" / stage / "last.ckpt"
-    resumed = run(*words, f"resume={last}")
+    resumed = run(*THREE_EPOCHS, f"resume={last}")
     assert resumed.folder == tmp_path / "killed"
     for name in ("classifier/last.ckpt", "last.ckpt"):
         ours, theirs = (
@@ -120,18 +142,16 @@ def _curves(path: Path) -> list[dict[str, str]]:
         ]
 
 
-def test_a_resumed_run_cannot_become_another_model(run, small_run):
+def test_a_resumed_run_cannot_become_another_model(cam, small_run):
     from learned_saliency.pipeline.training.resume import resumed_config
 
-    first = run("model=cam")
-    words = [*small_run, "model=fcam", f"resume={first.folder}/checkpoints/last.ckpt"]
+    words = [*small_run, "model=fcam", f"resume={cam.folder}/checkpoints/last.ckpt"]
     with pytest.raises(UserError, match="keeps its own model"):
         resumed_config(compose_checked(words), words)
 
 
-def test_checkpoints_that_do_not_fit_are_refused_before_training(run, tmp_path):
-    first = run("model=cam")
-    good = first.folder / "checkpoints" / "best.ckpt"
+def test_checkpoints_that_do_not_fit_are_refused_before_training(cam, run, tmp_path):
+    good = cam.folder / "checkpoints" / "best.ckpt"
     truncated = tmp_path / "truncated.ckpt"
     truncated.write_bytes(good.read_bytes()[:1000])
     foreign = tmp_path / "foreign.ckpt"
@@ -150,9 +170,8 @@ def test_checkpoints_that_do_not_fit_are_refused_before_training(run, tmp_path):
         run("model=fcam", f"classifier={fcam.folder}/checkpoints/best.ckpt")
 
 
-def test_a_checkpoint_with_code_or_a_foreign_target_does_not_run_it(run, tmp_path):
-    first = run("model=cam")
-    good = first.folder / "checkpoints" / "best.ckpt"
+def test_a_checkpoint_with_code_or_a_foreign_target_does_not_run_it(cam, tmp_path):
+    good = cam.folder / "checkpoints" / "best.ckpt"
     marker = tmp_path / "ran"
 
     class Payload:

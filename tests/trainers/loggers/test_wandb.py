@@ -9,6 +9,14 @@ from learned_saliency.trainers import MetricsCSV, WandbDashboard
 from learned_saliency.trainers.loggers.wandb_history import read_history, read_records
 
 
+@pytest.fixture(scope="module", autouse=True)
+def newcomer():
+    """Forget the session of an earlier test file, with its credentials and mode."""
+    import wandb
+
+    wandb.teardown()
+
+
 @pytest.fixture(autouse=True)
 def nobody(tmp_path, monkeypatch):
     """A user without credentials."""
