@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
-from safetensors.torch import load_file
 from timm.models.efficientnet import EfficientNetFeatures
 from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 
 from learned_saliency.models.striding import pad_same, unstride
+from learned_saliency.storage import WeightsError, find_state_dict, read_weights
 
 
 class MultiScaleBackbone(nn.Module):
@@ -169,7 +168,11 @@ def _drop_unread_blocks(network: nn.Module) -> None:
 
 def _load(network: nn.Module, name: str, path: Path) -> None:
     """Load a file of timm's whole network; an extractor's names may have underscores for dots."""
-    given = {key.replace(".", "_"): value for key, value in _read(path).items()}
+    try:
+        state = find_state_dict(read_weights(path))
+    except WeightsError as error:
+        raise ValueError(f"pretrained={path}: {error}") from None
+    given = {key.replace(".", "_"): value for key, value in state.items()}
     own = network.state_dict()
     wanted = {key: key.removeprefix("model.").replace(".", "_") for key in own}
     found = {key: given[other] for key, other in wanted.items() if other in given}
@@ -181,20 +184,6 @@ def _load(network: nn.Module, name: str, path: Path) -> None:
             f"'{min(wrong)}' of shape {tuple(own[min(wrong)].shape)}; give a file of this one"
         )
     network.load_state_dict(own | found)
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    """Read a file of weights; nothing but tensors is ever unpickled."""
-    if not path.is_file():
-        raise ValueError(f"pretrained={path}: there is no such file")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # there is no end to what a damaged file makes of the readers
-        raise ValueError(f"pretrained={path}: truncated, or no file of weights") from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else {}
-    return {key: value for key, value in state.items() if isinstance(value, Tensor)}
 
 
 def _one_line(error: Exception) -> str:

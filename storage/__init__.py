@@ -1,5 +1,14 @@
-"""Files that are whole or not there."""
+"""Files on disk: written whole or not at all, and read without running code from them."""
 
 from learned_saliency.storage.files import replacing, write_bytes, write_csv, write_text
+from learned_saliency.storage.weights import WeightsError, find_state_dict, read_weights
 
-__all__ = ["replacing", "write_bytes", "write_csv", "write_text"]
+__all__ = [
+    "WeightsError",
+    "find_state_dict",
+    "read_weights",
+    "replacing",
+    "write_bytes",
+    "write_csv",
+    "write_text",
+]

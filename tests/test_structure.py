@@ -19,6 +19,7 @@ _JOBS = ("training", "evaluation", "prediction", "export", "conversion")
 JOBS = {f"pipeline.{job}" for job in _JOBS}
 ALLOWED = {
     **{room: set() for room in [*LOWEST, "configs", "datamodules"]},
+    "models": {"storage"},
     "losses": {"ops"},
     "metrics": {"ops"},
     "trainers": {"attribution", "datamodules", "losses", "metrics", "models"}

@@ -1,75 +1,36 @@
-"""Reads files of weights, of safetensors or torch.save, without running code from them."""
+"""Files of weights that a user names: what is wrong with one is told with its name."""
 
 from __future__ import annotations
 
-import pickle
-import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from learned_saliency.pipeline.cli import UserError, first_sentence
-
-_WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which files keep the weights
+from learned_saliency import storage
+from learned_saliency.pipeline.cli import UserError
 
 
 def read_weights(path: Path, label: str, allowed: Sequence[type] = ()) -> Any:
-    """Read a file of weights; nothing but tensors and plain values is ever unpickled.
-
-    Args:
-        path: A ``.safetensors`` file, or one of torch.save.
-        label: What the file is called in a message.
-        allowed: Further classes that the content of a file of torch.save may have.
-
-    Returns:
-        Whatever the file holds; of safetensors, tensors by name.
+    """Read a file of weights, see `storage.read_weights`; ``label`` names it in a message.
 
     Raises:
         UserError: If the file is missing, truncated, of another kind, or holds code.
     """
-    if not path.is_file():
-        raise UserError(f"{label}: there is no such file.")
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise UserError(
-                f"{label}: truncated or no weights ({first_sentence(error)})."
-            ) from None
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(list(allowed)):
-            warnings.filterwarnings("ignore", message="Detected pickle protocol")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # there is no end to what a damaged file makes of the reader
-        refused = re.search(r"GLOBAL (\S+)", str(error))
-        if isinstance(error, pickle.UnpicklingError) and refused:
-            raise UserError(
-                f"{label}: not loaded, it holds more than weights ({refused[1]})."
-            ) from None
-        raise UserError(f"{label}: truncated, or no file of weights.") from None
+        return storage.read_weights(path, allowed)
+    except storage.WeightsError as error:
+        raise UserError(f"{label}: {error}.") from None
 
 
 def find_state_dict(content: Any, label: str) -> dict[str, Tensor]:
-    """Find the state dict in what `read_weights` gives, also below the usual keys.
-
-    Args:
-        content: What the file holds.
-        label: What the file is called in a message.
+    """Find the state dict in a file's content, see `storage.find_state_dict`.
 
     Raises:
         UserError: If there are no names and tensors.
     """
-    for key in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not content:
-        raise UserError(f"{label}: holds no state dict (names and tensors).")
-    if not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
-        raise UserError(f"{label}: holds no state dict (names and tensors).")
-    return content
+    try:
+        return storage.find_state_dict(content)
+    except storage.WeightsError as error:
+        raise UserError(f"{label}: {error}.") from None

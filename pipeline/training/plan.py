@@ -231,10 +231,13 @@ def check_selection(model: DictConfig, data: WSOLDataModule) -> None:
     wrong = {}
     for stage in [CLASSIFIER, ""] if FIRST_STAGE in model else [""]:
         key, name = f"{_key(stage)}.monitor", str(stage_config(model, stage).monitor)
-        if name not in MONITORS:
-            close = nearest(name, list(MONITORS))
-            known = ", ".join(MONITORS)
-            raise UserError(f"{key}={name}: is no metric of `val`{close}; there are: {known}.")
+        known = [n for n, figure in MONITORS.items() if figure.higher_is_better is not None]
+        if name not in known:
+            close = nearest(name, known)
+            raise UserError(
+                f"{key}={name}: is no metric of `val` that can choose{close}; there are: "
+                f"{', '.join(known)}."
+            )
         if not MONITORS[name].needs <= there:
             wrong[key] = name
     if wrong:

@@ -38,6 +38,7 @@ def bare(creatures, tmp_path):
         (["recipe.epochs=1.5"], r"model\.epochs=1\.5: expected"),
         (["recipe.classifier_epochs=-1"], r"model\.first_stage\.epochs=-1: expected"),
         (["model.monitor=max_box_ac"], r"model\.monitor=max_box_ac.*the nearest: max_box_acc"),
+        (["model.monitor=map_mean"], r"map_mean: is no metric of `val` that can choose"),
         (["recipe.lr=fast"], r"model\.module \(optimizer"),
         (["recipe.lr_step=0"], r"model\.module \(optimizer, scheduler\)"),
         (["recipe.classifier_lr=-1"], r"model\.first_stage\.module \(optimizer"),

@@ -1,0 +1,70 @@
+"""Reads files of weights, of safetensors or torch.save, without running code from them."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which files keep the weights
+
+
+class WeightsError(ValueError):
+    """A file of weights cannot be used; the message says why, and does not name the file."""
+
+
+def read_weights(path: Path, allowed: Sequence[type] = ()) -> Any:
+    """Read a file of weights; nothing but tensors and plain values is ever unpickled.
+
+    Args:
+        path: A ``.safetensors`` file, or one of torch.save.
+        allowed: Further classes that the content of a file of torch.save may have.
+
+    Returns:
+        Whatever the file holds; of safetensors, tensors by name.
+
+    Raises:
+        WeightsError: If the file is missing, truncated, of another kind, or holds code.
+    """
+    if not path.is_file():
+        raise WeightsError("there is no such file")
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            reason = " ".join(str(error).split()).partition(". ")[0].rstrip(".")
+            raise WeightsError(f"truncated or no weights ({reason})") from None
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(list(allowed)):
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # there is no end to what a damaged file makes of the reader
+        refused = re.search(r"GLOBAL (\S+)", str(error))
+        if isinstance(error, pickle.UnpicklingError) and refused:
+            raise WeightsError(f"not loaded, it holds more than weights ({refused[1]})") from None
+        raise WeightsError("truncated, or no file of weights") from None
+
+
+def find_state_dict(content: Any) -> dict[str, Tensor]:
+    """Find the state dict in what `read_weights` gives, also below the usual keys.
+
+    Raises:
+        WeightsError: If there are no names and tensors.
+    """
+    for key in _WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    named = isinstance(content, dict) and content
+    if not named or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()
+    ):
+        raise WeightsError("holds no state dict (names and tensors)")
+    return content
