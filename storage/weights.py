@@ -41,7 +41,7 @@ def read_weights(path: Path, allowed: Sequence[type] = ()) -> Any:
             return load_file(path)
         except (SafetensorError, OSError) as error:
             reason = " ".join(str(error).split()).partition(". ")[0].rstrip(".")
-            raise WeightsError(f"truncated or no weights ({reason})") from None
+            raise WeightsError(f"truncated, or no file of weights ({reason})") from None
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(list(allowed)):
             warnings.filterwarnings("ignore", message="Detected pickle protocol")

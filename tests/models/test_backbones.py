@@ -315,7 +315,7 @@ def test_a_file_that_does_not_fit_is_named(tmp_path):
 def test_a_file_of_weights_runs_no_code(tmp_path):
     path = tmp_path / "weights.pth"
     torch.save({"conv1.weight": Path("/")}, path)
-    with pytest.raises(ValueError, match=r"weights.pth: truncated, or no file of weights"):
+    with pytest.raises(ValueError, match=r"weights.pth: not loaded, it holds more than weights"):
         MultiScaleBackbone("resnet10t", pretrained=str(path))
 
 

@@ -234,7 +234,7 @@ def test_safetensors_are_read_as_a_checkpoint(runs, exported, photographs):
     assert_equal(reference(made.file, photographs), reference(runs["casm"], photographs))
     assert read_checkpoint(made.file).class_names[3] == "c3"
     made.file.write_bytes(made.file.read_bytes()[:-5])
-    with pytest.raises(UserError, match=r"casm\.safetensors: truncated or no weights"):
+    with pytest.raises(UserError, match=r"casm\.safetensors: truncated, or no file of weights"):
         read_checkpoint(made.file)
     made.facts.write_text("[]")
     with pytest.raises(UserError, match="is not the JSON of an export"):
