@@ -73,7 +73,7 @@ def hydra_words(arguments: Sequence[str]) -> list[str]:
 
 def _quoted(value: str) -> str:
     plain = value in ("", "null") or value.isdecimal()
-    if plain or (value[0] + value[-1] in ("[]", "''", '""') and not Path(value).exists()):
+    if plain or (value[0] + value[-1] in ("[]", "''", '""') and not os.path.exists(value)):
         return value
     literal = value.replace("${", "\\${")
     literal = re.sub(r"(\\*)'", r"\1\1\\'", literal)  # backslashes before a quote count double
@@ -149,7 +149,7 @@ def _trainer(config: DictConfig) -> L.Trainer:
             config, logger=False, enable_checkpointing=False, enable_progress_bar=False
         )
     except (MisconfigurationException, TypeError, ValueError) as error:
-        raise UserError(f"trainer: {first_sentence(error)}.") from None
+        raise UserError(f"trainer: {first_sentence(error).rstrip('!')}.") from None
 
 
 def _run(trainer: L.Trainer, batches: ImageBatches, drawing: Drawing, config: DictConfig) -> None:

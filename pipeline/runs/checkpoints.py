@@ -111,9 +111,8 @@ def read_checkpoint(path: str | Path, of_run: str = "last.ckpt") -> Checkpoint:
         path = path / "checkpoints" / of_run
     if not path.is_file():
         raise UserError(f"{path}: there is no such checkpoint.")
-    content = read_weights(path, f"{path}")
-    if path.suffix == ".safetensors":
-        content = _as_checkpoint(path, content)
+    read = _read_exported if path.suffix == ".safetensors" else read_weights
+    content = read(path, f"{path}")
     record = content.get(RECORD) if isinstance(content, dict) else None
     if not isinstance(record, dict) or not _is_state(content.get("state_dict")):
         raise UserError(f"{path}: no checkpoint of this project (it has no record of its run).")
@@ -142,8 +141,8 @@ def beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def _as_checkpoint(path: Path, state: dict[str, Tensor]) -> dict[str, Any]:
-    """The weights of an export with the record in the JSON beside it, as a checkpoint has them."""
+def _read_exported(path: Path, label: str) -> dict[str, Any]:
+    """The weights of an export and the record in the JSON beside it, as a checkpoint has them."""
     try:
         facts = json.loads(beside(path).read_text())
         names = facts["class_names"]
@@ -152,7 +151,7 @@ def _as_checkpoint(path: Path, state: dict[str, Tensor]) -> dict[str, Any]:
         raise UserError(f"{beside(path)}: is missing; it belongs to {path.name}.") from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{beside(path)}: is not the JSON of an export.") from None
-    return {"state_dict": state, "epoch": facts.get("epoch"), RECORD: record}
+    return {"state_dict": read_weights(path, label), "epoch": facts.get("epoch"), RECORD: record}
 
 
 def load_network(checkpoint: Checkpoint) -> nn.Module:

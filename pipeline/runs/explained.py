@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -50,7 +50,7 @@ def read_subject(config: DictConfig, program: str) -> Subject:
         )
     native = config.checkpoint is not None
     path = config.checkpoint if native else config.classifier
-    if not native and not Path(path).expanduser().exists():
+    if not native and not os.path.exists(os.path.expanduser(path)):
         return Subject(None, native)
     for key in _OF_FOREIGN:
         if config.get(key) is not None:

@@ -332,8 +332,9 @@ def test_two_processes_leave_the_same_files_as_one(fcam_run, photos, predicted, 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_it_with_whole_files_only(fcam_run, photos, tmp_path, sent, code):
-    words = [f"checkpoint={fcam_run}", f"images={photos[0]}", "batch_size=1", "trainer=cpu"]
-    words += ["methods=[native,opticam]", "attribution.opticam.iterations=1000000"]
+    many = ",".join([str(photos[0])] * 200)
+    words = [f"checkpoint={fcam_run}", f"images=[{many}]", "batch_size=1", "trainer=cpu"]
+    words += ["methods=[native,opticam]"]
     process = start(tmp_path, *words, f"out={tmp_path}/out")
     part = tmp_path / "out" / "predictions.json.part-0"
     until = time.monotonic() + 120
@@ -345,7 +346,11 @@ def test_a_signal_ends_it_with_whole_files_only(fcam_run, photos, tmp_path, sent
     _, told = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Traceback" not in told
-    assert files(tmp_path / "out") == {"predict.yaml"}
+    left = files(tmp_path / "out")
+    assert not [name for name in left if name.startswith("predictions.json")]
+    assert not [name for name in left if name.endswith(".tmp")]
+    for name in left - {"predict.yaml"}:
+        read_pixels(tmp_path / "out" / name)
 
 
 @pytest.mark.parametrize("form", ["run", "file"])
@@ -500,6 +505,9 @@ def test_lists_numbers_and_quoted_words_stay_what_they_are():
     assert plain["out"] == "a b"
     assert plain["classes"] == [3, "tench"]
     assert plain["methods"] == ["native", "opticam"]
+    many = [f"folder/{number}.jpg" for number in range(2000)]  # longer than a name may be
+    (word,) = hydra_words([f"images=[{','.join(many)}]"])
+    assert compose_checked([word], CONFIG_NAME, complete=False).images == many
     words = ["classes=7", "methods=gradcam", "attribution.opticam.iterations=5"]
     config = compose_checked(hydra_words(words), CONFIG_NAME, complete=False)
     assert config.classes == 7
