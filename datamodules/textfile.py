@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from learned_saliency.errors import MendableError
 
-class DataError(ValueError):
+
+class DataError(MendableError, ValueError):
     """A data set that cannot be used; one sentence names the file, the line and a remedy.
 
     Args:

@@ -1,4 +1,4 @@
-"""The command line and its mistakes."""
+"""The command line and its mistakes; imports nothing heavy."""
 
 from learned_saliency.pipeline.cli.compose import (
     CONFIG_DIR,
@@ -10,16 +10,35 @@ from learned_saliency.pipeline.cli.compose import (
 )
 from learned_saliency.pipeline.cli.entry import Command, run_command
 from learned_saliency.pipeline.cli.errors import UserError, first_sentence
+from learned_saliency.pipeline.cli.help import Page
+from learned_saliency.pipeline.cli.paths import (
+    LIBRARY_WEIGHTS,
+    check_classifier,
+    check_data,
+    check_images,
+    check_subject,
+    find_checkpoint,
+)
+from learned_saliency.pipeline.cli.values import listed, values
 
 __all__ = [
     "CONFIG_DIR",
+    "LIBRARY_WEIGHTS",
     "Command",
+    "Page",
     "UserError",
+    "check_classifier",
     "check_command_line",
     "check_complete",
+    "check_data",
+    "check_images",
+    "check_subject",
     "compose_checked",
     "config_groups",
+    "find_checkpoint",
     "first_sentence",
+    "listed",
     "nearest",
     "run_command",
+    "values",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,10 @@ CONFIG_NAME = "config"
 
 
 def check_command_line(
-    arguments: Sequence[str], name: str = CONFIG_NAME, complete: bool = True
+    arguments: Sequence[str],
+    name: str = CONFIG_NAME,
+    complete: bool = True,
+    check: Callable[[DictConfig], None] | None = None,
 ) -> None:
     """Compose the configuration once, to find mistakes before anything else happens.
 
@@ -30,6 +33,7 @@ def check_command_line(
         arguments: The command line without the program's name; Hydra's own flags are passed over.
         name: The configuration file, without its ending.
         complete: Whether all values must be there, instead of some coming from a checkpoint.
+        check: Looks further at each composed configuration, of which a sweep has several.
 
     Raises:
         UserError: If a word is not ``key=value``, a key or choice does not exist (with the nearest
@@ -38,10 +42,13 @@ def check_command_line(
     words = [word for word in arguments if "=" in word and not word.startswith("-")]
     stray = [word for word in arguments if "=" not in word and not word.startswith(("-", "~"))]
     flags = {"--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--package"}
+    flags |= {"--cfg", "-c", "--info", "-i"}
     if stray and not flags & set(arguments):
         raise UserError(f"'{stray[0]}' is not understood: words have the form key=value.")
     for overrides in _without_sweeps(words):
-        compose_checked(overrides, name, complete)
+        config = compose_checked(overrides, name, complete)
+        if check is not None:
+            check(config)
 
 
 def compose_checked(
@@ -105,7 +112,7 @@ def _options(override: Override) -> list[str]:
 
 def _explain(overrides: Iterable[str], config_name: str) -> str | None:
     """Find the override at fault: a choice that a group lacks, or a key that does not exist."""
-    groups = _used_groups(config_name)
+    groups = used_groups(config_name)
     good: list[str] = []
     values: list[Override] = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):
@@ -149,14 +156,14 @@ def config_groups() -> dict[str, list[str]]:
     return groups
 
 
-def _used_groups(config_name: str) -> dict[str, list[str]]:
+def used_groups(config_name: str) -> dict[str, list[str]]:
     """The groups that a configuration file has in its list of defaults, and their choices."""
     used: set[str] = set()
     for entry in OmegaConf.load(CONFIG_DIR / f"{config_name}.yaml").defaults:
         if not isinstance(entry, str):
             used |= {str(key).split()[-1] for key in entry}
         elif (CONFIG_DIR / f"{entry}.yaml").is_file() and "/" not in entry:
-            used |= set(_used_groups(entry))
+            used |= set(used_groups(entry))
     return {name: choices for name, choices in config_groups().items() if name in used}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+import os
 import re
 import sys
 import warnings
@@ -11,13 +13,11 @@ from typing import NamedTuple, NoReturn
 
 import hydra
 from hydra.errors import InstantiationException
-from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
-from learned_saliency.datamodules import DataError
+from learned_saliency.errors import MendableError
 from learned_saliency.pipeline.cli.compose import CONFIG_DIR, check_command_line
-from learned_saliency.pipeline.cli.errors import UserError
-from learned_saliency.trainers import DivergedError
+from learned_saliency.pipeline.cli.help import Page, format_help
 
 # What Lightning says that is no news here: its advertisement, that a frozen classifier is in
 # evaluation mode on purpose, that a second stage writes into the folder of the first.
@@ -30,6 +30,10 @@ _KNOWN = (
     "TPU available",
     "val_dataloader` contains",
 )
+_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # in the order of Lightning's
+_NODES = ("NODE_RANK", "GROUP_RANK")
+_HELP = {"-h", "--help"}
+_SHOW = {"-c", "--cfg", "--info", "-i", "--hydra-help", "--version"}  # Hydra's, which run nothing
 
 
 def _as_given(words: Sequence[str]) -> list[str]:
@@ -37,46 +41,95 @@ def _as_given(words: Sequence[str]) -> list[str]:
 
 
 class Command(NamedTuple):
-    """A command of this project.
+    """A command of this project: what is known of it before its job is imported.
 
     Attributes:
-        program: Its name in messages.
+        name: Its name, ``train``; its script and its name in messages is ``train.py``.
         config_name: Its file in ``configs``, without the ending.
-        work: Does the work of a composed configuration.
+        job: The room of `learned_saliency.pipeline` whose ``run`` does the work of a composed
+            configuration.
+        page: What its help says beside the configuration.
+        check: Looks for the files that a composed configuration names; raises `UserError`.
+        announce: Says what is going to be done, as the end of a sentence on stderr.
         words: Writes the words of the command line as Hydra wants them.
         complete: Whether all values must be there, instead of some coming from a checkpoint.
     """
 
-    program: str
+    name: str
     config_name: str
-    work: Callable[[DictConfig], None]
+    job: str
+    page: Page
+    check: Callable[[DictConfig], None]
+    announce: Callable[[DictConfig], str]
     words: Callable[[Sequence[str]], list[str]] = _as_given
     complete: bool = True
 
-    def run(self, words: Sequence[str]) -> None:
+    @property
+    def program(self) -> str:
+        """Its script, by which messages call it."""
+        return f"{self.name}.py"
+
+    def run(self, words: Sequence[str], called: str | None = None) -> None:
         """Check the words of a command line, compose the configuration and do the work of it.
 
-        What the user did wrong is told in one line on stderr, with exit code 2.
+        What the user did wrong is told in one line on stderr, with exit code 2. Nothing heavy is
+        imported before the words and the files that they name were found right.
+
+        Args:
+            words: The command line behind the program's name.
+            called: How the command is called, for its help; by default as a script.
         """
-        run_command(self, words)
+        run_command(self, words, called or f"python {self.program}")
 
 
-def run_command(command: Command, words: Sequence[str]) -> None:
+def run_command(command: Command, words: Sequence[str], called: str) -> None:
     """Run a command; see `Command.run`."""
-    _leave_out_known_messages()
     given, overrides = list(sys.argv), command.words(words)
+    if _HELP & set(words):
+        assigned = [word for word in overrides if not word.startswith("-")]
+        page = command.page
+        run_or_exit(
+            command.program,
+            lambda: _print(format_help(page, called, command.config_name, assigned)),
+        )
+        return
+    shown = bool(_SHOW & {word.partition("=")[0] for word in words})
     run_or_exit(
         command.program,
-        lambda: check_command_line(overrides, command.config_name, command.complete),
+        lambda: check_command_line(
+            overrides,
+            command.config_name,
+            command.complete and not shown,
+            None if shown else command.check,
+        ),
     )
+    _leave_out_known_messages()
 
     @hydra.main(config_path=str(CONFIG_DIR), config_name=command.config_name, version_base="1.3")
     def task(config: DictConfig) -> None:
         sys.argv[:] = given  # of it Lightning makes the command line of further processes
-        run_or_exit(command.program, lambda: command.work(config))
+        if is_first_process():
+            print(f"{command.program}: {command.announce(config)}", file=sys.stderr, flush=True)
+        job = importlib.import_module(f"learned_saliency.pipeline.{command.job}")
+        run_or_exit(command.program, lambda: job.run(config))
 
     sys.argv[1:] = overrides
     task()
+
+
+def _print(text: str) -> None:
+    """Print a long text, of which a reader such as `head` may take the beginning alone."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def is_first_process() -> bool:
+    """Whether this is the first of the processes that work together, as their launcher counts."""
+    ranks = next((os.environ[key] for key in _RANKS if key in os.environ), "0")
+    nodes = [os.environ.get(key, "0") for key in _NODES]
+    return {ranks, *nodes} == {"0"}
 
 
 def _leave_out_known_messages() -> None:
@@ -96,7 +149,7 @@ def run_or_exit(program: str, work: Callable[[], None]) -> None:
     """
     try:
         work()
-    except (UserError, DataError, DivergedError) as error:
+    except MendableError as error:
         _exit(program, error)
     except InstantiationException as error:
         if not isinstance(error.__cause__, ValueError | RuntimeError):
@@ -105,6 +158,6 @@ def run_or_exit(program: str, work: Callable[[], None]) -> None:
 
 
 def _exit(program: str, error: BaseException) -> NoReturn:
-    if rank_zero_only.rank == 0:
+    if is_first_process():
         print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
     sys.exit(2)

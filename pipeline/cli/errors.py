@@ -1,7 +1,9 @@
 """Mistakes of the person at the keyboard, told in one sentence."""
 
+from learned_saliency.errors import MendableError
 
-class UserError(ValueError):
+
+class UserError(MendableError, ValueError):
     """Something that was typed or handed over is wrong; the message says what and the remedy."""
 
 

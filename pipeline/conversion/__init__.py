@@ -1,9 +1,9 @@
 """``convert.py``: published weights as a run."""
 
-from learned_saliency.pipeline.conversion.command import COMMAND
+from learned_saliency.pipeline.conversion.command import run
 from learned_saliency.pipeline.conversion.convert import convert
 
 __all__ = [
-    "COMMAND",
     "convert",
+    "run",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,20 +60,6 @@ class EvaluationResult(NamedTuple):
     written: list[Path]
 
 
-def hydra_words(arguments: Sequence[str]) -> list[str]:
-    """Write the words of evaluate.py's command line as Hydra wants them.
-
-    ``data.root`` does not exist where the data set is the checkpoint's.
-    """
-    data_chosen = any(word.startswith("data=") for word in arguments)
-    words = []
-    for word in arguments:
-        if word.startswith("data.") and not data_chosen:
-            word = f"+{word}"
-        words.append(word)
-    return words
-
-
 def evaluate(config: DictConfig) -> EvaluationResult:
     """Test all configured methods in one pass over a split, then run the studies.
 
@@ -113,7 +99,8 @@ def with_data(config: DictConfig, checkpoint: Checkpoint | None) -> DictConfig:
         if checkpoint is None:
             raise UserError("data=... has no value: with classifier=... choose a data set: wsol.")
         data = _adapted(checkpoint, given)  # some methods refer to it
-        config = OmegaConf.create(OmegaConf.to_container(config) | {"data": data})
+        now = {"data": data, "output_dir": config.output_dir}  # the folder that was announced
+        config = OmegaConf.create(OmegaConf.to_container(config) | now)
     check_complete(config)
     return config
 

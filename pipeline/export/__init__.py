@@ -1,9 +1,9 @@
 """``export.py``: a trained model as a file that runs elsewhere."""
 
-from learned_saliency.pipeline.export.command import COMMAND
+from learned_saliency.pipeline.export.command import run
 from learned_saliency.pipeline.export.export import export
 
 __all__ = [
-    "COMMAND",
     "export",
+    "run",
 ]

@@ -1,20 +1,16 @@
-"""The command ``export.py``."""
+"""The work of ``export.py``, and what it prints."""
 
 from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from learned_saliency.pipeline.cli import Command
 from learned_saliency.pipeline.export.export import export
 
 
-def _run(config: DictConfig) -> None:
+def run(config: DictConfig) -> None:
     """Export; print how exact it is and the paths of the files."""
     made = export(config)
     if made.differences is not None:
         worst = ", ".join(f"{name} {value:.1e}" for name, value in made.differences.items())
         print(f"Largest difference from the checkpoint: {worst}")
     print(f"{made.file}\n{made.facts}")
-
-
-COMMAND = Command("export.py", "export", _run)

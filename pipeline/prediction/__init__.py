@@ -1,6 +1,6 @@
 """``predict.py`` and `load`: maps, classes and boxes of images."""
 
-from learned_saliency.pipeline.prediction.command import COMMAND
+from learned_saliency.pipeline.prediction.command import run
 from learned_saliency.pipeline.prediction.images import ImageError
 from learned_saliency.pipeline.prediction.loading import load
 from learned_saliency.pipeline.prediction.predict import predict
@@ -11,11 +11,11 @@ from learned_saliency.pipeline.prediction.predictor import (
 )
 
 __all__ = [
-    "COMMAND",
     "ClassScore",
     "ImageError",
     "ImageSaliency",
     "SaliencyPredictor",
     "load",
     "predict",
+    "run",
 ]

@@ -1,4 +1,4 @@
-"""The command ``predict.py``."""
+"""The work of ``predict.py``, and what it prints."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import sys
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
-from learned_saliency.pipeline.cli import Command
-from learned_saliency.pipeline.prediction.predict import hydra_words, predict
+from learned_saliency.pipeline.prediction.predict import predict
 
 
-def _run(config: DictConfig) -> None:
+def run(config: DictConfig) -> None:
     """Explain images; print what was written where."""
     # Both end as exceptions do: temporary files are removed, in all processes.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -22,6 +21,3 @@ def _run(config: DictConfig) -> None:
         skipped = f", {found.skipped} files skipped" if found.skipped else ""
         print(f"{found.images} images{skipped}")
         print("\n".join(str(path) for path in found.written))
-
-
-COMMAND = Command("predict.py", "predict", _run, words=hydra_words, complete=False)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, ListConfig
 
-from learned_saliency.pipeline.cli import UserError, first_sentence
+from learned_saliency.pipeline.cli import UserError, first_sentence, values
 from learned_saliency.pipeline.prediction.drawing import Drawing
 from learned_saliency.pipeline.prediction.index import (
     INDEX,
@@ -32,9 +31,8 @@ from learned_saliency.pipeline.prediction.sources import find_files
 from learned_saliency.pipeline.prediction.writing import Style
 from learned_saliency.pipeline.runs import build_trainer
 
-__all__ = ["CONFIG_NAME", "PredictionResult", "hydra_words", "predict"]
+__all__ = ["CONFIG_NAME", "PredictionResult", "predict"]
 
-_PATHS = ("checkpoint", "classifier", "weights", "class_names", "images", "out", "classes")
 # In a batch, of which three are in memory, and as many being drawn: 1 to 2 GB for each process.
 _PIXELS = 48_000_000
 _MOST_WORKERS = 16
@@ -56,31 +54,6 @@ class PredictionResult(NamedTuple):
     written: list[Path]
 
 
-def hydra_words(arguments: Sequence[str]) -> list[str]:
-    """Write the words of predict.py's command line as Hydra wants them.
-
-    Paths and names are quoted, so that spaces, commas, brackets, ``=`` and ``*`` in them mean
-    nothing to Hydra; lists ``[a,b]`` and what is quoted already stay as they are.
-    """
-    words = []
-    for word in arguments:
-        key, equals, value = word.partition("=")
-        if equals and key in _PATHS:
-            word = f"{key}={_quoted(value)}"
-        words.append(word)
-    return words
-
-
-def _quoted(value: str) -> str:
-    plain = value in ("", "null") or value.isdecimal()
-    if plain or (value[0] + value[-1] in ("[]", "''", '""') and not os.path.exists(value)):
-        return value
-    literal = value.replace("${", "\\${")
-    literal = re.sub(r"(\\*)'", r"\1\1\\'", literal)  # backslashes before a quote count double
-    literal = re.sub(r"(\\+)$", r"\1\1", literal)
-    return f"'{literal}'"
-
-
 def predict(
     config: DictConfig, say: Callable[[str], None] = lambda line: print(line, file=sys.stderr)
 ) -> PredictionResult:
@@ -95,7 +68,7 @@ def predict(
     """
     _check(config)
     style = Style.of(config)
-    files = find_files(_sources(config), Path(config.out).expanduser())
+    files = find_files(values(config.images), Path(config.out).expanduser())
     trainer = _trainer(config)
     model = build_model(config, device=trainer.strategy.root_device)
     request = Request(model.targets(_classes(config), config.top_k), config.top_k)
@@ -197,11 +170,6 @@ def _of_all_processes(trainer: L.Trainer, value: str | None) -> list[str | None]
         except RuntimeError:  # the connection is closed
             return [value or "another process ended before its work was done."]
     return values
-
-
-def _sources(config: DictConfig) -> list[str]:
-    given = config.images
-    return [str(source) for source in (given if isinstance(given, ListConfig) else [given])]
 
 
 def _classes(config: DictConfig) -> Any:

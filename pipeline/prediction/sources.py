@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from learned_saliency.pipeline.cli import UserError
+from learned_saliency.pipeline.cli import UserError, check_images
 
 
 class Found(NamedTuple):
@@ -45,19 +45,10 @@ def find_files(sources: Sequence[str], leave_out: Path | None = None) -> Iterato
         raise UserError("images has no value: give a file, a folder or a pattern.")
     given = [os.path.expanduser(source) for source in sources]
     for source in given:
-        _check(source)
+        check_images(source)
     base = os.path.commonpath([os.path.abspath(_base(source)) for source in given])
     skipped = None if leave_out is None else os.path.abspath(leave_out)
     return _walk(given, base, skipped)
-
-
-def _check(source: str) -> None:
-    if os.path.lexists(source):
-        return
-    if not glob.has_magic(source):
-        raise UserError(f"images={source}: there is no such file or folder.")
-    if next(glob.iglob(source, recursive=True), None) is None:
-        raise UserError(f"images={source}: the pattern matches no file.")
 
 
 def _base(source: str) -> str:

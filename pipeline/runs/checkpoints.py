@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from learned_saliency.datamodules import WSOLDataModule
-from learned_saliency.pipeline.cli import UserError, first_sentence
+from learned_saliency.pipeline.cli import UserError, find_checkpoint, first_sentence
 from learned_saliency.pipeline.runs.build import build_module, build_network, stage_config
 from learned_saliency.pipeline.runs.named_parts import check_named_parts
 from learned_saliency.pipeline.runs.weights import read_weights
@@ -106,11 +106,7 @@ def read_checkpoint(path: str | Path, of_run: str = "last.ckpt") -> Checkpoint:
         UserError: If the file is missing, truncated, holds code, is no checkpoint of this project,
             or its configuration names a foreign ``_target_`` or refers to anything outside itself.
     """
-    path = Path(path).expanduser()
-    if path.is_dir():
-        path = path / "checkpoints" / of_run
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such checkpoint.")
+    path = find_checkpoint(path, of_run)
     read = _read_exported if path.suffix == ".safetensors" else read_weights
     content = read(path, f"{path}")
     record = content.get(RECORD) if isinstance(content, dict) else None

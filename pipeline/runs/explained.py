@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from learned_saliency.pipeline.cli import UserError
+from learned_saliency.pipeline.cli import UserError, check_subject
 from learned_saliency.pipeline.runs.checkpoints import Checkpoint, load_module, read_checkpoint
 from learned_saliency.pipeline.runs.third_party import build_classifier
 from learned_saliency.trainers import NATIVE, PostHocModule, SaliencyModule
@@ -43,11 +43,7 @@ def read_subject(config: DictConfig, program: str) -> Subject:
         UserError: If none or both are given, the checkpoint cannot be read, or a key is given that
             a checkpoint knows by itself.
     """
-    if (config.checkpoint is None) == (config.classifier is None):
-        raise UserError(
-            "give either checkpoint=RUN_OR_FILE or classifier=torchvision:NAME layer=...; "
-            f"`python {program} --help` shows more."
-        )
+    check_subject(config, program)
     native = config.checkpoint is not None
     path = config.checkpoint if native else config.classifier
     if not native and not os.path.exists(os.path.expanduser(path)):

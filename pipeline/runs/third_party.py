@@ -13,10 +13,14 @@ from omegaconf import DictConfig
 from torch import nn
 
 from learned_saliency.attribution import SplitClassifier, split
-from learned_saliency.pipeline.cli import UserError, first_sentence, nearest
+from learned_saliency.pipeline.cli import (
+    LIBRARY_WEIGHTS,
+    UserError,
+    check_classifier,
+    first_sentence,
+    nearest,
+)
 from learned_saliency.pipeline.runs.weights import find_state_dict, read_weights
-
-OWN_WEIGHTS = "default"
 
 
 def build_classifier(config: DictConfig) -> SplitClassifier:
@@ -49,14 +53,14 @@ def third_party_network(classifier: str, num_classes: int | None, weights: str |
     Raises:
         UserError: If one of them is wrong or does not fit the others.
     """
-    network = _create(classifier, num_classes, weights == OWN_WEIGHTS)
+    network = _create(classifier, num_classes, weights == LIBRARY_WEIGHTS)
     if weights is None:
         warnings.warn(
             f"{classifier} has random weights: give weights=FILE, or "
-            f"weights={OWN_WEIGHTS} for those of the library.",
+            f"weights={LIBRARY_WEIGHTS} for those of the library.",
             stacklevel=2,
         )
-    elif weights != OWN_WEIGHTS:
+    elif weights != LIBRARY_WEIGHTS:
         _load(network, Path(weights).expanduser())
     return network
 
@@ -64,11 +68,7 @@ def third_party_network(classifier: str, num_classes: int | None, weights: str |
 def _create(classifier: str, num_classes: int | None, own_weights: bool) -> nn.Module:
     library, _, name = classifier.partition(":")
     options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
-    if not name:
-        raise UserError(
-            f"classifier={classifier} is not understood: write torchvision:NAME, timm:NAME, "
-            "MODULE:FUNCTION or the path of a run or checkpoint (there is none at this one)."
-        )
+    check_classifier(classifier)
     if library not in ("torchvision", "timm"):
         return _create_own(library, name, options)
     if library == "torchvision":

@@ -1,15 +1,15 @@
 """``train.py``: a model is trained stage by stage and tested."""
 
-from learned_saliency.pipeline.training.command import COMMAND
+from learned_saliency.pipeline.training.command import run
 from learned_saliency.pipeline.training.fit import TrainingResult, train
 from learned_saliency.pipeline.training.plan import Plan, make_plan
 from learned_saliency.pipeline.training.resume import resumed_config
 
 __all__ = [
-    "COMMAND",
     "Plan",
     "TrainingResult",
     "make_plan",
     "resumed_config",
+    "run",
     "train",
 ]

@@ -7,8 +7,10 @@ from typing import Any
 import lightning as L
 import torch
 
+from learned_saliency.errors import MendableError
 
-class DivergedError(RuntimeError):
+
+class DivergedError(MendableError, RuntimeError):
     """Weights are NaN or infinite; the message says when it was noticed and what to change."""
 
 

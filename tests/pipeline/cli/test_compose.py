@@ -12,7 +12,6 @@ from omegaconf import DictConfig, OmegaConf
 from learned_saliency.pipeline.cli.compose import check_command_line, compose_checked, config_groups
 from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.runs.build import build_methods
-from tests.support.commands import run_command
 from tests.support.paths import ROOT
 
 GROUPS = config_groups()
@@ -160,10 +159,7 @@ def test_an_ablation_is_a_matter_of_configuration():
     )
 
 
-def test_help_lists_groups_and_choices_and_a_mistake_is_one_line():
-    help_text = run_command("train", "--help").stdout
-    for group in ("backbone", "data", "experiment", "logger", "model", "trainer"):
-        assert f"{group}: {', '.join(GROUPS[group])}" in help_text
+def test_a_mistake_is_one_line():
     wrong = subprocess.run(
         [sys.executable, "train.py", "model=fcamm"],
         cwd=ROOT,

@@ -16,11 +16,11 @@ from learned_saliency.attribution import GradCAM, split
 from learned_saliency.metrics import AverageDrop, MaxBoxAcc, best_ious, masked_probabilities
 from learned_saliency.pipeline.cli.compose import check_command_line, compose_checked, config_groups
 from learned_saliency.pipeline.cli.errors import UserError
-from learned_saliency.pipeline.evaluation.evaluate import CONFIG_NAME, evaluate, hydra_words
+from learned_saliency.pipeline.commands.evaluate import hydra_words
+from learned_saliency.pipeline.evaluation.evaluate import CONFIG_NAME, evaluate
 from learned_saliency.pipeline.runs.build import build_data
 from learned_saliency.pipeline.runs.checkpoints import load_network, read_checkpoint
 from learned_saliency.pipeline.training.fit import train
-from tests.support.commands import run_command
 from tests.support.paths import ROOT
 from tests.support.words import SMALL_RUN
 
@@ -372,10 +372,3 @@ def test_the_command_line_is_checked_before_anything_runs(word, told):
         return
     with pytest.raises(UserError, match=told):
         check_command_line(words, CONFIG_NAME, complete=False)
-
-
-def test_help_shows_how_to_call_it_and_the_configuration():
-    help_text = run_command("evaluate", "--help")
-    assert help_text.returncode == 0
-    for text in ("checkpoint=RUN", "data: creatures", "faithfulness:", "average_gain"):
-        assert text in help_text.stdout

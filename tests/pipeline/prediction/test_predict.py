@@ -21,8 +21,9 @@ from safetensors.torch import save_file
 from learned_saliency import load
 from learned_saliency.pipeline.cli.compose import check_command_line, compose_checked
 from learned_saliency.pipeline.cli.errors import UserError
+from learned_saliency.pipeline.commands.predict import hydra_words
 from learned_saliency.pipeline.prediction.images import read_pixels
-from learned_saliency.pipeline.prediction.predict import CONFIG_NAME, hydra_words, predict
+from learned_saliency.pipeline.prediction.predict import CONFIG_NAME, predict
 from learned_saliency.pipeline.runs import method_names
 from learned_saliency.trainers import NATIVE, SaliencyModule
 from learned_saliency.visualization import FOUND_BOX, overlay, with_boxes

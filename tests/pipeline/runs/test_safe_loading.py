@@ -12,9 +12,10 @@ from PIL import Image
 from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.cli.entry import run_or_exit
 from learned_saliency.pipeline.cli.errors import UserError
+from learned_saliency.pipeline.commands.evaluate import hydra_words
 from learned_saliency.pipeline.conversion.convert import convert
 from learned_saliency.pipeline.conversion.published import read_published
-from learned_saliency.pipeline.evaluation.evaluate import evaluate, hydra_words
+from learned_saliency.pipeline.evaluation.evaluate import evaluate
 from learned_saliency.pipeline.export.export import export
 from learned_saliency.pipeline.runs.checkpoints import (
     load_module,

@@ -13,7 +13,8 @@ from torch import nn
 from learned_saliency.metrics import binarize
 from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.cli.errors import UserError
-from learned_saliency.pipeline.evaluation.evaluate import CONFIG_NAME, evaluate, hydra_words
+from learned_saliency.pipeline.commands.evaluate import hydra_words
+from learned_saliency.pipeline.evaluation.evaluate import CONFIG_NAME, evaluate
 from learned_saliency.pipeline.evaluation.studies.bank import (
     Member,
     bank_accuracies,

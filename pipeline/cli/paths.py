@@ -1,0 +1,122 @@
+"""Files and folders that a command line names: whether they are there, before anything is read."""
+
+from __future__ import annotations
+
+import glob
+import os
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from learned_saliency.pipeline.cli.errors import UserError
+
+LIBRARY_WEIGHTS = "default"  # in place of a file: the weights that a network's library has for it
+
+
+def find_checkpoint(path: str | Path, of_run: str) -> Path:
+    """Find the file of a checkpoint.
+
+    Args:
+        path: A file, or the folder of a run.
+        of_run: Which file of a run is meant, ``best.ckpt`` or ``last.ckpt``.
+
+    Raises:
+        UserError: If it is not there.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        path = path / "checkpoints" / of_run
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such checkpoint.")
+    return path
+
+
+def check_subject(config: DictConfig, program: str) -> None:
+    """Check that one network to explain is named, and that the files of it are there.
+
+    Args:
+        config: Its ``checkpoint``, ``classifier``, ``weights`` and, where the command has it,
+            ``class_names``.
+        program: Name of the command, for a message.
+
+    Raises:
+        UserError: If none or both of ``checkpoint`` and ``classifier`` are given, or a file is
+            missing.
+    """
+    if (config.checkpoint is None) == (config.classifier is None):
+        raise UserError(
+            "give either checkpoint=RUN_OR_FILE or classifier=torchvision:NAME layer=...; "
+            f"`python {program} --help` shows more."
+        )
+    if config.checkpoint is not None:
+        find_checkpoint(config.checkpoint, "best.ckpt")
+        return
+    check_classifier(str(config.classifier))
+    if Path(config.classifier).expanduser().exists():
+        find_checkpoint(config.classifier, "best.ckpt")
+        return  # which brings its own weights
+    if config.weights not in (None, LIBRARY_WEIGHTS):
+        check_file("weights", config.weights)
+    if config.get("class_names") is not None:
+        check_file("class_names", config.class_names)
+
+
+def check_classifier(name: str) -> None:
+    """Check that a classifier is the path of something, or has the form of a network's name.
+
+    Raises:
+        UserError: If it is neither.
+    """
+    if not name.partition(":")[2] and not Path(name).expanduser().exists():
+        raise UserError(
+            f"classifier={name} is not understood: write torchvision:NAME, timm:NAME, "
+            "MODULE:FUNCTION or the path of a run or checkpoint (there is none at this one)."
+        )
+
+
+def check_file(key: str, value: Any) -> None:
+    """Check that the file is there that a key names.
+
+    Raises:
+        UserError: If it is not.
+    """
+    path = Path(str(value)).expanduser()
+    if not path.is_file():
+        raise UserError(f"{key}={path}: there is no such file.")
+
+
+def check_images(source: str) -> None:
+    """Check that there is a file, a folder or a match of a pattern.
+
+    Args:
+        source: It, with ``~`` expanded.
+
+    Raises:
+        UserError: If there is none.
+    """
+    if os.path.lexists(source):
+        return
+    if not glob.has_magic(source):
+        raise UserError(f"images={source}: there is no such file or folder.")
+    if next(glob.iglob(source, recursive=True), None) is None:
+        raise UserError(f"images={source}: the pattern matches no file.")
+
+
+def check_data(data: DictConfig) -> None:
+    """Check that the folders of a data set are there, but for those that its reader makes.
+
+    Args:
+        data: Its configuration, complete.
+
+    Raises:
+        UserError: If one is missing.
+    """
+    root, metadata = Path(data.root).expanduser(), Path(data.metadata).expanduser()
+    makes_root = data.reader is not None and metadata.is_relative_to(root)
+    if not root.is_dir() and not makes_root:
+        raise UserError(f"data.root={root}: the root folder of the images is missing.")
+    if not metadata.is_dir() and data.reader is None:
+        raise UserError(
+            f"data.metadata={metadata}: the folder with train/, val/ and test/ is missing."
+        )

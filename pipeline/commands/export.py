@@ -1,0 +1,34 @@
+"""The command ``export.py``."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from learned_saliency.pipeline.cli import Command, Page, find_checkpoint
+
+
+def check(config: DictConfig) -> None:
+    """Check that the checkpoint is there."""
+    find_checkpoint(config.checkpoint, "best.ckpt")
+
+
+def announce(config: DictConfig) -> str:
+    """Say what is going to be exported, in which format, and where it is written."""
+    place = "its folder `export`" if config.out is None else config.out
+    return f"exporting {config.checkpoint} as {config.format}, into {place}"
+
+
+EXPORT = Command(
+    name="export",
+    config_name="export",
+    job="export",
+    page=Page(
+        about="Write a trained model as a file that runs without this repository.",
+        usage=(
+            "checkpoint=RUN",
+            "checkpoint=RUN format=pt2 maps=predicted out=FOLDER",
+        ),
+    ),
+    check=check,
+    announce=announce,
+)

@@ -1,0 +1,87 @@
+"""The command ``predict.py``."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+
+from omegaconf import DictConfig
+
+from learned_saliency.pipeline.cli import (
+    Command,
+    Page,
+    UserError,
+    check_images,
+    check_subject,
+    listed,
+    values,
+)
+
+_PATHS = ("checkpoint", "classifier", "weights", "class_names", "images", "out", "classes")
+
+
+def hydra_words(arguments: Sequence[str]) -> list[str]:
+    """Write the words of predict.py's command line as Hydra wants them.
+
+    Paths and names are quoted, so that spaces, commas, brackets, ``=`` and ``*`` in them mean
+    nothing to Hydra; lists ``[a,b]`` and what is quoted already stay as they are.
+    """
+    words = []
+    for word in arguments:
+        key, equals, value = word.partition("=")
+        if equals and key in _PATHS:
+            word = f"{key}={_quoted(value)}"
+        words.append(word)
+    return words
+
+
+def _quoted(value: str) -> str:
+    plain = value in ("", "null") or value.isdecimal()
+    if plain or (value[0] + value[-1] in ("[]", "''", '""') and not os.path.exists(value)):
+        return value
+    literal = value.replace("${", "\\${")
+    literal = re.sub(r"(\\*)'", r"\1\1\\'", literal)  # backslashes before a quote count double
+    literal = re.sub(r"(\\+)$", r"\1\1", literal)
+    return f"'{literal}'"
+
+
+def check(config: DictConfig) -> None:
+    """Check that images and a folder are named, and that the network and the images are there."""
+    for key in ("images", "out"):
+        if config[key] is None:
+            raise UserError(f"{key} has no value: give it as {key}=...")
+    check_subject(config, "predict.py")
+    for source in values(config.images):
+        check_images(os.path.expanduser(source))
+
+
+def announce(config: DictConfig) -> str:
+    """Say which images are going to be explained by which network, and where it is written."""
+    network = config.checkpoint or config.classifier
+    maps = f" by {listed(config.methods)}" if config.methods is not None else ""
+    return f"explaining {listed(config.images)} with {network}{maps}, into {config.out}"
+
+
+PREDICT = Command(
+    name="predict",
+    config_name="predict",
+    job="prediction",
+    page=Page(
+        about="Write maps, classes and boxes of images of your own.",
+        usage=(
+            "checkpoint=RUN images=photos out=maps 'methods=[native,opticam]' top_k=3",
+            "checkpoint=RUN 'images=photos/**/*.jpg' out=maps/ refine=crf",
+            "classifier=timm:resnet50 weights=FILE layer=layer4 images=photos out=maps",
+        ),
+        more=(
+            "Writes for each image FILE, method and class an overlay (FILE.METHOD.png) and the map "
+            "(FILE.METHOD.map.png, FILE.METHOD.npy); FILE.METHOD-CLASS... where several classes "
+            "are explained. predictions.json holds classes, probabilities and boxes."
+        ),
+    ),
+    check=check,
+    announce=announce,
+    words=hydra_words,
+    complete=False,
+)

@@ -1,0 +1,53 @@
+"""The command ``train.py``."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from learned_saliency.pipeline.cli import Command, Page, check_data, find_checkpoint
+
+
+def check(config: DictConfig) -> None:
+    """Check that the checkpoints and the data set are there that a configuration names."""
+    if config.resume is not None:
+        find_checkpoint(config.resume, "last.ckpt")
+        return  # the data set is that of the run
+    classifier = config.classifier
+    if classifier is not None and ":" not in classifier:
+        find_checkpoint(classifier, "best.ckpt")
+    check_data(config.data)
+
+
+def announce(config: DictConfig) -> str:
+    """Say what is going to be trained, on what, how long, and where it is written."""
+    if config.resume is not None:
+        return f"going on with the training of {config.resume}"
+    model = config.model
+    first = model.get("first_stage")
+    epochs = f"{model.epochs} epochs"
+    if config.classifier is not None:
+        epochs += f" on the classifier of {config.classifier}"
+    elif first is not None and first.epochs:
+        epochs += f" after {first.epochs} of its classifier"
+    return (
+        f"training {model.name} with backbone {config.backbone.name} on {config.data.name}, "
+        f"{epochs}, into {config.output_dir}"
+    )
+
+
+TRAIN = Command(
+    name="train",
+    config_name="config",
+    job="training",
+    page=Page(
+        about="Train a saliency model, test it, and write its run: checkpoints, curves, results.",
+        usage=(
+            "model=fcam backbone=resnet50 data=cub data.root=CUB_200_2011",
+            "data=wsol data.root=IMAGES data.metadata=METADATA",
+            "experiment=fcam_cub_resnet50 data.root=CUB_200_2011",
+            "resume=RUN/checkpoints/last.ckpt",
+        ),
+    ),
+    check=check,
+    announce=announce,
+)
