@@ -8,6 +8,7 @@ from learned_saliency.trainers.callbacks import (
     ImageTable,
     Pictures,
     Throughput,
+    listen,
     progress_bar,
     spread,
 )
@@ -37,6 +38,7 @@ from learned_saliency.trainers.outputs import (
     Prediction,
     PredictionBatch,
     TestOutput,
+    is_flat,
 )
 from learned_saliency.trainers.posthoc import PostHocModule
 from learned_saliency.trainers.scores import MONITORS
@@ -77,6 +79,8 @@ __all__ = [
     "Throughput",
     "Trial",
     "WandbDashboard",
+    "is_flat",
+    "listen",
     "progress_bar",
     "spread",
 ]

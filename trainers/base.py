@@ -251,11 +251,15 @@ class SaliencyModule(L.LightningModule):
         return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
     def log_losses(self, total: Tensor, terms: Mapping[str, Tensor], batch_size: int) -> None:
-        """Log the loss as ``train/loss`` and each term as ``train/loss_<term>``."""
+        """Log the loss as ``train/loss`` and each term as ``train/loss_<term>``.
+
+        Means over all processes are logged, each of which has to call this equally often.
+        """
         values = {"train/loss": total.detach()}
         values |= {f"train/loss_{name}": term.detach() for name, term in terms.items()}
+        options = {"on_step": True, "on_epoch": True, "prog_bar": True, "sync_dist": True}
         for name, value in values.items():
-            self.log(name, value, on_step=True, on_epoch=True, prog_bar=True, batch_size=batch_size)
+            self.log(name, value, batch_size=batch_size, **options)
 
     def on_train_epoch_end(self) -> None:
         """Log the learning rates that the epoch was trained with."""
@@ -264,7 +268,7 @@ class SaliencyModule(L.LightningModule):
     def log_learning_rates(self, optimizer: torch.optim.Optimizer) -> None:
         """Log the rate of each parameter group as ``train/lr``, or ``train/lr_<name>`` of named."""
         for name, group in zip(self._group_names or [""], optimizer.param_groups, strict=False):
-            self.log(f"train/lr_{name}" if name else "train/lr", group["lr"])
+            self.log(f"train/lr_{name}" if name else "train/lr", group["lr"], sync_dist=True)
 
     def on_validation_start(self) -> None:
         """Under DDP, give all ranks the BatchNorm statistics of the first, which is saved."""
@@ -314,7 +318,7 @@ class SaliencyModule(L.LightningModule):
         results = self.validation_scores.compute()
         self.box_threshold.fill_(results[NATIVE].pop(BOX_THRESHOLD, 0.5))
         for name, value in _flatten(results):
-            self.log(f"val/{name}", value, rank_zero_only=False)
+            self.log(f"val/{name}", value, sync_dist=True)  # equal on all processes
 
     def on_test_epoch_end(self) -> None:
         """Log the metrics of ``test`` and keep them in ``results``."""
@@ -323,7 +327,7 @@ class SaliencyModule(L.LightningModule):
             self.results[name] |= figures
         self.curves = self.test_scores.curves()
         for name, value in _flatten(self.results):
-            self.log(f"test/{name}", value)
+            self.log(f"test/{name}", value, sync_dist=True)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Trained parameters in groups; ``lr_factor`` multiplies the rate of a group.

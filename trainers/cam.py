@@ -70,7 +70,8 @@ class CAMModule(SaliencyModule):
         loss = F.cross_entropy(logits, labels)
         self.log_losses(loss, {"classification": loss}, len(labels))
         accuracy = (logits.argmax(1) == labels).float().mean()
-        self.log("train/accuracy", accuracy, on_epoch=True, on_step=False, batch_size=len(labels))
+        options = {"on_epoch": True, "on_step": False, "sync_dist": True}
+        self.log("train/accuracy", accuracy, batch_size=len(labels), **options)
         return loss
 
     def parameter_groups(self) -> list[dict[str, Any]]:

@@ -192,7 +192,8 @@ class CASMModule(SaliencyModule):
         self._backward(saliency, last, gradient=gradient)
         parts = {"clean": clean.loss, "masked": loss, **terms.parts()}
         self.log_losses(terms.total, parts, len(labels))
-        self.log("train/map_mean", mask.detach().mean(), on_epoch=True, batch_size=len(labels))
+        options = {"on_epoch": True, "sync_dist": True}
+        self.log("train/map_mean", mask.detach().mean(), batch_size=len(labels), **options)
 
     def _classify(self, images: Tensor, drawn: Snapshot | None) -> Tensor:
         """Logits (B, C) by the current classifier, or by a stored one in evaluation mode."""
@@ -230,7 +231,7 @@ class CASMModule(SaliencyModule):
         mask_optimizer, *classifier_optimizers = self._optimizers()
         self.log_learning_rates(mask_optimizer)
         for optimizer in classifier_optimizers:
-            self.log("train/lr_classifier", optimizer.param_groups[0]["lr"])
+            self.log("train/lr_classifier", optimizer.param_groups[0]["lr"], sync_dist=True)
         schedulers = self.lr_schedulers() or []
         for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
             scheduler.step()

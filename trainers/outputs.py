@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, NotRequired, TypedDict
 
 import numpy as np
@@ -130,7 +131,11 @@ class Example(NamedTuple):
         predicted: The class that the classifier gives it.
         target: The class that the maps explain.
         image: The image with its true boxes, colors in 0..255, shape (H, W, 3), red first.
-        overlays: The image under the map of each method, by method, likewise.
+        overlays: The image under the map of each method with the true boxes and the map's own, by
+            method, likewise.
+        predicted_probability: Probability of ``predicted``, in [0, 1].
+        target_probability: Probability of ``target``, in [0, 1].
+        flat: Methods whose map is constant, which have no box.
     """
 
     image_id: str
@@ -139,3 +144,16 @@ class Example(NamedTuple):
     target: int
     image: NDArray[np.uint8]
     overlays: dict[str, NDArray[np.uint8]]
+    predicted_probability: float
+    target_probability: float
+    flat: frozenset[str]
+
+
+def class_name(names: Sequence[str], label: int) -> str:
+    """The name of a class; its number where there is none."""
+    return names[label] if label < len(names) else str(label)
+
+
+def is_flat(saliency: NDArray[np.floating]) -> bool:
+    """Whether a map (H, W) in [0, 1] is constant, up to the rounding of float32."""
+    return float(np.ptp(saliency)) <= 1e-6

@@ -1,6 +1,13 @@
 """Pictures of images, maps and boxes; knows no module and writes no file."""
 
-from learned_saliency.visualization.colors import COLORMAPS, Picture, colorize, encode_png
+from learned_saliency.visualization.captions import with_caption
+from learned_saliency.visualization.colors import (
+    COLORMAPS,
+    DEFAULT_COLORMAP,
+    Picture,
+    colorize,
+    encode_png,
+)
 from learned_saliency.visualization.grids import grid, side_by_side
 from learned_saliency.visualization.overlays import (
     FOUND_BOX,
@@ -12,6 +19,7 @@ from learned_saliency.visualization.overlays import (
 
 __all__ = [
     "COLORMAPS",
+    "DEFAULT_COLORMAP",
     "FOUND_BOX",
     "TRUE_BOX",
     "Picture",
@@ -21,5 +29,6 @@ __all__ = [
     "overlay",
     "side_by_side",
     "with_boxes",
+    "with_caption",
     "with_contour",
 ]

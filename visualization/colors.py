@@ -12,10 +12,15 @@ COLORMAPS = {  # OpenCV's, by the names they have there
     if name.startswith("COLORMAP_")
 }
 
+#: Its lightness rises from black to a pale yellow, so that the most salient part looks so; rainbows
+#: such as turbo are lightest in the middle.
+DEFAULT_COLORMAP = "inferno"
+
 Picture = NDArray[np.uint8]  # (H, W, 3), red first
+Color = tuple[int, int, int]  # red, green, blue, 0..255
 
 
-def colorize(saliency: NDArray[np.floating], colormap: str = "turbo") -> Picture:
+def colorize(saliency: NDArray[np.floating], colormap: str = DEFAULT_COLORMAP) -> Picture:
     """Show a map in colors.
 
     Args:

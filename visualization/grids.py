@@ -7,7 +7,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from learned_saliency.visualization.captions import Legend, legend_block, text_block
 from learned_saliency.visualization.colors import Picture
+
+_GAP, _LETTERS = 4, 12  # pixels
 
 
 def side_by_side(pictures: Sequence[Picture]) -> Picture:
@@ -17,32 +20,47 @@ def side_by_side(pictures: Sequence[Picture]) -> Picture:
     return np.concatenate(parts[1:], axis=1)
 
 
-def grid(rows: Sequence[Sequence[Picture]], titles: Sequence[str], cell: int = 160) -> Picture:
+def grid(
+    rows: Sequence[Sequence[Picture]],
+    titles: Sequence[str],
+    cell: int = 200,
+    *,
+    captions: Sequence[Sequence[Sequence[str]]] | None = None,
+    colormap: str | None = None,
+    legend: Legend = (),
+) -> Picture:
     """Lay pictures out in rows and columns.
 
     Args:
         rows: Pictures of one size each, as many in each row.
-        titles: Of the columns.
+        titles: Titles of the columns.
         cell: Width of a column in pixels.
+        captions: Lines below each picture, by row and column; None for none.
+        colormap: Color map that a bar at the bottom shows; None for no bar.
+        legend: What the colors of boxes mean, at the bottom.
 
     Returns:
-        One picture, titles on top.
+        One picture: titles on top, then the rows, then bar and legend.
     """
-    height = round(cell * rows[0][0].shape[0] / rows[0][0].shape[1])
-    gap, top = 4, 22
-    sheet = np.full(
-        (top + len(rows) * (height + gap), len(titles) * (cell + gap), 3), 255, dtype=np.uint8
-    )
-    for column, title in enumerate(titles):
-        place = (column * (cell + gap) + 2, top - 7)
-        cv2.putText(sheet, title, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
-    for row, pictures in enumerate(rows):
-        y = top + row * (height + gap)
-        for column, picture in enumerate(pictures):
-            x = column * (cell + gap)
-            sheet[y : y + height, x : x + cell] = cv2.resize(
-                picture,
-                (cell, height),
-                interpolation=cv2.INTER_AREA if height < len(picture) else cv2.INTER_LINEAR,
-            )
-    return sheet
+    width = cell + _GAP
+    heads = np.concatenate([text_block([title], width, _LETTERS) for title in titles], axis=1)
+    parts = [heads]
+    for r, pictures in enumerate(rows):
+        lines = captions[r] if captions is not None else [()] * len(pictures)
+        most = max(map(len, lines))
+        cells = []
+        for picture, words in zip(pictures, lines, strict=True):
+            below = text_block([*words, *[""] * (most - len(words))], width, _LETTERS)
+            cells.append(np.concatenate([_framed(picture, cell), below]))
+        parts.append(np.concatenate(cells, axis=1))
+    parts.append(legend_block(parts[0].shape[1], _LETTERS, colormap, legend))
+    return np.concatenate(parts)
+
+
+def _framed(picture: Picture, cell: int) -> Picture:
+    """A picture of the width of a cell, and white at its right and below."""
+    height = round(cell * picture.shape[0] / picture.shape[1])
+    way = cv2.INTER_AREA if height < len(picture) else cv2.INTER_LINEAR
+    framed = np.full((height + _GAP, cell + _GAP, 3), 255, np.uint8)
+    framed[:height, :cell] = cv2.resize(picture, (cell, height), interpolation=way)
+    return framed

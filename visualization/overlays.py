@@ -8,17 +8,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_saliency.visualization.colors import Picture, colorize
+from learned_saliency.visualization.colors import DEFAULT_COLORMAP, Color, Picture, colorize
 
+# Neither is a color of the default color map, and they differ for color-blind eyes, too.
 TRUE_BOX = (64, 224, 64)  # green
-FOUND_BOX = (255, 64, 64)  # red
+FOUND_BOX = (48, 160, 255)  # blue
 
 
 def overlay(
     image: Picture,
     saliency: NDArray[np.floating],
     opacity: float = 0.5,
-    colormap: str = "turbo",
+    colormap: str = DEFAULT_COLORMAP,
 ) -> Picture:
     """Lay a map over an image.
 
@@ -36,7 +37,7 @@ def overlay(
 
 
 def with_contour(
-    image: Picture, saliency: NDArray[np.floating], threshold: float, color: tuple[int, int, int]
+    image: Picture, saliency: NDArray[np.floating], threshold: float, color: Color
 ) -> Picture:
     """Draw the outlines of the regions that boxes are put around, on a copy of an image.
 
@@ -57,9 +58,7 @@ def with_contour(
     return image
 
 
-def with_boxes(
-    image: Picture, boxes: Sequence[Sequence[int]], color: tuple[int, int, int]
-) -> Picture:
+def with_boxes(image: Picture, boxes: Sequence[Sequence[int]], color: Color) -> Picture:
     """Draw boxes x0 y0 x1 y1, corners inside the box, on a copy of an image."""
     image = image.copy()
     for x0, y0, x1, y1 in boxes:

@@ -13,5 +13,6 @@ def run(config: DictConfig) -> None:
     """Evaluate; print the table and the paths of what was written."""
     result = evaluate(config)
     if rank_zero_only.rank == 0:
-        print(f"\nSplit {config.split}, %\n{format_table(result.results, result.figures)}\n")
+        title = f"Split {config.split}"
+        print(f"\n{format_table(result.results, result.figures, title)}\n")
         print("\n".join(str(path) for path in result.written))

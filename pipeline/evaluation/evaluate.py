@@ -195,7 +195,8 @@ def _score(
     loggers: list[Dashboard],
 ) -> EvaluationResult:
     table = folder / "images.csv"
-    sheet = ContactSheet(folder / "pictures" / "maps.png", config.pictures.images)
+    pictured = folder / "pictures" / "maps.png"
+    sheet = ContactSheet(pictured, config.pictures.images, data.class_names)
     trainer = build_trainer(
         config,
         default_root_dir=folder,

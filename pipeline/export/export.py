@@ -109,6 +109,7 @@ def _export(
     facts["versions"] |= _versions()
     found = None
     beside(made).write_text(json.dumps(facts))
+    made.chmod(beside(made).stat().st_mode & 0o777)  # safetensors hides its files from others
     if images is not None:
         found = differences(_runner(config.format, made), module, maps, images.pixels)
         _check(found, config)

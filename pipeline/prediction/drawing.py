@@ -17,9 +17,9 @@ from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor, Sm
 from learned_saliency.pipeline.prediction.reading import ImageBatch, ReadImage
 from learned_saliency.pipeline.prediction.sources import Found
 from learned_saliency.pipeline.prediction.writing import Style, score_record, write_map
-from learned_saliency.trainers import Prediction
+from learned_saliency.trainers import Prediction, listen
 
-_SECONDS = 20.0  # between lines of progress
+_SECONDS = 10.0  # between lines of progress
 
 
 class Drawing(L.Callback):
@@ -56,6 +56,7 @@ class Drawing(L.Callback):
         self.part: Part | None = None
         self._under_way: deque[_UnderWay] = deque()
         self._began = self._last = time.monotonic()
+        self._explained = ""
 
     def setup(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
         """Begin this process's part of the index; the processes met after the folder was made."""
@@ -69,6 +70,24 @@ class Drawing(L.Callback):
     def goes_on(self) -> bool:
         """Whether there is no process yet that failed."""
         return self.part.is_there()
+
+    def on_predict_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Listen to long methods, and start the clock."""
+        self._began = self._last = time.monotonic()
+        if trainer.is_global_zero:
+            listen(module, self._hear)
+
+    def on_predict_batch_start(
+        self,
+        trainer: L.Trainer,
+        module: L.LightningModule,
+        batch: ImageBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Note which images are explained."""
+        first, *others = batch["files"]
+        self._explained = first.found.name + (f" and {len(others)} more" if others else "")
 
     def on_predict_batch_end(
         self,
@@ -90,6 +109,7 @@ class Drawing(L.Callback):
 
     def on_predict_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Wait for the last images."""
+        listen(module, None)
         self._take_in(0)
 
     def close(self) -> None:
@@ -105,7 +125,8 @@ class Drawing(L.Callback):
             stem = f"{read.found.name}.{placed.method}"
             if self.several and placed.explained is not None:
                 stem += f"-{placed.explained.index}"
-            maps.append(write_map(self.folder, stem, read.pixels, placed, self.style, threshold))
+            drawn = (stem, read.pixels, placed, self.style, threshold, small.predicted[0])
+            maps.append(write_map(self.folder, *drawn))
         return {
             "image": read.found.name,
             "width": width,
@@ -121,6 +142,13 @@ class Drawing(L.Callback):
             number, pixels, record = self._under_way.popleft()
             waiting -= pixels
             self.part.add(number, record.result())
+
+    def _hear(self, what: str) -> None:
+        """Say how far a batch is that takes long."""
+        now = time.monotonic()
+        if now - self._last >= _SECONDS:
+            self._last = now
+            self.say(f"predict: {self._explained}: {what}, {now - self._began:.0f} s spent")
 
     def _tell(self, processes: int) -> None:
         now = time.monotonic()

@@ -18,6 +18,7 @@ from learned_saliency.pipeline.runs import (
     Checkpoint,
     build_explained,
     build_methods,
+    library_class_names,
     method_names,
     read_subject,
 )
@@ -90,7 +91,7 @@ def build_model(
     module = build_explained(config, subject, names, **options)
     if config.box_threshold is not None:
         module.box_threshold.fill_(config.box_threshold)
-    return SaliencyPredictor(
+    predictor = SaliencyPredictor(
         module,
         **given,
         methods=[*names, *own],
@@ -98,6 +99,11 @@ def build_model(
         device=device or "cpu",
         batch_size=config.batch_size,
     )
+    if subject.checkpoint is None and given["class_names"] is None:
+        library_names = library_class_names(config.classifier) or []
+        if len(library_names) == predictor.num_classes:
+            predictor.class_names = library_names
+    return predictor
 
 
 _Given = dict[str, Any]  # arguments of `SaliencyPredictor`

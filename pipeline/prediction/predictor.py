@@ -20,7 +20,13 @@ from learned_saliency.pipeline.cli import UserError, nearest
 from learned_saliency.pipeline.prediction.images import Pixels, pixels_of
 from learned_saliency.pipeline.prediction.placing import to_original
 from learned_saliency.pipeline.runs import try_methods
-from learned_saliency.trainers import NATIVE, Prediction, PredictionBatch, SaliencyModule
+from learned_saliency.trainers import (
+    NATIVE,
+    Prediction,
+    PredictionBatch,
+    SaliencyModule,
+    is_flat,
+)
 
 PREDICTED = "predicted"
 _REPORTED = 5  # predicted classes that are told
@@ -40,6 +46,9 @@ class ClassScore(NamedTuple):
     index: int
     name: str
     probability: float
+
+    def __repr__(self) -> str:
+        return f"ClassScore({self.index}, {self.name!r}, {self.probability:.1%})"
 
 
 class SmallMaps(NamedTuple):
@@ -65,13 +74,15 @@ class PlacedMap(NamedTuple):
         explained: The class that it explains; None where it is the same for every class.
         saliency: float32 (H, W) in [0, 1].
         box: Box x0 y0 x1 y1 of the largest contour at the model's threshold, int64 (4,), pixels of
-            the image, x1 and y1 inside the box; 0 0 0 0 for a map of zeros.
+            the image, x1 and y1 inside the box; 0 0 0 0 for a flat map or one of zeros.
+        flat: Whether the network's map is constant, so that nothing stands out in it.
     """
 
     method: str
     explained: ClassScore | None
     saliency: NDArray[np.float32]
     box: NDArray[np.int64]
+    flat: bool
 
 
 class ImageSaliency(NamedTuple):
@@ -89,6 +100,10 @@ class ImageSaliency(NamedTuple):
     boxes: dict[str, NDArray[np.int64]]
     classes: list[ClassScore]
     predicted: list[ClassScore]
+
+    def __repr__(self) -> str:
+        maps = ", ".join(f"{name}: {values.shape}" for name, values in self.maps.items())
+        return f"ImageSaliency(maps={{{maps}}}, classes={self.classes}, best={self.predicted[:1]})"
 
     @property
     def map(self) -> NDArray[np.float32]:
@@ -157,6 +172,13 @@ class SaliencyPredictor:
                 f"there are {len(self.class_names)} class names, but the classifier knows "
                 f"{self.num_classes} classes."
             )
+
+    def __repr__(self) -> str:
+        return (
+            f"SaliencyPredictor(methods={self.methods}, {self.num_classes} classes, "
+            f"input {self.size} x {self.size}, box_threshold={self.box_threshold:g}, "
+            f"device={self.device})"
+        )
 
     def __call__(
         self,
@@ -262,17 +284,23 @@ class SaliencyPredictor:
         ]
 
     def placed(self, pixels: Pixels, small: SmallMaps) -> Iterator[PlacedMap]:
-        """Bring the maps of an image (H, W, 3) to its size, refine them and find their boxes."""
+        """Bring the maps of an image (H, W, 3) to its size, refine them and find their boxes.
+
+        A flat map is not refined.
+        """
         height, width = pixels.shape[:2]
         for method, maps in small.maps.items():
             shared = method == NATIVE and not self.module.native.per_class
             for position, saliency in enumerate(maps):
                 full = to_original(saliency, width, height, self.center_crop)
-                if self.refine is not None:
+                flat, box = is_flat(saliency), np.zeros(4, np.int64)
+                if self.refine is not None and not flat:
                     full = self.refine(pixels, full)
-                box = boxes_from_saliency(torch.from_numpy(full)[None], self.box_threshold)[0]
+                if not flat:
+                    found = torch.from_numpy(full)[None]
+                    box = boxes_from_saliency(found, self.box_threshold)[0].numpy()
                 explained = None if shared else small.classes[position]
-                yield PlacedMap(method, explained, full, box.numpy())
+                yield PlacedMap(method, explained, full, box, flat)
 
     def _score(self, index: int, probs: NDArray[np.float32]) -> ClassScore:
         return ClassScore(index, self.class_names[index], float(probs[index]))

@@ -21,6 +21,7 @@ from learned_saliency.visualization import (
     overlay,
     side_by_side,
     with_boxes,
+    with_caption,
     with_contour,
 )
 
@@ -36,6 +37,7 @@ class Style(NamedTuple):
     opacity: float
     contour: bool
     box: bool
+    caption: bool
     map_png: bool
     arrays: bool
 
@@ -56,26 +58,44 @@ class Style(NamedTuple):
                 )
         if not isinstance(style.opacity, int | float) or not 0 <= style.opacity <= 1:
             raise UserError(f"opacity={style.opacity}: it must be in [0, 1].")
-        for name in ("contour", "box", "map_png", "arrays"):
+        for name in ("contour", "box", "caption", "map_png", "arrays"):
             if not isinstance(config[name], bool):
                 raise UserError(f"{name}={config[name]}: it is true or false.")
         return style
 
-    def draw(self, image: Pixels, found: PlacedMap, threshold: float) -> Picture:
-        """Draw a map with its box, on its image of the same size or beside it."""
+    def draw(
+        self, image: Pixels, found: PlacedMap, threshold: float, predicted: ClassScore
+    ) -> Picture:
+        """Draw a map with its box, on its image of the same size or beside it.
+
+        With a caption, which hides nothing, below; ``layout=map`` has none.
+        """
         if self.layout == "map":
-            drawn = colorize(found.saliency, self.colormap)
-        else:
-            drawn = overlay(image, found.saliency, self.opacity, self.colormap)
+            return self._marked(colorize(found.saliency, self.colormap), found, threshold)
+        drawn = overlay(image, found.saliency, self.opacity, self.colormap)
         drawn = self._marked(drawn, found, threshold)
         if self.layout == "side_by_side":
-            return side_by_side([image, drawn])
-        if self.layout == "triptych":
-            return side_by_side([image, colorize(found.saliency, self.colormap), drawn])
-        return drawn
+            drawn = side_by_side([image, drawn])
+        elif self.layout == "triptych":
+            drawn = side_by_side([image, colorize(found.saliency, self.colormap), drawn])
+        return self._captioned(drawn, found, predicted) if self.caption else drawn
+
+    def _captioned(self, picture: Picture, found: PlacedMap, predicted: ClassScore) -> Picture:
+        """Add class, probability and method, the colors' meaning and, where it is so, "flat"."""
+        explained = found.explained or predicted
+        lines = [f"{explained.name} {explained.probability:.1%}"]
+        if explained.index != predicted.index:
+            lines.append(f"predicted: {predicted.name} {predicted.probability:.1%}")
+        lines.append(found.method)
+        if found.flat:
+            lines.append("flat map: nothing stands out")
+        boxed = self.box and found.box.any()
+        return with_caption(
+            picture, lines, self.colormap, [("predicted box", FOUND_BOX)] if boxed else []
+        )
 
     def _marked(self, picture: Picture, found: PlacedMap, threshold: float) -> Picture:
-        if self.contour:
+        if self.contour and not found.flat:
             picture = with_contour(picture, found.saliency, threshold, _OUTLINE)
         if self.box and found.box.any():
             picture = with_boxes(picture, [found.box], FOUND_BOX)
@@ -83,7 +103,13 @@ class Style(NamedTuple):
 
 
 def write_map(
-    folder: Path, stem: str, image: Pixels, found: PlacedMap, style: Style, threshold: float
+    folder: Path,
+    stem: str,
+    image: Pixels,
+    found: PlacedMap,
+    style: Style,
+    threshold: float,
+    predicted: ClassScore,
 ) -> dict[str, Any]:
     """Write the files of a map.
 
@@ -94,12 +120,14 @@ def write_map(
         found: The map.
         style: What is written.
         threshold: Of the box.
+        predicted: The most probable class.
 
     Returns:
         The record of the map, ready for JSON; files are named relative to ``folder``.
     """
     files = {"overlay": f"{stem}.png"}
-    write_bytes(folder / files["overlay"], encode_png(style.draw(image, found, threshold)))
+    picture = style.draw(image, found, threshold, predicted)
+    write_bytes(folder / files["overlay"], encode_png(picture))
     if style.map_png:
         files["map"] = f"{stem}.map.png"
         levels = np.rint(found.saliency * 65535).astype(np.uint16)
@@ -112,6 +140,7 @@ def write_map(
         "method": found.method,
         "class": None if found.explained is None else score_record(found.explained),
         "box": found.box.tolist() if found.box.any() else None,
+        "flat": found.flat,
         **files,
     }
 

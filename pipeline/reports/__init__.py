@@ -8,13 +8,23 @@ from learned_saliency.pipeline.reports.results import (
     table_rows,
     write_results,
 )
+from learned_saliency.pipeline.reports.sweeps import (
+    SweepRun,
+    format_sweep,
+    summarize,
+    write_sweep,
+)
 
 __all__ = [
     "Results",
+    "SweepRun",
+    "format_sweep",
     "format_table",
     "model_card_path",
     "plot_curves",
+    "summarize",
     "table_rows",
     "write_model_card",
     "write_results",
+    "write_sweep",
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from learned_saliency.pipeline.reports.results import table_rows
+from learned_saliency.pipeline.reports.tables import Signs
 from learned_saliency.storage import write_text
 
 _MAX_NAMES = 20  # of classes; more would be no page to read
@@ -111,11 +112,12 @@ def _selection(facts: Mapping[str, Any]) -> str:
 def _tested(results: Mapping[str, Mapping[str, float]] | None) -> list[str]:
     if not results:
         return ["Not tested by itself."]
-    names, *rows = table_rows(results)
+    signs = Signs("↑", "↓", "±")
+    names, *rows = table_rows(results, signs=signs)
     by_figure = zip(names, *rows, strict=True)  # on end: a page is narrow
     return [
-        "Test split, %; `native` is the model's own map. `full_image` and `centered_box` are the "
-        "floors: boxes that do not look at the image.",
+        f"{signs.heading('Test split')}; `native` is the model's own map. `full_image` and "
+        "`centered_box` are the floors: boxes that do not look at the image.",
         _table([tuple(row) for row in by_figure]),
     ]
 

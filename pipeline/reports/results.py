@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from learned_saliency.metrics import Figure
+from learned_saliency.pipeline.reports.tables import Signs, layout, shown_figures
 from learned_saliency.storage import write_csv, write_text
 from learned_saliency.trainers import TEST_FIGURES
 
@@ -41,36 +42,41 @@ def write_results(
     return [as_json, as_csv]
 
 
-def table_rows(results: Results, figures: Mapping[str, Figure] = TEST_FIGURES) -> list[list[str]]:
+def table_rows(
+    results: Results, figures: Mapping[str, Figure] = TEST_FIGURES, signs: Signs | None = None
+) -> list[list[str]]:
     """The headline figures in percent: a row of names, then one row a method.
 
     Args:
         results: Figures by method, fractions.
         figures: What is declared of them: which are headlines, which lead, what they are called
             in a narrow table. The others, and what nobody declared, are left to the files.
+        signs: Put behind the names for their better direction; None for none.
     """
     found = dict.fromkeys(name for values in results.values() for name in values)
-    names = [name for name in found if name in figures and figures[name].headline]
-    names.sort(key=lambda name: not figures[name].leads)
-    rows = [["", *(figures[name].short or name for name in names)]]
+    names = shown_figures(list(found), figures)
+    if signs is None:
+        heads = [figures[name].short or name for name in names]
+    else:
+        heads = [signs.column(name, figures[name]) for name in names]
+    rows = [["", *heads]]
     for method, values in results.items():
         cells = [values.get(name, math.nan) for name in names]
         rows.append([method, *("-" if math.isnan(v) else f"{100 * v:.1f}" for v in cells)])
     return rows
 
 
-def format_table(results: Results, figures: Mapping[str, Figure] = TEST_FIGURES) -> str:
-    """The figures as a table for the terminal; see `table_rows`."""
-    rows = table_rows(results, figures)
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            [
-                row[0].ljust(widths[0]),
-                *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)),
-            ]
-        )
-        for row in rows
-    ]
-    lines.insert(1, "-" * len(lines[0]))
-    return "\n".join(lines)
+def format_table(
+    results: Results, figures: Mapping[str, Figure] = TEST_FIGURES, title: str | None = None
+) -> str:
+    """The figures as a table for the terminal; see `table_rows`.
+
+    Args:
+        results: Figures by method, fractions.
+        figures: What is declared of them.
+        title: What the figures are of: a line above the table says this, the unit and what the
+            signs mean; None for the table alone.
+    """
+    signs = Signs.printable()
+    table = layout(table_rows(results, figures, signs))
+    return table if title is None else f"{signs.heading(title)}\n{table}"

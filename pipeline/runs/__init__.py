@@ -36,7 +36,7 @@ from learned_saliency.pipeline.runs.facts import checkpoint_facts
 from learned_saliency.pipeline.runs.folder import create_folder
 from learned_saliency.pipeline.runs.named_parts import check_named_parts, foreign_parts
 from learned_saliency.pipeline.runs.references import asks_the_machine, with_references
-from learned_saliency.pipeline.runs.third_party import third_party_network
+from learned_saliency.pipeline.runs.third_party import library_class_names, third_party_network
 from learned_saliency.pipeline.runs.weights import find_state_dict, read_weights
 
 __all__ = [
@@ -61,6 +61,7 @@ __all__ = [
     "create_folder",
     "find_state_dict",
     "foreign_parts",
+    "library_class_names",
     "load_module",
     "load_network",
     "load_weights",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import timm
 import torchvision
 from omegaconf import DictConfig
+from timm.data import ImageNetInfo, infer_imagenet_subset
 from torch import nn
 
 from learned_saliency.attribution import SplitClassifier, split
@@ -63,6 +66,42 @@ def third_party_network(classifier: str, num_classes: int | None, weights: str |
     elif weights != LIBRARY_WEIGHTS:
         _load(network, Path(weights).expanduser())
     return network
+
+
+def library_class_names(classifier: str) -> list[str] | None:
+    """Names of the classes that a library's own weights of a network tell apart.
+
+    Args:
+        classifier: See `third_party_network`.
+
+    Returns:
+        A different name for each class, in their order; None where the library knows none.
+    """
+    library, _, name = classifier.partition(":")
+    if library == "torchvision":
+        weights = torchvision.models.get_model_weights(name)
+        names = weights.DEFAULT.meta.get("categories") if len(weights) else None
+    elif library == "timm":
+        subset = infer_imagenet_subset(_pretrained_facts(name))
+        known = ImageNetInfo(subset) if subset else None
+        # The first of several synonyms: "tench, Tinca tinca".
+        names = known and [
+            known.index_to_description(i).partition(",")[0] for i in range(known.num_classes())
+        ]
+    else:
+        return None
+    return _unique(names) if names else None
+
+
+def _pretrained_facts(name: str) -> dict[str, Any]:
+    found = timm.get_pretrained_cfg(name)
+    return found.to_dict() if found is not None else {}
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """Names with their numbers behind those that occur more than once."""
+    often = Counter(names)
+    return [f"{name} ({i})" if often[name] > 1 else name for i, name in enumerate(names)]
 
 
 def _create(classifier: str, num_classes: int | None, own_weights: bool) -> nn.Module:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from learned_saliency.pipeline.reports import format_table
 from learned_saliency.pipeline.training.fit import train
 from learned_saliency.pipeline.training.resume import resumed_config
+from learned_saliency.pipeline.training.sweep import note_run
 
 
 def run(config: DictConfig) -> None:
@@ -16,5 +17,6 @@ def run(config: DictConfig) -> None:
     words = HydraConfig.get().overrides.task
     result = train(resumed_config(config, words))
     if rank_zero_only.rank == 0:
-        print(f"\nTest split, %\n{format_table(result.results)}\n")
+        note_run(result.folder, result.results)
+        print(f"\n{format_table(result.results, title='Test split')}\n")
         print("\n".join(str(path) for path in result.written))

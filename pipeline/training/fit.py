@@ -46,7 +46,8 @@ def train(config: DictConfig) -> TrainingResult:
         DataError: If the data set is wrong, likewise.
     """
     plan = make_plan(config)
-    sheet = ContactSheet(plan.folder / "pictures" / "test_maps.png", config.pictures.images)
+    path, count = plan.folder / "pictures" / "test_maps.png", config.pictures.images
+    sheet = ContactSheet(path, count, plan.data.class_names)
     opened: list[Dashboard] = []
     try:
         trained = _fit_stages(plan, sheet, opened)

@@ -131,7 +131,7 @@ def _callbacks(plan: Plan, stage: str, model: DictConfig) -> list[Callback]:
         Divergence(),
         RunRecord(plan.config, plan.composed, stage, plan.data),
         Throughput(),
-        Pictures(pictures, count=count, methods=methods),
+        Pictures(pictures, count, methods, plan.data.class_names),
         progress_bar(stage or model.name),
     ]
 

@@ -6,11 +6,16 @@ import pytest
 
 from learned_saliency.visualization import (
     COLORMAPS,
+    DEFAULT_COLORMAP,
+    FOUND_BOX,
+    TRUE_BOX,
     colorize,
     encode_png,
+    grid,
     overlay,
     side_by_side,
     with_boxes,
+    with_caption,
     with_contour,
 )
 
@@ -28,6 +33,19 @@ def test_colors_are_opencv_s_with_red_first():
     assert {"turbo", "viridis", "jet", "inferno"} <= set(COLORMAPS)
     with pytest.raises(ValueError, match=r"colormap must be one of .*viridis.* got 'virdis'"):
         colorize(levels / 255, "virdis")
+
+
+def test_the_default_color_map_grows_lighter_with_the_value():
+    """CIE lightness; the dark red end of turbo looks less salient than its middle."""
+    lightness = {}
+    for name in (DEFAULT_COLORMAP, "turbo"):
+        colors = colorize(np.linspace(0, 1, 256)[None], name).astype(np.float32) / 255
+        lightness[name] = cv2.cvtColor(colors, cv2.COLOR_RGB2LAB)[0, :, 0]
+    steps = np.diff(lightness[DEFAULT_COLORMAP])
+    assert steps.min() > -0.3  # rounding to 8 bits
+    assert lightness[DEFAULT_COLORMAP][-1] > 90
+    assert lightness["turbo"].argmax() < 200
+    np.testing.assert_array_equal(colorize(np.eye(3)), colorize(np.eye(3), DEFAULT_COLORMAP))
 
 
 def test_opacity_blends_image_and_map(image):
@@ -68,6 +86,51 @@ def test_pictures_side_by_side_keep_their_pixels(image):
     np.testing.assert_array_equal(sheet[:, -10:], image[:, :10])
     assert (sheet[:, 30:-10] == 255).all()
     assert sheet.shape[1] > 40
+
+
+@pytest.mark.parametrize("size", [(20, 30), (300, 400), (1, 1), (7, 2000)])
+def test_a_caption_hides_no_pixel(size):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    lines, legend = ["Chou-fleur d'été 98.3%", "gradcam"], [("predicted box", FOUND_BOX)]
+    captioned = with_caption(image, lines, "viridis", legend)
+    np.testing.assert_array_equal(captioned[: size[0], : size[1]], image)
+    assert captioned.shape[1] >= size[1]
+    below = captioned[size[0] :]
+    assert (below == FOUND_BOX).all(-1).any()
+    for value in (0.1, 0.5, 0.9):  # the bar
+        color = colorize(np.array([[value]]), "viridis")[0, 0].astype(int)
+        assert (np.abs(below.astype(int) - color).max(-1) <= 12).any()
+    bare = with_caption(image, lines)
+    assert len(bare) < len(captioned)
+    assert ((bare[size[0] :] == 0).all(-1)).any()  # letters
+    assert not (bare[size[0] :] == FOUND_BOX).all(-1).any()
+
+
+def test_long_lines_are_shortened_and_keep_their_end():
+    long = with_caption(np.zeros((9, 240, 3), np.uint8), ["a" * 100 + " 98.3%"])
+    longer = with_caption(np.zeros((9, 240, 3), np.uint8), ["a" * 200 + " 98.3%"])
+    other = with_caption(np.zeros((9, 240, 3), np.uint8), ["a" * 200 + " 12.3%"])
+    np.testing.assert_array_equal(long, longer)
+    assert (long != other).any()
+    assert (long[9:, -4:] == 255).all()
+
+
+def test_grids_have_titles_captions_bar_and_legend(image):
+    rows = [[image, image], [image, image]]
+    plain = grid(rows, ["a", "b"], cell=60)
+    captions = [[["one", "two"], []], [["one", "two"], ["three"]]]
+    full = grid(
+        rows, ["a", "b"], cell=60, captions=captions, colormap="jet", legend=[("box", TRUE_BOX)]
+    )
+    assert full.shape[1] == plain.shape[1] == 2 * 64
+    shown = cv2.resize(image, (60, 40), interpolation=cv2.INTER_LINEAR)
+    for sheet in (plain, full):
+        places = [y for y in range(len(sheet) - 40) if (sheet[y : y + 40, :60] == shown).all()]
+        assert len(places) == 2
+        for y in places:
+            np.testing.assert_array_equal(sheet[y : y + 40, 64:124], shown)
+    assert (full == TRUE_BOX).all(-1).any()
+    assert not (plain == TRUE_BOX).all(-1).any()
 
 
 def test_png_keeps_colors_and_sixteen_bits(image):

@@ -4,7 +4,7 @@ from learned_saliency.trainers.callbacks.contact_sheet import ContactSheet
 from learned_saliency.trainers.callbacks.divergence import DivergedError, Divergence
 from learned_saliency.trainers.callbacks.image_table import ImageTable
 from learned_saliency.trainers.callbacks.pictures import Pictures, spread
-from learned_saliency.trainers.callbacks.progress import progress_bar
+from learned_saliency.trainers.callbacks.progress import listen, progress_bar
 from learned_saliency.trainers.callbacks.throughput import Throughput
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "ImageTable",
     "Pictures",
     "Throughput",
+    "listen",
     "progress_bar",
     "spread",
 ]

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
 import numpy as np
+from torch import Tensor
 
 from learned_saliency.datamodules import WSOLBatch
+from learned_saliency.metrics import boxes_from_saliency
 from learned_saliency.storage import write_bytes
 from learned_saliency.trainers.base import SaliencyModule
-from learned_saliency.trainers.outputs import Example, TestOutput
-from learned_saliency.visualization import TRUE_BOX, encode_png, grid, overlay, with_boxes
+from learned_saliency.trainers.outputs import Example, TestOutput, class_name, is_flat
+from learned_saliency.visualization import (
+    DEFAULT_COLORMAP,
+    FOUND_BOX,
+    TRUE_BOX,
+    Picture,
+    encode_png,
+    grid,
+    overlay,
+    with_boxes,
+)
+
+BOX_LEGEND = (("true box", TRUE_BOX), ("predicted box", FOUND_BOX))
 
 
 class ContactSheet(L.Callback):
     """Draws images spread evenly over the tested split, a column for each method.
+
+    Below an image stand its true and its predicted class, below a map the class that it explains
+    and that one's probability; boxes are the true ones and, at the module's ``box_threshold``, that
+    of the map. A map that is constant is called flat and has no box.
 
     The maps are those of the test, so that nothing is computed twice; of several processes the
     first one draws its own images.
@@ -23,14 +41,16 @@ class ContactSheet(L.Callback):
     Args:
         path: PNG to write when the test ends.
         count: Number of images; 0 for no picture.
+        class_names: Names of the classes; numbers stand for those that have none.
 
     Attributes:
         examples: What is drawn, of the last test.
     """
 
-    def __init__(self, path: Path, count: int = 8) -> None:
+    def __init__(self, path: Path, count: int = 8, class_names: Sequence[str] = ()) -> None:
         self.path = path
         self.count = count
+        self.class_names = class_names
         self._chosen: set[int] = set()
         self._seen = 0
         self.examples: list[Example] = []
@@ -61,23 +81,63 @@ class ContactSheet(L.Callback):
 
     def on_test_end(self, trainer: L.Trainer, module: SaliencyModule) -> None:
         """Write the picture."""
-        if self.examples:
-            rows = [[e.image, *e.overlays.values()] for e in self.examples]
-            write_bytes(self.path, encode_png(grid(rows, ["image", *module.map_names])))
+        if not self.examples:
+            return
+        sheet = grid(
+            [[e.image, *e.overlays.values()] for e in self.examples],
+            ["image", *module.map_names],
+            captions=[self._captions(e) for e in self.examples],
+            colormap=DEFAULT_COLORMAP,
+            legend=BOX_LEGEND,
+        )
+        write_bytes(self.path, encode_png(sheet))
+
+    def _captions(self, e: Example) -> list[list[str]]:
+        """The lines below an image and below each of its maps."""
+        explained = f"{class_name(self.class_names, e.target)} {e.target_probability:.1%}"
+        return [
+            class_lines(self.class_names, e.label, e.predicted, e.predicted_probability),
+            *([explained, *(["flat map"] if name in e.flat else [])] for name in e.overlays),
+        ]
+
+
+def class_lines(
+    class_names: Sequence[str], label: int, predicted: int, probability: float
+) -> list[str]:
+    """Two lines: the true class, and the predicted one with its probability."""
+    return [
+        f"true: {class_name(class_names, label)}",
+        f"predicted: {class_name(class_names, predicted)} {probability:.1%}",
+    ]
 
 
 def _example(module: SaliencyModule, tested: TestOutput, batch: WSOLBatch, i: int) -> Example:
     colors = module.colors(batch["image"][i]).permute(1, 2, 0)
     image = colors.round().byte().cpu().numpy()
     true = batch["boxes"][i].tolist() if "boxes" in batch else []
+    probs = tested.logits[i].float().softmax(0)
+    predicted, target = int(probs.argmax()), int(tested.targets[i])
+    threshold = float(module.box_threshold)
+    drawn = {name: _drawn(image, maps[i], true, threshold) for name, maps in tested.maps.items()}
     return Example(
         image_id=batch["image_id"][i],
         label=int(batch["label"][i]),
-        predicted=int(tested.logits[i].argmax()),
-        target=int(tested.targets[i]),
+        predicted=predicted,
+        target=target,
         image=with_boxes(image, true, TRUE_BOX),
-        overlays={
-            name: overlay(image, maps[i].float().cpu().numpy())
-            for name, maps in tested.maps.items()
-        },
+        overlays={name: picture for name, (picture, _) in drawn.items()},
+        predicted_probability=float(probs[predicted]),
+        target_probability=float(probs[target]),
+        flat=frozenset(name for name, (_, flat) in drawn.items() if flat),
     )
+
+
+def _drawn(
+    image: Picture, saliency: Tensor, true: list[list[int]], threshold: float
+) -> tuple[Picture, bool]:
+    """An image under a map (H, W), with true and predicted boxes; and whether the map is flat."""
+    values = saliency.float().cpu()
+    flat = is_flat(values.numpy())
+    found = [] if flat else boxes_from_saliency(values[None], threshold).tolist()
+    picture = with_boxes(overlay(image, values.numpy()), true, TRUE_BOX)
+    return with_boxes(picture, found, FOUND_BOX), flat

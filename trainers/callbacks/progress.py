@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import sys
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 
+from learned_saliency.trainers.base import SaliencyModule
 from learned_saliency.trainers.outputs import NATIVE
 from learned_saliency.trainers.scores import MONITORS
 
@@ -26,31 +28,40 @@ def progress_bar(title: str, interval: float = 60.0) -> ProgressBar:
     return PlainLines(title, interval)
 
 
+def listen(module: SaliencyModule, hear: Callable[[str], None] | None) -> None:
+    """Hear of a module what it computes, down to the steps of long methods.
+
+    Args:
+        module: The module.
+        hear: Called with a method's name, ``"opticam"``, and with its steps, ``"opticam 40/100"``;
+            None to stop listening.
+    """
+    module.note = hear or (lambda what: None)
+    for name, method in module.methods.items():
+        if hasattr(method, "progress"):
+            method.progress = None if hear is None else functools.partial(_tell_step, hear, name)
+
+
+def _tell_step(hear: Callable[[str], None], name: str, step: int, steps: int) -> None:
+    hear(f"{name} {step}/{steps}")
+
+
 class _Listener(ProgressBar):
     """Hears of a module what it computes in test, down to the steps of a long method."""
 
     def on_test_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Listen to the module and its methods."""
         super().on_test_start(trainer, module)
-        module.note = self.note
-        for name, method in module.methods.items():
-            if hasattr(method, "progress"):
-                method.progress = functools.partial(self._note_step, name)
+        listen(module, self.note)
 
     def on_test_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Stop listening."""
         super().on_test_end(trainer, module)
-        module.note = lambda what: None
-        for method in module.methods.values():
-            if hasattr(method, "progress"):
-                method.progress = None
+        listen(module, None)
 
     def note(self, what: str) -> None:
         """Hear what is being computed."""
         raise NotImplementedError
-
-    def _note_step(self, name: str, step: int, steps: int) -> None:
-        self.note(f"{name} {step}/{steps}")
 
 
 class TitledBar(_Listener, TQDMProgressBar):

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from learned_saliency.trainers.loggers.dashboard import Report
+from learned_saliency.trainers.outputs import class_name
 
 if TYPE_CHECKING:  # imported where it is used: most runs go without
     import wandb
@@ -33,13 +34,12 @@ def examples_table(report: Report) -> wandb.Table:
     """One row an image: its classes, the image, and the image under the map of each method."""
     import wandb
 
-    def title(label: int) -> str:
-        return report.class_names[label] if label < len(report.class_names) else str(label)
-
     methods = list(report.examples[0].overlays)
     table = wandb.Table(columns=["image_id", "label", "predicted", "explained", "image", *methods])
     for e in report.examples:
-        classes = (title(label) for label in (e.label, e.predicted, e.target))
+        classes = (
+            class_name(report.class_names, label) for label in (e.label, e.predicted, e.target)
+        )
         pictures = (wandb.Image(picture) for picture in (e.image, *e.overlays.values()))
         table.add_data(e.image_id, *classes, *pictures)
     return table

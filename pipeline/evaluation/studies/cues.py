@@ -25,7 +25,7 @@ from learned_saliency.pipeline.evaluation.studies.base import (
 )
 from learned_saliency.storage import write_bytes, write_csv
 from learned_saliency.trainers import SaliencyModule
-from learned_saliency.visualization import encode_png, grid, overlay
+from learned_saliency.visualization import DEFAULT_COLORMAP, encode_png, grid, overlay
 
 #: What becomes of the maps of two classes. ``"min_max"``, the released code's: raw maps are
 #: subtracted and the absolute difference is scaled, which cancels what two maps share before
@@ -321,4 +321,5 @@ def draw_cues(path: Path, found: CueResult, colors: Callable[[Tensor], Tensor]) 
         mask = np.where(example["mask"].numpy()[..., None] > 0, image, image // 4)
         maps = (overlay(image, saliency.numpy()) for saliency in example["maps"].values())
         rows.append([image, mask, *maps])
-    write_bytes(path, encode_png(grid(rows, ["image", "differing parts", *found.results])))
+    titles = ["image", "differing parts", *found.results]
+    write_bytes(path, encode_png(grid(rows, titles, colormap=DEFAULT_COLORMAP)))

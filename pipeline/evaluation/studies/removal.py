@@ -143,18 +143,32 @@ def write_curves(path: Path, curves: Mapping[str, RemovalCurve]) -> None:
     write_csv(path, columns, rows)
 
 
+def _removal_scale(curves: Mapping[str, RemovalCurve]) -> tuple[float, float]:
+    """Percents that hold all curves and 100, with some room; 0 is not passed."""
+    ratios = torch.cat([curve.relative_accuracy for curve in curves.values()])
+    known = 100 * ratios[ratios.isfinite()]
+    low, high = (float(v) for v in torch.cat([known, known.new_tensor([100.0])]).aminmax())
+    room = max(0.08 * (high - low), 1.0)
+    return max(low - room, 0.0), high + room
+
+
 def plot_removal(path: Path, curves: Mapping[str, RemovalCurve]) -> None:
-    """Draw R_k against k, one line a method (Fig. 5); PNG."""
+    """Draw R_k against k, one line a method (Fig. 5); PNG.
+
+    The scale is that of the methods' curves and of 100 %, which is random erasing; what is left
+    when all is erased may lie below it.
+    """
     figure = Figure(figsize=(6, 4.5), layout="constrained")
     axis = figure.subplots()
     for name, curve in curves.items():
         axis.plot(100 * curve.fractions, 100 * curve.relative_accuracy, marker="o", label=name)
-    axis.axhline(100, color="gray", linewidth=0.8)  # random erasing
+    axis.axhline(100, color="gray", linewidth=0.8, label="random erasing")
     for curve in list(curves.values())[:1]:  # all have one classifier
         floor = 100 * curve.blurred_accuracy / curve.random_accuracy
         axis.plot(100 * curve.fractions, floor, color="gray", linestyle=":", label="all erased")
     axis.set(xlabel="erased pixels, %", ylabel="accuracy relative to random erasing, %")
-    axis.set(xlim=(0, 100), ylim=(0, None))
+    axis.set(xlim=(0, 100), ylim=_removal_scale(curves))
+    axis.grid(alpha=0.3)
     axis.legend()
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)

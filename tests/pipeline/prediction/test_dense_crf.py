@@ -49,6 +49,20 @@ def test_maps_become_sharp_at_the_edges_of_the_image(image, blurred):
     np.testing.assert_array_equal(image, before[1])
 
 
+def test_a_small_object_is_not_outvoted_by_its_surroundings():
+    """A disc of 8 % of the image, a little lighter than what lies around it, under a smooth map."""
+    rows, columns = np.mgrid[:128, :128] - 64
+    distance = np.hypot(rows, columns)
+    noise = np.random.default_rng(0).normal(0, 4, (128, 128, 3))
+    image = (110 + 6.0 * (distance < 21)[..., None] + noise).clip(0, 255).astype(np.uint8)
+    saliency = np.exp(-((distance / 14) ** 2) / 2).astype(np.float32)
+    before = (saliency > 0.3).mean()
+    kept = (DenseCRF()(image, saliency) > 0.5).mean() / before
+    assert 0.4 < kept < 1.2
+    wide = (DenseCRF(bilateral_radius=None)(image, saliency) > 0.5).mean() / before
+    assert wide < 0.2
+
+
 def test_maps_of_zeros_stay_so(image):
     assert DenseCRF()(image, np.zeros((32, 48), np.float32)).max() < 0.01
 
@@ -64,7 +78,13 @@ def test_large_images_are_refined_at_a_smaller_size(image, blurred):
 
 @pytest.mark.parametrize(
     "options",
-    [{"iterations": 0}, {"neutral": 1.0}, {"smooth_weight": -1}, {"max_side": 0}],
+    [
+        {"iterations": 0},
+        {"neutral": 1.0},
+        {"smooth_weight": -1},
+        {"max_side": 0},
+        {"bilateral_radius": 0},
+    ],
 )
 def test_options_out_of_range_are_told(options):
     with pytest.raises(UserError, match="crf"):

@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from learned_saliency import load
+from learned_saliency.attribution import GradCAM
 from learned_saliency.pipeline.cli.compose import check_command_line, compose_checked
 from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.commands.predict import hydra_words
@@ -26,10 +27,17 @@ from learned_saliency.pipeline.prediction.images import read_pixels
 from learned_saliency.pipeline.prediction.predict import CONFIG_NAME, predict
 from learned_saliency.pipeline.runs import method_names
 from learned_saliency.trainers import NATIVE, SaliencyModule
-from learned_saliency.visualization import FOUND_BOX, overlay, with_boxes
+from learned_saliency.visualization import (
+    DEFAULT_COLORMAP,
+    FOUND_BOX,
+    overlay,
+    with_boxes,
+    with_caption,
+)
 from tests.support.paths import ROOT
 
 drawing = importlib.import_module("learned_saliency.pipeline.prediction.drawing")
+writing = importlib.import_module("learned_saliency.pipeline.prediction.writing")
 reading = importlib.import_module("learned_saliency.pipeline.prediction.reading")
 predicting = importlib.import_module("learned_saliency.pipeline.prediction.predict")
 
@@ -111,7 +119,11 @@ def test_files_and_records_are_what_the_model_gives(fcam_run, photos, predicted)
         drawn = overlay(pixels, saliency)
         if found.box.any():
             drawn = with_boxes(drawn, [found.box], FOUND_BOX)
-        np.testing.assert_array_equal(read_pixels(out / written["overlay"]), drawn)
+        picture = read_pixels(out / written["overlay"])
+        height, width = pixels.shape[:2]
+        np.testing.assert_array_equal(picture[:height, :width], drawn)
+        assert len(picture) > height  # the caption
+        assert written["flat"] is False
         assert [p["index"] for p in record["predicted"]] == [p.index for p in found.predicted]
         for told, score in zip(record["predicted"], found.predicted, strict=True):
             assert told["name"] == score.name
@@ -147,7 +159,7 @@ def test_layouts_show_image_map_and_overlay(fcam_run, photos, predicted):
     folder, _ = photos
     widths = {}
     for layout in ("overlay", "map", "side_by_side", "triptych"):
-        words = [f"layout={layout}", "colormap=jet", "contour=true", "opacity=0.3"]
+        words = [f"layout={layout}", "colormap=jet", "contour=true", "opacity=0.3", "caption=false"]
         _, out, _ = predicted(f"checkpoint={fcam_run}", f"images={folder}/a.png", *words)
         picture = read_pixels(out / "a.png.native.png")
         assert len(picture) == 33
@@ -156,6 +168,61 @@ def test_layouts_show_image_map_and_overlay(fcam_run, photos, predicted):
             np.testing.assert_array_equal(picture[:, :47], read_pixels(folder / "a.png"))
     assert widths["overlay"] == widths["map"] == 47
     assert 2 * 47 < widths["side_by_side"] < 3 * 47 < widths["triptych"]
+
+
+def test_captions_name_class_method_and_what_colors_mean(cam, photos, predicted, monkeypatch):
+    folder, _ = photos
+    told = []
+
+    def watched(picture, lines, colormap, legend):
+        told.append((lines, colormap, [name for name, _ in legend]))
+        return with_caption(picture, lines, colormap, legend)
+
+    monkeypatch.setattr(writing, "with_caption", watched)
+    words = [f"checkpoint={cam}", f"images={folder}/a.png", "methods=[native,gradcam]", "top_k=2"]
+    index, _, _ = predicted(*words, "workers=1")
+    first, second = index["images"][0]["predicted"][:2]
+    best = f"{first['name']} {first['probability']:.1%}"
+    other = [f"{second['name']} {second['probability']:.1%}", f"predicted: {best}"]
+    for method in ("native", "gradcam"):
+        captions = [lines for lines, _, _ in told if method in lines]
+        flat = [m["flat"] for m in index["images"][0]["maps"] if m["method"] == method]
+        ends = [["flat map: nothing stands out"] if value else [] for value in flat]
+        assert captions == [[best, method, *ends[0]], [*other, method, *ends[1]]]
+    assert {colormap for _, colormap, _ in told} == {DEFAULT_COLORMAP}
+    boxes = [m["box"] is not None for m in index["images"][0]["maps"]]
+    assert [bool(legend) for _, _, legend in told] == boxes
+    told.clear()
+    predicted(*words, "layout=map")
+    assert not told
+
+
+def test_a_flat_map_is_called_flat(cam, photos, predicted, monkeypatch):
+    def flat(module, images, targets):
+        return torch.full((len(images), *images.shape[-2:]), 0.5)
+
+    monkeypatch.setattr(GradCAM, "__call__", lambda method, net, x, y: flat(net, x, y))
+    words = [f"checkpoint={cam}", f"images={photos[0]}/a.png", "methods=[gradcam]"]
+    for more in ([], ["caption=false", "contour=true"]):
+        index, out, _ = predicted(*words, *more)
+        (found,) = index["images"][0]["maps"]
+        assert found["flat"] is True
+        assert found["box"] is None
+        picture = read_pixels(out / "a.png.gradcam.png")
+        pixels = read_pixels(photos[0] / "a.png")
+        expected = overlay(pixels, np.full((33, 47), 0.5, np.float32))
+        np.testing.assert_array_equal(picture[:33, :47], expected)
+
+
+def test_a_long_image_tells_its_steps(cam, photos, predicted, monkeypatch):
+    monkeypatch.setattr(drawing, "_SECONDS", 0.0)
+    words = [f"checkpoint={cam}", f"images={photos[0]}/a.*", "methods=[opticam]"]
+    options = ["attribution.opticam.iterations=3", "+attribution.opticam.tolerance=0"]
+    _, _, lines = predicted(*words, *options)
+    told = [line for line in lines if "opticam" in line]
+    steps = ["opticam", *(f"opticam {i}/3" for i in (1, 2, 3))]
+    assert [line.split(": ")[1] for line in told] == ["a.jpg and 1 more"] * 4
+    assert [line.split(": ")[2].partition(",")[0] for line in told] == steps
 
 
 def test_refined_maps_go_everywhere(fcam_run, photos, predicted):

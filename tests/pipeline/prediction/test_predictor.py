@@ -232,6 +232,21 @@ def test_damaged_images_are_told(cam, tmp_path):
         cam(tmp_path / "a.jpg")
 
 
+def test_what_is_printed_is_short(cam, photos):
+    assert repr(cam) == (
+        "SaliencyPredictor(methods=['native', 'gradcam'], 16 classes, input 32 x 32, "
+        f"box_threshold={cam.box_threshold:g}, device=cpu)"
+    )
+    (found,) = cam(photos[0], top_k=2)
+    first, second = found.classes
+    shown = f"ClassScore({first.index}, {first.name!r}, {first.probability:.1%})"
+    assert repr(first) == shown
+    assert repr(found) == (
+        "ImageSaliency(maps={native: (2, 40, 90), gradcam: (2, 40, 90)}, "
+        f"classes=[{shown}, {second!r}], best=[{shown}])"
+    )
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_device_does_not_matter(fcam_run, photos):

@@ -29,7 +29,7 @@ def test_a_run_leaves_a_card_beside_each_best_checkpoint(small_run, creatures):
     assert tested[""] == ["native", "cam", "full_image", "centered_box"]
     for name in ("max_box_acc", "pxap"):
         expected = [f"{100 * figures[name]:.1f}" for figures in results["test"].values()]
-        assert tested[name] == expected
+        assert tested[f"{name} ↑"] == expected  # higher is better
     (chosen,) = re.findall(r"Epoch (\d), chosen by `(\w+)` of its own map on val: ([\d.]+) %", card)
     with (run.folder / "metrics.csv").open() as file:
         names, *rows = [line.rstrip("\n").split(",") for line in file]

@@ -1,7 +1,20 @@
 """The table of the terminal: which figures, in which order, under which names."""
 
+import csv
+import io
+import sys
+
+import pytest
+
 from learned_saliency.metrics import Figure
-from learned_saliency.pipeline.reports import format_table, table_rows
+from learned_saliency.pipeline.reports import (
+    SweepRun,
+    format_sweep,
+    format_table,
+    summarize,
+    table_rows,
+    write_sweep,
+)
 from learned_saliency.trainers import TEST_FIGURES
 
 
@@ -28,7 +41,62 @@ def test_figures_of_a_study_are_shown_as_it_declares_them():
     results = {"cam": {"wobble": 0.1, "wobble_10": 0.2, "unknown": 0.3, "first": 0.4}}
     assert table_rows(results, figures) == [["", "first", "wob"], ["cam", "40.0", "10.0"]]
     assert format_table(results, figures).splitlines() == [
-        "     first   wob",
-        "----------------",
-        "cam   40.0  10.0",
+        "     first ↑  wob ↓",
+        "-------------------",
+        "cam     40.0   10.0",
     ]
+    heading = format_table(results, figures, "Split val").splitlines()[0]
+    assert heading == "Split val, percent (↑ higher is better, ↓ lower is better)"
+
+
+def test_signs_are_those_that_the_terminal_can_show(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    table = format_table({"cam": {"le": 0.5, "f1": 0.5}}, title="Test split")
+    table.encode("ascii")
+    assert table.splitlines()[1].split() == ["le", "v", "f1", "^"]
+
+
+def test_a_wide_table_goes_on_in_further_blocks():
+    results = {"native": dict.fromkeys(TEST_FIGURES, 0.5), "a long name of a method": {"pxap": 0.1}}
+    table = format_table(results)
+    assert max(map(len, table.splitlines())) <= 120
+    blocks = table.split("\n\n")
+    assert len(blocks) > 1
+    heads = [word for block in blocks for word in block.splitlines()[0].split()]
+    assert [word for word in heads if word not in "↑↓"] == table_rows(results)[0][1:]
+    for block in blocks:
+        assert [line.split("  ")[0] for line in block.splitlines()[2:]] == list(results)
+
+
+def test_seeds_of_a_sweep_are_joined(tmp_path):
+    """By hand: 0.2, 0.4, 0.6 have mean 0.4 and sample standard deviation 0.2."""
+    runs = [
+        SweepRun(
+            {"data": "cub", "model": model, "seed": str(seed)},
+            {"native": {"pxap": value + shift, "best_threshold": 0.5}, "full_image": {"pxap": 0.1}},
+        )
+        for model, shift in (("cam", 0.0), ("calm", 0.1))
+        for seed, value in enumerate((0.2, 0.4, 0.6))
+    ]
+    runs.append(SweepRun({"data": "cub", "model": "fcam", "seed": "0"}, {"native": {"pxap": 0.3}}))
+    rows = summarize(runs)
+    assert [(row.words, row.method, row.runs) for row in rows] == [
+        ({"model": "cam"}, "native", 3),
+        ({"model": "cam"}, "full_image", 3),
+        ({"model": "calm"}, "native", 3),
+        ({"model": "calm"}, "full_image", 3),
+        ({"model": "fcam"}, "native", 1),
+    ]
+    assert rows[0].mean["pxap"] == pytest.approx(0.4)
+    assert rows[0].std["pxap"] == pytest.approx(0.2)
+    heading, head, _, first, *_, last = format_sweep(rows).splitlines()
+    assert "mean ± standard deviation over seeds, percent" in heading
+    assert head.split() == ["model", "method", "runs", "pxap", "↑"]
+    assert first.split() == ["cam", "native", "3", "40.0", "±", "20.0"]
+    assert last.split() == ["fcam", "native", "1", "30.0"]
+    write_sweep(tmp_path / "sweep.csv", rows)
+    with (tmp_path / "sweep.csv").open() as file:
+        written = list(csv.DictReader(file))
+    assert float(written[2]["pxap_mean"]) == pytest.approx(0.5)
+    assert float(written[2]["best_threshold_std"]) == pytest.approx(0)
+    assert written[4]["pxap_std"] == ""

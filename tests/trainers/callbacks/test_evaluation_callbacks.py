@@ -12,8 +12,16 @@ from torch.utils.data import DataLoader
 
 from learned_saliency.attribution import GradCAM, OptiCAM
 from learned_saliency.models import CAMClassifier
-from learned_saliency.trainers import ContactSheet, ImageTable, PostHocModule
+from learned_saliency.trainers import (
+    ContactSheet,
+    FaithfulnessScores,
+    ImageTable,
+    PostHocModule,
+)
+from learned_saliency.trainers.callbacks import contact_sheet
 from learned_saliency.trainers.callbacks.progress import PlainLines, TitledBar
+from learned_saliency.trainers.scores import SplitScores
+from learned_saliency.visualization import FOUND_BOX, grid
 from tests.support.networks import TinyBackbone
 
 IMAGES, BATCH, SIDE = 5, 2, 16
@@ -100,10 +108,41 @@ def test_the_contact_sheet_shows_images_spread_over_the_split(module, tmp_path):
     """Of 5 images in batches of 2 and 2 and 1: the first, the middle and the last."""
     run(module, ContactSheet(tmp_path / "maps.png", 3))
     sheet = cv2.imread(str(tmp_path / "maps.png"))
-    top, cell, gap = 22, 160, 4
-    assert sheet.shape == (top + 3 * (cell + gap), 3 * (cell + gap), 3)  # an image and two maps
-    levels = [sheet[top + row * (cell + gap) :, :cell][:cell].mean() / 255 for row in range(3)]
+    top, cell, gap, caption, legend = 21, 200, 4, 38, 17
+    high = cell + gap + caption
+    assert sheet.shape == (top + 3 * high + legend, 3 * (cell + gap), 3)  # an image and two maps
+    levels = [sheet[top + row * high :, :cell][:cell].mean() / 255 for row in range(3)]
     assert levels == pytest.approx([0.025, 0.225, 0.425], abs=0.01)
+
+
+def test_the_contact_sheet_names_classes_and_probabilities_and_calls_flat_maps_flat(
+    module, tmp_path, monkeypatch
+):
+    module.methods["flat"] = lambda classifier, images, targets: torch.zeros(len(images), 16, 16)
+    module.test_scores = SplitScores(module.map_names)
+    module.faithfulness = FaithfulnessScores(module.map_names, [])
+    told = []
+
+    def watched(*arguments, captions, legend, **options):
+        told.extend([captions, [name for name, _ in legend]])
+        return grid(*arguments, captions=captions, legend=legend, **options)
+
+    monkeypatch.setattr(contact_sheet, "grid", watched)
+    sheet = ContactSheet(tmp_path / "maps.png", 1, ["crane", "tench"])
+    run(module, sheet)
+    ((classes, gradcam, _, flat),), legend = told
+    (example,) = sheet.examples
+    with torch.no_grad():
+        probs = module.eval().classifier(Images().__getitems__([0])["image"]).softmax(1)[0]
+    best = int(probs.argmax())
+    name = ["crane", "tench", "2"][best]
+    assert classes == ["true: crane", f"predicted: {name} {float(probs[best]):.1%}"]
+    assert gradcam == [f"crane {float(probs[0]):.1%}"]
+    assert flat == [*gradcam, "flat map"]
+    assert example.flat == {"flat"}
+    assert legend == ["true box", "predicted box"]
+    assert not (example.overlays["flat"] == FOUND_BOX).all(-1).any()
+    assert (example.overlays["gradcam"] == FOUND_BOX).all(-1).any()
 
 
 def test_no_sheet_is_drawn_of_no_image(module, tmp_path):

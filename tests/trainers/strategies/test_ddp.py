@@ -19,6 +19,7 @@ def test_two_processes_train_and_count_as_one_does(small_run, tmp_path):
         [sys.executable, "train.py", *words], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "recommended" not in done.stderr  # Lightning's advice, a line for each metric
     # 17 test images on two processes; the same weights, tested by one process
     last = tmp_path / "two" / "checkpoints" / "last.ckpt"
     found = json.loads((tmp_path / "two" / "results.json").read_text())["test"]
