@@ -1,10 +1,94 @@
-"""What the README shows works as it is written there."""
+"""What README and the pages of results show works as it is written there."""
 
+import importlib
 import re
+import shlex
 
-from tests.support.paths import ROOT
+import pytest
+from omegaconf import OmegaConf
+
+from learned_saliency.pipeline.cli import check_command_line
+from learned_saliency.pipeline.commands import JOBS
+from tests.support.paths import CONFIGS, ROOT
 
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "results").glob("*.md"))]
+COMMAND = re.compile(r"python (train|evaluate|predict|export|convert)\.py\b(.*)")
+
+
+def bash_commands(text):
+    """Give name and words of each command in the text's bash blocks, without comments."""
+    for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL):
+        for line in block.splitlines():
+            command = COMMAND.search(line)
+            assert command or not line.startswith("python ")
+            if command:
+                yield command[1], shlex.split(command[2], comments=True)
+
+
+def shown():
+    """Give each command once; those of CONTRIBUTING.md are executed by tests/test_extending.py."""
+    found = {}
+    for page in PAGES:
+        if page.name != "CONTRIBUTING.md":
+            for name, words in bash_commands(page.read_text()):
+                found[" ".join([name, *words])] = (name, words)
+    return found
+
+
+SHOWN = shown()
+# Pages of the site that README links to and that come with the site itself.
+SITE = """index own-data methods metrics attribution python clusters commands troubleshooting
+surprises""".split()
+
+
+@pytest.mark.parametrize("line", SHOWN)
+def test_words_of_a_shown_command_are_understood(line):
+    name, words = SHOWN[line]
+    command = importlib.import_module(f"learned_saliency.pipeline.{JOBS[name]}").COMMAND
+    check_command_line(command.words(words), command.config_name, command.complete)
+
+
+def test_shown_commands_are_found_and_a_misspelt_one_would_not_pass():
+    assert len(SHOWN) > 20
+    assert {name for name, _ in SHOWN.values()} == {"train", "evaluate", "predict", "export"}
+    with pytest.raises(ValueError, match="epochz"):
+        check_command_line(["recipe.epochz=9"])
+
+
+def test_readme_is_short_and_keeps_the_commands_that_machines_read():
+    assert README.count("\n") <= 160
+    set_up = re.findall(r"^python3\.11 -m venv .*$", README, re.MULTILINE)
+    assert [line.rpartition("&& ")[2] for line in set_up] == [
+        ".venv/bin/python train.py",
+        ".venv-test/bin/python -m pytest",
+    ]
+    assert f"<!-- test-command -->\n```bash\n{set_up[1]}\n```\n" in README
+
+
+def test_the_table_of_methods_names_all_and_no_other():
+    table = README.partition("## Methods")[2].partition("## Results")[0]
+    cells = [line.split("|")[2] for line in table.splitlines() if line.startswith("| ")]
+    names = {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+    post_hoc = set(OmegaConf.load(CONFIGS / "attribution" / "all.yaml"))
+    learned = {f"model={file.stem}" for file in (CONFIGS / "model").glob("*.yaml")}
+    assert names == post_hoc | learned
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_to_files_and_headings(page):
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)\s]+)\)", text)
+    for link in links:
+        path, _, heading = link.partition("#")
+        target = (page.parent / path).resolve()
+        if target.parent == ROOT / "docs" and not (ROOT / "docs" / "index.md").exists():
+            assert target.stem in SITE, link
+            continue
+        assert target.exists(), link
+        if heading:
+            titles = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+            assert heading in {title.lower().replace(" ", "-") for title in titles}, link
 
 
 def test_training_from_python_without_hydra(tmp_path, monkeypatch):
