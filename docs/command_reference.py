@@ -32,6 +32,7 @@ GROUPS = (
 )
 _INTERNAL = {"_target_", "_partial_", "_convert_", "defaults", "hydra"}
 _LINE = re.compile(r"(?P<indent> *)(?P<key>[\w?]+): *(?P<value>.*)")
+_ANCHOR = re.compile(r"(?:([&*])(\w+) ?)?(.*)")
 _COMMENT = re.compile(r"(?:^|\s+)#\s?(.*)$")
 
 
@@ -88,6 +89,7 @@ def keys(path: Path) -> list[Key]:
     parents: list[tuple[int, str]] = []
     pending: list[str] = []  # comments on lines of their own, for the key below
     skipped: int | None = None  # indentation of a block that is left out
+    anchors: dict[str, str] = {}
     body = path.read_text(encoding="utf-8").splitlines()
     for line in body[_header_length(body) :]:
         indent = len(line) - len(line.lstrip())
@@ -111,12 +113,22 @@ def keys(path: Path) -> list[Key]:
             skipped, pending = indent, []
             continue
         name = ".".join([*(parent for _, parent in parents), match["key"]])
-        value = _COMMENT.sub("", match["value"]).strip()
+        value = _without_anchor(_COMMENT.sub("", match["value"]).strip(), anchors)
         meaning = " ".join([*pending, _comment(line)]).strip()
         found.append(Key(name, value, meaning))
         parents.append((indent, match["key"]))
         pending = []
     return found
+
+
+def _without_anchor(value: str, anchors: dict[str, str]) -> str:
+    """A value without YAML's ``&name``, and for ``*name`` what was marked so."""
+    mark, name, rest = _ANCHOR.fullmatch(value).groups()
+    if mark == "*":
+        return anchors[name]
+    if mark == "&":
+        anchors[name] = rest
+    return rest
 
 
 def _header_length(lines: list[str]) -> int:

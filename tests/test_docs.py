@@ -41,7 +41,8 @@ SMALL = {
         "val_images=320": "val_images=16",
         "test_images=640": "test_images=16",
         "image_size=128": "image_size=48",
-        "resize_size=70, crop_size=64": "resize_size=36, crop_size=32",
+        "resize_size=70": "resize_size=36",
+        "crop_size=64": "crop_size=32",
         '"resnet18.tv_in1k"': '"resnet10t", channels=[8, 8, 16, 16]',
         "max_epochs=9": "max_epochs=1, logger=False, enable_checkpointing=False",
         "max_epochs=5": "max_epochs=1, logger=False, enable_checkpointing=False",
@@ -73,7 +74,7 @@ def shortened(name, code):
 
 
 def execute(name, parts):
-    """Run the pieces of code of a page in one namespace; keep the numbers of lines in tracebacks."""
+    """Run the pieces of code of a page in one namespace."""
     names = {"__name__": "__main__"}
     tree = ast.parse(shortened(name, "\n".join(parts)))
     exec(compile(tree, name, "exec"), names)
@@ -154,7 +155,9 @@ def test_the_site_builds_strictly_and_shows_equations_without_a_script(site):
 def test_pages_load_nothing_from_the_network(site):
     for page in site.rglob("*.html"):
         loaded = re.findall(r'<(?:script|img|iframe)[^>]* src="(https?:[^"]*)', page.read_text())
-        loaded += re.findall(r'<link[^>]* rel="(?:stylesheet|preconnect)"[^>]*https?:', page.read_text())
+        loaded += re.findall(
+            r'<link[^>]* rel="(?:stylesheet|preconnect)"[^>]*https?:', page.read_text()
+        )
         assert not loaded, page
 
 
@@ -165,7 +168,7 @@ def test_every_figure_has_a_direction_and_a_definition(site):
         plain = re.sub(r"_(seen|unseen)$", "", name)
         short = re.sub(r".*(_\d+)$", r"\1", plain)
         assert f"`{plain}`" in text or f"`{short}`" in text, f"{name} is not defined"
-    rows = re.findall(r"<tr>\s*<td><code>(\w+)</code>.*?</td>\s*<td>(.*?)</td>", html)
+    rows = re.findall(r"<tr>\s*<td><code>(\w+)</code>.*?</td>\s*<td>(higher|lower|-)</td>", html)
     directions = dict(rows)
     for name, figure in TEST_FIGURES.items():
         if not name.endswith("seen"):
@@ -192,6 +195,8 @@ def test_the_reference_has_every_key_of_every_configuration_file(site):
     found = {key.name: key for key in reference.keys(CONFIGS / "predict.yaml")}
     assert found["images"].meaning.startswith("a file, a folder (searched with its folders)")
     assert found["crf.bilateral_rgb"].default == "13"
+    released = reference.keys(CONFIGS / "attribution" / "calm_released.yaml")
+    assert len({key.default for key in released if key.name in ("smoothgrad", "vargrad")}) == 1
     evaluation = {key.name: key for key in reference.keys(CONFIGS / "evaluate.yaml")}
     assert evaluation["classifier"].meaning.endswith("it needs none of the next three")
     assert evaluation["evaluate.faithfulness"].meaning.startswith("Figures of trainers/")
@@ -211,7 +216,8 @@ def test_python_of_a_page_runs(page, there):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs(path, there):
+def test_a_notebook_runs(path, there, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
     names = execute(path.name, ["".join(cell["source"]) for cell in cells])
@@ -297,7 +303,7 @@ def test_the_table_of_methods_names_all_and_what_they_cost():
             continue
         method = instantiate(config[name])
         assert gradients == ("yes" if method.needs_gradients else "no")
-        options = {"K": 6, **{key: value for key, value in vars(method).items()}}
+        options = {"K": 6, **vars(method)}
         if name == "opticam":
             method.tolerance = 0  # no image stops early
         classifier = Counting(affine=name == "cam")
@@ -308,7 +314,9 @@ def test_the_table_of_methods_names_all_and_what_they_cost():
 
 def test_the_options_in_the_table_of_methods_exist_with_these_defaults():
     attribution = import_module("learned_saliency.attribution")
-    rows = re.findall(r"^\| `\w+` \| `(\w+)` \|.*\| ([^|]*) \|$", (DOCS / "attribution.md").read_text(), re.M)
+    rows = re.findall(
+        r"^\| `\w+` \| `(\w+)` \|.*\| ([^|]*) \|$", (DOCS / "attribution.md").read_text(), re.M
+    )
     config = compose_checked([], "evaluate", complete=False).attribution
     configured = {node._target_.rpartition(".")[2]: node for node in config.values()}
     for kind, text in rows:
