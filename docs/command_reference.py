@@ -92,6 +92,9 @@ def keys(path: Path) -> list[Key]:
     anchors: dict[str, str] = {}
     body = path.read_text(encoding="utf-8").splitlines()
     for line in body[_header_length(body) :]:
+        if not line.strip() and pending and found:  # about what stands above
+            found[-1] = found[-1]._replace(meaning=" ".join([found[-1].meaning, *pending]))
+            pending = []
         indent = len(line) - len(line.lstrip())
         if line.lstrip().startswith("#"):
             if found and indent > len(parents) * 2 + 4:
@@ -145,15 +148,18 @@ def _table(path: Path) -> str:
     if not rows:
         return ""
     head = "<tr><th>key</th><th>default</th><th>meaning</th></tr>"
-    return f'<table class="keys"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table>'
+    table = f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+    return f'<div class="stacked">{table}</div>'
 
 
 def _rows(path: Path) -> Iterator[str]:
     for key in keys(path):
+        if not (key.default or key.meaning):
+            continue  # holds other keys
         default = f"<code>{escape(key.default)}</code>" if key.default else ""
         yield (
             f"<tr><td><code>{escape(key.name)}</code></td>"
-            f'<td class="default">{default}</td><td>{_html(key.meaning)}</td></tr>'
+            f'<td class="default">{default}</td><td class="meaning">{_html(key.meaning)}</td></tr>'
         )
 
 

@@ -31,6 +31,9 @@ _MARK = re.compile(r"^<!-- generate: (\w+)(?: (\S+))? -->$", re.MULTILINE)
 _EQUATION = re.compile(
     r'<(span|div) class="arithmatex">\\(?:\(|\[)(.*?)\\(?:\)|\])</\1>', re.DOTALL
 )
+# What docstrings and comments call "paper 000" to "paper 004".
+_PAPERS = ("Opti-CAM's paper", "CALM's paper", "LIFT-CAM's paper", "F-CAM's paper", "CASM's paper")
+_PAPER = re.compile(r"[Pp]aper 00([0-4])")
 _DIRECTIONS = {True: "higher", False: "lower", None: "-"}
 
 _view: list[tempfile.TemporaryDirectory] = []
@@ -73,7 +76,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Any
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Any) -> str:
-    """Write equations as MathML, which browsers draw without a script."""
+    """Write equations as MathML, which browsers draw without a script, and name the papers."""
+    html = _PAPER.sub(lambda found: _PAPERS[int(found[1])], html)
     return _EQUATION.sub(_equation, html)
 
 
@@ -88,20 +92,22 @@ def _equation(found: re.Match[str]) -> str:
 def figures() -> dict[str, tuple[Any, str]]:
     """All declared figures by name, each with the class of the metric that gives it.
 
-    Those of a test come first, under the names that they have in its results.
+    Those of a test come first, under the names that they have in its results. Of several metrics
+    that give a figure the one that gives the fewest is named.
     """
-    trainers = importlib.import_module("learned_saliency.trainers")
     metrics = importlib.import_module("learned_saliency.metrics")
+    trainers = importlib.import_module("learned_saliency.trainers")
     found: dict[str, tuple[Any, str]] = {}
-    for name in metrics.__all__:
-        metric = getattr(metrics, name)
-        if inspect.isclass(metric) and hasattr(metric, "figures"):
-            # figures that depend on options are those of the default options
-            metric = metric() if isinstance(metric.figures, property) else metric
-            for figure, declared in metrics.declared(metric).items():
-                found.setdefault(figure, (declared, name))
+    exported = [(name, getattr(metrics, name)) for name in metrics.__all__]
+    declaring = [(n, m) for n, m in exported if inspect.isclass(m) and hasattr(m, "figures")]
+    # figures that depend on options are those of the default options
+    declaring = [(n, m() if isinstance(m.figures, property) else m) for n, m in declaring]
+    for name, metric in sorted(declaring, key=lambda item: len(item[1].figures)):
+        for figure, declared in metrics.declared(metric).items():
+            found.setdefault(figure, (declared, name))
+    measured = {name: each.metric.__name__ for name, each in trainers.FIGURES.items()}
     tested = {
-        name: (figure, found.get(name, (None, "-"))[1])
+        name: (figure, measured.get(name) or found.get(name, (None, ""))[1])
         for name, figure in trainers.TEST_FIGURES.items()
         if not name.endswith("seen")
     }
@@ -116,7 +122,7 @@ def figure_table() -> str:
             _DIRECTIONS[figure.higher_is_better],
             "yes" if figure.headline else "files only",
             ", ".join(sorted(figure.needs)) or "-",
-            "-" if metric == "-" else f"`{metric}`",
+            f"`{metric}`" if metric else "-",
         ]
         for name, (figure, metric) in figures().items()
     ]

@@ -149,7 +149,9 @@ def test_the_site_builds_strictly_and_shows_equations_without_a_script(site):
     methods = (site / "methods" / "index.html").read_text()
     assert methods.count("<math") > 10
     assert "arithmatex" not in methods
-    assert "LIFTCAM" in (site / "api" / "attribution" / "index.html").read_text()
+    reference = (site / "api" / "attribution" / "index.html").read_text()
+    assert "learned_saliency.attribution.liftcam.LIFTCAM" in reference
+    assert "learned_saliency.attribution.core.method.PostHocMethod.__call__" in reference
 
 
 def test_pages_load_nothing_from_the_network(site):
@@ -175,6 +177,7 @@ def test_every_figure_has_a_direction_and_a_definition(site):
             better = {True: "higher", False: "lower", None: "-"}[figure.higher_is_better]
             assert directions[name] == better
     assert directions["relative_accuracy_10"] == "lower"
+    assert re.search(r"<code>pxap</code>(?:(?!</tr>).)*<code>PxAP</code>", html, re.DOTALL)
 
 
 def test_the_reference_has_every_key_of_every_configuration_file(site):
@@ -199,6 +202,7 @@ def test_the_reference_has_every_key_of_every_configuration_file(site):
     assert len({key.default for key in released if key.name in ("smoothgrad", "vargrad")}) == 1
     evaluation = {key.name: key for key in reference.keys(CONFIGS / "evaluate.yaml")}
     assert evaluation["classifier"].meaning.endswith("it needs none of the next three")
+    assert evaluation["studies"].meaning.startswith("of the group")
     assert evaluation["evaluate.faithfulness"].meaning.startswith("Figures of trainers/")
     for name in found:
         assert f"<code>{name}</code>" in html
