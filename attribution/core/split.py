@@ -29,6 +29,7 @@ class SplitClassifier(nn.Module):
     """A network cut at a layer: ``features`` runs up to it, ``head`` from it; see `split`.
 
     Both follow the evaluation path of the network; calling the classifier is calling the network.
+    It comes in the mode of the network.
 
     Where the rest of the network reads more than the layer's output (a skip connection around
     it, a class token), ``features`` remembers that for the ``head`` calls that follow, until the
@@ -58,6 +59,7 @@ class SplitClassifier(nn.Module):
         if prefix_tokens is not None and prefix_tokens < 0:
             raise ValueError(f"prefix_tokens must not be negative, got {prefix_tokens}")
         self.model = model
+        self.training = model.training  # metrics refuse a model in training mode
         self.layer = layer
         self.layout = layout
         if prefix_tokens is None:

@@ -240,6 +240,11 @@ def test_split_uses_the_live_weights_and_leaves_the_modes():
         assert (twin(images) == twin.model.fc.bias).all()
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_a_classifier_comes_in_the_mode_of_its_network(training):
+    assert split(TV.resnet18().train(training), "layer4").training is training
+
+
 def test_head_needs_its_features_where_the_cut_is_not_clean():
     classifier = split(vit().eval(), "blocks.11.norm1")
     with pytest.raises(RuntimeError, match="needs a features"):
