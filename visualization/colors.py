@@ -1,4 +1,4 @@
-"""Maps in colors, and pictures as files."""
+"""Colormaps for saliency maps, and pictures as encoded files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Picture = NDArray[np.uint8]  # (H, W, 3), red first
 
 
 def colorize(saliency: NDArray[np.floating], colormap: str = "turbo") -> Picture:
-    """Show a map in colors.
+    """Turn a map into a color picture.
 
     Args:
         saliency: Shape (H, W), in [0, 1].
@@ -26,7 +26,7 @@ def colorize(saliency: NDArray[np.floating], colormap: str = "turbo") -> Picture
         Shape (H, W, 3).
 
     Raises:
-        ValueError: If there is no such color map.
+        ValueError: If ``colormap`` is unknown.
     """
     if colormap not in COLORMAPS:
         raise ValueError(f"colormap must be one of {', '.join(COLORMAPS)}, got {colormap!r}")

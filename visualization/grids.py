@@ -1,4 +1,4 @@
-"""Several pictures as one."""
+"""Layouts of several pictures in one."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def grid(rows: Sequence[Sequence[Picture]], titles: Sequence[str], cell: int = 1
     """Lay pictures out in rows and columns.
 
     Args:
-        rows: Pictures of one size each, as many in each row.
-        titles: Of the columns.
+        rows: Pictures, all of one size, as many in each row.
+        titles: Titles of the columns.
         cell: Width of a column in pixels.
 
     Returns:
