@@ -199,7 +199,7 @@ class MaskLocalization(Metric):
 
 
 def _area(boxes: Tensor) -> Tensor:
-    """Count the pixels in boxes (N, 4), far edges outside; 0 in boxes that end before they begin."""
+    """Count pixels in boxes (N, 4), far edges outside; 0 in boxes that end before they begin."""
     width, height = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).unbind(dim=1)
     return width * height
 

@@ -68,7 +68,7 @@ class RemoveAndClassify(Metric):
 
     @property
     def figures(self) -> Mapping[str, Figure]:
-        """Declarations of ``relative_accuracy_k`` (k percent), their mean and `curve`'s accuracy."""
+        """Declarations of ``relative_accuracy_k`` (k percent), their mean and blurred accuracy."""
         single = Figure(False, headline=False)
         return {
             "relative_accuracy": Figure(False),
