@@ -38,8 +38,14 @@ class OptiCAM(PostHocMethod):
     target class (Eq. 9, 10), starting from equal weights. An iteration is one forward and one
     backward pass of the network for the whole batch; only u gets a gradient.
 
-    The images of a batch do not influence each other: each has an Adam state of its own, and one
-    whose objective changes by less than ``tolerance`` stops alone and leaves the batch.
+    The images of a batch influence each other by rounding alone: each has an Adam state of its own,
+    and an image whose objective changes by less than ``tolerance`` stops alone and leaves the
+    batch. But Adam divides each gradient by its own size, so that rounding errors of small
+    gradients become whole steps, and in float32 the effect is large: for 16 photographs of ImageNet
+    under torchvision's SqueezeNet 1.0 (layer ``features``, 224 x 224 pixels, 100 iterations, on a
+    CPU), maps made in one batch of 16 and one by one differed by up to 0.47, by 0.039 in the mean
+    over pixels and images (correlation per image at least 0.93), and objectives by up to 0.7 logits
+    of 9 to 35. In float64 the same maps differed by at most 3e-13.
 
     The method returns n(S), the very mask that was optimized: for "max" and "sigmoid" its minimum
     need not be 0, nor its maximum 1. A constant S gives zeros, whatever n.
@@ -52,8 +58,8 @@ class OptiCAM(PostHocMethod):
     * Eq. 8 assumes non-negative features. ``rectify`` sees to it, as the released code does; where
       the layer ends in a ReLU it changes nothing.
     * The released code makes a constant map NaN.
-    * Some images are sensitive to rounding: after 100 steps the maps of float32 and of float64 can
-      differ by 0.1 and more, at about the same objective.
+    * The maps of float32 and of float64 differ for the same reason: after 100 steps on the 16
+      photographs by 0.17 to 0.70 at the pixel of the largest difference, by 0.039 in the mean.
 
     Args:
         objective: ``"mask"`` (Eq. 10), ``"diff"`` (Eq. 19), ``"iomask"`` (Eq. A1) or ``"iodiff"``
