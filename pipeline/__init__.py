@@ -1,4 +1,4 @@
-"""What the entry points do: a job is one folder."""
+"""Jobs of the entry points, one folder each, and the parts that they share."""
 
 from learned_saliency.pipeline.commands import main
 

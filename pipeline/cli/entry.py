@@ -1,4 +1,4 @@
-"""What all entry points share: mistakes end in one line, not in a stack trace."""
+"""Common part of all entry points: mistakes end in one line, not in a stack trace."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def run_command(command: Command, words: Sequence[str]) -> None:
 
     @hydra.main(config_path=str(CONFIG_DIR), config_name=command.config_name, version_base="1.3")
     def task(config: DictConfig) -> None:
-        sys.argv[:] = given  # of it Lightning makes the command line of further processes
+        sys.argv[:] = given  # Lightning makes the command line of further processes of it
         run_or_exit(command.program, lambda: command.work(config))
 
     sys.argv[1:] = overrides

@@ -1,4 +1,4 @@
-"""Explains any number of image files, a batch at a time."""
+"""Explanation of any number of image files, a batch at a time."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ from learned_saliency.pipeline.runs import build_trainer
 __all__ = ["CONFIG_NAME", "PredictionResult", "hydra_words", "predict"]
 
 _PATHS = ("checkpoint", "classifier", "weights", "class_names", "images", "out", "classes")
-# In a batch, of which three are in memory, and as many being drawn: 1 to 2 GB for each process.
+# Pixels of a batch; three batches are in memory, and as many are drawn: 1 to 2 GB per process.
 _PIXELS = 48_000_000
 _MOST_WORKERS = 16
 
 
 class PredictionResult(NamedTuple):
-    """What a call of predict.py leaves; of several processes the first knows the numbers.
+    """Result of a call of predict.py; with several processes the first knows the numbers.
 
     Attributes:
-        folder: Where it was written.
-        images: How many images were explained.
-        skipped: How many files were not.
+        folder: Folder of the written files.
+        images: Number of explained images.
+        skipped: Number of skipped files.
         written: The index, which names all other files.
     """
 
@@ -60,7 +60,7 @@ def hydra_words(arguments: Sequence[str]) -> list[str]:
     """Write the words of predict.py's command line as Hydra wants them.
 
     Paths and names are quoted, so that spaces, commas, brackets, ``=`` and ``*`` in them mean
-    nothing to Hydra; lists ``[a,b]`` and what is quoted already stay as they are.
+    nothing to Hydra; lists ``[a,b]`` and quoted words stay as they are.
     """
     words = []
     for word in arguments:
@@ -88,7 +88,7 @@ def predict(
 
     Args:
         config: See ``configs/predict.yaml``.
-        say: Gets a line for each file that is skipped, and lines of progress.
+        say: Called with a line for each skipped file, and with lines of progress.
 
     Raises:
         UserError: If the configuration, the checkpoint or ``out`` is wrong, or no file is an image.
@@ -155,8 +155,8 @@ def _trainer(config: DictConfig) -> L.Trainer:
 def _run(trainer: L.Trainer, batches: ImageBatches, drawing: Drawing, config: DictConfig) -> None:
     """Explain and draw this process's share of the files, then wait for the other processes.
 
-    A failure in one process ends all of them: the parts of the index are gone, which each looks for
-    before a batch.
+    A failure in one process ends all of them: it removes the parts of the index, for which each
+    process looks before a batch.
 
     Raises:
         UserError: If this or another process failed.
@@ -189,7 +189,7 @@ def _run(trainer: L.Trainer, batches: ImageBatches, drawing: Drawing, config: Di
 
 
 def _of_all_processes(trainer: L.Trainer, value: str | None) -> list[str | None]:
-    """What each process has; all processes meet here."""
+    """Gather the values of all processes, which meet here."""
     values = [value] * trainer.world_size
     if trainer.world_size > 1 and torch.distributed.is_initialized():
         try:

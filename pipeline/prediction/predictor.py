@@ -1,4 +1,4 @@
-"""A trained model, or any classifier, as a function of images."""
+"""Function of images made of a trained model, or of any classifier."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from learned_saliency.pipeline.runs import try_methods
 from learned_saliency.trainers import NATIVE, Prediction, PredictionBatch, SaliencyModule
 
 PREDICTED = "predicted"
-_REPORTED = 5  # predicted classes that are told
+_REPORTED = 5  # number of predicted classes that are reported
 
 Refinement = Callable[[Pixels, NDArray[np.float32]], NDArray[np.float32]]
 
 
 class ClassScore(NamedTuple):
-    """A class and what the classifier thinks of it.
+    """A class and its probability by the classifier.
 
     Attributes:
         index: Its number.
@@ -43,7 +43,7 @@ class ClassScore(NamedTuple):
 
 
 class SmallMaps(NamedTuple):
-    """What the network gives for one image.
+    """Maps and classes that the network gives for one image.
 
     Attributes:
         maps: Maps at input resolution by method, float32 (T, S, S) in [0, 1]; T = 1 for a native
@@ -61,8 +61,8 @@ class PlacedMap(NamedTuple):
     """A map as large as its image.
 
     Attributes:
-        method: That made it.
-        explained: The class that it explains; None where it is the same for every class.
+        method: Name of the method that made the map.
+        explained: The class that the map explains; None where the map is the same for every class.
         saliency: float32 (H, W) in [0, 1].
         box: Box x0 y0 x1 y1 of the largest contour at the model's threshold, int64 (4,), pixels of
             the image, x1 and y1 inside the box; 0 0 0 0 for a map of zeros.
@@ -75,12 +75,12 @@ class PlacedMap(NamedTuple):
 
 
 class ImageSaliency(NamedTuple):
-    """What a `SaliencyPredictor` finds in an image of H x W pixels.
+    """Maps, boxes and classes that a `SaliencyPredictor` finds in an image of H x W pixels.
 
     Attributes:
-        maps: By method float32 (T, H, W) in [0, 1], one map for each of ``classes``; T = 1 for a
+        maps: Maps by method, float32 (T, H, W) in [0, 1], one per class in ``classes``; T = 1 for a
             native map that is the same for every class.
-        boxes: By method int64 (T, 4), see `PlacedMap`.
+        boxes: Boxes by method, int64 (T, 4), see `PlacedMap`.
         classes: The T explained classes.
         predicted: The most probable classes, five where there are as many.
     """

@@ -1,4 +1,4 @@
-"""What predict.py leaves of an image: its pictures, arrays and record."""
+"""Writers of the pictures, arrays and record of an image for predict.py."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _OUTLINE = (255, 255, 255)
 
 
 class Style(NamedTuple):
-    """What is written for a map, and how it is drawn; see ``configs/predict.yaml``."""
+    """Style of a map's files and of its drawing; see ``configs/predict.yaml``."""
 
     layout: str
     colormap: str
