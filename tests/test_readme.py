@@ -1,4 +1,4 @@
-"""What the README shows works as it is written there."""
+"""Check that the README's examples work as they are written there."""
 
 import re
 
