@@ -7,7 +7,7 @@ import numpy as np
 
 
 class DataError(ValueError):
-    """Error of a data set that cannot be used; one sentence names file, line and remedy.
+    """A data set that cannot be used; one sentence names the file, the line and a remedy.
 
     Args:
         message: The sentence.

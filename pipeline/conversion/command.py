@@ -1,4 +1,4 @@
-"""Command ``convert.py``."""
+"""The command ``convert.py``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from learned_saliency.pipeline.conversion.convert import convert
 
 
 def _run(config: DictConfig) -> None:
-    """Convert; print the matched weights and the paths of the files."""
+    """Convert; print what matched and the paths of the files."""
     made = convert(config)
     print(made.conversion.summary())
     print("\n".join(str(path) for path in made.written))

@@ -1,4 +1,4 @@
-"""Command ``evaluate.py``."""
+"""The command ``evaluate.py``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from learned_saliency.pipeline.reports import format_table
 
 
 def _run(config: DictConfig) -> None:
-    """Evaluate; print the table and the paths of the written files."""
+    """Evaluate; print the table and the paths of what was written."""
     result = evaluate(config)
     if rank_zero_only.rank == 0:
         print(f"\nSplit {config.split}, %\n{format_table(result.results, result.figures)}\n")

@@ -63,7 +63,7 @@ class EvaluationResult(NamedTuple):
 def hydra_words(arguments: Sequence[str]) -> list[str]:
     """Write the words of evaluate.py's command line as Hydra wants them.
 
-    The configuration has no ``data.root`` where the data set comes from the checkpoint.
+    ``data.root`` does not exist where the data set is the checkpoint's.
     """
     data_chosen = any(word.startswith("data=") for word in arguments)
     words = []
@@ -146,7 +146,7 @@ def _warn_of_other_classes(checkpoint: Checkpoint, data: WSOLDataModule) -> None
         if theirs != ours:
             warnings.warn(
                 f"label {label} is '{ours}' in the data, but '{theirs}' to the checkpoint: the "
-                "figures compare different classes.",
+                "metrics compare different classes.",
                 stacklevel=2,
             )
             return

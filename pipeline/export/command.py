@@ -1,4 +1,4 @@
-"""Command ``export.py``."""
+"""The command ``export.py``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from learned_saliency.pipeline.export.export import export
 
 
 def _run(config: DictConfig) -> None:
-    """Export; print how exact the file is and the paths of the files."""
+    """Export; print how exact it is and the paths of the files."""
     made = export(config)
     if made.differences is not None:
         worst = ", ".join(f"{name} {value:.1e}" for name, value in made.differences.items())

@@ -35,7 +35,7 @@ from learned_saliency.pipeline.runs import build_trainer
 __all__ = ["CONFIG_NAME", "PredictionResult", "hydra_words", "predict"]
 
 _PATHS = ("checkpoint", "classifier", "weights", "class_names", "images", "out", "classes")
-# Pixels of a batch; three batches are in memory, and as many are drawn: 1 to 2 GB per process.
+# In a batch, of which three are in memory, and as many being drawn: 1 to 2 GB for each process.
 _PIXELS = 48_000_000
 _MOST_WORKERS = 16
 
@@ -60,7 +60,7 @@ def hydra_words(arguments: Sequence[str]) -> list[str]:
     """Write the words of predict.py's command line as Hydra wants them.
 
     Paths and names are quoted, so that spaces, commas, brackets, ``=`` and ``*`` in them mean
-    nothing to Hydra; lists ``[a,b]`` and quoted words stay as they are.
+    nothing to Hydra; lists ``[a,b]`` and what is quoted already stay as they are.
     """
     words = []
     for word in arguments:

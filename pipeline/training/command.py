@@ -1,4 +1,4 @@
-"""Command ``train.py``."""
+"""The command ``train.py``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from learned_saliency.pipeline.training.resume import resumed_config
 
 
 def _run(config: DictConfig) -> None:
-    """Train; print the table and the paths of the written files."""
+    """Train; print the table and the paths of what was written."""
     words = HydraConfig.get().overrides.task
     result = train(resumed_config(config, words))
     if rank_zero_only.rank == 0:

@@ -9,7 +9,7 @@ import torch
 
 
 class DivergedError(RuntimeError):
-    """Error of NaN or infinite weights; the message tells the epoch and what to change."""
+    """Weights are NaN or infinite; the message says when it was noticed and what to change."""
 
 
 class Divergence(L.Callback):
