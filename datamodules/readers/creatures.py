@@ -180,7 +180,7 @@ class CreaturesRenderer:
                 f"{folder} holds other files than the creatures (no readable {_STAMP}); {remedy}"
             ) from None
         wanted = self._stamp()
-        # Stamps of earlier versions name no evidence.
+        # The first stamps had no choice of evidence.
         found = {"evidence": "combined"} | found if isinstance(found, dict) else {}
         if found == wanted:
             return True

@@ -155,7 +155,7 @@ def _interface(checkpoint: Checkpoint, model: ExportedModel) -> dict[str, Any]:
     data = checkpoint.config.data
     size, classes = data.crop_size, checkpoint.num_classes
     aspect = "shorter edge to the size, then the middle square"
-    if not data.get("center_crop", False):
+    if not data.center_crop:
         aspect = "to the square, without regard to the aspect ratio"
     images = {
         "name": INPUTS[0],

@@ -75,7 +75,7 @@ def _some(paths: list[Path]) -> list[Path]:
 
 
 def _read(paths: list[Path], data: DictConfig, source: str) -> Images:
-    crop = data.get("center_crop", False)
+    crop = data.center_crop
     pixels = [read_square(path, data.crop_size, crop) for path in _some(paths)]
     copies = -(-max(BATCH_SIZES) // len(pixels))  # repeats fewer images than a batch has
     return Images(torch.stack(pixels * copies), source)

@@ -111,7 +111,7 @@ def _own(checkpoint: Checkpoint) -> tuple[_Given, _Known]:
         "size": data.crop_size,
         "mean": data.mean,
         "std": data.std,
-        "center_crop": bool(data.get("center_crop", False)),
+        "center_crop": data.center_crop,
         "class_names": checkpoint.class_names,
     }
     return given, data

@@ -27,7 +27,6 @@ def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
     """
     config = OmegaConf.to_container(checkpoint.config, resolve=True)
     data = config["data"]
-    threshold = checkpoint.content["state_dict"].get("box_threshold")
     return {
         "method": checkpoint.model.name,
         "backbone": config["backbone"]["name"],
@@ -37,9 +36,9 @@ def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
         "input_size": [data["crop_size"], data["crop_size"]],
         "mean": list(data["mean"]),
         "std": list(data["std"]),
-        "box_threshold": 0.5 if threshold is None else float(threshold),
+        "box_threshold": float(checkpoint.content["state_dict"]["box_threshold"]),
         "metrics": _metrics(checkpoint),
-        "selected_by": checkpoint.content[RECORD].get("selected_by"),
+        "selected_by": checkpoint.content[RECORD]["selected_by"],
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in _PACKAGES},

@@ -7,6 +7,7 @@ from pathlib import Path
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
+from learned_saliency.pipeline.cli import UserError
 from learned_saliency.storage import write_text
 
 
@@ -15,6 +16,9 @@ def create_folder(config: DictConfig) -> Path:
 
     A folder that exists is left alone: a number is added to the name. Only the first process
     writes.
+
+    Raises:
+        UserError: If nothing can be written there.
     """
     wanted = Path(config.output_dir).expanduser().resolve()
     if rank_zero_only.rank != 0:
@@ -27,5 +31,15 @@ def create_folder(config: DictConfig) -> Path:
         except FileExistsError:
             folder = wanted.with_name(f"{wanted.name}-{number}")
             number += 1
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+        except OSError as error:
+            raise _unwritable(config, error) from None
+    try:
+        write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    except OSError as error:
+        raise _unwritable(config, error) from None
     return folder
+
+
+def _unwritable(config: DictConfig, error: OSError) -> UserError:
+    reason = error.strerror or error
+    return UserError(f"output_dir={config.output_dir}: cannot be written ({reason}).")

@@ -57,6 +57,15 @@ def test_what_cannot_work_is_refused_before_the_run_has_a_folder(plan, tmp_path,
     assert not (tmp_path / "run").exists()
 
 
+def test_a_folder_that_cannot_be_made_is_told(plan, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.mkdir", full)
+    with pytest.raises(UserError, match=r"cannot be written \(No space left on device\)"):
+        plan("model=cam", "data.reader=null")
+
+
 def test_a_missing_gpu_is_told(plan, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
