@@ -84,7 +84,7 @@ def read_split(folder: Path, *, localization: bool) -> SplitMetadata:
     source = folder / "image_ids.txt"
     (image_ids,) = read_columns(source, "id")
     if not image_ids:
-        raise DataError(f"{source}: the split is empty; list at least one image, one id a line.")
+        raise DataError(f"{source}: the split is empty; list at least one image, one id per line.")
     index = {image_id: i for i, image_id in enumerate(image_ids)}
     if len(index) < len(image_ids):
         twice = _first_repeat(np.array(image_ids))

@@ -142,7 +142,7 @@ class FaithfulnessScores(nn.Module):
         super().__init__()
         for name in figures:
             if name not in FIGURES:
-                raise ValueError(f"no figure is named {name!r}; there are: {', '.join(FIGURES)}")
+                raise ValueError(f"no metric is named {name!r}; there are: {', '.join(FIGURES)}")
         self.metrics = nn.ModuleDict(
             {
                 method: nn.ModuleDict({name: FIGURES[name].metric() for name in figures})

@@ -89,11 +89,11 @@ def write_map(
 
     Args:
         folder: The folder ``out``.
-        stem: Name of the image, method and class, relative to it.
+        stem: Name of the image, method and class, relative to ``folder``.
         image: The image, uint8 (H, W, 3).
         found: The map.
-        style: What is written.
-        threshold: Of the box.
+        style: Style of the files.
+        threshold: Threshold of the box.
 
     Returns:
         The record of the map, ready for JSON; files are named relative to ``folder``.
@@ -117,5 +117,5 @@ def write_map(
 
 
 def score_record(score: ClassScore) -> dict[str, Any]:
-    """A class and its probability, ready for JSON."""
+    """Return a class and its probability, ready for JSON."""
     return {**score._asdict(), "probability": round(score.probability, 6)}

@@ -74,7 +74,7 @@ def build_evaluation(config: DictConfig) -> dict[str, Any]:
     wanted = config.evaluate
     for name in wanted.faithfulness:
         if name not in FIGURES:
-            _refuse("evaluate.faithfulness", "figure", str(name), list(FIGURES))
+            _refuse("evaluate.faithfulness", "metric", str(name), list(FIGURES))
     if wanted.explained not in EXPLAINED:
         _refuse("evaluate.explained", "class", str(wanted.explained), list(EXPLAINED))
     if wanted.mask_color not in MASK_COLORS:

@@ -67,7 +67,7 @@ def _create(classifier: str, num_classes: int | None, own_weights: bool) -> nn.M
     if not name:
         raise UserError(
             f"classifier={classifier} is not understood: write torchvision:NAME, timm:NAME, "
-            "MODULE:FUNCTION or the path of a run or checkpoint (there is none at this one)."
+            "MODULE:FUNCTION or the path of a run or checkpoint (there is none at this path)."
         )
     if library not in ("torchvision", "timm"):
         return _create_own(library, name, options)

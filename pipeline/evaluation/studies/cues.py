@@ -104,7 +104,7 @@ class Cues(Study):
         """
         if config.data.get("parts") is None:
             raise UserError(
-                "studies=[cues] needs part labels, which this data set has none of: choose "
+                "studies=[cues] needs part labels, which this data set does not have: choose "
                 "data=creatures or data=cub."
             )
 
