@@ -11,10 +11,10 @@ class AblationCAM(ChannelWeightedMethod):
     """Ablation-CAM (Desai and Ramaswamy 2020; Eq. 9 of paper 002).
 
     w_k = (F(A) - F(A without k)) / F(A), where F is the head's logit of the class and a missing
-    channel is zero. A negative F(A) turns all signs, as the equation says; F(A) = 0 is taken as 1.
+    channel is zero. A negative F(A) flips all signs, as in the equation; F(A) = 0 is taken as 1.
 
     Only the head is run, on all images and channels in batches. Where the head is affine
-    (pooling and a linear layer), the differences are read from one derivative, which is exact.
+    (pooling and a linear layer), one derivative gives the differences exactly.
 
     Args:
         batch_size: Ablated activations in one pass of the head, at least 1; bounds memory.

@@ -13,14 +13,15 @@ class CAM(ChannelWeightedMethod):
 
     The weights are the class's weights in the linear layer that follows global average pooling.
     They are read from the head's own derivative: with y_c = sum_k w_kc mean_ij(A_k) + b_c, the sum
-    over positions of dy_c/dA_k is w_kc exactly. So any writing of that head will do (pooling and
+    over positions of dy_c/dA_k is w_kc exactly. So the head may be written in any way (pooling and
     linear layer in either order, 1x1 convolution, flattening in between).
 
     A classifier that has class maps of its own offers ``cams(features, targets) -> (B, h, w)``;
-    these are taken as they are, whatever its head.
+    those maps are taken as they are, whatever the head.
 
     Args:
-        rectify: Whether negative evidence is cut off before normalization. The original does not.
+        rectify: Whether negative evidence is cut off before normalization. The original method
+            keeps it.
         **options: See `PostHocMethod`.
     """
 
@@ -28,7 +29,7 @@ class CAM(ChannelWeightedMethod):
     rectify = False
 
     def gives_probabilities(self, classifier: Classifier) -> bool:
-        """Where the classifier has class maps of its own and declares them as p(y, z|x)."""
+        """True if the classifier has class maps of its own and declares them as p(y, z|x)."""
         return hasattr(classifier, "cams") and classifier.cams_are_probabilities
 
     def _cams(self, query: Query) -> Tensor:

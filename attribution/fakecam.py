@@ -8,8 +8,8 @@ from learned_saliency.attribution.core.method import PostHocMethod, Query
 class FakeCAM(PostHocMethod):
     """Fake-CAM (Poppi et al. 2021): one everywhere, zero in the top left pixel.
 
-    No explanation at all, made to show that a low average drop and a high average increase prove
-    nothing (paper 000, Sec. 4). The network does not run.
+    This is no explanation at all; it shows that a low average drop and a high average increase
+    prove nothing (paper 000, Sec. 4). The network does not run.
 
     Args:
         **options: See `PostHocMethod`.

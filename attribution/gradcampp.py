@@ -17,7 +17,7 @@ class GradCAMPlusPlus(ChannelWeightedMethod):
     Note:
         g^2 is cancelled, alpha = 1 / (2 + S_k g), which underflows for no g. Implementations that
         add an epsilon to the uncancelled denominator (1e-6 in pytorch-grad-cam) suppress
-        gradients below the square root of it. Two others divide a copy by accident.
+        gradients below the square root of that epsilon. Two others divide a copy by accident.
 
     Args:
         **options: See `ChannelWeightedMethod`.

@@ -16,12 +16,13 @@ AVERAGES = ("gradient", "saliency")
 class VanillaGradient(PostHocMethod):
     """The gradient of the class logit by the image (Simonyan et al. 2014), blurred.
 
-    Of the three colors the largest absolute value counts. The map is blurred and min-max
-    normalized, as paper 001 does with gradient-based methods for localization (Sec. 5.1; it does
-    not give the width of the blur, and its released code has a kernel of one pixel, no blur).
+    The largest absolute value over the three colors counts. The map is blurred and min-max
+    normalized, as paper 001 does with gradient-based methods for localization (Sec. 5.1; the paper
+    does not give the width of the blur, and its released code has a kernel of one pixel, that is
+    no blur).
 
     Args:
-        averages: What the methods derived from this one average over variants of an image.
+        averages: Quantity that the methods derived from this one average over variants of an image.
             ``"gradient"``: the gradient of every color, with its sign, as in their papers.
             ``"saliency"``: its largest absolute value over the colors, as in the released code of
             paper 001; integrated gradients are then not multiplied by the image.
@@ -58,7 +59,7 @@ class VanillaGradient(PostHocMethod):
         """Compute attributions of every pixel.
 
         Returns:
-            Shape (B, 3, H, W), one for each color, any sign; (B, 1, H, W), at least 0, where the
+            Shape (B, 3, H, W), one per color, any sign; (B, 1, H, W), at least 0, where the
             method averages saliency.
         """
         return self._moments(query, 1, lambda rows, index: query.images[rows])[0]
@@ -134,7 +135,7 @@ class SmoothGrad(VanillaGradient):
         samples: Noisy copies of each image, at least 1.
         noise_level: Standard deviation of the noise as a fraction of the image's range (maximum
             minus minimum over pixels and colors), at least 0; the paper recommends 0.1 to 0.2.
-        seed: Of the noise.
+        seed: Seed of the noise.
         **options: See `VanillaGradient`.
 
     Raises:

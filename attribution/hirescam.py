@@ -9,8 +9,8 @@ class HiResCAM(PostHocMethod):
     """HiRes-CAM (Draelos and Carin 2020): sum over channels of dy_c/dA_k * A_k, element by element.
 
     Args:
-        rectify: Whether negative evidence is cut off before normalization, as the papers' tables
-            have it; the original keeps it.
+        rectify: Whether negative evidence is cut off before normalization, as in the papers'
+            tables; the original method keeps it.
         **options: See `PostHocMethod`.
     """
 

@@ -16,8 +16,9 @@ class LIFTCAM(ChannelWeightedMethod):
     up to F(A) - F(0) (Eq. 8), and are the exact Shapley values where the head is affine.
 
     Only the head runs: once with A, and once with 0 where it is not affine. The paper's heads
-    consist of linear layers and ReLUs; `attribution.core.deeplift` says what happens to attention,
-    normalization and products in others, for which the sum holds up to the error of a quadrature.
+    consist of linear layers and ReLUs; `attribution.core.deeplift` documents how attention,
+    normalization and products in other heads are treated, for which the sum holds up to the error
+    of a quadrature.
 
     Args:
         rectify: Whether negative evidence is cut off before normalization, as in the paper.
@@ -39,7 +40,7 @@ class LIFTCAM(ChannelWeightedMethod):
 
 
 def _check_sum(query: Query, values: Tensor, output: Tensor, reference: Tensor) -> None:
-    """Raise ValueError unless the run was the head's own and Eq. 8 holds, up to 2%."""
+    """Raise ValueError unless the run gave the head's own output and Eq. 8 holds, up to 2%."""
     expected = query.logits.detach().gather(1, query.targets[:, None])[:, 0]
     error = (output - expected).abs() + (values.sum(dim=(1, 2, 3)) - (output - reference)).abs()
     scale = values.abs().sum(dim=(1, 2, 3)) + expected.abs() + reference.abs()

@@ -1,4 +1,4 @@
-"""What Opti-CAM chooses among: selectors, objectives and normalizations, by their names."""
+"""Selectors, objectives and normalizations among which Opti-CAM chooses, by their names."""
 
 from collections.abc import Callable
 
@@ -52,8 +52,9 @@ def _iodiff(original: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
     return (original - outside).abs() - (original - inside).abs()  # Eq. A2
 
 
-#: F(original, inside, outside) -> values (R,), to be maximized, of the scores (R,) of the images,
-#: of the images times the mask and, for the two-sided ones, times one minus the mask.
+#: F(original, inside, outside) -> values (R,), to be maximized. The arguments are scores (R,): for
+#: the images, for the images times the mask and, in a two-sided objective, for the images times one
+#: minus the mask.
 OBJECTIVES: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
     "mask": _mask,
     "diff": _diff,
@@ -79,7 +80,7 @@ def _sigmoid(maps: Tensor) -> Tensor:
 
 
 def _constant(maps: Tensor) -> Tensor:
-    """Say which maps (R, H, W) `normalize` takes for constant, shape (R, 1, 1)."""
+    """Find the maps (R, H, W) that `normalize` takes for constant, shape (R, 1, 1)."""
     return normalize(maps.detach()).amax(dim=(1, 2), keepdim=True) == 0
 
 

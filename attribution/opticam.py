@@ -10,18 +10,18 @@ from learned_saliency.attribution.core.classifier import Classifier
 from learned_saliency.attribution.core.method import PostHocMethod, Query, resize
 from learned_saliency.attribution.objectives import NORMALIZATIONS, OBJECTIVES, SELECTORS, TWO_SIDED
 
-_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8  # of Adam
+_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8  # Adam's constants
 
 
 class OptiCAMResult(NamedTuple):
-    """What `OptiCAM.optimize` gives.
+    """Result of `OptiCAM.optimize`.
 
     Attributes:
         saliency: The maps, shape (B, H, W), in [0, 1].
         u: Final u, shape (B, K), any sign; the channel weights are softmax(u).
         objective: F (Eq. 10) before each update, shape (T, B) with T the most evaluations that
             any image took; an image that stopped keeps its last value.
-        steps: Updates of u that each image got, int64 (B,), in [0, iterations].
+        steps: Number of updates of u per image, int64 (B,), in [0, iterations].
     """
 
     saliency: Tensor
@@ -35,11 +35,17 @@ class OptiCAM(PostHocMethod):
 
     The map is S = sum_k softmax(u)_k A_k (Eq. 8), resized to the image and normalized by n. Adam
     finds the u of each image for which the image multiplied by n(S) has the largest score of the
-    target class (Eq. 9, 10), starting from equal weights. One forward and backward pass of the
-    network an iteration, for the whole batch; only u gets a gradient.
+    target class (Eq. 9, 10), starting from equal weights. An iteration is one forward and one
+    backward pass of the network for the whole batch; only u gets a gradient.
 
-    The images of a batch do not influence each other: each has an Adam state of its own, and one
-    whose objective changes by less than ``tolerance`` stops alone and leaves the batch.
+    The images of a batch influence each other by rounding alone: each has an Adam state of its own,
+    and an image whose objective changes by less than ``tolerance`` stops alone and leaves the
+    batch. But Adam divides each gradient by its own size, so that rounding errors of small
+    gradients become whole steps, and in float32 the effect is large: for 16 photographs of ImageNet
+    under torchvision's SqueezeNet 1.0 (layer ``features``, 224 x 224 pixels, 100 iterations, on a
+    CPU), maps made in one batch of 16 and one by one differed by up to 0.47, by 0.039 in the mean
+    over pixels and images (correlation per image at least 0.93), and objectives by up to 0.7 logits
+    of 9 to 35. In float64 the same maps differed by at most 3e-13.
 
     The method returns n(S), the very mask that was optimized: for "max" and "sigmoid" its minimum
     need not be 0, nor its maximum 1. A constant S gives zeros, whatever n.
@@ -52,8 +58,8 @@ class OptiCAM(PostHocMethod):
     * Eq. 8 assumes non-negative features. ``rectify`` sees to it, as the released code does; where
       the layer ends in a ReLU it changes nothing.
     * The released code makes a constant map NaN.
-    * Some images are sensitive to rounding: after 100 steps the maps of float32 and of float64 can
-      differ by 0.1 and more, at about the same objective.
+    * The maps of float32 and of float64 differ for the same reason: after 100 steps on the 16
+      photographs by 0.17 to 0.70 at the pixel of the largest difference, by 0.039 in the mean.
 
     Args:
         objective: ``"mask"`` (Eq. 10), ``"diff"`` (Eq. 19), ``"iomask"`` (Eq. A1) or ``"iodiff"``
@@ -61,14 +67,14 @@ class OptiCAM(PostHocMethod):
         selector: g_c of the logits y: ``"logit"`` y_c, ``"probability"`` softmax(y)_c,
             ``"log_probability"`` its logarithm, ``"margin"`` y_c minus the largest other logit.
         normalization: n: ``"range"`` (Eq. 16), ``"max"`` (Eq. 17) or ``"sigmoid"`` (Eq. 18).
-        iterations: Most updates of u for an image, at least 1.
-        learning_rate: Of Adam, above 0.
+        iterations: Most updates of u per image, at least 1.
+        learning_rate: Learning rate of Adam, above 0.
         tolerance: Change of an image's objective below which the image stops, at least 0; at 0
-            none does.
-        mean: With ``std``, what the images were normalized with, one value a color channel: then
-            the color image is masked, and what is masked is black (as in the released code).
-            Without, the images are masked as they are given, and what is masked becomes 0, which
-            in normalized images is the mean color.
+            no image stops early.
+        mean: With ``std``, the values that the images were normalized with, one per color channel:
+            then the color image is masked, and masked pixels are black (as in the released code).
+            Without them, the images are masked as they are given, and masked pixels become 0,
+            which in normalized images is the mean color.
         std: See ``mean``; above 0.
         rectify: Whether negative features are set to 0 first.
         progress: Called as ``progress(step, iterations)`` after each iteration, step from 1.
@@ -134,7 +140,7 @@ class OptiCAM(PostHocMethod):
     def raw_maps(
         self, classifier: Classifier, images: Tensor, targets: Tensor | None = None
     ) -> Tensor:
-        """Give the masks themselves, (B, H, W) in [0, 1]: there is nothing before them."""
+        """Return the masks themselves, (B, H, W) in [0, 1]: Opti-CAM has no maps before them."""
         return self(classifier, images, targets)
 
     def coefficients(
@@ -155,7 +161,7 @@ class OptiCAM(PostHocMethod):
     def optimize(
         self, classifier: Classifier, images: Tensor, targets: Tensor | None = None
     ) -> OptiCAMResult:
-        """Explain a batch, and say how the optimization went.
+        """Explain a batch, and report how the optimization went.
 
         Args:
             classifier: See `__call__`, as for the other arguments and errors.
@@ -216,7 +222,7 @@ class _Problem(NamedTuple):
         return cls(method, query.classifier, images, features, query.targets, original)
 
     def pick(self, kept: Tensor) -> "_Problem":
-        """Give the problem of the images for which ``kept``, bool (R,), is true."""
+        """Return the problem of the images for which ``kept``, bool (R,), is true."""
         parts = (self.images, self.features, self.targets, self.original)
         return _Problem(self.method, self.classifier, *(part[kept] for part in parts))
 
@@ -264,7 +270,7 @@ def _check_choices(*choices: tuple[str, str, dict]) -> None:
 
 
 def _black(mean: Sequence[float] | None, std: Sequence[float] | None) -> list[float] | None:
-    """Give the value of a black pixel in each channel of an image normalized with mean and std."""
+    """Return a black pixel's value in each channel of an image normalized with mean and std."""
     if mean is None and std is None:
         return None
     if mean is None or std is None or len(mean) != len(std) or not all(s > 0 for s in std):

@@ -1,4 +1,4 @@
-"""Attention of vision transformers as saliency."""
+"""Saliency from the attention of vision transformers."""
 
 from collections.abc import Callable
 
@@ -14,8 +14,8 @@ class RawAttention(PostHocMethod):
 
     For timm's vision transformers, whole or split: any model whose attention modules have
     ``q_norm``, ``k_norm`` and ``scale``, softmax attention over all tokens, and square patches.
-    It depends on the image alone, not on the class (paper 000, Sec. 5.3). Without a class token the
-    attention of all tokens is averaged.
+    The map depends on the image alone, not on the class (paper 000, Sec. 5.3). Without a class
+    token the attention of all tokens is averaged.
 
     Args:
         **options: See `PostHocMethod`.
@@ -52,7 +52,7 @@ class Rollout(RawAttention):
 
 
 def _attention(classifier: nn.Module, images: Tensor) -> list[Tensor]:
-    """Run the network and give each block's attention, (B, N, N), averaged over heads."""
+    """Run the network and return each block's attention, (B, N, N), averaged over heads."""
     queries: list[Tensor] = []
     attentions: list[Tensor] = []
 

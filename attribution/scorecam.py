@@ -12,13 +12,13 @@ class ScoreCAM(ChannelWeightedMethod):
 
     w = softmax(u) over channels, u_k = f(x * n(up(A_k)))_c - f(x_b)_c: the logit of the image
     masked by each channel alone. The baseline's logit is the same for all channels and cancels in
-    the softmax, so it is not computed. What is masked becomes 0 in the given image, the mean color
-    for images that are normalized. K runs of the network for each image.
+    the softmax, so it is not computed. A masked pixel becomes 0 in the given image, the mean color
+    for images that are normalized. The method costs K runs of the network per image.
 
     Args:
         batch_size: Masked images in one pass of the network, at least 1; bounds memory. Processors
             are fastest with few at a time, accelerators with many.
-        **options: See `ChannelWeightedMethod`; masks are resized as maps are.
+        **options: See `ChannelWeightedMethod`; masks are resized like maps.
 
     Raises:
         ValueError: If ``batch_size`` is below 1.

@@ -16,9 +16,9 @@ class SHAPCAM(ChannelWeightedMethod):
     is the mean gain of the target logit as it joins, missing channels being zero. The weights of an
     image add up to F(A) - F(0), and converge to the Shapley values (Eq. 6).
 
-    Only the head runs, on many subsets of many images and orderings at a time: K - 1 rows an image
-    and ordering, since nothing and everything need not be repeated. An affine head, whose gain
-    does not depend on the order, needs none: the weights are exact.
+    Only the head runs, on many subsets of many images and orderings at a time: K - 1 rows per image
+    and ordering, since the empty and the full set need not be repeated. An affine head, whose gain
+    does not depend on the order, needs no sampling: the weights are exact.
 
     All images share the orderings, which depend on the seed and on K alone: an image's map does
     not depend on its batch, or on earlier calls.
@@ -28,7 +28,7 @@ class SHAPCAM(ChannelWeightedMethod):
         orders: The orderings themselves, int (P, K), each row a permutation of 0..K-1, the first
             channel to join first.
         batch_size: Most rows (K, h, w) that the head gets at a time, at least 1; bounds memory.
-        seed: Of the random orderings.
+        seed: Seed of the random orderings.
         progress: Called as ``progress(done, blocks)`` after each block of orderings, ``done``
             from 1.
         rectify: Whether negative evidence is cut off before normalization, as in the paper.
@@ -36,7 +36,7 @@ class SHAPCAM(ChannelWeightedMethod):
 
     Raises:
         ValueError: If a number is out of range, or ``orders`` are no permutations; when called,
-            if they are not of as many channels as the features have.
+            if ``orders`` have another number of channels than the features.
     """
 
     needs_gradients = True  # to find out whether the head is affine
@@ -87,7 +87,7 @@ class SHAPCAM(ChannelWeightedMethod):
         return total / len(orders)
 
     def _draw(self, channels: int) -> Tensor:
-        """Give the orderings (P, K)."""
+        """Return the orderings (P, K)."""
         if self.orders is None:
             generator = torch.Generator().manual_seed(self.seed)
             return torch.rand(self.orderings, channels, generator=generator).argsort(dim=1)
@@ -99,8 +99,8 @@ class SHAPCAM(ChannelWeightedMethod):
         """Compute the target logits with the first 1, 2, ..., K - 1 channels: (B, P, K - 1).
 
         Args:
-            query: Of B images and K channels.
-            ranks: When each channel joins, int (P, K) in [0, K).
+            query: A query of B images and K channels.
+            ranks: Rank at which each channel joins, int (P, K) in [0, K).
         """
         features = query.features
         orderings, channels = ranks.shape

@@ -20,7 +20,7 @@ class SmoothGradCAMPlusPlus(ChannelWeightedMethod):
         samples: Noisy copies of each image, at least 1.
         noise_std: Standard deviation of the noise, in the units of the (normalized) images, at
             least 0. With 0 this is Grad-CAM++.
-        seed: Of the noise.
+        seed: Seed of the noise.
         batch_size: Images in one pass of the network, at least 1; bounds memory.
         **options: See `ChannelWeightedMethod`.
 

@@ -22,7 +22,7 @@ _WORDNET_ID = re.compile(r"n\d{8}")
 def superset_members(
     superset: str, num_classes: int, class_ids: Sequence[str] | None = None
 ) -> Tensor:
-    """Say which classes share their parts with which (paper 001, Sec. 5.4 and App. F).
+    """Compute which classes share their parts with which (paper 001, Sec. 5.4 and App. F).
 
     Args:
         superset: ``"all"``, every class (CUB, the creatures); ``"class"``, the class alone
@@ -39,11 +39,11 @@ def superset_members(
         ValueError: If ``superset`` is unknown, or WordNet ids are needed and missing.
 
     Note:
-        Of a class below several nodes of the table (ox: ungulate and bovid) the most specific one
-        counts, and its superset is everything below that node. "Below" is that of WordNet 3.0. The
+        For a class below several nodes of the table (ox: ungulate and bovid) the most specific node
+        counts, and the class's superset is everything below that node, as WordNet 3.0 has it. The
         paper counted on a tree in which each class has one place, and gives smaller numbers for 11
         of its 118 nodes (canine 116, here 130); it lists 2 nodes twice. So 702 classes are in a
-        node of several, where the paper has 670.
+        node of several classes, where the paper has 670.
     """
     if superset not in SUPERSETS:
         raise ValueError(f"superset must be one of {SUPERSETS}, got {superset!r}")
@@ -67,7 +67,7 @@ def _wordnet_members(num_classes: int, class_ids: tuple[str, ...] | None) -> Ten
 
 @cache
 def _nodes() -> dict[str, frozenset[str]]:
-    """The classes of ILSVRC below each node of the table; together all 1000."""
+    """Collect the classes of ILSVRC below each node of the table; together all 1000."""
     with _TABLE.open(encoding="utf-8", newline="") as file:
         return {row["superset"]: frozenset(row["classes"].split()) for row in csv.DictReader(file)}
 
@@ -94,13 +94,13 @@ def _wordnet_ids(
 
 
 class SupersetAggregation(PostHocMethod):
-    """Another method's maps of all classes in the target's superset, summed (paper 001, Tab. 3).
+    """Sum of another method's maps of all classes in the target's superset (paper 001, Tab. 3).
 
     Each class's map is min-max normalized before the sum, at the map's own resolution, as the
-    released code does for CAM + superset. With all classes this costs one map for each class.
+    released code does for CAM + superset. With all classes this costs one map per class.
 
     Args:
-        method: Gives the classes' maps.
+        method: Method that gives the classes' maps.
         superset: See `superset_members`.
         class_ids: See `superset_members`.
         **options: See `PostHocMethod`.

@@ -1,4 +1,4 @@
-"""The one data module, and the readers of data sets."""
+"""Data module for all data sets, and the readers of data sets."""
 
 from learned_saliency.datamodules.batch import WSOLBatch
 from learned_saliency.datamodules.classes import read_class_names

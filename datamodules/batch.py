@@ -1,4 +1,4 @@
-"""The batch that every loader of this room yields and every trainer takes."""
+"""Batch that every loader of this room yields and every trainer takes."""
 
 from typing import NotRequired, TypedDict
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class WSOLBatch(TypedDict):
-    """B images with their labels; on evaluation splits also with what localizes the object.
+    """B images with their labels; on evaluation splits also with boxes or masks of the object.
 
     Attributes:
         image: Normalized images, float32 of shape (B, 3, H, W); (value / 255 - mean) / std.
@@ -14,11 +14,11 @@ class WSOLBatch(TypedDict):
         image_id: B identifiers, each a path relative to the root of the data set.
         boxes: B int64 tensors of shape (n, 4), n >= 1, x0 y0 x1 y1 in pixels of the resized image.
             The annotation's x1, y1, the last pixels inside the box, are scaled and truncated like
-            x0, y0. Only on evaluation splits of a data set with boxes.
-        mask: uint8 of shape (B, H, W): 0 background, 1 object, 255 ignore. Only on evaluation
-            splits of a data set with masks.
-        seen: bool of shape (B,), whether the class was trained on. Only on the test split, where
-            training was restricted to some classes.
+            x0, y0. Present only on evaluation splits of a data set with boxes.
+        mask: uint8 of shape (B, H, W): 0 background, 1 object, 255 ignore. Present only on
+            evaluation splits of a data set with masks.
+        seen: bool of shape (B,), whether the class was trained on. Present only on the test split
+            and only where training was restricted to some classes.
     """
 
     image: Tensor

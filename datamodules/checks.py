@@ -1,4 +1,4 @@
-"""Checks before any training time is spent: of options, and of missing and broken image files."""
+"""Checks of options and of missing or broken image files, before any training time is spent."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,8 @@ def check_files(
 
     Raises:
         DataError: If a file is missing or not a readable image, or an image's size is another than
-            in ``image_sizes.txt``. It names the text file and the line that refer to the file.
+            in ``image_sizes.txt``. The error names the text file and the line that refer to the
+            file.
     """
     ids_file = metadata.folder / "image_ids.txt"
     _check_exist(root, metadata.image_ids, ids_file, "image")
@@ -55,8 +56,8 @@ def read_sizes(paths: Sequence[Path]) -> tuple[np.ndarray, dict[int, str]]:
         paths: N image files.
 
     Returns:
-        Width and height of each image in pixels, int64 of shape (N, 2), and for the indices of
-        the files that are no readable images the reason.
+        Width and height of each image in pixels, int64 of shape (N, 2), and the reasons why files
+        are no readable images, by their indices.
     """
     with ThreadPoolExecutor(max_workers=min(16, 4 * (os.cpu_count() or 1))) as pool:
         found = list(pool.map(_read_size, paths))
@@ -66,7 +67,7 @@ def read_sizes(paths: Sequence[Path]) -> tuple[np.ndarray, dict[int, str]]:
 
 
 def _read_size(path: Path) -> tuple[int, int] | str:
-    """Give an image's width and height, or why it cannot be read."""
+    """Read an image's width and height, or the reason why the image cannot be read."""
     try:
         with path.open("rb") as file, Image.open(file) as image:
             size, end = image.size, _FILE_ENDS.get(image.format)
@@ -90,7 +91,7 @@ def _check_exist(root: Path, names: Sequence[str], source: Path, what: str) -> N
         if folder not in listings:
             place = root / folder
             listings[folder] = set(os.listdir(place)) if place.is_dir() else set()
-        # the second look is for file systems that know a file by more than one spelling
+        # the second check is for file systems that know a file by more than one spelling
         if file not in listings[folder] and not (root / name).is_file():
             missing.append(i)
     if missing:
@@ -131,7 +132,7 @@ def check_options(options: Mapping[str, Any]) -> None:
         options: Arguments of `WSOLDataModule` by name.
 
     Raises:
-        ValueError: If one is not.
+        ValueError: If a number is out of range.
     """
     for name in ("resize_size", "crop_size", "batch_size", "eval_batch_size"):
         if options[name] < 1:

@@ -1,4 +1,4 @@
-"""How many classes a data set has and what they are called."""
+"""Number and names of the classes of a data set."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,13 +19,13 @@ def find_classes(
     Args:
         folder: The folder of the metadata, with ``class_names.txt`` and ``train`` if there are any.
         splits: The splits read so far.
-        num_classes: The number, if it is known.
+        num_classes: The number of classes, if it is known.
         class_names: The names in the order of the labels, if they are known.
 
     Returns:
-        The number: ``num_classes``, or that of the names, or 1 + the largest training label (the
-        largest label of ``splits`` where there is no training split). The names: ``class_names``,
-        or those of ``class_names.txt``, or the labels as text.
+        The number of classes: ``num_classes``, or the number of names, or 1 + the largest training
+        label (the largest label of ``splits`` where there is no training split). The names:
+        ``class_names``, or the names in ``class_names.txt``, or the labels as text.
 
     Raises:
         DataError: If ``class_names.txt`` or the training labels are malformed, or the number of
@@ -54,7 +54,7 @@ def read_class_names(path: Path) -> list[str] | None:
     """Read ``class_names.txt``, lines of ``label,name`` in any order.
 
     Args:
-        path: The file; it is optional.
+        path: The file, which need not exist.
 
     Returns:
         The names in the order of the labels 0, 1, ...; None where there is no such file.
@@ -103,11 +103,11 @@ def check_classes(classes: Sequence[int], num_classes: int) -> None:
     """Check a choice of classes to train on.
 
     Args:
-        classes: Their labels.
+        classes: Labels of the chosen classes.
         num_classes: The number of classes C.
 
     Raises:
-        DataError: If none is chosen, or one is no integer in [0, C).
+        DataError: If no class is chosen, or a label is no integer in [0, C).
     """
     wrong = [c for c in classes if not isinstance(c, int) or not 0 <= c < num_classes]
     if wrong or not classes:

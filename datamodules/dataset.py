@@ -1,4 +1,4 @@
-"""Images of one split as batches, for training and for evaluation."""
+"""Data sets of one split that give whole batches, for training and for evaluation."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -60,13 +60,13 @@ class _ImageDataset(Dataset):
         return read_square(self._root / str(self._ids[index]), self._size)
 
     def _read_rows(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Give resized images, uint8 (N, 3, R, R), and the rows of ``indices`` in them, (B,)."""
+        """Return resized images, uint8 (N, 3, R, R), and the rows of ``indices`` in them, (B,)."""
         if self._images is not None:
             return self._images, torch.tensor(indices)
         return torch.stack([self._read(index) for index in indices]), torch.arange(len(indices))
 
     def _batch(self, indices: Sequence[int], images: Tensor) -> WSOLBatch:
-        """Put what the training and the evaluation batch have in common around uint8 images."""
+        """Build the common entries of training and evaluation batches around uint8 images."""
         return {
             "image": standardize(images, self._mean, self._std),
             "label": self._labels[torch.tensor(indices)],
@@ -102,7 +102,7 @@ class TrainDataset(_ImageDataset):
         self._crop_size = crop_size
 
     def __getitems__(self, items: Sequence[tuple[int, int] | int]) -> WSOLBatch:
-        """Give a batch; ``items`` are (index, draw) pairs as ``TrainSampler`` yields them.
+        """Load a batch; ``items`` are (index, draw) pairs as ``TrainSampler`` yields them.
 
         A mere index, which Lightning's ``overfit_batches`` brings, stands for the draw 0.
 
@@ -164,7 +164,7 @@ class EvaluationDataset(_ImageDataset):
             self._masks = _read_all(self._read_mask, len(self))
 
     def __getitems__(self, indices: Sequence[int]) -> WSOLBatch:
-        """Give a batch of the images at ``indices``.
+        """Load a batch of the images at ``indices``.
 
         Raises:
             DataError: If an image or a mask does not decode.
@@ -191,12 +191,12 @@ class EvaluationDataset(_ImageDataset):
 
 
 def as_is(batch: WSOLBatch) -> WSOLBatch:
-    """Return the batch; the ``collate_fn`` for data sets that give whole batches."""
+    """Return the batch as it is: the ``collate_fn`` for data sets that give whole batches."""
     return batch
 
 
 def _boxes_by_image(metadata: SplitMetadata, size: int, center_crop: bool) -> list[Tensor] | None:
-    """Scale all boxes at once; N tensors of shape (n, 4)."""
+    """Scale all boxes at once; return N tensors of shape (n, 4)."""
     if metadata.boxes is None:
         return None
     order = np.argsort(metadata.box_images, kind="stable")
@@ -207,7 +207,7 @@ def _boxes_by_image(metadata: SplitMetadata, size: int, center_crop: bool) -> li
 
 
 def _read_all(read: Callable[[int], Tensor], count: int) -> Tensor:
-    """Stack what ``read`` gives for 0, 1, ... in one piece of memory, reading in threads."""
+    """Stack the results of ``read`` for 0, 1, ... in one piece of memory, reading in threads."""
     first = read(0)
     stacked = first.new_empty((count, *first.shape))
 

@@ -1,4 +1,4 @@
-"""The metadata format of the public WSOL benchmark (Choe et al., CVPR 2020): reading, checking."""
+"""Reader and checks of the public WSOL benchmark's metadata format (Choe et al., CVPR 2020)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,18 +23,18 @@ _MASK_LINE = "id,mask_path,ignore_path"
 
 @dataclass(frozen=True)
 class SplitMetadata:
-    """What the text files of one split say about its N images.
+    """Metadata of the N images of one split, from its text files.
 
     Attributes:
         folder: The split's folder of text files.
         image_ids: N paths relative to the root of the images.
-        labels: Classes, int64 of shape (N,); `check_labels` knows their range.
+        labels: Classes, int64 of shape (N,); `check_labels` checks their range.
         sizes: Width and height in pixels, int64 of shape (N, 2); None without boxes.
         boxes: All M boxes in file order, int64 of shape (M, 4), x0 y0 x1 y1 in pixels of the
             original image; None where the split has none.
         box_images: The image index of each box, int64 of shape (M,); None without boxes.
-        mask_paths: For every image its instance masks' paths; None where the split has none.
-        ignore_paths: For every image the paths of its ignore masks; None without masks.
+        mask_paths: Paths of the instance masks per image; None where the split has none.
+        ignore_paths: Paths of the ignore masks per image; None without masks.
         mask_file: The text file which lists the masks; None without masks.
     """
 
@@ -57,15 +57,15 @@ def read_split(folder: Path, *, localization: bool) -> SplitMetadata:
     """Read one split's folder of text files.
 
     ``image_ids.txt`` and ``class_labels.txt`` (``id,label``) are always read. With ``localization``
-    so are ``localization.txt``, which holds either boxes (``id,x0,y0,x1,y1``, one line a box) or
-    masks (``id,mask_path,ignore_path``, one line an instance, ``ignore_path`` may be empty), with
+    so are ``localization.txt``, which holds either boxes (``id,x0,y0,x1,y1``, one line per box) or
+    masks (``id,mask_path,ignore_path``, one line per instance, ``ignore_path`` may be empty), with
     boxes ``image_sizes.txt`` (``id,width,height``), and where it exists ``masks.txt``, which gives
-    a split with boxes masks as well. A split with none of these three has labels alone.
+    masks to a split that has boxes. A split with none of these three files has labels alone.
 
     Args:
         folder: For instance ``metadata/val``.
-        localization: Whether to read boxes and masks. A training split is read without, whatever
-            lies in its folder: a weakly supervised method must not see them.
+        localization: Whether to read boxes and masks. A training split is read without them,
+            whatever lies in its folder: a weakly supervised method must not see them.
 
     Returns:
         The split's metadata, images in the order of ``image_ids.txt``.
@@ -74,7 +74,7 @@ def read_split(folder: Path, *, localization: bool) -> SplitMetadata:
         DataError: If a file is missing or not text, a line has the wrong number of fields or a
             field that is no integer, the split is empty, an image is listed twice or not in every
             file, or a box is inverted or reaches out of its image. A box may end at the last
-            pixel or, as some annotations have it, at the width and height themselves.
+            pixel or, as in some annotations, at the width and height themselves.
     """
     if not folder.is_dir():
         raise DataError(
@@ -84,7 +84,7 @@ def read_split(folder: Path, *, localization: bool) -> SplitMetadata:
     source = folder / "image_ids.txt"
     (image_ids,) = read_columns(source, "id")
     if not image_ids:
-        raise DataError(f"{source}: the split is empty; list at least one image, one id a line.")
+        raise DataError(f"{source}: the split is empty; list at least one image, one id per line.")
     index = {image_id: i for i, image_id in enumerate(image_ids)}
     if len(index) < len(image_ids):
         twice = _first_repeat(np.array(image_ids))
@@ -96,14 +96,14 @@ def read_split(folder: Path, *, localization: bool) -> SplitMetadata:
 
 
 def keep_classes(metadata: SplitMetadata, classes: Sequence[int]) -> SplitMetadata:
-    """Leave out the images of all classes but some.
+    """Leave out the images of all classes but the given ones.
 
     Args:
         metadata: A split.
         classes: Labels to keep.
 
     Returns:
-        The split with the images of these classes, in the same order, and what belongs to them.
+        The split with the images of these classes, in the same order, and their boxes and masks.
 
     Raises:
         DataError: If no image is left.
@@ -128,13 +128,13 @@ def keep_classes(metadata: SplitMetadata, classes: Sequence[int]) -> SplitMetada
 
 
 def _first_repeat(values: np.ndarray) -> int:
-    """Find the first entry that has occurred before; there is one."""
+    """Find the first entry that has occurred before; the caller knows that there is one."""
     first = np.unique(values, return_index=True)[1]
     return int(np.setdiff1d(np.arange(len(values)), first)[0])
 
 
 def _read_per_image(path: Path, form: str, index: dict[str, int]) -> np.ndarray:
-    """Read exactly one row of integers for each image; (N, fields - 1) in the images' order."""
+    """Read exactly one row of integers per image; (N, fields - 1) in the images' order."""
     ids, numbers = read_numbers(path, form)
     found = look_up(path, ids, index)
     if len(found) > len(index):

@@ -1,4 +1,4 @@
-"""Which images a process sees, in which order and with which random draws; the resumable loader."""
+"""Samplers of the images, order and random draws of each process; the resumable loader."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +16,7 @@ def _process() -> dict[str, int]:
 
 
 class TrainSampler(DistributedSampler):
-    """Yield pairs ``(index, draw)`` in an order that depends on seed and epoch alone.
+    """Sampler of pairs ``(index, draw)`` in an order that depends on seed and epoch alone.
 
     ``draw`` is a random integer in [0, 2^63) from which the augmentation of the image is computed.
     It depends on seed, epoch and index, so neither workers nor resumption nor the number of
@@ -24,7 +24,7 @@ class TrainSampler(DistributedSampler):
     one common order, from the r-th on, and the order wraps round until all have equally many: R
     processes with batches of B see together the batches that one process with R * B would see.
 
-    It is a ``DistributedSampler`` so that Lightning leaves it in place.
+    The class is a ``DistributedSampler`` so that Lightning leaves it in place.
 
     Args:
         num_images: Images N of the split, 1 or more.
@@ -50,7 +50,7 @@ class TrainSampler(DistributedSampler):
         self._skip = 0
 
     def skip(self, num_images: int) -> None:
-        """Leave out this process's first ``num_images`` in the next iteration, and in it only."""
+        """Leave out this process's first ``num_images`` in the next iteration only."""
         self._skip = num_images
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
@@ -65,10 +65,10 @@ class TrainSampler(DistributedSampler):
 
 
 class EvaluationSampler(DistributedSampler):
-    """Yield every image exactly once over all processes, without padding.
+    """Sampler of every image exactly once over all processes, without padding.
 
     Process r of R takes the images r, r + R, ...: the shares differ by at most one image, and
-    metrics that sum over processes come out as on one process.
+    metrics that sum over processes have the same value as on one process.
 
     Args:
         num_images: Images of the split.
@@ -85,16 +85,18 @@ class EvaluationSampler(DistributedSampler):
 
 
 class ResumableLoader(DataLoader):
-    """A training loader whose position, epoch and number of batches, goes into checkpoints.
+    """Training loader whose position, epoch and number of batches, goes into checkpoints.
 
-    Lightning saves and restores it through ``state_dict`` and ``load_state_dict``. After a restart
-    the loader goes on with the batch after the last one delivered, without loading those before.
-    Iteration begins only when the first batch is asked for: Lightning asks loaders for their
-    iterator before it tells samplers the epoch, and workers would begin with a wrong order.
+    Lightning saves and restores the position through ``state_dict`` and ``load_state_dict``. After
+    a restart the loader goes on with the batch after the last one delivered, without loading the
+    batches before. Iteration begins only when the first batch is asked for: Lightning asks loaders
+    for their iterator before it tells samplers the epoch, and workers would begin with a wrong
+    order.
 
     Args:
-        *args: As of ``DataLoader``.
-        **kwargs: As of ``DataLoader``; with ``sampler`` a ``TrainSampler`` and a ``batch_size``.
+        *args: Arguments of ``DataLoader``.
+        **kwargs: Arguments of ``DataLoader``, with a ``TrainSampler`` as ``sampler`` and a
+            ``batch_size``.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -107,7 +109,7 @@ class ResumableLoader(DataLoader):
         return dict(self._position)
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go on from ``state_dict`` if the next iteration is of the epoch that it names."""
+        """Go on from ``state_dict`` if the next iteration belongs to the epoch that it names."""
         self._position, self._resume = dict(state_dict), dict(state_dict)
 
     def __iter__(self) -> Iterator[Any]:

@@ -16,17 +16,17 @@ class DataError(MendableError, ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        # a loader's worker hands an error on with its whole traceback in front of the sentence
+        # the worker of a loader hands an error on with its whole traceback before the sentence
         super().__init__(message.rpartition("DataError: ")[2].strip())
 
 
 def line_error(path: Path, row: int, message: str) -> DataError:
-    """Name the line of a text file in an error.
+    """Make an error that names the line of a text file.
 
     Args:
         path: The text file.
         row: Index of the row, blank lines not counted.
-        message: What is wrong with it and what to do.
+        message: Fault of the line, and remedy.
 
     Returns:
         The exception to raise. Only now is the line looked up, so that good files cost nothing.
@@ -42,7 +42,7 @@ def read_lines(path: Path) -> list[str]:
         path: The file.
 
     Returns:
-        Its lines without their ends, blank ones included.
+        The lines of the file without their ends, blank lines included.
 
     Raises:
         DataError: If the file is missing or not readable as text.
@@ -57,15 +57,15 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_columns(path: Path, form: str, *, from_left: bool = False) -> list[list[str]]:
-    """Split the lines of a file, blank ones left out, into columns.
+    """Split the lines of a file, blank lines left out, into columns.
 
     Args:
         path: The file.
-        form: What a line should look like, e.g. ``id,label``; its commas give the columns.
-        from_left: Whether commas beyond those belong to the last field instead of the first.
+        form: Expected form of a line, e.g. ``id,label``; its commas give the columns.
+        from_left: Whether further commas belong to the last field instead of the first.
 
     Returns:
-        As many columns as ``form`` has fields, each with an entry a line, the first not empty.
+        As many columns as ``form`` has fields, each with an entry per line, the first not empty.
 
     Raises:
         DataError: If the file is not readable or a line has too few fields.
@@ -73,7 +73,7 @@ def read_columns(path: Path, form: str, *, from_left: bool = False) -> list[list
     width = form.count(",") + 1
     lines = [stripped for line in read_lines(path) if (stripped := line.strip())]
     split = str.split if from_left else str.rsplit
-    # one flat list: a list a line would take the garbage collector seconds on a million lines
+    # one flat list: a list per line would take the garbage collector seconds on a million lines
     fields = [field for line in lines for field in split(line, ",", width - 1)]
     columns = [fields[i::width] for i in range(width)]
     if len(fields) != width * len(lines) or "" in columns[0]:
@@ -87,7 +87,7 @@ def read_columns(path: Path, form: str, *, from_left: bool = False) -> list[list
 
 
 def is_integer(text: str) -> bool:
-    """Tell whether ``int`` takes a text."""
+    """Return whether ``int`` accepts a text."""
     try:
         int(text)
     except ValueError:
@@ -100,7 +100,7 @@ def read_numbers(path: Path, form: str) -> tuple[list[str], np.ndarray]:
 
     Args:
         path: The file.
-        form: What a line should look like, e.g. ``id,width,height``.
+        form: Expected form of a line, e.g. ``id,width,height``.
 
     Returns:
         The ids, and the integers as int64 of shape (lines, fields - 1).
@@ -123,7 +123,7 @@ def look_up(path: Path, ids: Sequence[str], index: dict[str, int]) -> np.ndarray
     """Turn ids into image indices.
 
     Args:
-        path: The file which the ids come from, one a line.
+        path: The file from which the ids come, one per line.
         ids: L ids.
         index: The index of each of the split's N images, in the order of ``image_ids.txt``.
 

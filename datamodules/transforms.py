@@ -1,4 +1,4 @@
-"""From files to tensors: decoding, resizing, cropping, and the same for boxes and masks."""
+"""Transforms of files to tensors: decoding, resizing, cropping; likewise for boxes and masks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from learned_saliency.datamodules.textfile import DataError
 
-# A strip whose middle is wanted is not resized as a whole beyond this; the result differs by
+# A longer strip is not resized as a whole where only its middle is wanted; the result differs by
 # rounding, one level of 255 at most.
 _MOST_PIXELS = 1 << 26
 
@@ -53,7 +53,7 @@ def to_square(image: Image.Image, size: int, center_crop: bool = False) -> Tenso
     """Resize a decoded image to a square; see `read_square`.
 
     Args:
-        image: In mode RGB.
+        image: The image, in mode RGB.
         size: Side S of the square in pixels.
         center_crop: See `read_square`.
 
@@ -118,7 +118,7 @@ def scale_boxes(boxes: Tensor, sizes: Tensor, size: int, center_crop: bool = Fal
     Returns:
         int64 of shape (M, 4): int(coordinate * S / width or height), in [0, S]. With
         ``center_crop`` the edges have lengths of their own instead of S, and the corner of the
-        square is subtracted: what it cuts off lies below 0 or above S.
+        square is subtracted: coordinates that the crop cuts off lie below 0 or above S.
 
     Raises:
         ValueError: If the shapes do not fit.
@@ -138,7 +138,7 @@ def scale_boxes(boxes: Tensor, sizes: Tensor, size: int, center_crop: bool = Fal
 def placement(
     width: int, height: int, size: int, center_crop: bool
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Width and height to resize to, and left and top of the square in what comes out."""
+    """Compute width and height to resize to, and left and top of the square in the result."""
     if not center_crop:
         return (size, size), (0, 0)
     short = min(width, height)
@@ -147,11 +147,11 @@ def placement(
 
 
 def random_crop_flip(images: Tensor, rows: Tensor, draws: Tensor, size: int) -> Tensor:
-    """Select images, crop each at a place of its own and flip half of them.
+    """Select images, crop each at its own random place and flip half of them.
 
     Args:
         images: Any type, shape (N, C, R, R) with R >= ``size``; a whole data set or a batch.
-        rows: Which images to take, int64 of shape (B,), in [0, N).
+        rows: Indices of the images to take, int64 of shape (B,), in [0, N).
         draws: Random integers in [0, 2^63), int64 of shape (B,). The lowest bit decides about the
             flip, the 31 bits above it place the crop vertically, the upper 31 bits horizontally.
         size: Side S of the crop in pixels.

@@ -1,4 +1,4 @@
-"""The one LightningDataModule: any data set in the metadata format of the WSOL benchmark."""
+"""LightningDataModule for any data set in the metadata format of the WSOL benchmark."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,28 +18,29 @@ from learned_saliency.datamodules.textfile import DataError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_MAX_OPENED = 50_000  # above, opening every file would take minutes on a network disk
+_MAX_OPENED = 50_000  # opening more files would take minutes on a network disk
 
 
 class WSOLDataModule(LightningDataModule):
-    """Batches of a data set whose metadata is in the format of the WSOL benchmark.
+    """Data module for a data set whose metadata is in the format of the WSOL benchmark.
 
     ``metadata`` holds the folders ``train``, ``val`` and ``test`` (`read_split` describes their
     files) and optionally ``class_names.txt``. The training split gives images and labels only;
     boxes or masks that lie in its folder are never read.
 
-    Training images are resized to a square, randomly cropped and flipped. What an image looks like
-    in an epoch and the order of images depend on seed and epoch only; see `TrainSampler`.
+    Training images are resized to a square, randomly cropped and flipped. The look of an image in
+    an epoch and the order of images depend on seed and epoch only; see `TrainSampler`.
     Evaluation images are resized to the crop's size, boxes and masks with them, or cut to it with
     ``center_crop``. Several processes share the training images evenly, wrapping round, and the
     evaluation images without padding or doubles: their numbers of batches can differ by one.
 
-    `setup` finds what can be found before training: bad lines, missing files, broken images.
+    `setup` finds the faults that can be found before training: bad lines, missing files, broken
+    images.
 
     Args:
         root: Folder that image ids are relative to; may be relative or begin with ``~``.
         metadata: Folder of the metadata; may be relative or begin with ``~``.
-        reader: Makes the metadata and images on first use, e.g. `CUBReader`.
+        reader: Maker of the metadata and images on first use, e.g. `CUBReader`.
         resize_size: Side in pixels to which training images are resized.
         crop_size: Side in pixels of training crops and of evaluation images.
         batch_size: Training images in a batch of one process.
@@ -48,32 +49,32 @@ class WSOLDataModule(LightningDataModule):
         mean: Mean of each of the 3 channels, in [0, 1].
         std: Standard deviation of each of the 3 channels, positive.
         num_classes: Number of classes; None counts ``class_names``, the lines of
-            ``class_names.txt`` or the training labels, whichever is there first.
-        class_names: Names in the order of the labels; None reads ``class_names.txt`` and, where it
-            is missing, takes the labels themselves.
-        classes: Labels of the classes that are trained on and chosen by: the others are left out of
-            train and val. test keeps all and says in ``seen`` which are which. Labels and
-            ``num_classes`` do not change. None takes all classes.
+            ``class_names.txt`` or the training labels, the first of these that exists.
+        class_names: Names in the order of the labels; None reads ``class_names.txt`` and, where the
+            file is missing, takes the labels themselves.
+        classes: Labels of the classes to train on and to choose checkpoints by: other classes are
+            left out of train and val. test keeps all classes and marks in ``seen`` those trained
+            on. Labels and ``num_classes`` do not change. None takes all classes.
         train_fraction: Part of the training images in an epoch, in (0, 1], drawn anew each time.
         center_crop: Whether evaluation images keep their aspect ratio: the shorter edge is resized
             to ``crop_size`` and the middle cut out, so that boxes may reach beyond the image.
-            Otherwise they are resized to the square as they are, as the WSOL benchmark does.
+            Otherwise they are resized to the square regardless of it, as in the WSOL benchmark.
         cache_images: Whether to keep all decoded and resized images in memory, for small sets:
-            3 ``resize_size``^2 bytes an image.
+            3 ``resize_size``^2 bytes per image.
         verify_images: Whether `setup` opens every file of a split of up to 50000 images.
         seed: Seed of the training order and augmentation, 0 or more.
         mask_root: Folder that mask paths are relative to; None takes ``root``.
         name: Name of the data set, in the names of folders and in model cards.
-        parts: Makes the reader of part labels of ``root`` and ``metadata``; None where there are
-            none.
-        superset: Classes that share all parts (Kim et al. 2021, Sec. 5.4), for what asks: ``all``,
-            ``class`` or ``wordnet``, see `attribution.superset_members`.
+        parts: Factory of the reader of part labels, given ``root`` and ``metadata``; None where the
+            data set has no part labels.
+        superset: Classes that share all parts (Kim et al. 2021, Sec. 5.4), for methods that sum
+            over them: ``all``, ``class`` or ``wordnet``, see `attribution.superset_members`.
         pin_memory: Whether to lock batches in memory for faster copies; None does so where the
             trainer's device is not the CPU.
 
     Attributes:
         num_classes: Number of classes, after `setup`.
-        class_names: A name for each class, after `setup`.
+        class_names: Names of the classes, after `setup`.
 
     Raises:
         ValueError: If a number is out of range.
@@ -134,7 +135,7 @@ class WSOLDataModule(LightningDataModule):
         check_options(vars(self))
 
     def prepare_data(self) -> None:
-        """Let the reader make what is missing; Lightning calls this in one process of a machine.
+        """Let the reader make missing files; Lightning calls this in one process per machine.
 
         Raises:
             DataError: If the original download is missing or unusable.
@@ -151,7 +152,7 @@ class WSOLDataModule(LightningDataModule):
                 None takes every split there is.
 
         Raises:
-            DataError: If the data set cannot be used; one sentence naming file, line and remedy.
+            DataError: If the data set cannot be used; one sentence names file, line and remedy.
         """
         if not self.root.is_dir():
             raise DataError(f"{self.root}: the root folder of the images is missing; set `root`.")
@@ -184,14 +185,14 @@ class WSOLDataModule(LightningDataModule):
 
     @property
     def has_parts(self) -> bool:
-        """Whether the data set has labels of parts."""
+        """True if the data set has labels of parts."""
         return self._make_parts is not None
 
     def parts(self) -> PartReader:
         """Open the labels of the parts.
 
         Raises:
-            DataError: If the data set has none, or they are missing or malformed.
+            DataError: If the data set has no part labels, or their files are missing or malformed.
         """
         if self._make_parts is None:
             raise DataError(
@@ -200,11 +201,11 @@ class WSOLDataModule(LightningDataModule):
         return self._make_parts(self.root, self.metadata)
 
     def has_split(self, split: str) -> bool:
-        """Whether a split was there when the data were set up."""
+        """Return whether a split was there when the data were set up."""
         return split in self._splits
 
     def has_boxes(self, split: str) -> bool:
-        """Whether the batches of a split hold ``boxes``.
+        """Return whether the batches of a split hold ``boxes``.
 
         Args:
             split: "train", "val" or "test".
@@ -219,18 +220,18 @@ class WSOLDataModule(LightningDataModule):
         return self._split(split).boxes is not None
 
     def has_masks(self, split: str) -> bool:
-        """Whether the batches of a split hold ``mask``; arguments and errors as `has_boxes`."""
+        """Return whether the batches of a split hold ``mask``; see `has_boxes` for arguments."""
         return self._split(split).mask_paths is not None
 
     def supervision(self, split: str) -> dict[str, str | int]:
-        """Count what a choice made on a split has seen.
+        """Count the images, boxes and masks that a choice made on a split has seen.
 
         Args:
             split: "train", "val" or "test".
 
         Returns:
-            The split's name as "split" and the numbers of its "images", of its "boxes" and of its
-            instance "masks".
+            The split's name as "split" and the numbers of its "images", "boxes" and instance
+            "masks".
 
         Raises:
             ValueError: If there is no such split.
@@ -245,13 +246,13 @@ class WSOLDataModule(LightningDataModule):
         }
 
     def dataloader(self, split: str) -> DataLoader:
-        """Give the images of a split in the order of their list, as for evaluation.
+        """Load the images of a split in the order of their list, as for evaluation.
 
         Args:
             split: "train", "val" or "test"; "train" comes without augmentation, boxes and masks.
 
         Returns:
-            A loader of `WSOLBatch`; the share of this process where there are several.
+            A loader of `WSOLBatch`; with several processes, of this process's share.
 
         Raises:
             ValueError: If there is no such split.
@@ -276,7 +277,7 @@ class WSOLDataModule(LightningDataModule):
         )
 
     def train_dataloader(self) -> ResumableLoader:
-        """Give the augmented training images in random order."""
+        """Load the augmented training images in random order."""
         metadata = self._split("train")
         if self._train is None:
             self._train = TrainDataset(
@@ -293,15 +294,15 @@ class WSOLDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader:
-        """Give the split for choosing thresholds and models."""
+        """Load the split for choosing thresholds and models."""
         return self.dataloader("val")
 
     def test_dataloader(self) -> DataLoader:
-        """Give the split for the final figure."""
+        """Load the split for the final metrics."""
         return self.dataloader("test")
 
     def predict_dataloader(self) -> DataLoader:
-        """Give the test split."""
+        """Load the test split."""
         return self.dataloader("test")
 
     def _loader_options(self) -> dict[str, Any]:

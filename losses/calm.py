@@ -7,7 +7,7 @@ OBJECTIVES = ("em", "ml")
 
 
 def marginal_likelihood(log_joint: Tensor, labels: Tensor) -> Tensor:
-    """Negative log-likelihood of the labels, the location summed out (CALM, Eq. 3-4).
+    """Compute the negative log-likelihood of the labels, summed over locations (CALM, Eq. 3-4).
 
     Args:
         log_joint: log p(y, z|x) of shape (B, C, h, w), at most 0.
@@ -24,16 +24,16 @@ def marginal_likelihood(log_joint: Tensor, labels: Tensor) -> Tensor:
 
 
 def expectation_maximization(log_joint: Tensor, labels: Tensor, pseudo_target: Tensor) -> Tensor:
-    """Cross-entropy of p(y, z|x) under a pseudo-target for the location (CALM, Eq. 5-6).
+    """Compute the cross-entropy of p(y, z|x) under a pseudo-target of location (CALM, Eq. 5-6).
 
-    An upper bound of `marginal_likelihood` for every pseudo-target (App. B). With the one of the
-    same ``log_joint`` it exceeds it by the target's entropy, and its gradient equals that of the
-    marginal likelihood (Fisher's identity).
+    For every pseudo-target it is an upper bound of `marginal_likelihood` (App. B). With the
+    pseudo-target of the same ``log_joint`` the bound exceeds the marginal likelihood by the
+    target's entropy, and both have the same gradient (Fisher's identity).
 
     Args:
         log_joint: log p(y, z|x) of shape (B, C, h, w), at most 0.
         labels: Classes, int64 (B,) in 0..C-1.
-        pseudo_target: p'(z|x, y) of shape (B, h, w), at least 0, of sum 1 an image; no gradient
+        pseudo_target: p'(z|x, y) of shape (B, h, w), at least 0, of sum 1 per image; no gradient
             passes it.
 
     Returns:
@@ -51,14 +51,14 @@ def expectation_maximization(log_joint: Tensor, labels: Tensor, pseudo_target: T
 
 
 def location_posterior(log_joint: Tensor, labels: Tensor) -> Tensor:
-    """Pseudo-target p(z|x, y) for the location (CALM, Eq. 17-18), detached.
+    """Compute the pseudo-target p(z|x, y) for the location (CALM, Eq. 17-18), detached.
 
     Args:
         log_joint: log p(y, z|x) of shape (B, C, h, w), of the parameters theta'.
         labels: Classes, int64 (B,) in 0..C-1.
 
     Returns:
-        Probabilities of shape (B, h, w), of sum 1 an image.
+        Probabilities of shape (B, h, w), of sum 1 per image.
 
     Raises:
         ValueError: If the shapes do not fit.
@@ -92,8 +92,8 @@ class CALMLoss(nn.Module):
         Args:
             log_joint: log p(y, z|x) of shape (B, C, h, w) of the parameters theta.
             labels: Classes, int64 (B,) in 0..C-1.
-            target_log_joint: The same of the parameters theta', which EM's pseudo-target comes
-                from; by default theta' = theta, the paper's practice. ML ignores it.
+            target_log_joint: log p(y, z|x) of the parameters theta', from which EM's pseudo-target
+                comes; by default theta' = theta, the paper's practice. ML ignores it.
 
         Returns:
             A scalar, at least 0.
@@ -105,7 +105,7 @@ class CALMLoss(nn.Module):
 
 
 def _of_labels(log_joint: Tensor, labels: Tensor) -> Tensor:
-    """Check the arguments; log p(y, z|x) of the labels, (B, h, w)."""
+    """Check the arguments; return log p(y, z|x) of the labels, (B, h, w)."""
     if not log_joint.is_floating_point():
         raise TypeError(f"log_joint must be floating point, got {log_joint.dtype}")
     if labels.is_floating_point() or labels.dtype == torch.bool:

@@ -1,4 +1,4 @@
-"""CASM: what its classifier and its mask network minimize."""
+"""Objectives of CASM's classifier and of its mask network."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from torch.nn import functional
 def casm_classifier_loss(
     labels: Tensor, clean_logits: Tensor | None = None, masked_logits: Tensor | None = None
 ) -> Tensor:
-    """Cross-entropy on clean and on masked-out images (Zolna et al., Eq. 8).
+    """Compute the cross-entropy on clean and on masked-out images (Zolna et al., Eq. 8).
 
     Args:
         labels: True classes, int64 (B,).
@@ -35,7 +35,7 @@ def casm_classifier_loss(
 
 
 def correctly_classified(logits: Tensor, labels: Tensor) -> Tensor:
-    """Whether the highest logit is the true class's.
+    """Return per image whether the true class has the highest logit.
 
     Args:
         logits: Shape (B, C).
@@ -48,10 +48,10 @@ def correctly_classified(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def negative_entropy(clean_logits: Tensor, masked_logits: Tensor, labels: Tensor) -> Tensor:
-    """Negative entropy of the masked-out image's classes, the score that CASM proposes (Eq. 7).
+    """Compute the negative entropy of the masked-out image's classes, CASM's score (Eq. 7).
 
-    It counts only for images that are classified correctly when clean: for the others no mask
-    could do harm.
+    The entropy counts only for images that are classified correctly when clean: a mask could do
+    no harm to the other images.
 
     Args:
         clean_logits: Logits of the images, (B, C); only their order is read.
@@ -59,7 +59,7 @@ def negative_entropy(clean_logits: Tensor, masked_logits: Tensor, labels: Tensor
         labels: True classes, int64 (B,).
 
     Returns:
-        sum_c p_c log p_c in nats for each image, (B,), in [-log C, 0]; 0 where the clean image is
+        sum_c p_c log p_c in nats per image, (B,), in [-log C, 0]; 0 where the clean image is
         classified wrongly. To be minimized.
     """
     log_probs = masked_logits.log_softmax(dim=1)
@@ -68,15 +68,15 @@ def negative_entropy(clean_logits: Tensor, masked_logits: Tensor, labels: Tensor
 
 
 def negative_cross_entropy(clean_logits: Tensor, masked_logits: Tensor, labels: Tensor) -> Tensor:
-    """Negative classification loss of the masked-out image (Eq. 2), the adversarial score.
+    """Compute the negative classification loss of the masked-out image (Eq. 2), adversarial.
 
     Args:
-        clean_logits: Not read: all images count, also those that are wrong when clean.
+        clean_logits: Not read: all images count, also those classified wrongly when clean.
         masked_logits: Logits of the masked-out images, (B, C).
         labels: True classes, int64 (B,).
 
     Returns:
-        log p_label for each image, (B,), at most 0. To be minimized.
+        log p_label per image, (B,), at most 0. To be minimized.
     """
     return -functional.cross_entropy(masked_logits, labels, reduction="none")
 
@@ -84,7 +84,7 @@ def negative_cross_entropy(clean_logits: Tensor, masked_logits: Tensor, labels: 
 def mask_size_term(
     saliency: Tensor, clean_logits: Tensor, masked_logits: Tensor, labels: Tensor
 ) -> Tensor:
-    """What a mask loses by its size where it fools the classifier (R of Eq. 7).
+    """Compute the share of the image that a mask spares where it fools the classifier (R, Eq. 7).
 
     Args:
         saliency: Masks of shape (B, H, W) in [0, 1].
@@ -93,8 +93,8 @@ def mask_size_term(
         labels: True classes, int64 (B,).
 
     Returns:
-        One minus the mask's mean for each image, (B,), in [0, 1], where the clean image is
-        classified correctly and the masked-out one is not; 0 elsewhere. To be maximized.
+        One minus the mask's mean per image, (B,), in [0, 1], where the clean image is classified
+        correctly and the masked-out image is not; 0 elsewhere. To be maximized.
     """
     correct = correctly_classified(clean_logits, labels)
     fooled = correct & ~correctly_classified(masked_logits, labels)
@@ -116,7 +116,8 @@ class CASMLossTerms(NamedTuple):
 class CASMLoss(nn.Module):
     """Objective of CASM's mask network, minimized (Zolna et al., Eq. 7).
 
-    mean over the batch of the score, minus lambda times the mean of `mask_size_term`.
+    The objective is the mean over the batch of the score, minus lambda times the mean of
+    `mask_size_term`.
 
     Note:
         The released code finds the fooled images as ``(correct + mistaken).eq(2)``, a sum of
@@ -125,11 +126,11 @@ class CASMLoss(nn.Module):
 
     Args:
         size_weight: lambda in the paper, at least 0; the larger, the smaller the masks.
-        score: ``score(clean_logits, masked_logits, labels)`` for each image, to be minimized:
+        score: ``score(clean_logits, masked_logits, labels)`` per image, to be minimized:
             `negative_entropy` or `negative_cross_entropy`.
         reference_classes: Number of classes that ``size_weight`` was chosen for, at least 2. For C
-            classes it is multiplied by log C / log ``reference_classes``, as the largest entropy
-            shrinks. None takes it as it is.
+            classes ``size_weight`` is multiplied by log C / log ``reference_classes``, as the
+            largest entropy shrinks. None takes ``size_weight`` as it is.
 
     Raises:
         ValueError: If a number is out of range.

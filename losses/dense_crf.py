@@ -1,4 +1,4 @@
-"""Dense CRF loss: pixels that are close in place and color should get the same map value."""
+"""Dense CRF loss, by which pixels close in place and color should get the same map value."""
 
 import math
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def dense_crf(
             ``"lattice"`` approximates the sums in time proportional to H W, see
             `ops.permutohedral_filter`. Both have the same scale: on photographs the lattice's value
             differs by at most 10 %, its gradient's cosine to the exact one is 0.99 at least.
-        diagonal: Whether the pair of a pixel with itself counts, which adds the entropy-like
+        diagonal: Whether the pair of a pixel with itself counts, which adds the entropy-like term
             sum_t S_t' (1 - S_t); True in the paper.
         max_elements: Bound on the numbers held at once, above 0: entries of W (one row at least)
             in ``"exact"``, cells in ``"lattice"``.
@@ -63,7 +63,7 @@ def dense_crf(
 
 
 class _Disagreement(torch.autograd.Function):
-    """sum_t S_t' W (1 - S_t) of each image, (B,), with the gradient from the same pass over W."""
+    """Function sum_t S_t' W (1 - S_t) per image, (B,), with its gradient from one pass over W."""
 
     @staticmethod
     def forward(
@@ -100,7 +100,7 @@ class DenseCRFLoss(nn.Module):
 
     Args:
         weight: lambda of the paper at the reference size, at least 0. The published 2e-9 goes
-            with a lattice of about 0.55 of the Gaussian, which is 1.1e-9 for either backend here.
+            with a lattice of about 0.55 of the Gaussian; for either backend here it is 1.1e-9.
         sigma_rgb: Standard deviation of the color difference, in 8-bit levels, above 0.
         sigma_xy: Standard deviation of the distance in pixels at the reference size, above 0.
         reference_size: Side of the images in pixels that ``weight`` and ``sigma_xy`` are meant
@@ -142,7 +142,7 @@ class DenseCRFLoss(nn.Module):
         self.reference_size = reference_size
 
     def forward(self, probabilities: Tensor, images: Tensor) -> Tensor:
-        """Weighted loss, a scalar of at least 0 up to rounding.
+        """Compute the weighted loss, a scalar of at least 0 up to rounding.
 
         Args:
             probabilities: Softmax activations, shape (B, T, H, W) in [0, 1].

@@ -1,4 +1,4 @@
-"""F-CAM's pixel alignment loss."""
+"""Pixel alignment loss of F-CAM."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -28,19 +28,19 @@ class FCAMLoss(nn.Module):
     """Weighted sum of partial cross-entropy, CRF and size terms (F-CAM, Eq. 3).
 
     The rows of Tab. D.1 are: SR ``crf=None, size_weight=None``; SR + CRF ``size_weight=None``;
-    SR + ASC ``crf=None``; and everything.
+    SR + ASC ``crf=None``; and SR + ASC + CRF with all three terms.
 
-    Departures from Eq. 3: the classification term is left out, it is constant for a frozen
+    Departures from Eq. 3: the classification term is left out, since it is constant for a frozen
     classifier; the partial cross-entropy is a mean over the labeled pixels, as in the released
-    code, where the equation has a sum; and it is zero for a batch without any, where the released
-    code gives NaN.
+    code, where the equation has a sum; and this mean is zero for a batch without labeled pixels,
+    where the released code gives NaN.
 
     Args:
         seed_weight: Weight of the partial cross-entropy, >= 0; alpha in the paper, 1 or 0.1 there.
         size_weight: Weight of the size constraint, >= 0, or None to switch it off.
         crf: ``crf(probabilities (B, 2, H, W), images (B, 3, H, W) in 0..255)`` to a scalar that
             carries its weight (lambda in the paper) already, or None to switch it off.
-        temperature: The size constraint's t, F-CAM's schedule by default. Whoever trains calls
+        temperature: The size constraint's t, F-CAM's schedule by default. The trainer calls
             ``temperature.step()`` after each epoch.
 
     Raises:

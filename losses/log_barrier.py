@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 
 def log_barrier(z: Tensor, t: float | Tensor) -> Tensor:
-    """Penalize ``z`` that come near or break the constraint z <= 0 (Kervadec et al. 2019).
+    """Penalize values ``z`` that come near or break the constraint z <= 0 (Kervadec et al. 2019).
 
-    -log(-z) / t where z <= -1 / t^2, and its tangent there, t z - log(1 / t^2) / t + 1 / t, beyond.
-    Value and slope are continuous, and both are finite for any finite ``z``.
+    The penalty is -log(-z) / t up to z = -1 / t^2, and beyond that point its tangent there,
+    t z - log(1 / t^2) / t + 1 / t. Value and slope are continuous, and both are finite for any
+    finite ``z``.
 
     Args:
         z: Values of the constrained function, any shape, any real numbers.
@@ -33,8 +34,9 @@ def log_barrier(z: Tensor, t: float | Tensor) -> Tensor:
         raise ValueError(f"t must be positive and finite, got {t}")
     knee = -1 / t**2
     inside = z <= knee
-    # The logarithm sees valid values only: a NaN that the last line discards would still come back
-    # through its gradient.
+    # The logarithm sees values up to the knee only. At z = 0 (an empty map) its slope is infinite:
+    # the last line would discard its value, but multiply its slope by 0, which is NaN. For z > 0
+    # its value is NaN and its slope finite, so that nothing of it would reach the gradient.
     barrier = -torch.log(-torch.where(inside, z, knee)) / t
     tangent = t * z - math.log(-knee) / t + 1 / t
     return torch.where(inside, barrier, tangent)

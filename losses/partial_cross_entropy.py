@@ -1,10 +1,10 @@
-"""Cross-entropy on the pixels that have a pseudo-label."""
+"""Partial cross-entropy: on the pixels that have a pseudo-label."""
 
 import torch
 from torch import Tensor
 
 IGNORE = -255
-"""Pseudo-label of a pixel that says nothing."""
+"""Pseudo-label of a pixel that the loss ignores."""
 
 
 def partial_cross_entropy(scores: Tensor, pseudo_labels: Tensor) -> Tensor:
@@ -17,8 +17,8 @@ def partial_cross_entropy(scores: Tensor, pseudo_labels: Tensor) -> Tensor:
             elsewhere.
 
     Returns:
-        Scalar >= 0 in nats: the mean over all labeled pixels of the batch, so an image with more of
-        them weighs more. Zero, with zero gradients, where there is none.
+        Scalar >= 0 in nats: the mean over all labeled pixels of the batch, so an image with more
+        labeled pixels weighs more. Zero, with zero gradients, where no pixel is labeled.
 
     Raises:
         TypeError: If ``scores`` is not floating point or ``pseudo_labels`` not integer.

@@ -11,7 +11,7 @@ from learned_saliency.ops import otsu_threshold, to_8_bit
 
 
 class SamplingRegions(NamedTuple):
-    """Where seeds may be drawn (F-CAM, Eq. 1): two boolean (B, H, W) masks that may overlap."""
+    """Regions from which seeds may be drawn (F-CAM, Eq. 1): boolean (B, H, W), may overlap."""
 
     foreground: Tensor
     background: Tensor
@@ -34,9 +34,9 @@ def sampling_regions(
         maps: Floating-point maps of shape (B, H, W) in [0, 1], usually upscaled CAMs.
         background_share: Share of the pixels that may be background, in [0, 1]; n^- in the paper.
         erosion: Side of the eroding square in pixels, odd; 0 for none.
-        generator: Where more pixels share the last value than belong to the background, those in
-            a run of reading order are taken, from a random start. Without a generator it is the
-            first of them. On the device of ``maps``.
+        generator: Where more pixels share the last value than belong to the background, a run of
+            these pixels in reading order is taken, from a random start. Without a generator the
+            run starts at the first of them. On the device of ``maps``.
 
     Returns:
         Both regions, boolean, on the device of ``maps``.
@@ -85,24 +85,24 @@ def pseudo_labels(foreground: Tensor, background: Tensor) -> Tensor:
 
 
 class SeedSampler:
-    """Draw a few pseudo-labeled pixels an image, anew at each call (F-CAM, Eq. 2).
+    """Sampler of a few pseudo-labeled pixels per image, anew at each call (F-CAM, Eq. 2).
 
     Pixels are drawn uniformly and without replacement from each region of
     :func:`sampling_regions`, dilated by a square, and dropped where foreground and background meet.
     A region with fewer pixels than asked for gives all it has.
 
     Departures from the released code: a map without any pixel above Otsu's threshold gives
-    background only (there it is an error), and which of several equal pixels belong to the
-    background is settled at random at each draw, because a rectified CAM is exactly zero in most
-    places and a fixed choice would keep drawing from the same side of the image.
+    background only (the released code raises an error), and which of several equal pixels belong
+    to the background is settled at random at each draw, because a rectified CAM is exactly zero in
+    most places and a fixed choice would keep drawing from the same side of the image.
 
     Args:
-        foreground_pixels: Pixels drawn an image from the foreground region, >= 0.
-        background_pixels: Pixels drawn an image from the background region, >= 0.
+        foreground_pixels: Pixels drawn per image from the foreground region, >= 0.
+        background_pixels: Pixels drawn per image from the background region, >= 0.
         dilation: Side of the square around a drawn pixel, odd; 1 for the pixel alone.
         erosion: Side of the square that erodes the foreground region, odd; 0 for none.
         background_share: Share of the pixels that may be background, in [0, 1]; n^- in the paper,
-            which has no common value but tunes it in 0.1..0.7 (Fig. D.2): small where objects
+            which has no common value but tunes n^- in 0.1..0.7 (Fig. D.2): small where objects
             fill the image (OpenImages), large where they do not (CUB).
         seed: Seed of the sampler's own generator.
 
@@ -169,8 +169,8 @@ class SeedSampler:
 def _lowest(maps: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
     """Mark the ``int(share * H * W)`` lowest pixels of each map, (B, H, W) bool.
 
-    Of the pixels with the last value that still counts, a run in reading order is taken; it starts
-    at a random one of them and goes on at the top after the last.
+    Among the pixels with the last value that still counts, a run in reading order is taken; the run
+    starts at a random pixel of these and goes on at the top after the last.
     """
     batch, height, width = maps.shape
     count = int(share * height * width)
@@ -208,7 +208,7 @@ def _distinct_ranks(counts: Tensor, number: int, generator: torch.Generator) -> 
 
     Args:
         counts: Sizes of the sets to draw from, shape (B,), int64.
-        number: Ranks to draw from each set.
+        number: Number of ranks to draw from each set.
         generator: Source of randomness on the device of ``counts``.
 
     Returns:
@@ -251,7 +251,7 @@ def _nth_pixel(mask: Tensor, row_ends: Tensor, ranks: Tensor) -> Tensor:
 
 
 def _random_integers(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Draw int64 so large that a remainder by a number of pixels is as good as uniform."""
+    """Draw int64 so large that their remainder by a number of pixels is practically uniform."""
     return torch.randint(2**62, shape, generator=generator, device=generator.device)
 
 
@@ -274,7 +274,7 @@ def _dilate(mask: Tensor, side: int) -> Tensor:
 
 
 def _check_side(name: str, side: int, allow_zero: bool = False) -> None:
-    """Reject what is no side of a square centered on a pixel."""
+    """Reject a number that is no side of a square centered on a pixel."""
     if (side < 1 or side % 2 == 0) and not (allow_zero and side == 0):
         raise ValueError(f"{name} must be odd{' or 0' if allow_zero else ''}, got {side}")
 

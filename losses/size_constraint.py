@@ -1,4 +1,4 @@
-"""Absolute size constraint: both maps are pushed to be large."""
+"""Absolute size constraint, which pushes both maps to be large."""
 
 from torch import Tensor
 
@@ -8,16 +8,16 @@ from learned_saliency.losses.log_barrier import log_barrier
 def size_constraint(probabilities: Tensor, t: float | Tensor) -> Tensor:
     """Penalize small areas of background and foreground alike (F-CAM, constraint of Eq. 3).
 
-    Half the sum over both channels of the mean over images of ``log_barrier(-area, t)``. Areas of
-    many pixels stay on the logarithmic branch, where this is -log(area) / t: it fades as t grows.
-    An area of zero has a finite penalty and gradient.
+    The penalty is half the sum over both channels of the mean over images of
+    ``log_barrier(-area, t)``. Areas of many pixels stay on the logarithmic branch, where this is
+    -log(area) / t: it fades as t grows. An area of zero has a finite penalty and gradient.
 
     Args:
         probabilities: Softmax of the decoder's output, shape (B, 2, H, W) in [0, 1].
         t: Barrier parameter > 0.
 
     Returns:
-        Scalar, unweighted; negative for areas above one pixel. The area is in pixels, not a share
+        Unweighted scalar; negative for areas above one pixel. The area is in pixels, not a share
         of the image.
 
     Raises:

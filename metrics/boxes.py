@@ -1,4 +1,4 @@
-"""Boxes that saliency maps propose and how well they meet the true ones, as the WSOL benchmark."""
+"""Boxes that saliency maps propose and their overlap with true boxes, as in the WSOL benchmark."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,14 +10,14 @@ from torch import Tensor
 from learned_saliency.metrics.checks import check_saliency
 from learned_saliency.ops import level_boxes
 
-THRESHOLDS = np.arange(0, 1, 0.001)  # of a map's maximum
+THRESHOLDS = np.arange(0, 1, 0.001)  # fractions of a map's maximum
 IOU_THRESHOLDS = (0.3, 0.5, 0.7)
 
 
 def boxes_from_saliency(saliency: Tensor, threshold: float) -> Tensor:
     """Put a box around the largest contour of each map at one threshold.
 
-    The map is cut to 8 bits as ``best_ious`` does it; the contour is that of ``MaxBoxAcc``.
+    The map is truncated to 8 bits as in ``best_ious``; the contour is that of ``MaxBoxAcc``.
 
     Args:
         saliency: Maps of shape (B, H, W) in [0, 1].
@@ -44,18 +44,17 @@ def boxes_from_saliency(saliency: Tensor, threshold: float) -> Tensor:
 
 
 def best_ious(saliency: Tensor, boxes: Sequence[Tensor]) -> Tensor:
-    """Best overlap of proposed and true boxes for each map and each of the 1000 thresholds.
+    """Compute each map's best overlap of proposed and true boxes at each of the 1000 thresholds.
 
     The benchmark's protocol (Choe et al., CVPR 2020): a map becomes 8-bit by truncating 255 times
     its value in float64, and is cut at ``> int(t * max)`` for t = 0, 0.001, ..., 0.999 of its
-    8-bit maximum; see ``ops.contours.level_boxes`` for the boxes of what is left. Thresholds
+    8-bit maximum; see ``ops.contours.level_boxes`` for the boxes of the binary map. Thresholds
     with equal binary maps are searched once. Images are spread over ``torch.get_num_threads()``
     threads.
 
     Args:
         saliency: Maps of shape (B, H, W) in [0, 1].
-        boxes: For each map its true boxes x0 y0 x1 y1 in pixels of the map, integers (n, 4),
-            n >= 1.
+        boxes: True boxes x0 y0 x1 y1 per map, in pixels of the map, integers (n, 4), n >= 1.
 
     Returns:
         Intersection over union in [0, 1], float64 (B, 2, 1000) on the CPU: the best of all true
@@ -65,7 +64,7 @@ def best_ious(saliency: Tensor, boxes: Sequence[Tensor]) -> Tensor:
     Raises:
         TypeError: If ``saliency`` is not floating or a tensor of ``boxes`` not of integers.
         ValueError: If ``saliency`` is no batch of maps in [0, 1], or ``boxes`` does not hold at
-            least one box for each map, with x0 <= x1 and y0 <= y1.
+            least one box per map, with x0 <= x1 and y0 <= y1.
     """
     check_saliency(saliency)
     check_boxes(boxes, len(saliency))
@@ -80,11 +79,11 @@ def best_ious(saliency: Tensor, boxes: Sequence[Tensor]) -> Tensor:
 
 
 def box_iou(proposed: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes whose far edges are inside: widths are x1 - x0 + 1.
+    """Compute the IoU of boxes whose far edges are inside: widths are x1 - x0 + 1.
 
     Args:
         proposed: Integer boxes x0 y0 x1 y1 of shape (..., 4).
-        truth: Integer boxes of a shape (..., 4) that broadcasts with it.
+        truth: Integer boxes of a shape (..., 4) that broadcasts with ``proposed``.
 
     Returns:
         IoU in [0, 1], float64, of the broadcast shape without the last axis.
@@ -100,10 +99,10 @@ def box_iou(proposed: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def check_boxes(boxes: Sequence[Tensor], batch_size: int | None = None) -> None:
-    """Refuse what is not a list of each image's true boxes.
+    """Refuse boxes that are not a list of each image's true boxes.
 
     Args:
-        boxes: For each image an integer tensor (n, 4) of x0 y0 x1 y1, n >= 1.
+        boxes: Integer tensor (n, 4) of x0 y0 x1 y1 per image, n >= 1.
         batch_size: Number of images to expect, or None to take any.
 
     Raises:
@@ -126,12 +125,12 @@ def check_boxes(boxes: Sequence[Tensor], batch_size: int | None = None) -> None:
 
 
 def _quantize(saliency: Tensor) -> np.ndarray:
-    """8-bit maps (B, H, W), in float64 as published: narrow types may round a product up."""
+    """Truncate maps (B, H, W) to 8 bits, in float64 as published: float32 may round 255 s up."""
     return (saliency.detach().double() * 255).to(torch.uint8).cpu().numpy()
 
 
 def _best_ious(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """``best_ious`` of one 8-bit map (H, W) and its true boxes (n, 4): float64 (2, 1000)."""
+    """Compute ``best_ious``, float64 (2, 1000), of an 8-bit map (H, W) and true boxes (n, 4)."""
     present = np.bincount(image.ravel(), minlength=256) > 0
     # A level that no pixel has cuts like the next one below that some pixel has.
     below = np.maximum.accumulate(np.where(present, np.arange(256), -1))

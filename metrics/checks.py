@@ -3,14 +3,14 @@ from torch import Tensor
 
 
 def check_saliency(saliency: Tensor) -> None:
-    """Refuse what is not a batch of saliency maps.
+    """Refuse a tensor that is not a batch of saliency maps.
 
     Args:
         saliency: Maps of shape (B, H, W) in [0, 1], of any floating type.
 
     Raises:
         TypeError: If ``saliency`` is not of a floating type.
-        ValueError: If it is not 3-D, is empty, holds a NaN or leaves [0, 1].
+        ValueError: If ``saliency`` is not 3-D, is empty, holds a NaN or leaves [0, 1].
     """
     if not saliency.is_floating_point():
         raise TypeError(f"saliency must be of a floating type, got {saliency.dtype}")
@@ -24,7 +24,7 @@ def check_saliency(saliency: Tensor) -> None:
 
 
 def check_masks(masks: Tensor, shape: tuple[int, int, int] | None = None) -> None:
-    """Refuse what cannot be a batch of object masks; the values are not looked at.
+    """Refuse a tensor that cannot be a batch of object masks; its values are not looked at.
 
     Args:
         masks: Object masks of shape (B, H, W), uint8.

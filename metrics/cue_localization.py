@@ -11,30 +11,30 @@ from learned_saliency.metrics.pxap import BINS, average_precision, score_histogr
 
 SCALES = ("even", "log")
 
-_DECADES = 7  # between the smallest and the largest threshold of the logarithmic scale
+_DECADES = 7  # the logarithmic scale has its smallest threshold at 1e-7, its largest at 1
 
 
 class CueLocalization(Metric):
-    """MPxAP: how well counterfactual maps find the parts that tell two classes apart.
+    """MPxAP: precision with which counterfactual maps find the parts that tell two classes apart.
 
     Kim et al. (ICCV 2021), Sec. 5.2. For each pair of classes the pixels of all its images are
     pooled into one pixel average precision, see `PxAP`; ``compute`` gives the mean over the pairs,
-    a fraction in [0, 1], float64. Pairs without any object pixel are left out of it.
+    a fraction in [0, 1], float64. Pairs without any object pixel are left out of the mean.
 
     Args:
         num_pairs: Number of pairs P, at least 1.
-        scale: Of the thresholds: ``"even"``, 1000 of them from 0 to 1; or ``"log"``, 1000 from
-            1e-7 to 1 at equal ratios, which the released code takes for CALM's probabilities.
-        accumulate: Whether the pixels of a pair are pooled with those of all pairs before it, as
-            happens in the released evaluator, which never resets between pairs; the figures then
-            depend on the order of the pairs, fewest differing parts first there.
+        scale: Scale of the thresholds: ``"even"``, 1000 of them from 0 to 1; or ``"log"``, 1000
+            from 1e-7 to 1 at equal ratios, which the released code takes for CALM's probabilities.
+        accumulate: Whether the pixels of a pair are pooled with the pixels of all pairs before it,
+            as happens in the released evaluator, which never resets between pairs; the metric then
+            depends on the order of the pairs, in that evaluator fewest differing parts first.
 
     Raises:
         ValueError: If an argument is out of range.
 
     Note:
         On the logarithmic scale the released evaluator drops pixels below 1e-7, also from the
-        recall; here they count as the lowest scores, as in the paper's definition.
+        recall; here these pixels count as the lowest scores, as in the paper's definition.
     """
 
     is_differentiable = False
@@ -44,7 +44,7 @@ class CueLocalization(Metric):
     figures: ClassVar[Mapping[str, Figure]] = {"cue_mpxap": Figure(True)}
 
     object_scores: Tensor  # (P, 1002) counts of object pixels by pair, lowest scores first
-    background_scores: Tensor  # (P, 1002) the same of background pixels
+    background_scores: Tensor  # (P, 1002) counts of background pixels likewise
 
     def __init__(
         self, num_pairs: int, *, scale: str = "even", accumulate: bool = False, **kwargs: Any
@@ -67,7 +67,7 @@ class CueLocalization(Metric):
         Args:
             saliency: Absolute counterfactual maps of shape (B, H, W) in [0, 1].
             masks: The differing parts, uint8 (B, H, W): 0 background, 1 part, 255 ignore.
-            pairs: Which pair each map is about, integers (B,) in 0..P-1.
+            pairs: Pair that each map is about, integers (B,) in 0..P-1.
 
         Raises:
             TypeError: If an argument is of the wrong type.
@@ -84,11 +84,11 @@ class CueLocalization(Metric):
             self.object_scores[pair] += of_part.to(self.object_scores.device)
 
     def compute(self) -> Tensor:
-        """Mean PxAP of the pairs; NaN if none has an object pixel."""
+        """Compute the mean PxAP over the pairs; NaN if no pair has an object pixel."""
         return self._values().nanmean()
 
     def per_pair(self) -> Tensor:
-        """PxAP of each pair, float64 (P,); NaN where it has no object pixel.
+        """Compute the PxAP of each pair, float64 (P,); NaN where it has no object pixel.
 
         Under DDP the counts of all processes are summed, so every process has to call it.
         """
@@ -112,7 +112,7 @@ class CueLocalization(Metric):
 
 
 def log_scale(saliency: Tensor) -> Tensor:
-    """Map scores so that even thresholds on the result are logarithmic ones on the scores.
+    """Map scores so that even thresholds on the result are logarithmic thresholds on the scores.
 
     Args:
         saliency: Scores in [0, 1], any shape.

@@ -8,16 +8,16 @@ from learned_saliency.metrics.figures import Figure
 from learned_saliency.metrics.image_mean import ImageMean
 from learned_saliency.metrics.masking import black_level, check_maps, check_targets, predict
 
-_SLACK = 1e-5  # what a softmax may leave of [0, 1] by rounding
+_SLACK = 1e-5  # how far a softmax may leave [0, 1] by rounding
 
 
 class MaskedProbabilities(NamedTuple):
     """Probabilities of each image's class, all of shape (B,) and in [0, 1].
 
     Attributes:
-        p: On the image.
-        o: On the image multiplied by its map.
-        d: On the image multiplied by one minus its map.
+        p: Probability on the image.
+        o: Probability on the image multiplied by its map.
+        d: Probability on the image multiplied by one minus its map.
     """
 
     p: Tensor
@@ -30,7 +30,7 @@ def drop(p: Tensor, o: Tensor) -> Tensor:
 
     Args:
         p: Probability of the class on the image, shape (B,), in [0, 1].
-        o: On the image multiplied by the map, shape (B,), in [0, 1].
+        o: Probability on the image multiplied by the map, shape (B,), in [0, 1].
 
     Returns:
         Fractions in [0, 1], float64 (B,); 0 where p is 0.
@@ -44,7 +44,7 @@ def drop(p: Tensor, o: Tensor) -> Tensor:
 
 
 def increase(p: Tensor, o: Tensor) -> Tensor:
-    """Say for each image whether p < o, strictly (paper 000, Eq. 14).
+    """Compute each image's term of average increase, 1 where p < o strictly (paper 000, Eq. 14).
 
     Args:
         p: See `drop`, as for the other argument and the errors.
@@ -76,7 +76,7 @@ def drop_in_deletion(p: Tensor, d: Tensor) -> Tensor:
 
     Args:
         p: See `drop`, as for the errors.
-        d: On the image multiplied by one minus the map, shape (B,), in [0, 1].
+        d: Probability on the image multiplied by one minus the map, shape (B,), in [0, 1].
 
     Returns:
         Fractions of at most 1, not clipped below, float64 (B,); 0 where p is 0.
@@ -143,23 +143,23 @@ def masked_probabilities(
     probabilities: bool = False,
     batch_size: int | None = None,
 ) -> MaskedProbabilities:
-    """Measure what the faithfulness metrics need, in one call of the model on 3 B images.
+    """Measure the probabilities of the faithfulness metrics, in one model call on 3 B images.
 
     Args:
         model: Images (R, 3, H, W) to logits (R, C), in evaluation mode.
         images: Shape (B, 3, H, W), as the model takes them.
         saliency: Maps (B, H, W) in [0, 1].
-        targets: Classes, int (B,); paper 000 takes the true ones. Default: those predicted.
-        mean: With ``std``, what ``images`` were normalized with, one value a color channel. Then
-            the color image is masked and normalized again: what is masked is black. Without, the
-            images are masked as they are, so that what is masked becomes 0, in normalized images
-            the mean color. For a model without input normalization (paper 000, App. G), give it
-            images in [0, 1] and leave both out.
+        targets: Classes, int (B,); paper 000 takes the true classes. Default: the predicted ones.
+        mean: With ``std``, the values that ``images`` were normalized with, one per color channel.
+            Then the color image is masked and normalized again: masked pixels are black. Without
+            them, the images are masked as they are, so that masked pixels become 0, in normalized
+            images the mean color. For a model without input normalization (paper 000, App. G),
+            give images in [0, 1] and leave ``mean`` and ``std`` out.
         std: See ``mean``; above 0.
         minmax: Whether the maps are scaled to [0, 1] by minimum and maximum first (Eq. 10 of
-            paper 002); constant ones become zeros.
+            paper 002); constant maps become zeros.
         probabilities: Whether ``model`` gives probabilities instead of logits.
-        batch_size: Most images per call of the model; default: all.
+        batch_size: Most images per call of the model; default: all in one call.
 
     Returns:
         p, o and d, see `MaskedProbabilities`.
@@ -184,7 +184,7 @@ def masked_probabilities(
 
 
 def _check_probabilities(p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-    """Check both, and give them as float64 in [0, 1]."""
+    """Check both, and return them as float64 in [0, 1]."""
     for values in (p, q):
         if not isinstance(values, Tensor) or not values.is_floating_point():
             got = values.dtype if isinstance(values, Tensor) else type(values).__name__

@@ -1,19 +1,19 @@
-"""What a metric declares of the figures that it computes."""
+"""Declarations of the values that a metric computes."""
 
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 
 class Figure(NamedTuple):
-    """What is true of a figure wherever it is shown, compared or chosen by.
+    """Declaration of one value of a metric, for tables, comparison, selection and progress.
 
     Attributes:
-        higher_is_better: Its better direction; None where neither is better.
-        headline: Whether tables show it; the others are in the files alone.
-        leads: Whether it stands before the others in a table.
-        progress: Whether it is told after each epoch, too.
+        higher_is_better: The better direction; None where neither is better.
+        headline: Whether tables show the value; other values are in the files alone.
+        leads: Whether the value stands before the others in a table.
+        progress: Whether the value is told after each epoch, too.
         short: The papers' abbreviation, for narrow tables; None where the name is short enough.
-        needs: Ground truth that it reads beyond what its metric needs.
+        needs: Ground truth that the value needs beyond what its metric needs.
     """
 
     higher_is_better: bool | None
@@ -25,13 +25,13 @@ class Figure(NamedTuple):
 
 
 class Declaring(Protocol):
-    """What every metric of this room declares, on its class unless its options decide.
+    """Interface of every metric of this room: declarations on the class, or from its options.
 
     Attributes:
         needs: Ground truth that ``update`` reads and cannot do without: ``"boxes"``, ``"masks"``,
             ``"labels"``, ``"parts"``.
-        figures: What ``compute`` gives, by name; of a metric of one figure the name that it has
-            where nothing else is said.
+        figures: Values that ``compute`` gives, by name; for a metric with one value, by the name
+            that the value has by default.
     """
 
     needs: frozenset[str]
@@ -39,7 +39,7 @@ class Declaring(Protocol):
 
 
 def declared(metric: Declaring) -> dict[str, Figure]:
-    """The figures of a metric (its class, or one with options), each with all that it needs."""
+    """Return the values of a metric (its class, or one with options), each with all its needs."""
     return {
         name: figure._replace(needs=figure.needs | metric.needs)
         for name, figure in metric.figures.items()

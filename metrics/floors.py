@@ -16,13 +16,13 @@ _IOU_50 = IOU_THRESHOLDS.index(0.5)
 
 
 class LocalizationFloors(Metric):
-    """Figures that maps reach without looking at the image: what a method has to beat.
+    """Metrics of maps made without looking at the image, which a method has to beat.
 
     ``full_image`` is a map of ones, ``centered_box`` the best of the binary maps that mark one
     fixed rectangle in the middle of every image. Rectangles are k/G of the image's width and j/G
     of its height, k, j = 1..G, in whole pixels, so that the full image is among them and
-    ``centered_box`` is never the lower floor. The best rectangle is chosen for each figure on the
-    images evaluated (for ``max_box_acc_v2`` for each IoU), just as the figures choose their
+    ``centered_box`` is never the lower floor. The best rectangle is chosen for each metric on the
+    images evaluated (for ``max_box_acc_v2`` for each IoU), just as the metrics choose their
     threshold.
 
     ``compute`` gives ``{"full_image": {...}, "centered_box": {...}}`` with the float64 fractions
@@ -34,7 +34,7 @@ class LocalizationFloors(Metric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
-    needs: ClassVar[frozenset[str]] = frozenset()  # boxes or masks, whatever is there
+    needs: ClassVar[frozenset[str]] = frozenset()  # boxes or masks, whichever the data has
     figures: ClassVar[Mapping[str, Figure]] = {
         **declared(MaxBoxAcc),
         **declared(MaxBoxAccV2),
@@ -71,11 +71,11 @@ class LocalizationFloors(Metric):
         image_size: tuple[int, int],
         masks: Tensor | None = None,
     ) -> None:
-        """Count what each rectangle meets in a batch.
+        """Count the true boxes and pixels that each rectangle meets in a batch.
 
         Args:
-            boxes: For each image its true boxes x0 y0 x1 y1 in pixels, integers (n, 4), x1 and y1
-                counted as inside; None where the data has none.
+            boxes: True boxes x0 y0 x1 y1 per image, in pixels, integers (n, 4), x1 and y1
+                counted as inside; None where the data has no boxes.
             image_size: Height H and width W of the images in pixels, each at least 1.
             masks: True masks of shape (B, H, W), uint8: 0 background, 1 object, 255 ignore.
 
@@ -105,7 +105,7 @@ class LocalizationFloors(Metric):
             self.images += len(boxes)
 
     def compute(self) -> dict[str, dict[str, Tensor]]:
-        """Figures of both floors; the class docstring lists them."""
+        """Compute the metrics of both floors; the class docstring lists them."""
         full: dict[str, Tensor] = {}
         best: dict[str, Tensor] = {}
         if self.images > 0:
@@ -121,14 +121,14 @@ class LocalizationFloors(Metric):
 
 
 def _centered_spans(length: int, grid: int) -> tuple[Tensor, Tensor]:
-    """First pixel of ``grid`` centered stretches of ``length`` pixels, and the one after each."""
+    """Find begin and end (exclusive) of ``grid`` centered stretches of ``length`` pixels."""
     sizes = (torch.arange(1, grid + 1) * length / grid).round().long().clamp_min(1)
     begin = (length - sizes) // 2
     return begin, begin + sizes
 
 
 def _box_hits(proposed: Tensor, boxes: Sequence[Tensor]) -> Tensor:
-    """Images with a true box met by each of the boxes (G, G, 4) at each IoU, int64 (3, G, G)."""
+    """Count images with a true box that each box (G, G, 4) meets, by IoU, int64 (3, G, G)."""
     truth = torch.cat([image_boxes.detach().cpu() for image_boxes in boxes]).numpy()
     counts = np.array([len(image_boxes) for image_boxes in boxes])
     ious = box_iou(proposed.numpy(), truth.astype(np.int64)[:, None, None])  # (N, G, G)
@@ -140,7 +140,7 @@ def _box_hits(proposed: Tensor, boxes: Sequence[Tensor]) -> Tensor:
 def _pixels_inside(
     masks: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Background and object pixels in each rectangle, int64 (2, G, G), and in all, (2,)."""
+    """Count background and object pixels in each rectangle, int64 (2, G, G), and in all, (2,)."""
     kinds = torch.stack([masks == 0, masks == 1])
     ignored = (masks == 255).sum()
     if kinds.sum() + ignored != masks.numel():

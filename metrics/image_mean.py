@@ -6,7 +6,7 @@ from torchmetrics import Metric
 
 
 class ImageMean(Metric):
-    """Mean over images of a number that a subclass computes for each; it adds them by `_add`.
+    """Mean over images of a number that a subclass computes per image and adds by `_add`.
 
     The mean is NaN before any image was seen.
     """

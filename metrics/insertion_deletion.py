@@ -32,18 +32,18 @@ def insertion_curves(
     (delta from 0 to 1 by 0.025) and ``start="zero"``.
 
     After step t the round(t H W / steps) most salient pixels are in. Pixels of equal saliency
-    come in reading order, row by row.
+    follow in reading order, row by row.
 
     Args:
         model: Images (R, 3, H, W) to logits (R, C), in evaluation mode.
         images: Shape (B, 3, H, W), as the model takes them.
         saliency: Maps (B, H, W) in [0, 1]; only the order of a map's values counts.
-        targets: Classes, int (B,); default: those predicted, as in both papers' code.
+        targets: Classes, int (B,); default: the predicted ones, as in both papers' code.
         steps: Number of steps, at least 1.
-        start: What a pixel is before: ``"blur"``, the image under a Gaussian of 11 x 11 pixels and
-            sigma 5 pixels, its border replicated; or ``"zero"``.
-        mean: With ``std``, what ``images`` were normalized with; then "zero" is black. Without, it
-            is 0 in the given images. See `metrics.masked_probabilities`.
+        start: Pixels before they are put in: ``"blur"``, the image under a Gaussian of 11 x 11
+            pixels and sigma 5 pixels, its border replicated; or ``"zero"``.
+        mean: With ``std``, the values that ``images`` were normalized with; then "zero" is black.
+            Without them, "zero" is 0 in the given images. See `metrics.masked_probabilities`.
         std: See ``mean``; above 0.
         probabilities: Whether ``model`` gives probabilities instead of logits.
         batch_size: Most images per call of the model, at least 1.
@@ -86,8 +86,8 @@ def deletion_curves(
         saliency: Maps (B, H, W) in [0, 1].
         targets: Int (B,), or None.
         steps: Number of steps, at least 1.
-        mean: One value a color channel, or None.
-        std: One value a color channel, or None.
+        mean: One value per color channel, or None.
+        std: One value per color channel, or None.
         probabilities: Whether ``model`` gives probabilities.
         batch_size: Most images per call of the model.
 
@@ -111,7 +111,7 @@ def area_under_curves(curves: Tensor) -> Tensor:
 
     Raises:
         TypeError: If ``curves`` is not of a floating type.
-        ValueError: If it is not (B, T) with T of at least 2.
+        ValueError: If ``curves`` is not (B, T) with T of at least 2.
     """
     if not curves.is_floating_point():
         raise TypeError(f"curves must be of a floating type, got {curves.dtype}")
@@ -129,7 +129,7 @@ class _AreaUnderCurve(ImageMean):
 
         Raises:
             TypeError: If ``curves`` is not of a floating type.
-            ValueError: If it is not (B, T) with T of at least 2.
+            ValueError: If ``curves`` is not (B, T) with T of at least 2.
         """
         self._add(area_under_curves(curves))
 
@@ -177,7 +177,7 @@ def _curves(
     probabilities: bool,
     batch_size: int,
 ) -> Tensor:
-    """Replace the pixels of one version (B, 3, H, W) by the other's: (B, steps + 1)."""
+    """Measure (B, steps + 1) while one version (B, 3, H, W) replaces the other pixel by pixel."""
     if steps < 1 or batch_size < 1:
         raise ValueError(f"steps and batch_size must be at least 1, got {steps}, {batch_size}")
     classes = predict(model, images, probabilities, batch_size)
@@ -192,7 +192,7 @@ def _curves(
 def _altered(
     versions: tuple[Tensor, Tensor], saliency: Tensor, steps: int, batch_size: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Give images, steps (R,) and altered images (R, 3, H, W), at most ``batch_size`` at a time."""
+    """Yield images, steps (R,) and altered images (R, 3, H, W), at most ``batch_size`` at once."""
     before, after = versions
     batch, pixels = len(saliency), saliency[0].numel()
     order = saliency.flatten(1).argsort(dim=1, descending=True, stable=True)

@@ -17,10 +17,10 @@ _LABELS = frozenset({"labels"})
 
 
 class _BoxAccuracy(Metric):
-    """Counts images whose proposed boxes meet a true one, at 1000 thresholds and three IoUs.
+    """Counter of images whose proposed boxes meet a true box, at 1000 thresholds and three IoUs.
 
-    The states are equal for all metrics built on it, so that a ``MetricCollection`` of them
-    searches the contours of a map once.
+    The states are equal for all metrics built on this class, so that a ``MetricCollection`` of
+    these metrics searches the contours of a map once.
     """
 
     is_differentiable = False
@@ -63,26 +63,26 @@ class _BoxAccuracy(Metric):
         return hits[:, 0, _IOU_50]
 
     def _accuracy(self) -> Tensor:
-        """Fractions of images hit, float64 (2, 3, 1000); NaN before any image was seen."""
+        """Compute the fractions of images hit, float64 (2, 3, 1000); NaN before any image."""
         return self.hits.double() / self.images
 
 
 class MaxBoxAcc(_BoxAccuracy):
     """Box accuracy at IoU 0.5 and the threshold that suits it best (Choe et al., CVPR 2020).
 
-    A map proposes the box of its largest contour; ``metrics.best_ious`` says how. The threshold is
-    one for all images, the best on the images evaluated. ``compute`` gives a fraction in [0, 1],
+    A map proposes the box of its largest contour; see ``metrics.best_ious``. One threshold holds
+    for all images, the best on the images evaluated. ``compute`` gives a fraction in [0, 1],
     as a float64 scalar, NaN before any image was seen.
 
     Note:
         The public evaluator's far box edges lie one pixel beyond the contour and are then counted
-        as inside (IoU with + 1), and score maps are cut to 8 bits. Both are kept.
+        as inside (IoU with + 1), and score maps are truncated to 8 bits. Both are kept.
     """
 
     figures: ClassVar[Mapping[str, Figure]] = _MAX_BOX_ACC
 
     def compute(self) -> Tensor:
-        """Largest fraction of images hit at any threshold."""
+        """Compute the largest fraction of images hit at any threshold."""
         return self._accuracy()[0, _IOU_50].max()
 
 
@@ -90,36 +90,35 @@ class MaxBoxAccV2(_BoxAccuracy):
     """Box accuracy averaged over the IoUs 0.3, 0.5 and 0.7, each at its own best threshold.
 
     A map proposes the boxes of all its contours, those of holes included, and one must meet one
-    true box (Choe et al., in the journal version); ``metrics.best_ious`` says how. ``compute``
-    gives a fraction in [0, 1], as a float64 scalar, NaN before any image was seen.
+    true box (Choe et al., in the journal version); see ``metrics.best_ious``. ``compute`` gives a
+    fraction in [0, 1], as a float64 scalar, NaN before any image was seen.
     """
 
     figures: ClassVar[Mapping[str, Figure]] = _MAX_BOX_ACC_V2
 
     def compute(self) -> Tensor:
-        """Mean over the three IoUs of the largest fraction of images hit at any threshold."""
+        """Compute the mean over the three IoUs of the largest fraction hit at any threshold."""
         return self._accuracy()[1].amax(-1).mean()
 
 
 class Localization(_BoxAccuracy):
-    """All box figures of the WSOL benchmark from one search of contours.
+    """Box metrics of the WSOL benchmark, all from one search of contours.
 
     ``compute`` gives a flat dictionary of float64 scalars, fractions but for the threshold:
 
     - ``max_box_acc``, ``max_box_acc_v2``: as ``MaxBoxAcc`` and ``MaxBoxAccV2``;
     - ``max_box_acc_30``, ``_50``, ``_70``: largest contour, each IoU at its best threshold;
-    - ``max_box_acc_v2_30``, ``_50``, ``_70``: the same for all contours, the terms of the mean;
+    - ``max_box_acc_v2_30``, ``_50``, ``_70``: the same with all contours, the terms of the mean;
     - ``best_threshold``: the t in [0, 1) for ``boxes_from_saliency`` at which ``max_box_acc`` is
-      reached. On 8-bit maps it is reached on whole stretches of t. The middle of the longest
-      stretch is given (of the first such one), because it is the choice that a shift of the curve,
-      as from the validation to the test split, hurts last; the first t would lie on the edge of a
-      drop.
+      reached. On 8-bit maps whole stretches of t reach it. The middle of the longest stretch (the
+      first of several) is given, because it is the choice that a shift of the curve, as from the
+      validation to the test split, hurts last; the first t would lie on the edge of a drop.
     - ``top1_loc``, ``top5_loc``, if logits were given: fraction of the images with logits whose
       class is among the 1 or 5 highest logits *and* whose largest contour reaches IoU 0.5, at the
-      best threshold for this fraction. Of equal logits the lower class comes first, so that
+      best threshold for this fraction. Among equal logits the lower class comes first, so that
       constant logits are not right.
 
-    Before any image was seen the fractions are NaN and the threshold says nothing.
+    Before any image was seen the fractions are NaN and the threshold is meaningless.
     """
 
     figures: ClassVar[Mapping[str, Figure]] = {
@@ -178,7 +177,7 @@ class Localization(_BoxAccuracy):
             self.classified += len(ranks)
 
     def compute(self) -> dict[str, Tensor]:
-        """All figures as scalars; the class docstring lists them."""
+        """Compute all metrics as scalars; the class docstring lists them."""
         accuracy = self._accuracy()
         largest, every = accuracy.amax(-1)  # (3,) each
         result = {"max_box_acc": largest[_IOU_50], "max_box_acc_v2": every.mean()}
@@ -192,14 +191,14 @@ class Localization(_BoxAccuracy):
         return result
 
     def curves(self) -> dict[str, Tensor]:
-        """Box accuracy against the threshold.
+        """Compute box accuracy against the threshold.
 
         Under DDP the counts of all processes are summed, so every process has to call it.
 
         Returns:
             ``thresholds`` (1000,), and for each IoU of 30, 50 and 70 percent the fractions of
-            images hit, ``largest_contour_30`` (1000,) and ``any_contour_30`` (1000,), all float64;
-            NaN before any image was seen.
+            images hit, such as ``largest_contour_30`` (1000,) and ``any_contour_30`` (1000,), all
+            float64; NaN before any image was seen.
         """
         with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync):
             accuracy = self._accuracy()
@@ -211,7 +210,7 @@ class Localization(_BoxAccuracy):
 
 
 def _rank(logits: Tensor, labels: Tensor, batch_size: int) -> Tensor:
-    """Number of classes ahead of the true one, (B,); of equal logits the lower class is ahead."""
+    """Count classes ahead of the true one, (B,); among equal logits the lower class is ahead."""
     if logits.ndim != 2 or len(logits) != batch_size or labels.shape != logits.shape[:1]:
         raise ValueError(
             f"expected logits ({batch_size}, C) and labels ({batch_size},), "
@@ -230,7 +229,7 @@ def _rank(logits: Tensor, labels: Tensor, batch_size: int) -> Tensor:
 
 
 def _middle_of_longest_maximum(curve: Tensor) -> Tensor:
-    """Index in the middle of the longest stretch, or the first such, where a curve (T,) peaks."""
+    """Find the middle of the longest stretch, the first of several, where a curve (T,) peaks."""
     curve = curve.nan_to_num()
     at_maximum = (curve == curve.max()).to(torch.int8)
     steps = at_maximum.diff(prepend=at_maximum.new_zeros(1), append=at_maximum.new_zeros(1))

@@ -1,4 +1,4 @@
-"""What maps look like: how large, how varied, how decided, how smooth."""
+"""Statistics of maps: size, variety, decidedness, smoothness."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -22,8 +22,8 @@ class MapStatistics(Metric):
     - ``map_entropy``: -(m ln m + (1 - m) ln(1 - m)), mean over pixels and maps, in [0, ln 2]: 0
       where each pixel is decided;
     - ``map_variation``: total variation, the absolute differences of neighbors along both axes
-      summed and divided by the number of pixels, mean over maps, in [0, 2]. The paper's figure is
-      the sum: ours times H W.
+      summed and divided by the number of pixels, mean over maps, in [0, 2]. The paper gives the
+      sum: this value times H W.
     """
 
     is_differentiable = False
@@ -37,7 +37,7 @@ class MapStatistics(Metric):
     }
 
     maps: Tensor
-    sums: Tensor  # (4,): means, their squares, entropies, variations
+    sums: Tensor  # (4,): sums of means, their squares, entropies and variations
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -52,7 +52,7 @@ class MapStatistics(Metric):
 
         Raises:
             TypeError: If ``saliency`` is not of a floating type.
-            ValueError: If it is no batch of maps in [0, 1].
+            ValueError: If ``saliency`` is no batch of maps in [0, 1].
         """
         check_saliency(saliency)
         values = saliency.detach().double()
@@ -64,7 +64,7 @@ class MapStatistics(Metric):
         self.maps += len(values)
 
     def compute(self) -> dict[str, Tensor]:
-        """The statistics as scalars; the class docstring lists them."""
+        """Compute the statistics as scalars; the class docstring lists them."""
         mean, square, entropy, variation = self.sums / self.maps
         return {
             "map_mean": mean,

@@ -1,4 +1,4 @@
-"""Localization without a threshold to choose: OM, LE and F1 of the CASM paper."""
+"""Metrics of localization without a threshold to choose: OM, LE and F1 of the CASM paper."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -13,15 +13,15 @@ from learned_saliency.metrics.boxes import check_boxes
 from learned_saliency.metrics.checks import check_saliency
 from learned_saliency.metrics.figures import Figure
 
-_TINY = 1e-6  # the published evaluator's, in denominators and at the ends of the threshold
+_TINY = 1e-6  # the published evaluator's constant, in denominators and at the threshold's ends
 
 
 def binarize(saliency: Tensor, alpha: float = 1.0) -> Tensor:
     """Cut each map so that the share of ones is ``alpha`` times its mean (Zolna et al., Sec. 3.3).
 
     The threshold is the k-th smallest of the N pixels, k = 1 + int((N - 1)(1 - alpha mean) + 0.5),
-    kept between 1e-6 and 1 - 1e-6; pixels above it are ones. Pixels that equal it are not, so a
-    map with few different values gets fewer ones, and a constant one below 1 gets none.
+    kept between 1e-6 and 1 - 1e-6; pixels above it are ones. Pixels equal to the threshold are
+    zeros, so a map with few different values gets fewer ones, and a constant map below 1 gets none.
 
     Args:
         saliency: Maps of shape (B, H, W) in [0, 1].
@@ -32,7 +32,7 @@ def binarize(saliency: Tensor, alpha: float = 1.0) -> Tensor:
 
     Raises:
         TypeError: If ``saliency`` is not of a floating type.
-        ValueError: If it is no batch of maps in [0, 1], or ``alpha`` is not above 0.
+        ValueError: If ``saliency`` is no batch of maps in [0, 1], or ``alpha`` is not above 0.
     """
     check_saliency(saliency)
     if not alpha > 0:
@@ -46,19 +46,19 @@ def binarize(saliency: Tensor, alpha: float = 1.0) -> Tensor:
 
 
 def largest_component_boxes(binary: Tensor) -> Tensor:
-    """Tightest box around the largest 4-connected part of each binary map.
+    """Find the tightest box around the largest 4-connected part of each binary map.
 
     Args:
         binary: bool (B, H, W).
 
     Returns:
         Boxes x0 y0 x1 y1 in pixels, int64 (B, 4) on the device of ``binary``; x1 and y1 lie one
-        pixel beyond the part. 0 0 0 0 for a map without ones; the first part in reading order
-        where several are largest.
+        pixel beyond the part. The box is 0 0 0 0 for a map without ones; where several parts are
+        largest, the first in reading order counts.
 
     Raises:
         TypeError: If ``binary`` is not bool.
-        ValueError: If it is not (B, H, W).
+        ValueError: If ``binary`` is not (B, H, W).
     """
     if binary.dtype != torch.bool:
         raise TypeError(f"binary must be bool, got {binary.dtype}")
@@ -78,10 +78,10 @@ def overlap_with_boxes(saliency: Tensor, boxes: Sequence[Tensor]) -> tuple[Tenso
 
     Args:
         saliency: Maps of shape (B, H, W) in [0, 1].
-        boxes: For each map its true boxes x0 y0 x1 y1 in its pixels, integers (n, 4), n >= 1.
-            They may reach outside the map: what lies there is missed. x1 and y1 are edges: the
-            pixels of column x1 are outside, as the published evaluator has it. A box without
-            area is met by nothing.
+        boxes: True boxes x0 y0 x1 y1 per map, in pixels of the map, integers (n, 4), n >= 1.
+            Boxes may reach outside the map; their area there counts as missed. x1 and y1 are
+            edges: the pixels of column x1 are outside, as in the published evaluator. A box
+            without area is never met.
 
     Returns:
         Two float64 (B,) in [0, 1], on the maps' device: the largest IoU of a true box with the box
@@ -90,7 +90,7 @@ def overlap_with_boxes(saliency: Tensor, boxes: Sequence[Tensor]) -> tuple[Tenso
     Raises:
         TypeError: If ``saliency`` is not floating or a tensor of ``boxes`` not of integers.
         ValueError: If ``saliency`` is no batch of maps in [0, 1], or ``boxes`` does not hold at
-            least one box for each map, with x0 <= x1 and y0 <= y1.
+            least one box per map, with x0 <= x1 and y0 <= y1.
     """
     check_saliency(saliency)
     check_boxes(boxes, len(saliency))
@@ -118,11 +118,11 @@ class MaskLocalization(Metric):
     """Localization as the CASM paper measures it (Zolna et al., Sec. 3.3 and 4).
 
     A map is cut at its mean intensity, its largest part gets a box, and the box is right if its IoU
-    with a true one is above one half. ``compute`` gives float64 scalars:
+    with a true box is above one half. ``compute`` gives float64 scalars:
 
     - ``le``: localization error, the fraction of images whose box is wrong;
-    - ``om``: official metric, the fraction whose box or predicted class is wrong; only if logits
-      were given;
+    - ``om``: official metric, the fraction of images whose box or predicted class is wrong; only
+      if logits were given;
     - ``f1``: mean over images of the continuous map's F1 with the true box that suits it best.
 
     Lower is better for ``le`` and ``om``, higher for ``f1``. All are NaN before any image was seen.
@@ -130,7 +130,7 @@ class MaskLocalization(Metric):
     Note:
         Far edges of true boxes count as outside here, as in the published evaluator, while the
         WSOL benchmark's metrics count them as inside. Paper 000 (Opti-CAM) uses the names OM and
-        LE for means of 1 - IoU and compares F1 with the union of boxes: these are others.
+        LE for means of 1 - IoU and compares F1 with the union of boxes: those are other metrics.
     """
 
     is_differentiable = False
@@ -191,7 +191,7 @@ class MaskLocalization(Metric):
             self.wrong += wrong.sum().to(self.wrong.device)
 
     def compute(self) -> dict[str, Tensor]:
-        """The figures as scalars; the class docstring lists them."""
+        """Compute the metrics as scalars; the class docstring lists them."""
         result = {"le": self.wrong_boxes.double() / self.images, "f1": self.f1 / self.images}
         if self.classified > 0:
             result["om"] = self.wrong.double() / self.classified
@@ -199,13 +199,13 @@ class MaskLocalization(Metric):
 
 
 def _area(boxes: Tensor) -> Tensor:
-    """Pixels in boxes (N, 4), far edges outside; 0 for those that end before they begin."""
+    """Count pixels in boxes (N, 4), far edges outside; 0 in boxes that end before they begin."""
     width, height = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).unbind(dim=1)
     return width * height
 
 
 def _mass_inside(values: Tensor, boxes: Tensor, image: Tensor) -> Tensor:
-    """Sum of the maps (B, H, W) in boxes (N, 4), far edges outside; ``image`` (N,) says whose."""
+    """Sum the maps (B, H, W) in boxes (N, 4), far edges outside, of the images ``image`` (N,)."""
     height, width = values.shape[1:]
     summed = torch.nn.functional.pad(values.cumsum(1).cumsum(2), (1, 0, 1, 0))
     x0, x1 = (boxes[:, i].clamp(0, width) for i in (0, 2))

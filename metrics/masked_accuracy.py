@@ -1,4 +1,4 @@
-"""Accuracy on images of which a mask shows, hides or lets repaint a part."""
+"""Accuracy on images of which a part is shown alone, hidden or repainted."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +16,13 @@ VARIANTS = ("clean", "masked_in", "masked_out", "inpainted")
 
 
 def inpaint(colors: Tensor, holes: Tensor, radius: float = 3.0) -> Tensor:
-    """Repaint a part of each image from what surrounds it (Telea 2004, OpenCV).
+    """Repaint a part of each image from its surroundings (Telea 2004, OpenCV).
 
     Args:
         colors: Images in 0..255, uint8 (B, 3, H, W).
-        holes: Pixels to repaint, bool (B, H, W). An image without any comes back as it is, one
-            that is nothing but hole as OpenCV leaves it.
-        radius: Pixels around each point that are looked at, above 0.
+        holes: Pixels to repaint, bool (B, H, W). An image without holes comes back as it is, an
+            image that is all hole comes back as OpenCV leaves it.
+        radius: Radius in pixels around each point from which colors are taken, above 0.
 
     Returns:
         uint8 (B, 3, H, W) on the device of ``colors``.
@@ -50,7 +50,7 @@ def inpaint(colors: Tensor, holes: Tensor, radius: float = 3.0) -> Tensor:
 
 
 def masked_variants(images: Tensor, binary: Tensor, mean: Tensor, std: Tensor) -> dict[str, Tensor]:
-    """Each image as it is, with only the mask's part, without it, and without it but repainted.
+    """Make variants: the image, its masked part alone, the image without it, and repainted there.
 
     Hidden pixels get the mean color, 0 in the normalized image, as in CASM's training.
 
@@ -61,7 +61,8 @@ def masked_variants(images: Tensor, binary: Tensor, mean: Tensor, std: Tensor) -
         std: Standard deviation of each channel, (3, 1, 1).
 
     Returns:
-        Normalized images (B, 3, H, W) by the names in `VARIANTS`; repainted ones have 8-bit colors.
+        Normalized images (B, 3, H, W) by the names in `VARIANTS`; repainted images have 8-bit
+        colors.
 
     Raises:
         TypeError: If ``binary`` is not bool.
@@ -91,7 +92,7 @@ class MaskedAccuracy(Metric):
     full_state_update = False
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
     figures: ClassVar[Mapping[str, Figure]] = {
-        "clean": Figure(None),  # no matter of the map
+        "clean": Figure(None),  # does not depend on the map
         "masked_in": Figure(True),
         "masked_out": Figure(False),
         "inpainted": Figure(False),
@@ -126,5 +127,5 @@ class MaskedAccuracy(Metric):
         self.images += len(labels)
 
     def compute(self) -> dict[str, Tensor]:
-        """Accuracy by variant."""
+        """Compute the accuracy by variant."""
         return dict(zip(VARIANTS, self.hits.double() / self.images, strict=True))

@@ -1,4 +1,4 @@
-"""Running a model on altered images, for the faithfulness metrics."""
+"""Model runs on altered images, for the faithfulness metrics."""
 
 from collections.abc import Callable, Sequence
 
@@ -21,14 +21,14 @@ def predict(
         model: Images (R, 3, H, W) to logits (R, C), or to probabilities.
         images: Shape (N, 3, H, W).
         probabilities: Whether the model gives probabilities.
-        batch_size: At least 1, or None for all at once.
+        batch_size: Most images per call of the model, at least 1, or None for all at once.
 
     Returns:
         Probabilities, shape (N, C), at least float32.
 
     Raises:
-        ValueError: If ``batch_size`` is below 1, the model is in training mode, or it does not
-            give (R, C).
+        ValueError: If ``batch_size`` is below 1, the model is in training mode, or the model does
+            not give (R, C).
     """
     if getattr(model, "training", False):
         raise ValueError("the model is in training mode; call model.eval() first")
@@ -44,15 +44,15 @@ def predict(
 def black_level(
     images: Tensor, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
 ) -> Tensor:
-    """Give what a masked pixel is, see `masked_probabilities`: shape (3, 1, 1), or () for 0.
+    """Return the value of a masked pixel, see `masked_probabilities`: (3, 1, 1), or () for 0.
 
     Args:
         images: Shape (B, 3, H, W); gives type and device.
-        mean: One value a channel, or None.
-        std: One value a channel, above 0, or None.
+        mean: One value per channel, or None.
+        std: One value per channel, above 0, or None.
 
     Raises:
-        ValueError: If only one of both is given, or they do not fit the images.
+        ValueError: If only one of ``mean`` and ``std`` is given, or they do not fit the images.
     """
     if mean is None and std is None:
         return images.new_zeros(())
@@ -64,14 +64,14 @@ def black_level(
 
 
 def check_maps(images: Tensor, saliency: Tensor) -> None:
-    """Refuse what is not a batch of images with a map each.
+    """Refuse tensors that are not a batch of images with one map per image.
 
     Args:
         images: Shape (B, 3, H, W), floating point.
         saliency: Shape (B, H, W), in [0, 1].
 
     Raises:
-        TypeError: If one is not of a floating type.
+        TypeError: If either is not of a floating type.
         ValueError: If the shapes do not fit, or a map leaves [0, 1].
     """
     check_saliency(saliency)
@@ -85,15 +85,15 @@ def check_maps(images: Tensor, saliency: Tensor) -> None:
 
 
 def check_targets(targets: Tensor | None, probabilities: Tensor) -> Tensor:
-    """Give the classes to look at, int64 (B,).
+    """Check the classes to look at and return them, int64 (B,).
 
     Args:
-        targets: Int (B,), or None for the most probable ones.
+        targets: Int (B,), or None for the most probable classes.
         probabilities: Shape (B, C).
 
     Raises:
         TypeError: If ``targets`` is not of integers.
-        ValueError: If it is not (B,), or not in [0, C).
+        ValueError: If ``targets`` is not (B,), or not in [0, C).
     """
     if targets is None:
         return probabilities.argmax(dim=1)

@@ -12,8 +12,8 @@ from learned_saliency.metrics.figures import Figure
 # [2, 3), is always empty.
 BINS = 1002
 
-# Pixels counted at a time: what is computed for them stays in the processor's cache, which is four
-# times faster than 32 maps of 224 x 224 pixels at once.
+# Pixels counted at a time: so few that intermediate results stay in the processor's cache, which is
+# four times faster than 32 maps of 224 x 224 pixels at once.
 _SLICE = 2**18
 
 
@@ -37,10 +37,10 @@ class PxAP(Metric):
     PxAP = sum_k precision_k (recall_k - recall_{k-1}), k over score bins from the highest down,
     without interpolation. ``compute`` gives a fraction in [0, 1], as a float64 scalar.
 
-    Without any object pixel recall is undefined, where the public code raises an error: the value
-    is NaN, because a validation run must not end on it, and because 0 would enter a comparison of
+    Without any object pixel recall is undefined and the public code raises an error. Here PxAP is
+    NaN then, because a validation run must not end on it, and because 0 would enter a comparison of
     checkpoints as a real failure (Lightning's ``ModelCheckpoint`` ranks NaN last by itself).
-    Without a background pixel it is 1.
+    Without a background pixel PxAP is 1.
 
     Note:
         As in the public evaluator scores are compared in float64 with bin edges
@@ -54,7 +54,7 @@ class PxAP(Metric):
     figures: ClassVar[Mapping[str, Figure]] = {"pxap": Figure(True, leads=True, progress=True)}
 
     object_scores: Tensor  # (1002,) counts of object pixels, lowest scores first
-    background_scores: Tensor  # (1002,) the same of background pixels
+    background_scores: Tensor  # (1002,) counts of background pixels likewise
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -78,11 +78,11 @@ class PxAP(Metric):
         self.object_scores += of_object.to(self.object_scores.device)
 
     def compute(self) -> Tensor:
-        """PxAP of all pixels seen."""
+        """Compute PxAP over all pixels seen."""
         return average_precision(self.object_scores, self.background_scores)
 
     def curve(self) -> PrecisionRecall:
-        """Precision and recall at each bin's lower edge.
+        """Compute precision and recall at each bin's lower edge.
 
         Under DDP the counts of all processes are summed, so every process has to call it.
 
@@ -117,7 +117,7 @@ def score_histograms(saliency: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     """
     check_saliency(saliency)
     check_masks(masks, tuple(saliency.shape))
-    kinds = torch.full((256,), 3 * BINS, dtype=torch.int32)  # what a mask's value adds to the bin
+    kinds = torch.full((256,), 3 * BINS, dtype=torch.int32)  # offset of the bin by mask value
     kinds[[0, 1, 255]] = torch.tensor([0, BINS, 2 * BINS], dtype=torch.int32)
     kinds = kinds.to(saliency.device)
     scores, values = saliency.detach().flatten(), masks.to(saliency.device).flatten()
@@ -132,7 +132,7 @@ def score_histograms(saliency: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def average_precision(true: Tensor, false: Tensor) -> Tensor:
-    """Area under the uninterpolated precision-recall curve of score histograms.
+    """Compute the area under the uninterpolated precision-recall curve of score histograms.
 
     Args:
         true: Counts of object pixels by score, lowest first, (..., n).
@@ -150,11 +150,11 @@ def average_precision(true: Tensor, false: Tensor) -> Tensor:
 
 
 def _bins(saliency: Tensor) -> Tensor:
-    """Bins 0..1000, int32, that ``np.histogram`` gives scores (n,) with the evaluator's edges."""
+    """Compute the bins 0..1000, int32, of scores (n,) as ``np.histogram`` with the edges does."""
     wide = saliency.double()
     bins = (wide * 1000).int()
     if saliency.dtype == torch.float64:
-        # The product may round across an edge; no float32 number lies near enough to one for that.
+        # The product may round across an edge; no float32 number is near enough to one for that.
         edges = _edges(wide.device)
         below = wide < edges.index_select(0, bins)
         above = wide >= edges.index_select(0, bins + 1)
@@ -163,5 +163,5 @@ def _bins(saliency: Tensor) -> Tensor:
 
 
 def _edges(device: torch.device) -> Tensor:
-    """Lower edges of the bins, float64 (1002,); no score reaches the last one."""
+    """Return the bins' lower edges, float64 (1002,); no score reaches the last one."""
     return torch.arange(BINS, dtype=torch.float64, device=device) * 0.001

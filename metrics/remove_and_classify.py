@@ -12,19 +12,20 @@ from learned_saliency.metrics.masking import check_maps, check_targets, predict
 
 FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
-_SIDE = 224  # pixels, at which the released code's blur has a sigma of 15 and a radius of 15
+_SIDE = 224  # in pixels; images of this side get a blur of sigma 15 and radius 15 as released
 
 
 class RemovalCurve(NamedTuple):
-    """Accuracy against the erased part of the pixels.
+    """Curve of accuracy against the erased part of the pixels.
 
     Attributes:
         fractions: Erased parts k, float64 (F,).
         accuracy: Accuracy A_k with the most salient pixels erased, float64 (F,).
         random_accuracy: Accuracy with as many random pixels erased, float64 (F,).
-        relative_accuracy: R_k, the former over the latter, float64 (F,); NaN where that is 0.
-        blurred_accuracy: Accuracy with all pixels erased, float64 (). No map that leaves nothing of
-            the object behind comes much below it, as what an object looks like blurred remains.
+        relative_accuracy: R_k, ``accuracy`` over ``random_accuracy``, float64 (F,); NaN where
+            ``random_accuracy`` is 0.
+        blurred_accuracy: Accuracy with all pixels erased, float64 (). Even a map that erases the
+            whole object comes hardly below it, as the blurred object remains visible.
     """
 
     fractions: Tensor
@@ -43,7 +44,7 @@ class RemoveAndClassify(Metric):
         fractions: Erased parts of the pixels k, in (0, 1).
 
     Raises:
-        ValueError: If there is no fraction or one is out of range.
+        ValueError: If ``fractions`` is empty or a fraction is out of range.
     """
 
     is_differentiable = False
@@ -52,8 +53,8 @@ class RemoveAndClassify(Metric):
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
 
     hits: Tensor  # (F,) images classified correctly with the most salient pixels erased
-    random_hits: Tensor  # (F,) the same with random ones erased
-    blurred_hits: Tensor  # the same with all of them erased
+    random_hits: Tensor  # (F,) likewise with random pixels erased
+    blurred_hits: Tensor  # likewise with all pixels erased
     images: Tensor
 
     def __init__(self, fractions: Sequence[float] = FRACTIONS, **kwargs: Any) -> None:
@@ -67,12 +68,12 @@ class RemoveAndClassify(Metric):
 
     @property
     def figures(self) -> Mapping[str, Figure]:
-        """R_k of k percent as ``relative_accuracy_k``; their mean; the accuracy of `curve`."""
+        """Declarations of ``relative_accuracy_k`` (k percent), their mean and blurred accuracy."""
         single = Figure(False, headline=False)
         return {
             "relative_accuracy": Figure(False),
             **{f"relative_accuracy_{100 * k:g}": single for k in self.fractions},
-            "blurred_accuracy": Figure(None),  # no matter of the map
+            "blurred_accuracy": Figure(None),  # does not depend on the map
         }
 
     def update(self, hits: Tensor, random_hits: Tensor, blurred_hits: Tensor) -> None:
@@ -81,12 +82,13 @@ class RemoveAndClassify(Metric):
         Args:
             hits: Whether each image is classified correctly after each erasure, bool (B, F), from
                 `removal_hits`.
-            random_hits: The same for maps of random numbers, `random_saliency`.
-            blurred_hits: Whether each wholly blurred image is, bool (B,), from `blurred_hits`.
+            random_hits: Likewise for maps of random numbers, `random_saliency`.
+            blurred_hits: Whether each wholly blurred image is classified correctly, bool (B,), from
+                `blurred_hits`.
 
         Raises:
-            TypeError: If one is not of booleans.
-            ValueError: If one is not (B, F), or the last not (B,).
+            TypeError: If an argument is not of booleans.
+            ValueError: If the first two are not (B, F), or the last is not (B,).
         """
         shape = (len(hits), len(self.fractions))
         for given, wanted in ((hits, shape), (random_hits, shape), (blurred_hits, shape[:1])):
@@ -101,11 +103,11 @@ class RemoveAndClassify(Metric):
         self.images += len(hits)
 
     def compute(self) -> Tensor:
-        """R_k of each fraction, NaN where no randomly erased image is classified correctly."""
+        """Compute R_k per fraction; NaN where no randomly erased image is classified correctly."""
         return self._curve().relative_accuracy
 
     def curve(self) -> RemovalCurve:
-        """Accuracies and their ratio; under DDP every process has to call it."""
+        """Compute the accuracies and their ratio; under DDP every process has to call it."""
         with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self._to_sync):
             return self._curve()
 
@@ -127,10 +129,10 @@ def removal_hits(
     *,
     batch_size: int = 64,
 ) -> Tensor:
-    """Say which images are still classified correctly without their most salient pixels.
+    """Find the images still classified correctly without their most salient pixels.
 
-    An erased pixel takes the value of the blurred image. Of H W pixels the int(k H W) most salient
-    go; equal ones go in reading order.
+    An erased pixel takes the value of the blurred image. The int(k H W) most salient of H W pixels
+    are erased; pixels of equal saliency are erased in reading order.
 
     Args:
         model: Images (R, 3, H, W) to logits (R, C), in evaluation mode.
@@ -164,7 +166,7 @@ def removal_hits(
 def blurred_hits(
     model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, *, batch_size: int = 64
 ) -> Tensor:
-    """Say which images are classified correctly when all of their pixels are erased.
+    """Find the images classified correctly when all of their pixels are erased.
 
     Args:
         model: Images (R, 3, H, W) to logits (R, C), in evaluation mode.
@@ -184,11 +186,11 @@ def blurred_hits(
 
 
 def random_saliency(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Give maps of random numbers, the same however the images are cut into batches.
+    """Draw maps of random numbers, the same however the images are cut into batches.
 
     Args:
         images: Shape (B, 3, H, W).
-        generator: On the CPU; each image draws H W numbers from it, in order.
+        generator: A generator on the CPU; each image draws H W numbers from it, in order.
 
     Returns:
         Maps (B, H, W) in [0, 1), float64, on the images' device.
@@ -199,7 +201,7 @@ def random_saliency(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def strong_blur(images: Tensor) -> Tensor:
-    """Blur as the released code of paper 001 erases: sigma 15 pixels in images of 224 x 224.
+    """Blur as the released code of paper 001 does to erase: sigma 15 pixels at 224 x 224.
 
     Sigma and the kernel's radius scale with the shorter side; the border is mirrored.
 

@@ -15,9 +15,9 @@ from learned_saliency.storage import WeightsError, find_state_dict, read_weights
 class MultiScaleBackbone(nn.Module):
     """A timm network as an extractor of feature maps at several scales.
 
-    The paper's three networks (F-CAM, Tab. F.2 and F.4) are options of this one class: the
-    28x28 maps of ResNet-50 by ``unstrided_stages=2``, those of VGG16 and Inception-v3 by
-    ``unstrided_stages=1``, and the 1024 channels on top of the latter two by ``neck_channels``.
+    Options of this one class give the paper's three networks (F-CAM, Tab. F.2 and F.4): the
+    28x28 maps of ResNet-50 by ``unstrided_stages=2``, the 28x28 maps of VGG16 and Inception-v3 by
+    ``unstrided_stages=1``, and the 1024 channels on top of these two by ``neck_channels``.
 
     Args:
         name: Name of a timm network, with the tag of its weights or without (``resnet50``,
@@ -26,10 +26,10 @@ class MultiScaleBackbone(nn.Module):
             where they are not in it, over the network. A path loads that file instead, safetensors
             or a state dict of torch.save with timm's names; a classification layer in it is left
             out. Random weights and files never touch the network.
-        unstrided_stages: How many of the last size-reducing stages get stride 1 instead of 2,
-            which doubles the last map each time. Unlike timm's ``output_stride`` this adds no
+        unstrided_stages: Number of last size-reducing stages that get stride 1 instead of 2; each
+            doubles the size of the last map. Unlike timm's ``output_stride`` this adds no
             dilation, as CALM and the WSOL benchmark have it. At least 0.
-        out_indices: Which of timm's levels to keep, in increasing order; all by default.
+        out_indices: Indices of timm's levels to keep, in increasing order; all by default.
         same_padding: Pad the layers that have no padding (Inception-v3), so that maps are aligned
             with the image and shrink by strides alone.
         neck_channels: Widths of 3x3 convolutions, each with a ReLU, on top of the last level.
@@ -43,8 +43,8 @@ class MultiScaleBackbone(nn.Module):
 
     Raises:
         ValueError: If timm has no such network, no such weights or no multi-scale features for
-            it, if an option does not fit it, or if a file is missing, damaged or of another
-            network.
+            it, if an option does not fit the network, or if a file is missing, damaged or of
+            another network.
         RuntimeError: If the pretrained weights cannot be loaded.
     """
 
@@ -121,7 +121,7 @@ class MultiScaleBackbone(nn.Module):
 
 
 def _create(name: str, pretrained: bool | str, kwargs: dict[str, Any]) -> nn.Module:
-    """Build timm's extractor; whatever is wrong becomes one sentence that names the remedy."""
+    """Build timm's extractor; turn any error into one sentence that names the remedy."""
     if not timm.is_model(name):
         raise ValueError(f"timm has no network '{name}'.{_nearest(name, timm.list_models())}")
     architecture, _, tag = name.partition(".")
@@ -160,14 +160,14 @@ def _create_random(name: str, kwargs: dict[str, Any]) -> nn.Module:
 
 
 def _drop_unread_blocks(network: nn.Module) -> None:
-    """Drop what comes after the last level; timm would run it in these families."""
+    """Drop the blocks after the last level, which timm would run in these families."""
     families = EfficientNetFeatures, MobileNetV3Features
     if isinstance(network, families) and network.feature_hooks is None:
         network.blocks = network.blocks[: max(network._stage_out_idx)]
 
 
 def _load(network: nn.Module, name: str, path: Path) -> None:
-    """Load a file of timm's whole network; an extractor's names may have underscores for dots."""
+    """Load a file of timm's whole network; names in an extractor may have underscores for dots."""
     try:
         state = find_state_dict(read_weights(path))
     except WeightsError as error:
@@ -203,7 +203,7 @@ def _increasing(indices: Sequence[int]) -> tuple[int, ...]:
 
 
 def _neck(in_channels: int, widths: Sequence[int]) -> nn.Sequential:
-    """3x3 convolutions with ReLU, as the WSOL benchmark puts on VGG16 and Inception-v3."""
+    """Build 3x3 convolutions with ReLU, which the WSOL benchmark adds to VGG16 and Inception-v3."""
     layers: list[nn.Module] = []
     for width in widths:
         convolution = nn.Conv2d(in_channels, width, 3, padding=1)

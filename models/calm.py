@@ -1,4 +1,4 @@
-"""CALM: a classifier whose prediction is a sum over the possible locations of the cue."""
+"""CALM, a classifier whose prediction is a sum over the possible locations of the cue."""
 
 from typing import NamedTuple
 
@@ -13,9 +13,9 @@ _SMALL = -20.0  # below, log softplus(a) = a - exp(a) / 2 to double precision
 
 
 class CueDistribution(NamedTuple):
-    """p(y, z|x) of B images over C classes y and the cells z of an h x w map, and what it says.
+    """Distribution p(y, z|x) of B images over C classes y and the cells z of an h x w map.
 
-    Kim et al. (ICCV 2021), Sec. 4.1. All maps keep the scale of the probabilities that they are.
+    Kim et al. (ICCV 2021), Sec. 4.1. All maps are probabilities and keep their scale.
 
     Attributes:
         log_joint: log p(y, z|x) of shape (B, C, h, w), at most 0, at least float32.
@@ -24,13 +24,13 @@ class CueDistribution(NamedTuple):
     log_joint: Tensor
 
     def log_probs(self) -> Tensor:
-        """Log p(y|x) of shape (B, C): the logarithm of the sum over all cells (Eq. 3-4)."""
+        """Compute log p(y|x), (B, C): the logarithm of the sum over all cells (Eq. 3-4)."""
         return self.log_joint.flatten(2).logsumexp(2)
 
     def joint(self, labels: Tensor) -> Tensor:
-        """CALM's attribution p(y, z|x) of one class an image, (B, h, w) in [0, 1] (Eq. 7).
+        """Compute CALM's attribution p(y, z|x) of one class per image, in [0, 1] (Eq. 7).
 
-        Its sum over the cells is p(y|x).
+        The sum of a map (B, h, w) over its cells is p(y|x).
 
         Args:
             labels: Integers of shape (B,) in 0..C-1.
@@ -38,30 +38,30 @@ class CueDistribution(NamedTuple):
         return self._of(labels).exp()
 
     def saliency(self) -> Tensor:
-        """Where the cue is, whatever the class: p(z|x), (B, h, w), of sum 1 an image."""
+        """Compute the cue's location for any class: p(z|x), (B, h, w), of sum 1 per image."""
         return self.log_joint.logsumexp(1).exp()
 
     def conditional(self, labels: Tensor) -> Tensor:
-        """The class if the cue were at z: p(y|x, z), (B, h, w) in [0, 1]; see `joint`."""
+        """Compute the class given the location: p(y|x, z), (B, h, w) in [0, 1]; see `joint`."""
         return (self._of(labels) - self.log_joint.logsumexp(1)).exp()
 
     def posterior(self, labels: Tensor) -> Tensor:
-        """Where the cue is, given the class: p(z|x, y), (B, h, w), of sum 1 an image (Eq. 18)."""
+        """Compute the location given the class: p(z|x, y), (B, h, w), sum 1 per image (Eq. 18)."""
         maps = self._of(labels)
         return maps.flatten(1).softmax(1).view_as(maps)
 
     def subset(self, members: Tensor) -> Tensor:
-        """Attribution to a set of classes: the sum of p(y, z|x) over its members (Sec. 4.1.3).
+        """Compute the attribution to a set of classes: p(y, z|x) summed over it (Sec. 4.1.3).
 
         Args:
-            members: Which classes are in the set of each image, bool (B, C).
+            members: Members of each image's set of classes, bool (B, C).
 
         Returns:
             Maps of shape (B, h, w) in [0, 1].
 
         Raises:
             TypeError: If ``members`` is not of booleans.
-            ValueError: If it is not (B, C).
+            ValueError: If ``members`` is not (B, C).
         """
         if members.dtype != torch.bool:
             raise TypeError(f"members must be booleans, got {members.dtype}")
@@ -72,10 +72,10 @@ class CueDistribution(NamedTuple):
         return (self.log_joint.exp() * members[:, :, None, None]).sum(1)
 
     def subsets(self, members: Tensor) -> Tensor:
-        """Attribution to several sets of classes, the same for all images; see `subset`.
+        """Compute the attribution to several sets of classes, alike for all images; see `subset`.
 
         Args:
-            members: Which classes are in each of D sets, bool (D, C).
+            members: Members of each of D sets of classes, bool (D, C).
 
         Returns:
             Maps of shape (B, D, h, w) in [0, 1].
@@ -84,16 +84,16 @@ class CueDistribution(NamedTuple):
         return (members.to(joint.dtype) @ joint.flatten(2)).unflatten(2, joint.shape[2:])
 
     def counterfactual(self, labels: Tensor, others: Tensor) -> Tensor:
-        """Why one class and not another: p(y, z|x) - p(y', z|x), (B, h, w) in [-1, 1].
+        """Compute the evidence for one class over another: p(y, z|x) - p(y', z|x), in [-1, 1].
 
         Args:
-            labels: The one class y, integers (B,).
+            labels: The explained class y, integers (B,).
             others: The other class y', integers (B,).
         """
         return self.joint(labels) - self.joint(others)
 
     def _of(self, labels: Tensor) -> Tensor:
-        """Log p(y, z|x) of the given classes, (B, h, w)."""
+        """Select log p(y, z|x) of the given classes, (B, h, w)."""
         if labels.shape != self.log_joint.shape[:1]:
             expected = (len(self.log_joint),)
             raise ValueError(f"labels must have shape {expected}, got {tuple(labels.shape)}")
@@ -140,24 +140,24 @@ def cue_distribution(
 class CALM(nn.Module):
     """Backbone and two 1x1 convolutions: p(y, z|x) = g_yz h_z (Kim et al., ICCV 2021, Sec. 4.1).
 
-    ``head`` gives log p(y|x), whose softmax is p(y|x) itself: whatever reads a classifier's logits
-    reads CALM's. ``cams`` are CALM's own attribution maps, probabilities p(y, z|x).
+    ``head`` gives log p(y|x), whose softmax is p(y|x) itself: any code that reads a classifier's
+    logits can read CALM's. ``cams`` are CALM's own attribution maps, probabilities p(y, z|x).
 
     Departures from the released code: everything is computed in log space, without the small
-    numbers that it adds to denominators and logarithms; a map of h that is zero everywhere (ReLU)
-    becomes uniform, where the released code gives NaN.
+    numbers that the released code adds to denominators and logarithms; a map of h that is zero
+    everywhere (ReLU) becomes uniform, where the released code gives NaN.
 
     Args:
         classifier: Any classifier with a ``backbone`` and ``num_classes``, such as
-            `CAMClassifier`. The backbone is taken over and trained further, what is on top of it
-            is left behind. The paper's maps of 28x28 cells need the ``unstrided_stages`` of
+            `CAMClassifier`. The backbone is taken over and trained further; the classifier's head
+            is left out. The paper's maps of 28x28 cells need the ``unstrided_stages`` of
             ``MultiScaleBackbone``.
-        activation: Of branch h: ``"softplus"`` (Sec. 4.1.1) or ``"relu"`` (App. C and the
-            released code), under which a cell with negative score has no gradient.
+        activation: Activation of branch h: ``"softplus"`` (Sec. 4.1.1) or ``"relu"`` (App. C and
+            the released code), under which a cell with negative score has no gradient.
         normalization: ``"exact"`` follows the gradient of h = a / sum(a) through the sum, under
-            which cells compete until one has nearly all of h; ``"detached"``, the released code's,
-            does not, so that no cell's h is pushed down by the others' growth, and maps stay
-            broad. The values are the same.
+            which cells compete until one has nearly all of h; ``"detached"``, as in the released
+            code, does not, so that the growth of other cells pushes no cell's h down, and maps
+            stay broad. The values are the same.
 
     Raises:
         ValueError: If an option is unknown.
@@ -186,7 +186,7 @@ class CALM(nn.Module):
         self.location_branch = nn.Conv2d(channels, 1, 1)
 
     def levels(self, images: Tensor) -> list[Tensor]:
-        """Feature maps of all scales, (B, K_i, h_i, w_i) from fine to coarse.
+        """Extract feature maps of all scales, (B, K_i, h_i, w_i) from fine to coarse.
 
         Args:
             images: Normalized images of shape (B, 3, H, W).
@@ -194,11 +194,11 @@ class CALM(nn.Module):
         return self.backbone(images)
 
     def features(self, images: Tensor) -> Tensor:
-        """Feature maps of the last level, (B, K, h, w), of images (B, 3, H, W)."""
+        """Extract the feature maps (B, K, h, w) of the last level from images (B, 3, H, W)."""
         return self.levels(images)[-1]
 
     def distribution(self, features: Tensor) -> CueDistribution:
-        """p(y, z|x) of feature maps.
+        """Compute p(y, z|x) from feature maps.
 
         Args:
             features: Maps of shape (B, K, h, w).
@@ -218,7 +218,7 @@ class CALM(nn.Module):
         )
 
     def head(self, features: Tensor) -> Tensor:
-        """Log p(y|x) of shape (B, C) of feature maps (B, K, h, w)."""
+        """Compute log p(y|x), (B, C), from feature maps (B, K, h, w)."""
         return self.distribution(features).log_probs()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -226,14 +226,14 @@ class CALM(nn.Module):
         return self.head(self.features(images))
 
     def cams(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Attribution maps p(y, z|x) in [0, 1], neither resized nor normalized (Eq. 7).
+        """Compute attribution maps p(y, z|x) in [0, 1], neither resized nor normalized (Eq. 7).
 
         Args:
             features: Maps of shape (B, K, h, w).
-            labels: One class an image, integers of shape (B,) in 0..C-1; None for all classes.
+            labels: One class per image, integers of shape (B,) in 0..C-1; None for all classes.
 
         Returns:
-            Maps of shape (B, h, w) of the given classes, or (B, C, h, w) of all.
+            Maps of shape (B, h, w) of the given classes, or (B, C, h, w) of all classes.
         """
         found = self.distribution(features)
         return found.log_joint.exp() if labels is None else found.joint(labels)
@@ -244,8 +244,8 @@ def _widen(numbers: Tensor) -> Tensor:
 
 
 def _log_softplus(scores: Tensor) -> Tensor:
-    # Each branch sees only numbers that suit it: an infinity that ``where`` discards would still
-    # come back as a NaN through the gradient.
+    # Each branch sees only numbers that suit it: of an infinity that ``where`` discards, the
+    # gradient would still be NaN.
     small = scores < _SMALL
     asymptote = scores - 0.5 * torch.where(small, scores, _SMALL).exp()
     return torch.where(small, asymptote, F.softplus(torch.where(small, 0.0, scores)).log())

@@ -7,14 +7,14 @@ class CAMClassifier(nn.Module):
     """Backbone, 1x1 convolution and global average pooling: the classifier of CAM.
 
     Zhou et al. 2016. Pooling and a 1x1 convolution commute, so the logits are computed by pooling
-    first; the class maps, which only some callers need, by ``cams``.
+    first; ``cams`` computes the class maps, which only some callers need.
 
     Args:
-        backbone: Maps images (B, 3, H, W) to a list of levels from fine to coarse, and has their
+        backbone: Network of images (B, 3, H, W) to a list of levels from fine to coarse, with their
             widths in ``channels``, as ``MultiScaleBackbone``.
         num_classes: Number of classes C, at least 1.
         pretrained_head: Name of a timm network with the same last features, whose last layer's
-            weights are taken over, for a data set with the classes that it knows; none by default.
+            weights are taken over, for a data set with that network's classes; none by default.
 
     Raises:
         ValueError: If ``num_classes`` is below 1, or the last layer of ``pretrained_head`` does not
@@ -44,7 +44,7 @@ class CAMClassifier(nn.Module):
             self.fc.load_state_dict(head.state_dict())
 
     def levels(self, images: Tensor) -> list[Tensor]:
-        """Feature maps of all scales, for a decoder.
+        """Extract feature maps of all scales, for a decoder.
 
         Args:
             images: Normalized images of shape (B, 3, H, W).
@@ -55,7 +55,7 @@ class CAMClassifier(nn.Module):
         return self.backbone(images)
 
     def features(self, images: Tensor) -> Tensor:
-        """Feature maps A of the last level.
+        """Extract the feature maps A of the last level.
 
         Args:
             images: Normalized images of shape (B, 3, H, W).
@@ -66,7 +66,7 @@ class CAMClassifier(nn.Module):
         return self.levels(images)[-1]
 
     def head(self, features: Tensor) -> Tensor:
-        """Class scores of feature maps, the mean of their ``cams`` over all cells.
+        """Compute class scores from feature maps, the mean of their ``cams`` over all cells.
 
         Args:
             features: Maps of shape (B, K, h, w).
@@ -85,17 +85,17 @@ class CAMClassifier(nn.Module):
         return self.head(self.features(images))
 
     def cams(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Class activation maps, neither rectified nor normalized.
+        """Compute class activation maps, neither rectified nor normalized.
 
-        They contain the bias of the 1x1 convolution, so that their mean over all cells is the
-        logit; a min-max normalized map is the same with and without it.
+        The maps contain the bias of the 1x1 convolution, so that their mean over all cells is the
+        logit; a min-max normalized map is the same with and without the bias.
 
         Args:
             features: Maps of shape (B, K, h, w).
-            labels: One class an image, integers of shape (B,) in 0..C-1; None for all classes.
+            labels: One class per image, integers of shape (B,) in 0..C-1; None for all classes.
 
         Returns:
-            Maps of shape (B, h, w) of the given classes, or (B, C, h, w) of all.
+            Maps of shape (B, h, w) of the given classes, or (B, C, h, w) of all classes.
 
         Raises:
             ValueError: If a shape is not as above.

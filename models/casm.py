@@ -11,11 +11,11 @@ from learned_saliency.models.resizing import resize
 
 
 class CASMOutput(NamedTuple):
-    """What one pass of ``CASM`` gives.
+    """Output of one pass of ``CASM``.
 
     Attributes:
         logits: Class scores of the classifier, (B, C).
-        levels: Its feature maps (B, K_i, h_i, w_i) from fine to coarse.
+        levels: The classifier's feature maps (B, K_i, h_i, w_i) from fine to coarse.
         saliency: Masks of shape (B, H, W) in [0, 1] at input resolution, the same for every class.
     """
 
@@ -25,22 +25,23 @@ class CASMOutput(NamedTuple):
 
 
 class MaskDecoder(nn.Module):
-    """Turns the levels of an encoder into a mask (Zolna et al., Sec. 3.1 and Fig. 1).
+    """Decoder of an encoder's levels to a mask (Zolna et al., Sec. 3.1 and Fig. 1).
 
-    The first level is taken as it is; each other one goes through a 1x1 convolution, batch
-    normalization and ReLU and is resized bilinearly to the first one's cells. All are concatenated,
-    and one 3x3 convolution and a sigmoid give the mask, which is then enlarged to the image.
+    The first level is taken as it is; each other level goes through a 1x1 convolution, batch
+    normalization and ReLU and is resized bilinearly to the first level's cells. All are
+    concatenated, and one 3x3 convolution and a sigmoid give the mask, which is then enlarged to the
+    image.
 
     Args:
         channels: Channels K_i of the levels, from fine to coarse.
         reductions: Pixels of the image per cell of each level, along one side.
         width: Channels of each branch, at least 1; 64 in the paper.
-        map_reduction: Pixels of the image per cell of the mask, along one side: the first level,
-            where it is finer, is pooled (maximum of 3x3 cells, stride 2) until it has that size.
-            4 in the paper: with 4 a ResNet's first level becomes the output of its stem, 64
-            channels of 56x56 cells at 224 pixels. None keeps the first level's size.
-        interpolation: How the mask is enlarged: ``"bilinear"`` as the paper says, ``"nearest"`` as
-            its Tab. 1 compares and as the released code does by default.
+        map_reduction: Pixels of the image per cell of the mask, along one side: a finer first level
+            is pooled (maximum of 3x3 cells, stride 2) until it has that size. 4 in the paper: then
+            a ResNet's first level becomes the output of its stem, 64 channels of 56x56 cells at 224
+            pixels. None keeps the first level's size.
+        interpolation: How the mask is enlarged: ``"bilinear"`` as in the paper's text, or
+            ``"nearest"``, which its Tab. 1 compares and the released code has by default.
 
     Raises:
         ValueError: If an argument is out of range, or pooling cannot lead to ``map_reduction``.
@@ -89,10 +90,10 @@ class MaskDecoder(nn.Module):
         return resize(mask, size, self.interpolation)[:, 0]
 
     def _taps(self, parts: Sequence[Tensor]) -> Tensor:
-        """What each of the 9 places of the 3x3 kernel sees, (B, 9, h, w), over all branches.
+        """Compute the input of each place of the 3x3 kernel, (B, 9, h, w), over all branches.
 
         Mixing channels and resizing commute: mixing first leaves 9 channels to resize instead of
-        those of all branches, and nothing to concatenate.
+        the channels of all branches, and nothing to concatenate.
         """
         weights = self.score.weight[0].split([part.shape[1] for part in parts])  # (K, 3, 3) each
         mixed = [
@@ -106,15 +107,15 @@ class CASM(nn.Module):
     """A classifier and the mask network that is trained beside it (Zolna et al., Sec. 3.1).
 
     The mask network is an encoder with a `MaskDecoder`. A shared encoder is the classifier's
-    backbone: the decoder reads its levels, detached, and teaches it nothing. A separate one starts
-    as a copy of the classifier's backbone and learns with the decoder (Tab. 2, i to k).
+    backbone: the decoder reads its levels, detached, and does not train it. A separate encoder
+    starts as a copy of the classifier's backbone and learns with the decoder (Tab. 2, i to k).
 
     Args:
         classifier: Trained classifier; taken over.
         shared: Whether the encoder is the classifier's backbone.
-        width: See `MaskDecoder`, as for the next two.
-        map_reduction: Cells of the mask.
-        interpolation: How the mask is enlarged.
+        width: See `MaskDecoder`.
+        map_reduction: See `MaskDecoder`.
+        interpolation: See `MaskDecoder`.
     """
 
     def __init__(
@@ -147,11 +148,11 @@ class CASM(nn.Module):
         return self
 
     def masks(self, images: Tensor, levels: Sequence[Tensor]) -> Tensor:
-        """Masks of images whose classification is there already.
+        """Compute the masks of images that are classified already.
 
         Args:
             images: Normalized images of shape (B, 3, H, W).
-            levels: The classifier's feature maps of them; not read by a separate encoder.
+            levels: The classifier's feature maps of the images; a separate encoder ignores them.
 
         Returns:
             Masks of shape (B, H, W) in [0, 1]; the gradient ends at the mask network.
@@ -169,14 +170,14 @@ class CASM(nn.Module):
         return CASMOutput(logits, levels, self.masks(images, levels))
 
     def mask_parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters of the mask network: the decoder's, and a separate encoder's."""
+        """List the parameters of the mask network: the decoder's, and a separate encoder's."""
         yield from self.decoder.parameters()
         if self.encoder is not None:
             yield from self.encoder.parameters()
 
 
 def _poolings(reduction: int, wanted: int | None) -> int:
-    """How often a level must be halved to have ``wanted`` pixels of the image per cell."""
+    """Count the halvings after which a level has ``wanted`` pixels of the image per cell."""
     count, reached = 0, reduction
     while wanted is not None and reached < wanted:
         count, reached = count + 1, 2 * reached

@@ -1,4 +1,4 @@
-"""What a classifier has to offer for other networks to be built on it."""
+"""Interface of a classifier on which other networks can be built."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -7,14 +7,14 @@ from torch import Tensor
 
 @runtime_checkable
 class MultiScaleClassifier(Protocol):
-    """A classifier of several scales; implemented by an ``nn.Module``.
+    """Classifier with feature maps of several scales; an ``nn.Module`` implements it.
 
     ``classifier(images)`` equals ``classifier.head(classifier.levels(images)[-1])``. F-CAM's
     decoder and CASM's mask network read its levels, CALM takes over its backbone.
 
     Attributes:
-        backbone: Has the widths of the levels in ``channels`` and their reductions of the image in
-            ``reductions``, as `MultiScaleBackbone`.
+        backbone: Network with the widths of its levels in ``channels`` and their reductions of the
+            image in ``reductions``, as `MultiScaleBackbone`.
         num_classes: Number of classes C.
     """
 

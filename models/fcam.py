@@ -11,11 +11,12 @@ _WIDTHS = (256, 128, 64, 32, 16)  # Tab. F.2
 
 
 class FCAMOutput(NamedTuple):
-    """What one pass of ``FCAM`` gives.
+    """Output of one pass of ``FCAM``.
 
     Attributes:
         logits: Class scores of the frozen classifier, (B, C).
-        features: Its last feature maps, (B, K, h, w), from which ``classifier.cams`` makes CAMs.
+        features: The classifier's last feature maps, (B, K, h, w), from which ``classifier.cams``
+            makes CAMs.
         scores: Scores of the decoder before the softmax, (B, 2, H, W): background, foreground.
     """
 
@@ -29,11 +30,11 @@ class FCAM(nn.Module):
 
     Belharbi et al. 2022, Fig. 2. The classifier is frozen for good: its parameters need no
     gradient, it runs in evaluation mode (batch normalization included) whatever ``train`` says,
-    and no graph is recorded for it. One pass of it serves logits, CAMs and decoder.
+    and no graph is recorded for it. One pass of the classifier serves logits, CAMs and decoder.
 
     Args:
         classifier: Trained classifier, an ``nn.Module``; taken over and frozen in place.
-        widths: Channels of the decoder's layers, from coarse to fine. By default those of
+        widths: Channels of the decoder's layers, from coarse to fine. By default the widths of
             Tab. F.2 (256, 128, 64, 32, 16, and 16 from there on), as many as are needed to reach
             the image: five for ResNet-50 and Inception-v3, three for VGG16.
         center: See ``UNetDecoder``.
@@ -86,7 +87,7 @@ class FCAM(nn.Module):
 
     @staticmethod
     def foreground(scores: Tensor) -> Tensor:
-        """Foreground map S^2 of the paper: softmax over the two channels, of the second one.
+        """Compute the paper's foreground map S^2, the second channel of the softmax over both.
 
         Args:
             scores: Scores of shape (B, 2, H, W).

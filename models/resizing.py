@@ -5,11 +5,11 @@ from torch.nn import functional as F
 
 
 def resize(maps: Tensor, size: tuple[int, int], mode: str = "nearest") -> Tensor:
-    """Resize maps (B, K, h, w) to H x W cells, with half-pixel centers; those of the size stay.
+    """Resize maps (B, K, h, w) to H x W cells, with half-pixel centers; return fitting maps as is.
 
     Args:
         maps: Maps of shape (B, K, h, w).
-        size: H and W.
+        size: Height H and width W in cells.
         mode: ``"nearest"``, ``"bilinear"`` or ``"bicubic"``.
     """
     if maps.shape[-2:] == tuple(size):

@@ -1,4 +1,4 @@
-"""Larger feature maps from an ordinary network: strides removed and borders padded, in place."""
+"""Changes to a network in place for larger feature maps: strides removed, borders padded."""
 
 from functools import partial
 
@@ -18,7 +18,7 @@ class _ReductionBlock(nn.Module):
 
     Attributes:
         stride: Stride of the pooling branch, to be kept equal to that of the convolutions.
-        padding: Padding of the pooling branch in pixels, likewise.
+        padding: Padding of the pooling branch in pixels, to be kept equal likewise.
     """
 
     def __init__(self, block: InceptionB | InceptionD) -> None:
@@ -36,16 +36,16 @@ class _ReductionBlock(nn.Module):
 def unstride(network: nn.Module, stages: int) -> int:
     """Set the strides of the last size-reducing stages of a network to 1, without dilation.
 
-    A stage is what halves the map once: all strided layers, side by side or in a row, that see
-    maps of the same size in a trial run; what comes after the last level does not count.
-    Convolutions and overlapping pools keep their kernel and their padding. A pool whose windows do
-    not overlap has nothing left to do and is removed, as in the WSOL benchmark's VGG16; so is the
-    pool in the shortcut of a ResNet-D.
+    A stage halves the map once: it is all strided layers, side by side or in a row, that see maps
+    of the same size in a trial run; layers after the last level do not count. Convolutions and
+    overlapping pools keep their kernel and their padding. A pool whose windows do not overlap has
+    nothing left to do and is removed, as in the WSOL benchmark's VGG16; so is the pool in the
+    shortcut of a ResNet-D.
 
     Args:
-        network: Maps images (1, 3, H, W) to a list of levels (1, K_i, h_i, w_i), fine to coarse.
-            Changed in place.
-        stages: How many stages lose their stride, at least 1.
+        network: Network of images (1, 3, H, W) to a list of levels (1, K_i, h_i, w_i), fine to
+            coarse. Changed in place.
+        stages: Number of stages that lose their stride, at least 1.
 
     Returns:
         The factor by which the map of the last level has grown.
@@ -71,7 +71,7 @@ def unstride(network: nn.Module, stages: int) -> int:
         reached = _trial_run(network, {})
     except RuntimeError as error:
         raise ValueError(f"its branches no longer agree in size: {error}") from error
-    # Without padding a 3x3 layer still costs two pixels; half of the size is what must not happen.
+    # Without padding a 3x3 layer still costs two pixels; half of the size would be an error.
     if abs(reached - expected) > min(2 * stages, (expected - last_height) / 2):
         raise ValueError(f"its last level has {reached} rows where {expected} were expected")
     return factor
@@ -80,9 +80,9 @@ def unstride(network: nn.Module, stages: int) -> int:
 def pad_same(network: nn.Module) -> None:
     """Pad every layer that has no padding, so that only strides make the maps smaller.
 
-    Convolutions and pools whose padding is zero get half of their kernel, rounded down. Those
-    whose windows do not overlap are left alone. Made for Inception-v3, which the WSOL benchmark
-    pads in the same way to get maps of 28x28 from images of 224x224.
+    Convolutions and pools whose padding is zero get half of their kernel, rounded down. Layers
+    whose windows do not overlap are left alone. The function is made for Inception-v3, which the
+    WSOL benchmark pads in the same way to get maps of 28x28 from images of 224x224.
 
     Args:
         network: Any network. Changed in place.
@@ -99,9 +99,9 @@ def pad_same(network: nn.Module) -> None:
 
 @torch.no_grad()
 def _trial_run(network: nn.Module, strided: dict[str, int]) -> int:
-    """Run on one blank image; note the input height of each strided layer, return the last one's.
+    """Run on one blank image; note each strided layer's input height, return the coarsest level's.
 
-    The last height is that of the coarsest level. Modes are as before afterwards.
+    All modes are restored afterwards.
     """
 
     def note(name: str, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -149,7 +149,7 @@ def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
 
 
 def _stride(module: nn.Module) -> int:
-    """Stride of one layer: 1 for whatever has none."""
+    """Return the stride of one layer; 1 for a layer without strides."""
     stride = getattr(module, "stride", 1)
     if isinstance(stride, tuple | list):
         stride = max(stride)

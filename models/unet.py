@@ -9,7 +9,7 @@ from learned_saliency.models.resizing import resize
 class UNetDecoder(nn.Module):
     """U-Net decoder from feature maps of several scales to two maps at image resolution.
 
-    The layout of F-CAM's decoder (Belharbi et al. 2022, Fig. 2 and Tab. F.2): every layer
+    The layout is that of F-CAM's decoder (Belharbi et al. 2022, Fig. 2 and Tab. F.2): every layer
     enlarges the map, appends the next finer level of the encoder and applies two 3x3
     convolutions, each with batch normalization and ReLU. Layers beyond the finest level have no
     skip connection. A last 3x3 convolution gives background and foreground scores.
@@ -17,16 +17,17 @@ class UNetDecoder(nn.Module):
     Maps are enlarged to the size of their skip connection, whatever it is: odd sizes work, and
     levels of equal size (stages without stride) are not enlarged at all. The mode is nearest
     neighbor, as in the common U-Net implementations: the convolutions that follow do the
-    smoothing, and its gradient on CUDA is deterministic, which that of bilinear mode is not.
+    smoothing, and the gradient of nearest neighbor on CUDA is deterministic, while the gradient of
+    bilinear mode is not.
 
     Args:
         encoder_channels: Channels of the levels, from fine to coarse.
-        widths: Channels of the decoder's layers, from coarse to fine: one for each level but the
-            coarsest, and one for each doubling from the finest level to the image.
-        center: Two 3x3 convolutions on the coarsest level before the first layer. Tab. F.2 does
-            not mention them, but only with them the decoder of VGG16 has the 23.1 million
-            parameters of Tab. F.4; those of ResNet-50 and Inception-v3 have their 9 and 5.7
-            without.
+        widths: Channels of the decoder's layers, from coarse to fine: one per level but the
+            coarsest, and one per doubling from the finest level to the image.
+        center: Whether two 3x3 convolutions work on the coarsest level before the first layer.
+            Tab. F.2 does not mention them, but only with them the decoder of VGG16 has the 23.1
+            million parameters of Tab. F.4; the decoders of ResNet-50 and Inception-v3 have their 9
+            and 5.7 million without them.
 
     Raises:
         ValueError: If a width is not positive, or there are too few widths for the levels.
@@ -91,7 +92,7 @@ class UNetDecoder(nn.Module):
 
 
 def _convolutions(in_channels: int, out_channels: int) -> nn.Sequential:
-    """Twice 3x3 convolution, batch normalization and ReLU."""
+    """Build twice a 3x3 convolution, batch normalization and ReLU."""
     layers: list[nn.Module] = []
     for channels in (in_channels, out_channels):
         convolution = nn.Conv2d(channels, out_channels, 3, padding=1, bias=False)

@@ -1,4 +1,4 @@
-"""Numerical kernels: plain references, and faster backends that give the same."""
+"""Numerical kernels: plain references, and faster backends that give the same results."""
 
 from learned_saliency.ops.contours import LevelBoxes, level_boxes
 from learned_saliency.ops.dense_crf import CRF_BACKENDS, crf_features

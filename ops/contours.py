@@ -6,7 +6,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-# Above this many contours a level, labeling two images (about 1 ms at 224 x 224) is cheaper than
+# Above this many contours per level, labeling two images (about 1 ms at 224 x 224) is cheaper than
 # tracing the contours one by one (about 1.5 us each). Both ways give the same boxes.
 _DENSE = 500
 _BLOCK = 64  # levels that are worked on together: bounds the memory that a noisy map takes
@@ -33,7 +33,7 @@ def level_boxes(image: np.ndarray, levels: np.ndarray) -> Iterator[LevelBoxes]:
     Contours are the borders of 8-connected regions *and of their holes* (RETR_TREE), a hole's
     border running over the pixels around it. A contour that spans columns x to x + w - 1 has
     x0 = x and x1 = min(x + w, W - 1), one pixel beyond itself except at the image border; rows
-    likewise. The largest contour is the first in OpenCV's order among those of largest
+    likewise. The largest contour is the first in OpenCV's order among the contours of largest
     ``cv2.contourArea``. A map of zeros has no contour and gets the box 0 0 0 0.
 
     Args:
@@ -42,7 +42,7 @@ def level_boxes(image: np.ndarray, levels: np.ndarray) -> Iterator[LevelBoxes]:
             image's maximum - 1 unless that maximum is zero.
 
     Yields:
-        Boxes of the next few levels; together those of all levels, in order.
+        Boxes of the next few levels; all of them together cover all levels, in order.
     """
     if not image.any():
         zeros = np.zeros((len(levels), 4), np.int64)
@@ -60,7 +60,7 @@ def level_boxes(image: np.ndarray, levels: np.ndarray) -> Iterator[LevelBoxes]:
 def _level_sets(
     image: np.ndarray, levels: np.ndarray
 ) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
-    """Yield ``image > level`` as 0 and 1, cut to its bounding box, and the cut's left and top."""
+    """Yield ``image > level`` as 0 and 1, cropped to its bounding box, and the crop's left, top."""
     columns = image.max(axis=0) > levels[:, None]  # (L, W)
     rows = image.max(axis=1) > levels[:, None]  # (L, H)
     left, right = columns.argmax(1), columns.shape[1] - columns[:, ::-1].argmax(1)
@@ -71,7 +71,7 @@ def _level_sets(
 
 
 def _contour_boxes(image: np.ndarray, levels: np.ndarray) -> LevelBoxes:
-    """Trace every contour; stops after the first level that has more than ``_DENSE``."""
+    """Trace every contour; stop after the first level that has more than ``_DENSE``."""
     contours: list[np.ndarray] = []
     starts = []
     for binary, offset in _level_sets(image, levels):
@@ -85,7 +85,7 @@ def _contour_boxes(image: np.ndarray, levels: np.ndarray) -> LevelBoxes:
 
 
 def _component_boxes(image: np.ndarray, levels: np.ndarray) -> LevelBoxes:
-    """Label regions and holes instead; stops after the first level with no more than ``_DENSE``.
+    """Label regions and holes instead; stop after the first level with no more than ``_DENSE``.
 
     An outer contour has the bounding box of its 8-connected region, a hole's contour that of a
     4-connected piece of background which the outside does not reach, one pixel wider on each side.
@@ -112,11 +112,12 @@ def _component_boxes(image: np.ndarray, levels: np.ndarray) -> LevelBoxes:
 
 
 def _largest_component(labels: np.ndarray, stats: np.ndarray) -> int:
-    """Label of the region whose outer contour is the first of largest area.
+    """Find the label of the region whose outer contour is the first of largest area.
 
     A contour encloses at most (w - 1) (h - 1), so only regions whose bound reaches the largest area
-    found among those of highest bound need tracing. Holes and regions inside holes are smaller than
-    what encloses them, and leaving regions out does not change OpenCV's order of the others.
+    found among the regions of highest bound need tracing. Holes and regions inside holes are
+    smaller than the region around them, and leaving regions out does not change OpenCV's order of
+    the others.
     """
     bounds = (stats[:, 2] - 1) * (stats[:, 3] - 1)
     bounds[0] = -1  # the background
@@ -133,12 +134,12 @@ def _largest_component(labels: np.ndarray, stats: np.ndarray) -> int:
 def _trace(
     binary: np.ndarray, mode: int, offset: tuple[int, int] = (0, 0)
 ) -> tuple[np.ndarray, ...]:
-    """Contours in OpenCV's order, each the int32 corner points x y of its polygon, (P, 1, 2)."""
+    """Trace contours in OpenCV's order, each the int32 corners x y of its polygon, (P, 1, 2)."""
     return cv2.findContours(binary, mode, cv2.CHAIN_APPROX_SIMPLE, offset=offset)[0]
 
 
 def _measure(contours: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Least and greatest x y of each contour, (N, 2), and twice its ``cv2.contourArea``, (N,)."""
+    """Measure each contour's least and greatest x y, (N, 2), and twice its area, (N,)."""
     sizes = np.fromiter(map(len, contours), np.int64, len(contours))
     points = np.concatenate(contours)[:, 0].astype(np.int64)
     ends = np.cumsum(sizes)
@@ -152,13 +153,13 @@ def _measure(contours: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.nda
 
 
 def _first_largest(areas: np.ndarray, starts: list[int]) -> np.ndarray:
-    """Row of the first largest area in each segment of ``areas``."""
+    """Find the row of the first largest area in each segment of ``areas``."""
     count = len(areas)
     rank = areas * count + np.arange(count)[::-1]  # orders by area, then by first come
     return count - 1 - np.maximum.reduceat(rank, starts) % count
 
 
 def _boxes(low: np.ndarray, high: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Boxes of the evaluator from the least and greatest x y of each contour."""
+    """Compute the evaluator's boxes from the least and greatest x y of each contour."""
     limit = shape[1] - 1, shape[0] - 1
     return np.concatenate([low, np.minimum(high + 1, limit)], axis=1).astype(np.int64)

@@ -9,7 +9,7 @@ _GRAY_FIRST = ((1.0, 1.0, 1.0), (1.0, -1.0, 0.0), (1.0, 1.0, -2.0))
 
 
 def crf_features(images: Tensor, sigma_rgb: float, sigma_xy: float) -> Tensor:
-    """Color and place of each pixel in standard deviations, centered.
+    """Compute the color and place of each pixel in standard deviations, centered.
 
     Colors are turned (gray axis first), which leaves distances as they are: photographs extend
     along gray, and the lattice wants the longest axis first.
@@ -25,7 +25,7 @@ def crf_features(images: Tensor, sigma_rgb: float, sigma_xy: float) -> Tensor:
 
 
 def exact_products(maps: Tensor, features: Tensor, max_elements: int) -> Tensor:
-    """W [1, S_1, ..., S_T], shape (B, 1 + T, N), a block of images and of rows of W at a time."""
+    """Compute W [1, S_1, ..., S_T], (B, 1 + T, N), by blocks of images and of rows of W."""
     values = torch.cat([torch.ones_like(maps[:, :1]), maps], dim=1)
     group = max(1, max_elements // maps.shape[2] ** 2)
     rows = max(1, max_elements // (group * maps.shape[2]))

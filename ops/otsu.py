@@ -1,4 +1,4 @@
-"""Otsu's threshold of a batch of saliency maps."""
+"""Thresholds by Otsu's method for a batch of saliency maps."""
 
 import torch
 from torch import Tensor
@@ -36,14 +36,15 @@ def otsu_threshold(maps: Tensor) -> Tensor:
 
     The level maximizes the variance between the pixels up to it and those above it, on the map
     truncated to 8 bits; the smallest level wins among equals. It is the integer that
-    ``skimage.filters.threshold_otsu`` gives for the 8-bit map, also where its rounding decides.
+    ``skimage.filters.threshold_otsu`` gives for the 8-bit map, also where scikit-image's rounding
+    decides.
 
     Args:
         maps: Maps of shape (B, H, W), floating point in [0, 1] or uint8.
 
     Returns:
-        Thresholds of shape (B,), int64 in 0..254 on the device of ``maps``: foreground is what lies
-        above. -1 for a map that has a single 8-bit level.
+        Thresholds of shape (B,), int64 in 0..254 on the device of ``maps``: pixels above it are
+        foreground. -1 for a map that has a single 8-bit level.
 
     Raises:
         TypeError: If ``maps`` is neither floating point nor uint8.
@@ -53,8 +54,8 @@ def otsu_threshold(maps: Tensor) -> Tensor:
         >>> otsu_threshold(torch.tensor([[[0.1, 0.2, 0.8, 0.9]], [[0.5, 0.5, 0.5, 0.5]]]))
         tensor([51, -1])
     """
-    # 256 numbers an image: searched on the CPU, so that every device, also one without float64,
-    # gives the same integer.
+    # The 256 numbers per image are searched on the CPU, so that every device, also one without
+    # float64, gives the same integer.
     variance = _between_class_variance(_histograms(to_8_bit(maps)).cpu())  # (B, 255)
     best, level = variance.max(dim=1)
     return level.masked_fill(best < 0, -1).to(maps.device)
@@ -64,7 +65,7 @@ def _histograms(levels: Tensor) -> Tensor:
     """Count the pixels of each level, (B, H, W) uint8 to (B, 256) int64."""
     batch = levels.shape[0]
     first_bin = torch.arange(0, batch * _LEVELS, _LEVELS, dtype=torch.int32, device=levels.device)
-    bins = (levels + first_bin.view(batch, 1, 1)).flatten()  # 256 bins of its own for each image
+    bins = (levels + first_bin.view(batch, 1, 1)).flatten()  # 256 bins per image
     return torch.bincount(bins, minlength=batch * _LEVELS).view(batch, _LEVELS)
 
 
@@ -90,6 +91,6 @@ def _between_class_variance(counts: Tensor) -> Tensor:
 
 
 def _split_sums(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum ``values`` (B, 256) up to each level 0..254, and beyond it; both (B, 255)."""
+    """Sum ``values`` (B, 256) up to each level 0..254, and above that level; both (B, 255)."""
     below = values.cumsum(dim=1)
     return below[:, :-1], (below[:, -1:] - below)[:, :-1]

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 STRETCH = 0.92
-"""Lattice constant over the published one: makes up for the blur that splat and slice add."""
+"""Lattice constant relative to the published one; it makes up for the blur of splat and slice."""
 
 GAIN = 118.5
-"""What the filter is multiplied by so that it stands for the true Gaussian, not for its shape."""
+"""Factor on the filter's output that gives it the scale of the true Gaussian."""
 
 _DIMENSIONS = 5
 _AXIS_BITS = 3
@@ -39,16 +39,16 @@ def permutohedral_filter(values: Tensor, features: Tensor, max_cells: int = 2**2
     operator is symmetric and positive semidefinite up to rounding.
 
     Args:
-        values: What to sum, shape (B, C, N), any range, float32 or float64.
-        features: Positions in units of the Gaussian's standard deviation, shape (B, 5, N). They
-            should come in descending order of extent: this keeps the bounding box small.
+        values: Values to sum, shape (B, C, N), any range, float32 or float64.
+        features: Positions in units of the Gaussian's standard deviation, shape (B, 5, N). The five
+            axes should come in descending order of extent, which keeps the bounding box small.
         max_cells: Largest number of lattice values, and of vertices of points, to hold at once,
             above 0. Images are filtered in groups of this total size, and one by one where an
             image alone is larger.
 
     Returns:
-        Filtered values, shape (B, C, N). Against the true sum (the point itself included) they
-        are within some percent, more where few points have close features. Not differentiable.
+        Filtered values, shape (B, C, N). They differ by some percent from the true sum (the point
+        itself included), and by more where few points have close features. Not differentiable.
 
     Raises:
         ValueError: If the shapes do not fit, a feature is not finite, or the box of an image
@@ -73,7 +73,7 @@ def permutohedral_filter(values: Tensor, features: Tensor, max_cells: int = 2**2
 
 
 def _basis(like: Tensor) -> Tensor:
-    """Five of the six shortest lattice vectors as the columns of an upper triangle, (5, 5).
+    """Return five of the six shortest lattice vectors as columns of an upper triangle, (5, 5).
 
     The published scaling, which makes the blur and two interpolations a Gaussian of about unit
     variance, gives these vectors the squared length 5/4 and the inner products -1/4.
@@ -83,7 +83,7 @@ def _basis(like: Tensor) -> Tensor:
 
 
 def _place(coordinates: Tensor) -> tuple[Tensor, Tensor]:
-    """Move points (B, 5, N) into the smallest box of the grid; box sizes (B, 5).
+    """Move points (B, 5, N) into the smallest box of the grid; return them and the sizes (B, 5).
 
     A kernel around a vertex is higher than one amid a simplex. Where a box leaves room, its lower
     corner moves to where a point alone is filtered to nearly itself, for the sake of flat images.
@@ -125,11 +125,12 @@ def _filter_group(values: Tensor, coordinates: Tensor, boxes: Tensor) -> Tensor:
 
 
 def _simplices(coordinates: Tensor, strides: list[int], cells: int) -> tuple[Tensor, Tensor]:
-    """Barycentric weights (6, b N) and lattice addresses (6 b N,) of every point's vertices.
+    """Compute weights (6, b N) and lattice addresses (6 b N,) of every point's vertices.
 
     From the grid point below, the path to the opposite corner takes the axes in descending order
-    of the fractional parts; weights are the differences of consecutive parts. Fraction and axis
-    are packed into one integer so that a sorting network of minima and maxima orders both.
+    of the fractional parts; the barycentric weights are the differences of consecutive parts.
+    Fraction and axis are packed into one integer so that a sorting network of minima and maxima
+    orders both.
     """
     images = coordinates.shape[0]
     coordinates = coordinates.transpose(0, 1)  # (5, b, N)
@@ -157,9 +158,9 @@ def _simplices(coordinates: Tensor, strides: list[int], cells: int) -> tuple[Ten
 
 
 def _blur(lattice: Tensor, steps: list[int]) -> Tensor:
-    """Blur a flat lattice with [1 2 1] along all steps; their sum falls off each of its ends.
+    """Blur a flat lattice with [1 2 1] along all steps; it shrinks by their sum at either end.
 
-    [1 2 1] is [1 1] applied twice, so that two buffers and additions are all that is needed.
+    [1 2 1] is [1 1] applied twice, so that two buffers and additions suffice.
     """
     length, other = lattice.numel(), torch.empty_like(lattice)
     for step in (*steps, *steps):

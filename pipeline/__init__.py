@@ -1,4 +1,4 @@
-"""What the entry points do: a job is one folder, and is imported when its command is run."""
+"""Jobs of the entry points, one folder each; a job is imported when its command is run."""
 
 from learned_saliency.pipeline.commands import main
 

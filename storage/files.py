@@ -1,4 +1,4 @@
-"""The one way in which this project writes a file: under a temporary name, then renamed."""
+"""Writers of whole files, which appear under a temporary name and are then renamed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def replacing(path: Path) -> Iterator[Path]:
     """Write a file that appears when it is whole; a failure leaves what was there before.
 
     Args:
-        path: The file; its folder is made as needed.
+        path: The file; the folder is made as needed.
 
     Yields:
-        A path beside it to write to. At the end it takes the name and place of ``path``.
+        A path beside ``path`` to write to. At the end this file takes the place of ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp")
@@ -44,7 +44,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, ob
 
     Args:
         path: The file.
-        columns: Names of the columns; what a row lacks stays empty.
+        columns: Names of the columns; cells that a row lacks stay empty.
         rows: Values by column.
     """
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Reads files of weights, of safetensors or torch.save, without running code from them."""
+"""Reader of files of weights, safetensors or torch.save, which runs no code from them."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which file
 
 
 class WeightsError(ValueError):
-    """A file of weights cannot be used; the message says why, and does not name the file."""
+    """Error of a file of weights that cannot be used; the message does not name the file."""
 
 
 def read_weights(path: Path, allowed: Sequence[type] = ()) -> Any:
     """Read a file of weights; nothing but tensors and plain values is ever unpickled.
 
     Args:
-        path: A ``.safetensors`` file, or one of torch.save.
-        allowed: Further classes that the content of a file of torch.save may have.
+        path: A ``.safetensors`` file, or one written by torch.save.
+        allowed: Further classes that a file written by torch.save may hold.
 
     Returns:
-        Whatever the file holds; of safetensors, tensors by name.
+        The content of the file; for safetensors, tensors by name.
 
     Raises:
         WeightsError: If the file is missing, truncated, of another kind, or holds code.
@@ -46,7 +46,7 @@ def read_weights(path: Path, allowed: Sequence[type] = ()) -> Any:
         with warnings.catch_warnings(), torch.serialization.safe_globals(list(allowed)):
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # there is no end to what a damaged file makes of the reader
+    except Exception as error:  # a damaged file may raise anything in the reader
         refused = re.search(r"GLOBAL (\S+)", str(error))
         if isinstance(error, pickle.UnpicklingError) and refused:
             raise WeightsError(f"not loaded, it holds more than weights ({refused[1]})") from None
@@ -57,7 +57,7 @@ def find_state_dict(content: Any) -> dict[str, Tensor]:
     """Find the state dict in what `read_weights` gives, also below the usual keys.
 
     Raises:
-        WeightsError: If there are no names and tensors.
+        WeightsError: If the content has no tensors by name.
     """
     for key in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):

@@ -1,4 +1,4 @@
-"""The LightningModules, and what runs beside them."""
+"""LightningModules, with their callbacks, loggers and strategies."""
 
 from learned_saliency.trainers.base import EXPLAINED, MASK_COLORS, NATIVE, SaliencyModule
 from learned_saliency.trainers.callbacks import (

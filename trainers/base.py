@@ -1,4 +1,4 @@
-"""The contract of every learned saliency method, and what all of them do identically."""
+"""Contract of every learned saliency method, and the steps that all methods share."""
 
 from __future__ import annotations
 
@@ -37,34 +37,36 @@ class SaliencyModule(L.LightningModule):
 
     A subclass names its ``classifier``, declares what its ``native`` map is, gives
     ``explain(images, labels)``, the maps and logits of one pass, and a ``training_step``.
-    Validation, test and prediction are the same for all. Validation scores the native map, which
-    chooses the checkpoint; test and prediction run any post-hoc methods over the same batches too,
-    on the features of the same pass, and test feeds them to the same metrics.
+    Validation, test and prediction are the same for all methods. Validation scores the native map,
+    by which the checkpoint is chosen; test and prediction run any post-hoc methods over the same
+    batches too, on the features of the same pass, and test feeds their maps to the same metrics.
 
-    True classes are explained in validation and, by default, in test; in prediction those that the
-    batch asks for, or the predicted ones.
+    True classes are explained in validation and, by default, in test; in prediction the classes
+    that the batch asks for, or the predicted classes.
     A map is scored for the class that it explains: the WSOL benchmark explains the true class, and
     average drop, increase and gain look at its probability (paper 000, Sec. 4); insertion and
     deletion look at the predicted class there (App. B.1), which is ``explained="predicted"``. So
-    one set of maps serves all figures of a test.
+    one set of maps serves all metrics of a test.
 
     Before each epoch the random state is set from (seed, epoch, rank), so that a resumed run draws
-    what an uninterrupted one would have drawn.
+    the same numbers as an uninterrupted run.
 
     Args:
         network: The trained network.
-        optimizer: Builds the optimizer from parameter groups.
-        scheduler: Builds the scheduler, stepped once an epoch, from the optimizer.
+        optimizer: Factory of the optimizer, given parameter groups.
+        scheduler: Factory of the scheduler, given the optimizer; stepped once per epoch.
         methods: Post-hoc methods by name, tested and predicted beside the native map.
-        faithfulness: Names of the figures of `trainers.faithfulness` to test all maps by.
-        mask_color: Color of what these mask: ``"mean"``, 0 in the normalized image, or ``"black"``.
-        explained: Which class the tested maps explain: the ``"label"`` or the ``"predicted"`` one.
+        faithfulness: Names of the metrics of `trainers.faithfulness` to test all maps by.
+        mask_color: Color of the pixels that these metrics mask: ``"mean"``, 0 in the normalized
+            image, or ``"black"``.
+        explained: Class that the tested maps explain: the ``"label"`` or the ``"predicted"`` class.
         mean: Mean of each color channel that the images were normalized with, in [0, 1].
         std: Standard deviation of each color channel, in [0, 1].
-        seed: Of everything that is drawn in training.
+        seed: Seed of all random draws in training.
 
     Attributes:
-        note: Called in test with what is being computed; a progress bar puts itself here.
+        note: Called in test with a description of the current work; a progress bar puts itself
+            here.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class SaliencyModule(L.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)  # convolutions are faster so
+        self.network = network.to(memory_format=torch.channels_last)  # makes convolutions faster
         self.methods = dict(methods or {})
         if NATIVE in self.methods:
             raise ValueError(
@@ -97,16 +99,17 @@ class SaliencyModule(L.LightningModule):
         self.seed = seed
         self._optimizer = optimizer
         self._scheduler = scheduler
-        self._group_names: list[str] = []  # of the optimizer's parameter groups
+        self._group_names: list[str] = []  # names of the optimizer's parameter groups
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        # Of the native map: best MaxBoxAcc on `val`, in [0, 1); half until the first validation.
+        # Threshold with the native map's best MaxBoxAcc on `val`, in [0, 1); 0.5 before the first
+        # validation.
         self.register_buffer("box_threshold", torch.tensor(0.5))
         self.validation_scores = SplitScores([NATIVE])
         self.test_scores = SplitScores(self.map_names, floors=True)
         self.faithfulness = FaithfulnessScores(self.map_names, faithfulness)
         self._masked = {"mean": tuple(mean), "std": tuple(std)} if mask_color == "black" else {}
-        # Of the last test: figures by method, and the curves behind them.
+        # Metrics of the last test by method, and the curves behind them.
         self.results: dict[str, dict[str, float]] = {}
         self.curves: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
 
@@ -117,27 +120,27 @@ class SaliencyModule(L.LightningModule):
 
     @property
     def map_names(self) -> list[str]:
-        """Methods whose maps are tested and predicted, the one that boxes are made of first."""
+        """Methods whose maps are tested and predicted; boxes come from the first."""
         return [NATIVE, *self.methods]
 
     @property
     def native(self) -> NativeMap | None:
-        """What the native map is; None for a module that has none."""
+        """Declaration of the native map; None for a module that has no native map."""
         raise NotImplementedError
 
     def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
-        """Native maps of the given classes, from one pass.
+        """Compute native maps of the given classes, from one pass.
 
         Args:
             images: Normalized images of shape (B, 3, H, W).
-            labels: Classes to explain, int64 (B,); ``None`` for the predicted ones.
+            labels: Classes to explain, int64 (B,); ``None`` for the predicted classes.
         """
         raise NotImplementedError
 
     def native_maps(self, features: Tensor, images: Tensor, targets: Tensor) -> Tensor:
-        """Native maps of further classes of images that were explained already.
+        """Compute native maps of further classes of images that were explained already.
 
-        Here by another pass; a subclass that can make them from the features of the first does.
+        The base takes another pass; a subclass that can uses the features of the first pass.
 
         Args:
             features: The ``features`` of the `Explanation`, (B, K, h, w).
@@ -150,9 +153,9 @@ class SaliencyModule(L.LightningModule):
         return self.explain(images, targets).saliency
 
     def explain_all(self, images: Tensor) -> Explanation:
-        """Native maps of all classes, (B, C, H, W), from one pass.
+        """Compute native maps of all classes, (B, C, H, W), from one pass.
 
-        A method whose map is the same for every class has none of these, see `native`.
+        A method whose map is the same for every class has no such maps, see `native`.
 
         Args:
             images: Normalized images of shape (B, 3, H, W).
@@ -160,17 +163,17 @@ class SaliencyModule(L.LightningModule):
         raise NotImplementedError
 
     def saliency(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Native maps, shape (B, H, W) in [0, 1]; see `explain`."""
+        """Compute native maps, shape (B, H, W) in [0, 1]; see `explain`."""
         return self.explain(images, labels).saliency
 
     def maps(
         self, images: Tensor, labels: Tensor | None, names: Iterable[str] | None = None
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Maps of the native and of post-hoc methods.
+        """Compute the maps of the native and of post-hoc methods.
 
         Args:
             images: Normalized images of shape (B, 3, H, W).
-            labels: Classes to explain, int64 (B,); ``None`` for the predicted ones.
+            labels: Classes to explain, int64 (B,); ``None`` for the predicted classes.
             names: Keys of ``methods``; ``None`` for all.
 
         Returns:
@@ -189,7 +192,7 @@ class SaliencyModule(L.LightningModule):
         targets: Tensor,
         names: Iterable[str] | None = None,
     ) -> dict[str, Tensor]:
-        """Maps (B, H, W) of post-hoc methods by name; see `maps`, ``targets`` are int64 (B,)."""
+        """Compute maps (B, H, W) of post-hoc methods by name; ``targets`` are int64 (B,)."""
         maps = {}
         for name in self.methods if names is None else names:
             self.note(name)
@@ -200,12 +203,12 @@ class SaliencyModule(L.LightningModule):
     def explain_classes(
         self, images: Tensor, targets: Tensor | None = None, top_k: int = 1
     ) -> ClassMaps:
-        """Maps of several classes of each image by all methods, from one pass of the backbone.
+        """Compute maps of several classes per image by all methods, from one backbone pass.
 
         Args:
             images: Normalized images of shape (B, 3, H, W).
             targets: Classes to explain, int64 (B, T); ``None`` for the ``top_k`` most probable.
-            top_k: T where there are no ``targets``, in [1, C].
+            top_k: Number T of classes where there are no ``targets``, in [1, C].
 
         Returns:
             Logits, classes and maps (B, T, H, W), ``native`` first.
@@ -233,12 +236,12 @@ class SaliencyModule(L.LightningModule):
     def post_hoc_of_classes(
         self, classifier: Classifier, images: Tensor, targets: Tensor
     ) -> dict[str, Tensor]:
-        """Maps (B, T, H, W) of the post-hoc methods by name; ``targets`` are int64 (B, T)."""
+        """Compute maps (B, T, H, W) of post-hoc methods by name; ``targets`` are int64 (B, T)."""
         columns = [self.post_hoc_maps(classifier, images, column) for column in targets.unbind(1)]
         return {name: torch.stack([maps[name] for maps in columns], 1) for name in self.methods}
 
     def colors(self, images: Tensor) -> Tensor:
-        """Undo the normalization: colors in 0..255, float of the same shape (..., 3, H, W)."""
+        """Undo the normalization: return colors in 0..255, float of the same shape."""
         return (images * self.std + self.mean).clamp(0, 1) * 255
 
     def on_train_epoch_start(self) -> None:
@@ -246,7 +249,7 @@ class SaliencyModule(L.LightningModule):
         torch.manual_seed(self.epoch_seed())
 
     def epoch_seed(self) -> int:
-        """A seed that depends on the run's seed, the epoch and the rank alone."""
+        """Derive a seed from the run's seed, the epoch and the rank alone."""
         entropy = (self.seed, self.current_epoch, self.global_rank)
         return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
@@ -266,20 +269,20 @@ class SaliencyModule(L.LightningModule):
         self.log_learning_rates(self.optimizers())
 
     def log_learning_rates(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log the rate of each parameter group as ``train/lr``, or ``train/lr_<name>`` of named."""
+        """Log each parameter group's rate as ``train/lr``, or ``train/lr_<name>`` if named."""
         for name, group in zip(self._group_names or [""], optimizer.param_groups, strict=False):
             self.log(f"train/lr_{name}" if name else "train/lr", group["lr"], sync_dist=True)
 
     def on_validation_start(self) -> None:
-        """Under DDP, give all ranks the BatchNorm statistics of the first, which is saved."""
+        """Under DDP, give all ranks the BatchNorm statistics of the first rank, which is saved."""
         broadcast_buffers(self.network)
 
     def on_validation_epoch_start(self) -> None:
-        """Forget what was counted before."""
+        """Reset the metrics of ``val``."""
         self.validation_scores.reset()
 
     def on_test_epoch_start(self) -> None:
-        """Forget what was counted before."""
+        """Reset the metrics of ``test``."""
         self.test_scores.reset()
         self.faithfulness.reset()
 
@@ -303,9 +306,9 @@ class SaliencyModule(L.LightningModule):
         return TestOutput(maps, logits, targets, terms)
 
     def predict_step(self, batch: PredictionBatch, batch_idx: int) -> Prediction:
-        """Explain the classes that the batch asks for, or the predicted ones, by all methods.
+        """Explain the classes that the batch asks for, or the predicted classes, by all methods.
 
-        What comes out is at least float32, whatever precision the network runs in.
+        The result is at least float32, whatever precision the network runs in.
         """
         images = batch["image"]
         found = self.explain_classes(images, batch.get("targets"), batch.get("top_k", 1))
@@ -314,7 +317,7 @@ class SaliencyModule(L.LightningModule):
         return Prediction(batch["image_id"], logits, found.targets, maps, self.box_threshold)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the metrics of ``val`` and keep the box threshold that was best there."""
+        """Log the metrics of ``val`` and keep the box threshold that was best on it."""
         results = self.validation_scores.compute()
         self.box_threshold.fill_(results[NATIVE].pop(BOX_THRESHOLD, 0.5))
         for name, value in _flatten(results):
@@ -330,14 +333,14 @@ class SaliencyModule(L.LightningModule):
             self.log(f"test/{name}", value, sync_dist=True)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Trained parameters in groups; ``lr_factor`` multiplies the rate of a group.
+        """Return the trained parameters in groups; ``lr_factor`` multiplies a group's rate.
 
-        The rate of a group with a ``name`` is logged under it; one group has none.
+        The rate of a group with a ``name`` is logged under that name; a single group has none.
         """
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """Optimizer and scheduler from the factories."""
+        """Build optimizer and scheduler with the factories."""
         groups = self.parameter_groups()
         self._group_names = [group.pop("name", "") for group in groups]
         optimizer = self._optimizer(groups)

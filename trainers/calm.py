@@ -1,4 +1,4 @@
-"""CALM: a classifier trained with a latent location of its cue."""
+"""Training of CALM, a classifier with a latent location of its cue."""
 
 from __future__ import annotations
 
@@ -20,34 +20,36 @@ EM_TARGETS = ("current", "ema", "epoch")
 
 
 class CALMModule(SaliencyModule):
-    """Trains CALM (Kim et al., ICCV 2021) by marginal likelihood or EM.
+    """Module that trains CALM (Kim et al., ICCV 2021) by marginal likelihood or EM.
 
     The native map of a class is the attribution to its superset (Sec. 5.4): p(Y, z|x), which is
     the paper's s_z of Eq. 7 where the superset is the class alone, resized bilinearly and min-max
-    normalized as the released evaluation does. Logits are log p(y|x).
+    normalized as in the released evaluation. Logits are log p(y|x).
 
-    EM's pseudo-targets come from parameters theta' (Eq. 5). The paper takes the current ones,
-    under which EM's gradient is that of the marginal likelihood. A second, slowly updated set is a
-    moving average (after each optimizer step) or a copy made at the start of each epoch. It is
-    part of the checkpoint, and runs in training mode on the same batch, so that theta' = theta
-    gives the very target of ``"current"``.
+    EM's pseudo-targets come from parameters theta' (Eq. 5). The paper takes the current parameters,
+    with which EM has the gradient of the marginal likelihood. A second, slowly updated set is a
+    moving average (after each optimizer step) or a copy made at the start of each epoch. This set
+    is part of the checkpoint, and runs in training mode on the same batch, so that theta' = theta
+    gives exactly the target of ``"current"``.
 
     Args:
         network: A `models.CALM`.
         loss: The objective.
-        em_target: Where EM's pseudo-targets come from: ``"current"``, ``"ema"`` or ``"epoch"``.
+        em_target: Source of EM's pseudo-targets: ``"current"``, ``"ema"`` or ``"epoch"``.
         ema_decay: Part of the moving average that a step keeps, in [0, 1); for ``"ema"`` alone.
-        superset: Which classes the native map sums over; see `attribution.superset_members`.
-        class_ids: WordNet ids of the classes, for ``superset="wordnet"``; likewise.
-        head_lr_factor: Learning rate of the new layers over the backbone's; 10 in the paper.
+        superset: Classes that the native map sums over; see `attribution.superset_members`.
+        class_ids: WordNet ids of the classes, for ``superset="wordnet"``; see there, too.
+        head_lr_factor: Learning rate of the new layers over the backbone's; 10 in the released
+            code, while the paper gives a single learning rate.
         slow_layers: Substrings of the names of the parameters that learn at the backbone's rate;
-            all others learn ``head_lr_factor`` times as fast. Default: the whole backbone. The
-            released ResNet recipe has ``conv1, layer1, layer2, layer3``: the stem's BatchNorm and,
-            but for the first convolution of each block, the last stage are fast there.
+            all other parameters learn ``head_lr_factor`` times as fast. Default: the whole
+            backbone. The released ResNet recipe has ``conv1, layer1, layer2, layer3``: there the
+            stem's BatchNorm is fast and so is the last stage, except for the first convolution of
+            each block.
         **options: See `SaliencyModule`.
 
     Attributes:
-        cam: The class-wise native map, of the class without its superset.
+        cam: Method that gives the map of a class alone, without its superset.
 
     Raises:
         ValueError: If an option is unknown or out of range, or ML is given a pseudo-target.
@@ -92,15 +94,15 @@ class CALMModule(SaliencyModule):
 
     @property
     def native(self) -> NativeMap:
-        """Attribution to the class's superset, one map for all where all classes have one.
+        """Attribution to the class's superset; one map for all classes if they share a superset.
 
-        The class-wise maps are those of each class alone, whatever the supersets.
+        The class-wise maps belong to each class alone, whatever the supersets.
         """
         per_class = not bool((self.members == self.members[:1]).all())
         return NativeMap(per_class, probabilities=True, class_wise=self.cam)
 
     def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
-        """Attribution to the supersets of the given classes; see `SaliencyModule.explain`."""
+        """Compute attributions to the classes' supersets; see `SaliencyModule.explain`."""
         features = self.network.features(images)
         found = self.network.distribution(features)
         logits = found.log_probs()
@@ -108,7 +110,7 @@ class CALMModule(SaliencyModule):
         return Explanation(self._attribution(found, images, targets), logits, features)
 
     def native_maps(self, features: Tensor, images: Tensor, targets: Tensor) -> Tensor:
-        """Attribution to any classes' supersets; see `SaliencyModule.native_maps`."""
+        """Compute attributions to any classes' supersets; see `SaliencyModule.native_maps`."""
         return self._attribution(self.network.distribution(features), images, targets)
 
     def _attribution(self, found: CueDistribution, images: Tensor, targets: Tensor) -> Tensor:
@@ -116,14 +118,14 @@ class CALMModule(SaliencyModule):
         return normalize(resize(maps, images.shape[-2:]))
 
     def explain_all(self, images: Tensor) -> Explanation:
-        """Attribution to all classes' supersets; see `SaliencyModule.explain_all`."""
+        """Compute attributions to all classes' supersets; see `SaliencyModule.explain_all`."""
         features = self.network.features(images)
         found = self.network.distribution(features)
         maps = resize(found.subsets(self.members), images.shape[-2:])
         return Explanation(normalize(maps), found.log_probs(), features)
 
     def training_step(self, batch: WSOLBatch, batch_idx: int) -> Tensor:
-        """The objective (Eq. 3-4 or 5-6) of the image labels."""
+        """Compute the objective (Eq. 3-4 or 5-6) of the image labels."""
         images, labels = batch["image"], batch["label"]
         found = self.network.distribution(self.network.features(images))
         loss = self.loss(found.log_joint, labels, self._target_log_joint(images))
@@ -134,7 +136,7 @@ class CALMModule(SaliencyModule):
         return loss
 
     def _target_log_joint(self, images: Tensor) -> Tensor | None:
-        """Log p(y, z|x) of the parameters theta', or None where they are the current ones."""
+        """Compute log p(y, z|x) with the parameters theta'; None if those are the current ones."""
         if self.target_network is None:
             return None
         with torch.no_grad():
@@ -148,20 +150,20 @@ class CALMModule(SaliencyModule):
             self.target_network.load_state_dict(self.network.state_dict())
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step, then move the average on."""
+        """Step, then update the moving average."""
         super().optimizer_step(*args, **kwargs)
         if self.em_target == "ema":
             self.update_average()
 
     @torch.no_grad()
     def update_average(self) -> None:
-        """Move the average on: theta' becomes decay theta' + (1 - decay) theta."""
+        """Update the moving average: theta' becomes decay theta' + (1 - decay) theta."""
         pairs = zip(self.target_network.parameters(), self.network.parameters(), strict=True)
         for average, current in pairs:
             average.lerp_(current, 1 - self.ema_decay)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What learns at the backbone's rate, and the rest at ``head_lr_factor`` times it."""
+        """Group parameters at the backbone's rate, and at ``head_lr_factor`` times this rate."""
         backbone = dict(self.network.backbone.network.named_parameters())  # timm's, without a neck
         patterns = self.slow_layers
         slow = [

@@ -1,4 +1,4 @@
-"""The CAM classifier: the baseline, and the network whose decisions the others explain."""
+"""Training of the CAM classifier: the baseline, whose decisions other methods explain."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from learned_saliency.trainers.outputs import Explanation, NativeMap
 
 
 class CAMModule(SaliencyModule):
-    """Trains a CAM classifier (Zhou et al., CVPR 2016) with cross-entropy.
+    """Module that trains a CAM classifier (Zhou et al., CVPR 2016) with cross-entropy.
 
-    The native map is the class map of the last layer, resized as the WSOL benchmark does (bicubic)
+    The native map is the class map of the last layer, resized as in the WSOL benchmark (bicubic)
     and min-max normalized.
 
     Args:
         network: A `models.CAMClassifier`.
-        head_lr_factor: Learning rate of the layers that the backbone came without, over the
-            backbone's.
+        head_lr_factor: Learning rate of the layers on top of the backbone, over the backbone's.
         **options: See `SaliencyModule`.
     """
 
@@ -43,29 +42,29 @@ class CAMModule(SaliencyModule):
 
     @property
     def native(self) -> NativeMap:
-        """CAM, one for each class."""
+        """CAM, one per class."""
         return NativeMap(per_class=True, probabilities=False, class_wise=self.cam)
 
     def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
-        """CAMs of the given classes, from one pass; see `SaliencyModule.explain`."""
+        """Compute CAMs of the given classes, from one pass; see `SaliencyModule.explain`."""
         features = self.network.features(images)
         logits = self.network.head(features)
         targets = logits.argmax(1) if labels is None else labels
         return Explanation(self.native_maps(features, images, targets), logits, features)
 
     def native_maps(self, features: Tensor, images: Tensor, targets: Tensor) -> Tensor:
-        """CAMs of any classes from the features; see `SaliencyModule.native_maps`."""
+        """Compute CAMs of any classes from the features; see `SaliencyModule.native_maps`."""
         shared = SharedFeatures(self.network, images, features)
         return self.cam(shared, images, targets)
 
     def explain_all(self, images: Tensor) -> Explanation:
-        """CAMs of all classes; see `SaliencyModule.explain_all`."""
+        """Compute CAMs of all classes; see `SaliencyModule.explain_all`."""
         features = self.network.features(images)
         maps = resize(self.network.cams(features), images.shape[-2:], self.cam.interpolation)
         return Explanation(normalize(maps), self.network.head(features), features)
 
     def training_step(self, batch: WSOLBatch, batch_idx: int) -> Tensor:
-        """Cross-entropy of the image labels."""
+        """Compute the cross-entropy of the image labels."""
         logits, labels = self.network(batch["image"]), batch["label"]
         loss = F.cross_entropy(logits, labels)
         self.log_losses(loss, {"classification": loss}, len(labels))
@@ -75,7 +74,7 @@ class CAMModule(SaliencyModule):
         return loss
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The backbone, and the new layers at ``head_lr_factor`` times its rate."""
+        """Group the backbone, and the new layers at ``head_lr_factor`` times its rate."""
         backbone = list(self.network.backbone.network.parameters())  # timm's part, without the neck
         known = {id(p) for p in backbone}
         new = [p for p in self.network.parameters() if id(p) not in known]

@@ -1,4 +1,4 @@
-"""CASM: a mask network that has to hide the evidence from a whole family of classifiers."""
+"""Training of CASM, whose mask network has to hide the evidence from a family of classifiers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from learned_saliency.trainers.strategies.ddp import broadcast_buffers
 
 
 class CleanPass(NamedTuple):
-    """What the classifier gives for clean images, without a graph: levels and logits (B, C)."""
+    """Output of the classifier for clean images, without a graph: levels and logits (B, C)."""
 
     levels: list[Tensor]
     logits: Tensor
@@ -29,37 +29,37 @@ class CleanPass(NamedTuple):
 
 
 class CASMModule(SaliencyModule):
-    """Trains a mask network beside its classifiers (Zolna, Geras and Cho, Alg. 1).
+    """Module that trains a mask network beside its classifiers (Zolna, Geras and Cho, Alg. 1).
 
-    One iteration over a batch, under manual optimization:
+    The order of one iteration over a batch, under manual optimization:
 
     1. Where the pool's thinning asks for it, a copy of the current classifier is stored.
     2. The current classifier sees the clean images. Its optimizer steps on the cross-entropy
        (first term of Eq. 8).
     3. The mask network gives masks, from the levels of that same pass where the encoder is shared.
-       One classifier is drawn: the current one, after step 2, or one of the pool. It sees the
-       masked-out images, images * (1 - mask), where 0 is the mean color.
+       One classifier is drawn: the current one, after step 2, or one from the pool. The drawn
+       classifier sees the masked-out images, images * (1 - mask), where 0 is the mean color.
     4. The gradient of the mask objective (Eq. 7) on the mask is taken, through the drawn classifier
        with the weights that it was drawn with.
     5. Where the current classifier was drawn, its optimizer steps on the masked-out images'
        cross-entropy (second term of Eq. 8).
-    6. The mask network's optimizer steps with the gradient of 4, its norm clipped.
+    6. The mask network's optimizer steps with the gradient of step 4, its norm clipped.
 
     Thinning ``F`` freezes the classifier: steps 2 and 5 are left out. Stored classifiers are
-    evaluated with their own BatchNorm statistics, the current one with those of the batch.
+    evaluated with their own BatchNorm statistics, the current one with the batch's statistics.
 
     With ``Trainer(accumulate_grad_batches=n)`` an iteration covers n batches: each of the steps 2,
-    5 and 6 has the gradient of all of them, and all meet the same drawn classifier.
+    5 and 6 has the gradient of all n batches, and all of them meet the same drawn classifier.
 
-    Departure from the released code: there 6 differentiates after 5 has changed the weights, which
-    current torch refuses. Taking the gradient before gives what was meant.
+    Departure from the released code: there step 6 differentiates after step 5 has changed the
+    weights, which current torch refuses. Taking the gradient before step 5 is what was meant.
 
     Args:
         network: A `models.CASM` around a trained classifier.
-        pool: Stored classifiers. Its draws follow the iterations, so it serves one training.
+        pool: Stored classifiers. Its draws follow the iterations, so a pool serves one training.
         loss: Objective of the mask network.
-        classifier_optimizer: Builds the classifier's optimizer from parameter groups.
-        classifier_scheduler: Builds the scheduler of its learning rate, stepped once an epoch.
+        classifier_optimizer: Factory of the classifier's optimizer, given parameter groups.
+        classifier_scheduler: Factory of this optimizer's scheduler, stepped once per epoch.
         gradient_clip: Largest norm of the mask network's gradient, above 0.
         **options: See `SaliencyModule`; ``optimizer`` and ``scheduler`` are the mask network's.
 
@@ -101,11 +101,11 @@ class CASMModule(SaliencyModule):
 
     @property
     def native(self) -> NativeMap:
-        """A mask, which hides the evidence of every class: how much of each pixel it takes."""
+        """Mask that hides the evidence of every class; its values are the part of a pixel taken."""
         return NativeMap(per_class=False, probabilities=False)
 
     def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
-        """Masks, the same for every class; see `SaliencyModule.explain`."""
+        """Compute masks, the same for every class; see `SaliencyModule.explain`."""
         output = self.network(images)
         return Explanation(output.saliency, output.logits, output.levels[-1])
 
@@ -119,7 +119,7 @@ class CASMModule(SaliencyModule):
         return []
 
     def configure_optimizers(self) -> list[dict[str, Any]]:
-        """Optimizer and scheduler of the mask network, then of a classifier that is trained."""
+        """Build optimizer and scheduler of the mask network, then those of a trained classifier."""
         configured = [super().configure_optimizers()]
         if self.pool.trains:
             parameters = [{"params": list(self.classifier.parameters())}]
@@ -130,11 +130,11 @@ class CASMModule(SaliencyModule):
         return configured
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The mask network's parameters."""
+        """Return the mask network's parameters."""
         return [{"params": list(self.network.mask_parameters())}]
 
     def training_step(self, batch: WSOLBatch, batch_idx: int) -> None:
-        """One iteration, once its batches are there; the class docstring numbers its steps."""
+        """Run one iteration once its batches are there; the class docstring numbers its steps."""
         self._batches.append(batch)
         if len(self._batches) < self._batches_an_iteration and not self.trainer.is_last_batch:
             return
@@ -196,21 +196,21 @@ class CASMModule(SaliencyModule):
         self.log("train/map_mean", mask.detach().mean(), batch_size=len(labels), **options)
 
     def _classify(self, images: Tensor, drawn: Snapshot | None) -> Tensor:
-        """Logits (B, C) by the current classifier, or by a stored one in evaluation mode."""
+        """Compute logits (B, C) by the current classifier, or a stored one in evaluation mode."""
         if drawn is None:
             return self.classifier(images)
         with frozen(self.classifier):
             return functional_call(self.classifier, drawn, (images,))
 
     def _gradient(self, loss: Tensor, mask: Tensor, retain_graph: bool) -> Tensor:
-        """Gradient of a scalar on the mask and on nothing else; scaled meanwhile in half floats."""
+        """Compute the gradient of a scalar by the mask alone, loss-scaled under half precision."""
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         scaled = loss if scaler is None else scaler.scale(loss)
         (gradient,) = torch.autograd.grad(scaled, mask, retain_graph=retain_graph)
         return gradient if scaler is None else gradient / scaler.get_scale()
 
     def _backward(self, tensor: Tensor, last: bool, **options: Any) -> None:
-        """Differentiate; of several batches' gradients only the sum goes to other processes."""
+        """Differentiate; send other processes only the sum of several batches' gradients."""
         strategy = self.trainer.strategy
         waits = not last and hasattr(strategy, "block_backward_sync")
         with strategy.block_backward_sync() if waits else nullcontext():

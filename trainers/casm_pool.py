@@ -1,4 +1,4 @@
-"""Stored classifiers of a training that is under way: CASM's pool and its thinning."""
+"""Pool of stored classifiers of a running training, as CASM thins it."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ class SnapshotPool:
 
     - ``F``: only the first. The current classifier has to stay the first, so `trains` is False:
       the paper's classifier-dependent baseline.
-    - ``L``: none, only the last, current one.
+    - ``L``: none, only the last, current classifier is used.
     - ``FL``: the first, as it was when the training began.
     - ``L100``, ``L1000`` or any ``L<n>``: one every n iterations, from the first iteration on. When
-      the pool is full, the new one takes the place of a random other one.
+      the pool is full, the new snapshot replaces a random one.
 
-    What is drawn depends on the seed and the number of the iteration alone, so that all processes
-    draw the same, and a resumed training draws what an uninterrupted one does.
+    A draw depends on the seed and the number of the iteration alone, so that all processes draw
+    the same, and a resumed training draws the same as an uninterrupted one.
 
     Args:
         thinning: See above.
         size: Most snapshots, at least 1; 30 in the paper.
-        current_probability: Of drawing the current classifier, in [0, 1]; 0.5 in the paper. The
-            rest is shared evenly by the snapshots.
-        seed: Of the draws, 0 or more.
-        on_device: Whether snapshots stay in the memory of the device that the classifier is on.
-            Otherwise they lie in the host's, where 30 of a ResNet-50 take 3 GB, and one is copied
-            to the device each time that it is drawn.
+        current_probability: Probability of drawing the current classifier, in [0, 1]; 0.5 in the
+            paper. The snapshots share the rest evenly.
+        seed: Seed of the draws, 0 or more.
+        on_device: Whether snapshots stay in the memory of the classifier's device. Otherwise they
+            lie in the host's memory, where 30 snapshots of a ResNet-50 take 3 GB, and a drawn
+            snapshot is copied to the device.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -75,11 +75,11 @@ class SnapshotPool:
 
     @property
     def born(self) -> list[int]:
-        """The iteration before which each snapshot was taken."""
+        """Iterations before which the snapshots were taken."""
         return list(self._born)
 
     def is_due(self) -> bool:
-        """Whether a snapshot has to be taken before this iteration."""
+        """Return whether a snapshot has to be taken before this iteration."""
         if self.period is not None:
             return self.iteration % self.period == 0
         return self.keeps_first and not self._snapshots
@@ -102,7 +102,7 @@ class SnapshotPool:
         """Draw the classifier of this iteration and count the iteration.
 
         Args:
-            device: Where its tensors shall lie; by default where they are.
+            device: Device for the snapshot's tensors; by default they stay on theirs.
 
         Returns:
             A snapshot, to be left as it is, or None for the current classifier.
@@ -121,7 +121,7 @@ class SnapshotPool:
         return int(generator.integers(len(self._snapshots)))
 
     def _generator(self, purpose: str) -> np.random.Generator:
-        """Random numbers for one purpose in this iteration."""
+        """Seed a generator for one purpose in this iteration."""
         key = ("draw", "place").index(purpose)
         return np.random.default_rng(np.random.SeedSequence((self.seed, self.iteration, key)))
 
@@ -132,7 +132,7 @@ class SnapshotPool:
         return host.copy_(tensor.detach())
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values and tensors from which `load_state_dict` restores the pool."""
+        """Return plain values and tensors from which `load_state_dict` restores the pool."""
         return {
             "iteration": self.iteration,
             "born": list(self._born),
@@ -140,7 +140,7 @@ class SnapshotPool:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device | None = None) -> None:
-        """Restore what `state_dict` gave; ``device`` is where snapshots lie with ``on_device``."""
+        """Restore a `state_dict`; with ``on_device`` the snapshots go to ``device``."""
         self.iteration = int(state["iteration"])
         self._born = list(state["born"])
         place = device if self.on_device else None

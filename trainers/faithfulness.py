@@ -1,4 +1,4 @@
-"""The faithfulness figures of one split for several methods."""
+"""Faithfulness metrics of one split for several methods."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _BATCH = 32  # altered images in one pass of the classifier
 
 
 class Trial:
-    """A batch with the maps of one method, and what the classifier makes of them.
+    """A batch with the maps of one method, and the classifier's answers to masked images.
 
     Args:
-        classifier: Gives logits (R, C) of images (R, 3, H, W); in evaluation mode.
+        classifier: Network of images (R, 3, H, W) to logits (R, C), in evaluation mode.
         images: Shape (B, 3, H, W), as the classifier takes them.
         saliency: Maps (B, H, W) in [0, 1].
-        targets: Class of each image whose probability is watched, int64 (B,).
+        targets: Class per image whose probability is measured, int64 (B,).
         **options: ``mean`` and ``std`` for masking to black, see `metrics.masked_probabilities`.
     """
 
@@ -58,22 +58,22 @@ class Trial:
 
     @cached_property
     def probabilities(self) -> MaskedProbabilities:
-        """Probabilities on the images, the kept and the removed regions; computed once."""
+        """Measure probabilities on the images, the kept and the removed regions, once."""
         return masked_probabilities(*self._parts, **self._options)
 
     def curves(self, curves: Callable[..., Tensor]) -> Tensor:
-        """Probabilities (B, T) along `metrics.insertion_curves` or `metrics.deletion_curves`."""
+        """Measure (B, T) along `metrics.insertion_curves` or `metrics.deletion_curves`."""
         return curves(*self._parts, **self._options)
 
 
 class Measurement(NamedTuple):
-    """How a faithfulness figure is measured.
+    """Definition of the measurement of a faithfulness metric.
 
     Attributes:
         metric: The metric that averages over images.
-        observe: What of a trial ``update`` of the metric takes.
-        term: Each image's term, float64 (B,), of the same.
-        short: Abbreviation for narrow tables; None for what the metric declares.
+        observe: Function of a trial to the arguments of the metric's ``update``.
+        term: Function of the same arguments to each image's term, float64 (B,).
+        short: Abbreviation for narrow tables; None for the abbreviation that the metric declares.
     """
 
     metric: type[Metric]
@@ -83,7 +83,7 @@ class Measurement(NamedTuple):
 
     @property
     def figure(self) -> Figure:
-        """What the metric declares of its one figure."""
+        """Declaration of the metric's single value."""
         (figure,) = declared(self.metric).values()
         return figure if self.short is None else figure._replace(short=self.short)
 
@@ -100,9 +100,9 @@ def _along(curves: Callable[..., Tensor], **options: Any) -> Callable[[Trial], t
     return lambda trial: (trial.curves(partial(curves, **options)),)
 
 
-#: The figures by name. Two definitions of insertion and deletion: App. B.1 of paper 000, 224 steps
-#: from a blurred image (or, ``insertion_zero``, from nothing), and Sec. 4.3.2 of paper 002, by
-#: percentiles of 2.5 % from nothing.
+#: The metrics by name, with two definitions of insertion and deletion: App. B.1 of paper 000, 224
+#: steps from a blurred image (or, ``insertion_zero``, from nothing), and Sec. 4.3.2 of paper 002,
+#: by percentiles of 2.5 % from nothing.
 FIGURES: dict[str, Measurement] = {
     "average_drop": Measurement(AverageDrop, _kept, drop),
     "average_increase": Measurement(AverageIncrease, _kept, increase),
@@ -121,28 +121,28 @@ FIGURES: dict[str, Measurement] = {
     ),
 }
 
-#: All figures of a test by name, each with all that it needs.
+#: Declarations of all values of a test by name, each with the ground truth that it needs.
 TEST_FIGURES: dict[str, Figure] = SPLIT_FIGURES | {
     name: measurement.figure for name, measurement in FIGURES.items()
 }
 
 
 class FaithfulnessScores(nn.Module):
-    """Counts the chosen faithfulness figures of each method.
+    """Counter of the chosen faithfulness metrics of each method.
 
     Args:
         methods: Names of the methods.
         figures: Keys of ``FIGURES``; each costs passes of the classifier.
 
     Raises:
-        ValueError: If a figure does not exist.
+        ValueError: If a key does not exist.
     """
 
     def __init__(self, methods: Sequence[str], figures: Sequence[str] = ()) -> None:
         super().__init__()
         for name in figures:
             if name not in FIGURES:
-                raise ValueError(f"no figure is named {name!r}; there are: {', '.join(FIGURES)}")
+                raise ValueError(f"no metric is named {name!r}; there are: {', '.join(FIGURES)}")
         self.metrics = nn.ModuleDict(
             {
                 method: nn.ModuleDict({name: FIGURES[name].metric() for name in figures})
@@ -154,7 +154,7 @@ class FaithfulnessScores(nn.Module):
         """Count a batch of one method.
 
         Returns:
-            Each image's terms by figure, float64 (B,).
+            Each image's terms by metric, float64 (B,).
         """
         terms = {}
         for name, metric in self.metrics[method].items():
@@ -164,14 +164,14 @@ class FaithfulnessScores(nn.Module):
         return terms
 
     def compute(self) -> dict[str, dict[str, float]]:
-        """Figures by method, fractions; over all processes."""
+        """Compute the metrics by method, as fractions over all processes."""
         return {
             method: {name: float(metric.compute()) for name, metric in metrics.items()}
             for method, metrics in self.metrics.items()
         }
 
     def reset(self) -> None:
-        """Forget all counts."""
+        """Reset all counts."""
         for metrics in self.metrics.values():
             for metric in metrics.values():
                 metric.reset()

@@ -1,4 +1,4 @@
-"""F-CAM: a decoder that learns full-resolution maps from a frozen classifier's coarse ones."""
+"""Training of F-CAM, a decoder that learns full-resolution maps from coarse maps."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from learned_saliency.trainers.outputs import Explanation, NativeMap
 
 
 class FCAMModule(SaliencyModule):
-    """Trains the decoder of F-CAM (Belharbi et al., WACV 2022) under a frozen classifier.
+    """Module that trains the decoder of F-CAM (Belharbi et al., WACV 2022) on a frozen classifier.
 
-    Each step: features of the frozen classifier (no gradient), the map of the true class by
-    ``seed_method`` on these features, a few foreground and background pixels drawn from it
+    A step takes features of the frozen classifier (no gradient), the map of the true class by
+    ``seed_method`` on these features, a few foreground and background pixels drawn from the map
     (Eq. 1-2), and the pixel alignment loss of the decoder's two maps (Eq. 3). The classification
-    term of Eq. 3 is the classifier's own training, which comes before. The barrier's t grows after
-    each epoch.
+    term of Eq. 3 belongs to the classifier's own training, which comes before. The barrier's t
+    grows after each epoch.
 
     The native map is the softmax probability of the foreground, as it is: it needs no class and no
     min-max normalization.
 
     Args:
         network: A `models.FCAM`.
-        seed_method: Post-hoc method whose maps of the true class the pseudo-labels come from.
-        sampler: Draws the pseudo-labeled pixels.
+        seed_method: Post-hoc method from whose maps of the true class pseudo-labels are drawn.
+        sampler: Sampler of the pseudo-labeled pixels.
         loss: Pixel alignment loss.
         **options: See `SaliencyModule`.
     """
@@ -58,21 +58,21 @@ class FCAMModule(SaliencyModule):
 
     @property
     def native(self) -> NativeMap:
-        """The foreground's probability, which is that of any class."""
+        """Probability of the foreground, one map for all classes."""
         return NativeMap(per_class=False, probabilities=True)
 
     def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
-        """Foreground probabilities, the same for every class; see `SaliencyModule.explain`."""
+        """Compute foreground probabilities, alike for every class; see `SaliencyModule.explain`."""
         output = self.network(images)
         return Explanation(self.network.foreground(output.scores), output.logits, output.features)
 
     def on_train_epoch_start(self) -> None:
-        """Set the random state, that of the drawn pixels included."""
+        """Set the random state, including the sampler's."""
         super().on_train_epoch_start()
         self.sampler.reseed(self.epoch_seed())
 
     def training_step(self, batch: WSOLBatch, batch_idx: int) -> Tensor:
-        """Pixel alignment loss of the decoder's maps (Eq. 3)."""
+        """Compute the pixel alignment loss of the decoder's maps (Eq. 3)."""
         images, labels = batch["image"], batch["label"]
         output = self.network(images)
         shared = SharedFeatures(self.classifier, images, output.features)

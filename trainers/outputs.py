@@ -1,4 +1,4 @@
-"""What the steps of the modules take and give."""
+"""Input and output types of the modules' steps."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ NATIVE = "native"  # name of a module's own map among the methods
 
 
 class NativeMap(NamedTuple):
-    """What the native map of a module is.
+    """Declaration of a module's native map.
 
     Attributes:
-        per_class: Whether it depends on the class; else one map serves all classes of an image.
-        probabilities: Whether its values, before any scaling of a map to [0, 1], are probabilities
+        per_class: Whether the map depends on the class; else one map serves all classes of an
+            image.
+        probabilities: Whether the map's values, before any scaling to [0, 1], are probabilities
             instead of scores: CALM's p(y, z|x), F-CAM's foreground.
         class_wise: The method that gives the raw map of each class alone, from the module's
-            classifier; None where the module knows no such map.
+            classifier; None where the module has no such map.
     """
 
     per_class: bool
@@ -32,7 +33,7 @@ class NativeMap(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """What one pass of a network gives for a batch.
+    """Maps, logits and features of one pass of a network over a batch.
 
     Attributes:
         saliency: Maps of shape (B, H, W) in [0, 1] at input resolution.
@@ -52,8 +53,8 @@ class ClassMaps(NamedTuple):
     Attributes:
         logits: Class scores of shape (B, C).
         targets: Classes that the maps explain, int64 (B, T).
-        maps: Maps (B, T, H, W) in [0, 1] by method; (B, 1, H, W) of a native map that is the same
-            for every class.
+        maps: Maps (B, T, H, W) in [0, 1] by method; (B, 1, H, W) if a native map is the same for
+            every class.
     """
 
     logits: Tensor
@@ -62,13 +63,14 @@ class ClassMaps(NamedTuple):
 
 
 class PredictionBatch(TypedDict):
-    """What ``predict_step`` takes: the batch of any data module, or images of one's own.
+    """Input of ``predict_step``: the batch of any data module, or images of one's own.
 
     Attributes:
         image: Normalized images of shape (B, 3, H, W).
         image_id: Names of the images, B strings.
-        targets: Classes to explain, int64 (B, T); without them the most probable are.
-        top_k: Without ``targets``, how many of the most probable, T in [1, C]; 1 where left out.
+        targets: Classes to explain, int64 (B, T); without them the most probable are explained.
+        top_k: Without ``targets``, the number T of most probable classes to explain, in [1, C]; 1
+            where left out.
     """
 
     image: Tensor
@@ -78,14 +80,14 @@ class PredictionBatch(TypedDict):
 
 
 class Prediction(NamedTuple):
-    """What ``predict_step`` gives for a batch.
+    """Output of ``predict_step`` for a batch.
 
     Attributes:
         image_ids: Names of the images, B strings.
         logits: Class scores of shape (B, C), at least float32.
         targets: Classes that the maps explain, int64 (B, T).
-        maps: Maps (B, T, H, W) in [0, 1] by method, at least float32, the native one first;
-            (B, 1, H, W) of a native map that is the same for every class.
+        maps: Maps (B, T, H, W) in [0, 1] by method, at least float32, the native map first;
+            (B, 1, H, W) if a native map is the same for every class.
         box_threshold: Fraction of a map's maximum above which a pixel belongs to the object, in
             [0, 1), shape ().
     """
@@ -98,7 +100,7 @@ class Prediction(NamedTuple):
 
     @property
     def boxes(self) -> Tensor:
-        """Boxes of the first method's maps of the first class, found when they are read.
+        """Boxes of the first method's maps of the first class, computed when they are read.
 
         Shape (B, 4), x0 y0 x1 y1 in pixels of the input, x1 and y1 inside the image.
         """
@@ -107,13 +109,13 @@ class Prediction(NamedTuple):
 
 
 class TestOutput(NamedTuple):
-    """What ``test_step`` gives for a batch, for callbacks that write it down.
+    """Output of ``test_step`` for a batch, for callbacks that write it down.
 
     Attributes:
         maps: Maps (B, H, W) in [0, 1] by method.
         logits: Class scores of shape (B, C).
         targets: Classes that the maps explain, shape (B,).
-        terms: Each image's term of the faithfulness figures, float64 (B,), by method and figure.
+        terms: Each image's terms of the faithfulness metrics, float64 (B,), by method and metric.
     """
 
     maps: dict[str, Tensor]
@@ -126,9 +128,9 @@ class Example(NamedTuple):
     """A tested image, drawn.
 
     Attributes:
-        image_id: Its name.
-        label: Its true class.
-        predicted: The class that the classifier gives it.
+        image_id: Name of the image.
+        label: True class of the image.
+        predicted: The class that the classifier predicts.
         target: The class that the maps explain.
         image: The image with its true boxes, colors in 0..255, shape (H, W, 3), red first.
         overlays: The image under the map of each method with the true boxes and the map's own, by

@@ -1,4 +1,4 @@
-"""Post-hoc methods on a classifier that is not of this project."""
+"""Module for post-hoc methods on a classifier from outside this project."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from learned_saliency.trainers.outputs import ClassMaps
 
 
 class PostHocModule(SaliencyModule):
-    """Tests and predicts with post-hoc methods on any classifier; there is nothing to train.
+    """Module that tests and predicts with post-hoc methods on any classifier, without training.
 
-    There is no native map; boxes of predictions are those of the first method.
+    There is no native map; predicted boxes come from the first method.
 
     Args:
-        classifier: E.g. ``attribution.split(network, layer)``.
+        classifier: A classifier, e.g. ``attribution.split(network, layer)``.
         **options: See `SaliencyModule`; ``methods`` must name at least one.
 
     Raises:
@@ -38,7 +38,7 @@ class PostHocModule(SaliencyModule):
 
     @property
     def native(self) -> None:
-        """There is none."""
+        """None: this module has no native map."""
         return None
 
     @property
@@ -49,7 +49,7 @@ class PostHocModule(SaliencyModule):
     def maps(
         self, images: Tensor, labels: Tensor | None, names: Iterable[str] | None = None
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Maps of the methods and logits, from one pass; see `SaliencyModule.maps`."""
+        """Compute the methods' maps and logits, from one pass; see `SaliencyModule.maps`."""
         shared = SharedFeatures(self.classifier, images)
         with torch.no_grad():
             logits = shared(images)
@@ -60,7 +60,7 @@ class PostHocModule(SaliencyModule):
     def explain_classes(
         self, images: Tensor, targets: Tensor | None = None, top_k: int = 1
     ) -> ClassMaps:
-        """Maps of several classes by the methods; see `SaliencyModule.explain_classes`."""
+        """Compute maps of several classes by the methods; see `SaliencyModule.explain_classes`."""
         shared = SharedFeatures(self.classifier, images)
         logits = shared(images)
         if targets is None:

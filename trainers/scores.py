@@ -1,4 +1,4 @@
-"""The metrics of one split for several methods."""
+"""Metrics of one split for several methods."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from learned_saliency.metrics import (
     declared,
 )
 
-#: A figure that is kept as the threshold of boxes and says nothing about how good a map is.
+#: A value that is kept as the threshold of boxes and tells nothing about how good a map is.
 BOX_THRESHOLD = "best_threshold"
 
-_SOURCES = {"boxes": "boxes", "masks": "mask", "seen": "seen"}  # keys of a batch by what is needed
+_SOURCES = {"boxes": "boxes", "masks": "mask", "seen": "seen"}  # keys of a batch by the need
 
 
 class _Observed(NamedTuple):
-    """A batch with the maps of one method; the ground truth is None where there is none.
+    """A batch with the maps of one method; missing ground truth is None.
 
     Attributes:
         saliency: Maps (B, H, W) in [0, 1].
@@ -46,7 +46,7 @@ class _Observed(NamedTuple):
     seen: Tensor | None
 
     def among(self, members: Tensor) -> _Observed:
-        """The images of a group, bool (B,)."""
+        """Select the images of a group, bool (B,)."""
         boxes = [b for b, member in zip(self.boxes, members, strict=True) if member]
         masks = None if self.masks is None else self.masks[members]
         rows = (part[members] for part in (self.saliency, self.logits, self.labels))
@@ -57,10 +57,10 @@ class _Score(NamedTuple):
     """A metric of a split.
 
     Attributes:
-        metric: Its class.
-        observe: What of a batch its ``update`` takes.
-        group: Images that it counts alone, of classes that training ``"seen"`` or ``"unseen"``,
-            where that was restricted to some; empty for all images.
+        metric: Class of the metric.
+        observe: Function of a batch to the arguments of the metric's ``update``.
+        group: Group of images that are counted alone, whose classes are ``"seen"`` or ``"unseen"``
+            in training, where training was restricted to some classes; empty for all images.
     """
 
     metric: type[Metric]
@@ -69,22 +69,22 @@ class _Score(NamedTuple):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Ground truth without which it counts nothing."""
+        """Ground truth without which the metric counts nothing."""
         return self.metric.needs | ({"seen"} if self.group else set())
 
     def name(self, figure: str) -> str:
-        """Name of a figure in the results."""
+        """Name a value of the metric in the results."""
         return f"{figure}_{self.group}" if self.group else figure
 
     def figures(self) -> dict[str, Figure]:
-        """Its figures by their names in the results, with all that they need."""
+        """Declarations of its values by their names in the results, with all their needs."""
         return {
             self.name(name): figure._replace(needs=figure.needs | self.needs)
             for name, figure in declared(self.metric).items()
         }
 
     def update(self, metric: Metric, observed: _Observed) -> None:
-        """Count a batch that has what is needed."""
+        """Count a batch that has the needed ground truth."""
         if self.group:
             members = observed.seen if self.group == "seen" else ~observed.seen
             if not members.any():
@@ -110,28 +110,28 @@ _ACCURACY = {
     "top5_accuracy": Figure(True, headline=False, needs=frozenset({"labels"})),
 }
 
-#: The figures of a split by name, each with all that it needs.
+#: Declarations of a split's values by name, each with the ground truth that it needs.
 SPLIT_FIGURES: dict[str, Figure] = {
     name: figure for score in _SCORES.values() for name, figure in score.figures().items()
 } | _ACCURACY
 
-#: What validation logs of the native map, as ``val/native/NAME``: what a checkpoint may be chosen
-#: by, if its direction is known (``higher_is_better``) and `val` has what it ``needs``.
+#: Values of the native map that validation logs as ``val/native/NAME``. A checkpoint may be chosen
+#: by a value whose direction is known (``higher_is_better``) if `val` has what it ``needs``.
 MONITORS: dict[str, Figure] = {
     name: figure for name, figure in SPLIT_FIGURES.items() if name != BOX_THRESHOLD
 }
 
 
 class SplitScores(nn.Module):
-    """Counts everything that is reported of a split.
+    """Counter of all metrics that are reported for a split.
 
-    For each method the metrics whose ground truth the images have: boxes (those cut at the mean
-    also for the images of seen and of unseen classes apart, where the batches tell them), masks,
-    none; and the accuracy of the classifier that all methods explain.
+    For each method it counts the metrics whose ground truth the images have: boxes (metrics of maps
+    cut at the mean also apart for images of seen and of unseen classes, where the batches tell
+    them), masks, or none; and the accuracy of the classifier that all methods explain.
 
     Args:
         methods: Names of the methods.
-        floors: Whether to count what maps reach without looking at the image, too.
+        floors: Whether to count the metrics of maps made without looking at the image, too.
     """
 
     def __init__(self, methods: Sequence[str], floors: bool = False) -> None:
@@ -144,7 +144,7 @@ class SplitScores(nn.Module):
         )
         self.accuracy = nn.ModuleDict({name: MeanMetric() for name in _ACCURACY})
         self.floors = LocalizationFloors() if floors else None
-        # Counted over all processes: one of them may have no batch, and must not stay behind.
+        # Counted over all processes: a process without a batch must not stay behind.
         self.available = nn.ModuleDict({need: SumMetric() for need in _SOURCES})
 
     def update(self, maps: Mapping[str, Tensor], logits: Tensor, batch: WSOLBatch) -> None:
@@ -173,7 +173,7 @@ class SplitScores(nn.Module):
         self.accuracy["top5_accuracy"].update(hits.any(dim=1).float())
 
     def compute(self) -> dict[str, dict[str, float]]:
-        """Figures by method, fractions; over all processes.
+        """Compute the metrics by method, as fractions over all processes.
 
         The floors stand beside the methods as ``full_image`` and ``centered_box``.
         """
@@ -192,9 +192,9 @@ class SplitScores(nn.Module):
         return results
 
     def curves(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, PrecisionRecall]]:
-        """Box accuracy against threshold, and precision against recall, by method.
+        """Compute box accuracy against threshold, and precision against recall, by method.
 
-        Every process must call it. A kind that the split has no ground truth for is empty.
+        Every process must call it. A kind of curve without ground truth in the split is empty.
         """
         boxes, pixels = {}, {}
         present = self._present()
@@ -209,14 +209,14 @@ class SplitScores(nn.Module):
         return {need for need, count in self.available.items() if count.compute()}
 
     def reset(self) -> None:
-        """Forget all counts."""
+        """Reset all counts."""
         for metric in self.modules():
             if isinstance(metric, Metric):
                 metric.reset()
 
 
 def _named(value: Tensor | Mapping[str, Tensor], score: _Score) -> dict[str, Tensor]:
-    """What ``compute`` gave, by the names of the results."""
+    """Name the values that ``compute`` gave as the results do."""
     if not isinstance(value, Mapping):
         (name,) = score.metric.figures
         value = {name: value}

@@ -1,4 +1,4 @@
-"""Maps in colors, and pictures as files."""
+"""Colormaps for saliency maps, and pictures as encoded files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Color = tuple[int, int, int]  # red, green, blue, 0..255
 
 
 def colorize(saliency: NDArray[np.floating], colormap: str = DEFAULT_COLORMAP) -> Picture:
-    """Show a map in colors.
+    """Turn a map into a color picture.
 
     Args:
         saliency: Shape (H, W), in [0, 1].
@@ -31,7 +31,7 @@ def colorize(saliency: NDArray[np.floating], colormap: str = DEFAULT_COLORMAP) -
         Shape (H, W, 3).
 
     Raises:
-        ValueError: If there is no such color map.
+        ValueError: If ``colormap`` is unknown.
     """
     if colormap not in COLORMAPS:
         raise ValueError(f"colormap must be one of {', '.join(COLORMAPS)}, got {colormap!r}")

@@ -1,4 +1,4 @@
-"""Several pictures as one."""
+"""Layouts of several pictures in one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def grid(
     """Lay pictures out in rows and columns.
 
     Args:
-        rows: Pictures of one size each, as many in each row.
+        rows: Pictures, all of one size, as many in each row.
         titles: Titles of the columns.
         cell: Width of a column in pixels.
         captions: Lines below each picture, by row and column; None for none.

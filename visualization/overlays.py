@@ -1,4 +1,4 @@
-"""What is drawn on an image: maps, outlines, boxes."""
+"""Drawings on an image: maps, outlines, boxes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def overlay(
     Args:
         image: Shape (H, W, 3).
         saliency: Shape (H, W), in [0, 1].
-        opacity: Of the map, in [0, 1].
+        opacity: Opacity of the map, in [0, 1].
         colormap: See `colorize`.
 
     Returns:
@@ -39,7 +39,7 @@ def overlay(
 def with_contour(
     image: Picture, saliency: NDArray[np.floating], threshold: float, color: Color
 ) -> Picture:
-    """Draw the outlines of the regions that boxes are put around, on a copy of an image.
+    """Draw the outlines of the regions that get boxes, on a copy of an image.
 
     Args:
         image: Shape (H, W, 3).

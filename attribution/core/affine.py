@@ -1,4 +1,4 @@
-"""Whether a computed tensor is an affine function of its inputs."""
+"""Test of whether a computed tensor is an affine function of its inputs."""
 
 import re
 
@@ -17,10 +17,10 @@ _PRODUCT = re.compile("(Mkldnn)?Convolution|Mul|Addmm|Mm|Bmm|Baddbmm|Mv|Addmv|Do
 
 
 def is_affine(outputs: Tensor) -> bool:
-    """Say whether ``outputs`` is affine in the tensors that its graph reaches.
+    """Return whether ``outputs`` is affine in the tensors that its graph reaches.
 
     The graph that autograd recorded is walked: every operation in it must be linear, and products
-    must have one constant factor. So a yes is certain; a no may be wrong, for an operation that is
+    must have one constant factor. So True is certain; False may be wrong, for an operation that is
     not known here. With parameters frozen, pooling and a linear layer are affine in the
     activations; anything with a ReLU, softmax or normalization by its own input is not.
 

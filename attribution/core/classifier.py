@@ -14,7 +14,7 @@ Head = Callable[..., Tensor]
 
 @runtime_checkable
 class Classifier(Protocol):
-    """What every method of this room is written against; implemented by an ``nn.Module``.
+    """Interface that every method of this room is written against; an ``nn.Module`` implements it.
 
     ``classifier(images)`` equals ``classifier.head(classifier.features(images))``.
 
@@ -38,11 +38,11 @@ class Classifier(Protocol):
 
 
 def encode(classifier: Classifier, images: Tensor) -> tuple[Tensor, Head]:
-    """Run the backbone once and give the activations with the head that belongs to them.
+    """Run the backbone once and return the activations with the head that belongs to them.
 
     A classifier whose logits depend on more than the activations (a class token, a skip
     connection around the layer) offers ``encode`` itself and returns a head that holds the rest.
-    For the others the head is ``classifier.head``.
+    For all other classifiers the head is ``classifier.head``.
 
     Args:
         classifier: A `Classifier`.
@@ -90,7 +90,7 @@ def frozen(classifier: nn.Module) -> Iterator[None]:
 class SharedFeatures(nn.Module):
     """A classifier that remembers the activations of one batch.
 
-    Ten methods explaining the same batch then cost one backbone pass:
+    Ten methods that explain the same batch then cost one backbone pass:
     ``shared = SharedFeatures(classifier, images)``, then ``method(shared, images, targets)``
     for each. Other images (a masked or a noisy copy) go to the classifier as usual.
 
@@ -98,8 +98,8 @@ class SharedFeatures(nn.Module):
         classifier: The `Classifier` to stand in for.
         images: The batch, shape (B, 3, H, W). It is recognized by identity (``is``), so the same
             tensor must be handed to the methods, and must not be modified meanwhile.
-        features: Its activations (B, K, h, w) if they are there already; by default they are
-            computed here, in evaluation mode and without gradients. A classifier with an
+        features: Activations (B, K, h, w) of the batch if they are there already; by default they
+            are computed here, in evaluation mode and without gradients. A classifier with an
             ``encode`` of its own (one made by `attribution.core.split`) must leave this out.
 
     Raises:
@@ -127,11 +127,11 @@ class SharedFeatures(nn.Module):
 
     @property
     def cams_are_probabilities(self) -> bool:
-        """What the classifier declares of its ``cams``."""
+        """True if the classifier declares its ``cams`` as p(y, z|x)."""
         return self.classifier.cams_are_probabilities
 
     def encode(self, images: Tensor) -> tuple[Tensor, Head]:
-        """Give the stored activations and their head for the stored images, see `encode`."""
+        """Return the stored activations and their head for the stored images, see `encode`."""
         return self._encoded if images is self._images else encode(self.classifier, images)
 
     def features(self, images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Running a network up to a layer, and from there on, without touching its code."""
+"""Cuts of a network at a layer, to run it up to there and from there on; its code stays as is."""
 
 import builtins
 import math
@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-# Attributes of a tensor that hold no numbers of it.
+# Attributes of a tensor that do not depend on its values.
 _METADATA = {"shape", "device", "dtype", "ndim"}
 _ARITHMETIC = {m.__name__ for m in (operator, builtins, math)} | {"_operator"}
 
@@ -46,13 +46,13 @@ class _Tracer(fx.Tracer):
 class GraphCut:
     """A network cut in two at a layer, by symbolic tracing (torch.fx).
 
-    The tail runs from the layer's output alone. What else it reads of the image (a skip connection
-    around the layer) is handed over as context. Weights, buffers and hooks are those of
+    The tail runs from the layer's output alone. Whatever else the tail reads of the image (a skip
+    connection around the layer) is handed over as context. Weights, buffers and hooks are those of
     the live module at each run; the evaluation path is what is traced.
 
     Args:
         root: A module of one input, in evaluation mode.
-        layer: Qualified name of a submodule of it that runs once and returns a tensor.
+        layer: Qualified name of a submodule of ``root`` that runs once and returns a tensor.
 
     Attributes:
         pure: Whether the tail needs no context.
@@ -81,12 +81,12 @@ class GraphCut:
         self.pure = not context
 
     def body(self, root: nn.Module, images: Tensor) -> tuple[Tensor, Context]:
-        """Run ``root`` on images (B, 3, H, W) up to the layer; give its output and the context."""
+        """Run ``root`` on images (B, 3, H, W) up to the layer; return output and context."""
         output, *context = fx.Interpreter(root, graph=self._body).run(images)
         return output, tuple(context)
 
     def tail(self, root: nn.Module, output: Tensor, context: Context) -> Tensor:
-        """Run the rest of ``root`` from the layer's output; give the logits (R, C)."""
+        """Run the rest of ``root`` from the layer's output; return the logits (R, C)."""
         if self._writes:
             output, *context = (
                 x.clone() if isinstance(x, Tensor) else x for x in (output, *context)
@@ -95,9 +95,9 @@ class GraphCut:
 
 
 class HookCut:
-    """The same for networks that cannot be traced: a hook replaces the layer's output.
+    """A cut of a network that cannot be traced: a hook replaces the layer's output.
 
-    The tail costs a run of the whole network, on the images, which are its context.
+    The tail costs a run of the whole network on the images, which are the context.
 
     Args:
         layer: Qualified name of a submodule that runs once and returns a tensor.
@@ -112,7 +112,7 @@ class HookCut:
         self._layer = layer
 
     def body(self, root: nn.Module, images: Tensor) -> tuple[Tensor, Context]:
-        """Run ``root`` on images (B, 3, H, W); give the layer's output and the context."""
+        """Run ``root`` on images (B, 3, H, W); return the layer's output and the context."""
         outputs: list[Tensor] = []
 
         def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
@@ -128,7 +128,7 @@ class HookCut:
         return outputs[0], (images,)
 
     def tail(self, root: nn.Module, output: Tensor, context: Context) -> Tensor:
-        """Run ``root`` with the layer's output replaced; give the logits (R, C)."""
+        """Run ``root`` with the layer's output replaced; return the logits (R, C)."""
         handle = root.get_submodule(self._layer).register_forward_hook(
             lambda module, inputs, replaced: output.clone()
         )
@@ -169,7 +169,7 @@ def _users(nodes: Iterable[fx.Node]) -> set[fx.Node]:
 def _frontier(
     after: set[fx.Node], cut: fx.Node, source: set[fx.Node]
 ) -> tuple[set[fx.Node], list[fx.Node]]:
-    """Find what the tail consists of, and what image-dependent values it reads from before.
+    """Find the nodes of the tail, and the image-dependent values that it reads from before.
 
     Constants (which the image does not reach) and sizes are computed anew in the tail, so that
     only tensors are handed over and their batch can be repeated.
@@ -188,7 +188,7 @@ def _frontier(
 
 
 def _is_metadata(node: fx.Node) -> bool:
-    """Say whether a node computes with sizes or types of tensors only."""
+    """Return whether a node computes with sizes or types of tensors only."""
     if node.op == "call_method":
         return node.target in {"size", "dim", "numel"}
     if node.op != "call_function":
@@ -211,9 +211,9 @@ def _subgraph(nodes: list[fx.Node], inputs: list[fx.Node], outputs: Any) -> fx.G
 
 
 def _writes_inputs(root: nn.Module, graph: fx.Graph) -> bool:
-    """Say whether a graph may modify its inputs in place.
+    """Return whether a graph may modify its inputs in place.
 
-    Everything but a module with weights is taken for a possible view of what it is given.
+    Every operation but a module with weights is assumed to return a view of its input.
     """
     stack, seen = _placeholders(graph), set()
     while stack:

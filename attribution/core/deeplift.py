@@ -16,7 +16,7 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# As torch.x, Tensor.x and torch.nn.functional.x share them, without a trailing underscore.
+# Names that torch.x, Tensor.x and torch.nn.functional.x share, without a trailing underscore.
 _ELEMENTWISE = _names(
     "relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish sigmoid logsigmoid tanh "
     "hardtanh hardsigmoid hardswish hardshrink softshrink tanhshrink softplus softsign threshold "
@@ -30,11 +30,11 @@ _MAXIMUM = _names(
 _AFFINE = _names("batch_norm dropout dropout1d dropout2d dropout3d alpha_dropout")
 _BILINEAR = _names("mul multiply __mul__ __rmul__ matmul __matmul__ mm bmm baddbmm")
 _METADATA = _names("size dim ndimension numel nelement stride __len__ is_floating_point")
-_NODES = 24  # of the quadrature; the products of two values need one
+_NODES = 24  # number of nodes of the quadrature; the products of two values need one
 
 
 class Contributions(NamedTuple):
-    """What `deeplift` gives.
+    """Result of `deeplift`.
 
     Attributes:
         values: Contribution of every input, shape (B, ...); they add up to the difference of the
@@ -53,21 +53,21 @@ def deeplift(
 ) -> Contributions:
     """Attribute F(inputs) - F(references) to the inputs by DeepLIFT's rescale rule.
 
-    Both runs are followed call by call (`torch.overrides`), so functional code counts like
+    Both runs are followed call by call (`torch.overrides`), so functional code is treated like
     modules, and shapes may change in any way. Going back, each call turns the multipliers of its
-    output y into those m of its inputs, with sum_i m_i (x_i - r_i) the same as before:
+    output y into multipliers m of its inputs, with sum_i m_i (x_i - r_i) the same as before:
 
-    * affine calls: by their derivative;
+    * affine calls: their derivative;
     * elementwise functions: (y - y_r) / (x - r), the derivative where x - r is below 1e-10 or
       below rounding;
     * max pooling: the change goes to the place of the larger maximum, be it that of x or of r;
-    * all others (products of two values, attention, layer normalization): by the derivative
+    * all other calls (products of two values, attention, layer normalization): the derivative
       averaged along the straight line from r to x, with a quadrature. For elementwise functions
-      that average *is* the rescale rule, for products the mean of the two operands.
+      that average *is* the rescale rule, for products it is the mean of the two operands.
 
     Args:
         function: F, inputs (B, ...) to outputs (B,), each from its own row alone. Parameters that
-            it reads must not require gradients.
+            F reads must not require gradients.
         inputs: Shape (B, ...), floating point.
         references: r, the shape of ``inputs``.
 
@@ -75,7 +75,7 @@ def deeplift(
         Contributions and both outputs, without graphs.
 
     Raises:
-        ValueError: If shapes do not fit, or the function takes another way for the references
+        ValueError: If shapes do not fit, or the function makes other calls for the references
             than for the inputs.
     """
     if inputs.shape != references.shape:
@@ -98,9 +98,9 @@ class _Call:
     """One call on values that depend on the inputs, computed with a graph of its own.
 
     Attributes:
-        name: Of the function.
-        taken: The values it was given, as they are known outside.
-        given: The values it returned, as they are known outside.
+        name: Name of the function.
+        taken: The function's arguments, as tensors of the run that is followed.
+        given: The function's results, as tensors of the run that is followed.
     """
 
     def __init__(self, function: Callable, arguments: tuple, places: list[int]) -> None:
@@ -120,11 +120,11 @@ class _Call:
 
     @property
     def signature(self) -> tuple[Any, ...]:
-        """What must be the same in both runs: the function and the shapes."""
+        """The function and the shapes, which must be the same in both runs."""
         return (self.name, *(value.shape for value in (*self.taken, *self.given)))
 
     def run(self, values: list[Tensor]) -> tuple[list[Tensor], Any]:
-        """Call the function on other values; give them as leaves of a graph, and the result."""
+        """Call the function on other values; return them as leaves of a graph, and the result."""
         with torch.enable_grad():
             leaves = [value.detach().requires_grad_() for value in values]
             flat = list(self._flat)
@@ -165,13 +165,13 @@ class _Follower(TorchFunctionMode):
 
 
 def _name(function: Callable) -> str:
-    """Give the name of a function, that of the out-of-place one for an in-place one."""
+    """Return the name of a function; of an in-place function, that of its out-of-place twin."""
     name = getattr(function, "__name__", "")
     return name if name.endswith("__") else name.removesuffix("_")
 
 
 def _go_back(output: Tensor, calls: list[_Call], start: list[_Call]) -> dict[int, Tensor]:
-    """Multipliers of the output and of all that it was made of, by the identities of tensors."""
+    """Compute the multipliers of the output and of all that it was made of, by tensor identity."""
     multipliers = {id(output): torch.ones_like(output)}
     for call, base in zip(reversed(calls), reversed(start), strict=True):
         incoming = [multipliers.pop(id(value), None) for value in call.given]
@@ -187,7 +187,7 @@ def _go_back(output: Tensor, calls: list[_Call], start: list[_Call]) -> dict[int
 def _follow(
     function: Callable[[Tensor], Tensor], inputs: Tensor
 ) -> tuple[Tensor, Tensor, list[_Call]]:
-    """Run a function; give the leaf that stood for the inputs, the output and the calls."""
+    """Run a function; return the leaf that stood for the inputs, the output and the calls."""
     leaf = inputs.detach().requires_grad_()
     with _Follower() as follower:
         output = function(leaf)
@@ -195,7 +195,7 @@ def _follow(
 
 
 def _rule(call: _Call, base: _Call, incoming: list[Tensor | None]) -> list[Tensor | None]:
-    """Turn the multipliers of a call's outputs into those of what it took."""
+    """Turn the multipliers of a call's outputs into the multipliers of its arguments."""
     if call.name in _AFFINE or all(is_affine(output) for output in call.outputs):
         return call.pull_back(incoming)
     if len(call.taken) == len(call.given) == 1:
@@ -244,7 +244,7 @@ def _path(
 
 
 def _delta(call: _Call, base: _Call) -> tuple[Tensor, Tensor]:
-    """Compute x - r of a call, and where it is too small to divide by."""
+    """Compute x - r of a call, and a mask of where x - r is too small to divide by."""
     x, r = call.taken[0].detach(), base.taken[0].detach()
     rounding = 64 * torch.finfo(x.dtype).eps * torch.maximum(x.abs(), r.abs())
     delta = x - r

@@ -1,4 +1,4 @@
-"""What all post-hoc methods share: one backbone pass, targets, resizing and normalization."""
+"""Base of all post-hoc methods: one backbone pass, targets, resizing and normalization."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +28,8 @@ class Query:
     Attributes:
         classifier: As given; ``classifier(images)`` is the full network.
         images: As given, detached.
-        given_images: The very tensor that was given, by which `SharedFeatures` knows its batch.
+        given_images: The very tensor that was given, by which `SharedFeatures` recognizes its
+            batch.
     """
 
     def __init__(
@@ -69,8 +70,8 @@ class Query:
 
         Args:
             features: Variants of `features`, shape (R, K, h, w).
-            rows: For each of them the image it is a variant of, int (R,), values in [0, B);
-                default: one per image, in order, R = B.
+            rows: For each row of features the image that it is a variant of, int (R,), values in
+                [0, B); default: one per image, in order, R = B.
 
         Returns:
             Logits (R, C).
@@ -84,7 +85,7 @@ class Query:
         return widen(logits)
 
     def scores(self, features: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Like `head`, but give only the logit of each image's target class, shape (R,)."""
+        """Run `head`, but return only the logit of each image's target class, shape (R,)."""
         targets = self.targets if rows is None else self.targets[rows]
         return self.head(features, rows).gather(1, targets[:, None])[:, 0]
 
@@ -96,7 +97,7 @@ class Query:
 
     @cached_property
     def targets(self) -> Tensor:
-        """Classes to explain, int64 (B,): those given, else the predicted ones."""
+        """Classes to explain, int64 (B,): the given ones, else the predicted ones."""
         if self._given_targets is None:
             return self.logits.detach().argmax(dim=1)
         targets = self._given_targets.to(self.images.device, torch.int64)
@@ -111,7 +112,7 @@ class Query:
     def gradients(self) -> Tensor:
         """Gradient of each image's target logit by its activations, shape (B, K, h, w).
 
-        It passes the head alone, and reaches no parameter.
+        The backward pass runs through the head alone, and reaches no parameter.
         """
         with torch.enable_grad():
             selected = self.logits.gather(1, self.targets[:, None]).sum()
@@ -120,11 +121,11 @@ class Query:
 
     @cached_property
     def linear_contributions(self) -> Tensor | None:
-        """What each channel adds to the target logit, (B, K), if the head is affine, else None.
+        """Each channel's share of the target logit, (B, K), if the head is affine, else None.
 
         The sum over positions of gradient times activation. For an affine head this is exactly
-        F(A) - F(A without channel k), and the Shapley value of the channel; see `is_affine`. None
-        also in inference mode, where the head cannot be examined.
+        F(A) - F(A without channel k), and the Shapley value of the channel; see `is_affine`. It
+        is None in inference mode, too, where the head cannot be examined.
         """
         if torch.is_inference_mode_enabled():
             return None
@@ -142,11 +143,11 @@ class PostHocMethod:
 
     The base checks what comes in, freezes the classifier and restores it (also after an
     exception), brings the method's maps to the size of the images and normalizes them. A subclass
-    supplies `_cams`, and says in `needs_gradients` whether it needs autograd.
+    supplies `_cams`, and declares in `needs_gradients` whether it needs autograd.
 
     Args:
-        interpolation: How maps are brought to the size of the images: ``"bilinear"`` (as all
-            papers do), ``"bicubic"`` (half-pixel centers both), or ``"nearest"``.
+        interpolation: How maps are brought to the size of the images: ``"bilinear"`` (as in all
+            papers), ``"bicubic"`` (both with half-pixel centers), or ``"nearest"``.
 
     Raises:
         ValueError: If ``interpolation`` is none of these.
@@ -200,7 +201,7 @@ class PostHocMethod:
             return widen(self._cams(query)).detach()
 
     def gives_probabilities(self, classifier: Classifier) -> bool:
-        """Whether the raw maps of this classifier are p(y, z|x), instead of scores of any range."""
+        """Return whether the raw maps are p(y, z|x), instead of scores of any range."""
         return False
 
     def _cams(self, query: Query) -> Tensor:

@@ -1,4 +1,4 @@
-"""A classifier out of any network, by naming a layer."""
+"""Classifier made of any network by naming a layer."""
 
 import difflib
 import warnings
@@ -17,7 +17,7 @@ _LAYOUTS = ("channels_first", "channels_last", "tokens")
 
 
 class _Rest(NamedTuple):
-    """What goes from one pass up to the layer into the pass from there on."""
+    """Values that the pass up to the layer hands to the pass from there on."""
 
     layout: str
     prefix: Tensor | None  # (B, P, K): class token and the like
@@ -33,10 +33,11 @@ class SplitClassifier(nn.Module):
 
     Where the rest of the network reads more than the layer's output (a skip connection around
     it, a class token), ``features`` remembers that for the ``head`` calls that follow, until the
-    next ``features``. ``encode`` gives a head of its own instead; the methods of this room use it.
+    next ``features``. ``encode`` returns a head that holds the rest instead; the methods of this
+    room use ``encode``.
 
     Args:
-        model: See `split`, as for the others.
+        model: See `split`, as for the other arguments.
         layer: Name of the layer.
         layout: Layout of its output, or None.
         prefix_tokens: Number of tokens before the grid, or None.
@@ -80,17 +81,17 @@ class SplitClassifier(nn.Module):
     def head(self, features: Tensor) -> Tensor:
         """Run from the layer on: activations of the last `features` call, to logits (B, C).
 
-        Any number of rows will do where the network is cut clean (``classifier.pure``).
+        Any number of rows will do where the head reads nothing else (``classifier.pure``).
 
         Raises:
-            RuntimeError: If the network is not cut clean and `features` has not run.
+            RuntimeError: If the head reads more and `features` has not run.
         """
         if self._last is None and not (self.pure and self.layout in (None, "channels_first")):
             raise RuntimeError(f"head() after {self.layer!r} needs a features() call before it")
         return self._head(self._last or _Rest("channels_first", None, (), 0), features)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Head]:
-        """Give the activations (B, K, h, w) and the head that belongs to them.
+        """Compute the activations (B, K, h, w) and the head that belongs to them.
 
         Returns:
             Activations, and ``head(features, rows=None) -> logits``; see `attribution.encode`.
@@ -100,7 +101,7 @@ class SplitClassifier(nn.Module):
 
     @property
     def pure(self) -> bool:
-        """Whether the network after the layer reads nothing of the image but its output."""
+        """True if the network after the layer reads nothing of the image but its output."""
         return self._cut.pure and (self._last is None or self._last.prefix is None)
 
     def _features(self, images: Tensor) -> tuple[Tensor, _Rest]:
@@ -157,9 +158,9 @@ def split(
     Args:
         model: Network of images (B, 3, H, W) to logits (B, C). It is used, not copied.
         layer: Name of a submodule as ``model.named_modules()`` has it, which runs once.
-        layout: Of the layer's output: ``"channels_first"`` (B, K, h, w), ``"channels_last"``
-            (B, h, w, K; as in Swin) or ``"tokens"`` (B, N, K). Default: tokens if it has three
-            dimensions, else channels first.
+        layout: Layout of the layer's output: ``"channels_first"`` (B, K, h, w),
+            ``"channels_last"`` (B, h, w, K; as in Swin) or ``"tokens"`` (B, N, K). Default:
+            tokens if the output has three dimensions, else channels first.
         prefix_tokens: Tokens before those of the grid (class, distillation, registers). Default:
             the model's ``num_prefix_tokens``, else as many as a grid in the proportions of the
             image leaves over, at most two.
@@ -211,7 +212,7 @@ def _make_cut(root: SplitClassifier, layer: str, tracing: bool | None) -> GraphC
 
 
 def _pick(rows: Tensor, batch: int, value: object) -> object:
-    """Repeat a value of each image for the rows that belong to the image."""
+    """Repeat a value per image for the rows that belong to the image."""
     if not isinstance(value, Tensor):
         return value
     if value.dim() == 0 or len(value) != batch:

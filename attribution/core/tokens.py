@@ -1,4 +1,4 @@
-"""Tokens of a vision transformer as a grid."""
+"""Grid of the tokens of a vision transformer."""
 
 import math
 
@@ -8,7 +8,7 @@ from torch import Tensor
 def to_grid(
     tokens: Tensor, size: tuple[int, int], prefix_tokens: int | None = None
 ) -> tuple[Tensor | None, Tensor]:
-    """Split tokens into those before the grid and the grid, which has the image's proportions.
+    """Split tokens into prefix tokens and a grid, which has the image's proportions.
 
     Args:
         tokens: Shape (B, N, K).
@@ -20,7 +20,7 @@ def to_grid(
         The tokens before the grid (B, P, K), None if P is 0; and the grid (B, K, h, w).
 
     Raises:
-        ValueError: If what is left is no grid.
+        ValueError: If the tokens after the prefix form no grid.
     """
     height, width = size
     for prefix in range(3) if prefix_tokens is None else [prefix_tokens]:

@@ -10,9 +10,9 @@ def gaussian_noise(samples: int, images: Tensor, seed: int) -> Tensor:
     """Draw unit Gaussian noise for images; the same on every device.
 
     Args:
-        samples: How many draws S.
+        samples: Number of draws S.
         images: Shape (B, 3, H, W); gives shape, type and device.
-        seed: Of the generator, which is local to the call.
+        seed: Seed of the generator, which is local to the call.
 
     Returns:
         Noise (S, 3, H, W), to be shared by all images of the batch.
@@ -29,9 +29,9 @@ def pair_batches(
 
     Args:
         images: Number of images B.
-        variants: Number of variants of each, V (noisy copies, channels).
+        variants: Number V of variants per image (noisy copies, channels).
         batch_size: Largest number of pairs at a time, at least 1.
-        device: Where the indices are wanted.
+        device: Device of the indices.
 
     Yields:
         Image indices and variant indices, int64 (R,) each, R <= ``batch_size``; image by image.

@@ -1,1 +1,1 @@
-"""The renderer of the embedded data set."""
+"""Renderer of the embedded data set."""

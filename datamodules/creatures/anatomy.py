@@ -1,4 +1,4 @@
-"""The creatures' anatomy: attributes, and the outlines of every part.
+"""Anatomy of the creatures: attributes, and the outlines of every part.
 
 All shapes live in the creature's own frame: the body reaches from x = -1 (rear) to x = 1 (front)
 and y points down, as in an image. A part is drawn by a small function in a frame of its own, named
@@ -16,17 +16,17 @@ PARTS = ("head", "wing", "tail", "body")
 HEAD, WING, TAIL, BODY = range(1, 5)
 
 NEUTRAL = "any"
-"""The body's value in classes that it does not tell."""
+"""Value of the body in classes that the body does not tell apart."""
 
 Attributes = tuple[str, str, str, str]
-"""Of head, wing, tail and body: "FORM", in its own color, "COLOR FORM", "ringed COLOR FORM", or the
-body's "any"."""
+"""Attribute values of head, wing, tail and body: "FORM", in the form's own color, "COLOR FORM",
+"ringed COLOR FORM", or the body's "any"."""
 
 TINTS = ("red", "green", "blue", "yellow", "magenta", "cyan", "orange", "violet")
 """Colors that a form can have instead of its own."""
 
 RINGED = "ringed"
-"""Before a color: only the rim has it, the inside is of its complement."""
+"""Prefix of a color that only the rim has, while the inside has its complement."""
 
 
 class Shape(NamedTuple):
@@ -34,8 +34,8 @@ class Shape(NamedTuple):
 
     Attributes:
         points: Vertices x, y of shape (N, 2).
-        part: Label of the part it belongs to, 1 to 4 (0: belongs to none, as distractors do).
-        tint: Name of its color in the palette of the image, or "not COLOR", its complement.
+        part: Label of the part that the polygon belongs to, 1 to 4; 0 for none (distractors).
+        tint: Name of the color in the palette of the image, or "not COLOR", its complement.
     """
 
     points: np.ndarray
@@ -176,20 +176,20 @@ _FORMS: dict[str, dict[str, Callable[..., list[Shape]]]] = {
 }
 
 FORMS = {part: tuple(forms) for part, forms in _FORMS.items()} | {"body": PATTERNS[1:]}
-"""Part to the forms that it can have; the body's are patterns."""
+"""Forms that each part can have; the body's forms are patterns."""
 
 
 def draw_part(part: str, value: str) -> list[Shape]:
-    """Draw head, wing or tail, "FORM", "COLOR FORM" or "ringed COLOR FORM", in its own frame."""
+    """Draw a head, wing or tail in its own frame: "FORM", "COLOR FORM" or "ringed COLOR FORM"."""
     *color, form = value.split()
     shapes = _FORMS[part][form](*color[-1:])
     return _ringed(shapes, color[-1]) if RINGED in color else shapes
 
 
 def _ringed(shapes: Sequence[Shape], tint: str) -> list[Shape]:
-    """Fill the inside of the shapes of a color by its complement.
+    """Fill the inside of the shapes of a color with its complement.
 
-    The inside is a little more than half, as marks may lie on it.
+    The inside takes a little more than half of the area, as marks may lie on it.
     """
     ringed = []
     for shape in shapes:
@@ -214,7 +214,7 @@ def transformed(
 
 
 def _between(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """Return the outline of what lies between two lines (N, 2) from rear to front."""
+    """Return the outline of the area between two lines (N, 2) from rear to front."""
     return np.concatenate([above, below[::-1]])
 
 

@@ -33,8 +33,8 @@ def smooth_noise(rng: np.random.Generator, size: int, cells: int, octaves: int =
         rng: Source of the noise.
         size: Side S in pixels.
         cells: Cells along one side of the coarsest scale; each further octave has twice as many
-            and 0.6 times the amplitude.
-        octaves: Number of scales; those finer than a pixel are left out.
+            cells and 0.6 times the amplitude.
+        octaves: Number of scales; scales finer than a pixel are left out.
 
     Returns:
         Noise of mean 0 and standard deviation 1, float32 of shape (S, S).
@@ -114,7 +114,7 @@ def _leaves(rng: np.random.Generator, size: int, count: int) -> list[Shape]:
 
 
 def _lookalike(rng: np.random.Generator) -> list[Shape]:
-    """Draw the outline of a random part in random colors, a few of them markings'."""
+    """Draw the outline of a random part in random colors, a few of them colors of markings."""
     part = rng.choice(PARTS[:3])
     tints: dict[str, str] = {}
     for shape in (shapes := draw_part(part, rng.choice(FORMS[part]))):
@@ -149,7 +149,7 @@ def background(rng: np.random.Generator, size: int, clutter: float) -> np.ndarra
     Args:
         rng: Source of the texture.
         size: Side S in pixels.
-        clutter: Amount of distractors, 0 for none; their mean number is six times this.
+        clutter: Amount of distractors, 0 for none; their mean number is six times this amount.
 
     Returns:
         RGB in 0 to 255, float32 of shape (S, S, 3).

@@ -1,4 +1,4 @@
-"""The creatures' classes: which attributes each has, and so where its evidence lies."""
+"""Classes of the creatures: the attributes of each, and thereby where its evidence lies."""
 
 import math
 
@@ -16,7 +16,7 @@ EVIDENCE = ("combined", "redundant", "ringed", "vivid")
 MAX_CLASSES = {"combined": 64, "redundant": 32, "ringed": 32, "vivid": len(TINTS)}
 
 _FAINT = ("white", "black", "mark")
-"""Colors that do not catch the eye; the last is close to the body's."""
+"""Colors that do not catch the eye; the last is close to the body's color."""
 
 _SIBLINGS = (
     *(("head",), ("wing", "tail"), ("head", "wing", "tail")),
@@ -31,20 +31,21 @@ def class_attributes(num_classes: int, evidence: str = "combined") -> list[Attri
     """List the attributes of the classes.
 
     ``"combined"``: no part tells a class, head and wing together do. Class k has head k mod 4 and
-    wing (k div 4) mod 4. Its tail follows from those two and from the block of 16 classes that it
-    is in; the body is neutral. Pairs of classes with exactly one, two and three differing parts all
-    exist (from 5 classes up).
+    wing (k div 4) mod 4. The tail follows from those two and from the block of 16 classes that the
+    class is in; the body is neutral. Pairs of classes with exactly one, two and three differing
+    parts all exist (from 5 classes up).
 
     ``"redundant"``: each part tells a class, or a class and its sibling, as birds can be told from
     several of their parts. The classes 2i and 2i + 1 are siblings, which differ in one, two or
-    three parts in turn; all others differ in all four. A part is told by form and color.
+    three parts in turn; all other pairs differ in all four parts. A part is told by form and color.
 
     ``"ringed"``: as redundant, but a part has its color on the rim only and the complement inside,
     which together are gray. A strong blur leaves next to nothing that tells a class.
 
     ``"vivid"``: each part tells a class, but only the head does so at a glance, by a color. Wing,
-    tail and body tell it by form, in white, black or much the body's color. A classifier can do
-    without them, and overlooks what it does not need. All classes differ in all four parts.
+    tail and body tell the class by form, in white, black or much the body's color. A classifier can
+    do without these three parts, and overlooks parts that it does not need. All classes differ in
+    all four parts.
 
     Args:
         num_classes: Number of classes, at least 2 and at most ``MAX_CLASSES``.
@@ -112,7 +113,7 @@ def _vivid(num_classes: int) -> list[Attributes]:
 
 
 def _values(part: str) -> list[str]:
-    """All values "COLOR FORM" of a part, neighbors unlike in both; parts do not share a color."""
+    """List the values "COLOR FORM" of a part, neighbors unlike in both; parts share no color."""
     forms, colors = FORMS[part], len(TINTS)
     period, start = math.lcm(colors, len(forms)), 3 * PARTS.index(part)
     return [

@@ -1,4 +1,4 @@
-"""Work for several processes that needs no start-up: forks of this one."""
+"""Work in several processes without start-up time: forks of the current process."""
 
 import multiprocessing
 import os
@@ -11,20 +11,21 @@ from typing import Any
 
 _CHUNK = 16  # calls handed to a process at once
 
-_work: Callable[[int], Any]  # of a forked process
+_work: Callable[[int], Any]  # the work of a forked process
 
 
 def fork_map(work: Callable[[int], Any], count: int, workers: int) -> list[Any]:
     """Call ``work`` with 0 to ``count`` - 1, in forked processes where that is safe (Linux).
 
-    For work that holds Python's lock, for which threads would queue. Neither ``work`` nor what it
-    refers to is pickled, its results and errors are. An error in one call cancels the others and
-    is raised here; the processes end with this one, however it ends.
+    This suits work that holds Python's lock, for which threads would queue. Neither ``work`` nor
+    the objects that it refers to are pickled, but its results and errors are. An error in one call
+    cancels the other calls and is raised here; the processes end with this process, however it
+    ends.
 
     Args:
-        work: What to do; must use neither CUDA nor a library's own threads.
+        work: Function to call; must use neither CUDA nor a library's own threads.
         count: Number of calls.
-        workers: Number of processes; with 1, or for a few calls, everything is done in this one.
+        workers: Number of processes; with 1, or for a few calls, this process does everything.
 
     Returns:
         The results in order.
@@ -40,7 +41,7 @@ def fork_map(work: Callable[[int], Any], count: int, workers: int) -> list[Any]:
 def _adopt(work: Callable[[int], Any]) -> None:
     global _work
     _work = work
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's, which cancels what is left
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for the parent to handle, which cancels the rest
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

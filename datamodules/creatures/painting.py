@@ -1,4 +1,4 @@
-"""Antialiased filling of polygons, and colors, for the creatures and their surroundings."""
+"""Painting of creatures and their surroundings: antialiased polygons, and colors."""
 
 from collections.abc import Mapping, Sequence
 
@@ -25,12 +25,12 @@ _SUBPIXEL_BITS = 4
 
 
 def fill(shapes: Sequence[Shape], width: int, height: int, supersampling: int) -> np.ndarray:
-    """Fill polygons one over the other.
+    """Fill polygons, each over the ones before it.
 
     Args:
         shapes: At most 255 shapes in pixels, where pixel i covers the interval [i, i + 1).
         width: Width W of the area to paint in pixels.
-        height: Its height H.
+        height: Height H of this area in pixels.
         supersampling: Linear factor k of the fine grid.
 
     Returns:
@@ -70,7 +70,7 @@ def color_table(shapes: Sequence[Shape], tints: Mapping[str, Sequence[float]]) -
 
 
 def over(painted: np.ndarray, below: np.ndarray, light: np.ndarray | None = None) -> np.ndarray:
-    """Lay what is painted over an image.
+    """Lay painted shapes over an image.
 
     Args:
         painted: Color times opacity, and opacity, as ``average`` returns it, uint8 (H, W, 4).

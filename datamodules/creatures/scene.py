@@ -1,4 +1,4 @@
-"""Scenes: one creature in front of a background, with its exact masks."""
+"""Scenes of one creature in front of a background, with its exact masks."""
 
 import dataclasses
 from typing import NamedTuple
@@ -46,17 +46,18 @@ class Scene(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SceneOptions:
-    """What a scene looks like; all values that change its difficulty.
+    """Options of a scene's look; all of them change its difficulty.
 
     Attributes:
         image_size: Side of the image in pixels, at least 32.
         min_area: Smallest area of a creature's box as a fraction of the image, in (0, max_area).
-        max_area: Largest, in (min_area, 0.8]; its logarithm is spread almost evenly in between.
+        max_area: Largest such area, in (min_area, 0.8]; the logarithm of the area is spread almost
+            evenly in between.
         contrast: Distance in CIE L*a*b* (1976 Delta E) between the body's color and the colors
-            around it, 0 to 60. 80 % of the surrounding pixels keep it where a color can be found
-            that does, which up to the default is almost always; 0 allows camouflage. Bodies are
-            more saturated than backgrounds in any case.
-        clutter: Amount of distractors, 0 to 3; their mean number is six times this.
+            around it, 0 to 60. 80 % of the surrounding pixels keep this distance where a body color
+            can be found for it, which up to the default is almost always; 0 allows camouflage.
+            Bodies are more saturated than backgrounds in any case.
+        clutter: Amount of distractors, 0 to 3; their mean number is six times this amount.
         part_size: Factor on the size of head, wing and tail, which decide the class, 0.5 to 2.
         noise: Largest standard deviation of the sensor noise as a fraction of full scale, 0 to 0.2.
 
@@ -119,8 +120,8 @@ class _Figure(NamedTuple):
     """A creature cut out of the image.
 
     Attributes:
-        window: The rows and columns of the image that it occupies, (H, W) of them.
-        shapes: Its shapes in pixels of the window.
+        window: The rows and columns of the image that the creature occupies, (H, W) of them.
+        shapes: The creature's shapes in pixels of the window.
         index: Index map of the shapes, supersampled.
         parts: Part of every pixel of the window, uint8 of shape (H, W), 0 outside the creature.
     """
@@ -175,9 +176,9 @@ def _body_color(surroundings: np.ndarray, contrast: float, rng: np.random.Genera
 def _complements(
     shapes: list[Shape], index: np.ndarray, tints: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Give each "not COLOR" that averages to gray with the color over what is visible of both.
+    """Compute each "not COLOR" that averages to gray with the color over their visible areas.
 
-    Where that would need more than full or less than no light, painting clips it.
+    Where that would need more than full or less than no light, painting clips the color.
     """
     visible: dict[str, int] = {}
     counts = np.bincount(index.ravel(), minlength=len(shapes) + 1)[1:]
@@ -206,7 +207,7 @@ def render_scene(attributes: Attributes, options: SceneOptions, rng: np.random.G
     Args:
         attributes: Attribute values of head, wing, tail and body.
         options: Size and difficulty.
-        rng: Source of everything that varies; the same state gives the same bytes.
+        rng: Source of all random choices; the same state gives the same bytes.
 
     Returns:
         Image, mask and part mask.

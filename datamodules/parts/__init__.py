@@ -1,4 +1,4 @@
-"""Labels of the parts of objects, by which classes differ."""
+"""Labels of the object parts by which classes differ."""
 
 from learned_saliency.datamodules.parts.base import ClassPair, PartReader, class_pairs
 from learned_saliency.datamodules.parts.creatures import CreaturesParts

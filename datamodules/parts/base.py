@@ -1,4 +1,4 @@
-"""Pairs of classes that differ in few parts, and where the parts are: the ground truth of cues."""
+"""Ground truth of cues: pairs of classes that differ in few parts, and the places of the parts."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -11,8 +11,8 @@ class ClassPair(NamedTuple):
     """Two classes and the parts that tell them apart.
 
     Attributes:
-        first: Label of the one class.
-        second: Label of the other, larger than ``first``.
+        first: Label of one class.
+        second: Label of the other class, larger than ``first``.
         parts: Labels of the parts with different attributes, increasing, 1 or more.
     """
 
@@ -22,7 +22,7 @@ class ClassPair(NamedTuple):
 
 
 class PartReader(Protocol):
-    """What a data set with parts offers to cue localization.
+    """Interface of a data set with parts, for cue localization.
 
     Attributes:
         names: Names of the parts; the label of a part is its position here plus one.
@@ -49,11 +49,12 @@ def class_pairs(attributes: np.ndarray, parts: np.ndarray, max_parts: int = 3) -
 
     Args:
         attributes: Attribute values of each class, any type, shape (C, A).
-        parts: Whether an attribute describes a part, bool (A, P); it may describe several or none.
-        max_parts: At least 1.
+        parts: Whether an attribute describes a part, bool (A, P); an attribute may describe several
+            parts or none.
+        max_parts: Largest number of differing parts, at least 1.
 
     Returns:
-        The pairs, those with fewer parts first, then in the order of their labels.
+        The pairs, sorted by their number of parts, then by their labels.
     """
     pairs = []
     for first in range(len(attributes) - 1):

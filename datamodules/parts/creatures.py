@@ -1,4 +1,4 @@
-"""Parts of the creatures: pairs from the attribute table, places from the part masks."""
+"""Part labels of the creatures: pairs from the attribute table, places from the part masks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +13,11 @@ from learned_saliency.datamodules.textfile import DataError, read_columns
 
 
 class CreaturesParts:
-    """Reads the parts of a data set that `CreaturesRenderer` has written.
+    """Reader of the parts of a data set that `CreaturesRenderer` has written.
 
     Args:
         root: The data set's folder.
-        metadata: Its metadata.
+        metadata: The folder of its metadata.
 
     Attributes:
         names: ``head``, ``wing``, ``tail``, ``body``.
@@ -49,7 +49,8 @@ class CreaturesParts:
         """Read part labels, uint8 (B, S, S); see `PartReader.read`.
 
         Raises:
-            DataError: If an image has no part mask, or its file is missing or does not decode.
+            DataError: If an image has no part mask, or the mask's file is missing or does not
+                decode.
         """
         return torch.stack([self._read(image_id, size) for image_id in image_ids])
 

@@ -1,4 +1,4 @@
-"""Parts of CUB-200-2011: pairs from the class attributes, places from the part keypoints."""
+"""Part labels of CUB-200-2011: pairs from the class attributes, places from the part keypoints."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,10 +20,10 @@ _KEYPOINTS = {
     "leg": ("left leg", "right leg"),
     "wing": ("left wing", "right wing"),
 }
-"""The 15 keypoints of each of the 7 parts."""
+"""Keypoints of each of the 7 parts, 15 in all."""
 
-# An attribute describes a part whose words occur anywhere in its name, its value included
-# (``has_shape::long-legged-like`` a leg), as in the released code.
+# An attribute describes a part if the part's words occur anywhere in the attribute's name, its
+# value included (``has_shape::long-legged-like`` describes a leg), as in the released code.
 _WORDS = {
     "head": ("bill", "crown", "eye", "forehead", "head", "nape", "throat"),
     **{part: (part,) for part in ("back", "belly", "breast", "tail", "leg", "wing")},
@@ -31,21 +31,22 @@ _WORDS = {
 
 
 class CUBParts:
-    """Estimates where the parts of a bird are, from the files of CUB-200-2011 (Sec. 5.2).
+    """Estimate of the places of a bird's parts, from the files of CUB-200-2011 (Sec. 5.2).
 
     Kim et al. (ICCV 2021). A class has the attributes that at least half of the answers gave it. A
-    pixel belongs to the part of the nearest visible keypoint; the head's is the mean of its
-    keypoints. Coordinates are scaled to the square, then truncated, as in the released code.
+    pixel belongs to the part of the nearest visible keypoint; the keypoint of the head is the mean
+    of its several keypoints. Coordinates are scaled to the square, then truncated, as in the
+    released code.
 
     Args:
         root: The unpacked folder ``CUB_200_2011``, with ``attributes/`` and ``parts/``.
-        metadata: Not read: the download itself has everything.
+        metadata: Not read: the download itself has all the information.
         segmentations: Whether pixels outside the bird belong to no part, as in the released code;
-            needs the data set's segmentations, a download of their own, in ``root/segmentations``.
+            needs the data set's segmentations, a separate download, in ``root/segmentations``.
 
     Attributes:
         names: ``head``, ``back``, ``belly``, ``breast``, ``tail``, ``leg``, ``wing``.
-        pairs: See `PartReader`; the paper counts 31, 64 and 96 with 1, 2 and 3 parts.
+        pairs: See `PartReader`; the paper counts 31, 64 and 96 pairs with 1, 2 and 3 parts.
 
     Raises:
         DataError: If a file is missing or malformed.
@@ -71,7 +72,7 @@ class CUBParts:
         """Read part labels, uint8 (B, S, S), all 0 without a visible keypoint; see `PartReader`.
 
         Raises:
-            DataError: If an image is none of the data set's, or a file does not decode.
+            DataError: If an image is not in the data set, or a file does not decode.
         """
         return torch.stack([self._read(image_id, size) for image_id in image_ids])
 
@@ -93,7 +94,7 @@ class CUBParts:
     def _scaled(
         self, keypoints: dict[str, tuple[float, float]], image_id: str, size: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Part labels (K,) and places x, y in pixels of the square, int64 (K, 2)."""
+        """Find part labels (K,) and places x, y in pixels of the square, int64 (K, 2)."""
         labels, points = [], []
         for label, (part, names) in enumerate(_KEYPOINTS.items(), start=1):
             places = [keypoints[name] for name in names if name in keypoints]
@@ -107,7 +108,7 @@ class CUBParts:
         return np.array(labels, dtype=np.int64), scaled.astype(np.int64)
 
     def _read_attributes(self) -> np.ndarray:
-        """Whether a class has an attribute, bool (C, A)."""
+        """Read which attributes each class has, bool (C, A)."""
         path = self.root / "attributes" / "class_attribute_labels_continuous.txt"
         rows = [line.split() for line in read_lines(path) if line.strip()]
         try:
@@ -116,8 +117,8 @@ class CUBParts:
             raise DataError(f"{path}: not a table of numbers; unpack the download again.") from None
 
     def _read_attribute_parts(self) -> np.ndarray:
-        """Whether an attribute describes a part, bool (A, 7)."""
-        # The download has this file beside the folder, the released code moves it into it.
+        """Read which parts each attribute describes, bool (A, 7)."""
+        # The download has this file beside the folder; the released code moves it into the folder.
         inside = self.root / "attributes" / "attributes.txt"
         path = inside if inside.is_file() else self.root.absolute().parent / "attributes.txt"
         names = [name for _, name in _read_rows(path, 1)]
@@ -125,7 +126,7 @@ class CUBParts:
         return np.array([[any(w in name for w in group) for group in words] for name in names])
 
     def _read_keypoints(self) -> dict[int, dict[str, tuple[float, float]]]:
-        """Visible keypoints x, y in pixels of the original image, by image number and name."""
+        """Read visible keypoints x, y in pixels of the original image, by image number and name."""
         names = dict(_read_rows(self.root / "parts" / "parts.txt", 1))
         unknown = set(names.values()) - {name for group in _KEYPOINTS.values() for name in group}
         if unknown:
@@ -147,7 +148,7 @@ class CUBParts:
 
 
 def _read_rows(path: Path, fields: int) -> list[tuple[int, str]]:
-    """Read lines of an integer and a text of at least so many words."""
+    """Read lines of an integer and a text of at least the given number of words."""
     found = []
     for number, line in enumerate(read_lines(path), start=1):
         key, _, rest = line.strip().partition(" ")
@@ -160,7 +161,7 @@ def _read_rows(path: Path, fields: int) -> list[tuple[int, str]]:
 
 
 def _read_bird(path: Path, size: int) -> np.ndarray:
-    """Where a segmentation says bird, bool (S, S); resized bicubically as in the released code."""
+    """Read the bird's mask, bool (S, S), resized bicubically as in the released code."""
     try:
         with Image.open(path) as image:
             gray = image.convert("L").resize((size, size), Image.Resampling.BICUBIC)

@@ -1,4 +1,4 @@
-"""Makes data sets on first use; a data set is one file."""
+"""Readers that make data sets on first use; a data set is one file."""
 
 from learned_saliency.datamodules.readers.base import Reader
 from learned_saliency.datamodules.readers.creatures import CreaturesRenderer

@@ -1,4 +1,4 @@
-"""The embedded data set: rendering the creatures to disk in the benchmark's format."""
+"""Embedded data set: creatures rendered to disk in the benchmark's format."""
 
 import contextlib
 import dataclasses
@@ -26,20 +26,20 @@ from learned_saliency.datamodules.textfile import DataError
 
 _LOGGER = logging.getLogger(__name__)
 _STAMP = "creatures.json"
-_VERSION = 3  # to be raised with every change that alters a rendered byte
+_VERSION = 3  # raise it with every change that alters a rendered byte
 _SPLITS = ("train", "val", "test")
 
 
 class CreaturesRenderer:
-    """Renders the creatures on first use and keeps them for later runs.
+    """Renderer of the creatures on first use, kept for later runs.
 
     A class shows on head, wing and tail, which are small. The body, most of the extent, has shape
-    and color of its own in every image. Where the evidence is ``"combined"``, it takes two parts to
-    tell a class (within 16 classes head and wing decide), and the body's pattern is neutral, too;
-    where it is ``"redundant"``, any of the four parts is enough but for siblings; where it is
-    ``"ringed"``, too, but a strong blur erases it; where it is ``"vivid"``, too, but the head's
-    color catches the eye; see `class_attributes`. The folder written is a complete data set of the
-    benchmark's format, S pixels a side::
+    and color of its own in every image. With ``"combined"`` evidence it takes two parts to tell a
+    class (within 16 classes head and wing decide), and the body's pattern is neutral, too. With
+    ``"redundant"`` evidence any of the four parts is enough, except between siblings; with
+    ``"ringed"`` evidence, too, but a strong blur erases it; with ``"vivid"`` evidence, too, but the
+    head's color catches the eye; see `class_attributes`. The folder written is a complete data set
+    in the benchmark's format, each image S x S pixels::
 
         root/creatures.json                      stamp: version and all parameters
         root/images/SPLIT/00001.png              RGB, uint8 (S, S, 3)
@@ -64,23 +64,23 @@ class CreaturesRenderer:
 
     Args:
         image_size: Side S of an image in pixels, at least 32.
-        train_images: Number of training images, at least one a class.
-        val_images: Number of validation images, at least one a class.
-        test_images: Number of test images, at least one a class.
-        num_classes: Number of classes, 2 to 64 or, of redundant and ringed evidence, 32, of vivid
-            evidence, 8; but for the last there are pairs with one, two and three differing parts
-            from 5 or 6 classes up.
+        train_images: Number of training images, at least one per class.
+        val_images: Number of validation images, at least one per class.
+        test_images: Number of test images, at least one per class.
+        num_classes: Number of classes, 2 to 64, with redundant and ringed evidence to 32, with
+            vivid evidence to 8. From 5 or 6 classes up there are pairs with one, two and three
+            differing parts, except with vivid evidence.
         seed: Seed of the whole data set, at least 0.
-        workers: Processes that render, by default one for each usable core; see `fork_map`.
+        workers: Processes that render, by default one per usable core; see `fork_map`.
         min_area: Smallest area of a box as a fraction of the image, in (0, max_area).
         max_area: Largest such area, in (min_area, 0.8].
         contrast: Distance of a body's color to its surroundings in Delta E (CIE 1976), 0 to 60.
-        clutter: Amount of distractors, 0 to 3; an image has six times this on average.
+        clutter: Amount of distractors, 0 to 3; an image has six times this amount on average.
         part_size: Factor on the size of head, wing and tail, 0.5 to 2; smaller parts are harder to
             classify and leave more of the creature to be found.
         noise: Largest standard deviation of the sensor noise as a fraction of full scale, 0 to 0.2.
-        evidence: What tells a class: ``"combined"``, ``"redundant"``, ``"ringed"`` or ``"vivid"``
-            parts.
+        evidence: Kind of parts that tell a class: ``"combined"``, ``"redundant"``, ``"ringed"`` or
+            ``"vivid"``.
 
     Raises:
         ValueError: If an argument is outside its range.
@@ -134,7 +134,7 @@ class CreaturesRenderer:
                 any other folder receives a copy, under the same conditions as ``root``.
 
         Raises:
-            DataError: If a folder holds anything else, among it creatures of other parameters.
+            DataError: If a folder holds anything else, such as creatures of other parameters.
         """
         root, metadata = (Path(path).expanduser().resolve() for path in (root, metadata))
         if not self._is_ready(root):
@@ -169,7 +169,7 @@ class CreaturesRenderer:
         }
 
     def _is_ready(self, folder: Path) -> bool:
-        """Tell whether the folder holds this data set; raise if it holds something else."""
+        """Return whether the folder holds this data set; raise if it holds something else."""
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
             return False
         remedy = "choose another folder or remove this one"
@@ -192,13 +192,13 @@ class CreaturesRenderer:
         raise DataError(f"{folder} holds creatures with {differences or 'unknown keys'}; {remedy}")
 
     def _publish(self, folder: Path, write: Callable[[Path], object]) -> None:
-        """Let ``write`` make a new folder beside ``folder`` and move that into place."""
+        """Let ``write`` make a new folder beside ``folder`` and move the new one into place."""
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
             fresh = Path(scratch, "fresh")
             write(fresh)
             with contextlib.suppress(OSError):
-                folder.rmdir()  # an empty one is in the way on some systems
+                folder.rmdir()  # an empty folder is in the way on some systems
             try:
                 fresh.rename(folder)
             except OSError:
@@ -214,7 +214,7 @@ class CreaturesRenderer:
         rows = [f"{k},{','.join(attributes)}" for k, attributes in enumerate(self.classes)]
         _write_lines(metadata / "attributes.txt", [",".join(("label", *PARTS)), *rows])
         threads = cv2.getNumThreads()
-        cv2.setNumThreads(1)  # its own threads would compete with the workers and be lost in a fork
+        cv2.setNumThreads(1)  # threads would compete with the workers and be lost in a fork
         try:
             for split, count in self.split_sizes.items():
                 self._render_split(folder, split, count)
@@ -257,7 +257,7 @@ class CreaturesRenderer:
 
 
 def _usable_cores() -> int:
-    """Count the cores that this process may use, where the system tells, else all cores."""
+    """Count the cores that this process may use if the system tells them, else all cores."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""CUB-200-2011 (Wah et al. 2011), straight from the unpacked download."""
+"""Reader of CUB-200-2011 (Wah et al. 2011), straight from the unpacked download."""
 
 import json
 import os
@@ -16,16 +16,16 @@ _VERSION = 1
 
 
 class CUBReader:
-    """Write the metadata of CUB-200-2011 from its own text files.
+    """Writer of the metadata of CUB-200-2011 from the data set's own text files.
 
     The official test split is ``test``. ``val`` is CUBV2, the 1000 images that the WSOL benchmark
     collected for the purpose, where ``cubv2_metadata`` is given, and ``train`` then is the whole
-    official training split as in the benchmark. Without it, ``val_per_class`` training images of
-    each class, drawn with ``seed``, become ``val`` and are *missing from* ``train``; figures are
-    then chosen on other images than the benchmark's.
+    official training split as in the benchmark. Without CUBV2, ``val_per_class`` training images of
+    each class, drawn with ``seed``, become ``val`` and are *missing from* ``train``; thresholds and
+    checkpoints are then chosen on other images than the benchmark's.
 
     Boxes become x0 = int(x), y0 = int(y), x1 = int(x + w), y1 = int(y + h) as in the benchmark's
-    metadata, and end at the last pixel of the image. Image sizes are read from the files.
+    metadata, and end at the last pixel of the image. Image sizes are read from the image files.
 
     Args:
         cubv2_metadata: The benchmark's folder of CUB validation metadata (``image_ids.txt`` and so
@@ -33,7 +33,7 @@ class CUBReader:
         cubv2_root: Folder that CUBV2's ids are relative to; None takes the images of CUB itself,
             among which the benchmark unpacks them.
         val_per_class: Images of each class that become ``val`` without CUBV2, 1 or more.
-        seed: Seed of that choice, 0 or more.
+        seed: Seed of the choice of these images, 0 or more.
 
     Raises:
         ValueError: If ``val_per_class`` or ``seed`` is out of range.

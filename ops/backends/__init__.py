@@ -1,4 +1,4 @@
-"""Faster ways to compute what `ops` has a plain reference for; a backend is one file."""
+"""Faster backends for kernels that have a plain reference in `ops`; a backend is one file."""
 
 from learned_saliency.ops.backends.lattice import lattice_products
 

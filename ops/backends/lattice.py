@@ -1,4 +1,4 @@
-"""The dense CRF's products on the permutohedral lattice: linear in the number of pixels."""
+"""Products of the dense CRF on the permutohedral lattice, in time linear in the pixels."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,10 @@ from learned_saliency.ops.permutohedral import permutohedral_filter
 
 
 def lattice_products(maps: Tensor, features: Tensor, max_elements: int) -> Tensor:
-    """W [1, S_1, ..., S_T], shape (B, 1 + T, N); the last map comes from the others' sum if 1."""
+    """Compute W [1, S_1, ..., S_T], (B, 1 + T, N).
+
+    Where the maps add up to 1, the last product is the rest of the first and is not filtered.
+    """
     tolerance = 8 * torch.finfo(maps.dtype).eps
     complete = bool(((maps.sum(1) - 1).abs() <= tolerance).all())
     values = torch.cat([torch.ones_like(maps[:, :1]), maps[:, :-1] if complete else maps], dim=1)

@@ -1,4 +1,4 @@
-"""What all entry points share: mistakes end in one line, not in a stack trace."""
+"""Common part of all entry points: mistakes end in one line, not in a stack trace."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def run_command(command: Command, words: Sequence[str], called: str) -> None:
 
     @hydra.main(config_path=str(CONFIG_DIR), config_name=command.config_name, version_base="1.3")
     def task(config: DictConfig) -> None:
-        sys.argv[:] = given  # of it Lightning makes the command line of further processes
+        sys.argv[:] = given  # Lightning makes the command line of further processes of it
         if is_first_process():
             print(f"{command.program}: {command.announce(config)}", file=sys.stderr, flush=True)
         job = importlib.import_module(f"learned_saliency.pipeline.{command.job}")

@@ -8,6 +8,6 @@ class UserError(MendableError, ValueError):
 
 
 def first_sentence(error: BaseException) -> str:
-    """What an error of another library says, without its further explanations."""
+    """Return the message of another library's error, without its further explanations."""
     lines = str(error).splitlines()
     return lines[0].partition(". ")[0].rstrip(".") if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""``convert.py``: published weights as a run."""
+"""Job of ``convert.py``: published weights become a run."""
 
 from learned_saliency.pipeline.conversion.command import run
 from learned_saliency.pipeline.conversion.convert import convert

@@ -1,4 +1,4 @@
-"""Makes a run of published weights, for evaluation, prediction and export."""
+"""Conversion of published weights to a run, for evaluation, prediction and export."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from learned_saliency.storage import write_text
 
 
 class ConversionResult(NamedTuple):
-    """What a conversion leaves.
+    """Result of a conversion.
 
     Attributes:
-        conversion: What matched and what did not.
-        written: The run's checkpoint and the report.
+        conversion: The matched weights and the rest.
+        written: Paths of the run's checkpoint and of the report.
     """
 
     conversion: Conversion
@@ -42,8 +42,8 @@ def convert(config: DictConfig) -> ConversionResult:
     """Write a run with the configured model and published weights.
 
     Raises:
-        UserError: If the files cannot be read, or not every weight of the model is in them; then
-            nothing is written.
+        UserError: If the files cannot be read, or lack a weight of the model; nothing is written
+            then.
         DataError: If the data set's ``class_names.txt`` is malformed.
     """
     config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))

@@ -1,4 +1,4 @@
-"""Weights of the published code of CALM, F-CAM and CASM under this project's names."""
+"""Translation of the weights of CALM's, F-CAM's and CASM's code to this project's names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from learned_saliency.models import CALM
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.runs import find_state_dict, read_weights
 
-# Where a file of CASM's keeps its weights, and what they are the weights of.
+# Keys under which a file of CASM's code keeps its weights, and the parts that they belong to.
 _CASM_PARTS = {"state_dict_classifier": "classifier.", "state_dict_decoder": "decoder."}
 _FCAM_PARTS = ("encoder", "classification_head", "decoder", "segmentation_head")
 
@@ -54,14 +54,14 @@ _DECODER_RULES = (
 
 
 class Conversion(NamedTuple):
-    """What became of published weights.
+    """Outcome of the translation of published weights.
 
     Attributes:
-        state: Those that fit, by this project's names.
-        matched: The published name of each of them.
-        missing: Names of this project's that nothing was found for.
-        unexpected: Published names that this project has no place for.
-        mismatched: This project's name, the published one and the two shapes, theirs first.
+        state: Weights that fit, by this project's names.
+        matched: The published name of each of these weights.
+        missing: Names of this project without a published weight.
+        unexpected: Published names without a place in this project.
+        mismatched: This project's name, the published name and two shapes, the published first.
     """
 
     state: dict[str, Tensor]
@@ -72,11 +72,11 @@ class Conversion(NamedTuple):
 
     @property
     def complete(self) -> bool:
-        """Whether every weight of the network was found."""
+        """True if every weight of the network was found."""
         return not self.missing and not self.mismatched
 
     def summary(self) -> str:
-        """One line: how many weights matched, and the first of those that did not."""
+        """Summarize in one line how many weights matched, and the first of the others."""
         parts = [f"{len(self.matched)} weights matched"]
         lists = {
             "missing": self.missing,
@@ -93,18 +93,18 @@ class Conversion(NamedTuple):
 def convert_published(state: Mapping[str, Tensor], network: nn.Module) -> Conversion:
     """Give published weights the names of a network of this project.
 
-    The names are those of CALM's (``naver-ai/calm``), F-CAM's (``sbelharbi/fcam-wsol``) and CASM's
-    (``kondiz/casme``) code, whose backbones are named as torchvision's, and of the WSOL benchmark's
-    classifiers. A 1x1 convolution may become a linear layer.
+    The known names are those in CALM's (``naver-ai/calm``), F-CAM's (``sbelharbi/fcam-wsol``) and
+    CASM's (``kondiz/casme``) code, whose backbones have torchvision's names, and in the WSOL
+    benchmark's classifiers. A 1x1 convolution may become a linear layer.
 
-    The same weights make the same maps, but for two networks: CALM's Inception-v3 leaves two
+    The same weights make the same maps, except in two networks: CALM's Inception-v3 leaves two
     layers unpadded that are padded here, and F-CAM's decoder for Inception-v3 has a level of 80
     channels where timm gives 192, so that one layer does not fit. F-CAM's published decoder also
     enlarges between levels of equal size and shrinks again, which changes nothing.
 
     Args:
-        state: Published names and weights; those of F-CAM and CASM with the names of their parts in
-            front (``encoder.``, ``decoder.``, ...), as `read_published` gives them.
+        state: Published names and weights; the names of F-CAM and CASM begin with the names of
+            their parts (``encoder.``, ``decoder.``, ...), as `read_published` gives them.
         network: A `models.CAMClassifier`, `CALM`, `FCAM` or `CASM`; not changed.
     """
     ours = network.state_dict()
@@ -117,7 +117,7 @@ def convert_published(state: Mapping[str, Tensor], network: nn.Module) -> Conver
             continue
         name = _our_name(renumbered.get(published, published), prefix, isinstance(network, CALM))
         if name not in ours and name is not None:
-            name = name.replace(".block.", ".")  # a backbone whose strides are the usual ones
+            name = name.replace(".block.", ".")  # a backbone with its usual strides
         if name not in ours:
             unexpected.append(published)
             continue
@@ -150,7 +150,7 @@ def _our_name(published: str, prefix: str, calm: bool) -> str | None:
 
 
 def _vgg_numbers(published: Mapping[str, Tensor], ours: Sequence[str]) -> dict[str, str]:
-    """Names with the numbers that VGG's convolutions have here, where no pool is left out."""
+    """Renumber VGG's convolutions as they are numbered here, where no pool is left out."""
     pattern = rf"({_BACKBONE}features\.)(\d+)(\.(?:weight|bias))"
     theirs = [match for name in published if (match := re.fullmatch(pattern, name))]
     numbers = sorted({int(match[2]) for match in theirs})
@@ -166,7 +166,7 @@ def _without_ones(shape: torch.Size) -> list[int]:
 
 
 def count_classes(state: Mapping[str, Tensor]) -> int | None:
-    """The number of classes of published weights; None without a classification layer."""
+    """Count the classes of published weights; None without a classification layer."""
     for name, weight in state.items():
         if re.fullmatch(_HEAD, name):
             return len(weight)
@@ -177,7 +177,7 @@ def read_published(paths: Sequence[Path]) -> dict[str, Tensor]:
     """Read published weights; nothing but tensors and plain values is ever unpickled.
 
     Args:
-        paths: Files, or folders of F-CAM's ``encoder.pt``, ``decoder.pt`` and so on. Later ones
+        paths: Files, or folders of F-CAM's ``encoder.pt``, ``decoder.pt`` and so on. Later files
             replace weights of the same name.
 
     Raises:

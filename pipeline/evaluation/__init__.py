@@ -1,4 +1,4 @@
-"""``evaluate.py``: maps of a model or of any classifier are tested."""
+"""Job of ``evaluate.py``: maps of a model or of any classifier are tested."""
 
 from learned_saliency.pipeline.evaluation.command import run
 from learned_saliency.pipeline.evaluation.evaluate import evaluate

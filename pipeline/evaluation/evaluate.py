@@ -1,4 +1,4 @@
-"""Tests the maps of a trained model or of any classifier, and writes what came out."""
+"""Test of the maps of a trained model or of any classifier, and its results on disk."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ from learned_saliency.trainers import (
 )
 
 CONFIG_NAME = "evaluate"
-_STAGES = {"val": "validate", "test": "test"}  # what Lightning calls the use of a split
+_STAGES = {"val": "validate", "test": "test"}  # Lightning's names for the use of a split
 _SECONDS = 20.0  # between lines of progress
 _ABSENT = object()
 
 
 class EvaluationResult(NamedTuple):
-    """What an evaluation leaves.
+    """Result of an evaluation.
 
     Attributes:
-        folder: Where it was written.
-        results: Figures by method, fractions.
-        figures: What is declared of them.
-        written: The files.
+        folder: Folder of the written files.
+        results: Metrics by method, fractions.
+        figures: Declarations of these metrics.
+        written: Paths of the files.
     """
 
     folder: Path
@@ -89,10 +89,10 @@ def evaluate(config: DictConfig) -> EvaluationResult:
 
 
 def with_data(config: DictConfig, checkpoint: Checkpoint | None) -> DictConfig:
-    """The configuration with the data set of the checkpoint where none was chosen.
+    """Return the configuration with the checkpoint's data set where none was chosen.
 
     Raises:
-        UserError: If there is none, a key of it does not exist, or a value is missing.
+        UserError: If there is no data set, a key of it does not exist, or a value is missing.
     """
     given = config.get("data") or OmegaConf.create()
     if "_target_" not in given:
@@ -106,7 +106,7 @@ def with_data(config: DictConfig, checkpoint: Checkpoint | None) -> DictConfig:
 
 
 def _adapted(checkpoint: Checkpoint, given: DictConfig) -> DictConfig:
-    """The data set of a checkpoint with some of its values replaced."""
+    """Return the data set of a checkpoint with some of its values replaced."""
     own = checkpoint.config.data
     for key in _leaves(given):
         if OmegaConf.select(own, key, default=_ABSENT) is _ABSENT:
@@ -124,7 +124,7 @@ def _leaves(node: DictConfig, prefix: str = "") -> list[str]:
 
 
 def _warn_of_other_classes(checkpoint: Checkpoint, data: WSOLDataModule) -> None:
-    """Warn where class names say that a label means something else than in training."""
+    """Warn where class names show that a label has another meaning than in training."""
     trained, given = checkpoint.class_names, data.class_names
     numbers = [str(label) for label in range(max(len(trained), len(given)))]
     if trained == numbers[: len(trained)] or given == numbers[: len(given)]:
@@ -133,7 +133,7 @@ def _warn_of_other_classes(checkpoint: Checkpoint, data: WSOLDataModule) -> None
         if theirs != ours:
             warnings.warn(
                 f"label {label} is '{ours}' in the data, but '{theirs}' to the checkpoint: the "
-                "figures compare different classes.",
+                "metrics compare different classes.",
                 stacklevel=2,
             )
             return
@@ -155,7 +155,7 @@ def _try_on_one_image(module: SaliencyModule, data: WSOLDataModule, split: str) 
 
 
 class _Split(L.LightningDataModule):
-    """One split of a data set, as the test split."""
+    """Data module whose test split is one split of another data module."""
 
     def __init__(self, data: WSOLDataModule, split: str) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ class _Split(L.LightningDataModule):
         self.split = split
 
     def test_dataloader(self) -> DataLoader:
-        self.data.trainer = self.trainer  # knows the device
+        self.data.trainer = self.trainer  # the trainer knows the device
         return self.data.dataloader(self.split)
 
 
@@ -235,7 +235,7 @@ def _score(
 
 
 def _show(report: Report, loggers: list[Dashboard]) -> None:
-    """Log what came out, under the names that training gives the figures of its test."""
+    """Log the results under the names that training gives the metrics of its test."""
     figures = {
         f"{report.split}/{method}/{name}": value
         for method, values in report.results.items()
@@ -248,7 +248,7 @@ def _show(report: Report, loggers: list[Dashboard]) -> None:
 
 
 def _record(config: DictConfig, module: SaliencyModule, data: WSOLDataModule) -> dict[str, Any]:
-    """What the figures belong to."""
+    """Record the origin of the metrics."""
     source = {key: config[key] for key in ("checkpoint", "classifier", "weights", "layer")}
     source["limit_test_batches"] = config.trainer.get("limit_test_batches")
     return {

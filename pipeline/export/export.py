@@ -1,4 +1,4 @@
-"""Writes a trained model as a file that needs nothing of this repository, and tries it."""
+"""Export of a trained model to a file that needs nothing of this repository, and its trial."""
 
 from __future__ import annotations
 
@@ -45,12 +45,13 @@ _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 class ExportResult(NamedTuple):
-    """What an export leaves.
+    """Result of an export.
 
     Attributes:
-        file: The model.
-        facts: The JSON beside it.
-        differences: From the checkpoint, by output; None where it was not verified.
+        file: Path of the model.
+        facts: Path of the JSON beside it.
+        differences: Largest difference from the checkpoint by output; None where the file was not
+            verified.
     """
 
     file: Path
@@ -59,14 +60,14 @@ class ExportResult(NamedTuple):
 
 
 def export(config: DictConfig) -> ExportResult:
-    """Write the model of a checkpoint in a format, with a JSON that says all about it.
+    """Write the model of a checkpoint in a format, with a JSON that describes it.
 
     Both files appear when they are complete and, with ``verify``, when the model was found to give
-    what the checkpoint gives.
+    the same results as the checkpoint.
 
     Raises:
         UserError: If the configuration or the checkpoint is wrong, the files cannot be written, or
-            the model gives something else.
+            the model gives other results.
     """
     if config.format not in FORMATS:
         close = nearest(str(config.format), FORMATS)
@@ -151,7 +152,7 @@ def _path(config: DictConfig, checkpoint: Checkpoint, maps: str | None) -> Path:
 
 
 def _interface(checkpoint: Checkpoint, model: ExportedModel) -> dict[str, Any]:
-    """What goes into the graph and what comes out."""
+    """Describe the inputs and outputs of the graph."""
     data = checkpoint.config.data
     size, classes = data.crop_size, checkpoint.num_classes
     aspect = "shorter edge to the size, then the middle square"
@@ -195,7 +196,7 @@ def _versions() -> dict[str, str]:
 
 
 def sha256(path: Path) -> str:
-    """The hash of a file, hexadecimal."""
+    """Compute the SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -209,7 +210,7 @@ def _runner(kind: str, path: Path) -> Runner:
 
 def _check(found: dict[str, float], config: DictConfig) -> None:
     for name, value in found.items():
-        if not value <= config.tolerance:  # NaN is not
+        if not value <= config.tolerance:  # also true for NaN
             raise UserError(
                 f"the {config.format} file is not kept: its {name} differ from the checkpoint's by "
                 f"up to {value:.1e}, more than tolerance={config.tolerance:.0e}."

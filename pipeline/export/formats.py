@@ -1,4 +1,4 @@
-"""The formats of exported files: writing each, and running it again."""
+"""Formats of exported files: writers, and runners of the written files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Runner = Callable[..., dict[str, Tensor]]  # runner(images, labels) or runner(im
 def write_pt2(program: ExportedProgram, path: Path) -> None:
     """Write a program of torch.export, which runs wherever torch is."""
     with warnings.catch_warnings():
-        # torch takes channels-last weights for parts of others, which matters for those on GPUs
+        # torch takes channels-last weights for views of others, which matters only on GPUs
         warnings.filterwarnings("ignore", message="No complete tensor found")
         torch.export.save(program, path)
 
@@ -37,7 +37,7 @@ def check_onnx() -> None:
     """Check that the packages of the extra ``onnx`` are there.
 
     Raises:
-        UserError: If one is missing.
+        UserError: If a package is missing.
     """
     for name in ("onnx", "onnxscript", "onnxruntime"):
         _import(name)
@@ -48,7 +48,7 @@ def write_onnx(program: ExportedProgram, path: Path) -> None:
     onnx = _import("onnx")
     labels = len(program.graph_signature.user_inputs) > 1
     for name in ("onnxscript", "onnx_ir"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # they tell every step
+        logging.getLogger(name).setLevel(logging.ERROR)  # these loggers report every step
     made = torch.onnx.export(
         program,
         dynamo=True,

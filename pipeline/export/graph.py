@@ -1,4 +1,4 @@
-"""A trained model as one graph: colors in, class probabilities and maps out."""
+"""Graph of a trained model: colors in, class probabilities and maps out."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ MAPS = ("label", "predicted", "all")
 
 
 class ExportedModel(nn.Module):
-    """What an exported file computes.
+    """Computation of an exported file.
 
     Args:
         module: The trained module; put into evaluation mode and frozen.
-        maps: Whose maps: of the class given with each image (``"label"``), of the ``"predicted"``
-            class, or of ``"all"`` classes; None for a module with one map for all classes, as
-            its ``native`` map says. A CALM whose classes have one superset is such a module, too:
-            the class would change nothing.
+        maps: Classes that get maps: the class given with each image (``"label"``), the
+            ``"predicted"`` class, or ``"all"`` classes; None for a module with one map for all
+            classes, as its ``native`` map declares. A CALM whose classes share one superset is such
+            a module, too: the class would change nothing.
 
     Raises:
         ValueError: If ``maps`` does not suit the method.
@@ -38,7 +38,7 @@ class ExportedModel(nn.Module):
 
     @property
     def has_labels(self) -> bool:
-        """Whether the classes to explain are an input."""
+        """True if the classes to explain are an input."""
         return self.maps == "label"
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
@@ -63,9 +63,9 @@ class ExportedModel(nn.Module):
 
 @torch.no_grad()
 def trace(model: ExportedModel, size: int) -> ExportedProgram:
-    """Export the graph for batches of any number of images of ``size`` pixels a side.
+    """Export the graph for batches of any number of images, ``size`` pixels per side.
 
-    What the graph does not read (a loss's state, EM's second network) is left out, and so are the
+    State that the graph does not read (of a loss, EM's second network) is left out, and so are the
     example images and the paths of the source files.
     """
     inputs: tuple[Tensor, ...] = (torch.rand(2, 3, size, size),)

@@ -1,4 +1,4 @@
-"""Whether an exported file gives what its checkpoint gives, on real images."""
+"""Check that an exported file and its checkpoint give the same results, on real images."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from learned_saliency.trainers import SaliencyModule
 
 BATCH_SIZES = (1, 5)
 _IMAGES = 10
-_CLASSES = 8  # of all classes, whose maps are compared
+_CLASSES = 8  # number of classes whose maps are compared
 _SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".webp"}
 
 
 class Images(NamedTuple):
-    """What a file is tried on.
+    """Images that a file is tried on.
 
     Attributes:
         pixels: uint8 of shape (N, 3, S, S).
-        source: Where they come from.
+        source: Origin of the images, in words.
     """
 
     pixels: Tensor
@@ -37,9 +37,9 @@ class Images(NamedTuple):
 
 
 def find_images(checkpoint: Checkpoint, folder: str | Path | None) -> Images:
-    """Read some images of a folder, or of the checkpoint's data set; of test where it has one.
+    """Read some images of a folder, or of the checkpoint's data set, from its test split if any.
 
-    Where the data set is not on this machine, smooth random colors take their place, with a
+    Where the data set is not on this machine, smooth random colors take the images' place, with a
     warning.
 
     Raises:
@@ -70,14 +70,14 @@ def find_images(checkpoint: Checkpoint, folder: str | Path | None) -> Images:
 
 
 def _some(paths: list[Path]) -> list[Path]:
-    """At most as many as are tried, from all over the list."""
+    """Pick at most as many paths as are tried, from all over the list."""
     return paths[:: -(-len(paths) // _IMAGES)]
 
 
 def _read(paths: list[Path], data: DictConfig, source: str) -> Images:
     crop = data.center_crop
     pixels = [read_square(path, data.crop_size, crop) for path in _some(paths)]
-    copies = -(-max(BATCH_SIZES) // len(pixels))  # of fewer images than a batch has
+    copies = -(-max(BATCH_SIZES) // len(pixels))  # repeats fewer images than a batch has
     return Images(torch.stack(pixels * copies), source)
 
 
@@ -91,18 +91,18 @@ def _random_images(size: int) -> Tensor:
 def differences(
     run: Runner, module: SaliencyModule, maps: str | None, pixels: Tensor
 ) -> dict[str, float]:
-    """Compare a file with the module that it was made of, in batches of 1 and of 5 images.
+    """Compare a file with the module that it was made from, in batches of 1 and of 5 images.
 
     The module sees images as evaluation prepares them. Every image is explained with another class.
 
     Args:
-        run: Runs the file.
+        run: Runner of the file.
         module: The module of the checkpoint, in evaluation mode.
         maps: See `ExportedModel`.
         pixels: uint8 of shape (N, 3, S, S).
 
     Returns:
-        The largest difference of each output; that of logits over the largest logit above 1.
+        The largest difference per output; for logits relative to the largest logit, if above 1.
     """
     worst = torch.zeros(len(OUTPUTS))
     for batch_size in BATCH_SIZES:

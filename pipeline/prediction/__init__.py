@@ -1,4 +1,4 @@
-"""``predict.py`` and `load`: maps, classes and boxes of images."""
+"""Job of ``predict.py``, and `load`: maps, classes and boxes of images."""
 
 from learned_saliency.pipeline.prediction.command import run
 from learned_saliency.pipeline.prediction.images import ImageError

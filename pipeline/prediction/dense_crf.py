@@ -1,4 +1,4 @@
-"""Sharpens maps along the edges of their images."""
+"""Refinement that sharpens maps along the edges of their images."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _LEAST = 1e-4  # probability: the logarithm stays finite
 class DenseCRF:
     """Mean-field inference in a fully connected CRF (Kraehenbuehl and Koltun, NeurIPS 2011).
 
-    Two kernels let pixels agree that lie close together, and those that lie close and look alike.
+    One kernel lets pixels agree that lie close together, another kernel pixels that lie close and
+    look alike.
     A map p gives the unary term -log p of the foreground and -log (1 - p) of the background, after
-    its odds were divided by those of ``neutral``: maps that are normalized to [0, 1] are no
+    the odds of p were divided by the odds of ``neutral``: maps that are normalized to [0, 1] are no
     probabilities, and at 0.5 much of an object belongs to the background.
 
     In mean-field inference a kernel of weight w adds w (2 m - 1) to the log-odds of a pixel, m the
@@ -30,18 +31,19 @@ class DenseCRF:
     still lose area at their border.
 
     Args:
-        iterations: Of the inference, at least 1.
-        neutral: Value of a map at which both are equally likely, in (0, 1); 0.5 takes maps as
-            probabilities.
+        iterations: Iterations of the inference, at least 1.
+        neutral: Value of a map at which foreground and background are equally likely, in (0, 1);
+            0.5 takes maps as probabilities.
         smooth_weight: Weight of the kernel of positions, 0 or more.
-        smooth_xy: Its standard deviation in pixels, above 0.
+        smooth_xy: Standard deviation of this kernel in pixels, above 0.
         bilateral_weight: Weight of the kernel of positions and colors, 0 or more.
-        bilateral_xy: Its largest standard deviation in pixels, above 0.
-        bilateral_radius: It is at most this share, above 0, of the radius of a disc as large as the
-            map's largest connected region above ``neutral``; None for ``bilateral_xy`` always.
-        bilateral_rgb: Its standard deviation in levels of 0..255, above 0.
-        max_side: Pixels: a larger image is reduced to this longer side for the inference, and what
-            comes out is enlarged. The standard deviations count in the reduced image.
+        bilateral_xy: Largest standard deviation of its positions in pixels, above 0.
+        bilateral_radius: Largest share, above 0, that this standard deviation may have of the
+            radius of a disc as large as the map's largest connected region above ``neutral``; None
+            for ``bilateral_xy`` always.
+        bilateral_rgb: Standard deviation of its colors in levels of 0..255, above 0.
+        max_side: Longer side in pixels to which a larger image is reduced for the inference; the
+            result is enlarged again. The standard deviations hold in the reduced image.
 
     Raises:
         UserError: If an option is out of range or pydensecrf is not installed.

@@ -68,7 +68,7 @@ class Drawing(L.Callback):
         self.say(f"skipped {found.path}: {error}")
 
     def goes_on(self) -> bool:
-        """Whether there is no process yet that failed."""
+        """Return whether no process has failed yet."""
         return self.part.is_there()
 
     def on_predict_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:

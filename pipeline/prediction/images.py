@@ -1,4 +1,4 @@
-"""Pixels of anything that is an image: files of any kind, PIL images, arrays, tensors."""
+"""Reading of the pixels of any image: files of all kinds, PIL images, arrays, tensors."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ _OPENING = threading.Lock()
 
 
 class ImageError(ValueError):
-    """Something is no image, or no usable one; the message says why."""
+    """Error of an object that is no image, or no usable image; the message tells why."""
 
 
 def read_pixels(path: Path, max_pixels: int = MAX_PIXELS) -> Pixels:
     """Read an image file as it is meant to be seen.
 
-    The EXIF orientation is applied. What is transparent shows white. 16-bit gray loses its lower
-    bits; float gray is taken as 0..1 or 0..255 where it lies within, and is stretched from its
-    minimum to its maximum elsewhere. Of several frames the first counts.
+    The EXIF orientation is applied. Transparent pixels become white. 16-bit gray loses its lower
+    bits; float gray is taken as 0..1 or 0..255 if it lies within, and otherwise stretched from its
+    minimum to its maximum. The first of several frames counts.
 
     Args:
         path: The file.
@@ -61,25 +61,25 @@ def read_pixels(path: Path, max_pixels: int = MAX_PIXELS) -> Pixels:
 
 
 def pixel_count(path: Path, max_pixels: int = MAX_PIXELS) -> int:
-    """Number of pixels of an image file, from its header alone; see `read_pixels`."""
+    """Read the number of pixels of an image file from its header alone; see `read_pixels`."""
     with _opened(path, max_pixels) as image:
         return image.width * image.height
 
 
 def pixels_of(image: Any) -> Pixels:
-    """Pixels of whatever stands for one image.
+    """Read the pixels of an image in any of its forms.
 
     Args:
-        image: A path, a PIL image, an array (H, W), (H, W, 3) or (H, W, 4, the last one alpha), or
-            a tensor (3, H, W) or (1, H, W). Integers are 8-bit, of arrays also 16-bit; floats lie
-            in [0, 1] and are rounded to 8 bits. Nothing is normalized.
+        image: A path, a PIL image, an array (H, W), (H, W, 3) or (H, W, 4, with alpha last), or a
+            tensor (3, H, W) or (1, H, W). Integers are 8-bit, in arrays also 16-bit; floats lie in
+            [0, 1] and are rounded to 8 bits. Nothing is normalized.
 
     Returns:
         uint8 (H, W, 3); see `read_pixels` for orientation and transparency.
 
     Raises:
-        TypeError: If it is something else.
-        ValueError: If shape or values do not fit; an `ImageError` of a file.
+        TypeError: If ``image`` is of another type.
+        ValueError: If shape or values do not fit; for a file, an `ImageError`.
     """
     if isinstance(image, str | os.PathLike):
         try:
@@ -106,7 +106,7 @@ def pixels_of(image: Any) -> Pixels:
 
 
 def pixels_of_picture(image: Image.Image) -> Pixels:
-    """Pixels of a PIL image; see `read_pixels`."""
+    """Read the pixels of a PIL image; see `read_pixels`."""
     image.load()
     turn = _TURNS.get(_orientation(image))
     if image.mode.startswith("I;16"):
@@ -127,7 +127,7 @@ def pixels_of_picture(image: Image.Image) -> Pixels:
 
 @contextmanager
 def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
-    """An image file whose header was read; all that goes wrong becomes an `ImageError`."""
+    """Open an image file and read its header; turn all errors into an `ImageError`."""
     try:
         _check_file(path)
         with _open(path) as image:
@@ -149,7 +149,7 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
 
 
 def _check_file(path: Path) -> None:
-    """Refuse what opening would hang on or misunderstand."""
+    """Refuse files on which opening would hang, or which it would misunderstand."""
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         raise ImageError("no regular file")
@@ -158,7 +158,7 @@ def _check_file(path: Path) -> None:
 
 
 def _open(path: Path) -> Image.Image:
-    """Read the header. Pillow's own limit of pixels, a global, is off meanwhile: ours counts."""
+    """Read the header, with Pillow's own global limit of pixels off: ``max_pixels`` counts."""
     Image.init()
     with _OPENING:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -169,7 +169,7 @@ def _open(path: Path) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 where there is none or the EXIF data are damaged."""
+    """Read the EXIF orientation, 1 to 8; 1 if it is missing or the EXIF data are damaged."""
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):
@@ -177,7 +177,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _stretched(values: NDArray[np.floating]) -> Pixels:
-    """Gray levels of floats of unknown range."""
+    """Turn floats of unknown range into gray levels."""
     low, high = float(values.min()), float(values.max())
     if not np.isfinite([low, high]).all():
         raise ImageError("it has values that are no finite numbers")

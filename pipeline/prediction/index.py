@@ -1,4 +1,4 @@
-"""The folder of predict.py and its ``predictions.json``, which several processes write together."""
+"""Folder of predict.py and its ``predictions.json``, which several processes write together."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from learned_saliency.pipeline.cli import UserError
 from learned_saliency.storage import replacing, write_text
 
 INDEX = "predictions.json"
-_MARK = "predict.yaml"  # by which a folder of ours is known
+_MARK = "predict.yaml"  # marks a folder as one of predict.py
 _IMAGE, _SKIPPED = "images", "skipped"  # kinds of lines of a part, and keys of the index
 
 
 def open_folder(config: DictConfig) -> Path:
-    """The folder ``out``, made where it is not there; an earlier index in it is removed.
+    """Make the folder ``out`` if it is missing; remove an earlier index in it.
 
     Raises:
-        UserError: If it is a file, cannot be made, or holds things that are not of predict.py.
+        UserError: If ``out`` is a file, cannot be made, or holds files that predict.py has not
+            written.
     """
     folder = Path(config.out).expanduser()
     try:
@@ -33,14 +34,14 @@ def open_folder(config: DictConfig) -> Path:
             )
         write_text(folder / _MARK, OmegaConf.to_yaml(config, resolve=False))
         (folder / INDEX).unlink(missing_ok=True)
-        remove_parts(folder)  # of a process that was killed
+        remove_parts(folder)  # left by a process that was killed
     except OSError as error:
         raise UserError(f"out={folder}: nothing can be written there ({error.strerror}).") from None
     return folder
 
 
 class Part:
-    """The records of one process, a line each: number of the file, kind, JSON.
+    """Records of one process, one per line: number of the file, kind, JSON.
 
     Lines of a kind are in the order of the files.
 
@@ -49,8 +50,8 @@ class Part:
         process: Number of the process.
 
     Attributes:
-        images: How many images have a record.
-        skipped: How many files were skipped.
+        images: Number of images with a record.
+        skipped: Number of skipped files.
     """
 
     def __init__(self, folder: Path, process: int) -> None:
@@ -70,7 +71,7 @@ class Part:
         self.skipped += 1
 
     def is_there(self) -> bool:
-        """Whether the part still counts: a process that fails removes those of all."""
+        """Return whether the part still counts: a failing process removes the parts of all."""
         return self._path.exists()
 
     def close(self) -> None:
@@ -82,14 +83,14 @@ class Part:
 
 
 def put_together(folder: Path, header: Mapping[str, Any]) -> tuple[int, int]:
-    """Write the index from the parts of all processes, in the order of the files; remove these.
+    """Write the index from the parts of all processes, in the order of the files; remove the parts.
 
     Args:
         folder: The folder ``out``.
-        header: What holds for all images, ready for JSON.
+        header: Values common to all images, ready for JSON.
 
     Returns:
-        How many images it has, and how many files were skipped.
+        Number of images in the index, and number of skipped files.
     """
     with replacing(folder / INDEX) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(json.dumps(header, indent=2)[:-2])
@@ -101,7 +102,7 @@ def put_together(folder: Path, header: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what the processes wrote for `put_together`."""
+    """Remove the parts that the processes wrote for `put_together`."""
     for path in _parts(folder):
         path.unlink(missing_ok=True)
 
@@ -121,7 +122,7 @@ def _write_list(file: TextIO, folder: Path, kind: str) -> int:
 
 
 def _records(path: Path, kind: str) -> Iterator[tuple[int, str]]:
-    """Numbers and JSON of the lines of a kind."""
+    """Yield numbers and JSON of the lines of a kind."""
     with path.open(encoding="utf-8") as file:
         for line in file:
             number, found, record = line.rstrip("\n").split(" ", 2)

@@ -1,4 +1,4 @@
-"""Models that are ready for images, from a checkpoint or of a foreign classifier."""
+"""Loading of models that are ready for images, from a checkpoint or a foreign classifier."""
 
 from __future__ import annotations
 
@@ -40,15 +40,16 @@ def load(
 
     Args:
         checkpoint: A run's folder (its best checkpoint) or a checkpoint file.
-        methods: Names of the maps to give, ``native`` and those of ``configs/methods``; or post-hoc
-            methods by names of your own, beside the native map.
+        methods: Names of the maps to give: ``native``, names in ``configs/attribution/all.yaml``;
+            or post-hoc methods by names of your own, beside the native map.
         refine: ``"crf"``, or a function of image (H, W, 3) and map (H, W) that gives a map.
-        box_threshold: Of boxes, fraction of a map's maximum in [0, 1); None for the checkpoint's.
-        device: ``"auto"`` (CUDA where there is one), ``"cpu"``, ``"cuda:1"``.
-        batch_size: Images in a pass.
+        box_threshold: Threshold of boxes, a fraction of a map's maximum in [0, 1); None for the
+            checkpoint's threshold.
+        device: ``"auto"`` (CUDA if there is a GPU), ``"cpu"``, ``"cuda:1"``.
+        batch_size: Images per pass.
 
     Raises:
-        UserError: If the checkpoint is damaged or of something else, or an option does not exist.
+        UserError: If the checkpoint is damaged or not of this project, or an option does not exist.
     """
     config = compose_checked([], CONFIG_NAME, complete=False)
     config.checkpoint = os.fspath(checkpoint).replace("${", "\\${")  # no interpolation
@@ -67,12 +68,12 @@ def build_model(
     methods: Mapping[str, PostHocMethod] | None = None,
     device: torch.device | None = None,
 ) -> SaliencyPredictor:
-    """The model that ``configs/predict.yaml`` describes.
+    """Build the model that ``configs/predict.yaml`` describes.
 
     Args:
         config: The composed configuration.
         methods: Further post-hoc methods by name.
-        device: Where the network shall lie; None for the CPU.
+        device: Device of the network; None for the CPU.
 
     Raises:
         UserError: If a value, the checkpoint or the weights do not fit.
@@ -111,7 +112,7 @@ _Known = Mapping[str, Any]  # ``data``, which the options of a method may refer 
 
 
 def _own(checkpoint: Checkpoint) -> tuple[_Given, _Known]:
-    """The input and the classes of a checkpoint of this project."""
+    """Collect the input and the classes of a checkpoint of this project."""
     data = checkpoint.config.data
     given = {
         "size": data.crop_size,
@@ -124,7 +125,7 @@ def _own(checkpoint: Checkpoint) -> tuple[_Given, _Known]:
 
 
 def _foreign(config: DictConfig) -> tuple[_Given, _Known]:
-    """The input and the classes of a network that is not of this project."""
+    """Collect the input and the classes of a network from outside this project."""
     names = None
     if config.class_names is not None:
         names = _lines(Path(config.class_names).expanduser())
@@ -139,7 +140,7 @@ def _names(config: DictConfig, default: list[str]) -> list[str]:
 
 
 def _methods(config: DictConfig, names: list[str], data: Any) -> dict[str, PostHocMethod]:
-    """The post-hoc methods among ``names``; their options may refer to ``data``."""
+    """Build the post-hoc methods among ``names``; their options may refer to ``data``."""
     known = {"methods": names, "data": data}
     return build_methods(OmegaConf.create(OmegaConf.to_container(config) | known))
 

@@ -1,4 +1,4 @@
-"""Where a map of the network's square lies in the original image."""
+"""Placement of maps of the network's square in the original image."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def to_original(
 
     Args:
         saliency: Shape (S, S) in [0, 1].
-        width: Of the original, pixels.
-        height: Of the original, pixels.
+        width: Width of the original in pixels.
+        height: Height of the original in pixels.
         center_crop: Whether the square is the middle of the image; the rest becomes 0.
 
     Returns:
@@ -36,13 +36,13 @@ def to_original(
 
 
 def _span(start: int, size: int, resized: int, original: int) -> tuple[int, int]:
-    """First pixel of the original that a part of its resized edge covers, and the one behind."""
+    """Find begin and end (exclusive) in the original of a part of its resized edge, in pixels."""
     first = min(round(start * original / resized), original - 1)
     return first, max(first + 1, round((start + size) * original / resized))
 
 
 def _resized(saliency: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
-    """Resize each edge for itself: bilinearly where it grows, averaging where it shrinks."""
+    """Resize each edge by itself: bilinearly if it grows, averaging if it shrinks."""
     size = len(saliency)
     wide = cv2.resize(saliency, (width, size), interpolation=_way(size, width))
     return cv2.resize(wide, (width, height), interpolation=_way(size, height))

@@ -1,4 +1,4 @@
-"""Explains any number of image files, a batch at a time."""
+"""Explanation of any number of image files, a batch at a time."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ _MOST_WORKERS = 16
 
 
 class PredictionResult(NamedTuple):
-    """What a call of predict.py leaves; of several processes the first knows the numbers.
+    """Result of a call of predict.py; with several processes the first knows the numbers.
 
     Attributes:
-        folder: Where it was written.
-        images: How many images were explained.
-        skipped: How many files were not.
+        folder: Folder of the written files.
+        images: Number of explained images.
+        skipped: Number of skipped files.
         written: The index, which names all other files.
     """
 
@@ -61,7 +61,7 @@ def predict(
 
     Args:
         config: See ``configs/predict.yaml``.
-        say: Gets a line for each file that is skipped, and lines of progress.
+        say: Called with a line for each skipped file, and with lines of progress.
 
     Raises:
         UserError: If the configuration, the checkpoint or ``out`` is wrong, or no file is an image.
@@ -128,8 +128,8 @@ def _trainer(config: DictConfig) -> L.Trainer:
 def _run(trainer: L.Trainer, batches: ImageBatches, drawing: Drawing, config: DictConfig) -> None:
     """Explain and draw this process's share of the files, then wait for the other processes.
 
-    A failure in one process ends all of them: the parts of the index are gone, which each looks for
-    before a batch.
+    A failure in one process ends all of them: it removes the parts of the index, for which each
+    process looks before a batch.
 
     Raises:
         UserError: If this or another process failed.
@@ -162,7 +162,7 @@ def _run(trainer: L.Trainer, batches: ImageBatches, drawing: Drawing, config: Di
 
 
 def _of_all_processes(trainer: L.Trainer, value: str | None) -> list[str | None]:
-    """What each process has; all processes meet here."""
+    """Gather the values of all processes, which meet here."""
     values = [value] * trainer.world_size
     if trainer.world_size > 1 and torch.distributed.is_initialized():
         try:

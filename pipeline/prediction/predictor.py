@@ -1,4 +1,4 @@
-"""A trained model, or any classifier, as a function of images."""
+"""Function of images made of a trained model, or of any classifier."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from learned_saliency.trainers import (
 )
 
 PREDICTED = "predicted"
-_REPORTED = 5  # predicted classes that are told
+_REPORTED = 5  # number of predicted classes that are reported
 
 Refinement = Callable[[Pixels, NDArray[np.float32]], NDArray[np.float32]]
 
 
 class ClassScore(NamedTuple):
-    """A class and what the classifier thinks of it.
+    """A class and its probability by the classifier.
 
     Attributes:
-        index: Its number.
-        name: Its name; the number where there are no names.
-        probability: In [0, 1].
+        index: Number of the class.
+        name: Name of the class; the number where there are no names.
+        probability: Probability of the class, in [0, 1].
     """
 
     index: int
@@ -52,7 +52,7 @@ class ClassScore(NamedTuple):
 
 
 class SmallMaps(NamedTuple):
-    """What the network gives for one image.
+    """Maps and classes that the network gives for one image.
 
     Attributes:
         maps: Maps at input resolution by method, float32 (T, S, S) in [0, 1]; T = 1 for a native
@@ -70,8 +70,8 @@ class PlacedMap(NamedTuple):
     """A map as large as its image.
 
     Attributes:
-        method: That made it.
-        explained: The class that it explains; None where it is the same for every class.
+        method: Name of the method that made the map.
+        explained: The class that the map explains; None where the map is the same for every class.
         saliency: float32 (H, W) in [0, 1].
         box: Box x0 y0 x1 y1 of the largest contour at the model's threshold, int64 (4,), pixels of
             the image, x1 and y1 inside the box; 0 0 0 0 for a flat map or one of zeros.
@@ -86,12 +86,12 @@ class PlacedMap(NamedTuple):
 
 
 class ImageSaliency(NamedTuple):
-    """What a `SaliencyPredictor` finds in an image of H x W pixels.
+    """Maps, boxes and classes that a `SaliencyPredictor` finds in an image of H x W pixels.
 
     Attributes:
-        maps: By method float32 (T, H, W) in [0, 1], one map for each of ``classes``; T = 1 for a
+        maps: Maps by method, float32 (T, H, W) in [0, 1], one per class in ``classes``; T = 1 for a
             native map that is the same for every class.
-        boxes: By method int64 (T, 4), see `PlacedMap`.
+        boxes: Boxes by method, int64 (T, 4), see `PlacedMap`.
         classes: The T explained classes.
         predicted: The most probable classes, five where there are as many.
     """
@@ -120,9 +120,9 @@ class SaliencyPredictor:
     """Maps, classes and boxes of images of any size, by a module's ``predict_step``; see `load`.
 
     An image is resized to the network's square as in evaluation, and its maps are brought back to
-    its own size: bilinearly where they grow, averaging where they shrink. Where the run's data say
-    ``center_crop``, the network sees the middle square, and maps are 0 outside of it. Boxes are
-    those of the maps of full size.
+    the image's size: bilinearly if they grow, averaging if they shrink. With ``center_crop`` in the
+    run's data the network sees the middle square, and maps are 0 outside of it. Boxes come from the
+    maps of full size.
 
     Args:
         module: A trained module; it is moved to ``device`` and set to evaluation mode.
@@ -131,10 +131,11 @@ class SaliencyPredictor:
         std: Standard deviation of each color channel, above 0.
         center_crop: Whether the middle square is taken.
         class_names: Names of the classes; None for their numbers.
-        methods: Whose maps are given, ``native`` and names of the module's methods; None for all.
-        refine: Sharpens maps, called with image (H, W, 3) and map (H, W).
-        device: Where the network runs.
-        batch_size: Images in a pass, at least 1.
+        methods: Methods whose maps are given, ``native`` and names of the module's methods; None
+            for all.
+        refine: Function that sharpens maps, called with image (H, W, 3) and map (H, W).
+        device: Device that the network runs on.
+        batch_size: Images per pass, at least 1.
 
     Attributes:
         box_threshold: The module's: fraction of a map's maximum above which a pixel belongs to the
@@ -194,13 +195,13 @@ class SaliencyPredictor:
                 (B, 3, H, W). Values are 8-bit integers or floats in [0, 1], not normalized; see
                 `pipeline.prediction.images.pixels_of`.
             classes: Classes to explain, by name or number; ``"predicted"`` for each image's own.
-            top_k: How many of the most probable classes are explained as ``"predicted"``.
+            top_k: Number of most probable classes that are explained as ``"predicted"``.
 
         Returns:
-            Maps, boxes and classes for each image.
+            Maps, boxes and classes per image.
 
         Raises:
-            TypeError: If something is no image.
+            TypeError: If an object is no image.
             ValueError: If an image has a wrong shape or wrong values, is damaged or too large, or a
                 class does not exist.
         """
@@ -225,7 +226,7 @@ class SaliencyPredictor:
     def targets(
         self, classes: str | int | Sequence[str | int] = PREDICTED, top_k: int = 1
     ) -> list[int] | None:
-        """Numbers of classes that are given by name or number; None for the predicted ones.
+        """Look up classes given by name or number; return None for the predicted classes.
 
         Raises:
             UserError: If a class does not exist, ``top_k`` is not in [1, C], or both are given.
@@ -242,7 +243,7 @@ class SaliencyPredictor:
         return list(dict.fromkeys(self._number(word) for word in wanted))
 
     def prepare(self, pixels: Pixels) -> Tensor:
-        """The network's square of an image (H, W, 3), as in evaluation: uint8 (3, S, S)."""
+        """Resize an image (H, W, 3) to the network's square as in evaluation: uint8 (3, S, S)."""
         return to_square(Image.fromarray(pixels), self.size, self.center_crop)
 
     def batch(
@@ -252,13 +253,13 @@ class SaliencyPredictor:
         targets: Sequence[int] | None = None,
         top_k: int = 1,
     ) -> PredictionBatch:
-        """Make what the module's ``predict_step`` takes, on the CPU.
+        """Make a batch for the module's ``predict_step``, on the CPU.
 
         Args:
-            squares: What `prepare` gives, B of them.
-            names: Names of the images, B of them.
-            targets: Numbers of the classes to explain; None for the predicted ones.
-            top_k: How many predicted ones.
+            squares: B squares from `prepare`.
+            names: Names of the B images.
+            targets: Numbers of the classes to explain; None for the predicted classes.
+            top_k: Number of predicted classes to explain.
         """
         images = standardize(torch.stack(list(squares)), self.mean, self.std)
         batch = PredictionBatch(image=images, image_id=list(names))
@@ -269,7 +270,7 @@ class SaliencyPredictor:
         return batch
 
     def separate(self, found: Prediction) -> list[SmallMaps]:
-        """Give each image of a batch what ``predict_step`` found in it."""
+        """Split the result of ``predict_step`` for a batch into results per image."""
         probs = found.logits.float().softmax(1)
         best = probs.topk(min(_REPORTED, self.num_classes)).indices.tolist()
         chosen, rows = found.targets.tolist(), probs.cpu().numpy()
@@ -306,7 +307,7 @@ class SaliencyPredictor:
         return ClassScore(index, self.class_names[index], float(probs[index]))
 
     def _number(self, word: str | int) -> int:
-        """Number of a class; a name counts before a number in digits."""
+        """Find the number of a class; a name counts before a number in digits."""
         if isinstance(word, str) and word in self.class_names:
             return self.class_names.index(word)
         if isinstance(word, int) or word.isdecimal():
@@ -318,7 +319,7 @@ class SaliencyPredictor:
         )
 
     def _try_on_noise(self) -> int:
-        """Run every method once on noise; give the number of classes. See `try_methods`."""
+        """Run every method once on noise; return the number of classes. See `try_methods`."""
         generator = torch.Generator().manual_seed(0)
         shape = (1, 3, self.size, self.size)
         noise = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
@@ -341,7 +342,7 @@ def _gathered(small: SmallMaps, placed: Iterable[PlacedMap]) -> ImageSaliency:
 
 
 def _separate(images: Any) -> Iterable[Any]:
-    """One image becomes a list of itself, a batch one of its images."""
+    """Turn one image into a list of itself, a batch into a list of its images."""
     if isinstance(images, Tensor | np.ndarray):
         return list(images) if images.ndim == 4 else [images]
     single = isinstance(images, str | os.PathLike | Image.Image)

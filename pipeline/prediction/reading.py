@@ -17,14 +17,14 @@ from learned_saliency.pipeline.prediction.sources import Found
 from learned_saliency.trainers import PredictionBatch
 
 _LONGEST_NAME = 255  # bytes, on all usual file systems
-_DIGITS = "00000"  # of a class
+_DIGITS = "00000"  # stand for the number of a class
 
 
 class ReadImage(NamedTuple):
-    """An image on its way.
+    """An image that was read.
 
     Attributes:
-        number: Of the file among all that were found.
+        number: Number of the file among all files that were found.
         found: The file.
         pixels: uint8 (H, W, 3).
     """
@@ -35,7 +35,7 @@ class ReadImage(NamedTuple):
 
 
 class ImageBatch(PredictionBatch):
-    """A batch for ``predict_step`` with the images that it was made of.
+    """A batch for ``predict_step`` with the images that it was made from.
 
     Attributes:
         files: B images.
@@ -45,11 +45,11 @@ class ImageBatch(PredictionBatch):
 
 
 class Request(NamedTuple):
-    """Which classes are explained.
+    """Request for the classes to explain.
 
     Attributes:
-        targets: Their numbers; None for the predicted ones.
-        top_k: How many of the predicted ones.
+        targets: Numbers of the classes; None for the predicted classes.
+        top_k: Number of predicted classes to explain.
     """
 
     targets: Sequence[int] | None
@@ -57,27 +57,28 @@ class Request(NamedTuple):
 
     @property
     def count(self) -> int:
-        """Number of classes that are explained of each image."""
+        """Number of classes that are explained per image."""
         return self.top_k if self.targets is None else len(self.targets)
 
 
 class ImageBatches:
     """Batches of image files for ``trainer.predict``; files that are no images are skipped.
 
-    Of several processes each takes its share: file number i belongs to process i modulo their
-    number. While one batch is explained, Lightning holds the next and threads read the one after
-    it: at most three times ``most_pixels`` are in memory, whatever the number of files.
+    With several processes each takes its share: file number i belongs to process i modulo the
+    number of processes. While one batch is explained, Lightning holds the next batch and threads
+    read the one after it: at most three times ``most_pixels`` are in memory, whatever the number of
+    files.
 
     Args:
         files: The files, the same on all processes.
-        model: Prepares the network's squares and batches.
-        request: Which classes are explained.
-        trainer: Knows the processes.
+        model: Model that prepares the network's squares and batches.
+        request: The classes to explain.
+        trainer: Trainer, which knows the processes.
         pool: Threads that read.
-        skip: Gets number, file and reason of those that are skipped, in the order of the files.
-        goes_on: Asked before each batch; where it is false, there are no more.
-        most_pixels: Of a batch of several images.
-        max_pixels: Of an image; larger ones are skipped.
+        skip: Called with number, file and reason of each skipped file, in the order of the files.
+        goes_on: Asked before each batch; once it returns False, no further batch comes.
+        most_pixels: Most pixels of a batch of several images.
+        max_pixels: Most pixels of an image; larger images are skipped.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class ImageBatches:
         self.max_pixels = max_pixels
 
     def __iter__(self) -> Iterator[ImageBatch]:
-        """Give this process's batches, in the order of the files."""
+        """Yield this process's batches, in the order of the files."""
         pending = self._pending()
         following = next(pending, None)
         while following is not None and self.goes_on():
@@ -113,7 +114,7 @@ class ImageBatches:
                 yield batch
 
     def _pending(self) -> Iterator[list[_Pending]]:
-        """Batches of files that are being read, and of files that cannot be."""
+        """Yield batches of files that are being read, and of files that cannot be read."""
         batch: list[_Pending] = []
         images = pixels = 0
         for number, found in enumerate(self.files):
@@ -134,7 +135,7 @@ class ImageBatches:
             yield batch
 
     def _check_name(self, found: Found) -> None:
-        """Refuse a name before some of its files are written and others cannot be."""
+        """Refuse a name under which not all of the image's files can be written."""
         longest = max(len(f".{method}-{_DIGITS}.map.png.tmp") for method in self.model.methods)
         if len(os.fsencode(Path(found.name).name)) + longest > _LONGEST_NAME:
             raise ImageError("its name is too long to add the method's to it")
@@ -144,7 +145,7 @@ class ImageBatches:
         return pixels, self.model.prepare(pixels)
 
     def _received(self, pending: list[_Pending]) -> ImageBatch | None:
-        """The images of a batch that can be read; None if there are none."""
+        """Return the images of a batch that can be read; None if there are none."""
         files, squares = [], []
         for number, found, reading in pending:
             try:
@@ -163,7 +164,7 @@ class ImageBatches:
 
 
 class _Pending(NamedTuple):
-    """File ``number``, which is being read or cannot be."""
+    """File ``number``, which is being read or cannot be read."""
 
     number: int
     found: Found

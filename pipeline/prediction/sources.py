@@ -1,4 +1,4 @@
-"""Which files a person means by a file, a folder or a pattern."""
+"""Search for the files that a person means by a file, a folder or a pattern."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Found(NamedTuple):
     """A file to look at.
 
     Attributes:
-        path: Where it is.
-        name: Relative to what was searched, with ``/``; parts above it are left out.
+        path: Path of the file.
+        name: Name relative to the searched folder, with ``/``; parts above it are left out.
     """
 
     path: Path
@@ -25,18 +25,19 @@ class Found(NamedTuple):
 
 
 def find_files(sources: Sequence[str], leave_out: Path | None = None) -> Iterator[Found]:
-    """Files of several sources, one source after the other, each in alphabetical order.
+    """Find the files of several sources, one source after the other, each in alphabetical order.
 
-    A folder is searched with its folders, but for names that begin with a dot; links to folders
-    are not followed. It is read as it is walked, so that any number of files takes no memory.
+    A folder is searched with its subfolders, except for names that begin with a dot; links to
+    folders are not followed. Files are yielded during the walk, so that any number of them takes no
+    memory.
 
     Args:
         sources: Files, folders, or patterns with ``*``, ``?``, ``[...]`` and ``**``.
         leave_out: Folder whose files do not count.
 
     Yields:
-        The files, named relative to the folder or the fixed part of the pattern; of several
-        sources, relative to the folder that holds all of these.
+        The files, named relative to the folder or the fixed part of the pattern; with several
+        sources, relative to the folder that holds all sources.
 
     Raises:
         UserError: If a source is not there or a pattern matches nothing, before the first file.
@@ -52,7 +53,7 @@ def find_files(sources: Sequence[str], leave_out: Path | None = None) -> Iterato
 
 
 def _base(source: str) -> str:
-    """The folder that names are relative to."""
+    """Return the folder that names are relative to."""
     if os.path.isdir(source):
         return source
     folder = os.path.dirname(source)

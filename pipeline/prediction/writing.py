@@ -1,4 +1,4 @@
-"""What predict.py leaves of an image: its pictures, arrays and record."""
+"""Writers of the pictures, arrays and record of an image for predict.py."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _OUTLINE = (255, 255, 255)
 
 
 class Style(NamedTuple):
-    """What is written for a map, and how it is drawn; see ``configs/predict.yaml``."""
+    """Style of a map's files and of its drawing; see ``configs/predict.yaml``."""
 
     layout: str
     colormap: str
@@ -115,11 +115,11 @@ def write_map(
 
     Args:
         folder: The folder ``out``.
-        stem: Name of the image, method and class, relative to it.
+        stem: Name of the image, method and class, relative to ``folder``.
         image: The image, uint8 (H, W, 3).
         found: The map.
-        style: What is written.
-        threshold: Of the box.
+        style: Style of the files.
+        threshold: Threshold of the box.
         predicted: The most probable class.
 
     Returns:
@@ -146,5 +146,5 @@ def write_map(
 
 
 def score_record(score: ClassScore) -> dict[str, Any]:
-    """A class and its probability, ready for JSON."""
+    """Return a class and its probability, ready for JSON."""
     return {**score._asdict(), "probability": round(score.probability, 6)}

@@ -1,4 +1,4 @@
-"""What a person reads of a run."""
+"""Reports that a person reads about a run."""
 
 from learned_saliency.pipeline.reports.curves import plot_curves
 from learned_saliency.pipeline.reports.model_card import model_card_path, write_model_card

@@ -11,7 +11,7 @@ from learned_saliency.pipeline.reports.results import table_rows
 from learned_saliency.pipeline.reports.tables import Signs
 from learned_saliency.storage import write_text
 
-_MAX_NAMES = 20  # of classes; more would be no page to read
+_MAX_NAMES = 20  # most names of classes on a page
 
 _LIMITS = """\
 For research on weakly supervised localization and on explaining classifiers: a map says where this
@@ -22,7 +22,7 @@ that matters to people should rest on them unchecked."""
 
 
 def model_card_path(checkpoint: Path) -> Path:
-    """Where the card of a checkpoint lies: ``best.md`` beside ``best.ckpt``."""
+    """Return the path of a checkpoint's card: ``best.md`` beside ``best.ckpt``."""
     return checkpoint.with_suffix(".md")
 
 
@@ -76,7 +76,7 @@ def _input(facts: Mapping[str, Any]) -> str:
 
 
 def _start(backbone: Mapping[str, Any]) -> str:
-    """What the first stage of the training began with."""
+    """Describe the weights that the first stage of the training began with."""
     return f"trained from {'pretrained' if backbone.get('pretrained') else 'random'} weights"
 
 

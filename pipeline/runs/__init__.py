@@ -1,4 +1,4 @@
-"""A run on disk, and its parts built of a configuration."""
+"""Runs on disk, and their parts built from a configuration."""
 
 from learned_saliency.pipeline.runs.build import (
     CLASSIFIER,

@@ -1,4 +1,4 @@
-"""Builds the parts of a run from its configuration."""
+"""Construction of the parts of a run from its configuration."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from learned_saliency.pipeline.cli import UserError, nearest
 from learned_saliency.trainers import EXPLAINED, FIGURES, MASK_COLORS, NATIVE, SaliencyModule
 
 FIRST_STAGE = "first_stage"  # key of the model that another model is built on
-CLASSIFIER = "classifier"  # what that stage is called: its folders, and its curves before a `/`
+CLASSIFIER = "classifier"  # name of that stage: of its folders, and before a `/` of its curves
 
 
 def build_data(config: DictConfig, stage: str | None = None) -> WSOLDataModule:
-    """The data module, with its data set made where it has to be and read and checked.
+    """Build the data module; its data set is made if necessary, read and checked.
 
     A lock keeps the processes of one machine from making the data set at the same time.
 
     Args:
-        config: Its ``data`` is the data module's configuration.
-        stage: What is read and checked, see `WSOLDataModule.setup`.
+        config: Configuration whose ``data`` describes the data module.
+        stage: Stage whose splits are read and checked, see `WSOLDataModule.setup`.
     """
     data: WSOLDataModule = instantiate(config.data)
     if data.reader is not None:
@@ -39,20 +39,20 @@ def build_data(config: DictConfig, stage: str | None = None) -> WSOLDataModule:
 
 
 def stage_config(model: DictConfig, stage: str) -> DictConfig:
-    """The configuration of a stage: `CLASSIFIER`, or empty for the model itself."""
+    """Return the configuration of a stage: `CLASSIFIER`, or empty for the model itself."""
     return model[FIRST_STAGE] if stage else model
 
 
 def build_network(
     model: DictConfig, num_classes: int, classifier: nn.Module | None = None
 ) -> nn.Module:
-    """The network of a model.
+    """Build the network of a model.
 
     Args:
         model: The model's configuration.
         num_classes: Number of classes of the data set.
-        classifier: Trained network of the first stage, for a model that has one; by default it is
-            built untrained.
+        classifier: Trained network of the first stage, for a model that has a first stage; by
+            default this network is built untrained.
     """
     factory = instantiate(model.network, _partial_=True)
     if FIRST_STAGE not in model:
@@ -61,20 +61,20 @@ def build_network(
 
 
 def build_module(model: DictConfig, network: nn.Module, **options: Any) -> SaliencyModule:
-    """The Lightning module of a model around its network; ``options`` replace configured ones."""
+    """Build a model's Lightning module around its network; ``options`` replace configured ones."""
     return instantiate(model.module, _partial_=True)(network=network, **options)
 
 
 def build_evaluation(config: DictConfig) -> dict[str, Any]:
-    """The options of a `SaliencyModule` that say what a test scores: ``methods``, ``evaluate``.
+    """Build the options of a `SaliencyModule` for its test, from ``methods`` and ``evaluate``.
 
     Raises:
-        UserError: If a method, a figure or another choice does not exist.
+        UserError: If a method, a metric or another choice does not exist.
     """
     wanted = config.evaluate
     for name in wanted.faithfulness:
         if name not in FIGURES:
-            _refuse("evaluate.faithfulness", "figure", str(name), list(FIGURES))
+            _refuse("evaluate.faithfulness", "metric", str(name), list(FIGURES))
     if wanted.explained not in EXPLAINED:
         _refuse("evaluate.explained", "class", str(wanted.explained), list(EXPLAINED))
     if wanted.mask_color not in MASK_COLORS:
@@ -88,13 +88,13 @@ def build_evaluation(config: DictConfig) -> dict[str, Any]:
 
 
 def method_names(config: DictConfig) -> list[str]:
-    """The names in ``methods``, a list of them or a single one; each once."""
+    """List the names in ``methods``, which is a list or a single name; each once."""
     given = config.methods
     return list(dict.fromkeys([given] if isinstance(given, str) else map(str, given or [])))
 
 
 def build_methods(config: DictConfig) -> dict[str, PostHocMethod]:
-    """The post-hoc methods that ``methods`` names, with their options from ``attribution``.
+    """Build the post-hoc methods that ``methods`` names, with options from ``attribution``.
 
     Raises:
         UserError: If a name is not in ``attribution``.
@@ -113,7 +113,7 @@ def _refuse(key: str, kind: str, name: str, known: list[str]) -> NoReturn:
 
 
 def build_trainer(config: DictConfig, **parts: Any) -> L.Trainer:
-    """The Lightning trainer; gradients stay available in evaluation, samplers stay the data's."""
+    """Build the trainer; evaluation keeps gradients available, the data keep their samplers."""
     options = instantiate(config.trainer, _convert_="all")
     return L.Trainer(
         **options,

@@ -1,4 +1,4 @@
-"""Reads checkpoints without running code from them."""
+"""Writers of checkpoints, and readers that run no code from them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from learned_saliency.pipeline.runs.weights import read_weights
 from learned_saliency.storage import replacing
 from learned_saliency.trainers import SaliencyModule
 
-RECORD = "run"  # key of what this project adds to Lightning's checkpoint
-_IN_FACTS = ("config", "stage", "selected_by")  # what the JSON of an export has of the record
+RECORD = "run"  # key of this project's record in Lightning's checkpoint
+_IN_FACTS = ("config", "stage", "selected_by")  # parts of the record in an export's JSON
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint under a temporary name, then renames it: it is whole or not there."""
+    """Writer of checkpoints under a temporary name, then renamed: a file is whole or not there."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
@@ -40,13 +40,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class RunRecord(L.Callback):
-    """Adds to each checkpoint what is needed to read it back without anything beside it.
+    """Callback that adds a record to each checkpoint, by which the file can be read on its own.
 
     Args:
         config: The composed configuration of the run.
-        composed: The same as plain values that still refer to each other; see `with_references`.
-        stage: Key of the stage that is trained; empty for the last one.
-        data: The run's data.
+        composed: The configuration as plain values that still refer to each other; see
+            `with_references`.
+        stage: Key of the stage that is trained; empty for the last stage.
+        data: The run's data module.
     """
 
     def __init__(
@@ -72,13 +73,13 @@ class Checkpoint(NamedTuple):
     """A checkpoint of this project.
 
     Attributes:
-        path: Where it was read.
+        path: Path from which the checkpoint was read.
         content: Lightning's dictionary.
         config: The run's composed configuration.
-        stage: Key of the stage that it belongs to: ``classifier``, or empty for the last one.
+        stage: Key of the checkpoint's stage: ``classifier``, or empty for the last stage.
         model: The stage's part of the configuration.
         num_classes: Number of classes of the run's data set.
-        class_names: Their names.
+        class_names: Names of these classes.
     """
 
     path: Path
@@ -91,7 +92,7 @@ class Checkpoint(NamedTuple):
 
     @property
     def run_folder(self) -> Path:
-        """The folder of the run, above ``checkpoints/`` and the stage's folder in it."""
+        """Folder of the run, above ``checkpoints/`` and the stage's folder in it."""
         return self.path.resolve().parents[2 if self.stage else 1]
 
 
@@ -100,7 +101,7 @@ def read_checkpoint(path: str | Path, of_run: str = "last.ckpt") -> Checkpoint:
 
     Args:
         path: A checkpoint, an exported ``.safetensors`` with its JSON, or the folder of a run.
-        of_run: Which one of a run is read.
+        of_run: Name of the checkpoint that is read from a run's folder.
 
     Raises:
         UserError: If the file is missing, truncated, holds code, is no checkpoint of this project,
@@ -133,12 +134,12 @@ def _is_state(state: Any) -> bool:
 
 
 def beside(path: Path) -> Path:
-    """The JSON that belongs to an exported file."""
+    """Return the path of the JSON that belongs to an exported file."""
     return path.with_name(f"{path.name}.json")
 
 
 def _read_exported(path: Path, label: str) -> dict[str, Any]:
-    """The weights of an export and the record in the JSON beside it, as a checkpoint has them."""
+    """Read the weights of an export and the record in its JSON, in the form of a checkpoint."""
     try:
         facts = json.loads(beside(path).read_text())
         names = facts["class_names"]
@@ -151,7 +152,7 @@ def _read_exported(path: Path, label: str) -> dict[str, Any]:
 
 
 def load_network(checkpoint: Checkpoint) -> nn.Module:
-    """Build the network of a checkpoint and give it its weights.
+    """Build the network of a checkpoint and load its weights.
 
     Raises:
         UserError: If the weights do not fit the configuration that came with them.
@@ -162,11 +163,11 @@ def load_network(checkpoint: Checkpoint) -> nn.Module:
 
 
 def load_module(checkpoint: Checkpoint, **options: Any) -> SaliencyModule:
-    """Build the module of a checkpoint and give it its weights; ``options`` replace its own.
+    """Build the module of a checkpoint and load its weights; ``options`` replace its own.
 
     Raises:
-        UserError: If the weights do not fit the configuration that came with them, or that one does
-            not fit this project.
+        UserError: If the weights do not fit the configuration that came with them, or the
+            configuration does not fit this project.
     """
     network = untrained_network(checkpoint)
     with _explained(checkpoint):
@@ -183,7 +184,7 @@ def untrained_network(checkpoint: Checkpoint) -> nn.Module:
 
 @contextmanager
 def _explained(checkpoint: Checkpoint) -> Iterator[None]:
-    """Say whose fault it is when a part refuses the keys that a checkpoint has for it."""
+    """Blame the checkpoint when a part refuses the keys that the checkpoint has for it."""
     try:
         yield
     except (InstantiationException, TypeError) as error:
@@ -197,7 +198,7 @@ def _explained(checkpoint: Checkpoint) -> Iterator[None]:
 
 
 def without_pretraining(model: DictConfig) -> DictConfig:
-    """The configuration of a model whose networks start without weights from elsewhere."""
+    """Return a model's configuration in which networks start without weights from elsewhere."""
     return OmegaConf.create(_unweighted(OmegaConf.to_container(model, resolve=True)))
 
 

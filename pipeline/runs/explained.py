@@ -1,4 +1,4 @@
-"""What evaluate.py and predict.py explain: a trained model, or a classifier by post-hoc methods."""
+"""Networks that evaluate.py and predict.py explain: trained models, or classifiers post hoc."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Subject(NamedTuple):
     """The network that a command explains.
 
     Attributes:
-        checkpoint: The checkpoint of this project that holds it; None for a foreign network.
-        native: Whether its trained map counts, ``checkpoint=...``; of ``classifier=...`` the
-            classifier alone does.
+        checkpoint: The checkpoint of this project that holds the network; None for a foreign one.
+        native: Whether the network's trained map counts, as with ``checkpoint=...``; with
+            ``classifier=...`` the classifier alone counts.
     """
 
     checkpoint: Checkpoint | None
@@ -32,16 +32,16 @@ class Subject(NamedTuple):
 
 
 def read_subject(config: DictConfig, program: str) -> Subject:
-    """Read the checkpoint that ``checkpoint`` or ``classifier`` names, if it is one of ours.
+    """Read the checkpoint that ``checkpoint`` or ``classifier`` names, if it is this project's.
 
     Args:
-        config: Its ``checkpoint``, or its ``classifier`` with ``weights``, ``layer``,
+        config: Configuration with ``checkpoint``, or ``classifier`` with ``weights``, ``layer``,
             ``num_classes`` and, where the command has it, ``class_names``.
         program: Name of the command, for a message.
 
     Raises:
-        UserError: If none or both are given, the checkpoint cannot be read, or a key is given that
-            a checkpoint knows by itself.
+        UserError: If neither or both are given, the checkpoint cannot be read, or a key is given
+            that a checkpoint brings itself.
     """
     check_subject(config, program)
     native = config.checkpoint is not None
@@ -63,13 +63,14 @@ def build_explained(
     """Build the module that explains a network, with its weights.
 
     Args:
-        config: What `read_subject` read.
-        subject: What it gave.
+        config: The configuration given to `read_subject`.
+        subject: The result of `read_subject`.
         names: Names of the methods that the user asked for.
-        **options: Of the `SaliencyModule`; ``methods`` are the post-hoc ones of the names.
+        **options: Options of the `SaliencyModule`; ``methods`` are the post-hoc methods among the
+            names.
 
     Raises:
-        UserError: If the weights do not fit, the trained map of a network is asked for that has
+        UserError: If the weights do not fit, the trained map is asked for of a network that has
             none, or no method is left.
     """
     if subject.native:
@@ -91,19 +92,19 @@ def build_explained(
 def try_methods(
     module: SaliencyModule, images: Tensor, names: Sequence[str] | None = None, what: str = "input"
 ) -> int:
-    """Run every method once: what does not fit the classifier shows before the long run.
+    """Run every method once, so that a misfit to the classifier shows before the long run.
 
     Args:
         module: The module; set to evaluation mode.
         images: Normalized images of shape (B, 3, H, W) on its device.
         names: Names of the methods; None for all.
-        what: What the images are called in a message.
+        what: Name of the images in a message.
 
     Returns:
         The number of classes that the classifier knows.
 
     Raises:
-        UserError: Naming the method that does not fit.
+        UserError: If a method does not fit; the error names the method.
     """
     module.eval()
     logits = None

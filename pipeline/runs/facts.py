@@ -1,4 +1,4 @@
-"""What is to be known about a checkpoint, as plain values."""
+"""Facts about a checkpoint, as plain values."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ _PACKAGES = ("learned-saliency", "torch", "torchvision", "lightning", "timm")
 
 
 def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What a checkpoint is, what it needs and how good it is, ready for JSON.
+    """Collect a checkpoint's origin, needs and metrics, ready for JSON.
 
     Returns:
         ``method``, ``backbone``, ``data``, ``class_names``; the input: ``input_size`` (height and
         width in pixels), ``mean`` and ``std`` of the color channels in [0, 1]; ``box_threshold`` in
-        [0, 1]; ``metrics``: the figures of the run's ``results.json`` by split and method, empty
-        where it is not there or of another checkpoint; ``selected_by``: what the split that chose
-        the checkpoint has; ``versions`` of the packages; ``config``: the run's configuration.
+        [0, 1]; ``metrics``: the metrics in the run's ``results.json`` by split and method, empty if
+        this file is missing or belongs to another checkpoint; ``selected_by``: the supervision of
+        the split that chose the checkpoint; ``versions`` of the packages; ``config``: the run's
+        configuration.
     """
     config = OmegaConf.to_container(checkpoint.config, resolve=True)
     data = config["data"]
@@ -47,7 +48,7 @@ def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _metrics(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The figures of the run's test, if they are of this very checkpoint."""
+    """Read the metrics of the run's test, if they belong to this very checkpoint."""
     path = checkpoint.run_folder / "results.json"
     try:
         results = json.loads(path.read_text())

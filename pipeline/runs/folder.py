@@ -1,4 +1,4 @@
-"""The folder of a run: ``config.yaml``, checkpoints, results, curves, pictures."""
+"""Folder of a run: ``config.yaml``, checkpoints, results, curves, pictures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from learned_saliency.storage import write_text
 def create_folder(config: DictConfig) -> Path:
     """Make the folder of a new run and write its configuration there.
 
-    A folder that is taken is left alone: a number is added to the name. Only the first process
+    A folder that exists is left alone: a number is added to the name. Only the first process
     writes.
 
     Raises:

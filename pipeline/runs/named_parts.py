@@ -1,4 +1,4 @@
-"""Which parts a configuration from elsewhere may name."""
+"""Parts that a configuration from elsewhere may name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def foreign_parts(config: DictConfig) -> Iterator[tuple[str, Any]]:
         config: A configuration without references.
 
     Yields:
-        Its key and its value.
+        The key and the value of each.
     """
     for key, value in _leaves(OmegaConf.to_container(config, resolve=False)):
         if key.rpartition(".")[2] == "_target_" and not _is_allowed(value):
@@ -37,11 +37,11 @@ def foreign_parts(config: DictConfig) -> Iterator[tuple[str, Any]]:
 def check_named_parts(config: DictConfig, origin: Path) -> None:
     """Check that a configuration from a file names only this project's parts and optimizers.
 
-    Saved configurations are resolved; one that still holds ``${...}`` would read what is none of
-    its business, an environment variable for instance.
+    Saved configurations are resolved; a configuration that still holds ``${...}`` could read
+    private values, such as an environment variable.
 
     Raises:
-        UserError: If some ``_target_`` is anything else, or a value is not resolved.
+        UserError: If a ``_target_`` names anything else, or a value is not resolved.
     """
     for _, value in _leaves(OmegaConf.to_container(config, resolve=False)):
         if isinstance(value, str) and "${" in value:
@@ -57,7 +57,7 @@ def check_named_parts(config: DictConfig, origin: Path) -> None:
 
 
 def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Values that are no group and no list, by their dotted keys; also those of ``_target_``."""
+    """Yield values that are no group and no list, by dotted keys, also those of ``_target_``."""
     if isinstance(node, dict):
         for name, value in node.items():
             if name == "_target_" and not isinstance(value, str):

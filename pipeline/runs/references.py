@@ -1,4 +1,4 @@
-"""A configuration whose keys still refer to each other, as a file may hold it."""
+"""Configurations whose keys still refer to each other, as a file may hold them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ _RESOLVER = re.compile(r"\$\{[^}]*:")  # ${oc.env:HOME}, also within another ref
 
 
 def with_references(config: DictConfig) -> dict[str, Any]:
-    """Plain values of a configuration; those that refer to other keys stay references.
+    """Return a configuration's plain values; values that refer to other keys stay references.
 
-    So a key that is changed later changes what was made of it: ``recipe.epochs`` the epochs of the
-    model. What asks the machine or the clock (``${oc.env:...}``, ``${now:...}``) is resolved.
+    So a key that is changed later changes the values that depend on it: ``recipe.epochs`` changes
+    the epochs of the model. References to the machine or the clock (``${oc.env:...}``,
+    ``${now:...}``) are resolved.
     """
     return _plain(config)
 
@@ -38,7 +39,7 @@ def _value(parent: DictConfig | ListConfig, key: Any) -> Any:
 
 
 def asks_the_machine(node: Any) -> bool:
-    """Whether plain values hold a reference to anything but keys of their own configuration."""
+    """Return whether plain values refer to anything but keys of their own configuration."""
     if isinstance(node, dict):
         return any(asks_the_machine(value) for value in node.values())
     if isinstance(node, list):

@@ -1,4 +1,4 @@
-"""Networks that are not of this project, by their names."""
+"""Networks from outside this project, by their names."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from learned_saliency.pipeline.runs.weights import find_state_dict, read_weights
 
 
 def build_classifier(config: DictConfig) -> SplitClassifier:
-    """The classifier that ``classifier``, ``weights``, ``num_classes`` and ``layer`` describe.
+    """Build the classifier of ``classifier``, ``weights``, ``num_classes`` and ``layer``.
 
     Raises:
-        UserError: If one of them is wrong or does not fit the others.
+        UserError: If one of these values is wrong or does not fit the others.
     """
     network = third_party_network(config.classifier, config.num_classes, config.weights)
     if config.layer is None:
@@ -46,15 +46,15 @@ def build_classifier(config: DictConfig) -> SplitClassifier:
 
 
 def third_party_network(classifier: str, num_classes: int | None, weights: str | None) -> nn.Module:
-    """A network by its name, with its weights.
+    """Build a network by its name, with its weights.
 
     Args:
         classifier: ``torchvision:NAME``, ``timm:NAME`` or ``MODULE:FUNCTION``.
-        num_classes: Number of classes; None takes the architecture's own.
-        weights: A file of weights, ``"default"`` for the library's own, or None for random ones.
+        num_classes: Number of classes; None takes the architecture's own number.
+        weights: A file of weights, ``"default"`` for the library's own, or None for random weights.
 
     Raises:
-        UserError: If one of them is wrong or does not fit the others.
+        UserError: If an argument is wrong or does not fit the others.
     """
     network = _create(classifier, num_classes, weights == LIBRARY_WEIGHTS)
     if weights is None:

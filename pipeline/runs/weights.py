@@ -1,4 +1,4 @@
-"""Files of weights that a user names: what is wrong with one is told with its name."""
+"""Readers of files of weights that a user names; an error names the file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def find_state_dict(content: Any, label: str) -> dict[str, Tensor]:
     """Find the state dict in a file's content, see `storage.find_state_dict`.
 
     Raises:
-        UserError: If there are no names and tensors.
+        UserError: If the content has no tensors by name.
     """
     try:
         return storage.find_state_dict(content)

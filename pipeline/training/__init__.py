@@ -1,4 +1,4 @@
-"""``train.py``: a model is trained stage by stage and tested."""
+"""Job of ``train.py``: a model is trained stage by stage and tested."""
 
 from learned_saliency.pipeline.training.command import run
 from learned_saliency.pipeline.training.fit import TrainingResult, train

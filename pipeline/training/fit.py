@@ -1,4 +1,4 @@
-"""Trains a model stage by stage, tests it, and leaves a folder that says all about it."""
+"""Training of a model stage by stage, its test, and the folder with all results."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from learned_saliency.trainers import ContactSheet, Dashboard, Report
 
 
 class TrainingResult(NamedTuple):
-    """What a training leaves.
+    """Result of a training.
 
     Attributes:
         folder: The run's folder.
         results: Metrics on the test split by method, fractions; empty without a test.
-        written: What to look at in the folder.
+        written: Paths in the folder to look at.
     """
 
     folder: Path
@@ -38,8 +38,9 @@ class TrainingResult(NamedTuple):
 def train(config: DictConfig) -> TrainingResult:
     """Train the configured model, test it and write the results.
 
-    A model that is built on a classifier (``model.first_stage``) has that one trained first, unless
-    ``classifier`` names one. ``resume`` continues an interrupted run in its own folder.
+    For a model that is built on a classifier (``model.first_stage``) the classifier is trained
+    first, unless ``classifier`` names one. ``resume`` continues an interrupted run in its own
+    folder.
 
     Raises:
         UserError: If the configuration or a checkpoint is wrong, before any training.
@@ -60,7 +61,7 @@ def train(config: DictConfig) -> TrainingResult:
 
 
 def _fit_stages(plan: Plan, sheet: ContactSheet, opened: list[Dashboard]) -> TrainedStage:
-    """Fit the stages that are left; each but the last gives the classifier of the next."""
+    """Fit the remaining stages; each but the last gives the classifier of the next."""
     model, classifier, resumed = plan.config.model, plan.classifier, plan.resumed
     for stage in plan.stages:
         # Initial weights depend on the run's seed alone, not on what ran before.
@@ -73,13 +74,13 @@ def _fit_stages(plan: Plan, sheet: ContactSheet, opened: list[Dashboard]) -> Tra
         opened += loggers
         trained = fit_stage(plan, stage, network, resumed, loggers, [sheet])
         classifier, resumed = trained.module.network, None
-        if stage:  # the last one's is stored with the metrics of its test
+        if stage:  # the last stage's is stored with the metrics of its test
             _store(trained)
     return trained
 
 
 def _test(plan: Plan, trained: TrainedStage, sheet: ContactSheet) -> TrainingResult:
-    """Score the module on the test split, once, and write what came out."""
+    """Score the module on the test split, once, and write the results."""
     module, trainer, best, facts = trained
     trainer.test(module, datamodule=plan.data, verbose=False)
     written = [best, plan.folder / "metrics.csv", plan.folder / "pictures"]
@@ -108,7 +109,7 @@ def _untested(plan: Plan, trained: TrainedStage) -> TrainingResult:
 
 
 def _record(plan: Plan, best: Path) -> dict[str, Any]:
-    """What the metrics of a test belong to."""
+    """Record the origin of the metrics of a test."""
     return {
         "model": plan.config.model.name,
         "data": plan.config.data.name,

@@ -1,4 +1,4 @@
-"""What a training needs, checked before anything is trained."""
+"""Plan of a training, checked before anything is trained."""
 
 from __future__ import annotations
 
@@ -36,14 +36,15 @@ from learned_saliency.trainers import MONITORS
 
 
 class Plan(NamedTuple):
-    """What a training needs.
+    """Checked parts of a training.
 
     Attributes:
-        config: The configuration; its first stage is that of a given classifier.
-        composed: The same as plain values that still refer to each other, for `resumed_config`.
-        stages: The stages that are left: `CLASSIFIER` and empty for the model itself, or one.
+        config: The configuration; its first stage describes a classifier if one was given.
+        composed: The configuration as plain values that still refer to each other, for
+            `resumed_config`.
+        stages: The remaining stages: `CLASSIFIER` and empty for the model itself, or one of them.
         data: The data module, set up.
-        evaluation: Options of the last stage's module that say what the test scores.
+        evaluation: Options of the last stage's module that set the methods and metrics of the test.
         resumed: Checkpoint of the first of ``stages`` to go on from.
         classifier: The trained network that ``classifier`` names.
         folder: The run's folder.
@@ -60,7 +61,7 @@ class Plan(NamedTuple):
 
 
 def make_plan(config: DictConfig) -> Plan:
-    """Check a configuration and what it names; the data set is rendered or read last.
+    """Check a configuration and the parts that it names; render or read the data set last.
 
     Raises:
         UserError: If a value, a combination of values, a checkpoint or the folder is wrong.
@@ -135,7 +136,7 @@ def _check_clipping(config: DictConfig) -> None:
 def _check_epochs(model: DictConfig) -> None:
     for stage in [CLASSIFIER, ""] if FIRST_STAGE in model else [""]:
         epochs = stage_config(model, stage).epochs
-        least = 0 if stage else 1  # a classifier that comes trained is only built
+        least = 0 if stage else 1  # epochs=0: a classifier that comes trained is only built
         if not isinstance(epochs, int) or epochs < least:
             raise UserError(
                 f"{_key(stage)}.epochs={epochs}: expected a number of epochs from {least} on."
@@ -143,12 +144,12 @@ def _check_epochs(model: DictConfig) -> None:
 
 
 def _key(stage: str) -> str:
-    """Where the configuration of a stage lies."""
+    """Return the key of a stage's configuration."""
     return f"model.{FIRST_STAGE}" if stage else "model"
 
 
 def _check_folder(config: DictConfig) -> None:
-    """Check that the output folder can be made; it is, when everything else is checked."""
+    """Check that the output folder can be made; it is made after all other checks."""
     if config.resume:
         return
     place = Path(config.output_dir).expanduser().resolve()
@@ -161,7 +162,7 @@ def _check_folder(config: DictConfig) -> None:
 
 
 def _given_classifier(config: DictConfig) -> Checkpoint:
-    """The checkpoint that ``classifier`` names, checked to be of the configured backbone."""
+    """Read the checkpoint that ``classifier`` names; check that it has the configured backbone."""
     if FIRST_STAGE not in config.model:
         raise UserError(f"classifier=... is given, but model={config.model.name} is built on none.")
     if ":" in config.classifier and not Path(config.classifier).expanduser().exists():
@@ -181,7 +182,7 @@ def _given_classifier(config: DictConfig) -> Checkpoint:
 
 
 def _check_contract(config: DictConfig, given: Checkpoint, network: nn.Module) -> None:
-    """Check that a network is a classifier that others can be built on."""
+    """Check that a network is a classifier on which other networks can be built."""
     if isinstance(network, MultiScaleClassifier):
         return
     own = given.run_folder / "checkpoints" / CLASSIFIER / "best.ckpt"
@@ -193,7 +194,7 @@ def _check_contract(config: DictConfig, given: Checkpoint, network: nn.Module) -
 
 
 def _with_first_stage(config: DictConfig, model: DictConfig) -> DictConfig:
-    """A copy that describes the classifier that was given, so that checkpoints can be read back."""
+    """Copy the configuration with the given classifier, so that checkpoints can be read back."""
     config = config.copy()
     OmegaConf.set_struct(config, False)
     config.model[FIRST_STAGE] = model
@@ -209,7 +210,7 @@ def _check_classes(checkpoint: Checkpoint, data: WSOLDataModule) -> None:
 
 
 def _check_splits(config: DictConfig, data: WSOLDataModule) -> None:
-    """Check that the splits are there, and that ``val`` has what chooses the checkpoints."""
+    """Check that the splits are there, and that ``val`` has the labels to choose checkpoints by."""
     if config.test and not data.has_split("test"):
         raise UserError(
             f"{data.metadata}: has no folder `test`, by which the run is tested at its end; add "
@@ -219,7 +220,7 @@ def _check_splits(config: DictConfig, data: WSOLDataModule) -> None:
 
 
 def check_selection(model: DictConfig, data: WSOLDataModule) -> None:
-    """Check that ``val`` has the supervision that chooses the checkpoint of each stage.
+    """Check that ``val`` has the supervision by which each stage's checkpoint is chosen.
 
     Raises:
         UserError: If a monitored metric does not exist, or needs boxes or masks that the split
@@ -254,7 +255,7 @@ def check_selection(model: DictConfig, data: WSOLDataModule) -> None:
 def _try_to_build(config: DictConfig, num_classes: int, evaluation: dict[str, Any]) -> None:
     """Build every stage once, untrained and on no device, with its optimizers.
 
-    What does not fit shows now, also in a stage that is trained hours later.
+    A misfit shows now, also in a stage that is trained hours later.
     """
     plain = without_pretraining(config.model)
     for stage in [CLASSIFIER, ""] if FIRST_STAGE in plain else [""]:
@@ -273,7 +274,7 @@ def _try_to_build(config: DictConfig, num_classes: int, evaluation: dict[str, An
 
 @contextmanager
 def _naming(key: str) -> Iterator[None]:
-    """Say which part of the configuration an error is about."""
+    """Name the part of the configuration that an error is about."""
     try:
         yield
     except InstantiationException as error:

@@ -1,4 +1,4 @@
-"""The configuration of a run that goes on."""
+"""Configuration of a run that goes on."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from learned_saliency.pipeline.cli import UserError, config_groups
 from learned_saliency.pipeline.runs import RECORD, Checkpoint, asks_the_machine, read_checkpoint
 
-# What may change is how a run is computed and watched, how long it goes on, what of it is tested,
-# and where its data lie. All else is what it is, or lies in the state of its optimizers.
+# Keys that may change set how a run is computed and watched, how long it goes on, which tests it
+# gets and where its data lie. All other keys define the run, or lie in its optimizers' state.
 _GROUPS = ("trainer", "logger", "attribution")
 _KEYS = (
-    *("resume", "test", "methods", "evaluate", "pictures", "recipe"),  # recipe by what it changes
+    *("resume", "test", "methods", "evaluate", "pictures", "recipe"),  # recipe: see what it changes
     *("model.epochs", "model.methods", "model.pictures"),
     *(f"data.{key}" for key in ("root", "metadata", "mask_root", "eval_batch_size", "num_workers")),
     *(f"data.{key}" for key in ("pin_memory", "verify_images", "cache_images")),
@@ -25,21 +25,21 @@ _OF_FIRST_STAGE = ("model.first_stage.epochs",)
 
 
 def resumed_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """The configuration that ``resume``'s run was composed of, with the given words applied.
+    """Compose the configuration of ``resume``'s run, with the given words applied.
 
     A word acts as it would have on the run's own command line: ``recipe.epochs=20`` changes all
-    that refers to it.
+    values that refer to it.
 
     Args:
-        config: What the command line composes to.
+        config: The configuration that the command line composes to.
         overrides: The words of the command line.
 
     Returns:
         ``config`` itself where nothing is resumed.
 
     Raises:
-        UserError: If a word would make it another run or could not act, or the checkpoint is an
-            exported or converted one.
+        UserError: If a word would make another run of it or could not act, or the checkpoint is
+            exported or converted.
     """
     if not config.resume:
         return config
@@ -55,10 +55,10 @@ def resumed_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
 
 def _composed(checkpoint: Checkpoint) -> DictConfig:
-    """The configuration of the run with its references to its own keys in place.
+    """Read the configuration of the run with its references to its own keys in place.
 
     Raises:
-        UserError: If it refers to anything else; what it resolves to is checked as any other.
+        UserError: If the configuration refers to anything else, or its resolved form is refused.
     """
     composed = checkpoint.content[RECORD].get("composed")
     if not isinstance(composed, dict) or asks_the_machine(composed):
@@ -86,7 +86,7 @@ def _apply(word: Override, resumed: DictConfig, config: DictConfig) -> None:
 
 
 def _check_changes(checkpoint: Checkpoint, resumed: DictConfig, words: list[Override]) -> None:
-    """Check that all that differs from the saved configuration may."""
+    """Check that every key that differs from the saved configuration may differ."""
     free = (*_GROUPS, *_KEYS, *(_OF_FIRST_STAGE if checkpoint.stage else ()))
     saved = dict(_leaves(OmegaConf.to_container(checkpoint.config)))
     wanted = dict(_leaves(OmegaConf.to_container(resumed, resolve=True)))

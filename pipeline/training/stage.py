@@ -1,4 +1,4 @@
-"""One stage of a training: a module is fitted and goes back to its best checkpoint."""
+"""Stage of a training, in which a module is fitted and goes back to its best checkpoint."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class TrainedStage(NamedTuple):
     """A trained stage.
 
     Attributes:
-        module: With its best weights.
-        trainer: That trained it.
-        best: Its best checkpoint.
-        facts: What is to be known about that one, for its model card.
+        module: The module with its best weights.
+        trainer: The trainer that trained the module.
+        best: Path of the stage's best checkpoint.
+        facts: Facts about the best checkpoint, for its model card.
     """
 
     module: SaliencyModule
@@ -60,20 +60,20 @@ def fit_stage(
     loggers: list[Dashboard],
     callbacks: list[Callback],
 ) -> TrainedStage:
-    """Train one stage, go back to its best checkpoint and write that one's model card.
+    """Train one stage, go back to its best checkpoint and write the checkpoint's model card.
 
     Args:
         plan: The training.
         stage: `runs.CLASSIFIER`, or empty for the model itself.
-        network: What is trained.
+        network: The network to train.
         resumed: Checkpoint of this stage to go on from.
         loggers: See `open_loggers`.
-        callbacks: Further ones.
+        callbacks: Further callbacks.
     """
     model = stage_config(plan.config.model, stage)
     module = build_module(model, network, **({} if stage else plan.evaluation))
     if resumed is not None:
-        load_weights(module, resumed)  # says what does not fit better than Lightning
+        load_weights(module, resumed)  # its error names misfits better than Lightning's
     best, last = _checkpoints(plan.folder / "checkpoints" / stage, model.monitor)
     trainer = build_trainer(
         plan.config,
@@ -101,7 +101,7 @@ def fit_stage(
 
 
 def open_loggers(plan: Plan, stage: str, resumed: Checkpoint | None) -> list[Dashboard]:
-    """Make the loggers of a stage; they go on where a resumed run has stopped."""
+    """Make the loggers of a stage, which go on where a resumed run has stopped."""
     step = _logged_steps(resumed) if resumed else None
     return [
         instantiate(logger, run_dir=plan.folder, stage=stage, resume_step=step)
@@ -110,12 +110,12 @@ def open_loggers(plan: Plan, stage: str, resumed: Checkpoint | None) -> list[Das
 
 
 def _logged_steps(checkpoint: Checkpoint) -> int:
-    """Steps as loggers count them: batches, where several optimizers step in one of them, too."""
+    """Count steps as loggers do: by batches, also where several optimizers step per batch."""
     return checkpoint.content["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"]
 
 
 def _checkpoints(folder: Path, monitor: str) -> tuple[ModelCheckpoint, ModelCheckpoint]:
-    """The best and the last one, written at an epoch's end after all that the module does."""
+    """Make the callbacks of the best and the last checkpoint, written at the end of an epoch."""
     options = {"dirpath": folder, "enable_version_counter": False, "save_on_train_epoch_end": True}
     mode = "min" if MONITORS[monitor].higher_is_better is False else "max"
     return (
@@ -137,7 +137,7 @@ def _callbacks(plan: Plan, stage: str, model: DictConfig) -> list[Callback]:
 
 
 def _facts(plan: Plan, stage: str, checkpoint: Checkpoint, best: ModelCheckpoint) -> dict[str, Any]:
-    """What is to be known about a stage's best checkpoint."""
+    """Collect the facts about a stage's best checkpoint."""
     monitor = str(best.monitor).rpartition("/")[2]
     score = {} if best.best_model_score is None else {monitor: float(best.best_model_score)}
     splits = [split for split in ("train", "val", "test") if plan.data.has_split(split)]

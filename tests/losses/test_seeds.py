@@ -126,8 +126,8 @@ def test_background_share_spans_nothing_to_everything(share, expected):
 
 
 def test_equal_pixels_enter_the_background_equally_often():
-    # 12 of 24 pixels are zero and half of them may be background: every zero must be taken in half
-    # of the cases, or seeds would favor one side of a rectified map.
+    # 12 of 24 pixels are zero and half of them may be background: every zero must be taken in
+    # every second case, or seeds would favor one side of a rectified map.
     maps = torch.linspace(0.1, 1, 24).view(1, 4, 6).repeat(4000, 1, 1)
     maps[:, :, 1:4] = 0
     background = sampling_regions(maps, 0.25, 0, seeded(5)).background
@@ -184,7 +184,7 @@ def test_draws_of_foreground_and_background_are_independent():
 @pytest.mark.parametrize("number", [1, 2, 5, 17])
 def test_seeds_are_drawn_without_replacement(number):
     maps = blobs(20, 24)
-    # Of overlapping regions a pixel may be drawn twice, once for each, and is dropped then.
+    # A pixel of overlapping regions may be drawn twice, once for each region, and is dropped then.
     regions = sampling_regions(maps, 0.2, 0)
     assert not (regions.foreground & regions.background).any()
     options = {"foreground_pixels": number, "background_pixels": number}

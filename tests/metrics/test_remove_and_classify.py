@@ -10,7 +10,7 @@ FRACTIONS = (0.25, 0.5, 0.75)
 
 
 class Brightest(nn.Module):
-    """Says class 1 where some pixel is above 0.9, else class 0."""
+    """Classifier that answers class 1 where some pixel is above 0.9, else class 0."""
 
     def forward(self, images):
         high = images.amax(dim=(1, 2, 3))

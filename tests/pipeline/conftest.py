@@ -1,4 +1,4 @@
-"""What several tests of this room start from."""
+"""Fixtures from which several tests of this room start."""
 
 import pytest
 

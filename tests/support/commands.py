@@ -20,7 +20,7 @@ _LOGGERS = ("", "lightning.pytorch.utilities.rank_zero", "lightning.fabric.utili
 
 
 class Finished(NamedTuple):
-    """What a command leaves, in the words of `subprocess.CompletedProcess`."""
+    """Result of a command, in the words of `subprocess.CompletedProcess`."""
 
     returncode: int
     stdout: str

@@ -229,7 +229,7 @@ def test_half_precision_scales_and_unscales_what_it_should(scale, monkeypatch):
     fit(full, make_batches(1))
     scaler = torch.amp.GradScaler("cpu", init_scale=scale)
     fit(half, make_batches(1), plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
-    assert len(norms) == 2  # of the mask networks alone
+    assert len(norms) == 2  # norms of the mask networks alone
     assert norms[1] == pytest.approx(norms[0], rel=0.02)  # true scale where it is clipped
     assert direction(half, before) @ direction(full, before) > 0.99
 
@@ -270,7 +270,7 @@ def test_the_pool_is_part_of_the_checkpoint():
 
 
 def test_stored_classifiers_leave_the_current_one_alone():
-    """What a stored classifier sees changes neither weights, statistics nor modes of this one."""
+    """Images that a stored classifier sees change no weights, statistics or modes of this one."""
     module = make_module("L")
     module.train()
     before = copy.deepcopy(module.classifier.state_dict())

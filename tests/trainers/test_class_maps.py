@@ -92,7 +92,7 @@ def test_a_module_that_cannot_reuse_features_runs_again(images):
     module = cam().eval()
 
     class Plain(SaliencyModule):
-        """What a new method has to give, and no more."""
+        """Minimal new method: everything that it has to give, and no more."""
 
         classifier = module.network
         native = NativeMap(per_class=True, probabilities=False)

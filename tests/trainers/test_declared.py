@@ -1,4 +1,4 @@
-"""What modules declare of their native map, and a split of its figures."""
+"""Declarations of modules about their native map, and of a split about its metrics."""
 
 import pytest
 import torch

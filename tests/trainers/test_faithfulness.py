@@ -68,7 +68,7 @@ def part(batch, rows):
 
 
 def test_figures_by_hand():
-    """Of an image of ones, the map keeps one pixel of four: s is 4, 1 and 3."""
+    """The map keeps one of four pixels of an image of ones: s is 4, 1 and 3."""
     images, saliency = torch.ones(1, 3, 2, 2), torch.zeros(1, 2, 2)
     saliency[0, 0, 1] = 1.0
     scores = FaithfulnessScores(["m"], MASKED)

@@ -1,4 +1,4 @@
-"""What the modules train, and that evaluation counts what it should."""
+"""Training of the right parts of each module, and right counts in evaluation."""
 
 import pytest
 import torch

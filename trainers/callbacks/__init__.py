@@ -1,4 +1,4 @@
-"""What watches a training or a test, and writes down what it sees."""
+"""Callbacks that watch a training or a test and write reports of it."""
 
 from learned_saliency.trainers.callbacks.contact_sheet import ContactSheet
 from learned_saliency.trainers.callbacks.divergence import DivergedError, Divergence

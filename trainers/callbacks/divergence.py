@@ -1,4 +1,4 @@
-"""A training that diverged ends where it did, and says so."""
+"""End of a training that diverged, with a message that tells what to change."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class DivergedError(MendableError, RuntimeError):
 
 
 class Divergence(L.Callback):
-    """Ends a training whose weights are NaN or infinite, before they are validated or saved.
+    """Callback that ends a training with NaN or infinite weights before they are saved.
 
-    Looks every ``trainer.log_every_n_steps`` batches and at the end of each epoch. Processes of DDP
-    have the same weights, so that all of them end.
+    The weights are checked every ``trainer.log_every_n_steps`` batches and at the end of each
+    epoch, before validation. Processes of DDP have the same weights, so that all of them end.
 
     Raises:
         DivergedError: If a weight or a statistic of BatchNorm is NaN or infinite.
@@ -32,17 +32,17 @@ class Divergence(L.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Look every few batches."""
+        """Check the weights every few batches."""
         if (batch_idx + 1) % max(trainer.log_every_n_steps, 1) == 0:
             self._check(trainer, module)
 
     def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Look before maps are made of the weights."""
+        """Check the weights before maps are made with them."""
         if not trainer.sanity_checking:
             self._check(trainer, module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Look before the weights are saved, in a training without validation."""
+        """Check the weights before they are saved, in a training without validation."""
         self._check(trainer, module)
 
     def _check(self, trainer: L.Trainer, module: L.LightningModule) -> None:

@@ -1,4 +1,4 @@
-"""A line for each image and method of a test."""
+"""Table with a row per image and method of a test."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from learned_saliency.trainers.outputs import TestOutput
 
 
 class ImageTable(L.Callback):
-    """Writes a CSV with one row an image and method while a module is tested.
+    """Writer of a CSV with one row per image and method while a module is tested.
 
     Columns: ``image_id, method, label, predicted, target`` (the class explained); the box of the
     map's largest contour at the module's ``box_threshold`` ``x0, y0, x1, y1``, in pixels of the
     input; ``iou`` with the best true box, where there are boxes; and the terms of the faithfulness
-    figures, named as their averages.
+    metrics, named as their averages.
 
-    Each process writes a file of its own; the first one puts them together when the test ends, so
+    Each process writes a file of its own; the first process joins the files when the test ends, so
     that the table is whole or not there.
 
     Args:
@@ -61,7 +61,7 @@ class ImageTable(L.Callback):
             self._writer.writerow(row)
 
     def on_test_end(self, trainer: L.Trainer, module: SaliencyModule) -> None:
-        """Put the parts together."""
+        """Join the parts of all processes."""
         self._file.close()
         trainer.strategy.barrier()
         if not trainer.is_global_zero:
@@ -75,7 +75,7 @@ class ImageTable(L.Callback):
     def on_exception(
         self, trainer: L.Trainer, module: SaliencyModule, exception: BaseException
     ) -> None:
-        """Leave no part behind."""
+        """Remove this process's part."""
         if self._file is not None:
             self._file.close()
             self._part(trainer.global_rank).unlink(missing_ok=True)
@@ -85,7 +85,7 @@ class ImageTable(L.Callback):
 
 
 def rows(tested: TestOutput, batch: WSOLBatch, box_threshold: float) -> Iterator[dict[str, object]]:
-    """Give the rows of a batch, image by image; see `ImageTable` for the columns."""
+    """Build the rows of a batch, image by image; see `ImageTable` for the columns."""
     classes = [batch["label"], tested.logits.argmax(1), tested.targets]
     label, predicted, target = (values.tolist() for values in classes)
     boxes = {name: boxes_from_saliency(maps, box_threshold) for name, maps in tested.maps.items()}

@@ -70,7 +70,7 @@ class Pictures(L.Callback):
         sheet = draw(module, batch, maps, logits, self.class_names)
         path = self.folder / f"epoch_{trainer.current_epoch:03d}.png"
         write_bytes(path, encode_png(sheet))
-        step = trainer.fit_loop.epoch_loop._batches_that_stepped  # of the other curves, too
+        step = trainer.fit_loop.epoch_loop._batches_that_stepped  # as other curves do
         for logger in trainer.loggers:
             if isinstance(logger, Dashboard):
                 logger.log_picture("pictures/validation", path, trainer.current_epoch, step)

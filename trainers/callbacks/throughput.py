@@ -1,4 +1,4 @@
-"""How fast a training is."""
+"""Measurement of the speed of a training."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ NAME = "train/images_per_second"
 
 
 class Throughput(L.Callback):
-    """Logs ``train/images_per_second`` over the last ``trainer.log_every_n_steps`` batches.
+    """Logger of ``train/images_per_second`` over the last ``trainer.log_every_n_steps`` batches.
 
-    Loading counts, validation and what else happens between epochs does not. Processes of DDP keep
-    step, so that the sum over them is this one's times their number; this one's own is logged as
-    ``train/images_per_second_per_process``.
+    The time of loading counts; validation and other work between epochs do not. Processes of DDP
+    keep step, so that the sum over them is this process's speed times their number; the speed of
+    this process alone is logged as ``train/images_per_second_per_process``.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Throughput(L.Callback):
         self._images = 0
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Set how far back is looked."""
+        """Set the number of batches to average over."""
         self._marks = deque(maxlen=max(trainer.log_every_n_steps, 1) + 1)
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -34,7 +34,7 @@ class Throughput(L.Callback):
         self._marks.clear()
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Leave out the validation."""
+        """Leave out the time of the validation."""
         self._marks.clear()
 
     def on_train_batch_start(
@@ -52,7 +52,7 @@ class Throughput(L.Callback):
         batch: WSOLBatch,
         batch_idx: int,
     ) -> None:
-        """Log what the last batches came to."""
+        """Log the speed of the last batches."""
         self._images += len(batch["label"])
         self._marks.append((time.perf_counter(), self._images))
         (began, before), (now, images) = self._marks[0], self._marks[-1]

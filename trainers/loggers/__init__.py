@@ -1,4 +1,4 @@
-"""Where the curves and pictures of a run go."""
+"""Loggers of the curves and pictures of a run."""
 
 from learned_saliency.trainers.loggers.dashboard import Dashboard, Report
 from learned_saliency.trainers.loggers.metrics_csv import MetricsCSV

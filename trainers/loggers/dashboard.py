@@ -1,4 +1,4 @@
-"""What a logger can show of a run beside its curves."""
+"""Interface of loggers that show more of a run than its curves."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ STAGE_SEPARATOR = "/"  # between the name of an earlier stage and that of its cu
 
 
 class Report(NamedTuple):
-    """What came out of a test.
+    """Results of a test, for loggers.
 
     Attributes:
-        split: Which one was tested.
-        results: Figures by method, fractions.
+        split: Name of the tested split.
+        results: Metrics by method, fractions.
         boxes: Curves of `metrics.Localization` by method; empty without boxes.
         pixels: Curves of `metrics.PxAP` by method; empty without masks.
         examples: A few images with their maps.
@@ -37,32 +37,32 @@ class Report(NamedTuple):
 
 
 class Dashboard:
-    """Base of the project's loggers; what one of them cannot show is left out.
+    """Base of the project's loggers; a logger leaves out what it cannot show.
 
-    Lightning hands them the curves. Names are the same in all of them: ``train/loss_*``,
-    ``train/lr``, ``train/images_per_second``, ``val/native/*``, ``test/METHOD/*``; those of an
-    earlier stage stand behind its name and a `STAGE_SEPARATOR`: ``classifier/train/lr``. Only the
-    first process writes.
+    Lightning hands the curves to all loggers. Names are the same in all of them:
+    ``train/loss_*``, ``train/lr``, ``train/images_per_second``, ``val/native/*``,
+    ``test/METHOD/*``; the curves of an earlier stage have its name and a `STAGE_SEPARATOR` in
+    front: ``classifier/train/lr``. Only the first process writes.
     """
 
     def log_config(self, config: dict[str, Any]) -> None:
         """Show the run's composed configuration; called before the first batch."""
 
     def log_picture(self, name: str, path: Path, epoch: int, step: int) -> None:
-        """Show a PNG that was drawn after an epoch, at a step of the training."""
+        """Show a PNG that was drawn after an epoch, at the current step of the training."""
 
     def log_report(self, report: Report) -> None:
-        """Show what came out of a test, beside the figures that are logged one by one."""
+        """Show the results of a test, beside the metrics that are logged one by one."""
 
     def log_checkpoint(
         self, name: str, files: Sequence[Path], aliases: Sequence[str], metadata: dict[str, Any]
     ) -> None:
-        """Store a checkpoint and what belongs to it under the name of its method."""
+        """Store a checkpoint and its files under the name of its method."""
 
     def finish(self, failed: bool = False) -> None:
         """Close; the next run of the same process starts afresh."""
 
 
 def prefixed(stage: str, name: str) -> str:
-    """The name of a curve of a stage; empty for the last stage."""
+    """Name a curve of a stage; an empty ``stage`` is the last one, which has no prefix."""
     return f"{stage}{STAGE_SEPARATOR}{name}" if stage else name

@@ -1,4 +1,4 @@
-"""Curves in a file."""
+"""Logger of curves to a file."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ METRICS_FILE = "metrics.csv"
 class MetricsCSV(Dashboard, CSVLogger):
     """Curves of all stages of a run in one ``metrics.csv``.
 
-    Lightning's own logger deletes a file that it finds; this one continues it, so that a second
-    stage adds to the first one's curves and a resumed run to those before it.
+    Lightning's own logger deletes a file that it finds; this one continues the file, so that a
+    second stage adds to the first stage's curves and a resumed run to its earlier curves.
 
     Args:
         run_dir: The run's folder.
-        stage: Put before the names of an earlier stage's curves; empty for the last stage.
-        resume_step: Step at which an interrupted run goes on: what it had logged from there on is
-            dropped, as it will be logged again.
+        stage: Prefix of the names of an earlier stage's curves; empty for the last stage.
+        resume_step: Step at which an interrupted run goes on; rows logged from there on are
+            dropped, as they will be logged again.
     """
 
     LOGGER_JOIN_CHAR = STAGE_SEPARATOR
@@ -39,17 +39,17 @@ class MetricsCSV(Dashboard, CSVLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> ExperimentWriter:
-        """The file's writer."""
+        """Writer of the file."""
         if self._experiment is None:
             self._experiment = _ContinuingWriter(self.log_dir, self._prefix, self._resume_step)
         return self._experiment
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the run's folder holds the whole configuration already."""
+        """Do nothing: the run's folder holds the whole configuration already."""
 
 
 class _ContinuingWriter(ExperimentWriter):
-    """Appends to the file that it finds."""
+    """Writer that appends to the file that it finds."""
 
     def __init__(self, log_dir: str, stage: str, resume_step: int | None) -> None:
         super().__init__(log_dir)
@@ -66,7 +66,7 @@ class _ContinuingWriter(ExperimentWriter):
         write_csv(path, self.metrics_keys, kept)
 
     def _check_log_dir_exists(self) -> None:
-        """Keep what is there."""
+        """Keep the files that are there."""
 
 
 def _logged_since(row: dict[str, str], stage: str, step: int) -> bool:
@@ -74,7 +74,7 @@ def _logged_since(row: dict[str, str], stage: str, step: int) -> bool:
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, int, dict[str, float]]]:
-    """Rows of a run's ``metrics.csv``: stage, step, and values under their full names."""
+    """Read the rows of ``metrics.csv``: stage, step, and values under their full names."""
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             step = int(row.pop("step"))

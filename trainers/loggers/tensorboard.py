@@ -1,4 +1,4 @@
-"""A run on TensorBoard."""
+"""Logger to TensorBoard."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from learned_saliency.trainers.loggers.dashboard import STAGE_SEPARATOR, Dashboa
 class TensorBoardDashboard(Dashboard, TensorBoardLogger):
     """Curves, pictures and tables in ``tensorboard/``.
 
-    Each stage has a folder there: what a resumed run logs again replaces what its stage had logged.
+    Each stage has a folder there: values that a resumed run logs again replace the earlier ones.
 
     Args:
         run_dir: The run's folder.
-        stage: Put before the names of an earlier stage's curves; empty for the last stage.
+        stage: Prefix of the names of an earlier stage's curves; empty for the last stage.
         resume_step: Step at which an interrupted run goes on.
     """
 
@@ -39,7 +39,7 @@ class TensorBoardDashboard(Dashboard, TensorBoardLogger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Bring to disk what was logged; a kill takes nothing of it."""
+        """Write all logged values to disk, so that a kill loses none."""
         self.experiment.flush()
 
     @rank_zero_only

@@ -1,4 +1,4 @@
-"""A run on Weights & Biases."""
+"""Logger to Weights & Biases."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from learned_saliency.trainers.loggers.metrics_csv import METRICS_FILE, read_row
 from learned_saliency.trainers.loggers.wandb_history import read_history
 from learned_saliency.trainers.loggers.wandb_tables import examples_table, line_plot, results_table
 
-if TYPE_CHECKING:  # imported where it is used: most runs go without
+if TYPE_CHECKING:  # imported where it is used: most runs do not use it
     import wandb
 
-_FLUSH_SECONDS = 1.0  # W&B's own 15 would cost a killed run as much
+_FLUSH_SECONDS = 1.0  # with W&B's default of 15 a killed run would lose 15 seconds
 
 
 class WandbDashboard(Dashboard, WandbLogger):
-    """Weights & Biases: online where credentials are found, offline otherwise; never a question.
+    """Dashboard on Weights & Biases: online with credentials, else offline; it never asks.
 
-    ``WANDB_MODE``, where it is set, decides instead of the credentials. Where W&B's server does not
-    answer when a run starts, it is recorded offline, too.
+    ``WANDB_MODE``, where it is set, decides instead of the credentials. A run is recorded offline,
+    too, if W&B's server does not answer when the run starts.
 
     All stages of a run share one dashboard, and a resumed run goes on with it: its id is kept in
-    ``wandb_id.txt`` of the run's folder from before the first batch. What is logged at one step is
+    ``wandb_id.txt`` of the run's folder from before the first batch. Values logged at one step are
     one row of the dashboard. A resumed run leaves out the rows that are there already, and adds
-    those of ``metrics.csv`` that a kill has kept from it. Offline each start makes a folder of its
-    own with the same id; ``wandb sync RUN/wandb/offline-run-*`` joins them.
+    rows of ``metrics.csv`` that a kill has kept from the dashboard. Offline each start makes a
+    folder of its own with the same id; ``wandb sync RUN/wandb/offline-run-*`` joins them.
 
     Args:
-        run_dir: The run's folder; its name is the dashboard's.
-        stage: Put before the names of an earlier stage's curves; empty for the last stage.
+        run_dir: The run's folder; the dashboard has its name.
+        stage: Prefix of the names of an earlier stage's curves; empty for the last stage.
         resume_step: Step at which an interrupted run goes on.
         project: Project on the dashboard's server.
         entity: User or team; ``None`` for the account's default.
@@ -76,13 +76,13 @@ class WandbDashboard(Dashboard, WandbLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> wandb.Run:
-        """The dashboard's run; started, or joined where an earlier stage has, at the first use."""
+        """Run of the dashboard; started, or joined if an earlier stage started it, at first use."""
         if self._experiment is None:
             import wandb
 
             run_id = _kept_id(self._folder / "wandb_id.txt")
             if wandb.run is not None and wandb.run.id != run_id:
-                wandb.finish()  # of a run before in the same process
+                wandb.finish()  # a previous run of the same process
             self._row = -1 if wandb.run is None else wandb.run.step
             self._experiment = wandb.run or self._start(run_id)
             self._find_logged(self._experiment)
@@ -94,7 +94,7 @@ class WandbDashboard(Dashboard, WandbLogger):
 
         mode = os.environ.get("WANDB_MODE") or "online"
         if mode == "online" and not _has_credentials():
-            mode = "offline"  # W&B would ask for them
+            mode = "offline"  # W&B would ask for credentials
         settings = wandb.Settings(x_transaction_log_flush_interval=_FLUSH_SECONDS)
         options = self._wandb_init | {"id": run_id, "resume": "allow", "settings": settings}
         options.pop("anonymous", None)  # deprecated
@@ -120,7 +120,7 @@ class WandbDashboard(Dashboard, WandbLogger):
                     self._done[stage] = max(self._done.get(stage, -1), int(value))
 
     def _add_missing(self, run: wandb.Run) -> None:
-        """Log what was logged to ``metrics.csv`` before the resumed step, and is not here."""
+        """Log values of ``metrics.csv`` from before the resumed step that are not here."""
         curves = self._folder / METRICS_FILE
         if self._resume_step is None or not curves.is_file():
             return
@@ -146,11 +146,11 @@ class WandbDashboard(Dashboard, WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log values at a step; without one, beside those that were logged last."""
+        """Log values at a step; without a step, beside the values logged last."""
         run = self.experiment
         if step is None:
             step = self._open[1] if self._open else 0
-        if "epoch" in metrics and not self._has_axes:  # of a training
+        if "epoch" in metrics and not self._has_axes:  # only a training logs epochs
             self._set_axes(run)
         values = {prefixed(self._prefix, name): value for name, value in metrics.items()}
         self._log(run, values, self._prefix, step)
@@ -211,7 +211,7 @@ class WandbDashboard(Dashboard, WandbLogger):
 
     @rank_zero_only
     def finish(self, failed: bool = False) -> None:
-        """End the dashboard's run, and wait for what is still to be sent."""
+        """End the dashboard's run, and wait until all its data are sent."""
         import wandb
 
         if self._experiment is not None:
@@ -230,7 +230,7 @@ def _has_credentials() -> bool:
 
 
 def _kept_id(path: Path) -> str:
-    """The id in a file, a new one if there is none."""
+    """Read the id in a file; make a new id if there is none."""
     if not path.is_file():
         write_text(path, f"{secrets.token_hex(4)}\n")
     return path.read_text().strip()
@@ -238,7 +238,7 @@ def _kept_id(path: Path) -> str:
 
 @contextmanager
 def _staged_in(folder: Path) -> Iterator[None]:
-    """Let tables and their pictures wait to be sent in a folder instead of the user's home."""
+    """Stage tables and their pictures for sending in a folder instead of the user's home."""
     name = "WANDB_DATA_DIR"
     if name in os.environ:
         yield

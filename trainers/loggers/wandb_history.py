@@ -1,4 +1,4 @@
-"""Reads back what W&B has written to disk."""
+"""Reader of W&B's own files on disk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
-    """Records of a ``.wandb`` file by W&B's own reader, whole ones of a killed run, too.
+    """Read the records of a ``.wandb`` file by W&B's own reader, also after a killed run.
 
     Raises:
         RuntimeError: If the reader refuses the file.
@@ -25,7 +25,7 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_history(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of the curves in a ``.wandb`` file, in order; ``_step`` is W&B's number of the row."""
+    """Read the rows of curves in a ``.wandb`` file, in order; ``_step`` is W&B's row number."""
     for record in read_records(path):
         if record["type"] == "history":
             yield record["history"]["item"]

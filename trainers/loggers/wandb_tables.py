@@ -1,4 +1,4 @@
-"""What came out of a test, as tables and plots of W&B."""
+"""Tables and plots of W&B for the results of a test."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 from learned_saliency.trainers.loggers.dashboard import Report
 from learned_saliency.trainers.outputs import class_name
 
-if TYPE_CHECKING:  # imported where it is used: most runs go without
+if TYPE_CHECKING:  # imported where it is used: most runs do not use it
     import wandb
 
-_POINTS = 200  # of a line
+_POINTS = 200  # most points per line
 
 
 def results_table(report: Report) -> wandb.Table:
-    """One row a method: its maps of the examples side by side, and its figures, fractions."""
+    """Build a table with one row per method: its maps of the examples, and its metrics."""
     import wandb
 
     names = list(dict.fromkeys(name for values in report.results.values() for name in values))
@@ -31,7 +31,7 @@ def results_table(report: Report) -> wandb.Table:
 
 
 def examples_table(report: Report) -> wandb.Table:
-    """One row an image: its classes, the image, and the image under the map of each method."""
+    """Build a table with one row per image: classes, image, and the image under each map."""
     import wandb
 
     methods = list(report.examples[0].overlays)
@@ -46,7 +46,7 @@ def examples_table(report: Report) -> wandb.Table:
 
 
 def line_plot(lines: Mapping[str, tuple[Tensor, Tensor]], title: str, x_name: str) -> Any:
-    """A plot of lines (x, y) by name, thinned."""
+    """Plot thinned lines (x, y) by name."""
     import wandb
 
     thinned = []

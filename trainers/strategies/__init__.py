@@ -1,4 +1,4 @@
-"""How several processes train and evaluate together."""
+"""Strategies by which several processes train and evaluate together."""
 
 from learned_saliency.trainers.strategies.ddp import ExactEvaluationDDP, broadcast_buffers
 

@@ -1,4 +1,4 @@
-"""DDP that evaluates every image once, and equal buffers on all processes."""
+"""Strategy for DDP that evaluates every image once, and equal buffers on all processes."""
 
 import atexit
 from typing import Any
@@ -31,13 +31,13 @@ class ExactEvaluationDDP(DDPStrategy):
 
     Lightning sends validation steps through the DDP wrapper, whose forward synchronizes buffers:
     ranks with one batch more would wait forever, which is why samplers usually pad a split with
-    duplicates and falsify its metrics. Evaluation needs no wrapper: here it calls the module.
+    duplicates and falsify its metrics. Evaluation needs no wrapper: this class calls the module.
 
     A module that optimizes manually may train its parts in turn: parameters that a backward pass
-    leaves out are then looked for and left alone.
+    leaves out are then detected and left alone.
 
     The processes leave their group before Python ends: threads of gloo that outlive the interpreter
-    now and then abort a process whose work is done. Lightning sees to this for NCCL alone.
+    now and then abort a process whose work is done. Lightning ends the group for NCCL alone.
     """
 
     def setup_distributed(self) -> None:

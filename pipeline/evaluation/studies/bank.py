@@ -1,4 +1,4 @@
-"""Do masks hide the evidence from classifiers that they were not made for?"""
+"""Study of whether masks hide the evidence from classifiers that they were not made for."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Member(NamedTuple):
     """A classifier of the bank with the normalization of its images.
 
     Attributes:
-        network: Images (B, 3, H, W) to logits (B, C), in evaluation mode.
+        network: Network of images (B, 3, H, W) to logits (B, C), in evaluation mode.
         mean: Mean of each channel in [0, 1], (3, 1, 1).
         std: Standard deviation of each channel, (3, 1, 1).
     """
@@ -50,7 +50,7 @@ class Bank(Study):
 
     Args:
         classifiers: See `build_bank`.
-        alpha: Of `metrics.binarize`, above 0.
+        alpha: See `metrics.binarize`; above 0.
 
     Raises:
         ValueError: If ``alpha`` is not above 0.
@@ -106,7 +106,7 @@ def check_bank(names: Sequence[str]) -> None:
         names: See `build_bank`.
 
     Raises:
-        UserError: If there is none, or a file is missing or no checkpoint.
+        UserError: If no classifier is named, or a file is missing or no checkpoint.
     """
     if not names:
         raise UserError(
@@ -131,14 +131,14 @@ def build_bank(names: Sequence[str], num_classes: int, device: torch.device) -> 
         names: Each a run's folder or a checkpoint of this project, whose classifier is taken, or
             ``torchvision:NAME`` or ``timm:NAME`` with the library's weights, or the same with a
             file of weights, ``timm:NAME@FILE``.
-        num_classes: Number of classes of the data set, which all must have.
-        device: Where they shall lie.
+        num_classes: Number of classes of the data set, which all classifiers must have.
+        device: Device for the classifiers.
 
     Returns:
-        The classifiers by the names given.
+        The classifiers by the given names.
 
     Raises:
-        UserError: If one cannot be loaded, or has other classes.
+        UserError: If a classifier cannot be loaded, or has other classes.
     """
     bank = {}
     for name in names:
@@ -159,7 +159,7 @@ def build_bank(names: Sequence[str], num_classes: int, device: torch.device) -> 
 
 
 def _load(name: str, num_classes: int) -> tuple[nn.Module, Mapping[str, Any]]:
-    """A classifier and the ``mean`` and ``std`` that its images are normalized with."""
+    """Load a classifier and the ``mean`` and ``std`` that its images are normalized with."""
     if _is_foreign(name):
         classifier, _, weights = name.partition("@")
         network = third_party_network(classifier, num_classes, weights or "default")
@@ -180,19 +180,19 @@ def bank_accuracies(
     alpha: float = 1.0,
     note: Callable[[str], None] = lambda what: None,
 ) -> Accuracies:
-    """Accuracy of each classifier on what masks show, hide and let repaint (paper 004, Fig. 3).
+    """Measure each classifier on images that masks show, hide and repaint (paper 004, Fig. 3).
 
     Maps explain the true class and are cut by `metrics.binarize`.
 
     Args:
         bank: The classifiers to show the images to.
-        classifier: What the maps explain, in evaluation mode.
+        classifier: The network that the maps explain, in evaluation mode.
         batches: Images of a split, on the device of bank and classifier.
-        methods: By name, ``(classifier, images, targets) -> maps (B, H, W) in [0, 1]``.
+        methods: Methods by name, ``(classifier, images, targets) -> maps (B, H, W) in [0, 1]``.
         mean: Mean that the batches are normalized with, (3, 1, 1).
-        std: Their standard deviation, (3, 1, 1).
-        alpha: Of `metrics.binarize`.
-        note: Called with what is being computed.
+        std: Standard deviation that they are normalized with, (3, 1, 1).
+        alpha: See `metrics.binarize`.
+        note: Called with a description of the current work.
 
     Returns:
         Fractions by method, by classifier and by variant: clean, masked_in, masked_out, inpainted.
@@ -225,7 +225,7 @@ def _renormalize(images: Tensor, mean: Tensor, std: Tensor, member: Member) -> T
 
 
 def bank_figures(accuracies: Accuracies) -> dict[str, dict[str, float]]:
-    """Means over the bank by method: ``bank_clean``, ``bank_masked_in`` and so on."""
+    """Average over the bank by method: ``bank_clean``, ``bank_masked_in`` and so on."""
     results = {}
     for method, found in accuracies.items():
         rows = list(found.values())
@@ -236,7 +236,7 @@ def bank_figures(accuracies: Accuracies) -> dict[str, dict[str, float]]:
 
 
 def write_accuracies(path: Path, accuracies: Accuracies) -> None:
-    """Write a row for each method and classifier as CSV."""
+    """Write one row per method and classifier as CSV."""
     rows = [
         {"method": method, "classifier": name, **values}
         for method, found in accuracies.items()
@@ -246,14 +246,14 @@ def write_accuracies(path: Path, accuracies: Accuracies) -> None:
 
 
 def draw_variants(path: Path, images: Tensor, binary: Tensor, mean: Tensor, std: Tensor) -> None:
-    """Draw each image beside what its mask shows, hides, and hides repainted (paper 004, Fig. 2).
+    """Draw each image with its mask's part alone, hidden and repainted (paper 004, Fig. 2).
 
     Args:
         path: PNG to write.
-        images: Normalized images (B, 3, H, W), a row each.
-        binary: What the masks show, bool (B, H, W).
+        images: Normalized images (B, 3, H, W), one per row.
+        binary: Pixels that the masks show, bool (B, H, W).
         mean: Mean that the images are normalized with, (3, 1, 1).
-        std: Their standard deviation, (3, 1, 1).
+        std: Standard deviation that they are normalized with, (3, 1, 1).
     """
     variants = masked_variants(images, binary, mean, std)
     columns = [_pictures(shown * std + mean) for shown in variants.values()]

@@ -1,4 +1,4 @@
-"""What a study is: a question of its own beside the metrics of a test."""
+"""Contract of a study: a question of its own beside the metrics of a test."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Explainer = Callable[[nn.Module, Tensor, Tensor], Tensor]  # classifier, images,
 
 
 class Setting(NamedTuple):
-    """What a study runs on.
+    """Configuration, module and data that a study runs on.
 
     Attributes:
         config: The evaluation's configuration.
         module: The trained module, in evaluation mode and on its device.
-        data: The data, set up.
-        note: Called with what is being computed.
+        data: The data module, set up.
+        note: Called with a description of the current work.
     """
 
     config: DictConfig
@@ -35,11 +35,11 @@ class Setting(NamedTuple):
 
     @property
     def pictures(self) -> int:
-        """How many images a picture shows; 0 for no picture of images."""
+        """Number of images that a picture shows; 0 for no picture of images."""
         return self.config.pictures.images
 
     def batches(self) -> Iterator[WSOLBatch]:
-        """Batches of the evaluated split on the module's device."""
+        """Yield the batches of the evaluated split on the module's device."""
         for batch in self.data.dataloader(self.config.split):
             yield self.to_device(batch)
 
@@ -49,13 +49,13 @@ class Setting(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a study found.
+    """Outcome of a study.
 
     Attributes:
-        results: Figures by method, fractions.
-        figures: What is declared of each of them.
-        files: What writes each file of tables, curves and pictures, by its path in the run's
-            folder. The folders are there.
+        results: Metrics by method, fractions.
+        figures: Declaration of each of these metrics.
+        files: Function that writes each file of tables, curves and pictures, by its path in the
+            run's folder. The folders are there.
     """
 
     results: dict[str, dict[str, float]]
@@ -71,16 +71,16 @@ class Study(ABC):
     chosen as ``studies=[NAME]``.
 
     ``run`` counts with metrics of this project, whose states are sums over images, and leaves all
-    writing to the `Outcome`: processes that see a share of the batches each can add them up.
+    writing to the `Outcome`: processes that each see a share of the batches can add these sums up.
 
     Attributes:
-        name: That of its file in ``configs/studies/``.
+        name: Name of the study's file in ``configs/studies/``.
     """
 
     name: ClassVar[str]
 
     def check(self, config: DictConfig) -> None:  # noqa: B027
-        """Check before any work what the evaluation's configuration alone tells.
+        """Check before any work what can be checked with the evaluation's configuration alone.
 
         Raises:
             UserError: If the study cannot run.
@@ -98,18 +98,18 @@ class Study(ABC):
         """Answer the question.
 
         Raises:
-            UserError: If something turns out not to fit.
+            UserError: If model or data turn out not to fit.
         """
 
 
 def class_wise_methods(module: SaliencyModule) -> dict[str, PostHocMethod]:
-    """Methods with a raw map for each class: the module's own, where it has one, and post-hoc."""
+    """List methods with a raw map per class: the module's own, if it has one, and post-hoc."""
     own = None if module.native is None else module.native.class_wise
     return ({} if own is None else {NATIVE: own}) | module.methods
 
 
 def explainers(module: SaliencyModule) -> dict[str, Explainer]:
-    """All methods; the native map is that of the class alone where there is one."""
+    """List all methods; the native one gives the map of the class alone if it has such a map."""
     found: dict[str, Explainer] = dict(class_wise_methods(module))
     if module.native is not None and module.native.class_wise is None:
 

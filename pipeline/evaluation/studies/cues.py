@@ -1,4 +1,4 @@
-"""Cue localization: do counterfactual maps find the parts that tell two classes apart?"""
+"""Study of whether counterfactual maps find the parts that tell two classes apart."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from learned_saliency.storage import write_bytes, write_csv
 from learned_saliency.trainers import SaliencyModule
 from learned_saliency.visualization import DEFAULT_COLORMAP, encode_png, grid, overlay
 
-#: What becomes of the maps of two classes. ``"min_max"``, the released code's: raw maps are
-#: subtracted and the absolute difference is scaled, which cancels what two maps share before
-#: anything else. ``"separate"``, a reading of the paper's text: both maps are in [0, 1] before they
-#: are subtracted, by minimum and maximum (Eq. 2), or as they are where they are probabilities, as
-#: CALM's (Eq. 7). ``"clip"``, the released setting for CALM: the raw difference as it is, cut off
-#: at 1.
+#: Ways to compare the maps of two classes. ``"min_max"``, as in the released code: raw maps are
+#: subtracted and the absolute difference is scaled, so that common parts of two maps cancel before
+#: anything else. ``"separate"``, a reading of the paper's text: both maps are brought to [0, 1]
+#: before they are subtracted, by minimum and maximum (Eq. 2), or left as they are if they are
+#: probabilities, such as CALM's (Eq. 7). ``"clip"``, the released setting for CALM: the raw
+#: difference as it is, cut off at 1.
 NORMALIZATIONS = ("min_max", "separate", "clip")
 
 ((_NAME, _FIGURE),) = declared(CueLocalization).items()
 
 
 class CueResult(NamedTuple):
-    """What cue localization found.
+    """Result of cue localization.
 
     Attributes:
-        results: By method: mPxAP of all pairs as ``cue_mpxap``, of those with n differing parts as
-            ``cue_mpxap_n``; fractions, NaN without a pair.
+        results: By method: mPxAP over all pairs as ``cue_mpxap``, over the pairs with n differing
+            parts as ``cue_mpxap_n``; fractions, NaN without a pair.
         per_pair: By method: PxAP of each pair, fractions (P,), NaN without an image.
         pairs: The P pairs.
         examples: First images with their masks and maps, for `draw_cues`.
@@ -56,14 +56,14 @@ class CueResult(NamedTuple):
 
 
 class _Questions(NamedTuple):
-    """Which maps a batch needs: Q questions of a row and a pair, M maps of a row and a class.
+    """Maps that a batch needs: Q questions of a row and a pair, M maps of a row and a class.
 
     Attributes:
         rows: Row of each map, int64 (M,).
         classes: Class of each map, int64 (M,).
         first: Index of each question's first map, int64 (Q,).
-        second: Index of its second map, int64 (Q,).
-        pairs: Its pair, int64 (Q,).
+        second: Index of each question's second map, int64 (Q,).
+        pairs: Pair of each question, int64 (Q,).
         masks: The differing parts, uint8 (Q, S, S).
     """
 
@@ -80,8 +80,8 @@ class Cues(Study):
 
     Args:
         normalization: One of ``NORMALIZATIONS``.
-        scale: Of the thresholds, see `metrics.CueLocalization`; ``"log"`` goes with probabilities.
-        accumulate: Whether pairs are pooled one after the other, likewise.
+        scale: See `metrics.CueLocalization`; ``"log"`` goes with probabilities.
+        accumulate: See `metrics.CueLocalization`.
 
     Raises:
         ValueError: If an option is unknown.
@@ -100,11 +100,11 @@ class Cues(Study):
         """Check that the data set has parts.
 
         Raises:
-            UserError: If it has none.
+            UserError: If the data set has none.
         """
         if config.data.get("parts") is None:
             raise UserError(
-                "studies=[cues] needs part labels, which this data set has none of: choose "
+                "studies=[cues] needs part labels, which this data set does not have: choose "
                 "data=creatures or data=cub."
             )
 
@@ -112,7 +112,7 @@ class Cues(Study):
         """Check that some map depends on the class.
 
         Raises:
-            UserError: If none does.
+            UserError: If no map does.
         """
         if not class_wise_methods(module):
             raise UserError(
@@ -162,10 +162,10 @@ def cue_localization(
 ) -> CueResult:
     """Measure mPxAP of absolute counterfactual maps (paper 001, Sec. 5.2 and Tab. 1).
 
-    For each image and each pair that its true class is in: the method's maps of both classes are
+    For each image and each pair that contains its true class, the method's maps of both classes are
     subtracted, and the absolute difference is compared, at the images' size, with the pixels of the
-    parts in which the classes differ. Images without any such pixel are left out, as the released
-    evaluator does with birds whose parts are hidden.
+    parts in which the classes differ. Images without any such pixel are left out, as in the
+    released evaluator birds whose parts are hidden.
 
     Args:
         classifier: An `attribution.Classifier` in evaluation mode.
@@ -173,10 +173,10 @@ def cue_localization(
         parts: The pairs and the part labels.
         methods: Class-wise methods by name.
         normalization: One of ``NORMALIZATIONS``.
-        scale: Of the thresholds, see `metrics.CueLocalization`; ``"log"`` goes with probabilities.
-        accumulate: Whether pairs are pooled one after the other, likewise.
-        examples: How many images to keep for a picture.
-        note: Called with what is being computed.
+        scale: See `metrics.CueLocalization`; ``"log"`` goes with probabilities.
+        accumulate: See `metrics.CueLocalization`.
+        examples: Number of images to keep for a picture.
+        note: Called with a description of the current work.
 
     Raises:
         ValueError: If an option is unknown.
@@ -203,7 +203,7 @@ def cue_localization(
 def _result(
     values: Mapping[str, Tensor], pairs: list[ClassPair], examples: list[dict[str, Any]]
 ) -> CueResult:
-    """Figures of the PxAP of each pair, (P,) by method."""
+    """Compute mPxAP from the PxAP of each pair, (P,) by method."""
     figures = {name: _figures(found, pairs) for name, found in values.items()}
     per_pair = {name: found.tolist() for name, found in values.items()}
     return CueResult(figures, per_pair, pairs, examples)
@@ -212,7 +212,7 @@ def _result(
 def _questions(
     batch: WSOLBatch, parts: PartReader, pairs: Sequence[ClassPair]
 ) -> _Questions | None:
-    """What to ask about a batch; None where no image is in a pair."""
+    """Collect the questions about a batch; None where no image is in a pair."""
     labels = batch["label"].tolist()
     places = parts.read(batch["image_id"], batch["image"].shape[-1])  # (B, S, S)
     wanted: dict[tuple[int, int], int] = {}  # (row, class): index of its map
@@ -236,7 +236,7 @@ def _questions(
 
 
 def _features(classifier: nn.Module, images: Tensor) -> Tensor | None:
-    """Activations of a batch, to be shared by its maps; None where they cannot be handed on."""
+    """Compute activations that a batch's maps share; None where they cannot be handed on."""
     if hasattr(classifier, "encode"):
         return None
     return SharedFeatures(classifier, images).features(images)
@@ -250,7 +250,7 @@ def _compare(
     asked: _Questions,
     normalization: str,
 ) -> Tensor:
-    """Absolute differences (Q, S, S) of the two maps of each question, in [0, 1].
+    """Compute absolute differences (Q, S, S) of the two maps of each question, in [0, 1].
 
     Maps are made at the images' size, as many in one call as the batch has images.
     """
@@ -283,7 +283,7 @@ def _examples(
     pairs: Sequence[ClassPair],
     count: int,
 ) -> list[dict[str, Any]]:
-    """One question of each of the first images, of the pair that comes last for it."""
+    """Pick one question of each of the first images, for the image's last pair."""
     chosen = {int(asked.rows[first]): q for q, first in enumerate(asked.first)}
     return [
         {
@@ -312,8 +312,8 @@ def draw_cues(path: Path, found: CueResult, colors: Callable[[Tensor], Tensor]) 
 
     Args:
         path: PNG to write.
-        found: What `cue_localization` gave, with examples.
-        colors: Undoes the images' normalization: floats to 0..255.
+        found: Result of `cue_localization`, with examples.
+        colors: Function that undoes the images' normalization: floats to 0..255.
     """
     rows = []
     for example in found.examples:

@@ -1,4 +1,4 @@
-"""Remove-and-classify: does accuracy fall when the most salient pixels are erased?"""
+"""Study of whether accuracy falls when the most salient pixels are erased (remove-and-classify)."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Removal(Study):
 
     Args:
         fractions: Erased parts of the pixels, in (0, 1).
-        seed: Of the random erasure that the accuracy is relative to.
+        seed: Seed of the random erasure to which the accuracy is relative.
 
     Raises:
-        ValueError: If there is no fraction or one is out of range.
+        ValueError: If ``fractions`` is empty or a fraction is out of range.
     """
 
     name = "removal"
@@ -80,16 +80,17 @@ def remove_and_classify(
 ) -> dict[str, RemovalCurve]:
     """Measure accuracies with the most salient pixels erased (paper 001, Sec. 5.3 and Fig. 5).
 
-    Maps explain the true class. All methods share one random erasure an image, drawn from ``seed``.
+    Maps explain the true class. All methods share one random erasure per image, drawn from
+    ``seed``.
 
     Args:
-        classifier: Images to logits, in evaluation mode; what the maps explain.
+        classifier: The network of images to logits that the maps explain, in evaluation mode.
         batches: Images of a split, on the classifier's device.
-        methods: By name, ``(classifier, images, targets) -> maps (B, H, W) in [0, 1]``.
+        methods: Methods by name, ``(classifier, images, targets) -> maps (B, H, W) in [0, 1]``.
         fractions: Erased parts of the pixels, in (0, 1).
-        seed: Of the random erasure.
+        seed: Seed of the random erasure.
         batch_size: Most images per pass.
-        note: Called with what is being computed.
+        note: Called with a description of the current work.
 
     Returns:
         The curve of each method.
@@ -112,7 +113,7 @@ def remove_and_classify(
 
 
 def removal_figures(curves: Mapping[str, RemovalCurve]) -> dict[str, dict[str, float]]:
-    """What the curves of the methods come to.
+    """Summarize the curves of the methods.
 
     ``relative_accuracy_K`` is R_k for K percent, ``relative_accuracy`` their mean, and
     ``blurred_accuracy`` the classifier's accuracy with all pixels erased.
@@ -128,7 +129,7 @@ def removal_figures(curves: Mapping[str, RemovalCurve]) -> dict[str, dict[str, f
 
 
 def write_curves(path: Path, curves: Mapping[str, RemovalCurve]) -> None:
-    """Write a row for each method and fraction as CSV.
+    """Write one row per method and fraction as CSV.
 
     The last fraction is 1, all pixels erased, which is the same for every map.
     """
@@ -153,7 +154,7 @@ def _removal_scale(curves: Mapping[str, RemovalCurve]) -> tuple[float, float]:
 
 
 def plot_removal(path: Path, curves: Mapping[str, RemovalCurve]) -> None:
-    """Draw R_k against k, one line a method (Fig. 5); PNG.
+    """Draw R_k against k, one line per method (Fig. 5), as PNG.
 
     The scale is that of the methods' curves and of 100 %, which is random erasing; what is left
     when all is erased may lie below it.

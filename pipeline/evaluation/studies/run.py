@@ -1,4 +1,4 @@
-"""Builds the chosen studies, checks them and runs them: ``studies=[cues,removal]``."""
+"""Construction, checks and runs of the chosen studies: ``studies=[cues,removal]``."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _SECONDS = 20.0  # between lines of progress
 
 
 class StudyResults(NamedTuple):
-    """What the studies of an evaluation found.
+    """Results of the studies of an evaluation.
 
     Attributes:
-        results: Figures by method, fractions.
-        figures: What is declared of each of them.
-        written: Their files.
+        results: Metrics by method, fractions.
+        figures: Declaration of each of these metrics.
+        written: Paths of the files.
     """
 
     results: dict[str, dict[str, float]]
@@ -38,7 +38,7 @@ class StudyResults(NamedTuple):
 
 
 def build_studies(config: DictConfig) -> list[Study]:
-    """The studies that ``config.studies`` holds, checked as far as the configuration tells.
+    """Build the studies in ``config.studies``; check them as far as the configuration tells.
 
     Raises:
         UserError: If an option is wrong or a study cannot run.
@@ -67,12 +67,12 @@ def run_studies(
     """Run studies, in one process, and write their files.
 
     Args:
-        studies: From `build_studies`.
+        studies: The studies from `build_studies`.
         config: The evaluation's configuration.
-        module: What is evaluated; it is left in evaluation mode on ``device``.
-        data: The data, set up.
-        folder: Where to write.
-        device: Where to compute.
+        module: The evaluated module; it is left in evaluation mode on ``device``.
+        data: The data module, set up.
+        folder: Folder to write to.
+        device: Device to compute on.
 
     Raises:
         UserError: If a study does not fit model or data.
@@ -102,7 +102,7 @@ def _write(files: Mapping[str, Callable[[Path], None]], folder: Path) -> list[Pa
 
 
 class _Lines:
-    """Says now and then on stderr what is being computed."""
+    """Progress lines on stderr, now and then, about the current work."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()

@@ -1,4 +1,4 @@
-"""Which heads are affine in the activations."""
+"""Detection of heads that are affine in the activations."""
 
 import pytest
 import torch

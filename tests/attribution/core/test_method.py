@@ -1,4 +1,4 @@
-"""What every method promises: checks, ranges, independence, and a classifier left as it was."""
+"""Promises of every method: checks, ranges, independence, and a classifier left as it was."""
 
 import gc
 from contextlib import suppress

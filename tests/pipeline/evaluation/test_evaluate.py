@@ -185,7 +185,7 @@ def test_a_foreign_network_is_split_and_tested(foreign, network, evaluated, tmp_
 
 
 def test_the_classifier_of_a_checkpoint_is_tested(run, evaluated):
-    """That of an F-CAM is the one inside; the data are those of the checkpoint."""
+    """The classifier inside an F-CAM is tested, on the checkpoint's data."""
     words = ["methods=[gradcam,opticam]", "attribution.opticam.iterations=2", DROP]
     whole = evaluated(f"checkpoint={run.folder}", *words)
     found = evaluated(f"classifier={run.folder}", *words)

@@ -279,7 +279,7 @@ def test_memory_does_not_grow_with_the_number_of_images(fcam_run, predicted, mon
     alive, most = weakref.WeakSet(), []
 
     class Watched(np.ndarray):
-        """What a WeakSet takes: arrays have no hash."""
+        """Array with a hash, for a WeakSet; arrays have none."""
 
         __hash__ = object.__hash__
         __eq__ = object.__eq__
@@ -395,7 +395,7 @@ def test_two_processes_leave_the_same_files_as_one(fcam_run, photos, predicted, 
     assert files(one) == files(two)
     for name in files(one) - {"predict.yaml"}:
         assert (one / name).read_bytes() == (two / name).read_bytes(), name
-    assert not list((tmp_path / "here").iterdir())  # of Lightning neither
+    assert not list((tmp_path / "here").iterdir())  # Lightning wrote nothing, either
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -423,7 +423,7 @@ def test_a_signal_ends_it_with_whole_files_only(fcam_run, photos, tmp_path, sent
 
 @pytest.mark.parametrize("form", ["run", "file"])
 def test_the_classifier_of_a_checkpoint_is_explained(fcam_run, cam, photos, predicted, form):
-    """That of an F-CAM is the one inside, which was trained before; input and names come along."""
+    """The classifier inside an F-CAM, trained before it, comes with its input and its names."""
     folder, names = photos
     path = fcam_run if form == "run" else fcam_run / "checkpoints" / "best.ckpt"
     words = [f"images={folder}", "methods=[gradcam]", "arrays=true"]

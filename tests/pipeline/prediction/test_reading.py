@@ -18,7 +18,7 @@ from learned_saliency.trainers import PostHocModule
 from tests.support.networks import TinyBackbone
 
 PREDICTED = Request(None, 1)
-DAMAGED = (0, 3, 4, 9)  # of twelve files
+DAMAGED = (0, 3, 4, 9)  # numbers of damaged files among twelve
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What the page beside a checkpoint tells somebody who has nothing else."""
+"""Content of the page beside a checkpoint, for somebody who has nothing else."""
 
 import json
 import re

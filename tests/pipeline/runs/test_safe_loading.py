@@ -189,7 +189,7 @@ def test_a_backbone_does_not_load_another_file(content, marker, tmp_path):
 
 
 def test_the_config_file_of_a_run_is_not_read(run, marker, tmp_path):
-    """What counts is the record within the checkpoint."""
+    """The record within the checkpoint counts."""
     folder = tmp_path / "run"
     saved(torch.load(run / "checkpoints/best.ckpt"), folder / "checkpoints" / "best.ckpt")
     target = {"_target_": "builtins.open", "file": str(marker), "mode": "w"}

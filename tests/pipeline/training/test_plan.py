@@ -1,4 +1,4 @@
-"""What is checked before anything is trained."""
+"""Checks before anything is trained."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""What a long test says where there is no terminal, and the pictures and rows that it leaves."""
+"""Lines of a long test without a terminal, and the pictures and rows that it writes."""
 
 import csv
 from types import SimpleNamespace
@@ -105,7 +105,7 @@ def test_an_epoch_ends_with_its_losses_and_the_figures_declared_for_progress(cap
 
 
 def test_the_contact_sheet_shows_images_spread_over_the_split(module, tmp_path):
-    """Of 5 images in batches of 2 and 2 and 1: the first, the middle and the last."""
+    """The first, the middle and the last of 5 images in batches of 2 and 2 and 1."""
     run(module, ContactSheet(tmp_path / "maps.png", 3))
     sheet = cv2.imread(str(tmp_path / "maps.png"))
     top, cell, gap, caption, legend = 21, 200, 4, 38, 17

@@ -1,4 +1,4 @@
-"""What W&B keeps offline, read back by its own reader; no server, no question, no run mixed up."""
+"""Offline files of W&B, read by its own reader; no server, no question, no run mixed up."""
 
 import os
 from types import SimpleNamespace
@@ -142,7 +142,7 @@ def test_a_resumed_run_neither_repeats_nor_lacks_a_row(tmp_path):
     assert [row["step"] for row in rows] == list(range(12))
     assert [row["_step"] for row in rows] == list(range(12))
 
-    further = WandbDashboard(tmp_path, resume_step=10)  # of 11 steps that were logged
+    further = WandbDashboard(tmp_path, resume_step=10)  # 11 steps were logged
     log(further, *range(10, 13))
     further.finish()
     assert next(read_history(files(tmp_path)[-1]))["step"] == 12
