@@ -1,4 +1,4 @@
-"""What mkdocs cannot know by itself: tables and references that the package declares, equations.
+"""Hooks of mkdocs: tables and references that the package declares, and equations.
 
 A page asks for a generated part by a comment, ``<!-- generate: commands -->``. Nothing generated is
 stored.

@@ -10,7 +10,8 @@ import pytest
 from tests.support.paths import ROOT
 
 FOLDERS = (
-    *("attribution", "benchmarks", "configs", "datamodules", "learned_saliency", "losses"),
+    *("attribution", "benchmarks", "configs", "datamodules", "docs", "errors", "learned_saliency"),
+    "losses",
     *("metrics", "models", "ops", "pipeline", "storage", "tests", "trainers", "visualization"),
 )
 # "Whether ..." begins a clause without its main verb, "Says ..." one without its subject.

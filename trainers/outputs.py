@@ -157,5 +157,5 @@ def class_name(names: Sequence[str], label: int) -> str:
 
 
 def is_flat(saliency: NDArray[np.floating]) -> bool:
-    """Whether a map (H, W) in [0, 1] is constant, up to the rounding of float32."""
+    """Tell whether a map (H, W) in [0, 1] is constant, up to the rounding of float32."""
     return float(np.ptp(saliency)) <= 1e-6

@@ -126,7 +126,7 @@ def _print(text: str) -> None:
 
 
 def is_first_process() -> bool:
-    """Whether this is the first of the processes that work together, as their launcher counts."""
+    """Tell whether this is the first of several processes, as their launcher counts."""
     ranks = next((os.environ[key] for key in _RANKS if key in os.environ), "0")
     nodes = [os.environ.get(key, "0") for key in _NODES]
     return {ranks, *nodes} == {"0"}

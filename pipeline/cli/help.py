@@ -28,7 +28,7 @@ several values (seed=0,1,2); --cfg job prints the composed configuration and doe
 
 
 class Page(NamedTuple):
-    """What a command's help says beside its configuration.
+    """Words of a command's help beside its configuration.
 
     Attributes:
         about: What it does, a sentence.
@@ -42,7 +42,7 @@ class Page(NamedTuple):
 
 
 class _Sources(NamedTuple):
-    """Where a composed configuration comes from: its files `group/choice`; the meaning of keys."""
+    """Origin of a composed configuration: its files `group/choice`, and the meaning of keys."""
 
     chosen: set[str]
     meanings: Mapping[str, str]

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from learned_saliency.metrics import Figure
 
-WIDTH = 120  # of a table, characters
+WIDTH = 120  # characters of a line of a table
 
 
 class Signs(NamedTuple):
-    """What stands for "higher is better", "lower is better" and "plus or minus"."""
+    """Signs for "higher is better", "lower is better" and "plus or minus"."""
 
     higher: str
     lower: str

@@ -1,4 +1,4 @@
-"""What a sweep (`train.py -m`) leaves: a joint table of its runs."""
+"""Joint table of the runs of a sweep (`train.py -m`)."""
 
 from __future__ import annotations
 

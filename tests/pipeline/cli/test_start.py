@@ -1,4 +1,4 @@
-"""What a command answers before it imports what takes seconds, and what it says that it will do."""
+"""Check what a command answers before its slow imports, and what it says that it will do."""
 
 import json
 import os
