@@ -18,7 +18,7 @@ from PIL import Image
 from torch import nn
 
 from learned_saliency.pipeline.cli.compose import check_command_line, compose_checked
-from learned_saliency.pipeline.commands import JOBS
+from learned_saliency.pipeline.commands import COMMANDS
 from learned_saliency.trainers import TEST_FIGURES
 from tests.support.commands import run_command
 from tests.support.paths import CONFIGS, ROOT
@@ -244,7 +244,7 @@ def shown_commands():
 def test_a_command_composes(line):
     program, script, *words = shlex.split(line)
     assert program == "python"
-    command = import_module(f"learned_saliency.pipeline.{JOBS[script.removesuffix('.py')]}").COMMAND
+    command = COMMANDS[script.removesuffix(".py")]
     check_command_line(command.words(words), command.config_name, command.complete)
 
 

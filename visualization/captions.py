@@ -13,9 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from learned_saliency.visualization.colors import Color, Picture, colorize
 
 _INK, _PAPER = (0, 0, 0), (255, 255, 255)
-_LEAST_WIDTH = (
-    240  # least width of a captioned picture, pixels: narrower ones get white at their right
-)
+_LEAST_WIDTH = 240  # pixels of a captioned picture: narrower ones get white at their right
 _SIZES = (12, 48)  # smallest and largest letters, pixels
 
 Legend = Sequence[tuple[str, Color]]  # names of what is drawn, with its colors

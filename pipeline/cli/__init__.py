@@ -19,11 +19,12 @@ from learned_saliency.pipeline.cli.paths import (
     check_subject,
     find_checkpoint,
 )
-from learned_saliency.pipeline.cli.values import listed, values
+from learned_saliency.pipeline.cli.values import SWEEP_RUNS, listed, values
 
 __all__ = [
     "CONFIG_DIR",
     "LIBRARY_WEIGHTS",
+    "SWEEP_RUNS",
     "Command",
     "Page",
     "UserError",

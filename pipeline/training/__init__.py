@@ -4,10 +4,12 @@ from learned_saliency.pipeline.training.command import run
 from learned_saliency.pipeline.training.fit import TrainingResult, train
 from learned_saliency.pipeline.training.plan import Plan, make_plan
 from learned_saliency.pipeline.training.resume import resumed_config
+from learned_saliency.pipeline.training.sweep import join_runs
 
 __all__ = [
     "Plan",
     "TrainingResult",
+    "join_runs",
     "make_plan",
     "resumed_config",
     "run",
