@@ -111,6 +111,8 @@ def run_command(command: Command, words: Sequence[str], called: str) -> None:
         if is_first_process():
             print(f"{command.program}: {command.announce(config)}", file=sys.stderr, flush=True)
         job = importlib.import_module(f"learned_saliency.pipeline.{command.job}")
+        # Lightning adds a handler of its own when it is imported; Hydra's prints its messages, too
+        logging.getLogger("lightning").handlers.clear()
         run_or_exit(command.program, lambda: job.run(config))
 
     sys.argv[1:] = overrides

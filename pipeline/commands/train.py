@@ -24,7 +24,7 @@ def announce(config: DictConfig) -> str:
         return f"going on with the training of {config.resume}"
     model = config.model
     first = model.get("first_stage")
-    epochs = f"{model.epochs} epochs"
+    epochs = f"{model.epochs} {'epoch' if model.epochs == 1 else 'epochs'}"
     if config.classifier is not None:
         epochs += f" on the classifier of {config.classifier}"
     elif first is not None and first.epochs:

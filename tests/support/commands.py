@@ -16,7 +16,12 @@ from hydra.core.hydra_config import HydraConfig
 from learned_saliency.pipeline import main
 from tests.support.paths import ROOT
 
-_LOGGERS = ("", "lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero")
+_LOGGERS = (
+    "",
+    "lightning",
+    "lightning.pytorch.utilities.rank_zero",
+    "lightning.fabric.utilities.rank_zero",
+)
 
 
 class Finished(NamedTuple):

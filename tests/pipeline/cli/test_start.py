@@ -135,6 +135,7 @@ def test_weights_of_the_library_and_other_peoples_networks_are_no_files():
         ),
         ("train", ["output_dir=RUN"], "after 9 of its classifier, into RUN"),
         ("train", ["model=cam", "output_dir=RUN"], "on creatures, 9 epochs, into RUN"),
+        ("train", ["recipe.epochs=1"], "on creatures, 1 epoch after 9 of its classifier"),
         ("train", ["classifier=A"], "3 epochs on the classifier of A, into outputs/"),
         ("train", ["resume=A/last.ckpt"], "going on with the training of A/last.ckpt"),
         ("evaluate", ["checkpoint=A", "output_dir=B"], "testing gradcam, liftcam, opticam of A on"),
