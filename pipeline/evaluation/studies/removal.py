@@ -157,18 +157,20 @@ def plot_removal(path: Path, curves: Mapping[str, RemovalCurve]) -> None:
     """Draw R_k against k, one line per method (Fig. 5), as PNG.
 
     The scale is that of the methods' curves and of 100 %, which is random erasing; what is left
-    when all is erased may lie below it.
+    when all is erased is left out where it lies below.
     """
     figure = Figure(figsize=(6, 4.5), layout="constrained")
     axis = figure.subplots()
     for name, curve in curves.items():
         axis.plot(100 * curve.fractions, 100 * curve.relative_accuracy, marker="o", label=name)
     axis.axhline(100, color="gray", linewidth=0.8, label="random erasing")
+    scale = _removal_scale(curves)
     for curve in list(curves.values())[:1]:  # all have one classifier
         floor = 100 * curve.blurred_accuracy / curve.random_accuracy
-        axis.plot(100 * curve.fractions, floor, color="gray", linestyle=":", label="all erased")
+        if bool((floor > scale[0]).any()):
+            axis.plot(100 * curve.fractions, floor, color="gray", linestyle=":", label="all erased")
     axis.set(xlabel="erased pixels, %", ylabel="accuracy relative to random erasing, %")
-    axis.set(xlim=(0, 100), ylim=_removal_scale(curves))
+    axis.set(xlim=(0, 100), ylim=scale)
     axis.grid(alpha=0.3)
     axis.legend()
     with replacing(path) as temporary:

@@ -1,6 +1,7 @@
 """Exported files give what the checkpoint gives, with nothing of this project at hand."""
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -81,6 +82,18 @@ def photographs(creatures):
     """Pixels (6, 3, 32, 32) of test images."""
     lines = (creatures / "metadata/test/image_ids.txt").read_text().split()
     return torch.stack([read_square(creatures / name, 32) for name in lines[:6]])
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664)])
+def test_exported_files_have_the_mode_that_the_umask_gives(exported, mask, mode):
+    """The library of safetensors gives 600."""
+    before = os.umask(mask)
+    try:
+        result = exported("cam", "format=safetensors", "verify=false")
+    finally:
+        os.umask(before)
+    for path in (result.file, result.facts):
+        assert path.stat().st_mode & 0o777 == mode
 
 
 def reference(run, pixels, labels=None):
