@@ -38,8 +38,18 @@ def shown():
 
 SHOWN = shown()
 # Pages of the site that README links to and that come with the site itself.
-SITE = """index own-data methods metrics attribution python clusters commands troubleshooting
-surprises""".split()
+SITE = [
+    "index",
+    "own-data",
+    "methods",
+    "metrics",
+    "attribution",
+    "python",
+    "clusters",
+    "commands",
+    "troubleshooting",
+    "surprises",
+]
 
 
 @pytest.mark.parametrize("line", SHOWN)
