@@ -77,7 +77,8 @@ PREDICT = Command(
         more=(
             "Writes for each image FILE, method and class an overlay (FILE.METHOD.png) and the map "
             "(FILE.METHOD.map.png, FILE.METHOD.npy); FILE.METHOD-CLASS... where several classes "
-            "are explained. predictions.json holds classes, probabilities and boxes."
+            "are explained. predictions.json holds classes, probabilities and boxes, and says of "
+            "which images the map is flat, so that nothing stands out in it."
         ),
     ),
     check=check,
