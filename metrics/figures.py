@@ -39,7 +39,7 @@ class Declaring(Protocol):
 
 
 def declared(metric: Declaring) -> dict[str, Figure]:
-    """Return the values of a metric (its class, or one with options), each with all its needs."""
+    """Return the declarations of a metric (its class, or one with options), with all needs."""
     return {
         name: figure._replace(needs=figure.needs | metric.needs)
         for name, figure in metric.figures.items()

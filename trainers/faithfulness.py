@@ -58,7 +58,7 @@ class Trial:
 
     @cached_property
     def probabilities(self) -> MaskedProbabilities:
-        """Measure probabilities on the images, the kept and the removed regions, once."""
+        """Probabilities on the images, the kept and the removed regions; measured once."""
         return masked_probabilities(*self._parts, **self._options)
 
     def curves(self, curves: Callable[..., Tensor]) -> Tensor:

@@ -213,7 +213,7 @@ def _subgraph(nodes: list[fx.Node], inputs: list[fx.Node], outputs: Any) -> fx.G
 def _writes_inputs(root: nn.Module, graph: fx.Graph) -> bool:
     """Return whether a graph may modify its inputs in place.
 
-    Every operation but a module with weights is assumed to return a view of its input.
+    Every operation but a module with weights may return a view of its input.
     """
     stack, seen = _placeholders(graph), set()
     while stack:
