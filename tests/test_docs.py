@@ -188,7 +188,7 @@ def test_the_reference_has_every_key_of_every_configuration_file(site):
         for key, value in node.items():
             if key not in ("_target_", "_partial_", "_convert_", "defaults", "hydra"):
                 yield f"{prefix}{key}"
-                if isinstance(value, dict) and "{" not in lines[f"{prefix}{key}"]:
+                if isinstance(value, dict) and lines[f"{prefix}{key}"][:1] not in ("{", "*"):
                     yield from leaves(value, f"{prefix}{key}.")
 
     for path in sorted(CONFIGS.rglob("*.yaml")):
@@ -263,7 +263,9 @@ def test_a_mistake_is_answered_as_shown(line, message, there):
     _, script, *words = shlex.split(line)
     finished = run_command(script.removesuffix(".py"), *words)
     assert finished.returncode == 2
-    assert finished.stderr.replace(str(there), "...").strip() == message
+    told = finished.stderr.replace(str(there), "...").strip().splitlines()
+    assert told[-1] == message
+    assert all(line.startswith(f"{script}: ") for line in told)  # before it: what was to be done
 
 
 class Counting(nn.Module):
