@@ -116,7 +116,8 @@ def check_data(data: DictConfig) -> None:
     makes_root = data.reader is not None and metadata.is_relative_to(root)
     if not root.is_dir() and not makes_root:
         raise UserError(
-            f"data.root={root}: the root folder of the images is missing; create it or give another."
+            f"data.root={root}: the root folder of the images is missing; create it or give "
+            "another."
         )
     if not metadata.is_dir() and data.reader is None:
         raise UserError(
