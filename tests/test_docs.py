@@ -50,7 +50,7 @@ SMALL = {
     "explain-my-classifier.ipynb": {
         "size = 224": "size = 64",
         "iterations = 100": "iterations = 2",
-        "steps = 224": "steps = 4",
+        "steps = 40": "steps = 4",
     },
     "train-fcam-on-my-folder.ipynb": {
         "images_per_class = 60": "images_per_class = 18",
