@@ -23,7 +23,7 @@ def side_by_side(pictures: Sequence[Picture]) -> Picture:
 def grid(
     rows: Sequence[Sequence[Picture]],
     titles: Sequence[str],
-    cell: int = 200,
+    cell: int = 160,
     *,
     captions: Sequence[Sequence[Sequence[str]]] | None = None,
     colormap: str | None = None,

@@ -25,6 +25,7 @@ from learned_saliency.visualization import (
     with_boxes,
 )
 
+CELL = 200  # width of a picture, pixels: room for the names of most classes
 BOX_LEGEND = (("true box", TRUE_BOX), ("predicted box", FOUND_BOX))
 
 
@@ -86,6 +87,7 @@ class ContactSheet(L.Callback):
         sheet = grid(
             [[e.image, *e.overlays.values()] for e in self.examples],
             ["image", *module.map_names],
+            CELL,
             captions=[self._captions(e) for e in self.examples],
             colormap=DEFAULT_COLORMAP,
             legend=BOX_LEGEND,

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Subset
 from learned_saliency.metrics import boxes_from_saliency
 from learned_saliency.storage import write_bytes
 from learned_saliency.trainers.base import NATIVE, SaliencyModule
-from learned_saliency.trainers.callbacks.contact_sheet import BOX_LEGEND, class_lines
+from learned_saliency.trainers.callbacks.contact_sheet import BOX_LEGEND, CELL, class_lines
 from learned_saliency.trainers.loggers.dashboard import Dashboard
 from learned_saliency.trainers.outputs import is_flat
 from learned_saliency.visualization import (
@@ -114,7 +114,7 @@ def draw(
         captions.append([classes, *below, []])
     titles = ["image", *order, "predicted box"]
     looks = {"colormap": DEFAULT_COLORMAP, "legend": BOX_LEGEND}
-    return grid(rows, titles, captions=captions, **looks)
+    return grid(rows, titles, CELL, captions=captions, **looks)
 
 
 def spread(loader: DataLoader, count: int) -> dict[str, Any]:
