@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import tomllib
 
 import pytest
 
@@ -9,10 +10,13 @@ from tests.support.paths import ROOT
 
 
 def modules():
-    for path in sorted(ROOT.glob("*/**/*.py")):
-        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        if ">>>" in path.read_text() and not name.startswith(("tests.", "benchmarks.", ".")):
-            yield f"learned_saliency.{name}".removesuffix(".__init__")
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        rooms = tomllib.load(file)["tool"]["setuptools"]["package-dir"]
+    for package, folder in rooms.items():
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            if ">>>" in path.read_text():
+                parts = path.relative_to(ROOT / folder).with_suffix("").parts
+                yield ".".join([package, *parts]).removesuffix(".__init__")
 
 
 @pytest.mark.parametrize("name", modules())
