@@ -28,7 +28,9 @@ def find_checkpoint(path: str | Path, of_run: str) -> Path:
     if path.is_dir():
         path = path / "checkpoints" / of_run
     if not path.is_file():
-        raise UserError(f"{path}: there is no such checkpoint.")
+        first = path.parent / "classifier" / of_run
+        beside = f"; of its first stage there is {first}" if first.is_file() else ""
+        raise UserError(f"{path}: there is no such checkpoint{beside}.")
     return path
 
 

@@ -314,6 +314,12 @@ class SaliencyPredictor:
             if 0 <= int(word) < self.num_classes:
                 return int(word)
             raise UserError(f"classes: {word} is none of the {self.num_classes} classes, from 0.")
+        if self.class_names == [str(label) for label in range(self.num_classes)]:
+            raise UserError(
+                f"classes: '{word}' is not known, the classes have the numbers 0 to "
+                f"{self.num_classes - 1} and no names; names come from metadata/class_names.txt at "
+                "the time of the training, or from class_names= of a foreign classifier."
+            )
         raise UserError(
             f"classes: no class is named '{word}'{nearest(str(word), self.class_names)}."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,7 +98,18 @@ def fit_stage(
     }
     if trainer.is_global_zero:
         write_model_card(checkpoint.path, facts)
+        _tell_choice(stage or model.name, facts, model.epochs)
     return TrainedStage(module, trainer, checkpoint.path, facts)
+
+
+def _tell_choice(name: str, facts: dict[str, Any], epochs: int) -> None:
+    """Say on stderr which epoch is kept, and by what."""
+    for metric, value in facts["metrics"]["val"].items():
+        print(
+            f"{name}: epoch {facts['epoch'] + 1} of {epochs} is kept, chosen by {metric} of its "
+            f"own map on val: {100 * value:.1f} %",
+            file=sys.stderr,
+        )
 
 
 def open_loggers(plan: Plan, stage: str, resumed: Checkpoint | None) -> list[Dashboard]:

@@ -12,6 +12,7 @@ from learned_saliency.pipeline.cli.compose import compose_checked, config_groups
 from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.runs.checkpoints import load_network, read_checkpoint
 from learned_saliency.pipeline.training.fit import train
+from learned_saliency.pipeline.training.stage import _tell_choice
 from learned_saliency.trainers import DivergedError
 from tests.support.words import SMALL_RUN
 
@@ -219,3 +220,20 @@ def test_selection_needs_supervision_on_val(run, creatures, tmp_path):
         run(*words, "recipe.monitor=pxap")
     result = run(*words, "recipe.monitor=accuracy")
     assert json.loads((result.folder / "results.json").read_text())["selection"]["masks"] == 0
+
+
+def test_the_console_says_which_epoch_is_kept_and_why(capsys):
+    facts = {"epoch": 1, "metrics": {"val": {"pxap": 0.5}}}
+    _tell_choice("fcam", facts, epochs=3)
+    told = capsys.readouterr().err
+    assert told == "fcam: epoch 2 of 3 is kept, chosen by pxap of its own map on val: 50.0 %\n"
+
+
+def test_a_run_without_a_checkpoint_of_its_model_names_that_of_its_first_stage(tmp_path):
+    first = tmp_path / "checkpoints" / "classifier" / "best.ckpt"
+    with pytest.raises(UserError, match=r"best\.ckpt: there is no such checkpoint\.$"):
+        read_checkpoint(tmp_path, "best.ckpt")
+    first.parent.mkdir(parents=True)
+    first.touch()
+    with pytest.raises(UserError, match=f"of its first stage there is {first}"):
+        read_checkpoint(tmp_path, "best.ckpt")
