@@ -13,7 +13,7 @@ from learned_saliency.metrics.faithfulness import (
     masked_probabilities,
 )
 from learned_saliency.metrics.figures import Figure, declared
-from learned_saliency.metrics.floors import LocalizationFloors
+from learned_saliency.metrics.floors import FLOORS, LocalizationFloors
 from learned_saliency.metrics.insertion_deletion import (
     Deletion,
     Insertion,
@@ -41,6 +41,7 @@ from learned_saliency.metrics.remove_and_classify import (
 )
 
 __all__ = [
+    "FLOORS",
     "FRACTIONS",
     "AverageDrop",
     "AverageDropInDeletion",

@@ -12,6 +12,7 @@ from learned_saliency.metrics.figures import Figure, declared
 from learned_saliency.metrics.localization import MaxBoxAcc, MaxBoxAccV2
 from learned_saliency.metrics.pxap import PxAP, average_precision
 
+FLOORS = ("full_image", "centered_box")  # names of what `LocalizationFloors` computes
 _IOU_50 = IOU_THRESHOLDS.index(0.5)
 
 
@@ -117,7 +118,7 @@ class LocalizationFloors(Metric):
             background, of_object = torch.stack([outside, self.inside], dim=-1)  # (G, G, 2) each
             pxap = average_precision(of_object, background)
             full["pxap"], best["pxap"] = pxap[-1, -1], pxap.max()
-        return {"full_image": full, "centered_box": best}
+        return dict(zip(FLOORS, (full, best), strict=True))
 
 
 def _centered_spans(length: int, grid: int) -> tuple[Tensor, Tensor]:

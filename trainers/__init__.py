@@ -31,6 +31,7 @@ from learned_saliency.trainers.loggers import (
     WandbDashboard,
 )
 from learned_saliency.trainers.outputs import (
+    EVERY_CLASS,
     ClassMaps,
     Example,
     Explanation,
@@ -45,6 +46,7 @@ from learned_saliency.trainers.scores import MONITORS
 from learned_saliency.trainers.strategies import ExactEvaluationDDP
 
 __all__ = [
+    "EVERY_CLASS",
     "EXPLAINED",
     "FIGURES",
     "MASK_COLORS",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from learned_saliency.attribution import Classifier, PostHocMethod, SharedFeatures
 from learned_saliency.datamodules import WSOLBatch
+from learned_saliency.metrics import FLOORS
 from learned_saliency.trainers.faithfulness import FaithfulnessScores, Trial
 from learned_saliency.trainers.outputs import (
     NATIVE,
@@ -127,6 +128,12 @@ class SaliencyModule(L.LightningModule):
     def native(self) -> NativeMap | None:
         """Declaration of the native map; None for a module that has no native map."""
         raise NotImplementedError
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """Box accuracies of the last test that need no map, fractions by name."""
+        found = {name: self.results.get(name, {}) for name in FLOORS}
+        return {name: v["max_box_acc"] for name, v in found.items() if "max_box_acc" in v}
 
     def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
         """Compute native maps of the given classes, from one pass.

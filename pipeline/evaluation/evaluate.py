@@ -222,7 +222,7 @@ def _score(
         for name, values in further.results.items():
             results.setdefault(name, {}).update(values)
         curves = folder / "pictures" / "curves.png"
-        plot_curves(curves, *module.curves)
+        plot_curves(curves, *module.curves, module.floors)
         record = _record(config, module, data)
         pictures = [path for path in (curves, sheet.path) if path.is_file()]
         written = write_results(folder, results, record, config.split)

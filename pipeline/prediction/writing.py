@@ -12,6 +12,7 @@ from learned_saliency.pipeline.cli import UserError, nearest
 from learned_saliency.pipeline.prediction.images import Pixels
 from learned_saliency.pipeline.prediction.predictor import ClassScore, PlacedMap
 from learned_saliency.storage import replacing, write_bytes
+from learned_saliency.trainers import EVERY_CLASS
 from learned_saliency.visualization import (
     COLORMAPS,
     FOUND_BOX,
@@ -82,9 +83,9 @@ class Style(NamedTuple):
 
     def _captioned(self, picture: Picture, found: PlacedMap, predicted: ClassScore) -> Picture:
         """Add class, probability and method, the colors' meaning and, where it is so, "flat"."""
-        explained = found.explained or predicted
-        lines = [f"{explained.name} {explained.probability:.1%}"]
-        if explained.index != predicted.index:
+        explained = found.explained
+        lines = [f"{explained.name} {explained.probability:.1%}" if explained else EVERY_CLASS]
+        if explained is None or explained.index != predicted.index:
             lines.append(f"predicted: {predicted.name} {predicted.probability:.1%}")
         lines.append(found.method)
         if found.flat:

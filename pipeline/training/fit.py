@@ -86,7 +86,7 @@ def _test(plan: Plan, trained: TrainedStage, sheet: ContactSheet) -> TrainingRes
     written = [best, plan.folder / "metrics.csv", plan.folder / "pictures"]
     if trainer.is_global_zero:
         curves = plan.folder / "pictures" / "test_curves.png"
-        plot_curves(curves, *module.curves)
+        plot_curves(curves, *module.curves, module.floors)
         facts["metrics"]["test"] = module.results
         written = [
             *write_results(plan.folder, module.results, _record(plan, best)),

@@ -13,7 +13,15 @@ from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.metrics import boxes_from_saliency
 from learned_saliency.storage import write_bytes
 from learned_saliency.trainers.base import SaliencyModule
-from learned_saliency.trainers.outputs import Example, TestOutput, class_name, is_flat
+from learned_saliency.trainers.outputs import (
+    EVERY_CLASS,
+    NATIVE,
+    Example,
+    NativeMap,
+    TestOutput,
+    class_name,
+    is_flat,
+)
 from learned_saliency.visualization import (
     DEFAULT_COLORMAP,
     FOUND_BOX,
@@ -88,19 +96,21 @@ class ContactSheet(L.Callback):
             [[e.image, *e.overlays.values()] for e in self.examples],
             ["image", *module.map_names],
             CELL,
-            captions=[self._captions(e) for e in self.examples],
+            captions=[self._captions(e, module.native) for e in self.examples],
             colormap=DEFAULT_COLORMAP,
             legend=BOX_LEGEND,
         )
         write_bytes(self.path, encode_png(sheet))
 
-    def _captions(self, e: Example) -> list[list[str]]:
+    def _captions(self, e: Example, native: NativeMap | None) -> list[list[str]]:
         """The lines below an image and below each of its maps."""
-        explained = f"{class_name(self.class_names, e.target)} {e.target_probability:.1%}"
-        return [
-            class_lines(self.class_names, e.label, e.predicted, e.predicted_probability),
-            *([explained, *(["flat map"] if name in e.flat else [])] for name in e.overlays),
-        ]
+        target = f"{class_name(self.class_names, e.target)} {e.target_probability:.1%}"
+        captions = [class_lines(self.class_names, e.label, e.predicted, e.predicted_probability)]
+        for name in e.overlays:
+            shared = name == NATIVE and native is not None and not native.per_class
+            flat = ["flat map"] if name in e.flat else []
+            captions.append([EVERY_CLASS if shared else target, *flat])
+        return captions
 
 
 def class_lines(

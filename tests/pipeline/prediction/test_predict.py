@@ -145,6 +145,20 @@ def test_captions_name_class_method_and_what_colors_mean(cam, photos, predicted,
     assert not told
 
 
+def test_a_map_of_every_class_is_not_captioned_with_one(fcam_run, photos, predicted, monkeypatch):
+    told = []
+
+    def watched(picture, lines, colormap, legend):
+        told.append(lines)
+        return with_caption(picture, lines, colormap, legend)
+
+    monkeypatch.setattr(writing, "with_caption", watched)
+    index, _, _ = predicted(f"checkpoint={fcam_run}", f"images={photos[0]}/a.png")
+    (best, *_) = index["images"][0]["predicted"]
+    predicted_class = f"predicted: {best['name']} {best['probability']:.1%}"
+    assert told[0][:3] == ["map of every class", predicted_class, "native"]
+
+
 def test_a_flat_map_is_called_flat(cam, photos, predicted, monkeypatch):
     def flat(module, images, targets):
         return torch.full((len(images), *images.shape[-2:]), 0.5)

@@ -14,8 +14,10 @@ from learned_saliency.attribution import GradCAM, OptiCAM
 from learned_saliency.models import CAMClassifier
 from learned_saliency.trainers import (
     ContactSheet,
+    Example,
     FaithfulnessScores,
     ImageTable,
+    NativeMap,
     PostHocModule,
 )
 from learned_saliency.trainers.callbacks import contact_sheet
@@ -167,3 +169,15 @@ def test_a_broken_test_leaves_no_half_table(module, tmp_path):
     with pytest.raises(ArithmeticError):
         run(module, ImageTable(tmp_path / "images.csv"))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_map_of_every_class_is_not_captioned_with_one():
+    images = {"native": None, "cam": None}
+    example = Example("a", 0, 1, 0, None, images, 0.75, 0.25, frozenset())
+    sheet = ContactSheet(None)
+    assert sheet._captions(example, NativeMap(per_class=True, probabilities=False))[1:] == [
+        ["0 25.0%"],
+        ["0 25.0%"],
+    ]
+    shared = sheet._captions(example, NativeMap(per_class=False, probabilities=True))
+    assert shared == [["true: 0", "predicted: 1 75.0%"], ["map of every class"], ["0 25.0%"]]
