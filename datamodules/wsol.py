@@ -183,11 +183,6 @@ class WSOLDataModule(LightningDataModule):
             check_files(split, self.root, self.mask_root, open_files=open_files)
         self._splits |= read
 
-    @property
-    def has_parts(self) -> bool:
-        """True if the data set has labels of parts."""
-        return self._make_parts is not None
-
     def parts(self) -> PartReader:
         """Open the labels of the parts.
 

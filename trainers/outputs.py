@@ -13,7 +13,9 @@ from learned_saliency.attribution import PostHocMethod
 from learned_saliency.metrics import boxes_from_saliency
 
 NATIVE = "native"  # name of a module's own map among the methods
-EVERY_CLASS = "map of every class"  # caption of a native map that does not depend on the class
+EVERY_CLASS = (
+    "same map for every class"  # caption of a native map that does not depend on the class
+)
 
 
 class NativeMap(NamedTuple):

@@ -39,7 +39,7 @@ def check_command_line(
         UserError: If a word is not ``key=value``, a key or choice does not exist (with the nearest
             that do), or a mandatory value is missing.
     """
-    words = [word for word in arguments if "=" in word and not word.startswith("-")]
+    words = [w for w in arguments if not w.startswith("-") and ("=" in w or w.startswith("~"))]
     stray = [word for word in arguments if "=" not in word and not word.startswith(("-", "~"))]
     flags = {"--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--package"}
     flags |= {"--cfg", "-c", "--info", "-i"}

@@ -26,6 +26,7 @@ from learned_saliency.pipeline.runs import (
     create_folder,
     method_names,
     read_subject,
+    subject_record,
     try_methods,
 )
 from learned_saliency.trainers import (
@@ -80,8 +81,6 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     if subject.checkpoint is not None:
         _warn_of_other_classes(subject.checkpoint, data)
     module = build_explained(config, subject, method_names(config), **options)
-    if config.box_threshold is not None:
-        module.box_threshold.fill_(config.box_threshold)
     for study in studies:
         study.check_module(module)
     _try_on_one_image(module, data, config.split)
@@ -249,10 +248,10 @@ def _show(report: Report, loggers: list[Dashboard]) -> None:
 
 def _record(config: DictConfig, module: SaliencyModule, data: WSOLDataModule) -> dict[str, Any]:
     """Record the origin of the metrics."""
-    source = {key: config[key] for key in ("checkpoint", "classifier", "weights", "layer")}
-    source["limit_test_batches"] = config.trainer.get("limit_test_batches")
+    limit = config.trainer.get("limit_test_batches")
     return {
-        **{key: str(value) for key, value in source.items() if value is not None},
+        **subject_record(config),
+        **({} if limit is None else {"limit_test_batches": str(limit)}),
         "explained": module.explained,
         "mask_color": config.evaluate.mask_color,
         "mean": list(data.mean),

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from learned_saliency.pipeline.cli import UserError, nearest
 from learned_saliency.pipeline.export.formats import (
+    ONNX_PACKAGES,
     Runner,
     check_onnx,
     run_onnx,
@@ -41,7 +42,6 @@ from learned_saliency.trainers import SaliencyModule
 CONFIG_NAME = "export"
 FORMATS = ("onnx", "pt2", "safetensors")
 _GRAPHS = {"onnx": (write_onnx, run_onnx), "pt2": (write_pt2, run_pt2)}
-_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 class ExportResult(NamedTuple):
@@ -181,13 +181,14 @@ def _interface(checkpoint: Checkpoint, model: ExportedModel) -> dict[str, Any]:
         for name, shape in zip(OUTPUTS, shapes, strict=True)
     ]
     inputs = [images, labels] if model.has_labels else [images]
-    native = {name: model.module.native._asdict()[name] for name in ("per_class", "probabilities")}
+    declared = model.module.native
+    native = {"per_class": declared.per_class, "probabilities": declared.probabilities}
     return {"maps": model.maps, "native": native, "inputs": inputs, "outputs": outputs}
 
 
 def _versions() -> dict[str, str]:
     found = {}
-    for name in _PACKAGES:
+    for name in ONNX_PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

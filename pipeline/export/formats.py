@@ -17,6 +17,7 @@ from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.export.graph import INPUTS, OUTPUTS
 from learned_saliency.trainers import SaliencyModule
 
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 Runner = Callable[..., dict[str, Tensor]]  # runner(images, labels) or runner(images)
 
 
@@ -39,7 +40,7 @@ def check_onnx() -> None:
     Raises:
         UserError: If a package is missing.
     """
-    for name in ("onnx", "onnxscript", "onnxruntime"):
+    for name in ONNX_PACKAGES:
         _import(name)
 
 

@@ -80,7 +80,7 @@ def build_model(
     """
     own = dict(methods or {})
     subject = read_subject(config, "predict.py")
-    _check(config)
+    _check_batch_size(config.batch_size)
     refine = _refinement(config)
     names = _names(config, [NATIVE] if subject.native else ["gradcam"])
     given, known = _foreign(config) if subject.checkpoint is None else _own(subject.checkpoint)
@@ -90,8 +90,6 @@ def build_model(
         "std": given["std"],
     }
     module = build_explained(config, subject, names, **options)
-    if config.box_threshold is not None:
-        module.box_threshold.fill_(config.box_threshold)
     predictor = SaliencyPredictor(
         module,
         **given,
@@ -145,12 +143,9 @@ def _methods(config: DictConfig, names: list[str], data: Any) -> dict[str, PostH
     return build_methods(OmegaConf.create(OmegaConf.to_container(config) | known))
 
 
-def _check(config: DictConfig) -> None:
-    threshold = config.box_threshold
-    if threshold is not None and not 0 <= threshold < 1:
-        raise UserError(f"box_threshold={threshold}: it must be in [0, 1).")
-    if not isinstance(config.batch_size, int) or config.batch_size < 1:
-        raise UserError(f"batch_size={config.batch_size}: it must be a number of images above 0.")
+def _check_batch_size(batch_size: Any) -> None:
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise UserError(f"batch_size={batch_size}: it must be a number of images above 0.")
 
 
 def _device(name: str) -> torch.device:

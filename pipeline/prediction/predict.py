@@ -29,7 +29,7 @@ from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor
 from learned_saliency.pipeline.prediction.reading import ImageBatches, Request
 from learned_saliency.pipeline.prediction.sources import find_files
 from learned_saliency.pipeline.prediction.writing import Style
-from learned_saliency.pipeline.runs import build_trainer
+from learned_saliency.pipeline.runs import build_trainer, subject_record
 
 __all__ = ["CONFIG_NAME", "PredictionResult", "predict"]
 
@@ -178,9 +178,8 @@ def _classes(config: DictConfig) -> Any:
 
 
 def _header(config: DictConfig, model: SaliencyPredictor) -> dict[str, Any]:
-    source = {key: config[key] for key in ("checkpoint", "classifier", "weights", "layer")}
     return {
-        **{key: str(value) for key, value in source.items() if value is not None},
+        **subject_record(config),
         "methods": model.methods,
         "box_threshold": round(model.box_threshold, 6),
         "input_size": [model.size, model.size],

@@ -46,12 +46,14 @@ def model_card(name: str, facts: Mapping[str, Any]) -> str:
     """
     config, stage = facts["config"], facts["stage"]
     model = config["model"]["first_stage"] if stage else config["model"]
+    chosen = any(split["split"] == "val" and split["boxes"] for split in facts["splits"])
+    origin = "best on val" if chosen else "not chosen: val has no boxes"
     what = [
         ("method", f"{facts['method']}: {model['paper']}" if "paper" in model else facts["method"]),
         ("backbone", f"{facts['backbone']}, {_start(config['backbone'])}"),
         ("parameters", f"{facts['parameters']:,}"),
         ("input", _input(facts)),
-        ("box threshold", f"{facts['box_threshold']:.3f} of the map's maximum, best on val"),
+        ("box threshold", f"{facts['box_threshold']:.3f} of the map's maximum, {origin}"),
     ]
     sections = [
         f"# {facts['method']} on {facts['data']}, {facts['backbone']}",
@@ -91,7 +93,7 @@ def _classes(names: list[str]) -> str:
 def _splits(splits: list[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     use = {
         "train": "weights, from the labels alone",
-        "val": "choice of the checkpoint, box threshold",
+        "val": "choice of the checkpoint and, by its boxes, of the box threshold",
         "test": "final figures, read once",
     }
     rows = [

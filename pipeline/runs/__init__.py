@@ -30,13 +30,18 @@ from learned_saliency.pipeline.runs.explained import (
     Subject,
     build_explained,
     read_subject,
+    subject_record,
     try_methods,
 )
 from learned_saliency.pipeline.runs.facts import checkpoint_facts
 from learned_saliency.pipeline.runs.folder import create_folder
 from learned_saliency.pipeline.runs.named_parts import check_named_parts, foreign_parts
 from learned_saliency.pipeline.runs.references import asks_the_machine, with_references
-from learned_saliency.pipeline.runs.third_party import library_class_names, third_party_network
+from learned_saliency.pipeline.runs.third_party import (
+    check_library_network,
+    library_class_names,
+    third_party_network,
+)
 from learned_saliency.pipeline.runs.weights import find_state_dict, read_weights
 
 __all__ = [
@@ -56,6 +61,7 @@ __all__ = [
     "build_module",
     "build_network",
     "build_trainer",
+    "check_library_network",
     "check_named_parts",
     "checkpoint_facts",
     "create_folder",
@@ -70,6 +76,7 @@ __all__ = [
     "read_subject",
     "read_weights",
     "stage_config",
+    "subject_record",
     "third_party_network",
     "try_methods",
     "untrained_network",

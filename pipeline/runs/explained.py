@@ -36,14 +36,17 @@ def read_subject(config: DictConfig, program: str) -> Subject:
 
     Args:
         config: Configuration with ``checkpoint``, or ``classifier`` with ``weights``, ``layer``,
-            ``num_classes`` and, where the command has it, ``class_names``.
+            ``num_classes``, ``box_threshold`` and, where the command has it, ``class_names``.
         program: Name of the command, for a message.
 
     Raises:
-        UserError: If neither or both are given, the checkpoint cannot be read, or a key is given
-            that a checkpoint brings itself.
+        UserError: If neither or both are given, the checkpoint cannot be read, a key is given that
+            a checkpoint brings itself, or the box threshold is none.
     """
     check_subject(config, program)
+    threshold = config.box_threshold
+    if threshold is not None and not (isinstance(threshold, int | float) and 0 <= threshold < 1):
+        raise UserError(f"box_threshold={threshold}: it must be in [0, 1).")
     native = config.checkpoint is not None
     path = config.checkpoint if native else config.classifier
     if not native and not os.path.exists(os.path.expanduser(path)):
@@ -57,10 +60,16 @@ def read_subject(config: DictConfig, program: str) -> Subject:
     return Subject(read_checkpoint(path, "best.ckpt"), native)
 
 
+def subject_record(config: DictConfig) -> dict[str, str]:
+    """Return the keys that name the network, those with a value."""
+    named = {key: config[key] for key in ("checkpoint", "classifier", "weights", "layer")}
+    return {key: str(value) for key, value in named.items() if value is not None}
+
+
 def build_explained(
     config: DictConfig, subject: Subject, names: Iterable[str], **options: Any
 ) -> SaliencyModule:
-    """Build the module that explains a network, with its weights.
+    """Build the module that explains a network, with its weights and the box threshold given.
 
     Args:
         config: The configuration given to `read_subject`.
@@ -73,6 +82,15 @@ def build_explained(
         UserError: If the weights do not fit, the trained map is asked for of a network that has
             none, or no method is left.
     """
+    module = _build(config, subject, names, **options)
+    if config.box_threshold is not None:
+        module.box_threshold.fill_(config.box_threshold)
+    return module
+
+
+def _build(
+    config: DictConfig, subject: Subject, names: Iterable[str], **options: Any
+) -> SaliencyModule:
     if subject.native:
         return load_module(subject.checkpoint, **options)
     if NATIVE in names:

@@ -7,7 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-_RESOLVER = re.compile(r"\$\{[^}]*:")  # ${oc.env:HOME}, also within another reference
+# ${oc.env:HOME}, also within another reference or with a name that is one: any ":" after "${"
+_RESOLVER = re.compile(r"\$\{.*:", re.DOTALL)
 
 
 def with_references(config: DictConfig) -> dict[str, Any]:

@@ -68,6 +68,28 @@ def third_party_network(classifier: str, num_classes: int | None, weights: str |
     return network
 
 
+def check_library_network(classifier: str) -> None:
+    """Check that a library has the network of a name, without building it.
+
+    Args:
+        classifier: See `third_party_network`; of ``MODULE:FUNCTION`` nothing is checked.
+
+    Raises:
+        UserError: If the library has no such network.
+    """
+    library, _, name = classifier.partition(":")
+    if library == "torchvision":
+        known = torchvision.models.list_models(module=torchvision.models)
+    elif library == "timm":
+        known, name = timm.list_models(), name.partition(".")[0]  # resnet50.a1_in1k
+    else:
+        return
+    if name not in known:
+        raise UserError(
+            f"classifier={classifier}: {library} has no such network{nearest(name, known)}."
+        )
+
+
 def library_class_names(classifier: str) -> list[str] | None:
     """Names of the classes that a library's own weights of a network tell apart.
 
@@ -110,15 +132,7 @@ def _create(classifier: str, num_classes: int | None, own_weights: bool) -> nn.M
     check_classifier(classifier)
     if library not in ("torchvision", "timm"):
         return _create_own(library, name, options)
-    if library == "torchvision":
-        known = torchvision.models.list_models(module=torchvision.models)
-        stem = name
-    else:
-        known, stem = timm.list_models(), name.partition(".")[0]  # resnet50.a1_in1k
-    if stem not in known:
-        raise UserError(
-            f"classifier={classifier}: {library} has no such network{nearest(stem, known)}."
-        )
+    check_library_network(classifier)
     try:
         if library == "timm":
             return timm.create_model(name, pretrained=own_weights, **options)

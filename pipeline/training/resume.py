@@ -75,8 +75,7 @@ def _apply(word: Override, resumed: DictConfig, config: DictConfig) -> None:
         raise UserError(f"{word.input_line}: nothing can be taken from a resumed run.")
     group = name in config_groups()
     if group and name not in _GROUPS:
-        before, now = (OmegaConf.to_container(c[name], resolve=True) for c in (resumed, config))
-        if before != now:
+        if name not in resumed or _plain(resumed[name]) != _plain(config[name]):
             raise UserError(
                 f"{word.input_line}: a resumed run keeps its own {name}; drop the word."
             )
@@ -85,11 +84,15 @@ def _apply(word: Override, resumed: DictConfig, config: DictConfig) -> None:
     OmegaConf.update(resumed, name, value, merge=not group, force_add=True)
 
 
+def _plain(node: DictConfig) -> Any:
+    return OmegaConf.to_container(node, resolve=True)
+
+
 def _check_changes(checkpoint: Checkpoint, resumed: DictConfig, words: list[Override]) -> None:
     """Check that every key that differs from the saved configuration may differ."""
     free = (*_GROUPS, *_KEYS, *(_OF_FIRST_STAGE if checkpoint.stage else ()))
     saved = dict(_leaves(OmegaConf.to_container(checkpoint.config)))
-    wanted = dict(_leaves(OmegaConf.to_container(resumed, resolve=True)))
+    wanted = dict(_leaves(_plain(resumed)))
     for key in [*wanted, *(saved.keys() - wanted.keys())]:
         kept = key in saved and key in wanted and saved[key] == wanted[key]
         if not kept and not any(f"{key}.".startswith(f"{name}.") for name in free):

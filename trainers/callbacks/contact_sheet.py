@@ -34,7 +34,6 @@ from learned_saliency.visualization import (
 )
 
 CELL = 200  # width of a picture, pixels: room for the names of most classes
-BOX_LEGEND = (("true box", TRUE_BOX), ("predicted box", FOUND_BOX))
 
 
 class ContactSheet(L.Callback):
@@ -98,7 +97,7 @@ class ContactSheet(L.Callback):
             CELL,
             captions=[self._captions(e, module.native) for e in self.examples],
             colormap=DEFAULT_COLORMAP,
-            legend=BOX_LEGEND,
+            legend=box_legend(module),
         )
         write_bytes(self.path, encode_png(sheet))
 
@@ -111,6 +110,12 @@ class ContactSheet(L.Callback):
             flat = ["flat map"] if name in e.flat else []
             captions.append([EVERY_CLASS if shared else target, *flat])
         return captions
+
+
+def box_legend(module: SaliencyModule) -> list[tuple[str, tuple[int, int, int]]]:
+    """What the colors of boxes mean, and the module's threshold of those predicted."""
+    found = f"predicted box, above {float(module.box_threshold):.2f} of the maximum"
+    return [("true box", TRUE_BOX), (found, FOUND_BOX)]
 
 
 def class_lines(

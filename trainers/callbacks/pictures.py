@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Subset
 from learned_saliency.metrics import boxes_from_saliency
 from learned_saliency.storage import write_bytes
 from learned_saliency.trainers.base import NATIVE, SaliencyModule
-from learned_saliency.trainers.callbacks.contact_sheet import BOX_LEGEND, CELL, class_lines
+from learned_saliency.trainers.callbacks.contact_sheet import CELL, box_legend, class_lines
 from learned_saliency.trainers.loggers.dashboard import Dashboard
 from learned_saliency.trainers.outputs import is_flat
 from learned_saliency.visualization import (
@@ -57,8 +57,8 @@ class Pictures(L.Callback):
         self.class_names = class_names
         self._batch: dict[str, Any] | None = None
 
-    def on_validation_epoch_end(self, trainer: L.Trainer, module: SaliencyModule) -> None:
-        """Draw and log the grid; in the first process only."""
+    def on_validation_end(self, trainer: L.Trainer, module: SaliencyModule) -> None:
+        """Draw and log the grid, with the box threshold just chosen; in the first process only."""
         if not self.count or not trainer.is_global_zero or trainer.sanity_checking:
             return
         if self._batch is None:
@@ -113,7 +113,7 @@ def draw(
         classes = class_lines(class_names, labels[i], predicted[i], best[i])
         captions.append([classes, *below, []])
     titles = ["image", *order, "predicted box"]
-    looks = {"colormap": DEFAULT_COLORMAP, "legend": BOX_LEGEND}
+    looks = {"colormap": DEFAULT_COLORMAP, "legend": box_legend(module)}
     return grid(rows, titles, CELL, captions=captions, **looks)
 
 

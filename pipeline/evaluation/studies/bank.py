@@ -21,7 +21,12 @@ from learned_saliency.pipeline.evaluation.studies.base import (
     Study,
     explainers,
 )
-from learned_saliency.pipeline.runs import load_network, read_checkpoint, third_party_network
+from learned_saliency.pipeline.runs import (
+    check_library_network,
+    load_network,
+    read_checkpoint,
+    third_party_network,
+)
 from learned_saliency.storage import write_bytes, write_csv
 from learned_saliency.trainers import spread
 from learned_saliency.visualization import Picture, encode_png, grid
@@ -106,7 +111,8 @@ def check_bank(names: Sequence[str]) -> None:
         names: See `build_bank`.
 
     Raises:
-        UserError: If no classifier is named, or a file is missing or no checkpoint.
+        UserError: If no classifier is named, a library has no such network, or a file is missing or
+            no checkpoint.
     """
     if not names:
         raise UserError(
@@ -116,7 +122,10 @@ def check_bank(names: Sequence[str]) -> None:
     for name in names:
         if not _is_foreign(name):
             read_checkpoint(name, "best.ckpt")
-        elif "@" in name and not Path(name.partition("@")[2]).expanduser().is_file():
+            continue
+        network, at, file = name.partition("@")
+        check_library_network(network)
+        if at and not Path(file).expanduser().is_file():
             raise UserError(f"studies.bank.classifiers: {name}: there is no such file.")
 
 
@@ -200,17 +209,17 @@ def bank_accuracies(
     scores = {method: {name: MaskedAccuracy() for name in bank} for method in methods}
     for number, batch in enumerate(batches):
         images, labels = batch["image"], batch["label"]
+        with torch.no_grad():
+            clean = {name: _logits(member, images, mean, std) for name, member in bank.items()}
         for method, explain in methods.items():
             note(f"{method}, batch {number + 1}")
             with torch.no_grad():
                 maps = explain(classifier, images, labels)
                 variants = masked_variants(images, binarize(maps, alpha), mean, std)
+                del variants["clean"]  # does not depend on the map
                 for name, member in bank.items():
-                    logits = {
-                        variant: member.network(_renormalize(shown, mean, std, member))
-                        for variant, shown in variants.items()
-                    }
-                    scores[method][name].update(logits, labels)
+                    masked = {v: _logits(member, x, mean, std) for v, x in variants.items()}
+                    scores[method][name].update({"clean": clean[name]} | masked, labels)
     return {
         method: {
             name: {variant: float(value) for variant, value in metric.compute().items()}
@@ -220,8 +229,9 @@ def bank_accuracies(
     }
 
 
-def _renormalize(images: Tensor, mean: Tensor, std: Tensor, member: Member) -> Tensor:
-    return (images * std + mean - member.mean) / member.std
+def _logits(member: Member, images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Show a member images that are normalized for another network."""
+    return member.network((images * std + mean - member.mean) / member.std)
 
 
 def bank_figures(accuracies: Accuracies) -> dict[str, dict[str, float]]:

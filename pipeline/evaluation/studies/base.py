@@ -35,7 +35,7 @@ class Setting(NamedTuple):
 
     @property
     def pictures(self) -> int:
-        """Number of images that a picture shows; 0 for no picture of images."""
+        """Number of images of the split to draw; 0 for none."""
         return self.config.pictures.images
 
     def batches(self) -> Iterator[WSOLBatch]:

@@ -88,6 +88,7 @@ def test_every_method_is_built(choice):
         ("trainer.devises=2", "trainer.devices"),
         ("model.pseudo_labels=camm", "cam"),
         ("backbone=resnet51", "resnet50"),
+        ("~modle", "modle is no key"),
     ],
 )
 def test_a_misspelt_word_is_answered_with_the_nearest_valid_one(word, told):

@@ -197,6 +197,12 @@ def test_the_classifier_of_a_checkpoint_is_tested(run, evaluated):
     assert saved["box_threshold"] == 0.5  # the checkpoint's is that of the native map
 
 
+def test_a_box_threshold_is_a_fraction(run, evaluated):
+    for wrong in ("1.5", "-0.1", "half"):
+        with pytest.raises(UserError, match=f"box_threshold={wrong}: it must be in"):
+            evaluated(f"checkpoint={run.folder}", f"box_threshold={wrong}")
+
+
 def test_what_a_classifier_s_checkpoint_knows_is_not_asked_for(run, evaluated):
     best = run.folder / "checkpoints" / "best.ckpt"
     for key in ("layer=layer4", "weights=x.pt", "num_classes=3"):

@@ -156,7 +156,7 @@ def test_a_map_of_every_class_is_not_captioned_with_one(fcam_run, photos, predic
     index, _, _ = predicted(f"checkpoint={fcam_run}", f"images={photos[0]}/a.png")
     (best, *_) = index["images"][0]["predicted"]
     predicted_class = f"predicted: {best['name']} {best['probability']:.1%}"
-    assert told[0][:3] == ["map of every class", predicted_class, "native"]
+    assert told[0][:3] == ["same map for every class", predicted_class, "native"]
 
 
 def test_a_flat_map_is_called_flat(cam, photos, predicted, monkeypatch):

@@ -90,6 +90,9 @@ def test_many_classes_a_method_without_a_paper_and_no_figure_are_told_plainly():
     assert "| parameters | 1,234,567 |" in card
     assert "Epoch 5, chosen by `pxap` of its own map on val: 45.7 %." in card
     assert 'load("DIR/last.ckpt")' in card
+    assert "0.200 of the map's maximum, not chosen: val has no boxes" in card
+    with_boxes = model_card("last.ckpt", FACTS | {"splits": [FACTS["splits"][1] | {"boxes": 9}]})
+    assert "0.200 of the map's maximum, best on val" in with_boxes
     names = [str(label) for label in range(30)]
     bare = model_card("last.ckpt", FACTS | {"metrics": {"val": {}}, "class_names": names})
     assert "Epoch 5.\n" in bare

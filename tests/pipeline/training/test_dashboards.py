@@ -10,11 +10,14 @@ from pathlib import Path
 
 import cv2
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from learned_saliency.metrics import boxes_from_saliency
 from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.evaluation.evaluate import evaluate
 from learned_saliency.pipeline.training.fit import train
+from learned_saliency.trainers.callbacks import pictures
 from learned_saliency.trainers.loggers.wandb_history import read_records
 from tests.support.paths import ROOT
 
@@ -133,6 +136,22 @@ def test_a_run_and_its_evaluation_are_whole_on_the_dashboards(small_run, tmp_pat
     assert on_wandb.curve("test/gradcam/average_drop") == [again.results["gradcam"]["average_drop"]]
     assert on_wandb.of["config"][0]["update"]["methods"] == ["native", "gradcam"]
     assert on_wandb.of["run"][0]["run_id"] != start["run_id"]
+
+
+def test_pictures_have_the_box_threshold_of_their_own_epoch(small_run, monkeypatch):
+    used = []
+
+    def watched(maps, threshold):
+        used.append(threshold)
+        return boxes_from_saliency(maps, threshold)
+
+    monkeypatch.setattr(pictures, "boxes_from_saliency", watched)
+    run = train(compose_checked([*small_run, "model=cam", "test=false"]))
+    (path,) = (run.folder / "pictures").rglob("epoch_000.png")
+    assert cv2.imread(str(path)) is not None
+    state = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert used == [pytest.approx(float(state["box_threshold"]))]
+    assert used[0] != 0.5  # the first one
 
 
 def check_tables(on_wandb, results, methods, images=2):

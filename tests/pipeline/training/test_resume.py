@@ -68,10 +68,18 @@ def test_another_data_set_is_refused(resumed):
         resumed("data=wsol", "data.root=somewhere", "data.metadata=somewhere")
 
 
-def test_a_record_that_asks_the_machine_is_not_resumed(resumed, fcam_run, tmp_path, monkeypatch):
+def test_an_experiment_is_refused(resumed):
+    with pytest.raises(UserError, match="keeps its own experiment; drop the word"):
+        resumed("experiment=calm_creatures")
+
+
+@pytest.mark.parametrize("asked", ["${oc.env:SECRET}", "${${name}:SECRET}"])
+def test_a_record_that_asks_the_machine_is_not_resumed(
+    asked, resumed, fcam_run, tmp_path, monkeypatch
+):
     monkeypatch.setenv("SECRET", "told")
     content = torch.load(fcam_run / "checkpoints" / "last.ckpt", weights_only=True)
-    content["run"]["composed"]["output_dir"] = "${oc.env:SECRET}"
+    content["run"]["composed"] |= {"name": "oc.env", "output_dir": asked}
     torch.save(content, tmp_path / "last.ckpt")
     with pytest.raises(UserError, match="is not resumed") as caught:
         resumed(checkpoint=tmp_path / "last.ckpt")

@@ -142,7 +142,7 @@ def test_the_contact_sheet_names_classes_and_probabilities_and_calls_flat_maps_f
     assert gradcam == [f"crane {float(probs[0]):.1%}"]
     assert flat == [*gradcam, "flat map"]
     assert example.flat == {"flat"}
-    assert legend == ["true box", "predicted box"]
+    assert legend == ["true box", "predicted box, above 0.50 of the maximum"]
     assert not (example.overlays["flat"] == FOUND_BOX).all(-1).any()
     assert (example.overlays["gradcam"] == FOUND_BOX).all(-1).any()
 
@@ -180,4 +180,4 @@ def test_a_map_of_every_class_is_not_captioned_with_one():
         ["0 25.0%"],
     ]
     shared = sheet._captions(example, NativeMap(per_class=False, probabilities=True))
-    assert shared == [["true: 0", "predicted: 1 75.0%"], ["map of every class"], ["0 25.0%"]]
+    assert shared == [["true: 0", "predicted: 1 75.0%"], ["same map for every class"], ["0 25.0%"]]

@@ -150,6 +150,7 @@ def test_the_bank_stands_beside_the_other_figures(casm, creatures, tmp_path):
     [
         ("[]", "needs classifiers"),
         ("['timm:resnet10t@nowhere.pt']", "there is no such file"),
+        ("['timm:resnet10']", "timm has no such network; the nearest: resnet10t"),
         ("['nowhere']", "there is no such checkpoint"),
     ],
 )
