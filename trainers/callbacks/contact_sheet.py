@@ -113,7 +113,7 @@ class ContactSheet(L.Callback):
 
 
 def box_legend(module: SaliencyModule) -> list[tuple[str, tuple[int, int, int]]]:
-    """What the colors of boxes mean, and the module's threshold of those predicted."""
+    """Name the boxes by their colors, and the threshold of those predicted."""
     found = f"predicted box, above {float(module.box_threshold):.2f} of the maximum"
     return [("true box", TRUE_BOX), (found, FOUND_BOX)]
 
