@@ -1,11 +1,13 @@
-"""The base of all errors that a person can mend.
+"""The base of all errors that a person can mend, and the end of a command by a signal.
 
 A room of its own below all others, because data sets, trainers and commands raise such errors, and
 because the command line tells them apart from defects before anything heavy is imported: this room
-imports nothing.
+imports nothing of ours.
 """
 
-__all__ = ["MendableError"]
+import signal
+
+__all__ = ["MendableError", "Stopped"]
 
 
 class MendableError(Exception):
@@ -13,3 +15,25 @@ class MendableError(Exception):
 
     Commands print the message instead of a stack trace.
     """
+
+
+class Stopped(BaseException):
+    """The end of a command that a signal asked for.
+
+    It is no ``Exception``, so that nothing which mends errors keeps it.
+
+    Attributes:
+        signal: The signal, SIGTERM for example.
+        advice: What the user may do next, one sentence; empty where there is nothing to say.
+    """
+
+    def __init__(self, number: int, advice: str = "") -> None:
+        self.signal = signal.Signals(number)
+        self.advice = advice
+        end = f"; {advice}" if advice else ""
+        super().__init__(f"stopped by {self.signal.name}{end}")
+
+    @property
+    def code(self) -> int:
+        """Exit code of the command, as a shell counts: 143 for SIGTERM, 130 for SIGINT."""
+        return 128 + self.signal

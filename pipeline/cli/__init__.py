@@ -19,6 +19,7 @@ from learned_saliency.pipeline.cli.paths import (
     check_subject,
     find_checkpoint,
 )
+from learned_saliency.pipeline.cli.signals import end_on_signals, let_signals_kill
 from learned_saliency.pipeline.cli.values import SWEEP_RUNS, listed, values
 
 __all__ = [
@@ -36,8 +37,10 @@ __all__ = [
     "check_subject",
     "compose_checked",
     "config_groups",
+    "end_on_signals",
     "find_checkpoint",
     "first_sentence",
+    "let_signals_kill",
     "listed",
     "nearest",
     "run_command",

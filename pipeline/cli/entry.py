@@ -15,9 +15,10 @@ import hydra
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 
-from learned_saliency.errors import MendableError
+from learned_saliency.errors import MendableError, Stopped
 from learned_saliency.pipeline.cli.compose import CONFIG_DIR, check_command_line
 from learned_saliency.pipeline.cli.help import Page, format_help
+from learned_saliency.pipeline.cli.signals import end_on_signals
 
 # What Lightning says that is no news here: its advertisement, that a frozen classifier is in
 # evaluation mode on purpose, that a second stage writes into the folder of the first.
@@ -113,6 +114,7 @@ def run_command(command: Command, words: Sequence[str], called: str) -> None:
         job = importlib.import_module(f"learned_saliency.pipeline.{command.job}")
         # Lightning adds a handler of its own when it is imported; Hydra's prints its messages, too
         logging.getLogger("lightning").handlers.clear()
+        end_on_signals()
         run_or_exit(command.program, lambda: job.run(config))
 
     sys.argv[1:] = overrides
@@ -147,10 +149,12 @@ def run_or_exit(program: str, work: Callable[[], None]) -> None:
     """Do ``work``; what the user did wrong is told in one line on stderr, with exit code 2.
 
     A training that diverged, and parts that refuse their options (a ``ValueError`` below Hydra's
-    instantiation), count too.
+    instantiation), count too. A signal that ends the work is told likewise, with its exit code.
     """
     try:
         work()
+    except Stopped as stopped:
+        _exit(program, stopped, stopped.code)
     except MendableError as error:
         _exit(program, error)
     except InstantiationException as error:
@@ -159,7 +163,7 @@ def run_or_exit(program: str, work: Callable[[], None]) -> None:
         _exit(program, error.__cause__)
 
 
-def _exit(program: str, error: BaseException) -> NoReturn:
+def _exit(program: str, error: BaseException, code: int = 2) -> NoReturn:
     if is_first_process():
         print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)

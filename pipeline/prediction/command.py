@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import sys
-
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
@@ -13,9 +10,6 @@ from learned_saliency.pipeline.prediction.predict import predict
 
 def run(config: DictConfig) -> None:
     """Explain images; print what was written where."""
-    # Both end as exceptions do: temporary files are removed, in all processes.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
     found = predict(config)
     if rank_zero_only.rank == 0:
         skipped = f", {found.skipped} files skipped" if found.skipped else ""
