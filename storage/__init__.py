@@ -1,6 +1,6 @@
 """Files on disk: written whole or not at all, and read without running code from them."""
 
-from learned_saliency.storage.files import replacing, write_bytes, write_csv, write_text
+from learned_saliency.storage.files import replacing, sync, write_bytes, write_csv, write_text
 from learned_saliency.storage.weights import WeightsError, find_state_dict, read_weights
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "find_state_dict",
     "read_weights",
     "replacing",
+    "sync",
     "write_bytes",
     "write_csv",
     "write_text",

@@ -8,6 +8,7 @@ from learned_saliency.trainers.callbacks import (
     ImageTable,
     Pictures,
     Throughput,
+    check_weights,
     listen,
     progress_bar,
     spread,
@@ -24,8 +25,10 @@ from learned_saliency.trainers.faithfulness import (
 )
 from learned_saliency.trainers.fcam import FCAMModule
 from learned_saliency.trainers.loggers import (
+    METRICS_FILE,
     Dashboard,
     MetricsCSV,
+    MetricsFile,
     Report,
     TensorBoardDashboard,
     WandbDashboard,
@@ -50,6 +53,7 @@ __all__ = [
     "EXPLAINED",
     "FIGURES",
     "MASK_COLORS",
+    "METRICS_FILE",
     "MONITORS",
     "NATIVE",
     "TEST_FIGURES",
@@ -68,6 +72,7 @@ __all__ = [
     "FaithfulnessScores",
     "ImageTable",
     "MetricsCSV",
+    "MetricsFile",
     "NativeMap",
     "Pictures",
     "PostHocModule",
@@ -81,6 +86,7 @@ __all__ = [
     "Throughput",
     "Trial",
     "WandbDashboard",
+    "check_weights",
     "is_flat",
     "listen",
     "progress_bar",

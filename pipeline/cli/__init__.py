@@ -13,22 +13,29 @@ from learned_saliency.pipeline.cli.errors import UserError, first_sentence
 from learned_saliency.pipeline.cli.help import Page
 from learned_saliency.pipeline.cli.paths import (
     LIBRARY_WEIGHTS,
+    RECORD_FILE,
+    ResumePoint,
     check_classifier,
     check_data,
     check_images,
     check_subject,
     find_checkpoint,
+    find_resume_point,
 )
-from learned_saliency.pipeline.cli.signals import end_on_signals, let_signals_kill
+from learned_saliency.pipeline.cli.signals import ENDING, await_killing, end_on_signals
 from learned_saliency.pipeline.cli.values import SWEEP_RUNS, listed, values
 
 __all__ = [
     "CONFIG_DIR",
+    "ENDING",
     "LIBRARY_WEIGHTS",
+    "RECORD_FILE",
     "SWEEP_RUNS",
     "Command",
     "Page",
+    "ResumePoint",
     "UserError",
+    "await_killing",
     "check_classifier",
     "check_command_line",
     "check_complete",
@@ -39,8 +46,8 @@ __all__ = [
     "config_groups",
     "end_on_signals",
     "find_checkpoint",
+    "find_resume_point",
     "first_sentence",
-    "let_signals_kill",
     "listed",
     "nearest",
     "run_command",

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from learned_saliency.pipeline.cli import Command, Page, check_data, find_checkpoint
+from learned_saliency.pipeline.cli import (
+    Command,
+    Page,
+    check_data,
+    find_checkpoint,
+    find_resume_point,
+)
 
 
 def check(config: DictConfig) -> None:
     """Check that the checkpoints and the data set are there that a configuration names."""
     if config.resume is not None:
-        find_checkpoint(config.resume, "last.ckpt")
+        find_resume_point(config.resume)
         return  # the data set is that of the run
     classifier = config.classifier
     if classifier is not None and ":" not in classifier:
@@ -21,7 +27,10 @@ def check(config: DictConfig) -> None:
 def announce(config: DictConfig) -> str:
     """Say what is going to be trained, on what, how long, and where it is written."""
     if config.resume is not None:
-        return f"going on with the training of {config.resume}"
+        point = find_resume_point(config.resume)
+        if point.checkpoint is None:
+            return f"beginning the training of {point.folder}, which has no checkpoint yet"
+        return f"going on with the training of {point.folder} at {point.checkpoint}"
     model = config.model
     first = model.get("first_stage")
     epochs = f"{model.epochs} {'epoch' if model.epochs == 1 else 'epochs'}"
@@ -45,7 +54,7 @@ TRAIN = Command(
             "model=fcam backbone=resnet50 data=cub data.root=CUB_200_2011",
             "data=wsol data.root=IMAGES data.metadata=METADATA",
             "experiment=fcam_cub_resnet50 data.root=CUB_200_2011",
-            "resume=RUN/checkpoints/last.ckpt",
+            "resume=RUN",
         ),
     ),
     check=check,

@@ -115,6 +115,7 @@ def _refuse(key: str, kind: str, name: str, known: list[str]) -> NoReturn:
 def build_trainer(config: DictConfig, **parts: Any) -> L.Trainer:
     """Build the trainer; evaluation keeps gradients available, the data keep their samplers."""
     options = instantiate(config.trainer, _convert_="all")
+    options.pop("checkpoint_minutes", None)  # no argument of Lightning's
     return L.Trainer(
         **options,
         **parts,

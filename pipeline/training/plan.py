@@ -15,7 +15,13 @@ from torch import nn
 
 from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.models import MultiScaleClassifier
-from learned_saliency.pipeline.cli import UserError, check_complete, first_sentence, nearest
+from learned_saliency.pipeline.cli import (
+    UserError,
+    check_complete,
+    find_resume_point,
+    first_sentence,
+    nearest,
+)
 from learned_saliency.pipeline.runs import (
     CLASSIFIER,
     FIRST_STAGE,
@@ -28,8 +34,8 @@ from learned_saliency.pipeline.runs import (
     foreign_parts,
     load_network,
     read_checkpoint,
+    run_record,
     stage_config,
-    with_references,
     without_pretraining,
 )
 from learned_saliency.trainers import MONITORS
@@ -40,28 +46,33 @@ class Plan(NamedTuple):
 
     Attributes:
         config: The configuration; its first stage describes a classifier if one was given.
-        composed: The configuration as plain values that still refer to each other, for
-            `resumed_config`.
+        record: What `run_record` gives of the configuration, for `resumed_config`.
         stages: The remaining stages: `CLASSIFIER` and empty for the model itself, or one of them.
         data: The data module, set up.
         evaluation: Options of the last stage's module that set the methods and metrics of the test.
         resumed: Checkpoint of the first of ``stages`` to go on from.
         classifier: The trained network that ``classifier`` names.
         folder: The run's folder.
+        goes_on: Whether the run has begun before.
     """
 
     config: DictConfig
-    composed: dict[str, Any]
+    record: dict[str, Any]
     stages: list[str]
     data: WSOLDataModule
     evaluation: dict[str, Any]
     resumed: Checkpoint | None
     classifier: nn.Module | None
     folder: Path
+    goes_on: bool
 
 
-def make_plan(config: DictConfig) -> Plan:
+def make_plan(config: DictConfig, resumed: Checkpoint | None = None) -> Plan:
     """Check a configuration and the parts that it names; render or read the data set last.
+
+    Args:
+        config: The configuration.
+        resumed: The checkpoint to go on from; None before the first one of a run.
 
     Raises:
         UserError: If a value, a combination of values, a checkpoint or the folder is wrong.
@@ -73,13 +84,13 @@ def make_plan(config: DictConfig) -> Plan:
     _check_clipping(config)
     _check_epochs(config.model)
     _check_folder(config)
-    resumed = read_checkpoint(config.resume) if config.resume else None
-    given = _given_classifier(config) if config.classifier else None
+    # a checkpoint holds the classifier that the run was begun with
+    given = _given_classifier(config) if config.classifier and resumed is None else None
     classifier = load_network(given) if given else None
     if given is not None:
         _check_contract(config, given, classifier)
         config = _with_first_stage(config, given.model)
-    composed = with_references(config)  # Hydra's instantiate resolves parts of it in place
+    record = run_record(config)  # Hydra's instantiate resolves references in place
     evaluation = build_evaluation(config)
     data = build_data(config)
     _check_splits(config, data)
@@ -87,14 +98,15 @@ def make_plan(config: DictConfig) -> Plan:
         if checkpoint is not None:
             _check_classes(checkpoint, data)
     _try_to_build(config, data.num_classes, evaluation)
-    folder = resumed.run_folder if resumed else create_folder(config)
-    stages = _stages(config.model, resumed, given)
-    return Plan(config, composed, stages, data, evaluation, resumed, classifier, folder)
+    goes_on = bool(config.resume)
+    folder = find_resume_point(config.resume).folder if goes_on else create_folder(config, record)
+    stages = _stages(config, resumed)
+    return Plan(config, record, stages, data, evaluation, resumed, classifier, folder, goes_on)
 
 
-def _stages(model: DictConfig, resumed: Checkpoint | None, given: Checkpoint | None) -> list[str]:
+def _stages(config: DictConfig, resumed: Checkpoint | None) -> list[str]:
     on_last = resumed is not None and not resumed.stage
-    if FIRST_STAGE not in model or on_last or given is not None:
+    if FIRST_STAGE not in config.model or on_last or config.classifier:
         return [""]
     return [CLASSIFIER, ""]
 

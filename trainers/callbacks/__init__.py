@@ -1,7 +1,7 @@
 """Callbacks that watch a training or a test and write reports of it."""
 
 from learned_saliency.trainers.callbacks.contact_sheet import ContactSheet
-from learned_saliency.trainers.callbacks.divergence import DivergedError, Divergence
+from learned_saliency.trainers.callbacks.divergence import DivergedError, Divergence, check_weights
 from learned_saliency.trainers.callbacks.image_table import ImageTable
 from learned_saliency.trainers.callbacks.pictures import Pictures, spread
 from learned_saliency.trainers.callbacks.progress import listen, progress_bar
@@ -14,6 +14,7 @@ __all__ = [
     "ImageTable",
     "Pictures",
     "Throughput",
+    "check_weights",
     "listen",
     "progress_bar",
     "spread",

@@ -8,7 +8,6 @@ import torch
 from learned_saliency.pipeline.cli import UserError, compose_checked
 from learned_saliency.pipeline.runs import CLASSIFIER, FIRST_STAGE
 from learned_saliency.pipeline.training import make_plan, train
-from learned_saliency.pipeline.training.stage import _checkpoints
 from tests.support.untrained import untrained_run
 
 
@@ -107,12 +106,6 @@ def test_the_refusal_of_monitors_names_every_key_that_has_to_change(bare, plan):
     advised = message.partition("choose by ")[2].rstrip(".").split()
     assert advised == ["model.first_stage.monitor=accuracy", "model.monitor=accuracy"]
     assert plan(*words, *advised).data.supervision("val")["boxes"] == 0
-
-
-def test_errors_are_minimized_and_accuracies_maximized(tmp_path):
-    assert _checkpoints(tmp_path, "max_box_acc")[0].mode == "max"
-    assert _checkpoints(tmp_path, "le")[0].mode == "min"
-    assert _checkpoints(tmp_path, "om")[0].mode == "min"
 
 
 def test_any_classifier_of_several_scales_serves_fcam(creatures, plan, tmp_path):
