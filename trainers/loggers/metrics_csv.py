@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
 from collections.abc import Iterator, Mapping
@@ -119,11 +120,12 @@ class MetricsFile:
         """Add a row at the end; a failure leaves the file as it was."""
         text = io.StringIO()
         csv.DictWriter(text, self._columns).writerow(row)
-        with self.path.open("ab") as file:
+        content = text.getvalue().encode()
+        with self.path.open("ab", buffering=0) as file:
             end = file.tell()
             try:
-                file.write(text.getvalue().encode())
-                file.flush()
+                if file.write(content) < len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
             except OSError:
                 os.truncate(self.path, end)
                 raise
