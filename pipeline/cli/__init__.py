@@ -20,6 +20,7 @@ from learned_saliency.pipeline.cli.paths import (
     find_checkpoint,
 )
 from learned_saliency.pipeline.cli.signals import end_on_signals, let_signals_kill
+from learned_saliency.pipeline.cli.surroundings import surroundings_error
 from learned_saliency.pipeline.cli.values import SWEEP_RUNS, listed, values
 
 __all__ = [
@@ -44,5 +45,6 @@ __all__ = [
     "listed",
     "nearest",
     "run_command",
+    "surroundings_error",
     "values",
 ]
