@@ -1,5 +1,6 @@
 """Reader of masks: label images of any kind, in which everything but background is object."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,11 @@ from learned_saliency.datamodules.decoding import (
     turned,
     with_alpha,
 )
+from learned_saliency.datamodules.metadata import SplitMetadata
 from learned_saliency.datamodules.opening import ImageError, opened
 from learned_saliency.datamodules.transforms import placement, unreadable
+
+_MOST_EMPTY = 1000  # masks that are looked through for an object; usually the first has one
 
 
 def read_mask(
@@ -55,14 +59,31 @@ def read_mask(
     target = np.zeros((size, size), np.uint8)
     for value, paths in ((255, ignores), (1, masks)):
         for path in paths:
-            try:
-                mask = read_object(path, decoding).astype(np.uint8)
-            except ImageError as error:
-                raise unreadable(path, "mask", error) from None
+            mask = _read(path, decoding).astype(np.uint8)
             edges, (left, top) = placement(mask.shape[1], mask.shape[0], size, center_crop)
             resized = cv2.resize(mask, edges, interpolation=cv2.INTER_NEAREST)
             target[resized[top : top + size, left : left + size] > 0] = value
     return torch.from_numpy(target)
+
+
+def warn_of_empty_masks(metadata: SplitMetadata, root: Path, decoding: Decoding) -> None:
+    """Warn where no mask of a split has an object pixel, judging by its first masks.
+
+    Args:
+        metadata: A split with masks.
+        root: Folder that mask paths are relative to.
+        decoding: What the data set declares about its files.
+
+    Raises:
+        DataError: If a mask is missing or does not decode.
+    """
+    paths = [root / path for paths in metadata.mask_paths for path in paths][:_MOST_EMPTY]
+    if not any(_read(path, decoding).any() for path in paths):
+        warnings.warn(
+            f"{metadata.mask_file}: no pixel of its {len(paths)} first masks is object, so that "
+            "metrics of masks mean nothing; see docs/own-data.md for which pixels count.",
+            stacklevel=2,
+        )
 
 
 def read_object(path: Path, decoding: Decoding = AS_STORED) -> NDArray[np.bool_]:
@@ -95,6 +116,14 @@ def read_object(path: Path, decoding: Decoding = AS_STORED) -> NDArray[np.bool_]
         else:
             found = values.any(-1) if values.ndim == 3 else values != 0
         return np.asarray(turned(Image.fromarray(found), orientation))
+
+
+def _read(path: Path, decoding: Decoding) -> NDArray[np.bool_]:
+    """Read the object of a mask; turn what is wrong with it into a `DataError`."""
+    try:
+        return read_object(path, decoding)
+    except ImageError as error:
+        raise unreadable(path, "mask", error) from None
 
 
 def _alpha(image: Image.Image) -> NDArray[np.uint8] | None:

@@ -8,9 +8,15 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from learned_saliency.datamodules.checks import check_files, check_inside, check_options
-from learned_saliency.datamodules.classes import check_classes, check_labels, find_classes
+from learned_saliency.datamodules.classes import (
+    check_classes,
+    check_labels,
+    check_use,
+    find_classes,
+)
 from learned_saliency.datamodules.dataset import EvaluationDataset, TrainDataset, as_is
 from learned_saliency.datamodules.decoding import Decoding
+from learned_saliency.datamodules.masks import warn_of_empty_masks
 from learned_saliency.datamodules.metadata import SPLITS, SplitMetadata, keep_classes, read_split
 from learned_saliency.datamodules.parts import PartReader
 from learned_saliency.datamodules.readers import Reader, image_roots
@@ -186,12 +192,16 @@ class WSOLDataModule(LightningDataModule):
             check_labels(split, self.num_classes)
             if self.classes is not None and name != "test":
                 split = read[name] = keep_classes(split, self.classes)
+            if name == "train":
+                check_use(split, self.class_names, self.classes)
             if not self.allow_outside_root:
                 check_inside(split, self.root, self.mask_root, image_roots(self.reader))
             open_files = self.verify_images and len(split) <= _MAX_OPENED
             check_files(
                 split, self.root, self.mask_root, open_files=open_files, decoding=self.decoding
             )
+            if open_files and split.mask_paths is not None:
+                warn_of_empty_masks(split, self.mask_root, self.decoding)
         self._splits |= read
 
     def parts(self) -> PartReader:

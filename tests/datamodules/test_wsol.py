@@ -93,6 +93,18 @@ def test_masks_and_several_boxes_come_with_their_images(tiny):
     assert data.has_boxes("val")
 
 
+def test_masks_without_any_object_are_told(tiny, recwarn):
+    folder = tiny()
+    _add_masks(folder)
+    for i in range(4):
+        Image.new("L", (12, 10)).save(folder / f"val/mask{i}.png")
+    _data(folder).setup("validate")
+    assert not recwarn
+    Image.new("L", (12, 10)).save(folder / "val/mask4.png")
+    with pytest.warns(UserWarning, match=r"val/masks.txt: no pixel of its 5 first masks is object"):
+        _data(folder).setup("validate")
+
+
 def test_a_split_with_masks_alone_has_no_boxes(tiny):
     folder = tiny()
     _add_masks(folder)
