@@ -23,6 +23,7 @@ from learned_saliency.pipeline.cli.paths import (
     find_resume_point,
 )
 from learned_saliency.pipeline.cli.signals import ENDING, await_killing, end_on_signals
+from learned_saliency.pipeline.cli.surroundings import surroundings_error
 from learned_saliency.pipeline.cli.values import SWEEP_RUNS, listed, values
 
 __all__ = [
@@ -51,5 +52,6 @@ __all__ = [
     "listed",
     "nearest",
     "run_command",
+    "surroundings_error",
     "values",
 ]

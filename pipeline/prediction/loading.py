@@ -11,8 +11,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.attribution import PostHocMethod
+from learned_saliency.datamodules import Decoding
 from learned_saliency.pipeline.cli import UserError, compose_checked, first_sentence
 from learned_saliency.pipeline.prediction.dense_crf import DenseCRF
+from learned_saliency.pipeline.prediction.images import AS_SEEN
 from learned_saliency.pipeline.prediction.predictor import Refinement, SaliencyPredictor
 from learned_saliency.pipeline.runs import (
     Checkpoint,
@@ -84,6 +86,8 @@ def build_model(
     refine = _refinement(config)
     names = _names(config, [NATIVE] if subject.native else ["gradcam"])
     given, known = _foreign(config) if subject.checkpoint is None else _own(subject.checkpoint)
+    if config.exif_orientation is not None:
+        given["decoding"] = given["decoding"]._replace(exif_orientation=config.exif_orientation)
     options = {
         "methods": _methods(config, names, known) | own,
         "mean": given["mean"],
@@ -118,6 +122,7 @@ def _own(checkpoint: Checkpoint) -> tuple[_Given, _Known]:
         "std": data.std,
         "center_crop": data.center_crop,
         "class_names": checkpoint.class_names,
+        "decoding": Decoding.of(data),
     }
     return given, data
 
@@ -127,7 +132,9 @@ def _foreign(config: DictConfig) -> tuple[_Given, _Known]:
     names = None
     if config.class_names is not None:
         names = _lines(Path(config.class_names).expanduser())
-    return {**config.input, "class_names": names}, {"class_names": names}
+    given = dict(config.input)
+    decoding = AS_SEEN._replace(max_value=given.pop("max_value"))
+    return {**given, "class_names": names, "decoding": decoding}, {"class_names": names}
 
 
 def _names(config: DictConfig, default: list[str]) -> list[str]:

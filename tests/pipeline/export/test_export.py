@@ -267,6 +267,14 @@ def test_images_to_verify_on(runs, tmp_path):
     red = find_images(checkpoint, tmp_path).pixels
     assert red.shape == (5, 3, 32, 32)  # enough for the larger batch
     assert red[4, :, 5, 5].tolist() == [255, 0, 0]
+    for split in ("test", "val"):
+        (tmp_path / "out" / split).mkdir(parents=True)
+        (tmp_path / "out" / split / "image_ids.txt").write_text("../red.png")
+        (tmp_path / "out" / split / "class_labels.txt").write_text("../red.png,0")
+    checkpoint.config.data.metadata = str(tmp_path / "out")
+    checkpoint.config.data.root = str(tmp_path / "out")
+    with pytest.warns(UserWarning, match="verify_images=FOLDER"):
+        assert find_images(checkpoint, None).source == "random colors"
     checkpoint.config.data.metadata = str(tmp_path / "none")
     with pytest.warns(UserWarning, match="verify_images=FOLDER"):
         assert find_images(checkpoint, None).source == "random colors"
