@@ -219,10 +219,12 @@ def test_wrong_types_are_one_sentence(content, tmp_path, key):
         other = copy.deepcopy(content)
         put(other["run"]["config"], key, value)
         torch.save(other, path)
+        told = None
         try:
             load_module(read_checkpoint(path))
         except UserError as error:
-            assert str(error).startswith(f"{path}: ")  # some of the values may be right
+            told = str(error)
+        assert told is None or told.startswith(f"{path}: ")  # a value may be right
 
 
 @pytest.mark.parametrize("key", ["config", "stage", "num_classes", "class_names"])
