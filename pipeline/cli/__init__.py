@@ -9,7 +9,7 @@ from learned_saliency.pipeline.cli.compose import (
     nearest,
 )
 from learned_saliency.pipeline.cli.entry import Command, run_command
-from learned_saliency.pipeline.cli.errors import UserError, first_sentence
+from learned_saliency.pipeline.cli.errors import UserError, first_sentence, printable
 from learned_saliency.pipeline.cli.help import Page
 from learned_saliency.pipeline.cli.paths import (
     LIBRARY_WEIGHTS,
@@ -43,6 +43,7 @@ __all__ = [
     "let_signals_kill",
     "listed",
     "nearest",
+    "printable",
     "run_command",
     "values",
 ]
