@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+_MAX_JSON = 2**26  # bytes, of a file that this project wrote
 
 
 @contextmanager
@@ -69,3 +74,26 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, ob
         writer = csv.DictWriter(file, list(columns))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file, which may be anyone's.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is no JSON, has too many levels, or over 64 MiB.
+    """
+    with path.open("rb") as file:
+        content = file.read(_MAX_JSON + 1)
+    if len(content) > _MAX_JSON:
+        raise ValueError(f"more than {_MAX_JSON} bytes")
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("too many levels") from None
+
+
+def sha256(path: Path) -> str:
+    """Compute the SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

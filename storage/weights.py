@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+
+from learned_saliency.storage.archives import find_fault
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which files keep the weights
 
@@ -32,10 +34,10 @@ def read_weights(path: Path, allowed: Sequence[type] = ()) -> Any:
         The content of the file; for safetensors, tensors by name.
 
     Raises:
-        WeightsError: If the file is missing, truncated, of another kind, or holds code.
+        WeightsError: If the file is missing, truncated, damaged, of another kind, or holds code.
     """
-    if not path.is_file():
-        raise WeightsError("there is no such file")
+    if fault := find_fault(path):
+        raise WeightsError(fault)
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
@@ -68,3 +70,12 @@ def find_state_dict(content: Any) -> dict[str, Tensor]:
     ):
         raise WeightsError("holds no state dict (names and tensors)")
     return content
+
+
+def find_infinite(state: Mapping[str, Tensor]) -> list[str]:
+    """List the names of tensors that hold NaN or infinite numbers."""
+    return [
+        name
+        for name, tensor in state.items()
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+    ]

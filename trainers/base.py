@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from learned_saliency.attribution import Classifier, PostHocMethod, SharedFeatures
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.metrics import FLOORS
+from learned_saliency.ops import widen
 from learned_saliency.trainers.faithfulness import FaithfulnessScores, Trial
 from learned_saliency.trainers.means import EpochMeans
 from learned_saliency.trainers.outputs import (
@@ -361,8 +362,8 @@ class SaliencyModule(L.LightningModule):
         """
         images = batch["image"]
         found = self.explain_classes(images, batch.get("targets"), batch.get("top_k", 1))
-        maps = {name: _widened(values) for name, values in found.maps.items()}
-        logits = _widened(found.logits)
+        maps = {name: widen(values) for name, values in found.maps.items()}
+        logits = widen(found.logits)
         return Prediction(batch["image_id"], logits, found.targets, maps, self.box_threshold)
 
     def on_validation_epoch_end(self) -> None:
@@ -398,10 +399,6 @@ class SaliencyModule(L.LightningModule):
         if self._scheduler is None:
             return {"optimizer": optimizer}
         return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer)}
-
-
-def _widened(values: Tensor) -> Tensor:
-    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _flatten(results: Mapping[str, Mapping[str, float]]) -> Iterator[tuple[str, float]]:

@@ -14,6 +14,7 @@ from learned_saliency.attribution import frozen
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.losses import CASMLoss, casm_classifier_loss
 from learned_saliency.models import CASM, MultiScaleClassifier
+from learned_saliency.ops import full_precision
 from learned_saliency.trainers.base import OptimizerFactory, SaliencyModule, SchedulerFactory
 from learned_saliency.trainers.casm_pool import Snapshot, SnapshotPool
 from learned_saliency.trainers.outputs import Explanation, NativeMap
@@ -210,14 +211,16 @@ class CASMModule(SaliencyModule):
         """Compute the gradient of a scalar by the mask alone, loss-scaled under half precision."""
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         scaled = loss if scaler is None else scaler.scale(loss)
-        (gradient,) = torch.autograd.grad(scaled, mask, retain_graph=retain_graph)
+        with full_precision(mask.device):
+            (gradient,) = torch.autograd.grad(scaled, mask, retain_graph=retain_graph)
         return gradient if scaler is None else gradient / scaler.get_scale()
 
     def _backward(self, tensor: Tensor, last: bool, **options: Any) -> None:
         """Differentiate; send other processes only the sum of several batches' gradients."""
         strategy = self.trainer.strategy
         waits = not last and hasattr(strategy, "block_backward_sync")
-        with strategy.block_backward_sync() if waits else nullcontext():
+        held = strategy.block_backward_sync() if waits else nullcontext()
+        with held, full_precision(tensor.device):  # as under automatic optimization
             self.manual_backward(tensor, **options)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:

@@ -128,6 +128,8 @@ class SplitClassifier(nn.Module):
             )
         if rows is not None:
             prefix, context = pytree.tree_map(partial(_pick, rows, rest.batch), (prefix, context))
+        if not torch.is_autocast_enabled(features.device.type):
+            context = pytree.tree_map(partial(_converted, features.dtype), context)
         if rest.layout == "channels_last":
             features = features.permute(0, 2, 3, 1)
         elif rest.layout == "tokens":
@@ -221,3 +223,9 @@ def _pick(rows: Tensor, batch: int, value: object) -> object:
             f"entry for each of the {batch} images: split it elsewhere, or with tracing=False"
         )
     return value.index_select(0, rows)
+
+
+def _converted(dtype: torch.dtype, value: object) -> object:
+    """Convert what autocast left in half precision to the type of the head's other input."""
+    halves = (torch.float16, torch.bfloat16)
+    return value.to(dtype) if isinstance(value, Tensor) and value.dtype in halves else value

@@ -9,7 +9,7 @@ from learned_saliency.pipeline.cli.compose import (
     nearest,
 )
 from learned_saliency.pipeline.cli.entry import Command, run_command
-from learned_saliency.pipeline.cli.errors import UserError, first_sentence
+from learned_saliency.pipeline.cli.errors import UserError, first_sentence, printable
 from learned_saliency.pipeline.cli.help import Page
 from learned_saliency.pipeline.cli.paths import (
     LIBRARY_WEIGHTS,
@@ -51,6 +51,7 @@ __all__ = [
     "first_sentence",
     "listed",
     "nearest",
+    "printable",
     "run_command",
     "surroundings_error",
     "values",

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from learned_saliency.errors import MendableError, Stopped, SurroundingsError
 from learned_saliency.pipeline.cli.compose import CONFIG_DIR, check_command_line
+from learned_saliency.pipeline.cli.errors import printable
 from learned_saliency.pipeline.cli.help import Page, format_help
 from learned_saliency.pipeline.cli.signals import end_on_signals
 from learned_saliency.pipeline.cli.surroundings import surroundings_error
@@ -111,7 +112,8 @@ def run_command(command: Command, words: Sequence[str], called: str) -> None:
     def task(config: DictConfig) -> None:
         sys.argv[:] = given  # Lightning makes the command line of further processes of it
         if is_first_process():
-            print(f"{command.program}: {command.announce(config)}", file=sys.stderr, flush=True)
+            announcement = printable(command.announce(config))
+            print(f"{command.program}: {announcement}", file=sys.stderr, flush=True)
         job = importlib.import_module(f"learned_saliency.pipeline.{command.job}")
         # Lightning adds a handler of its own when it is imported; Hydra's prints its messages, too
         logging.getLogger("lightning").handlers.clear()
@@ -138,6 +140,9 @@ def is_first_process() -> bool:
 
 
 def _leave_out_known_messages() -> None:
+    """Filter the warnings and messages of libraries; names in the others are printed safely."""
+    written = warnings.formatwarning
+    warnings.formatwarning = lambda message, *rest: written(printable(str(message)), *rest)
     for words in _KNOWN:
         warnings.filterwarnings("ignore", message=f".*{re.escape(words)}")
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
@@ -170,5 +175,5 @@ def run_or_exit(program: str, work: Callable[[], None]) -> None:
 def _exit(program: str, error: BaseException, code: int) -> NoReturn:
     # the machine's faults may befall one process alone
     if is_first_process() or isinstance(error, SurroundingsError):
-        print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{program}: {printable(' '.join(str(error).split()))}", file=sys.stderr)
     sys.exit(code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
+from learned_saliency.pipeline.cli import printable
 from learned_saliency.pipeline.evaluation.evaluate import evaluate
 from learned_saliency.pipeline.reports import format_table
 
@@ -15,4 +16,4 @@ def run(config: DictConfig) -> None:
     if rank_zero_only.rank == 0:
         title = f"Split {config.split}"
         print(f"\n{format_table(result.results, result.figures, title)}\n")
-        print("\n".join(str(path) for path in result.written))
+        print("\n".join(printable(str(path)) for path in result.written))

@@ -24,6 +24,7 @@ from learned_saliency.pipeline.runs import (
     build_explained,
     build_trainer,
     create_folder,
+    located_data,
     method_names,
     read_subject,
     subject_record,
@@ -105,13 +106,13 @@ def with_data(config: DictConfig, checkpoint: Checkpoint | None) -> DictConfig:
 
 
 def _adapted(checkpoint: Checkpoint, given: DictConfig) -> DictConfig:
-    """Return the data set of a checkpoint with some of its values replaced."""
+    """Return the data set of a checkpoint, here, with some of its values replaced."""
     own = checkpoint.config.data
     for key in _leaves(given):
         if OmegaConf.select(own, key, default=_ABSENT) is _ABSENT:
             known = list(_leaves(own))
             raise UserError(f"data.{key} is no key of the configuration{nearest(key, known)}.")
-    return OmegaConf.merge(own, given)
+    return located_data(own, given, checkpoint.path)
 
 
 def _leaves(node: DictConfig, prefix: str = "") -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
@@ -37,6 +36,7 @@ from learned_saliency.pipeline.runs import (
     load_module,
     read_checkpoint,
 )
+from learned_saliency.storage import sha256
 from learned_saliency.trainers import SaliencyModule
 
 CONFIG_NAME = "export"
@@ -194,12 +194,6 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def sha256(path: Path) -> str:
-    """Compute the SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _runner(kind: str, path: Path) -> Runner:

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, ListConfig
 
-from learned_saliency.pipeline.cli import UserError, first_sentence, values
+from learned_saliency.pipeline.cli import UserError, first_sentence, printable, values
 from learned_saliency.pipeline.prediction.drawing import Drawing
 from learned_saliency.pipeline.prediction.index import (
     INDEX,
@@ -55,7 +55,8 @@ class PredictionResult(NamedTuple):
 
 
 def predict(
-    config: DictConfig, say: Callable[[str], None] = lambda line: print(line, file=sys.stderr)
+    config: DictConfig,
+    say: Callable[[str], None] = lambda line: print(printable(line), file=sys.stderr),
 ) -> PredictionResult:
     """Explain the images that a configuration names.
 

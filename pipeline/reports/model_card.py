@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from learned_saliency.pipeline.reports.markdown import escaped, markdown_table
 from learned_saliency.pipeline.reports.results import table_rows
 from learned_saliency.pipeline.reports.tables import Signs
 from learned_saliency.storage import write_text
@@ -55,13 +56,14 @@ def model_card(name: str, facts: Mapping[str, Any]) -> str:
         ("input", _input(facts)),
         ("box threshold", f"{facts['box_threshold']:.3f} of the map's maximum, {origin}"),
     ]
+    title = f"{facts['method']} on {facts['data']}, {facts['backbone']}"
     sections = [
-        f"# {facts['method']} on {facts['data']}, {facts['backbone']}",
+        f"# {escaped(title)}",
         "A learned saliency model: for an image it gives the class and a map of where the evidence "
         "for it lies.",
-        _table([("", ""), *what]),
-        f"## Data\n\n{facts['data']}, {_classes(facts['class_names'])}.",
-        _table(_splits(facts)),
+        markdown_table([("", ""), *what]),
+        f"## Data\n\n{escaped(facts['data'])}, {_classes(facts['class_names'])}.",
+        markdown_table(_splits(facts)),
         f"## Figures\n\n{_selection(facts)}",
         *_tested(facts["metrics"].get("test")),
         f"## Use and limits\n\n{_LIMITS}",
@@ -86,7 +88,7 @@ def _classes(names: list[str]) -> str:
     if names == [str(label) for label in range(len(names))]:
         return f"{len(names)} classes without names"
     rest = len(names) - _MAX_NAMES
-    shown = ", ".join(names[:_MAX_NAMES])
+    shown = ", ".join(map(escaped, names[:_MAX_NAMES]))
     return f"{len(names)} classes: {shown}" + (f" and {rest} more" if rest > 0 else "")
 
 
@@ -130,7 +132,7 @@ def _tested(results: Mapping[str, Mapping[str, float]] | None) -> list[str]:
     return [
         f"{signs.heading('Test split')}; `native` is the model's own map. `full_image` and "
         "`centered_box` are the floors: boxes that do not look at the image.",
-        _table([tuple(row) for row in by_figure]),
+        markdown_table([tuple(row) for row in by_figure]),
     ]
 
 
@@ -161,9 +163,3 @@ def _origin(facts: Mapping[str, Any]) -> str:
         f"Seed {facts['config']['seed']}, {datetime.now(UTC):%Y-%m-%d}, with {versions}. "
         f"The whole configuration is in `{up}/config.yaml` and in the checkpoint itself."
     )
-
-
-def _table(rows: list[tuple[str, ...]]) -> str:
-    head, *body = rows
-    lines = [head, ("---",) * len(head), *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -36,6 +36,7 @@ from learned_saliency.pipeline.runs.folder import (
     read_record,
 )
 from learned_saliency.pipeline.runs.named_parts import check_named_parts, foreign_parts
+from learned_saliency.pipeline.runs.places import located_data
 from learned_saliency.pipeline.runs.references import asks_the_machine, with_references
 from learned_saliency.pipeline.runs.third_party import (
     check_library_network,
@@ -77,6 +78,7 @@ __all__ = [
     "load_module",
     "load_network",
     "load_weights",
+    "located_data",
     "method_names",
     "read_checkpoint",
     "read_record",

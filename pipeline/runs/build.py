@@ -6,13 +6,14 @@ from typing import Any, NoReturn
 
 import lightning as L
 from filelock import FileLock
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
 from learned_saliency.attribution import PostHocMethod
 from learned_saliency.datamodules import WSOLDataModule
-from learned_saliency.pipeline.cli import UserError, nearest
+from learned_saliency.pipeline.cli import UserError, first_sentence, nearest
 from learned_saliency.trainers import EXPLAINED, FIGURES, MASK_COLORS, NATIVE, SaliencyModule
 
 FIRST_STAGE = "first_stage"  # key of the model that another model is built on
@@ -28,7 +29,10 @@ def build_data(config: DictConfig, stage: str | None = None) -> WSOLDataModule:
         config: Configuration whose ``data`` describes the data module.
         stage: Stage whose splits are read and checked, see `WSOLDataModule.setup`.
     """
-    data: WSOLDataModule = instantiate(config.data)
+    try:
+        data: WSOLDataModule = instantiate(config.data)
+    except InstantiationException as error:
+        raise UserError(f"data: {first_sentence(error.__cause__ or error)}.") from None
     if data.reader is not None:
         made = data.root if data.metadata.is_relative_to(data.root) else data.metadata
         made.parent.mkdir(parents=True, exist_ok=True)

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from torch import Tensor, nn
+from torch import nn
 
+from learned_saliency import storage
 from learned_saliency.pipeline.cli import UserError, find_checkpoint, first_sentence
-from learned_saliency.pipeline.runs.build import build_module, build_network, stage_config
+from learned_saliency.pipeline.runs.build import build_module, build_network
 from learned_saliency.pipeline.runs.named_parts import check_named_parts
-from learned_saliency.pipeline.runs.weights import read_weights
+from learned_saliency.pipeline.runs.record import (
+    RecordError,
+    check_data_parts,
+    check_state,
+    recorded_classes,
+    recorded_config,
+    recorded_stage,
+)
+from learned_saliency.pipeline.runs.weights import check_finite, read_weights
 from learned_saliency.trainers import SaliencyModule
 
 RECORD = "run"  # key of this project's record in Lightning's checkpoint
@@ -58,33 +67,29 @@ def read_checkpoint(path: str | Path, of_run: str = "last.ckpt") -> Checkpoint:
         of_run: Name of the checkpoint that is read from a run's folder.
 
     Raises:
-        UserError: If the file is missing, truncated, holds code, is no checkpoint of this project,
-            or its configuration names a foreign ``_target_`` or refers to anything outside itself.
+        UserError: If the file is missing, truncated, damaged, holds code, is no checkpoint of this
+            project or version, its configuration names a foreign ``_target_`` or refers to anything
+            outside itself, or a size is beyond its limit (see `record`).
     """
     path = find_checkpoint(path, of_run)
     read = _read_exported if path.suffix == ".safetensors" else read_weights
     content = read(path, f"{path}")
     record = content.get(RECORD) if isinstance(content, dict) else None
-    if not isinstance(record, dict) or not _is_state(content.get("state_dict")):
+    if not isinstance(record, dict) or "state_dict" not in content:
         raise UserError(f"{path}: no checkpoint of this project (it has no record of its run).")
     try:
-        config = OmegaConf.create(record["config"])
-        stage, num_classes = str(record["stage"]), int(record["num_classes"])
+        check_state(content["state_dict"], path.stat().st_size)
+        config = recorded_config(record)
         check_named_parts(config, path)
-        model = stage_config(config.model, stage)
-        names = [str(name) for name in record["class_names"]]
-        if not isinstance(model, DictConfig) or not isinstance(model.name, str):
-            raise TypeError("a model is a group of keys with a name")
-    except (OmegaConfBaseException, AttributeError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
+        check_data_parts(record["config"]["data"])
+        model, stage = recorded_stage(config, record)
+        names = recorded_classes(record)
+    except RecordError as error:
+        raise UserError(f"{path}: {error}.") from None
+    except OmegaConfBaseException as error:
         reason = first_sentence(error)
         raise UserError(f"{path}: the record of its run is damaged ({reason}).") from None
-    return Checkpoint(path, content, config, stage, model, num_classes, names)
-
-
-def _is_state(state: Any) -> bool:
-    return isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())
+    return Checkpoint(path, content, config, stage, model, len(names), names)
 
 
 def beside(path: Path) -> Path:
@@ -93,16 +98,27 @@ def beside(path: Path) -> Path:
 
 
 def _read_exported(path: Path, label: str) -> dict[str, Any]:
-    """Read the weights of an export and the record in its JSON, in the form of a checkpoint."""
+    """Read the weights of an export and the record in its JSON, in the form of a checkpoint.
+
+    A safetensors file has no checksum of its own; the JSON holds one.
+    """
     try:
-        facts = json.loads(beside(path).read_text())
-        names = facts["class_names"]
+        facts = storage.read_json(beside(path))
+        names, checksum = facts["class_names"], facts["sha256"]
         record = {"num_classes": len(names)} | {k: facts[k] for k in (*_IN_FACTS, "class_names")}
-    except OSError:
+    except FileNotFoundError:
         raise UserError(f"{beside(path)}: is missing; it belongs to {path.name}.") from None
+    except OSError as error:
+        raise UserError(f"{beside(path)}: cannot be read ({error.strerror}).") from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{beside(path)}: is not the JSON of an export.") from None
-    return {"state_dict": read_weights(path, label), "epoch": facts.get("epoch"), RECORD: record}
+    weights = read_weights(path, label)
+    if storage.sha256(path) != checksum:
+        raise UserError(
+            f"{path}: damaged, or not the file that {beside(path).name} describes: their SHA-256 "
+            "differ."
+        )
+    return {"state_dict": weights, "epoch": facts.get("epoch"), RECORD: record}
 
 
 def load_network(checkpoint: Checkpoint) -> nn.Module:
@@ -111,6 +127,7 @@ def load_network(checkpoint: Checkpoint) -> nn.Module:
     Raises:
         UserError: If the weights do not fit the configuration that came with them.
     """
+    _check_shapes(checkpoint)
     network = untrained_network(checkpoint)
     load_weights(network, checkpoint, prefix="network.")
     return network
@@ -123,11 +140,36 @@ def load_module(checkpoint: Checkpoint, **options: Any) -> SaliencyModule:
         UserError: If the weights do not fit the configuration that came with them, or the
             configuration does not fit this project.
     """
+    _check_shapes(checkpoint)
     network = untrained_network(checkpoint)
     with _explained(checkpoint):
         module = build_module(checkpoint.model, network, **options)
     load_weights(module, checkpoint)
     return module
+
+
+def _check_shapes(checkpoint: Checkpoint) -> None:
+    """Compare the network that the configuration describes with the weights that came with it.
+
+    The network is laid out without memory for its weights, so that a configuration cannot ask for
+    more than the file holds.
+
+    Raises:
+        UserError: If a name or a shape differs.
+    """
+    state = checkpoint.content["state_dict"]
+    given = {k: v.shape for k, v in state.items() if k.startswith("network.")}
+    with torch.device("meta"):
+        network = untrained_network(checkpoint)
+    wanted = {f"network.{k}": v.shape for k, v in network.state_dict().items()}
+    wrong = [k for k in sorted(given.keys() | wanted.keys()) if given.get(k) != wanted.get(k)]
+    if wrong:
+        ours, theirs = (tuple(s[wrong[0]]) if wrong[0] in s else "no" for s in (wanted, given))
+        raise UserError(
+            f"{checkpoint.path}: its weights are of another model than its configuration says "
+            f"({len(wrong)} differ, the first is '{wrong[0]}': {ours} by the configuration, "
+            f"{theirs} in the file)."
+        )
 
 
 def untrained_network(checkpoint: Checkpoint) -> nn.Module:
@@ -141,11 +183,9 @@ def _explained(checkpoint: Checkpoint) -> Iterator[None]:
     """Blame the checkpoint when a part refuses the keys that the checkpoint has for it."""
     try:
         yield
-    except (InstantiationException, TypeError) as error:
+    except (InstantiationException, AttributeError, TypeError, ValueError) as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
-        if not isinstance(cause, TypeError):
-            raise
-        reason = first_sentence(cause)
+        reason = first_sentence(cause or error)
         raise UserError(
             f"{checkpoint.path}: its configuration is not of this version ({reason})."
         ) from None
@@ -169,9 +209,10 @@ def load_weights(target: nn.Module, checkpoint: Checkpoint, prefix: str = "") ->
     """Load the part of a checkpoint's weights below ``prefix`` into ``target``.
 
     Raises:
-        UserError: If names or shapes do not fit.
+        UserError: If names or shapes do not fit, or a weight is NaN or infinite.
     """
     state = checkpoint.content["state_dict"]
+    check_finite(state, f"{checkpoint.path}")
     part = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     try:
         target.load_state_dict(part)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +34,14 @@ def find_state_dict(content: Any, label: str) -> dict[str, Tensor]:
         return storage.find_state_dict(content)
     except storage.WeightsError as error:
         raise UserError(f"{label}: {error}.") from None
+
+
+def check_finite(state: Mapping[str, Tensor], label: str) -> None:
+    """Check that no weight is NaN or infinite, as after a training that diverged.
+
+    Raises:
+        UserError: If one is; the message names it.
+    """
+    if wrong := storage.find_infinite(state):
+        more = f" and {len(wrong) - 1} more tensors" if len(wrong) > 1 else ""
+        raise UserError(f"{label}: its weights '{wrong[0]}'{more} hold NaN or infinite numbers.")

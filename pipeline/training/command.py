@@ -9,6 +9,7 @@ from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
+from learned_saliency.pipeline.cli import printable
 from learned_saliency.pipeline.reports import format_table
 from learned_saliency.pipeline.training import slurm
 from learned_saliency.pipeline.training.fit import train
@@ -28,4 +29,4 @@ def run(config: DictConfig) -> None:
     if rank_zero_only.rank == 0:
         note_run(result.folder, result.results)
         print(f"\n{format_table(result.results, title='Test split')}\n")
-        print("\n".join(str(path) for path in result.written))
+        print("\n".join(printable(str(path)) for path in result.written))

@@ -13,10 +13,11 @@ from PIL import Image
 from learned_saliency.datamodules.transforms import read_square, standardize
 from learned_saliency.pipeline.cli.compose import check_command_line, compose_checked
 from learned_saliency.pipeline.cli.errors import UserError
-from learned_saliency.pipeline.export.export import CONFIG_NAME, export, sha256
+from learned_saliency.pipeline.export.export import CONFIG_NAME, export
 from learned_saliency.pipeline.export.graph import OUTPUTS, ExportedModel
 from learned_saliency.pipeline.export.verify import differences, find_images
 from learned_saliency.pipeline.runs.checkpoints import load_module, read_checkpoint
+from learned_saliency.storage import sha256
 from tests.support.untrained import untrained_run
 
 MODELS = {

@@ -260,7 +260,8 @@ def test_damaged_and_foreign_files_are_one_sentence(run, tmp_path):
 )
 def test_a_damaged_record_is_one_sentence(content, tmp_path, change):
     change(content)
-    with pytest.raises(UserError, match="record of its run"):
+    told = r"x\.ckpt: .*(record of its run|its configuration has|holds no weights by name)"
+    with pytest.raises(UserError, match=told):
         read_checkpoint(saved(content, tmp_path / "x.ckpt"))
 
 
