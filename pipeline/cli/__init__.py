@@ -1,5 +1,6 @@
 """The command line and its mistakes; imports nothing heavy."""
 
+from learned_saliency.pipeline.cli.checks import check_values, origin_of
 from learned_saliency.pipeline.cli.compose import (
     CONFIG_DIR,
     check_command_line,
@@ -21,6 +22,7 @@ from learned_saliency.pipeline.cli.paths import (
 )
 from learned_saliency.pipeline.cli.signals import end_on_signals, let_signals_kill
 from learned_saliency.pipeline.cli.values import SWEEP_RUNS, listed, values
+from learned_saliency.pipeline.cli.words import hydra_words
 
 __all__ = [
     "CONFIG_DIR",
@@ -35,14 +37,17 @@ __all__ = [
     "check_data",
     "check_images",
     "check_subject",
+    "check_values",
     "compose_checked",
     "config_groups",
     "end_on_signals",
     "find_checkpoint",
     "first_sentence",
+    "hydra_words",
     "let_signals_kill",
     "listed",
     "nearest",
+    "origin_of",
     "run_command",
     "values",
 ]
