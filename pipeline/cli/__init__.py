@@ -1,5 +1,6 @@
 """The command line and its mistakes; imports nothing heavy."""
 
+from learned_saliency.pipeline.cli.checks import check_values, origin_of
 from learned_saliency.pipeline.cli.compose import (
     CONFIG_DIR,
     check_command_line,
@@ -25,6 +26,7 @@ from learned_saliency.pipeline.cli.paths import (
 from learned_saliency.pipeline.cli.signals import ENDING, await_killing, end_on_signals
 from learned_saliency.pipeline.cli.surroundings import surroundings_error
 from learned_saliency.pipeline.cli.values import SWEEP_RUNS, listed, values
+from learned_saliency.pipeline.cli.words import hydra_words
 
 __all__ = [
     "CONFIG_DIR",
@@ -43,14 +45,17 @@ __all__ = [
     "check_data",
     "check_images",
     "check_subject",
+    "check_values",
     "compose_checked",
     "config_groups",
     "end_on_signals",
     "find_checkpoint",
     "find_resume_point",
     "first_sentence",
+    "hydra_words",
     "listed",
     "nearest",
+    "origin_of",
     "printable",
     "run_command",
     "surroundings_error",

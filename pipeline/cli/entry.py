@@ -21,6 +21,7 @@ from learned_saliency.pipeline.cli.errors import printable
 from learned_saliency.pipeline.cli.help import Page, format_help
 from learned_saliency.pipeline.cli.signals import end_on_signals
 from learned_saliency.pipeline.cli.surroundings import surroundings_error
+from learned_saliency.pipeline.cli.words import hydra_words
 
 # What Lightning says that is no news here: its advertisement, that a frozen classifier is in
 # evaluation mode on purpose, that a second stage writes into the folder of the first.
@@ -37,10 +38,6 @@ _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # in the 
 _NODES = ("NODE_RANK", "GROUP_RANK")
 _HELP = {"-h", "--help"}
 _SHOW = {"-c", "--cfg", "--info", "-i", "--hydra-help", "--version"}  # Hydra's, which run nothing
-
-
-def _as_given(words: Sequence[str]) -> list[str]:
-    return list(words)
 
 
 class Command(NamedTuple):
@@ -64,7 +61,7 @@ class Command(NamedTuple):
     page: Page
     check: Callable[[DictConfig], None]
     announce: Callable[[DictConfig], str]
-    words: Callable[[Sequence[str]], list[str]] = _as_given
+    words: Callable[[Sequence[str]], list[str]] = hydra_words
     complete: bool = True
 
     @property

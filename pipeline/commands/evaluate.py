@@ -12,18 +12,19 @@ from learned_saliency.pipeline.cli import (
     check_complete,
     check_data,
     check_subject,
+    hydra_words,
     listed,
 )
 
 
-def hydra_words(arguments: Sequence[str]) -> list[str]:
+def evaluation_words(arguments: Sequence[str]) -> list[str]:
     """Write the words of evaluate.py's command line as Hydra wants them.
 
     ``data.root`` does not exist where the data set is the checkpoint's.
     """
     data_chosen = any(word.startswith("data=") for word in arguments)
     words = []
-    for word in arguments:
+    for word in hydra_words(arguments):
         if word.startswith("data.") and not data_chosen:
             word = f"+{word}"
         words.append(word)
@@ -60,6 +61,6 @@ EVALUATE = Command(
     ),
     check=check,
     announce=announce,
-    words=hydra_words,
+    words=evaluation_words,
     complete=False,
 )

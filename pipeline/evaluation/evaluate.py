@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.metrics import Figure
-from learned_saliency.pipeline.cli import UserError, check_complete, nearest
+from learned_saliency.pipeline.cli import UserError, check_complete, check_values, nearest
 from learned_saliency.pipeline.evaluation.studies import Study, build_studies, run_studies
 from learned_saliency.pipeline.reports import Results, plot_curves, write_results
 from learned_saliency.pipeline.runs import (
@@ -71,10 +71,10 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     """
     if config.studies_only and not config.studies:
         raise UserError("studies_only=true leaves nothing to do: name some, studies=[removal].")
-    if config.split not in _STAGES:
-        raise UserError(f"split={config.split} is no split to evaluate: it is test or val.")
+    check_values(config)
     subject = read_subject(config, "evaluate.py")
     config = with_data(config, subject.checkpoint)
+    check_values(config)  # with those of the checkpoint
     options = build_evaluation(config)
     studies = build_studies(config)
     data = build_data(config, _STAGES[config.split])

@@ -16,7 +16,13 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, ListConfig
 
-from learned_saliency.pipeline.cli import UserError, first_sentence, printable, values
+from learned_saliency.pipeline.cli import (
+    UserError,
+    check_values,
+    first_sentence,
+    printable,
+    values,
+)
 from learned_saliency.pipeline.prediction.drawing import Drawing
 from learned_saliency.pipeline.prediction.index import (
     INDEX,
@@ -107,14 +113,10 @@ def predict(
 
 
 def _check(config: DictConfig) -> None:
+    check_values(config)
     for key in ("images", "out"):
         if config[key] is None:
             raise UserError(f"{key} has no value: give it as {key}=...")
-    workers, megapixels = config.workers, config.max_megapixels
-    if workers is not None and not (isinstance(workers, int) and workers > 0):
-        raise UserError(f"workers={workers}: it must be a number of threads above 0.")
-    if not (isinstance(megapixels, int | float) and megapixels > 0):
-        raise UserError(f"max_megapixels={megapixels}: it must be a number above 0.")
 
 
 def _trainer(config: DictConfig) -> L.Trainer:

@@ -14,7 +14,7 @@ from torch import nn
 from learned_saliency.attribution import PostHocMethod
 from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.pipeline.cli import UserError, first_sentence, nearest
-from learned_saliency.trainers import EXPLAINED, FIGURES, MASK_COLORS, NATIVE, SaliencyModule
+from learned_saliency.trainers import FIGURES, NATIVE, SaliencyModule
 
 FIRST_STAGE = "first_stage"  # key of the model that another model is built on
 CLASSIFIER = "classifier"  # name of that stage: of its folders, and before a `/` of its curves
@@ -73,16 +73,12 @@ def build_evaluation(config: DictConfig) -> dict[str, Any]:
     """Build the options of a `SaliencyModule` for its test, from ``methods`` and ``evaluate``.
 
     Raises:
-        UserError: If a method, a metric or another choice does not exist.
+        UserError: If a method or a metric does not exist.
     """
     wanted = config.evaluate
     for name in wanted.faithfulness:
         if name not in FIGURES:
             _refuse("evaluate.faithfulness", "metric", str(name), list(FIGURES))
-    if wanted.explained not in EXPLAINED:
-        _refuse("evaluate.explained", "class", str(wanted.explained), list(EXPLAINED))
-    if wanted.mask_color not in MASK_COLORS:
-        _refuse("evaluate.mask_color", "color", str(wanted.mask_color), list(MASK_COLORS))
     return {
         "methods": build_methods(config),
         "faithfulness": list(wanted.faithfulness),

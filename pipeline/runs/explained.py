@@ -40,13 +40,10 @@ def read_subject(config: DictConfig, program: str) -> Subject:
         program: Name of the command, for a message.
 
     Raises:
-        UserError: If neither or both are given, the checkpoint cannot be read, a key is given that
-            a checkpoint brings itself, or the box threshold is none.
+        UserError: If neither or both are given, the checkpoint cannot be read, or a key is given
+            that a checkpoint brings itself.
     """
     check_subject(config, program)
-    threshold = config.box_threshold
-    if threshold is not None and not (isinstance(threshold, int | float) and 0 <= threshold < 1):
-        raise UserError(f"box_threshold={threshold}: it must be in [0, 1).")
     native = config.checkpoint is not None
     path = config.checkpoint if native else config.classifier
     if not native and not os.path.exists(os.path.expanduser(path)):

@@ -18,9 +18,11 @@ from learned_saliency.models import MultiScaleClassifier
 from learned_saliency.pipeline.cli import (
     UserError,
     check_complete,
+    check_values,
     find_resume_point,
     first_sentence,
     nearest,
+    origin_of,
 )
 from learned_saliency.pipeline.runs import (
     CLASSIFIER,
@@ -78,11 +80,11 @@ def make_plan(config: DictConfig, resumed: Checkpoint | None = None) -> Plan:
         UserError: If a value, a combination of values, a checkpoint or the folder is wrong.
         DataError: If the data set is wrong.
     """
+    check_values(config)
     check_complete(config)
     _check_parts(config)
     _check_hardware(config.trainer)
     _check_clipping(config)
-    _check_epochs(config.model)
     _check_folder(config)
     # a checkpoint holds the classifier that the run was begun with
     given = _given_classifier(config) if config.classifier and resumed is None else None
@@ -143,16 +145,6 @@ def _check_clipping(config: DictConfig) -> None:
             f"trainer.gradient_clip_val={limit}: model={config.model.name} clips by itself; "
             "set model.module.gradient_clip."
         )
-
-
-def _check_epochs(model: DictConfig) -> None:
-    for stage in [CLASSIFIER, ""] if FIRST_STAGE in model else [""]:
-        epochs = stage_config(model, stage).epochs
-        least = 0 if stage else 1  # epochs=0: a classifier that comes trained is only built
-        if not isinstance(epochs, int) or epochs < least:
-            raise UserError(
-                f"{_key(stage)}.epochs={epochs}: expected a number of epochs from {least} on."
-            )
 
 
 def _key(stage: str) -> str:
@@ -272,11 +264,12 @@ def _try_to_build(config: DictConfig, num_classes: int, evaluation: dict[str, An
     plain = without_pretraining(config.model)
     for stage in [CLASSIFIER, ""] if FIRST_STAGE in plain else [""]:
         model = stage_config(plain, stage)
-        with _naming(_key(stage)):
-            module = build_module(
-                model, build_network(model, num_classes), **({} if stage else evaluation)
-            )
-        with _naming(f"{_key(stage)}.module (optimizer, scheduler)"):
+        key = _key(stage)
+        with _naming(key, f".network{_origins(config, f'{key}.network')}"):
+            network = build_network(model, num_classes)
+        with _naming(key, ".module"):
+            module = build_module(model, network, **({} if stage else evaluation))
+        with _naming(key, ".module (optimizer, scheduler)"):
             found = module.configure_optimizers()
             for part in found if isinstance(found, list) else [found]:
                 part["optimizer"].step()
@@ -284,14 +277,21 @@ def _try_to_build(config: DictConfig, num_classes: int, evaluation: dict[str, An
                     part["lr_scheduler"].step()
 
 
+def _origins(config: DictConfig, key: str) -> str:
+    """List in brackets the keys of the recipe that a part's options are taken from."""
+    origins = [origin_of(config, f"{key}.{name}") for name in OmegaConf.select(config, key)]
+    given = ", ".join(origin for origin in origins if not origin.startswith(("model.", "backbone")))
+    return f" ({given})" if given else ""
+
+
 @contextmanager
-def _naming(key: str) -> Iterator[None]:
-    """Name the part of the configuration that an error is about."""
+def _naming(key: str, part: str) -> Iterator[None]:
+    """Name the part of a stage's configuration that an error is about."""
     try:
         yield
     except InstantiationException as error:
-        part = str(error).partition("full_key: ")[2].strip()
-        full = f"{key}.{part}" if part else key
+        below = str(error).partition("full_key: ")[2].strip()
+        full = f"{key}.{below}" if below else f"{key}{part}"
         raise UserError(f"{full}: {first_sentence(error.__cause__ or error)}.") from None
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
-        raise UserError(f"{key}: {first_sentence(error)}.") from None
+        raise UserError(f"{key}{part}: {first_sentence(error)}.") from None

@@ -13,7 +13,7 @@ from torch import nn
 from learned_saliency.metrics import binarize
 from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.cli.errors import UserError
-from learned_saliency.pipeline.commands.evaluate import hydra_words
+from learned_saliency.pipeline.commands.evaluate import evaluation_words
 from learned_saliency.pipeline.evaluation.evaluate import CONFIG_NAME, evaluate
 from learned_saliency.pipeline.evaluation.studies.bank import (
     Member,
@@ -130,7 +130,7 @@ def test_the_bank_stands_beside_the_other_figures(casm, creatures, tmp_path):
         f"studies.bank.classifiers=['{names[0]}','{names[1]}']",
         "pictures.images=2",
     ]
-    done = evaluate(compose_checked(hydra_words(words), CONFIG_NAME, complete=False))
+    done = evaluate(compose_checked(evaluation_words(words), CONFIG_NAME, complete=False))
     with (done.folder / "bank.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(r["method"], r["classifier"]) for r in rows] == [
@@ -158,7 +158,7 @@ def test_a_bank_that_cannot_be_built_is_told_in_one_line(casm, tmp_path, classif
     words = [f"checkpoint={casm}", f"output_dir={tmp_path}/out", "evaluate.faithfulness=[]"]
     words += ["methods=[]", "studies=[bank]", f"studies.bank.classifiers={classifiers}"]
     with pytest.raises(UserError, match=told) as caught:
-        evaluate(compose_checked(hydra_words(words), CONFIG_NAME, complete=False))
+        evaluate(compose_checked(evaluation_words(words), CONFIG_NAME, complete=False))
     assert "\n" not in str(caught.value)
 
 
