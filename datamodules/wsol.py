@@ -1,6 +1,6 @@
 """LightningDataModule for any data set in the metadata format of the WSOL benchmark."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,21 @@ from torch.utils.data import DataLoader
 from learned_saliency.datamodules.checks import check_files, check_options
 from learned_saliency.datamodules.classes import check_classes, check_labels, find_classes
 from learned_saliency.datamodules.dataset import EvaluationDataset, TrainDataset, as_is
-from learned_saliency.datamodules.metadata import SPLITS, SplitMetadata, keep_classes, read_split
+from learned_saliency.datamodules.metadata import (
+    SPLITS,
+    SplitMetadata,
+    draw_sample,
+    keep_classes,
+    read_split,
+)
 from learned_saliency.datamodules.parts import PartReader
 from learned_saliency.datamodules.readers import Reader
-from learned_saliency.datamodules.sampler import EvaluationSampler, ResumableLoader, TrainSampler
+from learned_saliency.datamodules.sampler import (
+    EvaluationBatches,
+    EvaluationSampler,
+    ResumableLoader,
+    TrainSampler,
+)
 from learned_saliency.datamodules.textfile import DataError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -71,6 +82,8 @@ class WSOLDataModule(LightningDataModule):
             over them: ``all``, ``class`` or ``wordnet``, see `attribution.superset_members`.
         pin_memory: Whether to lock batches in memory for faster copies; None does so where the
             trainer's device is not the CPU.
+        limit: Number of images of each evaluation split to keep for a quick look, 1 or more, drawn
+            by ``seed`` and in equal shares from all classes; None keeps all.
 
     Attributes:
         num_classes: Number of classes, after `setup`.
@@ -79,9 +92,6 @@ class WSOLDataModule(LightningDataModule):
     Raises:
         ValueError: If a number is out of range.
     """
-
-    # a test split may have fewer images than there are processes
-    allow_zero_length_dataloader_with_multiple_devices = True
 
     def __init__(
         self,
@@ -109,6 +119,7 @@ class WSOLDataModule(LightningDataModule):
         parts: Callable[[Path, Path], PartReader] | None = None,
         superset: str = "class",
         pin_memory: bool | None = None,
+        limit: int | None = None,
     ) -> None:
         super().__init__()
         self.root = Path(root).expanduser().absolute()
@@ -120,11 +131,10 @@ class WSOLDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
         self.num_workers, self.pin_memory = num_workers, pin_memory
-        self.mean = tuple(map(float, mean))
-        self.std = tuple(map(float, std))
+        self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
         self.train_fraction = train_fraction
         self.cache_images, self.verify_images = cache_images, verify_images
-        self.seed, self.num_classes = seed, num_classes
+        self.seed, self.num_classes, self.limit = seed, num_classes, limit
         self.class_names = None if class_names is None else list(class_names)
         self.classes = None if classes is None else sorted(set(classes))
         self.center_crop = center_crop
@@ -179,6 +189,8 @@ class WSOLDataModule(LightningDataModule):
             check_labels(split, self.num_classes)
             if self.classes is not None and name != "test":
                 split = read[name] = keep_classes(split, self.classes)
+            if self.limit is not None and name != "train":
+                split = read[name] = draw_sample(split, self.limit, self.seed)
             open_files = self.verify_images and len(split) <= _MAX_OPENED
             check_files(split, self.root, self.mask_root, open_files=open_files)
         self._splits |= read
@@ -240,14 +252,16 @@ class WSOLDataModule(LightningDataModule):
             "masks": sum(map(len, found.mask_paths or [])),
         }
 
-    def dataloader(self, split: str) -> DataLoader:
+    def dataloader(self, split: str, leave_out: Set[int] = frozenset()) -> DataLoader:
         """Load the images of a split in the order of their list, as for evaluation.
 
         Args:
             split: "train", "val" or "test"; "train" comes without augmentation, boxes and masks.
+            leave_out: Places in the list of images that are not wanted.
 
         Returns:
-            A loader of `WSOLBatch`; with several processes, of this process's share.
+            A loader of `WSOLBatch`; with several processes, of this process's share. Where nothing
+            is left to load, of one empty batch.
 
         Raises:
             ValueError: If there is no such split.
@@ -266,10 +280,9 @@ class WSOLDataModule(LightningDataModule):
             )
         dataset = self._evaluation[split]
         dataset.fill_cache()
-        sampler = EvaluationSampler(len(dataset))
-        return DataLoader(
-            dataset, batch_size=self.eval_batch_size, sampler=sampler, **self._loader_options()
-        )
+        sampler = EvaluationSampler(len(dataset), leave_out)
+        batches = EvaluationBatches(sampler, self.eval_batch_size)
+        return DataLoader(dataset, batch_sampler=batches, **self._loader_options())
 
     def train_dataloader(self) -> ResumableLoader:
         """Load the augmented training images in random order."""

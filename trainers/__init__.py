@@ -6,7 +6,13 @@ from learned_saliency.trainers.callbacks import (
     DivergedError,
     Divergence,
     ImageTable,
+    Journal,
+    JournaledTest,
+    KeepSignals,
+    Kept,
+    MetricTree,
     Pictures,
+    Sums,
     Throughput,
     listen,
     progress_bar,
@@ -43,7 +49,7 @@ from learned_saliency.trainers.outputs import (
 )
 from learned_saliency.trainers.posthoc import PostHocModule
 from learned_saliency.trainers.scores import MONITORS
-from learned_saliency.trainers.strategies import ExactEvaluationDDP
+from learned_saliency.trainers.strategies import ExactEvaluationDDP, gathered, meet, place
 
 __all__ = [
     "EVERY_CLASS",
@@ -67,6 +73,11 @@ __all__ = [
     "FCAMModule",
     "FaithfulnessScores",
     "ImageTable",
+    "Journal",
+    "JournaledTest",
+    "KeepSignals",
+    "Kept",
+    "MetricTree",
     "MetricsCSV",
     "NativeMap",
     "Pictures",
@@ -76,13 +87,17 @@ __all__ = [
     "Report",
     "SaliencyModule",
     "SnapshotPool",
+    "Sums",
     "TensorBoardDashboard",
     "TestOutput",
     "Throughput",
     "Trial",
     "WandbDashboard",
+    "gathered",
     "is_flat",
     "listen",
+    "meet",
+    "place",
     "progress_bar",
     "spread",
 ]

@@ -11,6 +11,7 @@ from learned_saliency.pipeline.cli.compose import (
 from learned_saliency.pipeline.cli.entry import Command, run_command
 from learned_saliency.pipeline.cli.errors import UserError, first_sentence
 from learned_saliency.pipeline.cli.help import Page
+from learned_saliency.pipeline.cli.limit import check_limit
 from learned_saliency.pipeline.cli.paths import (
     LIBRARY_WEIGHTS,
     check_classifier,
@@ -34,6 +35,7 @@ __all__ = [
     "check_complete",
     "check_data",
     "check_images",
+    "check_limit",
     "check_subject",
     "compose_checked",
     "config_groups",

@@ -19,7 +19,9 @@ FIRST_STAGE = "first_stage"  # key of the model that another model is built on
 CLASSIFIER = "classifier"  # name of that stage: of its folders, and before a `/` of its curves
 
 
-def build_data(config: DictConfig, stage: str | None = None) -> WSOLDataModule:
+def build_data(
+    config: DictConfig, stage: str | None = None, limit: int | None = None
+) -> WSOLDataModule:
     """Build the data module; its data set is made if necessary, read and checked.
 
     A lock keeps the processes of one machine from making the data set at the same time.
@@ -27,8 +29,10 @@ def build_data(config: DictConfig, stage: str | None = None) -> WSOLDataModule:
     Args:
         config: Configuration whose ``data`` describes the data module.
         stage: Stage whose splits are read and checked, see `WSOLDataModule.setup`.
+        limit: Number of images of an evaluation split to keep; None for all.
     """
-    data: WSOLDataModule = instantiate(config.data)
+    part = {} if limit is None else {"limit": limit}
+    data: WSOLDataModule = instantiate(config.data, **part)
     if data.reader is not None:
         made = data.root if data.metadata.is_relative_to(data.root) else data.metadata
         made.parent.mkdir(parents=True, exist_ok=True)
