@@ -6,7 +6,13 @@ from learned_saliency.trainers.callbacks import (
     DivergedError,
     Divergence,
     ImageTable,
+    Journal,
+    JournaledTest,
+    KeepSignals,
+    Kept,
+    MetricTree,
     Pictures,
+    Sums,
     Throughput,
     check_weights,
     listen,
@@ -46,7 +52,7 @@ from learned_saliency.trainers.outputs import (
 )
 from learned_saliency.trainers.posthoc import PostHocModule
 from learned_saliency.trainers.scores import MONITORS
-from learned_saliency.trainers.strategies import ExactEvaluationDDP
+from learned_saliency.trainers.strategies import ExactEvaluationDDP, gathered, meet, place
 
 __all__ = [
     "EVERY_CLASS",
@@ -71,6 +77,11 @@ __all__ = [
     "FCAMModule",
     "FaithfulnessScores",
     "ImageTable",
+    "Journal",
+    "JournaledTest",
+    "KeepSignals",
+    "Kept",
+    "MetricTree",
     "MetricsCSV",
     "MetricsFile",
     "NativeMap",
@@ -81,14 +92,18 @@ __all__ = [
     "Report",
     "SaliencyModule",
     "SnapshotPool",
+    "Sums",
     "TensorBoardDashboard",
     "TestOutput",
     "Throughput",
     "Trial",
     "WandbDashboard",
     "check_weights",
+    "gathered",
     "is_flat",
     "listen",
+    "meet",
+    "place",
     "progress_bar",
     "spread",
 ]

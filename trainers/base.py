@@ -331,19 +331,23 @@ class SaliencyModule(L.LightningModule):
         """Reset the metrics of ``val``."""
         self.validation_scores.reset()
 
-    def on_test_epoch_start(self) -> None:
+    def on_test_start(self) -> None:
         """Reset the metrics of ``test``."""
         self.test_scores.reset()
         self.faithfulness.reset()
 
     def validation_step(self, batch: WSOLBatch, batch_idx: int) -> None:
         """Update the metrics of ``val`` with the native maps of the batch."""
+        if not len(batch["image"]):  # this process has no share of the split
+            return
         maps, logits = self.maps(batch["image"], batch["label"], names=())
         self.validation_scores.update(maps, logits, batch)
 
     def test_step(self, batch: WSOLBatch, batch_idx: int) -> TestOutput:
         """Update the metrics of ``test`` with the maps of the batch by all methods."""
         images = batch["image"]
+        if not len(images):  # this process has no share of the split
+            return TestOutput({}, images.new_empty((0, 1)), batch["label"], {})
         labels = batch["label"] if self.explained == "label" else None
         maps, logits = self.maps(images, labels)
         targets = logits.argmax(1) if labels is None else labels

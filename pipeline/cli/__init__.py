@@ -12,6 +12,7 @@ from learned_saliency.pipeline.cli.compose import (
 from learned_saliency.pipeline.cli.entry import Command, run_command
 from learned_saliency.pipeline.cli.errors import UserError, first_sentence, printable
 from learned_saliency.pipeline.cli.help import Page
+from learned_saliency.pipeline.cli.limit import check_limit
 from learned_saliency.pipeline.cli.paths import (
     LIBRARY_WEIGHTS,
     RECORD_FILE,
@@ -44,6 +45,7 @@ __all__ = [
     "check_complete",
     "check_data",
     "check_images",
+    "check_limit",
     "check_subject",
     "check_values",
     "compose_checked",

@@ -11,6 +11,7 @@ from learned_saliency.pipeline.cli import (
     Page,
     check_complete,
     check_data,
+    check_limit,
     check_subject,
     hydra_words,
     listed,
@@ -33,6 +34,7 @@ def evaluation_words(arguments: Sequence[str]) -> list[str]:
 
 def check(config: DictConfig) -> None:
     """Check that the network and the data set are there that a configuration names."""
+    check_limit(config)
     check_subject(config, "evaluate.py")
     if "_target_" in (config.get("data") or ()):  # else the data set is the checkpoint's
         check_complete(config)

@@ -14,6 +14,7 @@ def run(config: DictConfig) -> None:
     """Evaluate; print the table and the paths of what was written."""
     result = evaluate(config)
     if rank_zero_only.rank == 0:
-        title = f"Split {config.split}"
+        part = "" if config.limit is None else f", a quick look at limit={config.limit} images"
+        title = f"Split {config.split}{part}"
         print(f"\n{format_table(result.results, result.figures, title)}\n")
         print("\n".join(printable(str(path)) for path in result.written))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from learned_saliency.pipeline.cli import (
     values,
 )
 from learned_saliency.pipeline.prediction.drawing import Drawing
+from learned_saliency.pipeline.prediction.images import ImageError, pixel_count
 from learned_saliency.pipeline.prediction.index import (
     INDEX,
     open_folder,
@@ -33,7 +35,7 @@ from learned_saliency.pipeline.prediction.index import (
 from learned_saliency.pipeline.prediction.loading import CONFIG_NAME, build_model
 from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor
 from learned_saliency.pipeline.prediction.reading import ImageBatches, Request
-from learned_saliency.pipeline.prediction.sources import find_files
+from learned_saliency.pipeline.prediction.sources import Found, draw_files, find_files
 from learned_saliency.pipeline.prediction.writing import Style
 from learned_saliency.pipeline.runs import build_trainer, subject_record
 
@@ -75,7 +77,7 @@ def predict(
     """
     _check(config)
     style = Style.of(config)
-    files = find_files(values(config.images), Path(config.out).expanduser())
+    files = _files(config)
     trainer = _trainer(config)
     model = build_model(config, device=trainer.strategy.root_device)
     request = Request(model.targets(_classes(config), config.top_k), config.top_k)
@@ -91,7 +93,7 @@ def predict(
         trainer=trainer,
         skip=drawing.skip,
         goes_on=drawing.goes_on,
-        max_pixels=round(config.max_megapixels * 1e6),
+        max_pixels=_most_pixels(config),
         **bounds,
     )
     try:
@@ -117,6 +119,26 @@ def _check(config: DictConfig) -> None:
     for key in ("images", "out"):
         if config[key] is None:
             raise UserError(f"{key} has no value: give it as {key}=...")
+
+
+def _files(config: DictConfig) -> Iterable[Found]:
+    """Find the files, or draw those of a quick look."""
+    files = find_files(values(config.images), Path(config.out).expanduser())
+    if config.limit is None:
+        return files
+    return draw_files(files, config.limit, partial(_is_image, max_pixels=_most_pixels(config)))
+
+
+def _most_pixels(config: DictConfig) -> int:
+    return round(config.max_megapixels * 1e6)
+
+
+def _is_image(path: Path, max_pixels: int) -> bool:
+    """Tell by its header whether a file is an image that is not skipped."""
+    try:
+        return pixel_count(path, max_pixels) > 0
+    except ImageError:
+        return False
 
 
 def _trainer(config: DictConfig) -> L.Trainer:
@@ -187,4 +209,5 @@ def _header(config: DictConfig, model: SaliencyPredictor) -> dict[str, Any]:
         "box_threshold": round(model.box_threshold, 6),
         "input_size": [model.size, model.size],
         "refine": config.refine,
+        **({} if config.limit is None else {"limit": config.limit}),
     }

@@ -20,7 +20,9 @@ FIRST_STAGE = "first_stage"  # key of the model that another model is built on
 CLASSIFIER = "classifier"  # name of that stage: of its folders, and before a `/` of its curves
 
 
-def build_data(config: DictConfig, stage: str | None = None) -> WSOLDataModule:
+def build_data(
+    config: DictConfig, stage: str | None = None, limit: int | None = None
+) -> WSOLDataModule:
     """Build the data module; its data set is made if necessary, read and checked.
 
     A lock keeps the processes of one machine from making the data set at the same time.
@@ -28,9 +30,11 @@ def build_data(config: DictConfig, stage: str | None = None) -> WSOLDataModule:
     Args:
         config: Configuration whose ``data`` describes the data module.
         stage: Stage whose splits are read and checked, see `WSOLDataModule.setup`.
+        limit: Number of images of an evaluation split to keep; None for all.
     """
+    part = {} if limit is None else {"limit": limit}
     try:
-        data: WSOLDataModule = instantiate(config.data)
+        data: WSOLDataModule = instantiate(config.data, **part)
     except InstantiationException as error:
         raise UserError(f"data: {first_sentence(error.__cause__ or error)}.") from None
     if data.reader is not None:
