@@ -27,10 +27,7 @@ def check(config: DictConfig) -> None:
 def announce(config: DictConfig) -> str:
     """Say what is going to be trained, on what, how long, and where it is written."""
     if config.resume is not None:
-        point = find_resume_point(config.resume)
-        if point.checkpoint is None:
-            return f"beginning the training of {point.folder}, which has no checkpoint yet"
-        return f"going on with the training of {point.folder} at {point.checkpoint}"
+        return f"going on with the training of {config.resume}"
     model = config.model
     first = model.get("first_stage")
     epochs = f"{model.epochs} {'epoch' if model.epochs == 1 else 'epochs'}"

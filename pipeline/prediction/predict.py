@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, ListConfig
 
+from learned_saliency.datamodules import pixel_count
 from learned_saliency.pipeline.cli import (
     UserError,
     check_values,
@@ -25,7 +26,7 @@ from learned_saliency.pipeline.cli import (
     values,
 )
 from learned_saliency.pipeline.prediction.drawing import Drawing
-from learned_saliency.pipeline.prediction.images import ImageError, pixel_count
+from learned_saliency.pipeline.prediction.images import ImageError
 from learned_saliency.pipeline.prediction.index import (
     INDEX,
     open_folder,

@@ -68,6 +68,9 @@ def train(config: DictConfig) -> TrainingResult:
     slurm.listen()
     point = find_resume_point(config.resume) if config.resume else None
     resumed = read_checkpoint(point.checkpoint) if point and point.checkpoint else None
+    if point and rank_zero_only.rank == 0:
+        at = f"goes on at {point.checkpoint}" if resumed else "has no checkpoint yet and begins"
+        print(f"{point.folder}: the training {at}", file=sys.stderr)
     if resumed is not None and is_finished(config, resumed, point.folder):
         return _finished(config, point.folder)
     plan = make_plan(config, resumed)

@@ -33,6 +33,7 @@ def note_run(folder: Path, results: Results) -> None:
         return
     parsed = OverridesParser.create().parse_overrides(list(hydra.overrides.task))
     words = {each.get_key_element(): each.get_value_element_as_str() for each in parsed}
+    words.pop("output_dir", None)  # differs between the runs by its place alone
     record = {"words": words, "folder": str(folder), "results": _without_nan(results)}
     path = Path(hydra.sweep.dir, SWEEP_RUNS, f"{int(hydra.job.num):04}.json")
     write_text(path, json.dumps(record, indent=2) + "\n")
