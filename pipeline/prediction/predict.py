@@ -29,7 +29,7 @@ from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor
 from learned_saliency.pipeline.prediction.reading import ImageBatches, Request
 from learned_saliency.pipeline.prediction.sources import find_files
 from learned_saliency.pipeline.prediction.writing import Style
-from learned_saliency.pipeline.runs import build_trainer, subject_record
+from learned_saliency.pipeline.runs import build_trainer, check_hardware, subject_record
 
 __all__ = ["CONFIG_NAME", "PredictionResult", "predict"]
 
@@ -113,6 +113,7 @@ def _check(config: DictConfig) -> None:
 
 
 def _trainer(config: DictConfig) -> L.Trainer:
+    check_hardware(config.trainer)
     try:
         return build_trainer(
             config, logger=False, enable_checkpointing=False, enable_progress_bar=False

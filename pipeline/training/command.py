@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.pipeline.reports import format_table
 from learned_saliency.pipeline.training.fit import train
@@ -14,7 +14,7 @@ from learned_saliency.pipeline.training.sweep import note_run
 
 def run(config: DictConfig) -> None:
     """Train; print the table and the paths of what was written."""
-    words = HydraConfig.get().overrides.task
+    words = OmegaConf.to_container(HydraConfig.get().overrides.task)
     result = train(resumed_config(config, words))
     if rank_zero_only.rank == 0:
         note_run(result.folder, result.results)
