@@ -75,6 +75,8 @@ def _leaves(node: DictConfig, prefix: str = "") -> Iterator[_Leaf]:
         try:
             value = node[name] if not OmegaConf.is_missing(node, name) else _MISSING
             plain = _plain(value) if row is not None or not _is_group(value) else None
+            if row is not None and row.type == "duration" and _is_group(value):
+                plain = OmegaConf.to_container(value, resolve=True)
         except OmegaConfBaseException:
             continue
         if value is _MISSING:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from functools import cache
 
-from omegaconf import OmegaConf
-
-from learned_saliency.pipeline.cli.schema import FOLDER, find_row, rows
+from learned_saliency.pipeline.cli.schema import find_row, rows
 
 _MULTIRUN = {"-m", "--multirun"}
 _QUOTED = ("path", "place", "paths", "classes", "pretrained")  # types of values that hold texts
@@ -20,7 +17,7 @@ def hydra_words(arguments: Sequence[str]) -> list[str]:
 
     Paths and names are quoted, so that spaces, commas, brackets, ``=`` and ``*`` in them mean
     nothing to Hydra; lists ``[a,b]`` and what is quoted already stay as they are, and with ``-m``
-    values with a comma, which are several. Arguments of the trainer that have no default are added.
+    values with a comma, which are several. Arguments of the trainer need no ``+``.
     """
     sweep = bool(_MULTIRUN & set(arguments))
     words = []
@@ -30,16 +27,13 @@ def hydra_words(arguments: Sequence[str]) -> list[str]:
         if row is not None and row.type in _QUOTED:
             several = sweep and "," in value and not _exists(value)
             word = word if several else f"{key}={_quoted(value, row.type)}"
-        words.append(f"++{word}" if equals and key in _added() else word)
+        words.append(f"++{word}" if equals and _is_added(key) else word)
     return words
 
 
-@cache
-def _added() -> frozenset[str]:
-    """Keys of the trainer that are known, but stand in no file of the group."""
-    files = (FOLDER.parent / "trainer").glob("*.yaml")
-    given = {f"trainer.{key}" for path in files for key in OmegaConf.load(path)}
-    return frozenset(key for key in rows() if re.fullmatch(r"trainer\.\w+", key)) - given
+def _is_added(key: str) -> bool:
+    """Tell whether a key is an argument of the trainer, which may have no default."""
+    return key.startswith("trainer.") and key in rows()
 
 
 def _quoted(value: str, kind: str) -> str:

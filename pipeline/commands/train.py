@@ -30,6 +30,8 @@ def announce(config: DictConfig) -> str:
         return f"going on with the training of {config.resume}"
     model = config.model
     first = model.get("first_stage")
+    if config.trainer.get("fast_dev_run"):
+        return f"trying a training of {model.name} on {config.data.name}, into {config.output_dir}"
     epochs = f"{model.epochs} {'epoch' if model.epochs == 1 else 'epochs'}"
     if config.classifier is not None:
         epochs += f" on the classifier of {config.classifier}"

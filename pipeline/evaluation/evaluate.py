@@ -32,6 +32,8 @@ from learned_saliency.pipeline.runs import (
     build_evaluation,
     build_explained,
     build_trainer,
+    check_hardware,
+    check_limits,
     located_data,
     method_names,
     read_subject,
@@ -85,9 +87,11 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     subject = read_subject(config, "evaluate.py")
     config = with_data(config, subject.checkpoint)
     check_values(config)  # with those of the checkpoint
+    check_hardware(config.trainer)
     options = build_evaluation(config)
     studies = build_studies(config)
     data = build_data(config, _STAGES[config.split], config.limit)
+    check_limits(config.trainer, data, {"test": config.split})
     options |= {"mean": data.mean, "std": data.std}
     if subject.checkpoint is not None:
         _warn_of_other_classes(subject.checkpoint, data)

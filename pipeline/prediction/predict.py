@@ -38,7 +38,7 @@ from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor
 from learned_saliency.pipeline.prediction.reading import ImageBatches, Request
 from learned_saliency.pipeline.prediction.sources import Found, draw_files, find_files
 from learned_saliency.pipeline.prediction.writing import Style
-from learned_saliency.pipeline.runs import build_trainer, subject_record
+from learned_saliency.pipeline.runs import build_trainer, check_hardware, subject_record
 
 __all__ = ["CONFIG_NAME", "PredictionResult", "predict"]
 
@@ -143,6 +143,7 @@ def _is_image(path: Path, max_pixels: int) -> bool:
 
 
 def _trainer(config: DictConfig) -> L.Trainer:
+    check_hardware(config.trainer)
     try:
         return build_trainer(
             config, logger=False, enable_checkpointing=False, enable_progress_bar=False

@@ -43,6 +43,7 @@ from learned_saliency.pipeline.runs.third_party import (
     library_class_names,
     third_party_network,
 )
+from learned_saliency.pipeline.runs.trainer import check_hardware, check_limits
 from learned_saliency.pipeline.runs.weights import find_state_dict, read_weights
 from learned_saliency.pipeline.runs.writing import (
     DurableCheckpointIO,
@@ -68,7 +69,9 @@ __all__ = [
     "build_module",
     "build_network",
     "build_trainer",
+    "check_hardware",
     "check_library_network",
+    "check_limits",
     "check_named_parts",
     "checkpoint_facts",
     "create_folder",

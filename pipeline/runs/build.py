@@ -117,9 +117,18 @@ def _refuse(key: str, kind: str, name: str, known: list[str]) -> NoReturn:
 
 
 def build_trainer(config: DictConfig, **parts: Any) -> L.Trainer:
-    """Build the trainer; evaluation keeps gradients available, the data keep their samplers."""
+    """Build the trainer; evaluation keeps gradients available, the data keep their samplers.
+
+    ``fast_dev_run`` takes one epoch of a batch (or of as many batches as it says) of each split;
+    other than Lightning's it writes checkpoints, of which the test and later stages are made.
+    """
     options = instantiate(config.trainer, _convert_="all")
     options.pop("checkpoint_minutes", None)  # no argument of Lightning's
+    if batches := int(options.pop("fast_dev_run", 0)):
+        splits = ("train", "val", "test", "predict")
+        options |= {f"limit_{split}_batches": batches for split in splits}
+        options |= {"check_val_every_n_epoch": 1}
+        parts |= {"max_epochs": 1} if "max_epochs" in parts else {}
     return L.Trainer(
         **options,
         **parts,

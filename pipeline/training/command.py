@@ -7,7 +7,7 @@ import sys
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.pipeline.cli import printable
 from learned_saliency.pipeline.reports import format_table
@@ -19,7 +19,7 @@ from learned_saliency.pipeline.training.sweep import note_run
 
 def run(config: DictConfig) -> None:
     """Train; print the table and the paths of what was written."""
-    words = HydraConfig.get().overrides.task
+    words = OmegaConf.to_container(HydraConfig.get().overrides.task)
     sweeps = HydraConfig.get().mode == RunMode.MULTIRUN  # the runs of a sweep share a job
     requeued = None if config.resume or sweeps else slurm.requeued_run()
     if requeued is not None:

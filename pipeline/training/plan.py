@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -32,6 +31,8 @@ from learned_saliency.pipeline.runs import (
     build_evaluation,
     build_module,
     build_network,
+    check_hardware,
+    check_limits,
     create_folder,
     foreign_parts,
     load_network,
@@ -83,7 +84,8 @@ def make_plan(config: DictConfig, resumed: Checkpoint | None = None) -> Plan:
     check_values(config)
     check_complete(config)
     _check_parts(config)
-    _check_hardware(config.trainer)
+    check_hardware(config.trainer)
+    _check_precision(config.trainer)
     _check_clipping(config)
     _check_folder(config)
     # a checkpoint holds the classifier that the run was begun with
@@ -96,6 +98,7 @@ def make_plan(config: DictConfig, resumed: Checkpoint | None = None) -> Plan:
     evaluation = build_evaluation(config)
     data = build_data(config)
     _check_splits(config, data)
+    check_limits(config.trainer, data, {split: split for split in ("train", "val", "test")})
     for checkpoint in (resumed, given):
         if checkpoint is not None:
             _check_classes(checkpoint, data)
@@ -123,18 +126,12 @@ def _check_parts(config: DictConfig) -> None:
         )
 
 
-def _check_hardware(trainer: DictConfig) -> None:
-    """Check that the GPUs that are asked for are there."""
-    if trainer.accelerator not in ("gpu", "cuda"):
-        return
-    found, devices = torch.cuda.device_count(), trainer.devices
-    if not found and not torch.backends.mps.is_available():
+def _check_precision(trainer: DictConfig) -> None:
+    """Check that the precision is one that losses and validation are computed in."""
+    if trainer.precision == "64-true":
         raise UserError(
-            f"trainer.accelerator={trainer.accelerator}: torch sees no GPU on this machine; choose "
-            "trainer=cpu, or trainer=ddp trainer.accelerator=cpu trainer.precision=32-true."
+            "trainer.precision=64-true: is for predict.py alone; train by 32-true or bf16-mixed."
         )
-    if isinstance(devices, int) and devices > max(found, 1):
-        raise UserError(f"trainer.devices={devices}: torch sees {found} GPUs on this machine.")
 
 
 def _check_clipping(config: DictConfig) -> None:

@@ -68,14 +68,24 @@ def test_a_folder_that_cannot_be_made_is_told(plan, monkeypatch):
         plan("model=cam", "data.reader=null")
 
 
-def test_a_missing_gpu_is_told(plan, monkeypatch):
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
-    with pytest.raises(UserError, match="torch sees no GPU"):
-        plan("trainer=gpu")
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    with pytest.raises(UserError, match="devices=3: torch sees 2"):
-        plan("trainer=ddp", "trainer.devices=3")
+def test_devices_and_precision_are_checked(plan):
+    with pytest.raises(UserError, match=r"trainer\.devices=9999: this machine has"):
+        plan("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=9999")
+    with pytest.raises(UserError, match=r"trainer\.precision=64-true: is for predict\.py alone"):
+        plan("trainer.precision=64-true")
+
+
+def test_a_part_of_the_batches_that_is_none_is_told(plan):
+    with pytest.raises(UserError, match=r"limit_val_batches=0\.01: nothing is left of the"):
+        plan("+trainer.limit_val_batches=0.01")
+
+
+def test_a_fast_run_tries_one_batch_of_everything(small_run, tmp_path):
+    words = ["model=cam", "recipe.classifier_epochs=7", "+trainer.fast_dev_run=true"]
+    result = train(compose_checked([*small_run, *words]))
+    assert result.results["native"]
+    rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+    assert len(rows) <= 6  # names, and a few of the one epoch and the test
 
 
 def test_a_plan_lists_the_stages_and_trains_nothing(plan, tmp_path):
