@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from learned_saliency import datamodules
+from learned_saliency.pipeline.cli import printable
 from learned_saliency.pipeline.runs.build import CLASSIFIER, FIRST_STAGE
 
 MAX_CLASSES = 50_000  # which of them share parts takes CALM their square in bytes
@@ -110,6 +111,8 @@ def recorded_config(record: Mapping[str, Any]) -> DictConfig:
             its limit.
     """
     _check_plain(record)
+    if "selected_by" not in record:
+        raise RecordError("not of this version: the record of its run has no selected_by")
     config = record.get("config")
     if not isinstance(config, dict):
         raise RecordError("the record of its run is damaged (it has no configuration)")
@@ -141,7 +144,7 @@ def recorded_stage(config: DictConfig, record: Mapping[str, Any]) -> tuple[DictC
 
 
 def recorded_classes(record: Mapping[str, Any]) -> list[str]:
-    """Read the names of the classes of a record.
+    """Read the names of the classes of a record; control characters in them are replaced.
 
     Raises:
         RecordError: If they are none, too many or too long, or not as many as the record says.
@@ -158,7 +161,7 @@ def recorded_classes(record: Mapping[str, Any]) -> list[str]:
         raise RecordError(f"the record of its run has {number} classes, but {len(names)} names")
     if any(len(name) > _MAX_NAME for name in names):
         raise RecordError(f"the record of its run has a class name of over {_MAX_NAME} characters")
-    return names
+    return [printable(name) for name in names]
 
 
 def check_state(state: Any, size: int) -> None:
