@@ -43,7 +43,7 @@ from learned_saliency.pipeline.runs.third_party import (
     library_class_names,
     third_party_network,
 )
-from learned_saliency.pipeline.runs.weights import find_state_dict, read_weights
+from learned_saliency.pipeline.runs.weights import check_finite, find_state_dict, read_weights
 
 __all__ = [
     "CLASSIFIER",
@@ -62,6 +62,7 @@ __all__ = [
     "build_module",
     "build_network",
     "build_trainer",
+    "check_finite",
     "check_library_network",
     "check_named_parts",
     "checkpoint_facts",
