@@ -231,7 +231,7 @@ def _explained(checkpoint: Checkpoint) -> Iterator[None]:
     """Blame the checkpoint when a part refuses the keys that the checkpoint has for it."""
     try:
         yield
-    except (InstantiationException, AttributeError, TypeError, ValueError) as error:
+    except Exception as error:  # whatever a part makes of wrong values
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
         reason = first_sentence(cause or error)
         raise UserError(

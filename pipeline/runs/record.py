@@ -62,7 +62,7 @@ def _is_number(value: Any) -> bool:
     return number and math.isfinite(value)
 
 
-_TEXT = _Kind(lambda v: isinstance(v, str) and bool(v), "a text")
+_TEXT = _Kind(lambda v: isinstance(v, str) and v not in ("", "???"), "a text")
 _GROUP = _Kind(lambda v: isinstance(v, dict), "a group of keys")
 _CHANNELS = _Kind(
     lambda v: isinstance(v, list) and len(v) == 3 and all(map(_is_number, v)), "three numbers"
@@ -264,8 +264,10 @@ def _check_amounts(config: dict[str, Any]) -> None:
             f"its configuration asks to render {images:,} images of {reader['image_size']} pixels' "
             f"side: at most {MAX_RENDERED:,} pixels"
         )
-    for key, value in _leaves(config["model"]["network"], "model.network"):
-        if isinstance(value, int) and abs(value) > MAX_WIDTH:
+    for key, value in _leaves(config["model"], "model"):
+        if value == "???":
+            raise RecordError(f"its configuration has no value of {key}")
+        if "network." in key and isinstance(value, int) and abs(value) > MAX_WIDTH:
             raise RecordError(f"its configuration has {key}={value}: at most {MAX_WIDTH:,}")
 
 

@@ -71,6 +71,16 @@ def test_files_without_checksums_still_load(tmp_path):
         torch.testing.assert_close(read_weights(path), STATE)
 
 
+def test_archives_do_not_unpack_to_more_than_their_size(path, tmp_path):
+    """torch.save compresses nothing; a compressed file of zeros takes a thousand times its size."""
+    bomb = tmp_path / "bomb.ckpt"
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as other:
+        for name in whole.namelist():
+            other.writestr(name, whole.read(name))
+    torch.load(bomb, weights_only=True)  # which unpacks it
+    refused(bomb, "^not loaded, it would unpack to more than its own size$")
+
+
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
 def test_truncated_files_are_called_truncated(path, share):
     whole = path.read_bytes()
