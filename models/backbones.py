@@ -9,7 +9,7 @@ from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 
 from learned_saliency.models.striding import pad_same, unstride
-from learned_saliency.storage import WeightsError, find_state_dict, read_weights
+from learned_saliency.storage import WeightsError, find_infinite, find_state_dict, read_weights
 
 
 class MultiScaleBackbone(nn.Module):
@@ -182,6 +182,10 @@ def _load(network: nn.Module, name: str, path: Path) -> None:
         raise ValueError(
             f"pretrained={path}: weights of another network than '{name}', which has "
             f"'{min(wrong)}' of shape {tuple(own[min(wrong)].shape)}; give a file of this one"
+        )
+    if infinite := find_infinite(found):
+        raise ValueError(
+            f"pretrained={path}: its weights '{infinite[0]}' hold NaN or infinite numbers"
         )
     network.load_state_dict(own | found)
 

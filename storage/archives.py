@@ -46,6 +46,8 @@ def _archive_fault(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
+            if sum(entry.file_size for entry in entries) > path.stat().st_size:
+                return "not loaded, it would unpack to more than its own size"
             if not any(entry.CRC for entry in entries):
                 return ""  # written without checksums
             for entry in entries:

@@ -72,10 +72,14 @@ def find_state_dict(content: Any) -> dict[str, Tensor]:
     return content
 
 
+def _comparable(tensor: Tensor) -> Tensor:
+    return tensor if tensor.element_size() > 1 else tensor.float()  # has 8 bits
+
+
 def find_infinite(state: Mapping[str, Tensor]) -> list[str]:
     """List the names of tensors that hold NaN or infinite numbers."""
     return [
         name
         for name, tensor in state.items()
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+        if tensor.is_floating_point() and not bool(torch.isfinite(_comparable(tensor)).all())
     ]

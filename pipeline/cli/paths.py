@@ -29,6 +29,8 @@ def find_checkpoint(path: str | Path, of_run: str) -> Path:
     path = Path(path).expanduser()
     if path.is_dir():
         path = path / "checkpoints" / of_run
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: is no file of a checkpoint.")
     if not path.is_file():
         first = path.parent / _FIRST / of_run
         beside = f"; of its first stage there is {first}" if first.is_file() else ""

@@ -19,6 +19,7 @@ from learned_saliency.pipeline.conversion.published import (
 from learned_saliency.pipeline.runs import (
     Checkpoint,
     build_module,
+    check_finite,
     create_folder,
     untrained_network,
     write_checkpoint,
@@ -60,6 +61,7 @@ def convert(config: DictConfig) -> ConversionResult:
             f"{paths[0]}: does not fit model={config.model.name} with backbone="
             f"{config.backbone.name}: {conversion.summary()}."
         )
+    check_finite(conversion.state, f"{paths[0]}")
     network.load_state_dict(conversion.state, strict=False)  # counters of batches may be missing
     folder = create_folder(config)
     file = write_checkpoint(config, build_module(config.model, network), names, folder)

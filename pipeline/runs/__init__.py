@@ -44,7 +44,7 @@ from learned_saliency.pipeline.runs.third_party import (
     third_party_network,
 )
 from learned_saliency.pipeline.runs.trainer import check_hardware, check_limits
-from learned_saliency.pipeline.runs.weights import find_state_dict, read_weights
+from learned_saliency.pipeline.runs.weights import check_finite, find_state_dict, read_weights
 from learned_saliency.pipeline.runs.writing import (
     DurableCheckpointIO,
     RunRecord,
@@ -69,6 +69,7 @@ __all__ = [
     "build_module",
     "build_network",
     "build_trainer",
+    "check_finite",
     "check_hardware",
     "check_library_network",
     "check_limits",

@@ -35,7 +35,7 @@ def build_data(
     part = {} if limit is None else {"limit": limit}
     try:
         data: WSOLDataModule = instantiate(config.data, **part)
-    except InstantiationException as error:
+    except (InstantiationException, TypeError) as error:
         raise UserError(f"data: {first_sentence(error.__cause__ or error)}.") from None
     if data.reader is not None:
         made = data.root if data.metadata.is_relative_to(data.root) else data.metadata

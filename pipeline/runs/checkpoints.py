@@ -56,7 +56,8 @@ class Checkpoint(NamedTuple):
     @property
     def run_folder(self) -> Path:
         """Folder of the run, above ``checkpoints/`` and the stage's folder in it."""
-        return self.path.resolve().parents[2 if self.stage else 1]
+        above = self.path.resolve().parents
+        return above[min(2 if self.stage else 1, len(above) - 1)]
 
 
 def read_checkpoint(path: str | Path, of_run: str = "last.ckpt") -> Checkpoint:
@@ -79,6 +80,8 @@ def read_checkpoint(path: str | Path, of_run: str = "last.ckpt") -> Checkpoint:
         raise UserError(f"{path}: no checkpoint of this project (it has no record of its run).")
     try:
         check_state(content["state_dict"], path.stat().st_size)
+        if not isinstance(content.get("epoch"), int | None):
+            raise RecordError("the number of its epoch is damaged")
         config = recorded_config(record)
         check_named_parts(config, path)
         check_data_parts(record["config"]["data"])
@@ -183,7 +186,7 @@ def _explained(checkpoint: Checkpoint) -> Iterator[None]:
     """Blame the checkpoint when a part refuses the keys that the checkpoint has for it."""
     try:
         yield
-    except (InstantiationException, AttributeError, TypeError, ValueError) as error:
+    except Exception as error:  # whatever a part makes of wrong values
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
         reason = first_sentence(cause or error)
         raise UserError(

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from learned_saliency import datamodules
+from learned_saliency.pipeline.cli import printable
 from learned_saliency.pipeline.runs.build import CLASSIFIER, FIRST_STAGE
 
 MAX_CLASSES = 50_000  # which of them share parts takes CALM their square in bytes
@@ -61,7 +62,7 @@ def _is_number(value: Any) -> bool:
     return number and math.isfinite(value)
 
 
-_TEXT = _Kind(lambda v: isinstance(v, str) and bool(v), "a text")
+_TEXT = _Kind(lambda v: isinstance(v, str) and v not in ("", "???"), "a text")
 _GROUP = _Kind(lambda v: isinstance(v, dict), "a group of keys")
 _CHANNELS = _Kind(
     lambda v: isinstance(v, list) and len(v) == 3 and all(map(_is_number, v)), "three numbers"
@@ -110,6 +111,8 @@ def recorded_config(record: Mapping[str, Any]) -> DictConfig:
             its limit.
     """
     _check_plain(record)
+    if "selected_by" not in record:
+        raise RecordError("not of this version: the record of its run has no selected_by")
     config = record.get("config")
     if not isinstance(config, dict):
         raise RecordError("the record of its run is damaged (it has no configuration)")
@@ -141,7 +144,7 @@ def recorded_stage(config: DictConfig, record: Mapping[str, Any]) -> tuple[DictC
 
 
 def recorded_classes(record: Mapping[str, Any]) -> list[str]:
-    """Read the names of the classes of a record.
+    """Read the names of the classes of a record; control characters in them are replaced.
 
     Raises:
         RecordError: If they are none, too many or too long, or not as many as the record says.
@@ -158,7 +161,7 @@ def recorded_classes(record: Mapping[str, Any]) -> list[str]:
         raise RecordError(f"the record of its run has {number} classes, but {len(names)} names")
     if any(len(name) > _MAX_NAME for name in names):
         raise RecordError(f"the record of its run has a class name of over {_MAX_NAME} characters")
-    return names
+    return [printable(name) for name in names]
 
 
 def check_state(state: Any, size: int) -> None:
@@ -261,8 +264,10 @@ def _check_amounts(config: dict[str, Any]) -> None:
             f"its configuration asks to render {images:,} images of {reader['image_size']} pixels' "
             f"side: at most {MAX_RENDERED:,} pixels"
         )
-    for key, value in _leaves(config["model"]["network"], "model.network"):
-        if isinstance(value, int) and abs(value) > MAX_WIDTH:
+    for key, value in _leaves(config["model"], "model"):
+        if value == "???":
+            raise RecordError(f"its configuration has no value of {key}")
+        if "network." in key and isinstance(value, int) and abs(value) > MAX_WIDTH:
             raise RecordError(f"its configuration has {key}={value}: at most {MAX_WIDTH:,}")
 
 

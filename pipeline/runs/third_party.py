@@ -23,7 +23,7 @@ from learned_saliency.pipeline.cli import (
     first_sentence,
     nearest,
 )
-from learned_saliency.pipeline.runs.weights import find_state_dict, read_weights
+from learned_saliency.pipeline.runs.weights import check_finite, find_state_dict, read_weights
 
 
 def build_classifier(config: DictConfig) -> SplitClassifier:
@@ -162,3 +162,4 @@ def _load(network: nn.Module, path: Path) -> None:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{label}: they are of another network ({reason}).") from None
+    check_finite(dict(network.named_parameters()), label)

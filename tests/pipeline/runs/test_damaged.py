@@ -4,9 +4,14 @@ import os
 import zipfile
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
+from learned_saliency.models import MultiScaleBackbone
+from learned_saliency.pipeline.cli import UserError
+from learned_saliency.pipeline.runs.third_party import _load
 from learned_saliency.storage import WeightsError, read_weights
 
 STATE = {f"{i}.weight": torch.full((8, 8), float(i)) for i in range(4)}
@@ -66,6 +71,16 @@ def test_files_without_checksums_still_load(tmp_path):
         torch.testing.assert_close(read_weights(path), STATE)
 
 
+def test_archives_do_not_unpack_to_more_than_their_size(path, tmp_path):
+    """torch.save compresses nothing; a compressed file of zeros takes a thousand times its size."""
+    bomb = tmp_path / "bomb.ckpt"
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as other:
+        for name in whole.namelist():
+            other.writestr(name, whole.read(name))
+    torch.load(bomb, weights_only=True)  # which unpacks it
+    refused(bomb, "^not loaded, it would unpack to more than its own size$")
+
+
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
 def test_truncated_files_are_called_truncated(path, share):
     whole = path.read_bytes()
@@ -99,6 +114,24 @@ def test_a_read_error_is_told(path, monkeypatch):
 
     monkeypatch.setattr(type(path), "open", failing)
     refused(path, r"^cannot be read \(Permission denied\)$")
+
+
+def test_weights_of_foreign_networks_that_are_no_numbers_are_named(tmp_path):
+    path, network = tmp_path / "a.pt", nn.Linear(2, 2)
+    network.register_buffer("mask", torch.full((2,), -torch.inf))  # which is meant so
+    torch.save(network.state_dict(), path)
+    _load(network, path)
+    torch.save(network.state_dict() | {"bias": torch.tensor([0, torch.nan])}, path)
+    with pytest.raises(UserError, match=r"^weights=.*a\.pt: its weights 'bias' hold NaN"):
+        _load(network, path)
+
+
+def test_weights_of_a_backbone_that_are_no_numbers_are_named(tmp_path):
+    state = timm.create_model("resnet10t", pretrained=False).state_dict()
+    state["layer1.0.conv1.weight"][0] = torch.inf
+    torch.save(state, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match=r"a\.pt: its weights '.*conv1.*' hold NaN or infinite"):
+        MultiScaleBackbone("resnet10t", pretrained=str(tmp_path / "a.pt"))
 
 
 def test_safetensors_are_checked_by_their_header_alone(tmp_path):
