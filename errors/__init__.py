@@ -7,7 +7,7 @@ imports nothing of ours.
 
 import signal
 
-__all__ = ["MendableError", "Stopped"]
+__all__ = ["MendableError", "OtherProcessEnded", "Stopped"]
 
 
 class MendableError(Exception):
@@ -15,6 +15,20 @@ class MendableError(Exception):
 
     Commands print the message instead of a stack trace.
     """
+
+
+class OtherProcessEnded(BaseException):
+    """The end of a command whose processes do not work together any more: one of them has ended.
+
+    It is no ``Exception``, so that nothing which mends errors keeps it.
+
+    Attributes:
+        code: Exit code of the command.
+    """
+
+    def __init__(self, message: str, code: int) -> None:
+        self.code = code
+        super().__init__(message)
 
 
 class Stopped(BaseException):

@@ -15,7 +15,7 @@ import hydra
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 
-from learned_saliency.errors import MendableError, Stopped
+from learned_saliency.errors import MendableError, OtherProcessEnded, Stopped
 from learned_saliency.pipeline.cli.compose import CONFIG_DIR, check_command_line
 from learned_saliency.pipeline.cli.help import Page, format_help
 from learned_saliency.pipeline.cli.signals import end_on_signals
@@ -153,8 +153,8 @@ def run_or_exit(program: str, work: Callable[[], None]) -> None:
     """
     try:
         work()
-    except Stopped as stopped:
-        _exit(program, stopped, stopped.code)
+    except (Stopped, OtherProcessEnded) as ended:
+        _exit(program, ended, ended.code)
     except MendableError as error:
         _exit(program, error)
     except InstantiationException as error:

@@ -36,6 +36,7 @@ from learned_saliency.pipeline.runs.explained import (
 from learned_saliency.pipeline.runs.facts import checkpoint_facts
 from learned_saliency.pipeline.runs.folder import create_folder
 from learned_saliency.pipeline.runs.named_parts import check_named_parts, foreign_parts
+from learned_saliency.pipeline.runs.ranks import as_one
 from learned_saliency.pipeline.runs.references import asks_the_machine, with_references
 from learned_saliency.pipeline.runs.third_party import (
     check_library_network,
@@ -52,6 +53,7 @@ __all__ = [
     "Checkpoint",
     "RunRecord",
     "Subject",
+    "as_one",
     "asks_the_machine",
     "beside",
     "build_data",
