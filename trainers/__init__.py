@@ -52,12 +52,19 @@ from learned_saliency.trainers.outputs import (
 )
 from learned_saliency.trainers.posthoc import PostHocModule
 from learned_saliency.trainers.scores import MONITORS
-from learned_saliency.trainers.strategies import ExactEvaluationDDP, gathered, meet, place
+from learned_saliency.trainers.strategies import (
+    LIFELINE,
+    ExactEvaluationDDP,
+    gathered,
+    meet,
+    place,
+)
 
 __all__ = [
     "EVERY_CLASS",
     "EXPLAINED",
     "FIGURES",
+    "LIFELINE",
     "MASK_COLORS",
     "METRICS_FILE",
     "MONITORS",

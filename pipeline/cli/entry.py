@@ -15,7 +15,12 @@ import hydra
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 
-from learned_saliency.errors import MendableError, Stopped, SurroundingsError
+from learned_saliency.errors import (
+    MendableError,
+    OtherProcessEnded,
+    Stopped,
+    SurroundingsError,
+)
 from learned_saliency.pipeline.cli.compose import CONFIG_DIR, check_command_line
 from learned_saliency.pipeline.cli.errors import printable
 from learned_saliency.pipeline.cli.help import Page, format_help
@@ -157,7 +162,7 @@ def run_or_exit(program: str, work: Callable[[], None]) -> None:
     """
     try:
         work()
-    except (MendableError, Stopped) as error:
+    except (MendableError, OtherProcessEnded, Stopped) as error:
         _exit(program, error, error.code)
     except Exception as error:
         found = surroundings_error(error)

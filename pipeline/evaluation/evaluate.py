@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,6 @@ from learned_saliency.metrics import Figure
 from learned_saliency.pipeline.cli import UserError, check_complete, check_values, nearest
 from learned_saliency.pipeline.evaluation.studies import Study, build_studies, run_studies
 from learned_saliency.pipeline.evaluation.unfinished import (
-    advice,
     drop_if_nothing_is_done,
     open_folder,
     remove,
@@ -74,8 +73,14 @@ class EvaluationResult(NamedTuple):
     written: list[Path]
 
 
-def evaluate(config: DictConfig) -> EvaluationResult:
+def evaluate(
+    config: DictConfig, opened: Callable[[Path], None] = lambda folder: None
+) -> EvaluationResult:
     """Test all configured methods in one pass over a split, then run the studies.
+
+    Args:
+        config: See ``configs/evaluate.yaml``.
+        opened: Called with the folder before the work begins.
 
     Raises:
         UserError: If the configuration, a checkpoint, the weights or a method do not fit.
@@ -102,6 +107,7 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     file = config.weights if subject.checkpoint is None else subject.checkpoint.path
     path = None if file is None else Path(file).expanduser()
     folder = open_folder(config, path, data.supervision(config.split))
+    opened(folder)
     return _test(config, module, data, studies, folder)
 
 
@@ -206,9 +212,7 @@ def _test(
     except BaseException as error:
         for logger in loggers:
             logger.finish(failed=True)
-        if isinstance(error, Stopped):
-            raise Stopped(error.signal, advice(folder)) from None
-        if rank_zero_only.rank == 0:
+        if rank_zero_only.rank == 0 and not isinstance(error, Stopped):
             drop_if_nothing_is_done(folder)
         raise
     for logger in loggers:

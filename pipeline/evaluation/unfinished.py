@@ -72,7 +72,9 @@ def remove(folder: Path) -> None:
 
 
 def advice(folder: Path) -> str:
-    """Tell the command that goes on with an unfinished evaluation."""
+    """Tell the command that goes on with an unfinished evaluation; nothing where there is none."""
+    if not unfinished(folder).is_dir():
+        return ""
     program, *words = sys.argv
     words = [word for word in words if not word.startswith("output_dir=")]
     call = ["python", program] if program.endswith(".py") else [Path(program).name]

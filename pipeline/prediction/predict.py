@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -39,6 +38,7 @@ from learned_saliency.pipeline.prediction.reading import ImageBatches, Request
 from learned_saliency.pipeline.prediction.sources import Found, draw_files, find_files
 from learned_saliency.pipeline.prediction.writing import Style
 from learned_saliency.pipeline.runs import build_trainer, check_hardware, subject_record
+from learned_saliency.trainers import KeepSignals, meet
 
 __all__ = ["CONFIG_NAME", "PredictionResult", "predict"]
 
@@ -155,48 +155,26 @@ def _trainer(config: DictConfig) -> L.Trainer:
 def _run(trainer: L.Trainer, batches: ImageBatches, drawing: Drawing, config: DictConfig) -> None:
     """Explain and draw this process's share of the files, then wait for the other processes.
 
-    A failure in one process ends all of them: it removes the parts of the index, for which each
-    process looks before a batch.
-
     Raises:
-        UserError: If this or another process failed.
+        UserError: If memory or disk are too small.
     """
-    trainer.callbacks.append(drawing)
-    failure = None
+    trainer.callbacks += [KeepSignals(), drawing]
     try:
         trainer.predict(batches.model.module, batches, return_predictions=False)
     except torch.OutOfMemoryError:
-        failure = f"batch_size={config.batch_size}: the device's memory is too small; give less."
+        raise UserError(
+            f"batch_size={config.batch_size}: the device's memory is too small; give less."
+        ) from None
     except OSError as error:
-        failure = f"out={drawing.folder}: {error.strerror or error}."
+        raise UserError(f"out={drawing.folder}: {error.strerror or error}.") from None
     except SystemExit as ended:
         if ended.code == 1:  # what Lightning makes of it
             raise KeyboardInterrupt from None
         raise
-    except Exception as error:
-        if trainer.world_size == 1:
-            raise
-        traceback.print_exc()
-        failure = f"process {trainer.global_rank}: {type(error).__name__}: {first_sentence(error)}."
     finally:
         batches.pool.shutdown(cancel_futures=True)
         drawing.close()
-    if failure is not None:
-        remove_parts(drawing.folder)
-    failures = [told for told in _of_all_processes(trainer, failure) if told is not None]
-    if failures:
-        raise UserError(failures[0])
-
-
-def _of_all_processes(trainer: L.Trainer, value: str | None) -> list[str | None]:
-    """Gather the values of all processes, which meet here."""
-    values = [value] * trainer.world_size
-    if trainer.world_size > 1 and torch.distributed.is_initialized():
-        try:
-            torch.distributed.all_gather_object(values, value)
-        except RuntimeError:  # the connection is closed
-            return [value or "another process ended before its work was done."]
-    return values
+    meet()
 
 
 def _classes(config: DictConfig) -> Any:

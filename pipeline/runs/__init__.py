@@ -37,6 +37,7 @@ from learned_saliency.pipeline.runs.folder import (
 )
 from learned_saliency.pipeline.runs.named_parts import check_named_parts, foreign_parts
 from learned_saliency.pipeline.runs.places import located_data
+from learned_saliency.pipeline.runs.ranks import as_one
 from learned_saliency.pipeline.runs.references import asks_the_machine, with_references
 from learned_saliency.pipeline.runs.third_party import (
     check_library_network,
@@ -60,6 +61,7 @@ __all__ = [
     "DurableCheckpointIO",
     "RunRecord",
     "Subject",
+    "as_one",
     "asks_the_machine",
     "beside",
     "build_data",

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.pipeline.cli import printable
 from learned_saliency.pipeline.reports import format_table
+from learned_saliency.pipeline.runs import as_one
 from learned_saliency.pipeline.training import slurm
 from learned_saliency.pipeline.training.fit import train
 from learned_saliency.pipeline.training.resume import resumed_config
@@ -25,7 +26,8 @@ def run(config: DictConfig) -> None:
     if requeued is not None:
         config.resume, words = str(requeued), []  # the words are those that it was begun with
         print(f"train.py: back from the queue, going on in {requeued}", file=sys.stderr)
-    result = train(resumed_config(config, words))
+    with as_one():
+        result = train(resumed_config(config, words))
     if rank_zero_only.rank == 0:
         note_run(result.folder, result.results)
         print(f"\n{format_table(result.results, title='Test split')}\n")
