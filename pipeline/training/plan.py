@@ -81,7 +81,7 @@ def make_plan(config: DictConfig) -> Plan:
         config = _with_first_stage(config, given.model)
     composed = with_references(config)  # Hydra's instantiate resolves parts of it in place
     evaluation = build_evaluation(config)
-    data = build_data(config)
+    data = build_data(config, None if config.test else "fit")
     _check_splits(config, data)
     for checkpoint in (resumed, given):
         if checkpoint is not None:
