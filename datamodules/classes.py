@@ -10,7 +10,8 @@ import numpy as np
 from learned_saliency.datamodules.metadata import SplitMetadata, read_split
 from learned_saliency.datamodules.textfile import DataError, is_integer, line_error, read_columns
 
-MAX_CLASSES = 100_000  # several times those of the largest data sets
+MAX_CLASSES = 1_000_000
+_MAX_COUNTED = 100_000  # several times the classes of the largest data sets
 _LONGEST_LABEL = 20  # digits
 
 
@@ -67,14 +68,14 @@ def _count(splits: Mapping[str, SplitMetadata]) -> int:
         _check_gaps(splits["train"])
         return 1 + int(splits["train"].labels.max())
     for split in splits.values():
-        wrong = split.labels >= MAX_CLASSES
+        wrong = split.labels >= _MAX_COUNTED
         if wrong.any():
             first = int(wrong.argmax())
             raise _label_error(
                 split,
                 first,
-                f"label {split.labels[first]} is beyond the {MAX_CLASSES} classes that are"
-                " possible; correct it.",
+                f"label {split.labels[first]} is beyond the {_MAX_COUNTED} classes that are"
+                " counted; correct it, or set `num_classes`.",
             )
     return 1 + max(int(split.labels.max()) for split in splits.values())
 

@@ -25,7 +25,7 @@ from learned_saliency.datamodules.metadata import (
     read_split,
 )
 from learned_saliency.datamodules.parts import PartReader
-from learned_saliency.datamodules.readers import Reader, image_roots
+from learned_saliency.datamodules.readers import Reader, SplitReader, image_roots
 from learned_saliency.datamodules.sampler import (
     EvaluationBatches,
     EvaluationSampler,
@@ -37,6 +37,8 @@ from learned_saliency.datamodules.textfile import DataError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _AUGMENTED = "augmented train"  # key of the data set for training; that of a split is its name
+_EVALUATED = ("validate", "test", "predict")  # Lightning's names for the use of a single split
+_REQUIRED = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 _MAX_OPENED = 50_000  # opening more files would take minutes on a network disk
 
 
@@ -153,19 +155,33 @@ class WSOLDataModule(LightningDataModule):
         self.class_names = None if class_names is None else list(class_names)
         self.classes = None if classes is None else sorted(set(classes))
         self.decoding = Decoding(exif_orientation, max_value)
-        self.allow_outside_root = allow_outside_root
+        self.allow_outside_root, self._made = allow_outside_root, False
         self._splits: dict[str, SplitMetadata] = {}
         self._datasets: dict[str, TrainDataset | EvaluationDataset] = {}
         check_options(vars(self) | {"max_value": max_value})
 
-    def prepare_data(self) -> None:
-        """Let the reader make missing files; Lightning calls this in one process per machine.
+    def make(self, stage: str | None = None) -> None:
+        """Let the reader make the missing files of a stage's splits.
+
+        Args:
+            stage: "fit" takes train and val, "validate" val, "test" and "predict" test, None all.
 
         Raises:
             DataError: If the original download is missing or unusable.
         """
-        if self.reader is not None:
+        self._made = True
+        if isinstance(self.reader, SplitReader):
+            self.reader.prepare_splits(self.root, self.metadata, _REQUIRED.get(stage, SPLITS))
+        elif self.reader is not None:
             self.reader.prepare(self.root, self.metadata)
+
+    def prepare_data(self) -> None:
+        """Let the reader make all missing files, unless `make` was called; see there.
+
+        Lightning calls this in one process per machine.
+        """
+        if not self._made:
+            self.make()
 
     def setup(self, stage: str | None = None) -> None:
         """Read and check the splits of a stage; a split that is set up already is left alone.
@@ -180,8 +196,8 @@ class WSOLDataModule(LightningDataModule):
         """
         if not self.root.is_dir():
             raise DataError(f"{self.root}: the root folder of the images is missing; set `root`.")
-        wanted = {"validate": ["val"], "test": ["test"], "predict": ["test"]}.get(stage, SPLITS)
-        required = {"fit": ["train", "val"], None: []}.get(stage, wanted)
+        required = _REQUIRED.get(stage, ())
+        wanted = required if stage in _EVALUATED else SPLITS
         read = {
             split: read_split(self.metadata / split, localization=split != "train")
             for split in wanted

@@ -1,8 +1,11 @@
 """Interface of a reader of a data set."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
+
+from learned_saliency.datamodules.metadata import SPLITS
 
 
 class Reader(Protocol):
@@ -14,6 +17,18 @@ class Reader(Protocol):
 
     def prepare(self, root: Path, metadata: Path) -> None:
         """Write missing files below ``root`` and ``metadata``; do nothing if all are there."""
+
+
+class SplitReader(ABC):
+    """Base of a reader that makes single splits, so that none is made in vain."""
+
+    def prepare(self, root: Path, metadata: Path) -> None:
+        """Write missing files of all splits; see `Reader`."""
+        self.prepare_splits(root, metadata, SPLITS)
+
+    @abstractmethod
+    def prepare_splits(self, root: Path, metadata: Path, splits: Sequence[str]) -> None:
+        """Write missing files of some splits; do nothing if all are there."""
 
 
 def image_roots(reader: Reader | None) -> Sequence[Path]:

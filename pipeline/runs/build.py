@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, suppress
 from typing import Any, NoReturn
 
 import lightning as L
@@ -13,6 +14,7 @@ from torch import nn
 
 from learned_saliency.attribution import PostHocMethod
 from learned_saliency.datamodules import WSOLDataModule
+from learned_saliency.errors import SurroundingsError
 from learned_saliency.pipeline.cli import UserError, first_sentence, nearest
 from learned_saliency.trainers import FIGURES, NATIVE, SaliencyModule
 
@@ -38,12 +40,31 @@ def build_data(
     except (InstantiationException, TypeError) as error:
         raise UserError(f"data: {first_sentence(error.__cause__ or error)}.") from None
     if data.reader is not None:
-        made = data.root if data.metadata.is_relative_to(data.root) else data.metadata
-        made.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(made.with_name(f"{made.name}.lock")):
-            data.prepare_data()
+        _make(data, stage)
     data.setup(stage)
     return data
+
+
+def _make(data: WSOLDataModule, stage: str | None) -> None:
+    """Let the reader of a data set make what is missing, one process at a time.
+
+    Raises:
+        SurroundingsError: If a file of it can be neither read nor written.
+    """
+    made = data.root if data.metadata.is_relative_to(data.root) else data.metadata
+    try:
+        made.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            # where nothing can be written beside it, the set may still be complete
+            with suppress(OSError):
+                stack.enter_context(FileLock(made.with_name(f"{made.name}.lock")))
+            data.make(stage)
+    except OSError as error:
+        raise SurroundingsError(
+            f"{error.filename or made}: can be neither read nor written, so that the data set is "
+            f"not made ({error.strerror or error}); LEARNED_SALIENCY_CACHE or data.root set its "
+            "place."
+        ) from None
 
 
 def stage_config(model: DictConfig, stage: str) -> DictConfig:

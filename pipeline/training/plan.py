@@ -96,7 +96,7 @@ def make_plan(config: DictConfig, resumed: Checkpoint | None = None) -> Plan:
         config = _with_first_stage(config, given.model)
     record = run_record(config)  # Hydra's instantiate resolves references in place
     evaluation = build_evaluation(config)
-    data = build_data(config)
+    data = build_data(config, None if config.test else "fit")
     _check_splits(config, data)
     check_limits(config.trainer, data, {split: split for split in ("train", "val", "test")})
     for checkpoint in (resumed, given):

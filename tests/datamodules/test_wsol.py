@@ -10,6 +10,7 @@ from torchvision.transforms import functional
 
 from learned_saliency.datamodules import DataError, WSOLDataModule
 from learned_saliency.datamodules import sampler as sampler_module
+from learned_saliency.datamodules.readers import SplitReader
 
 
 def _data(folder, **options):
@@ -208,11 +209,32 @@ def test_reader_runs_before_anything_is_read(tiny, tmp_path):
 
     reader = Reader()
     data = _data(tmp_path / "made", reader=reader)
-    for _ in range(2):
-        data.prepare_data()
-        data.setup("fit")
+    data.make("fit")
+    data.setup("fit")
+    data.prepare_data()  # Lightning's call, when all is there
+    assert reader.calls == 1
+    _data(tmp_path / "made", reader=reader).prepare_data()
     assert reader.calls == 2
     assert data.supervision("train")["images"] == 11
+
+
+@pytest.mark.parametrize(
+    ("stage", "splits"),
+    [
+        ("fit", ("train", "val")),
+        ("validate", ("val",)),
+        ("test", ("test",)),
+        (None, ("train", "val", "test")),
+    ],
+)
+def test_a_reader_makes_the_splits_of_the_stage_alone(tmp_path, stage, splits):
+    class Noted(SplitReader):
+        def prepare_splits(self, root, metadata, splits):
+            self.made = tuple(splits)
+
+    reader = Noted()
+    _data(tmp_path, reader=reader).make(stage)
+    assert reader.made == splits
 
 
 def test_missing_folders_and_splits_are_named(tiny, tmp_path):
