@@ -41,7 +41,7 @@ from learned_saliency.pipeline.runs import (
     stage_config,
     without_pretraining,
 )
-from learned_saliency.trainers import MONITORS
+from learned_saliency.trainers import MONITORS, SaliencyModule
 
 
 class Plan(NamedTuple):
@@ -272,6 +272,25 @@ def _try_to_build(config: DictConfig, num_classes: int, evaluation: dict[str, An
                 part["optimizer"].step()
                 if "lr_scheduler" in part:
                     part["lr_scheduler"].step()
+        _try_on_one_image(module, config)
+
+
+def _try_on_one_image(module: SaliencyModule, config: DictConfig) -> None:
+    """Explain one image of the configured size, which a network may not take.
+
+    Raises:
+        UserError: If that fails.
+    """
+    size = config.data.crop_size
+    image = torch.zeros(1, 3, size, size)
+    try:
+        with torch.no_grad():
+            module.eval().explain(image, torch.zeros(1, dtype=torch.int64))
+    except Exception as error:  # a network of timm may raise anything
+        raise UserError(
+            f"data.crop_size={size}: backbone={config.backbone.name} does not take images of this "
+            f"size: {first_sentence(error)}; choose another size, or another backbone."
+        ) from None
 
 
 def _origins(config: DictConfig, key: str) -> str:
