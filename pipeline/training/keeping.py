@@ -138,7 +138,7 @@ class KeepLast(Checkpoint):
         self._signal = 0  # the first that asked for the end
         self._wanted = False  # a signal asked for a checkpoint
         self._validates = False  # signals end the work at once
-        self._is_first = True  # of all processes
+        self._is_first = True  # among all processes
 
     def on_load_checkpoint(
         self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]
