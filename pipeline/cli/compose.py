@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from learned_saliency import configs
 from learned_saliency.pipeline.cli.checks import check_values
 from learned_saliency.pipeline.cli.errors import UserError
-from learned_saliency.pipeline.cli.schema import FOLDER
+from learned_saliency.pipeline.cli.schema import FOLDER, shown
+from learned_saliency.pipeline.cli.words import MULTIRUN
 
 CONFIG_DIR = Path(configs.__file__).resolve().parent
 CONFIG_NAME = "config"
+_MAX_SWEPT = 1000  # values of one word of a sweep, each of which is checked
+_LONGEST = 500  # characters of a message of Hydra
 
 
 def check_command_line(
@@ -46,8 +50,9 @@ def check_command_line(
     flags = {"--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--package"}
     flags |= {"--cfg", "-c", "--info", "-i"}
     if stray and not flags & set(arguments):
-        raise UserError(f"'{stray[0]}' is not understood: words have the form key=value.")
-    for overrides in _without_sweeps(words):
+        raise UserError(f"'{shown(stray[0])}' is not understood: words have the form key=value.")
+    swept = bool(MULTIRUN & set(arguments)) or any(w.startswith("hydra.mode=") for w in words)
+    for overrides in _without_sweeps(words, swept):
         config = compose_checked(overrides, name, complete=False)
         check_values(config, lambda: _defaults(overrides, name))  # noqa: B023  used at once
         if complete:
@@ -64,8 +69,8 @@ def compose_checked(
         try:
             config = compose(name, overrides=list(overrides))
         except OverrideParseException as error:
-            raise UserError(f"'{error.override}' is not understood: write key=value.") from None
-        except HydraException as error:
+            raise _not_understood(error) from None
+        except Exception as error:  # Hydra and OmegaConf raise anything at odd words
             raise UserError(_explain(overrides, name) or _one_line(error)) from None
     if complete:
         check_complete(config)
@@ -102,12 +107,22 @@ def _defaults(words: Sequence[str], name: str) -> DictConfig:
     return compose_checked(chosen, name, complete=False)
 
 
-def _without_sweeps(words: Sequence[str]) -> Iterator[list[str]]:
-    """The words with the first value of each sweep, then once for each other value."""
+def _without_sweeps(words: Sequence[str], swept: bool) -> Iterator[list[str]]:
+    """The words with the first value of each sweep, then once for each other value.
+
+    Raises:
+        UserError: If a word is not understood, or several values are given where nothing is swept.
+    """
     try:
         parsed = OverridesParser.create().parse_overrides(list(words))
     except OverrideParseException as error:
-        raise UserError(f"'{error.override}' is not understood: write key=value.") from None
+        raise _not_understood(error) from None
+    several = next((o.input_line for o in parsed if o.is_sweep_override() and not swept), None)
+    if several is not None:
+        raise UserError(
+            f"{shown(several)}: has several values; write a list as [a,b], quote a comma, or add "
+            "-m for a run of each value."
+        )
     options = [_options(override) for override in parsed]
     first = [values[0] for values in options]
     yield first
@@ -120,7 +135,14 @@ def _options(override: Override) -> list[str]:
     if not override.is_sweep_override():
         return [override.input_line or ""]
     key = override.get_key_element()
-    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    values = list(islice(override.sweep_string_iterator(), _MAX_SWEPT + 1))
+    if len(values) > _MAX_SWEPT:
+        raise UserError(f"{shown(override.input_line)}: sweeps over more than {_MAX_SWEPT} values.")
+    return [f"{key}={value}" for value in values]
+
+
+def _not_understood(error: OverrideParseException) -> UserError:
+    return UserError(f"'{shown(error.override)}' is not understood: write key=value.")
 
 
 def _explain(overrides: Iterable[str], config_name: str) -> str | None:
@@ -138,15 +160,19 @@ def _explain(overrides: Iterable[str], config_name: str) -> str | None:
         for choice in map(str, choices):
             if choice not in groups[name]:
                 close, known = nearest(choice, groups[name]), ", ".join(groups[name])
-                return f"{name}={choice} is no choice of '{name}'{close}; there are: {known}."
+                wrong = f"{name}={shown(choice)}"
+                return f"{wrong} is no choice of '{name}'{close}; there are: {known}."
         good.append(override.input_line or "")
-    config = compose(config_name, overrides=good)
+    try:
+        config = compose(config_name, overrides=good)
+    except Exception:  # what the caller tells
+        return None
     keys = list(_dotted(OmegaConf.to_container(config)))
     for override in values:
         name = override.key_or_group
         if not (override.is_add() or override.is_force_add()) and name not in keys:
             close = _unchosen(name, keys, groups) or nearest(name, [*keys, *groups])
-            return f"{name} is no key of the configuration{close}."
+            return f"{shown(name)} is no key of the configuration{close}."
     return None
 
 
@@ -199,4 +225,5 @@ def nearest(word: str, choices: Sequence[str]) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    text = " ".join(str(error).split())
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from learned_saliency.pipeline.cli.schema import find_row, rows
 
-_MULTIRUN = {"-m", "--multirun"}
+MULTIRUN = {"-m", "--multirun"}  # the flag of a sweep
 _QUOTED = ("path", "place", "paths", "classes", "pretrained")  # types of values that hold texts
 
 
@@ -19,7 +19,7 @@ def hydra_words(arguments: Sequence[str]) -> list[str]:
     nothing to Hydra; lists ``[a,b]`` and what is quoted already stay as they are, and with ``-m``
     values with a comma, which are several. Arguments of the trainer need no ``+``.
     """
-    sweep = bool(_MULTIRUN & set(arguments))
+    sweep = bool(MULTIRUN & set(arguments))
     words = []
     for word in arguments:
         key, equals, value = word.partition("=")
