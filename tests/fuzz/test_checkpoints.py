@@ -37,9 +37,10 @@ def loaded(path) -> SaliencyModule:
     """Read a checkpoint and build everything of it."""
     checkpoint = read_checkpoint(path)
     assert len(checkpoint.class_names) == checkpoint.num_classes
-    assert json.dumps(checkpoint_facts(checkpoint))
     load_network(checkpoint)
-    return load_module(checkpoint)
+    module = load_module(checkpoint)
+    assert json.dumps(checkpoint_facts(checkpoint))
+    return module
 
 
 def try_to_load(place, path):

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from learned_saliency.pipeline.cli.compose import check_command_line, compose_checked, used_groups
 from learned_saliency.pipeline.cli.errors import printable
 from learned_saliency.pipeline.cli.help import format_help
-from learned_saliency.pipeline.cli.schema import rows
+from learned_saliency.pipeline.cli.schema import Row, find_row, rows, shown
 from learned_saliency.pipeline.commands import COMMANDS
 from tests.fuzz.generators import INTEGERS, NUMBERS, TEXTS
 from tests.fuzz.guards import budget, outcome
@@ -26,6 +26,22 @@ NEEDED = {  # words without which a command does not begin; "file" is one that e
     "predict": ["checkpoint=file", "images=file", "out=maps"],
     "export": ["checkpoint=file"],
     "convert": ["published=file"],
+}
+FITTING = {  # by the types of rows
+    "integer": ["1", "5"],
+    "number": ["0.5", "1e-3"],
+    "switch": ["true", "false"],
+    "path": ["file", "a=b, [1] {c}.png"],
+    "paths": ["file", "[file,file]", "a b"],
+    "place": ["input", "${seed}", "${output_dir}/x", "a b"],
+    "list": ["[1,2,3]", "[0.5,0.5,0.5]", "[]"],
+    "names": ["cam", "[native,cam]", "[]"],
+    "classes": ["0", "[a,1]", "a, b"],
+    "devices": ["1", "auto", "[0]"],
+    "duration": ["00:01:00:00", "{hours:1}"],
+    "part": ["torch.optim.SGD", "os.path.join"],
+    "part_of_batches": ["1", "0.5"],
+    "group": ["{}", "{a:1}", "null"],
 }
 
 
@@ -47,6 +63,15 @@ def _dotted(node: dict, prefix: str = "") -> list[str]:
     return found
 
 
+def fitting(key: str) -> list[str]:
+    """Values that a key may have, and those next to the ends of its range."""
+    row = find_row(key) or Row()
+    ends = [end for end in (row.least, row.most, row.above, row.below) if end is not None]
+    found = [shown(value) for value in row.also] + list(row.choices or ())
+    found += [f"{end + step}" for end in ends for step in (-1, 0, 1)]
+    return found + FITTING.get(row.type, ["1", "a", "true", "null"])
+
+
 @st.composite
 def words(draw: st.DrawFn, name: str) -> str:
     """Word of a command line; most have a key that exists."""
@@ -60,7 +85,8 @@ def words(draw: st.DrawFn, name: str) -> str:
         key = draw(st.sampled_from(sorted(groups)))
         value = draw(st.sampled_from(groups[key]) | values)
     else:
-        key, value = draw(st.sampled_from(keys(name))), draw(values)
+        key = draw(st.sampled_from(keys(name)))
+        value = draw(values | st.sampled_from(fitting(key)) | st.sampled_from(fitting(key)))
     prefix = draw(st.sampled_from([*[""] * 12, "+", "++", "~"]))
     spoilt = draw(st.sampled_from([*[""] * 20, "x", ".", ".x", "@x", " "]))
     return f"{prefix}{key}{spoilt}={value}" if prefix != "~" else f"~{key}{spoilt}"
