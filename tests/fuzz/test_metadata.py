@@ -46,6 +46,10 @@ def spoilt(
     draw: st.DrawFn, names: list[str], lines: dict[str, list[str]]
 ) -> dict[str, bytes | None]:
     """Contents of all text files by name, up to two of them changed; None leaves a file out."""
+    if not draw(st.integers(0, 3)):  # the same odd name in all files
+        old = draw(st.sampled_from(["val/1.png", "train/0.png", "mask.png"]))
+        new = draw(st.sampled_from([*TEXTS, "a b.png", "./a b.png", "train/../a b.png"]))
+        lines = {name: [line.replace(old, new) for line in own] for name, own in lines.items()}
     contents = {name: "\n".join(own).encode() + b"\n" for name, own in lines.items()}
     for name in draw(st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True)):
         kind = draw(st.sampled_from(["lines", "lines", "lines", "bytes", "free", "out"]))
