@@ -1,7 +1,7 @@
 """Data module for all data sets, and the readers of data sets."""
 
 from learned_saliency.datamodules.batch import WSOLBatch
-from learned_saliency.datamodules.classes import read_class_names
+from learned_saliency.datamodules.classes import read_class_names, read_name_list
 from learned_saliency.datamodules.metadata import read_split
 from learned_saliency.datamodules.parts import (
     ClassPair,
@@ -29,6 +29,7 @@ __all__ = [
     "class_pairs",
     "placement",
     "read_class_names",
+    "read_name_list",
     "read_split",
     "read_square",
     "standardize",

@@ -14,8 +14,10 @@ from learned_saliency.pipeline.cli.errors import UserError, first_sentence
 from learned_saliency.pipeline.cli.help import Page
 from learned_saliency.pipeline.cli.paths import (
     LIBRARY_WEIGHTS,
+    check_class_names,
     check_classifier,
     check_data,
+    check_folder,
     check_images,
     check_subject,
     find_checkpoint,
@@ -31,10 +33,12 @@ __all__ = [
     "Command",
     "Page",
     "UserError",
+    "check_class_names",
     "check_classifier",
     "check_command_line",
     "check_complete",
     "check_data",
+    "check_folder",
     "check_images",
     "check_subject",
     "check_values",

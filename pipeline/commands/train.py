@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from learned_saliency.pipeline.cli import Command, Page, check_data, find_checkpoint
+from learned_saliency.pipeline.cli import Command, Page, check_data, check_folder, find_checkpoint
 
 
 def check(config: DictConfig) -> None:
@@ -12,6 +12,7 @@ def check(config: DictConfig) -> None:
     if config.resume is not None:
         find_checkpoint(config.resume, "last.ckpt")
         return  # the data set is that of the run
+    check_folder("output_dir", config.output_dir)
     classifier = config.classifier
     if classifier is not None and ":" not in classifier:
         find_checkpoint(classifier, "best.ckpt")

@@ -11,6 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.attribution import PostHocMethod
+from learned_saliency.datamodules import read_name_list
 from learned_saliency.pipeline.cli import (
     UserError,
     check_values,
@@ -131,7 +132,7 @@ def _foreign(config: DictConfig) -> tuple[_Given, _Known]:
     """Collect the input and the classes of a network from outside this project."""
     names = None
     if config.class_names is not None:
-        names = _lines(Path(config.class_names).expanduser())
+        names = read_name_list(Path(config.class_names).expanduser())
     return {**config.input, "class_names": names}, {"class_names": names}
 
 
@@ -161,10 +162,3 @@ def _device(name: str) -> torch.device:
 
 def _refinement(config: DictConfig) -> DenseCRF | None:
     return None if config.refine is None else DenseCRF(**config.crf)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"class_names={path}: {first_sentence(error)}.") from None

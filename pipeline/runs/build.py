@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning as L
@@ -11,7 +12,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from learned_saliency.attribution import PostHocMethod
-from learned_saliency.datamodules import WSOLDataModule
+from learned_saliency.datamodules import WSOLDataModule, read_name_list
 from learned_saliency.pipeline.cli import UserError, nearest
 from learned_saliency.trainers import FIGURES, NATIVE, SaliencyModule
 
@@ -36,6 +37,25 @@ def build_data(config: DictConfig, stage: str | None = None) -> WSOLDataModule:
             data.prepare_data()
     data.setup(stage)
     return data
+
+
+def with_class_names(config: DictConfig) -> DictConfig:
+    """Copy a configuration with the names of the file that ``data.class_names`` names.
+
+    Checkpoints then hold the names, wherever the file goes, and keys that refer to them find them.
+
+    Returns:
+        ``config`` itself where the names are given, or none are.
+
+    Raises:
+        DataError: If the file cannot be used.
+    """
+    given = (config.get("data") or {}).get("class_names")
+    if not isinstance(given, str):
+        return config
+    config = config.copy()
+    config.data.class_names = read_name_list(Path(given).expanduser())
+    return config
 
 
 def stage_config(model: DictConfig, stage: str) -> DictConfig:
