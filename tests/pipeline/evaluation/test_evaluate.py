@@ -16,6 +16,7 @@ from learned_saliency.attribution import GradCAM, split
 from learned_saliency.metrics import AverageDrop, MaxBoxAcc, best_ious, masked_probabilities
 from learned_saliency.pipeline.cli.compose import check_command_line, compose_checked, config_groups
 from learned_saliency.pipeline.cli.errors import UserError
+from learned_saliency.pipeline.commands import COMMANDS
 from learned_saliency.pipeline.commands.evaluate import evaluation_words
 from learned_saliency.pipeline.evaluation.evaluate import CONFIG_NAME, evaluate
 from learned_saliency.pipeline.runs.build import build_data
@@ -351,6 +352,18 @@ def test_data_with_more_classes_than_the_classifier_is_refused(foreign, evaluate
         pytest.warns(UserWarning, match="random"),
     ):
         evaluated(*words, "num_classes=3", "methods=[gradcam]")
+
+
+def test_class_names_of_a_file_are_read_and_counted(run, evaluated, tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("a\n")
+    words = [f"checkpoint={run.folder}", "methods=[native]", "evaluate.faithfulness=[]"]
+    with pytest.raises(UserError, match=r"data\.class_names: names 1 classes, but .* knows 16"):
+        evaluated(*words, f"data.class_names={path}")
+    words = evaluation_words([*words, "data.class_names=nowhere"])
+    config = compose_checked(words, CONFIG_NAME, complete=False)
+    with pytest.raises(UserError, match=r"data\.class_names=.*nowhere: there is no such file"):
+        COMMANDS["evaluate"].check(config)
 
 
 def test_a_misspelt_key_of_the_checkpoint_s_data_is_found(run, evaluated):
