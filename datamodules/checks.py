@@ -190,6 +190,8 @@ def check_options(options: Mapping[str, Any]) -> None:
     for name in ("resize_size", "crop_size", "batch_size", "eval_batch_size"):
         if options[name] < 1:
             raise ValueError(f"expected {name} of 1 or more, got {options[name]}")
+    if options["limit"] is not None and options["limit"] < 1:
+        raise ValueError(f"expected limit of 1 or more, got {options['limit']}")
     if options["crop_size"] > options["resize_size"]:
         sides = f"{options['crop_size']} > {options['resize_size']}"
         raise ValueError(f"expected crop_size of at most resize_size, got {sides}")

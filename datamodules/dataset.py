@@ -66,15 +66,19 @@ class _ImageDataset(Dataset):
     def _read_rows(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return resized images, uint8 (N, 3, R, R), and the rows of ``indices`` in them, (B,)."""
         if self._images is not None:
-            return self._images, torch.tensor(indices)
+            return self._images, torch.tensor(indices, dtype=torch.int64)
+        if not indices:
+            return torch.empty((0, 3, self._size, self._size), dtype=torch.uint8), torch.arange(0)
         return torch.stack([self._read(index) for index in indices]), torch.arange(len(indices))
 
     def _batch(self, indices: Sequence[int], images: Tensor) -> WSOLBatch:
         """Build the common entries of training and evaluation batches around uint8 images."""
+        index = torch.tensor(indices, dtype=torch.int64)
         return {
             "image": standardize(images, self._mean, self._std),
-            "label": self._labels[torch.tensor(indices)],
-            "image_id": self._ids[list(indices)].tolist(),
+            "label": self._labels[index],
+            "image_id": self._ids[index.numpy()].tolist(),
+            "index": index,
         }
 
 
@@ -176,7 +180,7 @@ class EvaluationDataset(_ImageDataset):
             self._masks = _read_all(self._read_mask, len(self))
 
     def __getitems__(self, indices: Sequence[int]) -> WSOLBatch:
-        """Load a batch of the images at ``indices``.
+        """Load a batch of the images at ``indices``, which may be empty.
 
         Raises:
             DataError: If an image or a mask does not decode.
@@ -184,13 +188,15 @@ class EvaluationDataset(_ImageDataset):
         images, rows = self._read_rows(indices)
         batch = self._batch(indices, images[rows])
         if self._seen is not None:
-            batch["seen"] = self._seen[torch.tensor(indices)]
+            batch["seen"] = self._seen[batch["index"]]
         if self._boxes is not None:
             batch["boxes"] = [self._boxes[index] for index in indices]
         if self._masks is not None:
-            batch["mask"] = self._masks[torch.tensor(indices)]
+            batch["mask"] = self._masks[batch["index"]]
         elif self._mask_paths is not None:
-            batch["mask"] = torch.stack([self._read_mask(index) for index in indices])
+            masks = [self._read_mask(index) for index in indices]
+            empty = torch.empty((0, self._size, self._size), dtype=torch.uint8)
+            batch["mask"] = torch.stack(masks) if masks else empty
         return batch
 
     def _read_mask(self, index: int) -> Tensor:

@@ -115,6 +115,36 @@ def keep_classes(metadata: SplitMetadata, classes: Sequence[int]) -> SplitMetada
             f"{metadata.folder / 'class_labels.txt'}: no image is of the classes"
             f" {list(classes)}; choose others as `classes`."
         )
+    return _pick(metadata, kept)
+
+
+def draw_sample(metadata: SplitMetadata, count: int, seed: int) -> SplitMetadata:
+    """Draw some images of a split at random, of each class as many as of the others or one less.
+
+    Args:
+        metadata: A split.
+        count: Number of images, 1 or more; a split with no more images is returned whole.
+        seed: Seed of the draw, 0 or more. Of a larger ``count`` with the same seed, the images of
+            the smaller one are a part.
+
+    Returns:
+        The split with the drawn images, in the same order, and their boxes and masks. Where a class
+        has too few images, others stand in.
+    """
+    if count >= len(metadata):
+        return metadata
+    order = np.random.default_rng(seed).permutation(len(metadata))
+    labels = metadata.labels[order]
+    # rank of each image among those of its class: the first ones of all classes come first
+    by_class = np.argsort(labels, kind="stable")
+    starts = np.unique(labels[by_class], return_index=True, return_counts=True)
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[by_class] = np.arange(len(order)) - np.repeat(starts[1], starts[2])
+    return _pick(metadata, np.sort(order[np.argsort(rank, kind="stable")[:count]]))
+
+
+def _pick(metadata: SplitMetadata, kept: np.ndarray) -> SplitMetadata:
+    """Keep the images at the given places, in ascending order, with their boxes and masks."""
     found: dict[str, object] = {"image_ids": [metadata.image_ids[i] for i in kept]}
     found["labels"] = metadata.labels[kept]
     if metadata.boxes is not None:

@@ -1,6 +1,6 @@
 """LightningDataModule for any data set in the metadata format of the WSOL benchmark."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,21 @@ from learned_saliency.datamodules.classes import (
 from learned_saliency.datamodules.dataset import EvaluationDataset, TrainDataset, as_is
 from learned_saliency.datamodules.decoding import Decoding
 from learned_saliency.datamodules.masks import warn_of_empty_masks
-from learned_saliency.datamodules.metadata import SPLITS, SplitMetadata, keep_classes, read_split
+from learned_saliency.datamodules.metadata import (
+    SPLITS,
+    SplitMetadata,
+    draw_sample,
+    keep_classes,
+    read_split,
+)
 from learned_saliency.datamodules.parts import PartReader
 from learned_saliency.datamodules.readers import Reader, SplitReader, image_roots
-from learned_saliency.datamodules.sampler import EvaluationSampler, ResumableLoader, TrainSampler
+from learned_saliency.datamodules.sampler import (
+    EvaluationBatches,
+    EvaluationSampler,
+    ResumableLoader,
+    TrainSampler,
+)
 from learned_saliency.datamodules.textfile import DataError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -88,6 +99,8 @@ class WSOLDataModule(LightningDataModule):
             what the file states, see `read_picture`.
         allow_outside_root: Whether ids and mask paths may lead out of ``root`` and ``mask_root``,
             as absolute paths and by ``..``. Links inside are followed in any case.
+        limit: Number of images of each evaluation split to keep for a quick look, 1 or more, drawn
+            by ``seed`` and in equal shares from all classes; None keeps all.
 
     Attributes:
         num_classes: Number of classes, after `setup`.
@@ -96,9 +109,6 @@ class WSOLDataModule(LightningDataModule):
     Raises:
         ValueError: If a number is out of range.
     """
-
-    # a test split may have fewer images than there are processes
-    allow_zero_length_dataloader_with_multiple_devices = True
 
     def __init__(
         self,
@@ -129,6 +139,7 @@ class WSOLDataModule(LightningDataModule):
         exif_orientation: bool = False,
         max_value: float | None = None,
         allow_outside_root: bool = False,
+        limit: int | None = None,
     ) -> None:
         super().__init__()
         self.root, self.metadata = _absolute(root), _absolute(metadata)
@@ -140,7 +151,7 @@ class WSOLDataModule(LightningDataModule):
         self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
         self.train_fraction, self.center_crop = train_fraction, center_crop
         self.cache_images, self.verify_images = cache_images, verify_images
-        self.seed, self.num_classes = seed, num_classes
+        self.seed, self.num_classes, self.limit = seed, num_classes, limit
         self.class_names = None if class_names is None else list(class_names)
         self.classes = None if classes is None else sorted(set(classes))
         self.decoding = Decoding(exif_orientation, max_value)
@@ -212,6 +223,8 @@ class WSOLDataModule(LightningDataModule):
                 check_use(split, self.class_names, self.classes)
             if not self.allow_outside_root:
                 check_inside(split, self.root, self.mask_root, image_roots(self.reader))
+            if self.limit is not None and name != "train":
+                split = read[name] = draw_sample(split, self.limit, self.seed)
             open_files = self.verify_images and len(split) <= _MAX_OPENED
             check_files(
                 split, self.root, self.mask_root, open_files=open_files, decoding=self.decoding
@@ -277,14 +290,16 @@ class WSOLDataModule(LightningDataModule):
             "masks": sum(map(len, found.mask_paths or [])),
         }
 
-    def dataloader(self, split: str) -> DataLoader:
+    def dataloader(self, split: str, leave_out: Set[int] = frozenset()) -> DataLoader:
         """Load the images of a split in the order of their list, as for evaluation.
 
         Args:
             split: "train", "val" or "test"; "train" comes without augmentation, boxes and masks.
+            leave_out: Places in the list of images that are not wanted.
 
         Returns:
-            A loader of `WSOLBatch`; with several processes, of this process's share.
+            A loader of `WSOLBatch`; with several processes, of this process's share. Where nothing
+            is left to load, of one empty batch.
 
         Raises:
             ValueError: If there is no such split.
@@ -303,10 +318,9 @@ class WSOLDataModule(LightningDataModule):
             )
         dataset = self._datasets[split]
         dataset.fill_cache()
-        sampler = EvaluationSampler(len(dataset))
-        return DataLoader(
-            dataset, batch_size=self.eval_batch_size, sampler=sampler, **self._loader_options()
-        )
+        sampler = EvaluationSampler(len(dataset), leave_out)
+        batches = EvaluationBatches(sampler, self.eval_batch_size)
+        return DataLoader(dataset, batch_sampler=batches, **self._loader_options())
 
     def train_dataloader(self) -> ResumableLoader:
         """Load the augmented training images in random order."""

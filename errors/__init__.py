@@ -7,7 +7,7 @@ imports nothing of ours.
 
 import signal
 
-__all__ = ["MendableError", "Stopped", "SurroundingsError"]
+__all__ = ["MendableError", "OtherProcessEnded", "Stopped", "SurroundingsError"]
 
 
 class MendableError(Exception):
@@ -26,6 +26,20 @@ class SurroundingsError(MendableError):
     """A fault of the machine, not of what was typed: a full disk, a process that was killed."""
 
     code = 1
+
+
+class OtherProcessEnded(BaseException):
+    """The end of a command whose processes do not work together any more: one of them has ended.
+
+    It is no ``Exception``, so that nothing which mends errors keeps it.
+
+    Attributes:
+        code: Exit code of the command.
+    """
+
+    def __init__(self, message: str, code: int) -> None:
+        self.code = code
+        super().__init__(message)
 
 
 class Stopped(BaseException):

@@ -15,11 +15,18 @@ import hydra
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 
-from learned_saliency.errors import MendableError, Stopped, SurroundingsError
+from learned_saliency.errors import (
+    MendableError,
+    OtherProcessEnded,
+    Stopped,
+    SurroundingsError,
+)
 from learned_saliency.pipeline.cli.compose import CONFIG_DIR, check_command_line
+from learned_saliency.pipeline.cli.errors import printable
 from learned_saliency.pipeline.cli.help import Page, format_help
 from learned_saliency.pipeline.cli.signals import end_on_signals
 from learned_saliency.pipeline.cli.surroundings import surroundings_error
+from learned_saliency.pipeline.cli.words import hydra_words
 
 # What Lightning says that is no news here: its advertisement, that a frozen classifier is in
 # evaluation mode on purpose, that a second stage writes into the folder of the first.
@@ -36,10 +43,6 @@ _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # in the 
 _NODES = ("NODE_RANK", "GROUP_RANK")
 _HELP = {"-h", "--help"}
 _SHOW = {"-c", "--cfg", "--info", "-i", "--hydra-help", "--version"}  # Hydra's, which run nothing
-
-
-def _as_given(words: Sequence[str]) -> list[str]:
-    return list(words)
 
 
 class Command(NamedTuple):
@@ -63,7 +66,7 @@ class Command(NamedTuple):
     page: Page
     check: Callable[[DictConfig], None]
     announce: Callable[[DictConfig], str]
-    words: Callable[[Sequence[str]], list[str]] = _as_given
+    words: Callable[[Sequence[str]], list[str]] = hydra_words
     complete: bool = True
 
     @property
@@ -111,7 +114,8 @@ def run_command(command: Command, words: Sequence[str], called: str) -> None:
     def task(config: DictConfig) -> None:
         sys.argv[:] = given  # Lightning makes the command line of further processes of it
         if is_first_process():
-            print(f"{command.program}: {command.announce(config)}", file=sys.stderr, flush=True)
+            announcement = printable(command.announce(config))
+            print(f"{command.program}: {announcement}", file=sys.stderr, flush=True)
         job = importlib.import_module(f"learned_saliency.pipeline.{command.job}")
         # Lightning adds a handler of its own when it is imported; Hydra's prints its messages, too
         logging.getLogger("lightning").handlers.clear()
@@ -138,6 +142,9 @@ def is_first_process() -> bool:
 
 
 def _leave_out_known_messages() -> None:
+    """Filter the warnings and messages of libraries; names in the others are printed safely."""
+    written = warnings.formatwarning
+    warnings.formatwarning = lambda message, *rest: written(printable(str(message)), *rest)
     for words in _KNOWN:
         warnings.filterwarnings("ignore", message=f".*{re.escape(words)}")
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
@@ -155,7 +162,7 @@ def run_or_exit(program: str, work: Callable[[], None]) -> None:
     """
     try:
         work()
-    except (MendableError, Stopped) as error:
+    except (MendableError, OtherProcessEnded, Stopped) as error:
         _exit(program, error, error.code)
     except Exception as error:
         found = surroundings_error(error)
@@ -170,5 +177,5 @@ def run_or_exit(program: str, work: Callable[[], None]) -> None:
 def _exit(program: str, error: BaseException, code: int) -> NoReturn:
     # the machine's faults may befall one process alone
     if is_first_process() or isinstance(error, SurroundingsError):
-        print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{program}: {printable(' '.join(str(error).split()))}", file=sys.stderr)
     sys.exit(code)

@@ -12,7 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.attribution import PostHocMethod
 from learned_saliency.datamodules import Decoding
-from learned_saliency.pipeline.cli import UserError, compose_checked, first_sentence
+from learned_saliency.pipeline.cli import (
+    UserError,
+    check_values,
+    compose_checked,
+    first_sentence,
+)
 from learned_saliency.pipeline.prediction.dense_crf import DenseCRF
 from learned_saliency.pipeline.prediction.images import AS_SEEN
 from learned_saliency.pipeline.prediction.predictor import Refinement, SaliencyPredictor
@@ -81,8 +86,8 @@ def build_model(
         UserError: If a value, the checkpoint or the weights do not fit.
     """
     own = dict(methods or {})
+    check_values(config)
     subject = read_subject(config, "predict.py")
-    _check_batch_size(config.batch_size)
     refine = _refinement(config)
     names = _names(config, [NATIVE] if subject.native else ["gradcam"])
     given, known = _foreign(config) if subject.checkpoint is None else _own(subject.checkpoint)
@@ -150,11 +155,6 @@ def _methods(config: DictConfig, names: list[str], data: Any) -> dict[str, PostH
     return build_methods(OmegaConf.create(OmegaConf.to_container(config) | known))
 
 
-def _check_batch_size(batch_size: Any) -> None:
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise UserError(f"batch_size={batch_size}: it must be a number of images above 0.")
-
-
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -167,11 +167,7 @@ def _device(name: str) -> torch.device:
 
 
 def _refinement(config: DictConfig) -> DenseCRF | None:
-    if config.refine is None:
-        return None
-    if config.refine != "crf":
-        raise UserError(f"refine={config.refine} is no refinement: it is crf or null.")
-    return DenseCRF(**config.crf)
+    return None if config.refine is None else DenseCRF(**config.crf)
 
 
 def _lines(path: Path) -> list[str]:

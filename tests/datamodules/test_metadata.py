@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from learned_saliency.datamodules.classes import (
     find_classes,
     read_class_names,
 )
-from learned_saliency.datamodules.metadata import read_split
+from learned_saliency.datamodules.metadata import SplitMetadata, draw_sample, read_split
 
 
 def _write(folder, **files):
@@ -335,3 +336,21 @@ def test_interrupted_downloads_are_found(tmp_path, kind):
     # bytes after the end, which some cameras write, are no error
     whole.write_bytes(data + b"x" * 1000)
     assert read_sizes([whole])[1] == {}
+
+
+def test_a_sample_has_equal_shares_of_all_classes_and_grows_with_its_size():
+    labels = np.array([0] * 50 + [1] * 30 + [2] * 2)
+    ids = [f"{i}.png" for i in range(82)]
+    boxes = np.arange(82)[:, None] + np.array([[0, 0, 1, 1]])
+    split = SplitMetadata(
+        Path("test"), ids, labels, np.full((82, 2), 99), boxes, np.arange(82), None, None
+    )
+    few, more = draw_sample(split, 6, seed=0), draw_sample(split, 12, seed=0)
+    assert np.bincount(few.labels).tolist() == [2, 2, 2]
+    assert np.bincount(more.labels).tolist() == [5, 5, 2]  # class 2 has no more
+    assert set(few.image_ids) < set(more.image_ids)
+    assert few.image_ids == sorted(few.image_ids, key=ids.index)
+    for place, box in zip(few.box_images, few.boxes, strict=True):
+        assert few.image_ids[place] == f"{box[0]}.png"
+    assert draw_sample(split, 6, seed=1).image_ids != few.image_ids
+    assert draw_sample(split, 82, seed=0) is split

@@ -47,7 +47,7 @@ def test_training_batches_hold_images_labels_and_ids_only(tiny):
         f"train/{i}.png" for i in range(11)
     )
     for batch in batches:
-        assert set(batch) == {"image", "label", "image_id"}
+        assert set(batch) == {"image", "label", "image_id", "index"}
         assert batch["image"].shape[1:] == (3, 8, 8)
         assert batch["image"].dtype == torch.float32
         assert batch["label"].dtype == torch.int64
@@ -125,7 +125,7 @@ def test_training_boxes_are_never_seen(tiny):
     assert not data.has_boxes("train")
     assert data.supervision("train") == {"split": "train", "images": 11, "boxes": 0, "masks": 0}
     batch = next(iter(data.dataloader("train")))
-    assert set(batch) == {"image", "label", "image_id"}
+    assert set(batch) == {"image", "label", "image_id", "index"}
     assert batch["image_id"] == ["train/0.png", "train/1.png", "train/2.png"]
 
 
