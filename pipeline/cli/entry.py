@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from learned_saliency.errors import MendableError, OtherProcessEnded, Stopped
 from learned_saliency.pipeline.cli.compose import CONFIG_DIR, check_command_line
 from learned_saliency.pipeline.cli.help import Page, format_help
-from learned_saliency.pipeline.cli.signals import end_on_signals
+from learned_saliency.pipeline.cli.signals import end_on_signals, let_signals_kill
 
 # What Lightning says that is no news here: its advertisement, that a frozen classifier is in
 # evaluation mode on purpose, that a second stage writes into the folder of the first.
@@ -164,6 +164,7 @@ def run_or_exit(program: str, work: Callable[[], None]) -> None:
 
 
 def _exit(program: str, error: BaseException, code: int = 2) -> NoReturn:
+    let_signals_kill()  # one that comes now would be told as a stack trace
     if is_first_process():
         print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
     sys.exit(code)
