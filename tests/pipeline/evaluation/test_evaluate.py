@@ -274,27 +274,44 @@ def test_without_input_normalization_the_network_sees_colors(run, evaluated):
 
 
 def test_two_processes_count_as_one(run, evaluated, tmp_path):
-    """17 images on two processes: the same table, and every image once."""
-    words = [f"checkpoint={run.folder}", "methods=[gradcam]", DROP]
+    """17 images on two processes, which agree on a folder: the same files, every image once."""
+    words = [f"checkpoint={run.folder}", "methods=[gradcam]", DROP, "pictures.images=5"]
+    words += ["studies=[cues,removal,bank]", f"+studies.bank.classifiers=[{run.folder}]"]
     one = evaluated(*words)
-    words += [f"output_dir={tmp_path}/two", "trainer=ddp", "trainer.accelerator=cpu"]
-    words += ["trainer.precision=32-true", "trainer.devices=2"]
+    words = [word.removeprefix("+") for word in words]
+    words += ["trainer=ddp", "trainer.accelerator=cpu", "trainer.precision=32-true"]
+    (tmp_path / "here").mkdir()
     done = subprocess.run(
-        [sys.executable, "evaluate.py", *words],
-        cwd=ROOT,
+        [sys.executable, ROOT / "evaluate.py", *words, "trainer.devices=2"],
+        cwd=tmp_path / "here",
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    two = json.loads((tmp_path / "two" / "results.json").read_text())["test"]
+    (two,) = (tmp_path / "here" / "outputs").glob("*/*-evaluate")
+    found = json.loads((two / "results.json").read_text())["test"]
     for method, values in one.results.items():
-        assert two[method] == pytest.approx(values, abs=1e-6), method
-    ours, theirs = (read_rows(f / "images.csv") for f in (one.folder, tmp_path / "two"))
-
-    ours, theirs = (sorted((r["image_id"], r["method"]) for r in rows) for rows in (ours, theirs))
+        assert found[method] == pytest.approx(values, abs=1e-6), method
+    ours, theirs = (
+        {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+        for folder in (one.folder, two)
+    )
     assert ours == theirs
-    assert not list((tmp_path / "two").rglob("*.tmp"))
+    for name in ("images.csv", "cues.csv", "removal.csv", "bank.csv"):
+        assert len(read_rows(two / name)) > 1
+        for row, expected in zip(read_rows(two / name), read_rows(one.folder / name), strict=True):
+            assert list(map(number, row.values())) == pytest.approx(
+                list(map(number, expected.values())), abs=2e-4, nan_ok=True
+            )
+
+
+def number(cell):
+    """Value of a cell; the bytes of a text as a number, which only an equal text has."""
+    try:
+        return float(cell or "nan")
+    except ValueError:
+        return int.from_bytes(cell.encode())
 
 
 @pytest.mark.parametrize(
