@@ -12,6 +12,7 @@ class WSOLBatch(TypedDict):
         image: Normalized images, float32 of shape (B, 3, H, W); (value / 255 - mean) / std.
         label: Classes, int64 of shape (B,), in [0, num_classes).
         image_id: B identifiers, each a path relative to the root of the data set.
+        index: Places of the images in the list of their split, int64 of shape (B,).
         boxes: B int64 tensors of shape (n, 4), n >= 1, x0 y0 x1 y1 in pixels of the resized image.
             The annotation's x1, y1, the last pixels inside the box, are scaled and truncated like
             x0, y0. Present only on evaluation splits of a data set with boxes.
@@ -24,6 +25,7 @@ class WSOLBatch(TypedDict):
     image: Tensor
     label: Tensor
     image_id: list[str]
+    index: Tensor
     boxes: NotRequired[list[Tensor]]
     mask: NotRequired[Tensor]
     seen: NotRequired[Tensor]

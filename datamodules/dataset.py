@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from learned_saliency.datamodules.batch import WSOLBatch
+from learned_saliency.datamodules.decoding import AS_STORED, Decoding
+from learned_saliency.datamodules.masks import read_mask
 from learned_saliency.datamodules.metadata import SplitMetadata
 from learned_saliency.datamodules.transforms import (
     random_crop_flip,
-    read_mask,
     read_square,
     scale_boxes,
     standardize,
@@ -33,14 +34,16 @@ class _ImageDataset(Dataset):
         mean: Sequence[float],
         std: Sequence[float],
         cache: bool = False,
+        decoding: Decoding = AS_STORED,
     ) -> None:
         self._root = root
         # arrays, not lists: workers would copy the pages of every string whose count they touch
         self._ids = np.array(metadata.image_ids)
         self._labels = torch.from_numpy(metadata.labels)
         self._size = size
-        self._mean, self._std = torch.tensor(mean), torch.tensor(std)
-        self._cached = cache
+        self._mean, self._std = torch.tensor(mean).float(), torch.tensor(std).float()
+        self._cached, self._decoding = cache, decoding
+        self._center_crop = False
         self._images: Tensor | None = None
 
     def __len__(self) -> int:
@@ -57,20 +60,25 @@ class _ImageDataset(Dataset):
             self._images = _read_all(self._read, len(self))
 
     def _read(self, index: int) -> Tensor:
-        return read_square(self._root / str(self._ids[index]), self._size)
+        path = self._root / str(self._ids[index])
+        return read_square(path, self._size, self._center_crop, self._decoding)
 
     def _read_rows(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return resized images, uint8 (N, 3, R, R), and the rows of ``indices`` in them, (B,)."""
         if self._images is not None:
-            return self._images, torch.tensor(indices)
+            return self._images, torch.tensor(indices, dtype=torch.int64)
+        if not indices:
+            return torch.empty((0, 3, self._size, self._size), dtype=torch.uint8), torch.arange(0)
         return torch.stack([self._read(index) for index in indices]), torch.arange(len(indices))
 
     def _batch(self, indices: Sequence[int], images: Tensor) -> WSOLBatch:
         """Build the common entries of training and evaluation batches around uint8 images."""
+        index = torch.tensor(indices, dtype=torch.int64)
         return {
             "image": standardize(images, self._mean, self._std),
-            "label": self._labels[torch.tensor(indices)],
-            "image_id": self._ids[list(indices)].tolist(),
+            "label": self._labels[index],
+            "image_id": self._ids[index.numpy()].tolist(),
+            "index": index,
         }
 
 
@@ -85,6 +93,7 @@ class TrainDataset(_ImageDataset):
         mean: Mean of each of the 3 channels, in [0, 1].
         std: Standard deviation of each of the 3 channels, positive.
         cache: Whether ``fill_cache`` keeps the resized images in memory.
+        decoding: What the data set declares about its files.
     """
 
     def __init__(
@@ -97,8 +106,11 @@ class TrainDataset(_ImageDataset):
         mean: Sequence[float],
         std: Sequence[float],
         cache: bool = False,
+        decoding: Decoding = AS_STORED,
     ) -> None:
-        super().__init__(metadata, root, size=size, mean=mean, std=std, cache=cache)
+        super().__init__(
+            metadata, root, size=size, mean=mean, std=std, cache=cache, decoding=decoding
+        )
         self._crop_size = crop_size
 
     def __getitems__(self, items: Sequence[tuple[int, int] | int]) -> WSOLBatch:
@@ -130,6 +142,7 @@ class EvaluationDataset(_ImageDataset):
             of resizing both edges to it.
         seen: Classes that were trained on, for the batches' ``seen``; None leaves it out.
         cache: Whether ``fill_cache`` keeps images and masks in memory.
+        decoding: What the data set declares about its files.
     """
 
     def __init__(
@@ -144,8 +157,11 @@ class EvaluationDataset(_ImageDataset):
         center_crop: bool = False,
         seen: Sequence[int] | None = None,
         cache: bool = False,
+        decoding: Decoding = AS_STORED,
     ) -> None:
-        super().__init__(metadata, root, size=size, mean=mean, std=std, cache=cache)
+        super().__init__(
+            metadata, root, size=size, mean=mean, std=std, cache=cache, decoding=decoding
+        )
         self._center_crop = center_crop
         self._seen = None if seen is None else torch.isin(self._labels, torch.tensor(seen))
         self._mask_root = mask_root
@@ -164,7 +180,7 @@ class EvaluationDataset(_ImageDataset):
             self._masks = _read_all(self._read_mask, len(self))
 
     def __getitems__(self, indices: Sequence[int]) -> WSOLBatch:
-        """Load a batch of the images at ``indices``.
+        """Load a batch of the images at ``indices``, which may be empty.
 
         Raises:
             DataError: If an image or a mask does not decode.
@@ -172,22 +188,21 @@ class EvaluationDataset(_ImageDataset):
         images, rows = self._read_rows(indices)
         batch = self._batch(indices, images[rows])
         if self._seen is not None:
-            batch["seen"] = self._seen[torch.tensor(indices)]
+            batch["seen"] = self._seen[batch["index"]]
         if self._boxes is not None:
             batch["boxes"] = [self._boxes[index] for index in indices]
         if self._masks is not None:
-            batch["mask"] = self._masks[torch.tensor(indices)]
+            batch["mask"] = self._masks[batch["index"]]
         elif self._mask_paths is not None:
-            batch["mask"] = torch.stack([self._read_mask(index) for index in indices])
+            masks = [self._read_mask(index) for index in indices]
+            empty = torch.empty((0, self._size, self._size), dtype=torch.uint8)
+            batch["mask"] = torch.stack(masks) if masks else empty
         return batch
 
     def _read_mask(self, index: int) -> Tensor:
         masks = [self._mask_root / path for path in self._mask_paths[index]]
         ignores = [self._mask_root / path for path in self._ignore_paths[index]]
-        return read_mask(masks, ignores, self._size, self._center_crop)
-
-    def _read(self, index: int) -> Tensor:
-        return read_square(self._root / str(self._ids[index]), self._size, self._center_crop)
+        return read_mask(masks, ignores, self._size, self._center_crop, self._decoding)
 
 
 def as_is(batch: WSOLBatch) -> WSOLBatch:

@@ -1,5 +1,6 @@
 """Reader and checks of the public WSOL benchmark's metadata format (Choe et al., CVPR 2020)."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -114,6 +115,36 @@ def keep_classes(metadata: SplitMetadata, classes: Sequence[int]) -> SplitMetada
             f"{metadata.folder / 'class_labels.txt'}: no image is of the classes"
             f" {list(classes)}; choose others as `classes`."
         )
+    return _pick(metadata, kept)
+
+
+def draw_sample(metadata: SplitMetadata, count: int, seed: int) -> SplitMetadata:
+    """Draw some images of a split at random, of each class as many as of the others or one less.
+
+    Args:
+        metadata: A split.
+        count: Number of images, 1 or more; a split with no more images is returned whole.
+        seed: Seed of the draw, 0 or more. Of a larger ``count`` with the same seed, the images of
+            the smaller one are a part.
+
+    Returns:
+        The split with the drawn images, in the same order, and their boxes and masks. Where a class
+        has too few images, others stand in.
+    """
+    if count >= len(metadata):
+        return metadata
+    order = np.random.default_rng(seed).permutation(len(metadata))
+    labels = metadata.labels[order]
+    # rank of each image among those of its class: the first ones of all classes come first
+    by_class = np.argsort(labels, kind="stable")
+    starts = np.unique(labels[by_class], return_index=True, return_counts=True)
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[by_class] = np.arange(len(order)) - np.repeat(starts[1], starts[2])
+    return _pick(metadata, np.sort(order[np.argsort(rank, kind="stable")[:count]]))
+
+
+def _pick(metadata: SplitMetadata, kept: np.ndarray) -> SplitMetadata:
+    """Keep the images at the given places, in ascending order, with their boxes and masks."""
     found: dict[str, object] = {"image_ids": [metadata.image_ids[i] for i in kept]}
     found["labels"] = metadata.labels[kept]
     if metadata.boxes is not None:
@@ -148,16 +179,16 @@ def _read_per_image(path: Path, form: str, index: dict[str, int]) -> np.ndarray:
 def _read_localization(folder: Path, index: dict[str, int]) -> dict[str, object]:
     """Read boxes, masks or both as keyword arguments of ``SplitMetadata``."""
     path, extra = folder / "localization.txt", folder / "masks.txt"
-    if not any(file.exists() for file in (path, extra, folder / "image_sizes.txt")):
+    if not any(os.path.lexists(file) for file in (path, extra, folder / "image_sizes.txt")):
         return {}
     first = next((line.strip() for line in read_lines(path) if line.strip()), "")
     fields = first.rsplit(",", 2)
     if len(fields) == 3 and not is_integer(fields[1]) and first.count(",") < 4:
-        if extra.exists():
+        if os.path.lexists(extra):
             raise DataError(f"{extra}: {path.name} lists masks already; remove one of the two.")
         return _read_masks(path, index)
     found = _read_boxes(path, index)
-    return found | (_read_masks(extra, index) if extra.exists() else {})
+    return found | (_read_masks(extra, index) if os.path.lexists(extra) else {})
 
 
 def _read_boxes(path: Path, index: dict[str, int]) -> dict[str, object]:

@@ -1,11 +1,11 @@
 """Samplers of the images, order and random draws of each process; the resumable loader."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 import numpy as np
 import torch.distributed as dist
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
 
 
 def _process() -> dict[str, int]:
@@ -72,16 +72,42 @@ class EvaluationSampler(DistributedSampler):
 
     Args:
         num_images: Images of the split.
+        leave_out: Indices of images that are not wanted; the shares of the others stay as they are.
     """
 
-    def __init__(self, num_images: int) -> None:
+    def __init__(self, num_images: int, leave_out: Set[int] = frozenset()) -> None:
         super().__init__(range(num_images), shuffle=False, **_process())
-        self.num_samples = len(self.dataset[self.rank :: self.num_replicas])
+        share = self.dataset[self.rank :: self.num_replicas]
+        self._share = [index for index in share if index not in leave_out]
+        self.num_samples = len(self._share)
         self.total_size = num_images
 
     def __iter__(self) -> Iterator[int]:
         """Yield the image indices of this process."""
-        return iter(self.dataset[self.rank :: self.num_replicas])
+        return iter(self._share)
+
+
+class EvaluationBatches(BatchSampler):
+    """Sampler of the batches of an `EvaluationSampler`, at least one for each process.
+
+    A process without an image gets one empty batch: Lightning would leave out the end of its epoch,
+    where the others wait for its share of the metrics.
+
+    Args:
+        sampler: Images of this process.
+        batch_size: Most images in a batch.
+    """
+
+    def __init__(self, sampler: EvaluationSampler, batch_size: int) -> None:
+        super().__init__(sampler, batch_size, drop_last=False)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield lists of image indices."""
+        return super().__iter__() if len(self.sampler) else iter([[]])
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return max(super().__len__(), 1)
 
 
 class ResumableLoader(DataLoader):

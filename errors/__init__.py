@@ -7,14 +7,39 @@ imports nothing of ours.
 
 import signal
 
-__all__ = ["MendableError", "Stopped"]
+__all__ = ["MendableError", "OtherProcessEnded", "Stopped", "SurroundingsError"]
 
 
 class MendableError(Exception):
     """An error whose message, one sentence, tells a person what is wrong and how to mend it.
 
     Commands print the message instead of a stack trace.
+
+    Attributes:
+        code: Exit code of a command that ends by it.
     """
+
+    code = 2
+
+
+class SurroundingsError(MendableError):
+    """A fault of the machine, not of what was typed: a full disk, a process that was killed."""
+
+    code = 1
+
+
+class OtherProcessEnded(BaseException):
+    """The end of a command whose processes do not work together any more: one of them has ended.
+
+    It is no ``Exception``, so that nothing which mends errors keeps it.
+
+    Attributes:
+        code: Exit code of the command.
+    """
+
+    def __init__(self, message: str, code: int) -> None:
+        self.code = code
+        super().__init__(message)
 
 
 class Stopped(BaseException):

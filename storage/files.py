@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,13 @@ _MAX_JSON = 2**26  # bytes, of a file that this project wrote
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
     """Write a file that appears when it is whole; a failure leaves what was there before.
 
     Args:
         path: The file; the folder is made as needed.
+        durable: Whether the content is on the disk before the file appears, so that a power cut
+            leaves the old or the new file and never an empty one.
 
     Yields:
         A path beside ``path`` to write to. At the end this file takes the place of ``path``.
@@ -27,21 +30,36 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         yield temporary
+        if durable:
+            sync(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    if durable:
+        sync(path.parent)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folders
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, content: bytes, durable: bool = False) -> None:
     """Write a binary file; see `replacing`."""
-    with replacing(path) as temporary:
+    with replacing(path, durable) as temporary:
         temporary.write_bytes(content)
 
 
-def write_text(path: Path, content: str) -> None:
+def write_text(path: Path, content: str, durable: bool = False) -> None:
     """Write a text file in UTF-8; see `replacing`."""
-    write_bytes(path, content.encode())
+    write_bytes(path, content.encode(), durable)
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:

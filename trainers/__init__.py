@@ -6,8 +6,15 @@ from learned_saliency.trainers.callbacks import (
     DivergedError,
     Divergence,
     ImageTable,
+    Journal,
+    JournaledTest,
+    KeepSignals,
+    Kept,
+    MetricTree,
     Pictures,
+    Sums,
     Throughput,
+    check_weights,
     listen,
     progress_bar,
     spread,
@@ -24,8 +31,10 @@ from learned_saliency.trainers.faithfulness import (
 )
 from learned_saliency.trainers.fcam import FCAMModule
 from learned_saliency.trainers.loggers import (
+    METRICS_FILE,
     Dashboard,
     MetricsCSV,
+    MetricsFile,
     Report,
     TensorBoardDashboard,
     WandbDashboard,
@@ -43,13 +52,21 @@ from learned_saliency.trainers.outputs import (
 )
 from learned_saliency.trainers.posthoc import PostHocModule
 from learned_saliency.trainers.scores import MONITORS
-from learned_saliency.trainers.strategies import ExactEvaluationDDP
+from learned_saliency.trainers.strategies import (
+    LIFELINE,
+    ExactEvaluationDDP,
+    gathered,
+    meet,
+    place,
+)
 
 __all__ = [
     "EVERY_CLASS",
     "EXPLAINED",
     "FIGURES",
+    "LIFELINE",
     "MASK_COLORS",
+    "METRICS_FILE",
     "MONITORS",
     "NATIVE",
     "TEST_FIGURES",
@@ -67,7 +84,13 @@ __all__ = [
     "FCAMModule",
     "FaithfulnessScores",
     "ImageTable",
+    "Journal",
+    "JournaledTest",
+    "KeepSignals",
+    "Kept",
+    "MetricTree",
     "MetricsCSV",
+    "MetricsFile",
     "NativeMap",
     "Pictures",
     "PostHocModule",
@@ -76,13 +99,18 @@ __all__ = [
     "Report",
     "SaliencyModule",
     "SnapshotPool",
+    "Sums",
     "TensorBoardDashboard",
     "TestOutput",
     "Throughput",
     "Trial",
     "WandbDashboard",
+    "check_weights",
+    "gathered",
     "is_flat",
     "listen",
+    "meet",
+    "place",
     "progress_bar",
     "spread",
 ]

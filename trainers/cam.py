@@ -70,8 +70,7 @@ class CAMModule(SaliencyModule):
         loss = F.cross_entropy(widen(logits), labels)
         self.log_losses(loss, {"classification": loss}, len(labels))
         accuracy = (logits.argmax(1) == labels).float().mean()
-        options = {"on_epoch": True, "on_step": False, "sync_dist": True}
-        self.log("train/accuracy", accuracy, batch_size=len(labels), **options)
+        self.log_means({"train/accuracy": accuracy}, len(labels), on_step=False)
         return loss
 
     def parameter_groups(self) -> list[dict[str, Any]]:

@@ -134,6 +134,11 @@ class CASMModule(SaliencyModule):
         """Return the mask network's parameters."""
         return [{"params": list(self.network.mask_parameters())}]
 
+    @property
+    def accumulates(self) -> bool:
+        """Tell whether an iteration waits for further batches."""
+        return bool(self._batches)
+
     def training_step(self, batch: WSOLBatch, batch_idx: int) -> None:
         """Run one iteration once its batches are there; the class docstring numbers its steps."""
         self._batches.append(batch)
@@ -193,8 +198,7 @@ class CASMModule(SaliencyModule):
         self._backward(saliency, last, gradient=gradient)
         parts = {"clean": clean.loss, "masked": loss, **terms.parts()}
         self.log_losses(terms.total, parts, len(labels))
-        options = {"on_epoch": True, "sync_dist": True}
-        self.log("train/map_mean", mask.detach().mean(), batch_size=len(labels), **options)
+        self.log_means({"train/map_mean": mask.mean()}, len(labels))
 
     def _classify(self, images: Tensor, drawn: Snapshot | None) -> Tensor:
         """Compute logits (B, C) by the current classifier, or a stored one in evaluation mode."""
@@ -230,9 +234,9 @@ class CASMModule(SaliencyModule):
         return found if isinstance(found, list) else [found]
 
     def on_train_epoch_end(self) -> None:
-        """Log the learning rates that the epoch was trained with, then step their schedulers."""
-        mask_optimizer, *classifier_optimizers = self._optimizers()
-        self.log_learning_rates(mask_optimizer)
+        """Log means and learning rates, then step the schedulers."""
+        super().on_train_epoch_end()
+        _, *classifier_optimizers = self._optimizers()
         for optimizer in classifier_optimizers:
             self.log("train/lr_classifier", optimizer.param_groups[0]["lr"], sync_dist=True)
         schedulers = self.lr_schedulers() or []

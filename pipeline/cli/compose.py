@@ -15,7 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from learned_saliency import configs
+from learned_saliency.pipeline.cli.checks import check_values
 from learned_saliency.pipeline.cli.errors import UserError
+from learned_saliency.pipeline.cli.schema import FOLDER
 
 CONFIG_DIR = Path(configs.__file__).resolve().parent
 CONFIG_NAME = "config"
@@ -37,7 +39,7 @@ def check_command_line(
 
     Raises:
         UserError: If a word is not ``key=value``, a key or choice does not exist (with the nearest
-            that do), or a mandatory value is missing.
+            that do), a value has another type or is out of range, or a mandatory one is missing.
     """
     words = [w for w in arguments if not w.startswith("-") and ("=" in w or w.startswith("~"))]
     stray = [word for word in arguments if "=" not in word and not word.startswith(("-", "~"))]
@@ -46,7 +48,10 @@ def check_command_line(
     if stray and not flags & set(arguments):
         raise UserError(f"'{stray[0]}' is not understood: words have the form key=value.")
     for overrides in _without_sweeps(words):
-        config = compose_checked(overrides, name, complete)
+        config = compose_checked(overrides, name, complete=False)
+        check_values(config, lambda: _defaults(overrides, name))  # noqa: B023  used at once
+        if complete:
+            check_complete(config)
         if check is not None:
             check(config)
 
@@ -87,6 +92,14 @@ def check_complete(config: DictConfig) -> None:
             f"{error.full_key} refers to '{reference}', which does not exist"
             f"{nearest(name, choices)}."
         ) from None
+
+
+def _defaults(words: Sequence[str], name: str) -> DictConfig:
+    """Compose the configuration with the words that choose files, without those that set values."""
+    groups = used_groups(name)
+    parsed = OverridesParser.create().parse_overrides(list(words))
+    chosen = [each.input_line or "" for each in parsed if each.key_or_group in groups]
+    return compose_checked(chosen, name, complete=False)
 
 
 def _without_sweeps(words: Sequence[str]) -> Iterator[list[str]]:
@@ -150,6 +163,8 @@ def config_groups() -> dict[str, list[str]]:
     """Configuration groups and their choices, in alphabetical order."""
     groups: dict[str, list[str]] = {}
     for file in sorted(CONFIG_DIR.glob("**/*.yaml")):
+        if file.parent == FOLDER:
+            continue  # types and ranges of values, no choices
         group = file.parent.relative_to(CONFIG_DIR).as_posix()
         groups.setdefault(group, []).append(file.stem)
     del groups["."]  # what a command begins with

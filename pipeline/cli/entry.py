@@ -15,11 +15,18 @@ import hydra
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 
-from learned_saliency.errors import MendableError, Stopped
+from learned_saliency.errors import (
+    MendableError,
+    OtherProcessEnded,
+    Stopped,
+    SurroundingsError,
+)
 from learned_saliency.pipeline.cli.compose import CONFIG_DIR, check_command_line
 from learned_saliency.pipeline.cli.errors import printable
 from learned_saliency.pipeline.cli.help import Page, format_help
 from learned_saliency.pipeline.cli.signals import end_on_signals
+from learned_saliency.pipeline.cli.surroundings import surroundings_error
+from learned_saliency.pipeline.cli.words import hydra_words
 
 # What Lightning says that is no news here: its advertisement, that a frozen classifier is in
 # evaluation mode on purpose, that a second stage writes into the folder of the first.
@@ -36,10 +43,6 @@ _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # in the 
 _NODES = ("NODE_RANK", "GROUP_RANK")
 _HELP = {"-h", "--help"}
 _SHOW = {"-c", "--cfg", "--info", "-i", "--hydra-help", "--version"}  # Hydra's, which run nothing
-
-
-def _as_given(words: Sequence[str]) -> list[str]:
-    return list(words)
 
 
 class Command(NamedTuple):
@@ -63,7 +66,7 @@ class Command(NamedTuple):
     page: Page
     check: Callable[[DictConfig], None]
     announce: Callable[[DictConfig], str]
-    words: Callable[[Sequence[str]], list[str]] = _as_given
+    words: Callable[[Sequence[str]], list[str]] = hydra_words
     complete: bool = True
 
     @property
@@ -151,24 +154,28 @@ def _leave_out_known_messages() -> None:
 
 
 def run_or_exit(program: str, work: Callable[[], None]) -> None:
-    """Do ``work``; what the user did wrong is told in one line on stderr, with exit code 2.
+    """Do ``work``; what ends it and a person can mend is told in one line on stderr.
 
-    A training that diverged, and parts that refuse their options (a ``ValueError`` below Hydra's
-    instantiation), count too. A signal that ends the work is told likewise, with its exit code.
+    The exit code is 2 for what the user did wrong, for a training that diverged and for parts that
+    refuse their options (a ``ValueError`` below Hydra's instantiation); 1 for faults of the machine
+    (see `surroundings_error`), and the signal's where a signal ended the work.
     """
     try:
         work()
-    except Stopped as stopped:
-        _exit(program, stopped, stopped.code)
-    except MendableError as error:
-        _exit(program, error)
-    except InstantiationException as error:
-        if not isinstance(error.__cause__, ValueError | RuntimeError):
+    except (MendableError, OtherProcessEnded, Stopped) as error:
+        _exit(program, error, error.code)
+    except Exception as error:
+        found = surroundings_error(error)
+        if found is not None:
+            _exit(program, found, found.code)
+        refused = isinstance(error, InstantiationException)
+        if not refused or not isinstance(error.__cause__, ValueError | RuntimeError):
             raise
-        _exit(program, error.__cause__)
+        _exit(program, error.__cause__, MendableError.code)
 
 
-def _exit(program: str, error: BaseException, code: int = 2) -> NoReturn:
-    if is_first_process():
+def _exit(program: str, error: BaseException, code: int) -> NoReturn:
+    # the machine's faults may befall one process alone
+    if is_first_process() or isinstance(error, SurroundingsError):
         print(f"{program}: {printable(' '.join(str(error).split()))}", file=sys.stderr)
     sys.exit(code)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import glob
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
 from learned_saliency.pipeline.cli.errors import UserError
 
 LIBRARY_WEIGHTS = "default"  # in place of a file: the weights that a network's library has for it
+RECORD_FILE = "run.json"  # what a run goes on by before it has a checkpoint
+_FIRST = "classifier"  # folder of the first stage's checkpoints
 
 
 def find_checkpoint(path: str | Path, of_run: str) -> Path:
@@ -30,10 +32,48 @@ def find_checkpoint(path: str | Path, of_run: str) -> Path:
     if path.exists() and not path.is_file():
         raise UserError(f"{path}: is no file of a checkpoint.")
     if not path.is_file():
-        first = path.parent / "classifier" / of_run
+        first = path.parent / _FIRST / of_run
         beside = f"; of its first stage there is {first}" if first.is_file() else ""
         raise UserError(f"{path}: there is no such checkpoint{beside}.")
     return path
+
+
+class ResumePoint(NamedTuple):
+    """Point from which a run goes on.
+
+    Attributes:
+        folder: The run's folder.
+        checkpoint: Path of the checkpoint to go on from; None before the first one.
+    """
+
+    folder: Path
+    checkpoint: Path | None
+
+
+def find_resume_point(path: str | Path) -> ResumePoint:
+    """Find where a run goes on: at a checkpoint, or by its folder at the last one of all stages.
+
+    Args:
+        path: A checkpoint, or the folder of a run.
+
+    Raises:
+        UserError: If there is neither.
+    """
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        if not path.is_file():
+            raise UserError(f"resume={path}: there is no such run or checkpoint.")
+        above = path.resolve().parent
+        return ResumePoint(above.parents[above.name == _FIRST], path)
+    for stage in ("", _FIRST):
+        last = path / "checkpoints" / stage / "last.ckpt"
+        if last.is_file():
+            return ResumePoint(path.resolve(), last)
+    if not (path / RECORD_FILE).is_file():
+        raise UserError(
+            f"resume={path}: holds no run (neither checkpoints/last.ckpt nor {RECORD_FILE})."
+        )
+    return ResumePoint(path.resolve(), None)
 
 
 def check_subject(config: DictConfig, program: str) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from learned_saliency.pipeline.cli import Command, Page, find_checkpoint
+from learned_saliency.pipeline.cli import Command, Page, UserError, find_checkpoint
 
 
 def check(config: DictConfig) -> None:
     """Check that the checkpoint is there."""
+    if config.checkpoint is None:
+        raise UserError("checkpoint has no value: give it as checkpoint=RUN_OR_FILE.")
     find_checkpoint(config.checkpoint, "best.ckpt")
 
 

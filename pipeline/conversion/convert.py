@@ -9,7 +9,7 @@ from typing import NamedTuple
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from learned_saliency.datamodules import read_class_names
-from learned_saliency.pipeline.cli import UserError
+from learned_saliency.pipeline.cli import UserError, check_values
 from learned_saliency.pipeline.conversion.published import (
     Conversion,
     convert_published,
@@ -47,6 +47,7 @@ def convert(config: DictConfig) -> ConversionResult:
             then.
         DataError: If the data set's ``class_names.txt`` is malformed.
     """
+    check_values(config)
     config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
     given = config.published
     paths = [Path(p).expanduser() for p in (given if isinstance(given, ListConfig) else [given])]

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
+from learned_saliency.errors import OtherProcessEnded, Stopped
 from learned_saliency.pipeline.cli import printable
 from learned_saliency.pipeline.evaluation.evaluate import evaluate
+from learned_saliency.pipeline.evaluation.unfinished import advice
 from learned_saliency.pipeline.reports import format_table
+from learned_saliency.pipeline.runs import as_one
 
 
 def run(config: DictConfig) -> None:
-    """Evaluate; print the table and the paths of what was written."""
-    result = evaluate(config)
+    """Evaluate; print the table and the paths of what was written, or the command that goes on."""
+    folders: list[Path] = []
+    try:
+        with as_one():
+            result = evaluate(config, folders.append)
+    except (Stopped, OtherProcessEnded) as ended:
+        how = advice(folders[0]) if folders and rank_zero_only.rank == 0 else ""
+        if not how:
+            raise
+        if isinstance(ended, Stopped):
+            raise Stopped(ended.signal, how) from None
+        raise OtherProcessEnded(f"{ended}; {how}", ended.code) from None
     if rank_zero_only.rank == 0:
-        title = f"Split {config.split}"
+        part = "" if config.limit is None else f", a quick look at limit={config.limit} images"
+        title = f"Split {config.split}{part}"
         print(f"\n{format_table(result.results, result.figures, title)}\n")
         print("\n".join(printable(str(path)) for path in result.written))

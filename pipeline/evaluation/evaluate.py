@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
 from hydra.utils import instantiate
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.data import DataLoader
 
 from learned_saliency.datamodules import WSOLDataModule
+from learned_saliency.errors import Stopped
 from learned_saliency.metrics import Figure
-from learned_saliency.pipeline.cli import UserError, check_complete, nearest
+from learned_saliency.pipeline.cli import UserError, check_complete, check_values, nearest
 from learned_saliency.pipeline.evaluation.studies import Study, build_studies, run_studies
+from learned_saliency.pipeline.evaluation.unfinished import (
+    drop_if_nothing_is_done,
+    open_folder,
+    remove,
+    unfinished,
+)
 from learned_saliency.pipeline.reports import Results, plot_curves, write_results
 from learned_saliency.pipeline.runs import (
     Checkpoint,
@@ -23,7 +31,8 @@ from learned_saliency.pipeline.runs import (
     build_evaluation,
     build_explained,
     build_trainer,
-    create_folder,
+    check_hardware,
+    check_limits,
     located_data,
     method_names,
     read_subject,
@@ -35,6 +44,8 @@ from learned_saliency.trainers import (
     ContactSheet,
     Dashboard,
     ImageTable,
+    JournaledTest,
+    KeepSignals,
     Report,
     SaliencyModule,
     progress_bar,
@@ -62,8 +73,14 @@ class EvaluationResult(NamedTuple):
     written: list[Path]
 
 
-def evaluate(config: DictConfig) -> EvaluationResult:
+def evaluate(
+    config: DictConfig, opened: Callable[[Path], None] = lambda folder: None
+) -> EvaluationResult:
     """Test all configured methods in one pass over a split, then run the studies.
+
+    Args:
+        config: See ``configs/evaluate.yaml``.
+        opened: Called with the folder before the work begins.
 
     Raises:
         UserError: If the configuration, a checkpoint, the weights or a method do not fit.
@@ -71,13 +88,15 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     """
     if config.studies_only and not config.studies:
         raise UserError("studies_only=true leaves nothing to do: name some, studies=[removal].")
-    if config.split not in _STAGES:
-        raise UserError(f"split={config.split} is no split to evaluate: it is test or val.")
+    check_values(config)
     subject = read_subject(config, "evaluate.py")
     config = with_data(config, subject.checkpoint)
+    check_values(config)  # with those of the checkpoint
+    check_hardware(config.trainer)
     options = build_evaluation(config)
     studies = build_studies(config)
-    data = build_data(config, _STAGES[config.split])
+    data = build_data(config, _STAGES[config.split], config.limit)
+    check_limits(config.trainer, data, {"test": config.split})
     options |= {"mean": data.mean, "std": data.std}
     if subject.checkpoint is not None:
         _warn_of_other_classes(subject.checkpoint, data)
@@ -85,7 +104,11 @@ def evaluate(config: DictConfig) -> EvaluationResult:
     for study in studies:
         study.check_module(module)
     _try_on_one_image(module, data, config.split)
-    return _test(config, module, data, studies)
+    file = config.weights if subject.checkpoint is None else subject.checkpoint.path
+    path = None if file is None else Path(file).expanduser()
+    folder = open_folder(config, path, data.supervision(config.split))
+    opened(folder)
+    return _test(config, module, data, studies, folder)
 
 
 def with_data(config: DictConfig, checkpoint: Checkpoint | None) -> DictConfig:
@@ -161,25 +184,36 @@ class _Split(L.LightningDataModule):
         super().__init__()
         self.data = data
         self.split = split
+        self.done: Set[int] = frozenset()
+
+    def leave_out(self, done: Set[int]) -> None:
+        """Leave out the images at these places."""
+        self.done = done
 
     def test_dataloader(self) -> DataLoader:
         self.data.trainer = self.trainer  # the trainer knows the device
-        return self.data.dataloader(self.split)
+        return self.data.dataloader(self.split, self.done)
 
 
 def _test(
-    config: DictConfig, module: SaliencyModule, data: WSOLDataModule, studies: list[Study]
+    config: DictConfig,
+    module: SaliencyModule,
+    data: WSOLDataModule,
+    studies: list[Study],
+    folder: Path,
 ) -> EvaluationResult:
-    folder = create_folder(config)
-    options = (config.get("logger") or {}).values()
+    """Score the maps; close the loggers and keep what is done, however it ends."""
+    options = (config.get("logger") or {}).values() if rank_zero_only.rank == 0 else ()
     loggers: list[Dashboard] = [instantiate(logger, run_dir=folder) for logger in options]
     try:
         for logger in loggers:
             logger.log_config(OmegaConf.to_container(config, resolve=True))
         evaluated = _score(config, module, data, studies, folder, loggers)
-    except BaseException:
+    except BaseException as error:
         for logger in loggers:
             logger.finish(failed=True)
+        if rank_zero_only.rank == 0 and not isinstance(error, Stopped):
+            drop_if_nothing_is_done(folder)
         raise
     for logger in loggers:
         logger.finish()
@@ -194,43 +228,44 @@ def _score(
     folder: Path,
     loggers: list[Dashboard],
 ) -> EvaluationResult:
-    table = folder / "images.csv"
-    pictured = folder / "pictures" / "maps.png"
-    sheet = ContactSheet(pictured, config.pictures.images, data.class_names)
+    """Test the module and run the studies in all processes; the first one writes the results."""
+    kept = unfinished(folder)
+    table = ImageTable(folder / "images.csv", kept / "test")
+    pictures = folder / "pictures"
+    sheet = ContactSheet(pictures / "maps.png", config.pictures.images, data.class_names)
+    tested = _Split(data, config.split)
+    journal = JournaledTest(kept / "test", tested.leave_out, table, sheet)
+    bar = progress_bar("evaluate", _SECONDS)
     trainer = build_trainer(
         config,
         default_root_dir=folder,
         logger=False,
         enable_checkpointing=False,
-        callbacks=[
-            ImageTable(table),
-            sheet,
-            progress_bar("evaluate", _SECONDS),
-        ],
+        callbacks=[KeepSignals(), table, sheet, journal, bar],
     )
-    if not config.studies_only:
-        trainer.test(module, datamodule=_Split(data, config.split), verbose=False)
+    if config.studies_only:
+        trainer.limit_test_batches = 0  # the processes meet, and nothing is tested
+    trainer.test(module, datamodule=tested, verbose=False)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    written: list[Path] = []
-    figures = dict(TEST_FIGURES)
+    folder = trainer.strategy.broadcast(folder)
+    device = trainer.strategy.root_device
+    further = run_studies(studies, config, module, data, folder, unfinished(folder), device)
     results: dict[str, dict[str, float]] = {k: dict(v) for k, v in module.results.items()}
+    for name, values in further.results.items():
+        results.setdefault(name, {}).update(values)
+    figures = TEST_FIGURES | further.figures
+    written: list[Path] = []
     if trainer.is_global_zero:
-        device = trainer.strategy.root_device
-        further = run_studies(studies, config, module, data, folder, device)
-        figures |= further.figures
-        for name, values in further.results.items():
-            results.setdefault(name, {}).update(values)
-        curves = folder / "pictures" / "curves.png"
-        plot_curves(curves, *module.curves, module.floors)
-        record = _record(config, module, data)
-        pictures = [path for path in (curves, sheet.path) if path.is_file()]
-        written = write_results(folder, results, record, config.split)
-        written += [table] if table.is_file() else []
-        written += pictures + further.written
+        plot_curves(pictures / "curves.png", *module.curves, module.floors)
+        drawn = [path for path in (pictures / "curves.png", sheet.path) if path.is_file()]
+        written = write_results(folder, results, _record(config, module, data), config.split)
+        written += [table.path] if table.path.is_file() else []
+        written += drawn + further.written
         names = data.class_names
-        report = Report(config.split, results, *module.curves, sheet.examples, names, pictures)
+        report = Report(config.split, results, *module.curves, sheet.examples, names, drawn)
         _show(report, loggers)
+        remove(folder)
     return EvaluationResult(folder, results, figures, written)
 
 
@@ -253,6 +288,7 @@ def _record(config: DictConfig, module: SaliencyModule, data: WSOLDataModule) ->
     return {
         **subject_record(config),
         **({} if limit is None else {"limit_test_batches": str(limit)}),
+        **({} if config.limit is None else {"limit": config.limit}),
         "explained": module.explained,
         "mask_color": config.evaluate.mask_color,
         "mean": list(data.mean),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +16,16 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, ListConfig
 
-from learned_saliency.pipeline.cli import UserError, first_sentence, printable, values
+from learned_saliency.datamodules import pixel_count
+from learned_saliency.pipeline.cli import (
+    UserError,
+    check_values,
+    first_sentence,
+    printable,
+    values,
+)
 from learned_saliency.pipeline.prediction.drawing import Drawing
+from learned_saliency.pipeline.prediction.images import ImageError
 from learned_saliency.pipeline.prediction.index import (
     INDEX,
     open_folder,
@@ -27,9 +35,10 @@ from learned_saliency.pipeline.prediction.index import (
 from learned_saliency.pipeline.prediction.loading import CONFIG_NAME, build_model
 from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor
 from learned_saliency.pipeline.prediction.reading import ImageBatches, Request
-from learned_saliency.pipeline.prediction.sources import find_files
+from learned_saliency.pipeline.prediction.sources import Found, draw_files, find_files
 from learned_saliency.pipeline.prediction.writing import Style
-from learned_saliency.pipeline.runs import build_trainer, subject_record
+from learned_saliency.pipeline.runs import build_trainer, check_hardware, subject_record
+from learned_saliency.trainers import KeepSignals, meet
 
 __all__ = ["CONFIG_NAME", "PredictionResult", "predict"]
 
@@ -69,7 +78,7 @@ def predict(
     """
     _check(config)
     style = Style.of(config)
-    files = find_files(values(config.images), Path(config.out).expanduser())
+    files = _files(config)
     trainer = _trainer(config)
     model = build_model(config, device=trainer.strategy.root_device)
     request = Request(model.targets(_classes(config), config.top_k), config.top_k)
@@ -85,7 +94,7 @@ def predict(
         trainer=trainer,
         skip=drawing.skip,
         goes_on=drawing.goes_on,
-        max_pixels=round(config.max_megapixels * 1e6),
+        max_pixels=_most_pixels(config),
         **bounds,
     )
     try:
@@ -107,17 +116,34 @@ def predict(
 
 
 def _check(config: DictConfig) -> None:
+    check_values(config)
     for key in ("images", "out"):
         if config[key] is None:
             raise UserError(f"{key} has no value: give it as {key}=...")
-    workers, megapixels = config.workers, config.max_megapixels
-    if workers is not None and not (isinstance(workers, int) and workers > 0):
-        raise UserError(f"workers={workers}: it must be a number of threads above 0.")
-    if not (isinstance(megapixels, int | float) and megapixels > 0):
-        raise UserError(f"max_megapixels={megapixels}: it must be a number above 0.")
+
+
+def _files(config: DictConfig) -> Iterable[Found]:
+    """Find the files, or draw those of a quick look."""
+    files = find_files(values(config.images), Path(config.out).expanduser())
+    if config.limit is None:
+        return files
+    return draw_files(files, config.limit, partial(_is_image, max_pixels=_most_pixels(config)))
+
+
+def _most_pixels(config: DictConfig) -> int:
+    return round(config.max_megapixels * 1e6)
+
+
+def _is_image(path: Path, max_pixels: int) -> bool:
+    """Tell by its header whether a file is an image that is not skipped."""
+    try:
+        return pixel_count(path, max_pixels) > 0
+    except ImageError:
+        return False
 
 
 def _trainer(config: DictConfig) -> L.Trainer:
+    check_hardware(config.trainer)
     try:
         return build_trainer(
             config, logger=False, enable_checkpointing=False, enable_progress_bar=False
@@ -129,48 +155,26 @@ def _trainer(config: DictConfig) -> L.Trainer:
 def _run(trainer: L.Trainer, batches: ImageBatches, drawing: Drawing, config: DictConfig) -> None:
     """Explain and draw this process's share of the files, then wait for the other processes.
 
-    A failure in one process ends all of them: it removes the parts of the index, for which each
-    process looks before a batch.
-
     Raises:
-        UserError: If this or another process failed.
+        UserError: If memory or disk are too small.
     """
-    trainer.callbacks.append(drawing)
-    failure = None
+    trainer.callbacks += [KeepSignals(), drawing]
     try:
         trainer.predict(batches.model.module, batches, return_predictions=False)
     except torch.OutOfMemoryError:
-        failure = f"batch_size={config.batch_size}: the device's memory is too small; give less."
+        raise UserError(
+            f"batch_size={config.batch_size}: the device's memory is too small; give less."
+        ) from None
     except OSError as error:
-        failure = f"out={drawing.folder}: {error.strerror or error}."
+        raise UserError(f"out={drawing.folder}: {error.strerror or error}.") from None
     except SystemExit as ended:
         if ended.code == 1:  # what Lightning makes of it
             raise KeyboardInterrupt from None
         raise
-    except Exception as error:
-        if trainer.world_size == 1:
-            raise
-        traceback.print_exc()
-        failure = f"process {trainer.global_rank}: {type(error).__name__}: {first_sentence(error)}."
     finally:
         batches.pool.shutdown(cancel_futures=True)
         drawing.close()
-    if failure is not None:
-        remove_parts(drawing.folder)
-    failures = [told for told in _of_all_processes(trainer, failure) if told is not None]
-    if failures:
-        raise UserError(failures[0])
-
-
-def _of_all_processes(trainer: L.Trainer, value: str | None) -> list[str | None]:
-    """Gather the values of all processes, which meet here."""
-    values = [value] * trainer.world_size
-    if trainer.world_size > 1 and torch.distributed.is_initialized():
-        try:
-            torch.distributed.all_gather_object(values, value)
-        except RuntimeError:  # the connection is closed
-            return [value or "another process ended before its work was done."]
-    return values
+    meet()
 
 
 def _classes(config: DictConfig) -> Any:
@@ -185,4 +189,5 @@ def _header(config: DictConfig, model: SaliencyPredictor) -> dict[str, Any]:
         "box_threshold": round(model.box_threshold, 6),
         "input_size": [model.size, model.size],
         "refine": config.refine,
+        **({} if config.limit is None else {"limit": config.limit}),
     }

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from learned_saliency.datamodules import standardize, to_square
+from learned_saliency.datamodules import Decoding, Pixels, standardize, to_square
 from learned_saliency.metrics import boxes_from_saliency
 from learned_saliency.pipeline.cli import UserError, nearest
-from learned_saliency.pipeline.prediction.images import Pixels, pixels_of
+from learned_saliency.pipeline.prediction.images import AS_SEEN, pixels_of
 from learned_saliency.pipeline.prediction.placing import to_original
 from learned_saliency.pipeline.runs import try_methods
 from learned_saliency.trainers import (
@@ -136,6 +136,7 @@ class SaliencyPredictor:
         refine: Function that sharpens maps, called with image (H, W, 3) and map (H, W).
         device: Device that the network runs on.
         batch_size: Images per pass, at least 1.
+        decoding: How files and PIL images are read.
 
     Attributes:
         box_threshold: The module's: fraction of a map's maximum above which a pixel belongs to the
@@ -155,7 +156,9 @@ class SaliencyPredictor:
         refine: Refinement | None = None,
         device: str | torch.device = "cpu",
         batch_size: int = 16,
+        decoding: Decoding = AS_SEEN,
     ) -> None:
+        self.decoding = decoding
         self.box_threshold = float(module.box_threshold)
         self.device = torch.device(device)
         self.module = module.to(self.device).eval()
@@ -216,7 +219,9 @@ class SaliencyPredictor:
         """Explain any number of images, a batch at a time; see `__call__`."""
         targets = self.targets(classes, top_k)
         images = iter(images)
-        while taken := [pixels_of(image) for image in islice(images, self.batch_size)]:
+        while taken := [
+            pixels_of(image, self.decoding) for image in islice(images, self.batch_size)
+        ]:
             squares = [self.prepare(pixels) for pixels in taken]
             batch = self.batch(squares, list(map(str, range(len(taken)))), targets, top_k)
             found = self.module.predict_step(move_data_to_device(batch, self.device), 0)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
+import random
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +52,24 @@ def find_files(sources: Sequence[str], leave_out: Path | None = None) -> Iterato
     base = os.path.commonpath([os.path.abspath(_base(source)) for source in given])
     skipped = None if leave_out is None else os.path.abspath(leave_out)
     return _walk(given, base, skipped)
+
+
+def draw_files(files: Iterable[Found], count: int, is_image: Callable[[Path], bool]) -> list[Found]:
+    """Draw some images at random, always the same of the same files.
+
+    Args:
+        files: The files.
+        count: Number of images, 1 or more.
+        is_image: Function that tells whether a file is one; it is asked until there are enough.
+
+    Returns:
+        The images in their order among the files; all of them where there are no more than
+        ``count``.
+    """
+    found = list(files)
+    order = random.Random(0).sample(range(len(found)), len(found))
+    images = (number for number in order if is_image(found[number].path))
+    return [found[number] for number in sorted(itertools.islice(images, count))]
 
 
 def _base(source: str) -> str:

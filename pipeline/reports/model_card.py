@@ -63,7 +63,7 @@ def model_card(name: str, facts: Mapping[str, Any]) -> str:
         "for it lies.",
         markdown_table([("", ""), *what]),
         f"## Data\n\n{escaped(facts['data'])}, {_classes(facts['class_names'])}.",
-        markdown_table(_splits(facts["splits"])),
+        markdown_table(_splits(facts)),
         f"## Figures\n\n{_selection(facts)}",
         *_tested(facts["metrics"].get("test")),
         f"## Use and limits\n\n{_LIMITS}",
@@ -92,23 +92,33 @@ def _classes(names: list[str]) -> str:
     return f"{len(names)} classes: {shown}" + (f" and {rest} more" if rest > 0 else "")
 
 
-def _splits(splits: list[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+def _splits(facts: Mapping[str, Any]) -> list[tuple[str, ...]]:
     use = {
         "train": "weights, from the labels alone",
-        "val": "choice of the checkpoint and, by its boxes, of the box threshold",
+        "val": _use_of_val(facts),
         "test": "final figures, read once",
     }
     rows = [
         (s["split"], *(f"{s[kind]:,}" for kind in ("images", "boxes", "masks")), use[s["split"]])
-        for s in splits
+        for s in facts["splits"]
     ]
     return [("split", "images", "boxes", "masks", "for"), *rows]
+
+
+def _use_of_val(facts: Mapping[str, Any]) -> str:
+    """Say what the split has chosen."""
+    chose = ["of the checkpoint"] if facts["metrics"].get("val") else []
+    if any(split["split"] == "val" and split["boxes"] for split in facts["splits"]):
+        chose.append("by its boxes, of the box threshold")
+    return (
+        f"choice {' and, '.join(chose)}" if chose else "looked at after each epoch, chose nothing"
+    )
 
 
 def _selection(facts: Mapping[str, Any]) -> str:
     epoch = f"Epoch {facts['epoch'] + 1}"
     if not facts["metrics"].get("val"):
-        return f"{epoch}."
+        return f"{epoch}, {facts['not_chosen']}." if "not_chosen" in facts else f"{epoch}."
     ((name, value),) = facts["metrics"]["val"].items()
     return f"{epoch}, chosen by `{name}` of its own map on val: {100 * value:.1f} %."
 

@@ -1,4 +1,4 @@
-"""Writers of checkpoints, and readers that run no code from them."""
+"""Readers of checkpoints, which run no code from them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lightning as L
 import torch
 from hydra.errors import InstantiationException
-from lightning.fabric.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from learned_saliency import storage
-from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.pipeline.cli import UserError, find_checkpoint, first_sentence
 from learned_saliency.pipeline.runs.build import build_module, build_network
 from learned_saliency.pipeline.runs.named_parts import check_named_parts
@@ -29,52 +26,10 @@ from learned_saliency.pipeline.runs.record import (
     recorded_stage,
 )
 from learned_saliency.pipeline.runs.weights import check_finite, read_weights
-from learned_saliency.storage import replacing
 from learned_saliency.trainers import SaliencyModule
 
 RECORD = "run"  # key of this project's record in Lightning's checkpoint
 _IN_FACTS = ("config", "stage", "selected_by")  # parts of the record in an export's JSON
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writer of checkpoints under a temporary name, then renamed: a file is whole or not there."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
-    ) -> None:
-        """Save ``checkpoint`` as ``path``."""
-        with replacing(Path(path)) as temporary:
-            super().save_checkpoint(checkpoint, temporary, storage_options)
-
-
-class RunRecord(L.Callback):
-    """Callback that adds a record to each checkpoint, by which the file can be read on its own.
-
-    Args:
-        config: The composed configuration of the run.
-        composed: The configuration as plain values that still refer to each other; see
-            `with_references`.
-        stage: Key of the stage that is trained; empty for the last stage.
-        data: The run's data module.
-    """
-
-    def __init__(
-        self, config: DictConfig, composed: dict[str, Any], stage: str, data: WSOLDataModule
-    ) -> None:
-        self.record = {
-            "config": OmegaConf.to_container(config, resolve=True),
-            "composed": composed,
-            "stage": stage,
-            "num_classes": data.num_classes,
-            "class_names": list(data.class_names),
-            "selected_by": data.supervision("val"),
-        }
-
-    def on_save_checkpoint(
-        self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Add the record."""
-        checkpoint[RECORD] = self.record
 
 
 class Checkpoint(NamedTuple):
@@ -267,20 +222,3 @@ def load_weights(target: nn.Module, checkpoint: Checkpoint, prefix: str = "") ->
     except RuntimeError as error:
         first = " ".join(str(error).split())[:300]
         raise UserError(f"{checkpoint.path}: its weights are of another model ({first}).") from None
-
-
-def write_checkpoint(
-    config: DictConfig, module: SaliencyModule, class_names: list[str], folder: Path
-) -> Path:
-    """Write a module as the best checkpoint of the run in ``folder``, without training state."""
-    record = {
-        "config": OmegaConf.to_container(config, resolve=True),
-        "stage": "",
-        "num_classes": len(class_names),
-        "class_names": class_names,
-        "selected_by": None,
-    }
-    path = folder / "checkpoints" / "best.ckpt"
-    with replacing(path) as temporary:
-        torch.save({"state_dict": module.state_dict(), RECORD: record}, temporary)
-    return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,13 @@ def read_weights(path: Path, label: str, allowed: Sequence[type] = ()) -> Any:
 
 
 def find_state_dict(content: Any, label: str) -> dict[str, Tensor]:
-    """Find the state dict in a file's content, see `storage.find_state_dict`.
+    """Find the state dict in a file's content, see `storage.find_state_dict`; warn what is left.
 
     Raises:
         UserError: If the content has no tensors by name.
     """
     try:
-        return storage.find_state_dict(content)
+        return _told(storage.find_state_dict(content), label)
     except storage.WeightsError as error:
         raise UserError(f"{label}: {error}.") from None
 
@@ -45,3 +46,21 @@ def check_finite(state: Mapping[str, Tensor], label: str) -> None:
     if wrong := storage.find_infinite(state):
         more = f" and {len(wrong) - 1} more tensors" if len(wrong) > 1 else ""
         raise UserError(f"{label}: its weights '{wrong[0]}'{more} hold NaN or infinite numbers.")
+
+
+def fit_state_dict(content: Any, wanted: Mapping[str, Tensor], label: str) -> dict[str, Tensor]:
+    """Find the weights of a network, see `storage.fit_state_dict`; warn what is left out.
+
+    Raises:
+        UserError: If the content has no tensors by name, or those of another network.
+    """
+    try:
+        return _told(storage.fit_state_dict(content, wanted), label)
+    except storage.WeightsError as error:
+        raise UserError(f"{label}: {error}.") from None
+
+
+def _told(found: storage.FoundWeights, label: str) -> dict[str, Tensor]:
+    if found.report:
+        warnings.warn(f"{label}: {found.report}.", stacklevel=4)
+    return found.state

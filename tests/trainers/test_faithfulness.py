@@ -173,7 +173,7 @@ def test_a_new_test_forgets_the_last_one(batch):
     module = cam_module(faithfulness=["average_drop"])
     one_step(module, batch)
     first = module.faithfulness.compute()
-    module.on_test_epoch_start()
+    module.on_test_start()
     one_step(module, batch)
     assert module.faithfulness.compute() == first
 

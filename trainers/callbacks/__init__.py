@@ -1,8 +1,11 @@
 """Callbacks that watch a training or a test and write reports of it."""
 
 from learned_saliency.trainers.callbacks.contact_sheet import ContactSheet
-from learned_saliency.trainers.callbacks.divergence import DivergedError, Divergence
+from learned_saliency.trainers.callbacks.divergence import DivergedError, Divergence, check_weights
 from learned_saliency.trainers.callbacks.image_table import ImageTable
+from learned_saliency.trainers.callbacks.journal import Journal, Kept, MetricTree, Sums
+from learned_saliency.trainers.callbacks.journaled_test import JournaledTest
+from learned_saliency.trainers.callbacks.keep_signals import KeepSignals
 from learned_saliency.trainers.callbacks.pictures import Pictures, spread
 from learned_saliency.trainers.callbacks.progress import listen, progress_bar
 from learned_saliency.trainers.callbacks.throughput import Throughput
@@ -12,8 +15,15 @@ __all__ = [
     "DivergedError",
     "Divergence",
     "ImageTable",
+    "Journal",
+    "JournaledTest",
+    "KeepSignals",
+    "Kept",
+    "MetricTree",
     "Pictures",
+    "Sums",
     "Throughput",
+    "check_weights",
     "listen",
     "progress_bar",
     "spread",

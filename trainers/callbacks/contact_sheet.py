@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
+import torch
 from torch import Tensor
 
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.metrics import boxes_from_saliency
 from learned_saliency.storage import write_bytes
 from learned_saliency.trainers.base import SaliencyModule
+from learned_saliency.trainers.callbacks.journal import Kept
 from learned_saliency.trainers.outputs import (
     EVERY_CLASS,
     NATIVE,
@@ -22,6 +25,7 @@ from learned_saliency.trainers.outputs import (
     class_name,
     is_flat,
 )
+from learned_saliency.trainers.strategies.processes import gathered
 from learned_saliency.visualization import (
     DEFAULT_COLORMAP,
     FOUND_BOX,
@@ -36,15 +40,15 @@ from learned_saliency.visualization import (
 CELL = 200  # width of a picture, pixels: room for the names of most classes
 
 
-class ContactSheet(L.Callback):
+class ContactSheet(Kept, L.Callback):
     """Draws images spread evenly over the tested split, a column for each method.
 
     Below an image stand its true and its predicted class, below a map the class that it explains
     and that one's probability; boxes are the true ones and, at the module's ``box_threshold``, that
     of the map. A map that is constant is called flat and has no box.
 
-    The maps are those of the test, so that nothing is computed twice; of several processes the
-    first one draws its own images.
+    The maps are those of the test, so that nothing is computed twice. Of several processes each
+    draws the chosen images among its own; the first process puts them together.
 
     Args:
         path: PNG to write when the test ends.
@@ -60,17 +64,19 @@ class ContactSheet(L.Callback):
         self.count = count
         self.class_names = class_names
         self._chosen: set[int] = set()
-        self._seen = 0
+        self._drawn: dict[int, Example] = {}  # by place in the split
         self.examples: list[Example] = []
 
     def on_test_start(self, trainer: L.Trainer, module: SaliencyModule) -> None:
         """Choose the images."""
-        images = len(trainer.test_dataloaders.sampler)
-        limit = trainer.num_test_batches[0] * trainer.test_dataloaders.batch_size
-        images = int(min(images, limit))
+        loader = trainer.test_dataloaders
+        images = len(loader.dataset)
+        if trainer.limit_test_batches != 1.0:
+            batch = loader.batch_sampler.batch_size * trainer.world_size
+            images = min(images, int(trainer.num_test_batches[0]) * batch)
         spread = np.linspace(0, images - 1, min(self.count, images)).round().astype(int)
-        self._chosen = set(spread.tolist()) if trainer.is_global_zero else set()
-        self._seen, self.examples = 0, []
+        self._chosen = set(spread.tolist())
+        self._drawn, self.examples = {}, []
 
     def on_test_batch_end(
         self,
@@ -82,14 +88,15 @@ class ContactSheet(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Draw the rows of the chosen images of a batch."""
-        for i in range(len(batch["image_id"])):
-            if self._seen + i in self._chosen:
-                self.examples.append(_example(module, outputs, batch, i))
-        self._seen += len(batch["image_id"])
+        for i, place in enumerate(batch["index"].tolist()):
+            if place in self._chosen:
+                self._drawn[place] = _example(module, outputs, batch, i)
 
     def on_test_end(self, trainer: L.Trainer, module: SaliencyModule) -> None:
         """Write the picture."""
-        if not self.examples:
+        drawn = {place: e for share in gathered(self._drawn) for place, e in share.items()}
+        self.examples = [drawn[place] for place in sorted(drawn)]
+        if not self.examples or not trainer.is_global_zero:
             return
         sheet = grid(
             [[e.image, *e.overlays.values()] for e in self.examples],
@@ -100,6 +107,14 @@ class ContactSheet(L.Callback):
             legend=box_legend(module),
         )
         write_bytes(self.path, encode_png(sheet))
+
+    def kept(self) -> dict[str, Any]:
+        """Return what was drawn so far, pictures as tensors."""
+        return {str(place): _plain(e) for place, e in self._drawn.items()}
+
+    def take(self, kept: dict[str, Any]) -> None:
+        """Add what was drawn before."""
+        self._drawn |= {int(place): _restored(values) for place, values in kept.items()}
 
     def _captions(self, e: Example, native: NativeMap | None) -> list[list[str]]:
         """The lines below an image and below each of its maps."""
@@ -147,6 +162,20 @@ def _example(module: SaliencyModule, tested: TestOutput, batch: WSOLBatch, i: in
         target_probability=float(probs[target]),
         flat=frozenset(name for name, (_, flat) in drawn.items() if flat),
     )
+
+
+def _plain(example: Example) -> dict[str, Any]:
+    """Write an example in tensors and plain values."""
+    overlays = {name: torch.from_numpy(picture) for name, picture in example.overlays.items()}
+    values = {"image": torch.from_numpy(example.image), "overlays": overlays}
+    return example._asdict() | values | {"flat": sorted(example.flat)}
+
+
+def _restored(values: dict[str, Any]) -> Example:
+    """Read what `_plain` wrote."""
+    overlays = {name: picture.numpy() for name, picture in values["overlays"].items()}
+    pictures = {"image": values["image"].numpy(), "overlays": overlays}
+    return Example(**values | pictures | {"flat": frozenset(values["flat"])})
 
 
 def _drawn(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from io import StringIO
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -12,36 +15,38 @@ import torch
 
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.metrics import box_iou, boxes_from_saliency
-from learned_saliency.storage import replacing
+from learned_saliency.storage import write_csv
 from learned_saliency.trainers.base import SaliencyModule
+from learned_saliency.trainers.callbacks.journal import Kept
 from learned_saliency.trainers.outputs import TestOutput
+from learned_saliency.trainers.strategies.processes import place
+
+_PLACE = "place"  # column of the parts that the table does not have
 
 
-class ImageTable(L.Callback):
+class ImageTable(Kept, L.Callback):
     """Writer of a CSV with one row per image and method while a module is tested.
 
     Columns: ``image_id, method, label, predicted, target`` (the class explained); the box of the
     map's largest contour at the module's ``box_threshold`` ``x0, y0, x1, y1``, in pixels of the
     input; ``iou`` with the best true box, where there are boxes; and the terms of the faithfulness
-    metrics, named as their averages.
+    metrics, named as their averages. Images are in the order of the split.
 
-    Each process writes a file of its own; the first process joins the files when the test ends, so
-    that the table is whole or not there.
+    Each process writes a part of its own. The first process joins the parts when the test ends, or
+    when it is interrupted: then the table has the rows of the batches that were finished. It never
+    holds half a row, and an earlier table is replaced only by a whole one.
 
     Args:
         path: File to write.
+        parts: Folder of the parts.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, parts: Path) -> None:
         self.path = path
+        self.parts = parts
         self._file: TextIO | None = None
+        self._length = 0  # bytes of this process up to the last whole batch
         self._writer: Any = None
-
-    def on_test_start(self, trainer: L.Trainer, module: SaliencyModule) -> None:
-        """Open this process's part."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._part(trainer.global_rank).open("w", newline="")
-        self._writer = None
 
     def on_test_batch_end(
         self,
@@ -54,38 +59,88 @@ class ImageTable(L.Callback):
     ) -> None:
         """Add the rows of a batch."""
         for row in rows(outputs, batch, float(module.box_threshold)):
-            if self._writer is None:
-                self._writer = csv.DictWriter(self._file, list(row))
-                if trainer.is_global_zero:
-                    self._writer.writeheader()
+            if self._file is None:
+                self._open(list(row))
             self._writer.writerow(row)
+        if self._file is not None:
+            self._file.flush()
+            self._length = self._file.tell()
 
     def on_test_end(self, trainer: L.Trainer, module: SaliencyModule) -> None:
         """Join the parts of all processes."""
-        self._file.close()
+        self._close()
         trainer.strategy.barrier()
-        if not trainer.is_global_zero:
-            return
-        parts = [self._part(rank) for rank in range(trainer.world_size)]
-        with replacing(self.path) as temporary, temporary.open("w", newline="") as whole:
-            for part in parts:
-                whole.write(part.read_text())
-                part.unlink()
+        if trainer.is_global_zero:
+            self._join()
 
     def on_exception(
         self, trainer: L.Trainer, module: SaliencyModule, exception: BaseException
     ) -> None:
-        """Remove this process's part."""
+        """Join what the processes have written so far."""
+        with suppress(OSError):  # a full disk is told already
+            self._close()
+            self.take(self.kept())
+            if trainer.is_global_zero:
+                self._join()
+
+    def kept(self) -> dict[str, int]:
+        """Return the length in bytes of this process's part after the last whole batch."""
+        return {self._part.name: self._length} if self._length else {}
+
+    def take(self, kept: Mapping[str, int]) -> None:
+        """Cut parts back to the rows of the batches that were finished."""
+        for name, length in kept.items():
+            os.truncate(self.parts / name, length)
+        self._length = kept.get(self._part.name, self._length)
+
+    def forget(self, kept: Iterable[Mapping[str, int]]) -> None:
+        """Remove parts of an earlier test but for those that count, of which ``kept`` tells."""
+        names = {name for lengths in kept for name in lengths}
+        for part in self._parts():
+            if part.name not in names:
+                part.unlink()
+
+    def sync(self) -> None:
+        """Bring the rows onto the disk."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+
+    @property
+    def _part(self) -> Path:
+        return self.parts / f"rows-{place().rank}.csv"
+
+    def _parts(self) -> list[Path]:
+        return sorted(self.parts.glob("rows-*.csv"))
+
+    def _open(self, columns: list[str]) -> None:
+        self.parts.mkdir(parents=True, exist_ok=True)
+        self._file = self._part.open("a", newline="", encoding="utf-8")
+        self._writer = csv.DictWriter(self._file, columns)
+        if not self._file.tell():
+            self._writer.writeheader()
+
+    def _close(self) -> None:
         if self._file is not None:
             self._file.close()
-            self._part(trainer.global_rank).unlink(missing_ok=True)
+            self._file = None
 
-    def _part(self, rank: int) -> Path:
-        return self.path.with_name(f"{self.path.name}.{rank}.tmp")
+    def _join(self) -> None:
+        """Write the table of all whole rows, if there are any."""
+        found: list[dict[str, str]] = []
+        for part in self._parts():
+            text = part.read_text(encoding="utf-8")
+            found += csv.DictReader(StringIO(text[: text.rfind("\n") + 1]))
+        if found:
+            found.sort(key=lambda row: int(row[_PLACE]))
+            columns = [name for name in found[0] if name != _PLACE]
+            write_csv(self.path, columns, ({k: row[k] for k in columns} for row in found))
 
 
 def rows(tested: TestOutput, batch: WSOLBatch, box_threshold: float) -> Iterator[dict[str, object]]:
-    """Build the rows of a batch, image by image; see `ImageTable` for the columns."""
+    """Build the rows of a batch, image by image; see `ImageTable` for the columns.
+
+    The first column, ``place``, is the image's place in the split.
+    """
     classes = [batch["label"], tested.logits.argmax(1), tested.targets]
     label, predicted, target = (values.tolist() for values in classes)
     boxes = {name: boxes_from_saliency(maps, box_threshold) for name, maps in tested.maps.items()}
@@ -96,7 +151,7 @@ def rows(tested: TestOutput, batch: WSOLBatch, box_threshold: float) -> Iterator
     for i, image_id in enumerate(batch["image_id"]):
         for name in tested.maps:
             box = boxes[name][i].tolist()
-            row = {"image_id": image_id, "method": name}
+            row = {_PLACE: int(batch["index"][i]), "image_id": image_id, "method": name}
             row |= {"label": label[i], "predicted": predicted[i], "target": target[i]}
             row |= dict(zip(("x0", "y0", "x1", "y1"), box, strict=True))
             if "boxes" in batch:

@@ -1,11 +1,16 @@
 """Strategy for DDP that evaluates every image once, and equal buffers on all processes."""
 
 import atexit
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch import Tensor, nn
+
+from learned_saliency.trainers.strategies.lifeline import LIFELINE
 
 
 def broadcast_buffers(module: nn.Module) -> None:
@@ -26,6 +31,24 @@ def _leave_process_group() -> None:
         torch.distributed.destroy_process_group()
 
 
+class _Launcher(_SubprocessScriptLauncher):
+    """Launcher whose processes are watched by the lifeline.
+
+    Lightning's own observer looks every five seconds, and kills the first process without a word.
+    """
+
+    def launch(self, function: Callable, *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
+        """Start the other processes of this machine, once, and call ``function``."""
+        self.cluster_environment.validate_settings(
+            num_devices=self.num_processes, num_nodes=self.num_nodes
+        )
+        if not self.cluster_environment.creates_processes_externally:
+            self._call_children_scripts()
+            LIFELINE.watch(self.procs)
+        _set_num_threads_if_needed(self.num_processes)
+        return function(*args, **kwargs)
+
+
 class ExactEvaluationDDP(DDPStrategy):
     """DDP whose ranks may evaluate different numbers of batches.
 
@@ -36,6 +59,8 @@ class ExactEvaluationDDP(DDPStrategy):
     A module that optimizes manually may train its parts in turn: parameters that a backward pass
     leaves out are then detected and left alone.
 
+    A process that ends before its work is done ends the others; see `Lifeline`.
+
     The processes leave their group before Python ends: threads of gloo that outlive the interpreter
     now and then abort a process whose work is done. Lightning ends the group for NCCL alone.
     """
@@ -43,8 +68,14 @@ class ExactEvaluationDDP(DDPStrategy):
     def setup_distributed(self) -> None:
         """Join the group of processes, until Python ends."""
         super().setup_distributed()
+        LIFELINE.connect()
         atexit.unregister(_leave_process_group)  # a later trainer shares the group of the first
         atexit.register(_leave_process_group)
+
+    def _configure_launcher(self) -> None:
+        super()._configure_launcher()
+        if isinstance(self._launcher, _SubprocessScriptLauncher):
+            self._launcher = _Launcher(self.cluster_environment, self.num_processes, self.num_nodes)
 
     def configure_ddp(self) -> None:
         """Wrap the module."""

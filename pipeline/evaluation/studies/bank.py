@@ -28,12 +28,13 @@ from learned_saliency.pipeline.runs import (
     third_party_network,
 )
 from learned_saliency.storage import write_bytes, write_csv
-from learned_saliency.trainers import spread
+from learned_saliency.trainers import place, spread
 from learned_saliency.visualization import Picture, encode_png, grid
 
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 Accuracies = dict[str, dict[str, dict[str, float]]]  # by method, by classifier, by variant
+BankScores = Mapping[str, Mapping[str, MaskedAccuracy]]  # by method, by classifier
 
 
 class Member(NamedTuple):
@@ -81,17 +82,13 @@ class Bank(Study):
         """
         module = setting.module
         methods, colors = explainers(module), {"mean": module.mean, "std": module.std}
-        found = bank_accuracies(
-            build_bank(self.classifiers, setting.data.num_classes, module.device),
-            module.classifier,
-            setting.batches(),
-            methods,
-            alpha=self.alpha,
-            note=setting.note,
-            **colors,
-        )
+        bank = build_bank(self.classifiers, setting.data.num_classes, module.device)
+        scores = bank_scores(bank, methods, module.device)
+        options = {"alpha": self.alpha, "note": setting.note, **colors}
+        count_bank(bank, module.classifier, setting.batches(scores), methods, scores, **options)
+        found = bank_accuracies(scores)
         files = {"bank.csv": partial(write_accuracies, accuracies=found)}
-        if setting.pictures:
+        if setting.pictures and place().rank == 0:
             split = setting.data.dataloader(setting.config.split)
             batch = setting.to_device(spread(split, setting.pictures))
             images, labels = batch["image"], batch["label"]
@@ -178,18 +175,27 @@ def _load(name: str, num_classes: int) -> tuple[nn.Module, Mapping[str, Any]]:
     return getattr(network, "classifier", network), checkpoint.config.data
 
 
-def bank_accuracies(
+def bank_scores(
+    bank: Iterable[str], methods: Iterable[str], device: torch.device | str = "cpu"
+) -> BankScores:
+    """Make the metric of each method and classifier."""
+    bank = list(bank)
+    return {method: {name: MaskedAccuracy().to(device) for name in bank} for method in methods}
+
+
+def count_bank(
     bank: Mapping[str, Member],
     classifier: nn.Module,
     batches: Iterable[WSOLBatch],
     methods: Mapping[str, Explainer],
+    scores: BankScores,
     *,
     mean: Tensor,
     std: Tensor,
     alpha: float = 1.0,
     note: Callable[[str], None] = lambda what: None,
-) -> Accuracies:
-    """Measure each classifier on images that masks show, hide and repaint (paper 004, Fig. 3).
+) -> None:
+    """Count each classifier's hits on images that masks show, hide, repaint (paper 004, Fig. 3).
 
     Maps explain the true class and are cut by `metrics.binarize`.
 
@@ -198,15 +204,12 @@ def bank_accuracies(
         classifier: The network that the maps explain, in evaluation mode.
         batches: Images of a split, on the device of bank and classifier.
         methods: Methods by name, ``(classifier, images, targets) -> maps (B, H, W) in [0, 1]``.
+        scores: Metrics of `bank_scores`, to which the batches are added.
         mean: Mean that the batches are normalized with, (3, 1, 1).
         std: Standard deviation that they are normalized with, (3, 1, 1).
         alpha: See `metrics.binarize`.
         note: Called with a description of the current work.
-
-    Returns:
-        Fractions by method, by classifier and by variant: clean, masked_in, masked_out, inpainted.
     """
-    scores = {method: {name: MaskedAccuracy() for name in bank} for method in methods}
     for number, batch in enumerate(batches):
         images, labels = batch["image"], batch["label"]
         with torch.no_grad():
@@ -220,6 +223,14 @@ def bank_accuracies(
                 for name, member in bank.items():
                     masked = {v: _logits(member, x, mean, std) for v, x in variants.items()}
                     scores[method][name].update({"clean": clean[name]} | masked, labels)
+
+
+def bank_accuracies(scores: BankScores) -> Accuracies:
+    """Compute the accuracies; with several processes every one has to call this.
+
+    Returns:
+        Fractions by method, by classifier and by variant: clean, masked_in, masked_out, inpainted.
+    """
     return {
         method: {
             name: {variant: float(value) for variant, value in metric.compute().items()}

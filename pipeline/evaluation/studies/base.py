@@ -9,11 +9,12 @@ from typing import ClassVar, NamedTuple
 
 from omegaconf import DictConfig
 from torch import Tensor, nn
+from torch.utils.data import BatchSampler, SequentialSampler
 
 from learned_saliency.attribution import PostHocMethod
 from learned_saliency.datamodules import WSOLBatch, WSOLDataModule
 from learned_saliency.metrics import Figure
-from learned_saliency.trainers import NATIVE, SaliencyModule
+from learned_saliency.trainers import NATIVE, Journal, Kept, MetricTree, SaliencyModule, Sums
 
 Explainer = Callable[[nn.Module, Tensor, Tensor], Tensor]  # classifier, images, targets -> maps
 
@@ -26,22 +27,45 @@ class Setting(NamedTuple):
         module: The trained module, in evaluation mode and on its device.
         data: The data module, set up.
         note: Called with a description of the current work.
+        journal: Keeps what was counted, so that an evaluation that is ended goes on.
     """
 
     config: DictConfig
     module: SaliencyModule
     data: WSOLDataModule
     note: Callable[[str], None]
+    journal: Journal
 
     @property
     def pictures(self) -> int:
         """Number of images of the split to draw; 0 for none."""
         return self.config.pictures.images
 
-    def batches(self) -> Iterator[WSOLBatch]:
-        """Yield the batches of the evaluated split on the module's device."""
-        for batch in self.data.dataloader(self.config.split):
-            yield self.to_device(batch)
+    def batches(self, scores: MetricTree | None = None, **parts: Kept) -> Iterator[WSOLBatch]:
+        """Yield the batches of the evaluated split on the module's device, once for each study.
+
+        With ``scores``, several processes share the batches: a metric's ``compute`` sums over all
+        of them, so every process has to call it equally often. Batches that were counted before the
+        evaluation was ended are left out; their sums are in the metrics already.
+
+        Args:
+            scores: Metrics to which the study adds the batches, by name; without them every process
+                sees all batches, each time.
+            **parts: What else the study gathers from the batches.
+        """
+        if scores is None:
+            loader = self.data.dataloader(self.config.split)
+            everything = SequentialSampler(loader.dataset)
+            batches = BatchSampler(everything, loader.batch_sampler.batch_size, drop_last=False)
+            for rows in batches:
+                yield self.to_device(loader.dataset.__getitems__(rows))
+            return
+        done = self.journal.read()
+        self.journal.restore({"scores": Sums(scores), **parts})
+        for batch in self.data.dataloader(self.config.split, done):
+            if len(batch["image"]):
+                yield self.to_device(batch)
+                self.journal.done(batch["index"])
 
     def to_device(self, batch: WSOLBatch) -> WSOLBatch:
         """Bring a batch to the module's device."""
@@ -70,8 +94,9 @@ class Study(ABC):
     a file in ``configs/studies/`` that names the class as ``_target_`` and gives the options. It is
     chosen as ``studies=[NAME]``.
 
-    ``run`` counts with metrics of this project, whose states are sums over images, and leaves all
-    writing to the `Outcome`: processes that each see a share of the batches can add these sums up.
+    ``run`` counts with torchmetrics, whose states are sums over images, and leaves all writing to
+    the `Outcome`: several processes run it, each with a share of the batches, and the first one
+    writes.
 
     Attributes:
         name: Name of the study's file in ``configs/studies/``.

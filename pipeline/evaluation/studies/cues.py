@@ -24,7 +24,7 @@ from learned_saliency.pipeline.evaluation.studies.base import (
     class_wise_methods,
 )
 from learned_saliency.storage import write_bytes, write_csv
-from learned_saliency.trainers import SaliencyModule
+from learned_saliency.trainers import Kept, SaliencyModule, gathered
 from learned_saliency.visualization import DEFAULT_COLORMAP, encode_png, grid, overlay
 
 #: Ways to compare the maps of two classes. ``"min_max"``, as in the released code: raw maps are
@@ -53,6 +53,58 @@ class CueResult(NamedTuple):
     per_pair: dict[str, list[float]]
     pairs: list[ClassPair]
     examples: list[dict[str, Any]]
+
+
+class CueCounts(Kept):
+    """Counts of cue localization: a metric of each method, and some images for a picture.
+
+    Args:
+        methods: Names of the methods.
+        pairs: The pairs.
+        scale: See `metrics.CueLocalization`; ``"log"`` goes with probabilities.
+        accumulate: See `metrics.CueLocalization`.
+        examples: Number of images to keep for a picture: the first of the split with a question.
+        device: Device of the counts.
+
+    Raises:
+        ValueError: If an option is unknown.
+    """
+
+    def __init__(
+        self,
+        methods: Iterable[str],
+        pairs: Sequence[ClassPair],
+        *,
+        scale: str = "even",
+        accumulate: bool = False,
+        examples: int = 6,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        make = partial(CueLocalization, len(pairs), scale=scale, accumulate=accumulate)
+        self.scores = {name: make().to(device) for name in methods}
+        self.pairs = list(pairs)
+        self.wanted = examples
+        self.examples: list[dict[str, Any]] = []
+
+    def kept(self) -> list[dict[str, Any]]:
+        """Return the examples so far."""
+        return list(self.examples)
+
+    def take(self, kept: list[dict[str, Any]]) -> None:
+        """Add examples of before."""
+        self.examples = _first(self.examples + kept, self.wanted)
+
+    def result(self) -> CueResult:
+        """Compute mPxAP; with several processes every one has to call this."""
+        values = {name: metric.per_pair().cpu() for name, metric in self.scores.items()}
+        examples = _first([e for share in gathered(self.examples) for e in share], self.wanted)
+        figures = {name: _figures(found, self.pairs) for name, found in values.items()}
+        per_pair = {name: found.tolist() for name, found in values.items()}
+        return CueResult(figures, per_pair, self.pairs, examples)
+
+
+def _first(examples: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    return sorted(examples, key=lambda example: example["index"])[:count]
 
 
 class _Questions(NamedTuple):
@@ -94,7 +146,8 @@ class Cues(Study):
     ) -> None:
         _check_normalization(normalization)
         CueLocalization(1, scale=scale, accumulate=accumulate)  # refuses what it does not know
-        self.options = {"normalization": normalization, "scale": scale, "accumulate": accumulate}
+        self.normalization = normalization
+        self.counting = {"scale": scale, "accumulate": accumulate}
 
     def check(self, config: DictConfig) -> None:
         """Check that the data set has parts.
@@ -123,14 +176,12 @@ class Cues(Study):
     def run(self, setting: Setting) -> Outcome:
         """Compare counterfactual maps with the parts in which two classes differ."""
         module, parts = setting.module, setting.data.parts()
-        found = cue_localization(
-            module.classifier,
-            setting.batches(),
-            parts,
-            class_wise_methods(module),
-            note=setting.note,
-            **self.options,
-        )
+        methods = class_wise_methods(module)
+        counts = CueCounts(methods, parts.pairs, device=module.device, **self.counting)
+        batches = setting.batches(counts.scores, examples=counts)
+        options = {"normalization": self.normalization, "note": setting.note}
+        count_cues(module.classifier, batches, parts, methods, counts, **options)
+        found = counts.result()
         files = {"cues.csv": partial(write_pairs, found=found, part_names=parts.names)}
         if found.examples:
             colors = partial(_colors, module)
@@ -148,19 +199,17 @@ def _colors(module: SaliencyModule, image: Tensor) -> Tensor:
     return module.colors(image.to(module.device))
 
 
-def cue_localization(
+def count_cues(
     classifier: nn.Module,
     batches: Iterable[WSOLBatch],
     parts: PartReader,
     methods: Mapping[str, PostHocMethod],
+    counts: CueCounts,
     *,
     normalization: str = "min_max",
-    scale: str = "even",
-    accumulate: bool = False,
-    examples: int = 6,
     note: Callable[[str], None] = lambda what: None,
-) -> CueResult:
-    """Measure mPxAP of absolute counterfactual maps (paper 001, Sec. 5.2 and Tab. 1).
+) -> None:
+    """Count the scores of absolute counterfactual maps (paper 001, Sec. 5.2 and Tab. 1).
 
     For each image and each pair that contains its true class, the method's maps of both classes are
     subtracted, and the absolute difference is compared, at the images' size, with the pixels of the
@@ -172,22 +221,16 @@ def cue_localization(
         batches: Images of a split with part labels, on the classifier's device.
         parts: The pairs and the part labels.
         methods: Class-wise methods by name.
+        counts: Counts to which the batches are added.
         normalization: One of ``NORMALIZATIONS``.
-        scale: See `metrics.CueLocalization`; ``"log"`` goes with probabilities.
-        accumulate: See `metrics.CueLocalization`.
-        examples: Number of images to keep for a picture.
         note: Called with a description of the current work.
 
     Raises:
         ValueError: If an option is unknown.
     """
     _check_normalization(normalization)
-    pairs = list(parts.pairs)
-    make = partial(CueLocalization, len(pairs), scale=scale, accumulate=accumulate)
-    scores = {name: make() for name in methods}
-    kept: list[dict[str, Any]] = []
     for number, batch in enumerate(batches):
-        asked = _questions(batch, parts, pairs)
+        asked = _questions(batch, parts, counts.pairs)
         if asked is None:
             continue
         images, found = batch["image"], {}
@@ -195,18 +238,8 @@ def cue_localization(
         for name, method in methods.items():
             note(f"{name}, batch {number + 1}")
             found[name] = _compare(method, classifier, images, features, asked, normalization)
-            scores[name].update(found[name].cpu(), asked.masks, asked.pairs)
-        kept += _examples(images, asked, found, pairs, examples - len(kept))
-    return _result({name: metric.per_pair() for name, metric in scores.items()}, pairs, kept)
-
-
-def _result(
-    values: Mapping[str, Tensor], pairs: list[ClassPair], examples: list[dict[str, Any]]
-) -> CueResult:
-    """Compute mPxAP from the PxAP of each pair, (P,) by method."""
-    figures = {name: _figures(found, pairs) for name, found in values.items()}
-    per_pair = {name: found.tolist() for name, found in values.items()}
-    return CueResult(figures, per_pair, pairs, examples)
+            counts.scores[name].update(found[name].cpu(), asked.masks, asked.pairs)
+        counts.take(_examples(batch, asked, found, counts.wanted))
 
 
 def _questions(
@@ -277,22 +310,19 @@ def _figures(values: Tensor, pairs: Sequence[ClassPair]) -> dict[str, float]:
 
 
 def _examples(
-    images: Tensor,
-    asked: _Questions,
-    maps: Mapping[str, Tensor],
-    pairs: Sequence[ClassPair],
-    count: int,
+    batch: WSOLBatch, asked: _Questions, maps: Mapping[str, Tensor], count: int
 ) -> list[dict[str, Any]]:
     """Pick one question of each of the first images, for the image's last pair."""
     chosen = {int(asked.rows[first]): q for q, first in enumerate(asked.first)}
     return [
         {
-            "image": images[row].cpu(),
-            "mask": asked.masks[question],
-            "pair": pairs[int(asked.pairs[question])],
+            "index": int(batch["index"][row]),
+            "image": batch["image"][row].cpu().clone(),
+            "mask": asked.masks[question].clone(),
+            "pair": int(asked.pairs[question]),
             "maps": {name: normalize(found[question]).cpu() for name, found in maps.items()},
         }
-        for row, question in list(sorted(chosen.items()))[: max(count, 0)]
+        for row, question in list(sorted(chosen.items()))[:count]
     ]
 
 

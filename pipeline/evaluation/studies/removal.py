@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
-from torch import nn
+from torch import Tensor, nn
 
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.metrics import (
@@ -34,7 +34,7 @@ _NAME = "relative_accuracy"
 
 
 class Removal(Study):
-    """Remove-and-classify with all methods (paper 001, Fig. 5); see `remove_and_classify`.
+    """Remove-and-classify with all methods (paper 001, Fig. 5); see `count_removed`.
 
     Args:
         fractions: Erased parts of the pixels, in (0, 1).
@@ -53,14 +53,17 @@ class Removal(Study):
 
     def run(self, setting: Setting) -> Outcome:
         """Erase the most salient pixels of all images, by all methods."""
-        curves = remove_and_classify(
+        methods, device = explainers(setting.module), setting.module.device
+        scores = {name: RemoveAndClassify(self.fractions).to(device) for name in methods}
+        count_removed(
             setting.module.classifier,
-            setting.batches(),
-            explainers(setting.module),
-            fractions=self.fractions,
+            setting.batches(scores),
+            methods,
+            scores,
             seed=self.seed,
             note=setting.note,
         )
+        curves = {name: metric.curve() for name, metric in scores.items()}
         files = {
             "removal.csv": partial(write_curves, curves=curves),
             "pictures/removal.png": partial(plot_removal, curves=curves),
@@ -68,17 +71,17 @@ class Removal(Study):
         return Outcome(removal_figures(curves), self.figures, files)
 
 
-def remove_and_classify(
+def count_removed(
     classifier: nn.Module,
     batches: Iterable[WSOLBatch],
     methods: Mapping[str, Explainer],
+    scores: Mapping[str, RemoveAndClassify],
     *,
-    fractions: Sequence[float] = FRACTIONS,
     seed: int = 0,
     batch_size: int = 64,
     note: Callable[[str], None] = lambda what: None,
-) -> dict[str, RemovalCurve]:
-    """Measure accuracies with the most salient pixels erased (paper 001, Sec. 5.3 and Fig. 5).
+) -> None:
+    """Count accuracies with the most salient pixels erased (paper 001, Sec. 5.3 and Fig. 5).
 
     Maps explain the true class. All methods share one random erasure per image, drawn from
     ``seed``.
@@ -87,20 +90,17 @@ def remove_and_classify(
         classifier: The network of images to logits that the maps explain, in evaluation mode.
         batches: Images of a split, on the classifier's device.
         methods: Methods by name, ``(classifier, images, targets) -> maps (B, H, W) in [0, 1]``.
-        fractions: Erased parts of the pixels, in (0, 1).
+        scores: Metric of each method, to which the batches are added.
         seed: Seed of the random erasure.
         batch_size: Most images per pass.
         note: Called with a description of the current work.
-
-    Returns:
-        The curve of each method.
     """
-    scores = {name: RemoveAndClassify(fractions) for name in methods}
-    generator = torch.Generator().manual_seed(seed)
+    chance_maps = _ChanceMaps(seed)
     for number, batch in enumerate(batches):
         images, labels = batch["image"], batch["label"]
-        options = {"fractions": fractions, "batch_size": batch_size}
-        chance = random_saliency(images, generator)
+        chance = chance_maps(images, batch["index"].tolist())
+        metric, *_ = scores.values()
+        options = {"fractions": metric.fractions, "batch_size": batch_size}
         random_hits = removal_hits(classifier, images, chance, labels, **options)
         blurred = blurred_hits(classifier, images, labels, batch_size=batch_size)
         for name, method in methods.items():
@@ -109,7 +109,28 @@ def remove_and_classify(
                 maps = method(classifier, images, labels).float()
             hits = removal_hits(classifier, images, maps, labels, **options)
             scores[name].update(hits, random_hits, blurred)
-    return {name: metric.curve() for name, metric in scores.items()}
+
+
+class _ChanceMaps:
+    """Random maps, which depend on an image's place in the split alone.
+
+    Args:
+        seed: Seed of the numbers.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._generator = torch.Generator().manual_seed(seed)
+        self._next = 0  # place of the image whose numbers come next
+
+    def __call__(self, images: Tensor, places: Sequence[int]) -> Tensor:
+        """Draw the maps (B, H, W) of images at ascending places."""
+        found = []
+        for place in places:
+            for _ in range(self._next, place):  # images that are not this process's
+                random_saliency(images[:1], self._generator)
+            found.append(random_saliency(images[:1], self._generator))
+            self._next = place + 1
+        return torch.cat(found)
 
 
 def removal_figures(curves: Mapping[str, RemovalCurve]) -> dict[str, dict[str, float]]:

@@ -18,7 +18,7 @@ from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.metrics import Figure
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.evaluation.studies.base import Setting, Study
-from learned_saliency.trainers import SaliencyModule
+from learned_saliency.trainers import Journal, SaliencyModule, place
 
 _SECONDS = 20.0  # between lines of progress
 
@@ -62,9 +62,10 @@ def run_studies(
     module: SaliencyModule,
     data: WSOLDataModule,
     folder: Path,
+    kept: Path,
     device: torch.device,
 ) -> StudyResults:
-    """Run studies, in one process, and write their files.
+    """Run studies in all processes; the first one writes their files.
 
     Args:
         studies: The studies from `build_studies`.
@@ -72,22 +73,28 @@ def run_studies(
         module: The evaluated module; it is left in evaluation mode on ``device``.
         data: The data module, set up.
         folder: Folder to write to.
+        kept: Folder of what a later call needs to go on, where this one is ended.
         device: Device to compute on.
 
     Raises:
         UserError: If a study does not fit model or data.
     """
     module.to(device).eval()
-    lines = _Lines()
+    lines, first = _Lines(), place().rank == 0
     found = StudyResults({}, {}, [])
     for study in studies:
-        note = partial(lines.say, study.name)
-        with torch.no_grad():  # a method that needs gradients turns them on for itself
-            outcome = study.run(Setting(config, module, data, note))
+        note = partial(lines.say, study.name) if first else _say_nothing
+        journal = Journal(kept / study.name)
+        try:
+            with torch.no_grad():  # a method that needs gradients turns them on for itself
+                outcome = study.run(Setting(config, module, data, note, journal))
+        finally:
+            journal.save()
         for method, values in outcome.results.items():
             found.results.setdefault(method, {}).update(values)
         found.figures.update(outcome.figures)
-        found.written.extend(_write(outcome.files, folder))
+        if first:
+            found.written.extend(_write(outcome.files, folder))
     return found
 
 
@@ -99,6 +106,10 @@ def _write(files: Mapping[str, Callable[[Path], None]], folder: Path) -> list[Pa
         write(path)
         paths.append(path)
     return paths
+
+
+def _say_nothing(what: str) -> None:
+    """Leave the lines of progress to the first process."""
 
 
 class _Lines:

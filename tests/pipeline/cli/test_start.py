@@ -31,7 +31,7 @@ MISSPELT = {
     "convert": "publishd=x",
 }
 MISSING = [
-    ("train", ["resume=nowhere"], "nowhere: there is no such checkpoint."),
+    ("train", ["resume=nowhere"], "resume=nowhere: there is no such run or checkpoint."),
     ("train", ["classifier=nowhere"], "nowhere: there is no such checkpoint."),
     ("train", ["data=cub", "data.root=nowhere"], "data.root=nowhere: the root folder"),
     ("train", ["data=wsol", "data.root=.", "data.metadata=nowhere"], "data.metadata=nowhere: "),

@@ -219,9 +219,11 @@ def test_a_calm_with_one_superset_has_one_map_as_its_native_map_says(creatures, 
         export(compose_checked([*words, "maps=all"], CONFIG_NAME))
 
 
-def test_a_file_that_differs_is_not_kept(exported, tmp_path):
-    with pytest.raises(UserError, match=r"probabilities differ .* more than tolerance=-1e"):
-        exported("fcam", "format=safetensors", "tolerance=-1")
+def test_a_file_that_differs_is_not_kept(exported, tmp_path, monkeypatch):
+    module = sys.modules[export.__module__]
+    monkeypatch.setattr(module, "differences", lambda *_: {"probabilities": 2e-4})
+    with pytest.raises(UserError, match=r"probabilities differ .* more than tolerance=1e-04"):
+        exported("fcam", "format=safetensors")
     assert not list(tmp_path.iterdir())
 
 
@@ -268,6 +270,14 @@ def test_images_to_verify_on(runs, tmp_path):
     red = find_images(checkpoint, tmp_path).pixels
     assert red.shape == (5, 3, 32, 32)  # enough for the larger batch
     assert red[4, :, 5, 5].tolist() == [255, 0, 0]
+    for split in ("test", "val"):
+        (tmp_path / "out" / split).mkdir(parents=True)
+        (tmp_path / "out" / split / "image_ids.txt").write_text("../red.png")
+        (tmp_path / "out" / split / "class_labels.txt").write_text("../red.png,0")
+    checkpoint.config.data.metadata = str(tmp_path / "out")
+    checkpoint.config.data.root = str(tmp_path / "out")
+    with pytest.warns(UserWarning, match="verify_images=FOLDER"):
+        assert find_images(checkpoint, None).source == "random colors"
     checkpoint.config.data.metadata = str(tmp_path / "none")
     with pytest.warns(UserWarning, match="verify_images=FOLDER"):
         assert find_images(checkpoint, None).source == "random colors"
@@ -282,8 +292,8 @@ def test_a_missing_extra_is_one_sentence(exported, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["format=onxx"], "format=onxx is no format; the nearest: onnx"),
-        (["maps=lable"], "maps=lable is no choice; the nearest: label"),
+        (["format=onxx"], "format=onxx: expected one of .*; the nearest: onnx"),
+        (["maps=lable"], "maps=lable: expected one of .*; the nearest: label"),
         (["format=safetensors", "maps=all"], "cam has weights alone"),
     ],
 )

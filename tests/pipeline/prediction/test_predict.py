@@ -289,3 +289,18 @@ def test_a_foreign_network_with_names(creatures, photos, predicted, tmp_path):
     (tmp_path / "names.txt").write_text("cat\ndog\n")
     with pytest.raises(UserError, match="2 class names, but the classifier knows 3"):
         predicted(*words)
+
+
+def test_a_quick_look_explains_some_of_the_images(fcam_run, photos, predicted):
+    folder, names = photos
+    words = [f"checkpoint={fcam_run}", f"images={folder}"]
+    (folder / "sub" / "truncated.jpg").unlink()  # its header is that of an image
+    index, _, _ = predicted(*words, "limit=4")
+    chosen = [record["image"] for record in index["images"]]
+    assert len(chosen) == index["limit"] == 4
+    assert chosen == [name for name in names if name in chosen]  # in their order
+    assert chosen != names[:4]  # the first ones of a sorted folder are of one kind
+    again, _, _ = predicted(*words, "limit=4")
+    assert [record["image"] for record in again["images"]] == chosen
+    whole, _, _ = predicted(*words, "limit=100")
+    assert [record["image"] for record in whole["images"]] == names

@@ -12,7 +12,7 @@ from PIL import Image
 from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.cli.entry import run_or_exit
 from learned_saliency.pipeline.cli.errors import UserError
-from learned_saliency.pipeline.commands.evaluate import hydra_words
+from learned_saliency.pipeline.commands.evaluate import evaluation_words
 from learned_saliency.pipeline.conversion.convert import convert
 from learned_saliency.pipeline.conversion.published import read_published
 from learned_saliency.pipeline.evaluation.evaluate import evaluate
@@ -62,7 +62,7 @@ def saved(content, path, **options):
 def readers(path, tmp_path):
     """Everything that reads a checkpoint, as its entry point calls it."""
     out = f"output_dir={tmp_path}/out"
-    evaluation = hydra_words([f"checkpoint={path}", "methods=[native]", out])
+    evaluation = evaluation_words([f"checkpoint={path}", "methods=[native]", out])
     return {
         "read_checkpoint": lambda: read_checkpoint(path),
         "export": lambda: export(compose_checked([f"checkpoint={path}"], "export")),

@@ -41,6 +41,7 @@ class Images(torch.utils.data.Dataset):
             "image": torch.stack([texture + i / 10 for i in indices]),
             "label": torch.zeros(len(indices), dtype=torch.int64),
             "image_id": [f"{i}.png" for i in indices],
+            "index": torch.tensor(indices),
         }
 
 
@@ -152,23 +153,25 @@ def test_no_sheet_is_drawn_of_no_image(module, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_broken_test_leaves_no_half_table(module, tmp_path):
-    run(module, ImageTable(tmp_path / "images.csv"))
+def test_a_broken_test_leaves_the_rows_of_its_whole_batches(module, tmp_path):
+    run(module, ImageTable(tmp_path / "images.csv", tmp_path / "parts"))
     with (tmp_path / "images.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["image_id"] for row in rows[::2]] == [f"{i}.png" for i in range(IMAGES)]
-    (tmp_path / "images.csv").unlink()
     step = module.test_step
 
     def failing(batch, batch_idx):
-        if batch_idx == 1:
+        if batch_idx == broken:
             raise ArithmeticError("broken")
         return step(batch, batch_idx)
 
     module.test_step = failing
-    with pytest.raises(ArithmeticError):
-        run(module, ImageTable(tmp_path / "images.csv"))
-    assert not list(tmp_path.iterdir())
+    whole = (tmp_path / "images.csv").read_bytes()
+    for broken, lines in ((0, whole), (1, b"".join(whole.splitlines(keepends=True)[:5]))):
+        with pytest.raises(ArithmeticError):
+            run(module, ImageTable(tmp_path / "images.csv", tmp_path / f"parts{broken}"))
+        assert (tmp_path / "images.csv").read_bytes() == lines
+    assert not list(tmp_path.glob("*.tmp"))
 
 
 def test_a_map_of_every_class_is_not_captioned_with_one():

@@ -13,12 +13,14 @@ from torch import nn
 from learned_saliency.metrics import binarize
 from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.cli.errors import UserError
-from learned_saliency.pipeline.commands.evaluate import hydra_words
+from learned_saliency.pipeline.commands.evaluate import evaluation_words
 from learned_saliency.pipeline.evaluation.evaluate import CONFIG_NAME, evaluate
 from learned_saliency.pipeline.evaluation.studies.bank import (
     Member,
     bank_accuracies,
     bank_figures,
+    bank_scores,
+    count_bank,
     draw_variants,
 )
 from learned_saliency.pipeline.runs.checkpoints import read_checkpoint
@@ -36,6 +38,12 @@ class RedOf(nn.Module):
         return torch.stack([torch.full_like(red, 0.5), red], dim=1)
 
 
+def accuracies(bank, batches, methods):
+    scores = bank_scores(bank, methods)
+    count_bank(bank, nn.Identity(), batches, methods, scores, mean=MEAN, std=STD)
+    return bank_accuracies(scores)
+
+
 def test_members_see_the_colors_in_their_own_normalization():
     """Red squares on black: what is hidden is gray, what is repainted is black."""
     colors = torch.zeros(2, 3, 8, 8)
@@ -51,13 +59,13 @@ def test_members_see_the_colors_in_their_own_normalization():
         return saliency
 
     batch = {"image": images, "label": labels, "image_id": ["a", "b"]}
-    found = bank_accuracies(bank, nn.Identity(), [batch], {"square": explain}, mean=MEAN, std=STD)
+    found = accuracies(bank, [batch], {"square": explain})
     assert torch.equal(seen[0], labels)
     # mean red: clean 0.25, masked in 0.25 + 0.75 / 2, masked out 0.25 / 2, repainted 0
     right_if_red = {"clean": 0.5, "masked_in": 0.5, "masked_out": 0.5, "inpainted": 0.5}
     assert found == {"square": {"red": right_if_red}}
     labels[:] = 1
-    found = bank_accuracies(bank, nn.Identity(), [batch], {"square": explain}, mean=MEAN, std=STD)
+    found = accuracies(bank, [batch], {"square": explain})
     assert found["square"]["red"] == {
         "clean": 0.0,
         "masked_in": 1.0,
@@ -130,7 +138,7 @@ def test_the_bank_stands_beside_the_other_figures(casm, creatures, tmp_path):
         f"studies.bank.classifiers=['{names[0]}','{names[1]}']",
         "pictures.images=2",
     ]
-    done = evaluate(compose_checked(hydra_words(words), CONFIG_NAME, complete=False))
+    done = evaluate(compose_checked(evaluation_words(words), CONFIG_NAME, complete=False))
     with (done.folder / "bank.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(r["method"], r["classifier"]) for r in rows] == [
@@ -158,7 +166,7 @@ def test_a_bank_that_cannot_be_built_is_told_in_one_line(casm, tmp_path, classif
     words = [f"checkpoint={casm}", f"output_dir={tmp_path}/out", "evaluate.faithfulness=[]"]
     words += ["methods=[]", "studies=[bank]", f"studies.bank.classifiers={classifiers}"]
     with pytest.raises(UserError, match=told) as caught:
-        evaluate(compose_checked(hydra_words(words), CONFIG_NAME, complete=False))
+        evaluate(compose_checked(evaluation_words(words), CONFIG_NAME, complete=False))
     assert "\n" not in str(caught.value)
 
 

@@ -11,7 +11,8 @@ from learned_saliency.datamodules import ClassPair
 from learned_saliency.metrics import PxAP
 from learned_saliency.models import CALM, CAMClassifier
 from learned_saliency.pipeline.evaluation.studies.cues import (
-    cue_localization,
+    CueCounts,
+    count_cues,
     draw_cues,
     write_pairs,
 )
@@ -61,9 +62,20 @@ def batches():
     labels = torch.tensor([0, 1, 2, 0, 3, 1, 2, 0])
     ids = [str(i) for i in range(8)]
     return [
-        {"image": images[i : i + 3], "label": labels[i : i + 3], "image_id": ids[i : i + 3]}
+        {
+            "image": images[i : i + 3],
+            "label": labels[i : i + 3],
+            "image_id": ids[i : i + 3],
+            "index": torch.arange(8)[i : i + 3],
+        }
         for i in range(0, 8, 3)
     ]
+
+
+def cue_localization(classifier, batches, parts, methods, normalization="min_max", **options):
+    counts = CueCounts(methods, parts.pairs, **options)
+    count_cues(classifier, batches, parts, methods, counts, normalization=normalization)
+    return counts.result()
 
 
 def scaled(saliency):
@@ -77,7 +89,7 @@ def one_by_one(classifier, batches, parts, method, normalization):
     for pair in PAIRS:
         metric = PxAP()
         for batch in batches:
-            for image, label, name in zip(*batch.values(), strict=True):
+            for image, label, name, _ in zip(*batch.values(), strict=True):
                 mask = sum(parts.places[int(name)] == p for p in pair.parts).to(torch.uint8)
                 if int(label) not in pair[:2] or not mask.any():
                     continue
@@ -133,6 +145,7 @@ def test_batches_do_not_change_the_figures(classifier, batches):
         "image": torch.cat([batch["image"] for batch in batches]),
         "label": torch.cat([batch["label"] for batch in batches]),
         "image_id": [name for batch in batches for name in batch["image_id"]],
+        "index": torch.arange(8),
     }
     ours, theirs = (
         cue_localization(classifier, given, Parts(), {"cam": CAM()}) for given in (batches, [whole])

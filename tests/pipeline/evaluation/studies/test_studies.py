@@ -6,15 +6,15 @@ import json
 import pytest
 import torch
 
-from learned_saliency.metrics import Figure
+from learned_saliency.metrics import Figure, RemoveAndClassify
 from learned_saliency.metrics.remove_and_classify import strong_blur
 from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.evaluation.evaluate import evaluate
 from learned_saliency.pipeline.evaluation.studies import Outcome, Study
 from learned_saliency.pipeline.evaluation.studies.removal import (
+    count_removed,
     removal_figures,
-    remove_and_classify,
 )
 from learned_saliency.pipeline.reports import table_rows
 from learned_saliency.pipeline.training.fit import train
@@ -142,14 +142,25 @@ def test_random_erasure_is_the_same_for_all_methods_and_seeds_change_it():
 
     images = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     batch = {"image": images, "label": torch.zeros(64, dtype=torch.int64), "image_id": []}
+    batch["index"] = torch.arange(64)
     methods = {
         "top": lambda classifier, images, targets: images[:, 0].sigmoid(),
         "flat": lambda classifier, images, targets: torch.zeros(len(images), 8, 8),
     }
-    curves = [
-        remove_and_classify(Mean().eval(), [batch], methods, fractions=(0.5, 0.9), seed=seed)
-        for seed in (0, 0, 1)
-    ]
+
+    def erased(seed, index=slice(None)):
+        scores = {name: RemoveAndClassify((0.5, 0.9)) for name in methods}
+        part = {key: values[index] for key, values in batch.items() if key != "image_id"}
+        count_removed(Mean().eval(), [part], methods, scores, seed=seed)
+        return {name: metric.curve() for name, metric in scores.items()}
+
+    curves = [erased(seed) for seed in (0, 0, 1)]
+    shares = [
+        erased(0, slice(rank, None, 3))["top"] for rank in range(3)
+    ]  # as three processes see it
+    sizes = torch.tensor([22, 21, 21], dtype=torch.float64)
+    summed = sum(n * share.random_accuracy for n, share in zip(sizes, shares, strict=True)) / 64
+    torch.testing.assert_close(summed, curves[0]["top"].random_accuracy)
     for first, second in zip(curves[0].values(), curves[1].values(), strict=True):
         torch.testing.assert_close(first, second, rtol=0, atol=0)
     chance = [found["top"].random_accuracy for found in curves]
