@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from learned_saliency.errors import MendableError, Stopped
 from learned_saliency.pipeline.cli.compose import CONFIG_DIR, check_command_line
+from learned_saliency.pipeline.cli.errors import UserError, first_sentence
 from learned_saliency.pipeline.cli.help import Page, format_help
 from learned_saliency.pipeline.cli.signals import end_on_signals
 from learned_saliency.pipeline.cli.words import hydra_words
@@ -34,6 +35,7 @@ _KNOWN = (
 )
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # in the order of Lightning's
 _NODES = ("NODE_RANK", "GROUP_RANK")
+_ARGUMENT = re.compile(r"unexpected keyword argument|required (positional|keyword-only) argument")
 _HELP = {"-h", "--help"}
 _SHOW = {"-c", "--cfg", "--info", "-i", "--hydra-help", "--version"}  # Hydra's, which run nothing
 
@@ -146,7 +148,8 @@ def run_or_exit(program: str, work: Callable[[], None]) -> None:
     """Do ``work``; what the user did wrong is told in one line on stderr, with exit code 2.
 
     A training that diverged, and parts that refuse their options (a ``ValueError`` below Hydra's
-    instantiation), count too. A signal that ends the work is told likewise, with its exit code.
+    instantiation, or a ``TypeError`` about an argument), count too. A signal that ends the work is
+    told likewise, with its exit code.
     """
     try:
         work()
@@ -155,9 +158,14 @@ def run_or_exit(program: str, work: Callable[[], None]) -> None:
     except MendableError as error:
         _exit(program, error)
     except InstantiationException as error:
-        if not isinstance(error.__cause__, ValueError | RuntimeError):
+        cause, key = error.__cause__, str(error).partition("full_key: ")[2].strip()
+        if isinstance(cause, TypeError) and _ARGUMENT.search(str(cause)):
+            _exit(program, UserError(f"{key}: {first_sentence(cause)}."))
+        if not isinstance(cause, ValueError | RuntimeError):
             raise
-        _exit(program, error.__cause__)
+        if key and not isinstance(cause, MendableError):
+            cause = UserError(f"{key}: {cause}")
+        _exit(program, cause)
 
 
 def _exit(program: str, error: BaseException, code: int = 2) -> NoReturn:
