@@ -49,6 +49,13 @@ def bare(creatures, tmp_path):
         (["model=calm", "model.em_target=last"], "em_target"),
         (["model=calm", "data.superset=wordnet"], "superset|WordNet"),
         (["methods=[camm]"], "nearest: cam"),
+        (
+            ["model.pictures=[camm]"],
+            r"model\.pictures: no method .* the nearest: cam",
+        ),
+        (["data.crop_size=1"], r"data\.crop_size=1: the network's map has 1 cell"),
+        (["backbone.name=nonsense"], r"model\.first_stage\.network\.backbone: timm has no network"),
+        (["+model.network.nonsense=1"], r"model\.network .*unexpected keyword argument 'nonsense'"),
         (["evaluate.mask_color=pink"], "mean, black"),
         (["classifier=torchvision:resnet18"], "feature maps of several scales"),
     ],
