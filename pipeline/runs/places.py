@@ -37,7 +37,8 @@ def located_data(own: DictConfig, given: DictConfig, origin: str | Path) -> Dict
         chosen["metadata"] = moved
     if data.get("reader") is not None:
         here = _of_machine(data, chosen)
-        alone = not chosen and not _holds_data(here.get("root"), here.get("metadata"))
+        changed = chosen or "reader" in given
+        alone = not changed and not _holds_data(here.get("root"), here.get("metadata"))
         if not (alone and _holds_data(_value(data, "root"), _value(data, "metadata"))):
             chosen = here | chosen
     data.update(chosen)

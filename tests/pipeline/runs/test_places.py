@@ -39,8 +39,8 @@ def test_creatures_are_made_where_this_machine_says(tmp_path, cache):
     theirs = tmp_path / "theirs"
     own = recorded(*SMALL_DATA, root=theirs, metadata=theirs / "metadata")
     data = located_data(own, NOTHING, "x.ckpt")
-    assert data.root.startswith(f"{cache}/creatures-48px-16c-32n-")
-    assert data.metadata == f"{data.root}/metadata"
+    assert data.root.startswith(f"{cache}/creatures-48px-16c-")
+    assert data.metadata == f"{data.root}/metadata-32-16-17"
     assert data.reader is not None
 
 
@@ -61,9 +61,20 @@ def test_a_folder_that_holds_the_data_set_is_read_but_not_made(tmp_path):
 def test_this_machine_comes_first(tmp_path):
     theirs = filled(tmp_path / "theirs")
     own = recorded(*SMALL_DATA, root=theirs, metadata=theirs / "metadata")
-    here = located_data(recorded(*SMALL_DATA, root=tmp_path / "none"), NOTHING, "x.ckpt").root
-    filled(tmp_path / here)
-    assert located_data(own, NOTHING, "x.ckpt").root == here
+    here = located_data(recorded(*SMALL_DATA, root=tmp_path / "none"), NOTHING, "x.ckpt")
+    filled(tmp_path / here.root)
+    (tmp_path / here.root / "metadata").rename(here.metadata)
+    assert places(located_data(own, NOTHING, "x.ckpt")) == places(here)
+
+
+def test_other_options_of_the_reader_are_of_this_machine(tmp_path, cache):
+    theirs = filled(tmp_path / "theirs")
+    own = recorded(*SMALL_DATA, root=theirs, metadata=theirs / "metadata")
+    given = OmegaConf.create({"reader": {"test_images": 16}})
+    data = located_data(own, given, "x.ckpt")
+    assert data.root.startswith(f"{cache}/creatures-48px-16c-")
+    assert data.metadata == f"{data.root}/metadata-32-16-16"
+    assert data.reader.test_images == 16
 
 
 def test_what_is_given_is_written_to(tmp_path):
@@ -77,7 +88,7 @@ def test_what_is_given_is_written_to(tmp_path):
 def test_metadata_elsewhere_are_not_written_because_the_root_is_given(tmp_path, cache):
     own = recorded(*SMALL_DATA, root=tmp_path / "theirs", metadata=tmp_path / "elsewhere")
     data = located_data(own, OmegaConf.create({"root": str(tmp_path / "mine")}), "x.ckpt")
-    assert data.metadata == f"{tmp_path}/mine/metadata"
+    assert data.metadata == f"{tmp_path}/mine/metadata-32-16-17"
 
 
 def test_a_download_is_read_where_it_lies_and_its_metadata_are_the_machines(tmp_path, cache):
