@@ -26,6 +26,7 @@ from learned_saliency.trainers import SaliencyModule
 
 RECORD = "run"  # key of this project's record in Lightning's checkpoint
 _IN_FACTS = ("config", "stage", "selected_by")  # parts of the record in an export's JSON
+_FOREIGN = "foreign weights go with classifier= and weights="
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -112,7 +113,9 @@ def read_checkpoint(path: str | Path, of_run: str = "last.ckpt") -> Checkpoint:
     content = read(path, f"{path}")
     record = content.get(RECORD) if isinstance(content, dict) else None
     if not isinstance(record, dict) or not _is_state(content.get("state_dict")):
-        raise UserError(f"{path}: no checkpoint of this project (it has no record of its run).")
+        raise UserError(
+            f"{path}: no checkpoint of this project (it has no record of its run); {_FOREIGN}."
+        )
     try:
         config = OmegaConf.create(record["config"])
         stage, num_classes = str(record["stage"]), int(record["num_classes"])
@@ -145,7 +148,10 @@ def _read_exported(path: Path, label: str) -> dict[str, Any]:
         names = facts["class_names"]
         record = {"num_classes": len(names)} | {k: facts[k] for k in (*_IN_FACTS, "class_names")}
     except OSError:
-        raise UserError(f"{beside(path)}: is missing; it belongs to {path.name}.") from None
+        raise UserError(
+            f"{path}: is no export of this project, which has {beside(path).name} beside it; "
+            f"{_FOREIGN}."
+        ) from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{beside(path)}: is not the JSON of an export.") from None
     return {"state_dict": read_weights(path, label), "epoch": facts.get("epoch"), RECORD: record}
