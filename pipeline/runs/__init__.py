@@ -38,6 +38,7 @@ from learned_saliency.pipeline.runs.folder import create_folder
 from learned_saliency.pipeline.runs.named_parts import check_named_parts, foreign_parts
 from learned_saliency.pipeline.runs.references import asks_the_machine, with_references
 from learned_saliency.pipeline.runs.third_party import (
+    PlainLogits,
     check_library_network,
     library_class_names,
     third_party_network,
@@ -50,6 +51,7 @@ __all__ = [
     "RECORD",
     "AtomicCheckpointIO",
     "Checkpoint",
+    "PlainLogits",
     "RunRecord",
     "Subject",
     "asks_the_machine",
