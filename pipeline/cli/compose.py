@@ -253,18 +253,20 @@ def _dotted(node: Any, prefix: str = "") -> Iterator[str]:
             yield from _dotted(value, f"{prefix}{key}.")
 
 
-def nearest(word: str, choices: Sequence[str], cutoff: float = 0.6) -> str:
+def nearest(word: str, choices: Sequence[str], at_least: int = 0) -> str:
     """Choices that resemble the word, as part of a sentence; by their last names where dotted.
 
     Args:
-        word: What was typed.
-        choices: What there is.
-        cutoff: Least resemblance, from 0 to 1; with 0 there are always some.
+        word: The word.
+        choices: The choices.
+        at_least: Number of choices to name even where none resembles the word.
     """
-    found = difflib.get_close_matches(word, choices, n=3, cutoff=cutoff)
+    found = difflib.get_close_matches(word, choices, n=3, cutoff=0.6)
     if not found:
         last = word.rpartition(".")[2]
         found = [c for c in choices if c.rpartition(".")[2] == last][:3]
+    if not found and at_least:
+        found = difflib.get_close_matches(word, choices, n=at_least, cutoff=0.0)
     return f"; the nearest: {', '.join(found)}" if found else ""
 
 

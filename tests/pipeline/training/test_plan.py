@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 
+from learned_saliency.models import MultiScaleBackbone
 from learned_saliency.pipeline.cli import UserError, compose_checked
 from learned_saliency.pipeline.runs import CLASSIFIER, FIRST_STAGE
 from learned_saliency.pipeline.training import make_plan, train
@@ -63,6 +64,16 @@ def bare(creatures, tmp_path):
 def test_what_cannot_work_is_refused_before_the_run_has_a_folder(plan, tmp_path, words, told):
     with pytest.raises(UserError, match=told):
         plan(*words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_of_a_size_that_a_network_does_not_take_are_told(plan, tmp_path, monkeypatch):
+    def forward(network, images):
+        raise AssertionError("Input height (32) doesn't match model (224).")
+
+    monkeypatch.setattr(MultiScaleBackbone, "forward", forward)
+    with pytest.raises(UserError, match=r"data\.crop_size=.*does not take.*model \(224\); choose"):
+        plan()
     assert not (tmp_path / "run").exists()
 
 
