@@ -19,7 +19,9 @@ _IMAGE, _SKIPPED = "images", "skipped"  # kinds of lines of a part, and keys of 
 
 
 def open_folder(config: DictConfig) -> Path:
-    """Make the folder ``out`` if it is missing; remove an earlier index in it.
+    """Make the folder ``out`` if it is missing.
+
+    The index of an earlier call stays until the new one is whole.
 
     Raises:
         UserError: If ``out`` is a file, cannot be made, or holds files that predict.py has not
@@ -33,7 +35,6 @@ def open_folder(config: DictConfig) -> Path:
                 f"out={folder}: the folder holds other files (it has no {_MARK}); choose a new one."
             )
         write_text(folder / _MARK, OmegaConf.to_yaml(config, resolve=False))
-        (folder / INDEX).unlink(missing_ok=True)
         remove_parts(folder)  # left by a process that was killed
     except OSError as error:
         raise UserError(f"out={folder}: nothing can be written there ({error.strerror}).") from None
