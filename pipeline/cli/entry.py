@@ -167,4 +167,8 @@ def _exit(program: str, error: BaseException, code: int = 2) -> NoReturn:
     let_signals_kill()  # one that comes now would be told as a stack trace
     if is_first_process():
         print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+    if isinstance(error, OtherProcessEnded):  # at their end libraries wait for the other process
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
