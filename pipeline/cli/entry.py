@@ -192,4 +192,8 @@ def _exit(program: str, error: BaseException, code: int) -> NoReturn:
     # the machine's faults may befall one process alone
     if is_first_process() or isinstance(error, SurroundingsError):
         print(f"{program}: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+    if isinstance(error, OtherProcessEnded):  # at their end libraries wait for the other process
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)

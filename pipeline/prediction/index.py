@@ -19,7 +19,9 @@ _IMAGE, _SKIPPED = "images", "skipped"  # kinds of lines of a part, and keys of 
 
 
 def open_folder(config: DictConfig, given: Mapping[str, Any]) -> Path:
-    """Make the folder ``out`` if it is missing; remove an earlier index in it.
+    """Make the folder ``out`` if it is missing.
+
+    The index of an earlier call stays until the new one is whole.
 
     Args:
         config: The configuration.
@@ -38,7 +40,6 @@ def open_folder(config: DictConfig, given: Mapping[str, Any]) -> Path:
             )
         written = OmegaConf.to_container(config) | {"input": dict(given)}
         write_text(folder / _MARK, OmegaConf.to_yaml(written))
-        (folder / INDEX).unlink(missing_ok=True)
         remove_parts(folder)  # left by a process that was killed
     except OSError as error:
         raise UserError(f"out={folder}: nothing can be written there ({error.strerror}).") from None

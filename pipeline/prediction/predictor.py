@@ -337,9 +337,8 @@ class SaliencyPredictor:
                 f"{self.num_classes - 1} and no names; names come from metadata/class_names.txt at "
                 "the time of the training, or from class_names= of a foreign classifier."
             )
-        raise UserError(
-            f"classes: no class is named '{word}'{nearest(str(word), self.class_names, at_least=3)}."
-        )
+        close = nearest(str(word), self.class_names, at_least=3)
+        raise UserError(f"classes: no class is named '{word}'{close}.")
 
     def _named(self, word: str) -> list[int]:
         """Find the numbers of the classes of a name, with or without a number behind it."""

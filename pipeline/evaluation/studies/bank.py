@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from learned_saliency.datamodules import WSOLBatch
+from learned_saliency.datamodules import WSOLBatch, WSOLDataModule
 from learned_saliency.metrics import MaskedAccuracy, binarize, declared, masked_variants
 from learned_saliency.pipeline.cli import UserError, first_sentence
 from learned_saliency.pipeline.evaluation.studies.base import (
@@ -51,6 +51,10 @@ class Member(NamedTuple):
     mean: Tensor
     std: Tensor
 
+    def to(self, device: torch.device) -> Member:
+        """Bring network and normalization to a device."""
+        return Member(self.network.to(device), self.mean.to(device), self.std.to(device))
+
 
 class Bank(Study):
     """Accuracy of other classifiers on masked images, for all methods (paper 004, Fig. 2 and 3).
@@ -70,21 +74,26 @@ class Bank(Study):
             raise ValueError(f"alpha must be above 0, got {alpha}")
         self.classifiers = list(classifiers)
         self.alpha = alpha
+        self._bank: dict[str, Member] = {}
 
     def check(self, config: DictConfig) -> None:
         """Check that the classifiers can be found; see `check_bank`."""
         check_bank(self.classifiers)
 
-    def run(self, setting: Setting) -> Outcome:
-        """Show the masked images to all classifiers.
+    def check_data(self, data: WSOLDataModule) -> None:
+        """Load the classifiers.
 
         Raises:
             UserError: If a classifier cannot be loaded or has other classes than the data set.
         """
+        classes, size = data.num_classes, data.crop_size
+        self._bank = build_bank(self.classifiers, classes, torch.device("cpu"), size)
+
+    def run(self, setting: Setting) -> Outcome:
+        """Show the masked images to all classifiers."""
         module = setting.module
         methods, colors = explainers(module), {"mean": module.mean, "std": module.std}
-        classes, size = setting.data.num_classes, setting.data.crop_size
-        bank = build_bank(self.classifiers, classes, module.device, size)
+        bank = {name: member.to(module.device) for name, member in self._bank.items()}
         scores = bank_scores(bank, methods, module.device)
         options = {"alpha": self.alpha, "note": setting.note, **colors}
         count_bank(bank, module.classifier, setting.batches(scores), methods, scores, **options)
