@@ -5,6 +5,7 @@ import warnings
 from functools import partial
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
