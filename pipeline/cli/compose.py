@@ -189,9 +189,15 @@ def _dotted(node: Any, prefix: str = "") -> Iterator[str]:
             yield from _dotted(value, f"{prefix}{key}.")
 
 
-def nearest(word: str, choices: Sequence[str]) -> str:
-    """Choices that resemble the word, as part of a sentence; by their last names where dotted."""
-    found = difflib.get_close_matches(word, choices, n=3, cutoff=0.6)
+def nearest(word: str, choices: Sequence[str], cutoff: float = 0.6) -> str:
+    """Choices that resemble the word, as part of a sentence; by their last names where dotted.
+
+    Args:
+        word: What was typed.
+        choices: What there is.
+        cutoff: Least resemblance, from 0 to 1; with 0 there are always some.
+    """
+    found = difflib.get_close_matches(word, choices, n=3, cutoff=cutoff)
     if not found:
         last = word.rpartition(".")[2]
         found = [c for c in choices if c.rpartition(".")[2] == last][:3]

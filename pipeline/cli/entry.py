@@ -24,7 +24,7 @@ from learned_saliency.errors import (
 from learned_saliency.pipeline.cli.compose import CONFIG_DIR, check_command_line
 from learned_saliency.pipeline.cli.errors import printable
 from learned_saliency.pipeline.cli.help import Page, format_help
-from learned_saliency.pipeline.cli.signals import end_on_signals
+from learned_saliency.pipeline.cli.signals import await_killing, end_on_signals
 from learned_saliency.pipeline.cli.surroundings import surroundings_error
 from learned_saliency.pipeline.cli.words import hydra_words
 
@@ -175,6 +175,7 @@ def run_or_exit(program: str, work: Callable[[], None]) -> None:
 
 
 def _exit(program: str, error: BaseException, code: int) -> NoReturn:
+    await_killing()  # a signal that comes now would be told as a stack trace
     # the machine's faults may befall one process alone
     if is_first_process() or isinstance(error, SurroundingsError):
         print(f"{program}: {printable(' '.join(str(error).split()))}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable
 from fnmatch import fnmatchcase
@@ -96,6 +97,11 @@ def _text(row: Row, value: Any) -> bool:
     return not row.form or re.fullmatch(row.form, value) is not None
 
 
+def _path(row: Row, value: Any) -> bool:
+    """Tell whether a value is a path; `~name` only where the system knows that user's folder."""
+    return _text(row, value) and not os.path.expanduser(value).startswith("~")
+
+
 def _list(row: Row, value: Any) -> bool:
     items = row.items or Row()
     return (
@@ -172,8 +178,8 @@ TYPES = {
     "number": _Type(_number, lambda row: f"a number{_described_range(row)}"),
     "switch": _Type(lambda row, value: isinstance(value, bool), _in_words("true or false")),
     "text": _Type(_text, _described_text),
-    "path": _Type(_text, _in_words("a path")),
-    "place": _Type(_text, _in_words("a path")),
+    "path": _Type(_path, _in_words("a path")),
+    "place": _Type(_path, _in_words("a path")),
     "part": _Type(
         lambda row, value: isinstance(value, str) and _PART.fullmatch(value) is not None,
         _in_words("the name of a part of Python, a.b.C"),

@@ -10,6 +10,7 @@ from learned_saliency.pipeline.cli import (
     Command,
     Page,
     UserError,
+    check_folder,
     check_images,
     check_limit,
     check_subject,
@@ -25,6 +26,7 @@ def check(config: DictConfig) -> None:
         if config[key] is None:
             raise UserError(f"{key} has no value: give it as {key}=...")
     check_limit(config)
+    check_folder("out", config.out)
     check_subject(config, "predict.py")
     for source in values(config.images):
         check_images(os.path.expanduser(source))

@@ -326,7 +326,7 @@ class SaliencyPredictor:
                 "the time of the training, or from class_names= of a foreign classifier."
             )
         raise UserError(
-            f"classes: no class is named '{word}'{nearest(str(word), self.class_names)}."
+            f"classes: no class is named '{word}'{nearest(str(word), self.class_names, cutoff=0)}."
         )
 
     def _try_on_noise(self) -> int:

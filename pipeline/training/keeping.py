@@ -17,7 +17,13 @@ from lightning.pytorch.callbacks import Checkpoint
 from learned_saliency.errors import Stopped
 from learned_saliency.pipeline.cli import ENDING, await_killing
 from learned_saliency.pipeline.training import slurm
-from learned_saliency.trainers import METRICS_FILE, MetricsFile, SaliencyModule, check_weights
+from learned_saliency.trainers import (
+    METRICS_FILE,
+    MetricsFile,
+    SaliencyModule,
+    check_weights,
+    gathered,
+)
 
 POSITION = "position"  # key of a `Position` in a checkpoint
 EPOCH, BATCH, VALIDATION = "epoch", "batch", "validation"
@@ -105,8 +111,8 @@ class KeepLast(Checkpoint):
     run that goes on. A signal in the middle of a validation, which may take long, ends it at once;
     the run goes on with this validation from its beginning.
 
-    All processes of DDP have to get the signal, or be launched by the one that gets it. They end at
-    the same batch.
+    All processes of DDP end at the same batch, whichever got the signal. A validation is ended by
+    the first process alone.
 
     Args:
         path: The checkpoint.
@@ -132,7 +138,7 @@ class KeepLast(Checkpoint):
         self._signal = 0  # the first that asked for the end
         self._wanted = False  # a signal asked for a checkpoint
         self._validates = False  # signals end the work at once
-        self._trainer: L.Trainer | None = None
+        self._is_first = True  # among all processes
 
     def on_load_checkpoint(
         self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]
@@ -142,7 +148,7 @@ class KeepLast(Checkpoint):
 
     def on_train_start(self, trainer: L.Trainer, module: SaliencyModule) -> None:
         """Listen to signals, in place of Lightning, which would not save; go on within an epoch."""
-        self._trainer = trainer
+        self._is_first = trainer.is_global_zero
         if threading.current_thread() is threading.main_thread():
             for number in (*ENDING, signal.SIGUSR1):
                 signal.signal(number, self._hear)
@@ -158,10 +164,7 @@ class KeepLast(Checkpoint):
             return
         await_killing()
         self._signal = number
-        launcher = self._trainer.strategy.launcher
-        if launcher is not None:
-            launcher.kill(number)  # the processes that this one has launched get it, too
-        if self._validates:
+        if self._validates and self._is_first:  # whose end the others hear of
             raise Stopped(number)
 
     def on_train_batch_start(self, trainer: L.Trainer, module: SaliencyModule, *_: Any) -> None:
@@ -173,7 +176,7 @@ class KeepLast(Checkpoint):
         """Take the state if it is time, or a signal asks for it."""
         if trainer.is_last_batch or module.accumulates:
             return
-        self._signal, due = self._agree(trainer, module)
+        due = self._agree(trainer, module)
         if self._signal or due:
             check_weights(trainer, module)
             self._take(trainer, module, BATCH)
@@ -184,7 +187,7 @@ class KeepLast(Checkpoint):
             return
         self._draw_on(trainer, module)
         self._take(trainer, module, VALIDATION)
-        if self._is_due() or self._signal:
+        if self._agree(trainer, module) or self._signal:
             self._write(trainer)
         self._validates = True
 
@@ -201,6 +204,7 @@ class KeepLast(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, module: SaliencyModule) -> None:
         """Take the state."""
         self._take(trainer, module, EPOCH)
+        self._agree(trainer, module)
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: SaliencyModule) -> None:
         """Write the state of the epoch before."""
@@ -215,21 +219,25 @@ class KeepLast(Checkpoint):
     ) -> None:
         """Write the state from before a validation that has failed or was stopped."""
         if self._validates and self._taken is not None and not isinstance(exception, OSError):
-            self._signal = 0
+            self._signal = 0  # this is the end already
             self._write(trainer)
 
     def _is_due(self) -> bool:
         late = self._seconds is not None and self._clock() - self._written >= self._seconds
         return late or self._wanted
 
-    def _agree(self, trainer: L.Trainer, module: SaliencyModule) -> tuple[int, bool]:
-        """Agree with all processes on the signal that ends the training, and on a checkpoint."""
+    def _agree(self, trainer: L.Trainer, module: SaliencyModule) -> bool:
+        """Agree with all processes on a signal that ends the training, and on a checkpoint.
+
+        Returns:
+            Whether a checkpoint is due.
+        """
         asked = (self._signal, self._is_due())
-        if trainer.world_size == 1:  # without waiting for the device
-            return asked
-        both = torch.tensor(asked, device=module.device)
-        number, due = trainer.strategy.reduce(both, reduce_op="max").tolist()
-        return number, bool(due)
+        if trainer.world_size > 1:  # one process need not wait for its device
+            both = torch.tensor(asked, device=module.device)
+            asked = trainer.strategy.reduce(both, reduce_op="max").tolist()
+        self._signal = asked[0]
+        return bool(asked[1])
 
     def _draw_on(self, trainer: L.Trainer, module: SaliencyModule) -> None:
         if self._resumed is not None:
@@ -241,8 +249,8 @@ class KeepLast(Checkpoint):
         taken = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
         if within == VALIDATION:
             _begin_validation(taken)
-        random = _gather(trainer, module.random_state())
-        means = _gather(trainer, module.means.state_dict())
+        random = gathered(module.random_state())
+        means = gathered(module.means.state_dict())
         taken[POSITION] = Position(within, None, random, means)._asdict()
         self._taken = taken
 
@@ -257,6 +265,7 @@ class KeepLast(Checkpoint):
             trainer.strategy.save_checkpoint(taken, self.path)
             self._written, self._wanted = self._clock(), False
             if self._signal:
+                trainer.strategy.barrier()  # nobody ends before the file is there
                 raise Stopped(self._signal)
 
 
@@ -265,12 +274,3 @@ def _begin_validation(taken: dict[str, Any]) -> None:
     progress = taken["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
     progress["total"] = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
     progress["current"] = dict.fromkeys(progress["current"], 0)
-
-
-def _gather(trainer: L.Trainer, value: Any) -> list[Any]:
-    """Collect a value of each process."""
-    if trainer.world_size == 1:
-        return [value]
-    found: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(found, value)
-    return found

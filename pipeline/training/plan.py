@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from learned_saliency.models import MultiScaleClassifier
 from learned_saliency.pipeline.cli import (
     UserError,
     check_complete,
+    check_folder,
     check_values,
     find_resume_point,
     first_sentence,
@@ -42,6 +42,7 @@ from learned_saliency.pipeline.runs import (
     read_record,
     run_record,
     stage_config,
+    with_class_names,
     without_pretraining,
 )
 from learned_saliency.trainers import MONITORS, SaliencyModule
@@ -86,11 +87,13 @@ def make_plan(config: DictConfig, resumed: Checkpoint | None = None) -> Plan:
     """
     check_values(config)
     check_complete(config)
+    config = with_class_names(config)
     _check_parts(config)
     check_hardware(config.trainer)
     _check_precision(config.trainer)
     _check_clipping(config)
-    _check_folder(config)
+    if not config.resume:
+        check_folder("output_dir", config.output_dir)
     # a checkpoint holds the classifier that the run was begun with
     given = _given_classifier(config) if config.classifier and resumed is None else None
     classifier = load_network(given) if given else None
@@ -170,19 +173,6 @@ def _check_clipping(config: DictConfig) -> None:
 def _key(stage: str) -> str:
     """Return the key of a stage's configuration."""
     return f"model.{FIRST_STAGE}" if stage else "model"
-
-
-def _check_folder(config: DictConfig) -> None:
-    """Check that the output folder can be made; it is made after all other checks."""
-    if config.resume:
-        return
-    place = Path(config.output_dir).expanduser().resolve()
-    while not place.exists():
-        place = place.parent
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise UserError(
-            f"output_dir={config.output_dir}: cannot be written below {place}; choose another."
-        )
 
 
 def _given_classifier(config: DictConfig) -> Checkpoint:

@@ -100,6 +100,7 @@ class WandbDashboard(Dashboard, WandbLogger):
         self.lost = False
         self._told: set[str] = set()  # names of methods whose failure was told
         self._done: dict[str, int] = {}  # last step that an interrupted run has logged, by stage
+        self._seen: dict[str, set[str]] = {}  # names of the values logged at that step
 
     @property
     @rank_zero_experiment
@@ -164,8 +165,22 @@ class WandbDashboard(Dashboard, WandbLogger):
             self._row = max(self._row, int(row["_step"]))
             for name, value in row.items():
                 stage, _, last = name.rpartition(STAGE_SEPARATOR)
-                if last == "step":
-                    self._done[stage] = max(self._done.get(stage, -1), int(value))
+                if last == "step" and int(value) >= self._done.get(stage, -1):
+                    if int(value) > self._done.get(stage, -1):
+                        self._seen[stage] = set()
+                    self._done[stage] = int(value)
+                    self._seen[stage] |= set(row)
+        if not run.settings._offline:
+            self._seen |= self._names_at_last_steps()
+
+    def _names_at_last_steps(self) -> dict[str, set[str]]:
+        """Find what was logged at the last step of each stage; the server tells no rows."""
+        found: dict[str, set[str]] = {}
+        curves = self._folder / METRICS_FILE
+        for stage, step, values in read_rows(curves) if curves.is_file() else ():
+            if step == self._done.get(stage):
+                found.setdefault(stage, set()).update(values)
+        return found
 
     def _add_missing(self, run: wandb.Run) -> None:
         """Log values of ``metrics.csv`` from before the resumed step that are not here."""
@@ -185,8 +200,11 @@ class WandbDashboard(Dashboard, WandbLogger):
             run.define_metric(prefixed(self._prefix, curves), step_metric=axis)
 
     def _log(self, run: wandb.Run, values: Mapping[str, Any], stage: str, step: int) -> None:
-        """Add values under their full names to the row of a step, unless it was logged before."""
-        if step <= self._done.get(stage, -1):
+        """Add values under their full names to the row of a step, but those logged before."""
+        done = self._done.get(stage, -1)
+        if step == done:  # a validation, for example, that the interrupted run did not get to
+            values = {k: v for k, v in values.items() if k not in self._seen.get(stage, ())}
+        if step < done or not values.keys() - {prefixed(stage, "epoch")}:
             return
         if self._open != (stage, step):
             self._row, self._open = self._row + 1, (stage, step)

@@ -88,6 +88,15 @@ def test_a_fast_run_tries_one_batch_of_everything(small_run, tmp_path):
     assert len(rows) <= 6  # names, and a few of the one epoch and the test
 
 
+def test_class_names_of_a_file_go_into_the_configuration(plan, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("".join(f"kind {label}\n" for label in range(16)))
+    made = plan("model=calm", f"data.class_names={names}")
+    assert list(made.config.data.class_names) == [f"kind {label}" for label in range(16)]
+    assert made.composed["data"]["class_names"] == made.data.class_names
+    assert made.config.model.module.class_ids[3] == "kind 3"
+
+
 def test_a_plan_lists_the_stages_and_trains_nothing(plan, tmp_path):
     made = plan("model=fcam")
     assert made.stages == [CLASSIFIER, ""]

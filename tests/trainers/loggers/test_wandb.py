@@ -149,6 +149,23 @@ def test_a_resumed_run_neither_repeats_nor_lacks_a_row(tmp_path):
     assert next(read_history(files(tmp_path)[-1]))["step"] == 12
 
 
+def test_a_validation_that_was_broken_off_is_logged_beside_the_step_before_it(tmp_path):
+    logger = WandbDashboard(tmp_path)
+    log(logger, 0, 1)
+    logger.finish()
+    resumed = WandbDashboard(tmp_path, resume_step=2)
+    resumed.log_metrics({"val/native/pxap": 0.5, "epoch": 0}, 1)
+    log(resumed, 1, 2)
+    resumed.finish()
+    names = ("step", "train/loss", "val/native/pxap")
+    assert [tuple(row.get(name) for name in names) for row in history(tmp_path)] == [
+        (0, 0.0, None),
+        (1, 0.1, None),
+        (1, None, 0.5),
+        (2, 0.2, None),
+    ]
+
+
 def test_online_the_server_says_what_it_has(tmp_path, monkeypatch):
     logged = []
     server = SimpleNamespace(
