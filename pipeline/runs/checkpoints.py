@@ -20,6 +20,7 @@ from learned_saliency.pipeline.runs.named_parts import check_named_parts
 from learned_saliency.pipeline.runs.record import (
     RecordError,
     check_data_parts,
+    check_recorded_values,
     check_state,
     recorded_classes,
     recorded_config,
@@ -88,6 +89,7 @@ def read_checkpoint(path: str | Path, of_run: str = "last.ckpt") -> Checkpoint:
         config = recorded_config(record)
         check_named_parts(config, path)
         check_data_parts(record["config"]["data"])
+        check_recorded_values(config)
         model, stage = recorded_stage(config, record)
         names = recorded_classes(record)
     except RecordError as error:

@@ -38,7 +38,9 @@ from learned_saliency.pipeline.runs import (
     create_folder,
     foreign_parts,
     load_network,
+    located_data,
     read_checkpoint,
+    read_record,
     run_record,
     stage_config,
     with_class_names,
@@ -101,7 +103,8 @@ def make_plan(config: DictConfig, resumed: Checkpoint | None = None) -> Plan:
         config = _with_first_stage(config, given.model)
     record = run_record(config)  # Hydra's instantiate resolves references in place
     evaluation = build_evaluation(config)
-    data = build_data(config, None if config.test else "fit")
+    located = _located(config, resumed) if config.resume else config
+    data = build_data(located, None if config.test else "fit")
     _check_splits(config, data)
     check_limits(config.trainer, data, {split: split for split in ("train", "val", "test")})
     for checkpoint in (resumed, given):
@@ -112,6 +115,25 @@ def make_plan(config: DictConfig, resumed: Checkpoint | None = None) -> Plan:
     folder = find_resume_point(config.resume).folder if goes_on else create_folder(config, record)
     stages = _stages(config, resumed)
     return Plan(config, record, stages, data, evaluation, resumed, classifier, folder, goes_on)
+
+
+def _located(config: DictConfig, resumed: Checkpoint | None) -> DictConfig:
+    """Return the data set of a run that goes on, at its place on this machine.
+
+    What it is recorded with stays as it is: the run may be continued on another machine, too.
+
+    Raises:
+        UserError: See `located_data`.
+    """
+    if resumed is None:
+        recorded = OmegaConf.create(read_record(find_resume_point(config.resume).folder)["config"])
+    else:
+        recorded = resumed.config
+    data = OmegaConf.create(OmegaConf.to_container(config.data, resolve=True))
+    saved = {key: recorded.data.get(key) for key in ("root", "metadata", "mask_root")}
+    given = {key: data[key] for key, place in saved.items() if data[key] != place}
+    own = OmegaConf.merge(data, saved)
+    return OmegaConf.create({"data": located_data(own, OmegaConf.create(given), config.resume)})
 
 
 def _stages(config: DictConfig, resumed: Checkpoint | None) -> list[str]:
