@@ -192,7 +192,9 @@ def _exit(program: str, error: BaseException, code: int) -> NoReturn:
     # the machine's faults may befall one process alone
     if is_first_process() or isinstance(error, SurroundingsError):
         print(f"{program}: {printable(' '.join(str(error).split()))}", file=sys.stderr)
-    if isinstance(error, OtherProcessEnded):  # at their end libraries wait for the other process
+    together = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if isinstance(error, OtherProcessEnded) or together and isinstance(error, Stopped):
+        # at their end libraries would wait for the other processes
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
