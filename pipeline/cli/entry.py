@@ -193,7 +193,7 @@ def _exit(program: str, error: BaseException, code: int) -> NoReturn:
     if is_first_process() or isinstance(error, SurroundingsError):
         print(f"{program}: {printable(' '.join(str(error).split()))}", file=sys.stderr)
     together = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if isinstance(error, OtherProcessEnded) or together and isinstance(error, Stopped):
+    if isinstance(error, OtherProcessEnded) or (together and isinstance(error, Stopped)):
         # at their end libraries would wait for the other processes
         sys.stdout.flush()
         sys.stderr.flush()
