@@ -28,7 +28,7 @@ def test_a_line_is_a_name_or_a_label_with_its_name(tmp_path, text, names):
         (b"", "names.txt: holds no class name"),
         (b" \n\n", "names.txt: holds no class name"),
         (b"a\n\nb\n", "line 2: is blank, where the name of class 1"),
-        (b"0,a\n2,b\n", "names.txt: the labels must be 0, 1, 2"),
+        (b"0,a\n2,b\n", "names.txt, line 2: the labels must be 0, 1, 2"),
         (b"\xff\xfe", "names.txt: not a readable UTF-8 text file"),
     ],
 )
