@@ -116,7 +116,7 @@ def _read_exported(path: Path, label: str) -> dict[str, Any]:
         record = {"num_classes": len(names)} | {k: facts[k] for k in (*_IN_FACTS, "class_names")}
     except FileNotFoundError:
         raise UserError(
-            f"{path}: is no export of this project, which has {beside(path).name} beside it; "
+            f"{path}: is no export of this project (there is no {beside(path).name} beside it); "
             f"{_FOREIGN}."
         ) from None
     except OSError as error:
