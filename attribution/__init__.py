@@ -4,7 +4,9 @@ from learned_saliency.attribution.ablationcam import AblationCAM
 from learned_saliency.attribution.cam import CAM
 from learned_saliency.attribution.core.affine import is_affine
 from learned_saliency.attribution.core.classifier import Classifier, SharedFeatures, encode, frozen
+from learned_saliency.attribution.core.cut import LayerError
 from learned_saliency.attribution.core.deeplift import Contributions, deeplift
+from learned_saliency.attribution.core.layout import LAYOUTS
 from learned_saliency.attribution.core.method import (
     ChannelWeightedMethod,
     PostHocMethod,
@@ -12,6 +14,7 @@ from learned_saliency.attribution.core.method import (
     normalize,
     resize,
 )
+from learned_saliency.attribution.core.outputs import OutputError, find_logits
 from learned_saliency.attribution.core.split import SplitClassifier, split
 from learned_saliency.attribution.fakecam import FakeCAM
 from learned_saliency.attribution.gradcam import GradCAM
@@ -35,6 +38,7 @@ from learned_saliency.attribution.xgradcam import XGradCAM
 
 __all__ = [
     "CAM",
+    "LAYOUTS",
     "LIFTCAM",
     "SHAPCAM",
     "AblationCAM",
@@ -47,8 +51,10 @@ __all__ = [
     "HiResCAM",
     "IntegratedGradients",
     "LayerCAM",
+    "LayerError",
     "OptiCAM",
     "OptiCAMResult",
+    "OutputError",
     "PostHocMethod",
     "Query",
     "RawAttention",
@@ -64,6 +70,7 @@ __all__ = [
     "XGradCAM",
     "deeplift",
     "encode",
+    "find_logits",
     "frozen",
     "is_affine",
     "normalize",

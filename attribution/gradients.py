@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from learned_saliency.attribution.core.method import PostHocMethod, Query, widen
+from learned_saliency.attribution.core.method import PostHocMethod, Query
 from learned_saliency.attribution.core.variants import gaussian_noise, pair_batches
+from learned_saliency.ops import full_precision, widen
 
 AVERAGES = ("gradient", "saliency")
 
@@ -82,7 +83,8 @@ class VanillaGradient(PostHocMethod):
             with torch.enable_grad():
                 leaf = variants(rows, index).detach().requires_grad_()
                 selected = query.classifier(leaf).gather(1, targets[rows, None]).sum()
-            gradients = widen(torch.autograd.grad(selected, leaf)[0])
+            with full_precision(images.device):
+                gradients = widen(torch.autograd.grad(selected, leaf)[0])
             if self.averages == "saliency":
                 gradients = gradients.abs().amax(dim=1, keepdim=True)
             first.index_add_(0, rows, gradients, alpha=1 / count)
@@ -199,5 +201,6 @@ def blur(maps: Tensor, sigma: float) -> Tensor:
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
     kernel = kernel / kernel.sum()
     padded = F.pad(maps[:, None], (radius,) * 4, mode="replicate")
-    rows = F.conv2d(padded, kernel.view(1, 1, 1, -1))
-    return F.conv2d(rows, kernel.view(1, 1, -1, 1))[:, 0]
+    with full_precision(maps.device):
+        rows = F.conv2d(padded, kernel.view(1, 1, 1, -1))
+        return F.conv2d(rows, kernel.view(1, 1, -1, 1))[:, 0]

@@ -6,6 +6,7 @@ from torch import Tensor
 from learned_saliency.attribution.core.affine import is_affine
 from learned_saliency.attribution.core.deeplift import deeplift
 from learned_saliency.attribution.core.method import ChannelWeightedMethod, Query
+from learned_saliency.ops import full_precision
 
 
 class LIFTCAM(ChannelWeightedMethod):
@@ -34,7 +35,8 @@ class LIFTCAM(ChannelWeightedMethod):
     def _coefficients(self, query: Query) -> Tensor:
         if is_affine(query.logits):
             return (query.gradients * query.features).sum(dim=(2, 3))
-        found = deeplift(query.scores, query.features, torch.zeros_like(query.features))
+        with full_precision(query.features.device):
+            found = deeplift(query.scores, query.features, torch.zeros_like(query.features))
         _check_sum(query, *found)
         return found.values.sum(dim=(2, 3))
 

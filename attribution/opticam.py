@@ -9,6 +9,7 @@ from torch import Tensor
 from learned_saliency.attribution.core.classifier import Classifier
 from learned_saliency.attribution.core.method import PostHocMethod, Query, resize
 from learned_saliency.attribution.objectives import NORMALIZATIONS, OBJECTIVES, SELECTORS, TWO_SIDED
+from learned_saliency.ops import full_precision
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8  # Adam's constants
 
@@ -228,7 +229,7 @@ class _Problem(NamedTuple):
 
     def masks(self, u: Tensor) -> Tensor:
         """Compute the masks n(up(S)), (R, H, W) in [0, 1], from u (R, K)."""
-        with torch.autocast(u.device.type, enabled=False):
+        with full_precision(u.device):
             maps = torch.einsum("bk,bkhw->bhw", u.softmax(dim=1), self.features)  # Eq. 8
             maps = resize(maps, self.images.shape[-2:], self.method.interpolation)
             return NORMALIZATIONS[self.method.normalization](maps)
@@ -245,7 +246,8 @@ class _Problem(NamedTuple):
             value = OBJECTIVES[self.method.objective](self.original, inside, outside)
             if not value.requires_grad:  # the logits do not depend on the image
                 return value, torch.zeros_like(u)
-            (gradient,) = torch.autograd.grad(value.sum(), u)
+            with full_precision(u.device):
+                (gradient,) = torch.autograd.grad(value.sum(), u)
         return value.detach(), gradient
 
     def scores(self, masks: Tensor) -> Tensor:

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from learned_saliency.attribution.core.method import PostHocMethod, Query, widen
+from learned_saliency.attribution.core.method import PostHocMethod, Query
 from learned_saliency.attribution.core.tokens import to_grid
+from learned_saliency.ops import full_precision, widen
 
 
 class RawAttention(PostHocMethod):
@@ -46,8 +47,9 @@ class Rollout(RawAttention):
         attentions = _attention(query.classifier, query.images)
         identity = torch.eye(attentions[0].shape[-1]).to(attentions[0])
         rollout = identity
-        for attention in attentions:
-            rollout = (0.5 * attention + 0.5 * identity) @ rollout
+        with full_precision(rollout.device):
+            for attention in attentions:
+                rollout = (0.5 * attention + 0.5 * identity) @ rollout
         return _to_map(rollout, query.classifier, query.images)
 
 
@@ -61,7 +63,8 @@ def _attention(classifier: nn.Module, images: Tensor) -> list[Tensor]:
 
     def keep_attention(scale: float) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-            products = widen(queries.pop()) @ widen(output).transpose(-2, -1)
+            with full_precision(output.device):
+                products = widen(queries.pop()) @ widen(output).transpose(-2, -1)
             attentions.append((products * scale).softmax(dim=-1).mean(dim=1))
 
         return hook

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from learned_saliency.attribution.core.classifier import SharedFeatures
-from learned_saliency.attribution.core.maps import normalize, widen
+from learned_saliency.attribution.core.maps import normalize
 from learned_saliency.attribution.core.method import PostHocMethod, Query
 
 SUPERSETS = ("all", "class", "wordnet")
@@ -132,6 +132,6 @@ class SupersetAggregation(PostHocMethod):
         total = 0.0
         for index in wanted.any(0).nonzero()[:, 0]:
             targets = index.expand(len(images))
-            maps = normalize(widen(self.method.raw_maps(query.classifier, images, targets)))
+            maps = normalize(self.method.raw_maps(query.classifier, images, targets))
             total = total + maps * wanted[:, index, None, None]
         return total

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from learned_saliency.datamodules import read_pixels
 from learned_saliency.losses import dense_crf
 
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
@@ -24,8 +25,9 @@ _SUFFIXES = {".jpg", ".jpeg", ".png"}
 def _read(folder: Path, count: int, size: int) -> Tensor:
     """First images of a folder, resized, uint8 (B, 3, size, size)."""
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)[:count]
-    images = [cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB) for path in paths]
-    images = [cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA) for image in images]
+    images = [
+        cv2.resize(read_pixels(path), (size, size), interpolation=cv2.INTER_AREA) for path in paths
+    ]
     return torch.stack([torch.from_numpy(image) for image in images]).permute(0, 3, 1, 2)
 
 

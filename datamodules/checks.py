@@ -7,16 +7,61 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from learned_saliency.datamodules.decoding import AS_STORED, Decoding, size_of
 from learned_saliency.datamodules.metadata import SplitMetadata
-from learned_saliency.datamodules.textfile import line_error
+from learned_saliency.datamodules.opening import ImageError, opened
+from learned_saliency.datamodules.textfile import line_error, read_lines
 
 _FILE_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xae\x42\x60\x82"}
 
 
+def check_inside(
+    metadata: SplitMetadata, root: Path, mask_root: Path, further: Sequence[Path] = ()
+) -> None:
+    """Check that the images and masks of a split lie below their roots.
+
+    Links below a root are followed, wherever they lead: who made them had access to the disk, not
+    only to a text file.
+
+    Args:
+        metadata: The split.
+        root: Folder that image ids are relative to.
+        mask_root: Folder that mask paths are relative to.
+        further: Folders beside ``root`` in which images may lie, too.
+
+    Raises:
+        DataError: If a path leads out of its root. The error names the text file and the line.
+    """
+    groups = [((root, *further), metadata.image_ids, metadata.folder / "image_ids.txt")]
+    for group in (metadata.mask_paths, metadata.ignore_paths):
+        paths = [path for image_paths in group or [] for path in image_paths]
+        groups.append(((mask_root,), paths, metadata.mask_file))
+    for places, names, source in groups:
+        for name in names:
+            if leaves(name, *places):
+                message = (
+                    f"{name!r} lies outside of {places[0]}; correct it, or allow such paths by "
+                    "data.allow_outside_root=true."
+                )
+                raise line_error(source, _row_of(source, name), message)
+
+
+def leaves(name: str, root: Path, *further: Path) -> bool:
+    """Tell whether a path of a text file, relative to ``root``, leads out of all given folders."""
+    if not os.path.isabs(name) and (".." not in name or ".." not in Path(name).parts):
+        return False
+    path = (root / name).resolve()
+    return not any(path.is_relative_to(place.resolve()) for place in (root, *further))
+
+
 def check_files(
-    metadata: SplitMetadata, root: Path, mask_root: Path, *, open_files: bool = True
+    metadata: SplitMetadata,
+    root: Path,
+    mask_root: Path,
+    *,
+    open_files: bool = True,
+    decoding: Decoding = AS_STORED,
 ) -> None:
     """Check that the images and masks of a split are there and readable.
 
@@ -29,6 +74,7 @@ def check_files(
         root: Folder that image ids are relative to.
         mask_root: Folder that mask paths are relative to.
         open_files: Whether to open every file.
+        decoding: What the data set declares about its files.
 
     Raises:
         DataError: If a file is missing or not a readable image, or an image's size is another than
@@ -37,7 +83,7 @@ def check_files(
     """
     ids_file = metadata.folder / "image_ids.txt"
     _check_exist(root, metadata.image_ids, ids_file, "image")
-    sizes = _open_all(root, metadata.image_ids, ids_file, "image") if open_files else None
+    sizes = _open_all(root, metadata.image_ids, ids_file, "image", decoding) if open_files else None
     if sizes is not None and metadata.sizes is not None:
         _check_sizes(metadata, sizes)
     if metadata.mask_paths is None:
@@ -46,41 +92,46 @@ def check_files(
         paths = [path for image_paths in group for path in image_paths]
         _check_exist(mask_root, paths, metadata.mask_file, "mask")
         if open_files:
-            _open_all(mask_root, paths, metadata.mask_file, "mask")
+            _open_all(mask_root, paths, metadata.mask_file, "mask", decoding)
 
 
-def read_sizes(paths: Sequence[Path]) -> tuple[np.ndarray, dict[int, str]]:
+def read_sizes(
+    paths: Sequence[Path], decoding: Decoding = AS_STORED
+) -> tuple[np.ndarray, dict[int, str]]:
     """Read the sizes of images from their headers, in threads.
 
     Args:
         paths: N image files.
+        decoding: What the data set declares about its files.
 
     Returns:
         Width and height of each image in pixels, int64 of shape (N, 2), and the reasons why files
         are no readable images, by their indices.
     """
     with ThreadPoolExecutor(max_workers=min(16, 4 * (os.cpu_count() or 1))) as pool:
-        found = list(pool.map(_read_size, paths))
+        found = list(pool.map(lambda path: _read_size(path, decoding), paths))
     broken = {i: result for i, result in enumerate(found) if isinstance(result, str)}
     sizes = [(0, 0) if isinstance(result, str) else result for result in found]
     return np.array(sizes, np.int64).reshape(-1, 2), broken
 
 
-def _read_size(path: Path) -> tuple[int, int] | str:
+def _read_size(path: Path, decoding: Decoding) -> tuple[int, int] | str:
     """Read an image's width and height, or the reason why the image cannot be read."""
     try:
-        with path.open("rb") as file, Image.open(file) as image:
-            size, end = image.size, _FILE_ENDS.get(image.format)
-            if end is not None:
-                position = file.tell()
-                file.seek(-min(64, os.fstat(file.fileno()).st_size), os.SEEK_END)
-                tail = file.read()
-                file.seek(position)
-                if end not in tail:
-                    image.load()
+        with opened(path) as image:
+            size, end = size_of(image, decoding), _FILE_ENDS.get(image.format)
+            if end is not None and end not in _tail(path):
+                image.load()
         return size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except ImageError as error:
         return str(error)
+
+
+def _tail(path: Path) -> bytes:
+    """Read the last bytes of a file."""
+    with path.open("rb") as file:
+        file.seek(-min(64, os.fstat(file.fileno()).st_size), os.SEEK_END)
+        return file.read()
 
 
 def _check_exist(root: Path, names: Sequence[str], source: Path, what: str) -> None:
@@ -101,8 +152,10 @@ def _check_exist(root: Path, names: Sequence[str], source: Path, what: str) -> N
         raise line_error(source, _row_of(source, name), message)
 
 
-def _open_all(root: Path, names: Sequence[str], source: Path, what: str) -> np.ndarray:
-    sizes, broken = read_sizes([root / name for name in names])
+def _open_all(
+    root: Path, names: Sequence[str], source: Path, what: str, decoding: Decoding
+) -> np.ndarray:
+    sizes, broken = read_sizes([root / name for name in names], decoding)
     for i, reason in broken.items():
         message = f"the {what} {root / names[i]} does not decode ({reason}); replace it."
         raise line_error(source, _row_of(source, names[i]), message)
@@ -121,7 +174,7 @@ def _check_sizes(metadata: SplitMetadata, sizes: np.ndarray) -> None:
 
 def _row_of(source: Path, name: str) -> int:
     """Find the first row of a text file that has a field ``name``."""
-    lines = [line.strip() for line in source.read_text("utf-8-sig").split("\n") if line.strip()]
+    lines = [line.strip() for line in read_lines(source) if line.strip()]
     return next(i for i, line in enumerate(lines) if f",{name}," in f",{line},")
 
 
@@ -147,6 +200,8 @@ def check_options(options: Mapping[str, Any]) -> None:
             "expected num_workers and seed of 0 or more and train_fraction in (0, 1], got"
             f" {options['num_workers']}, {options['seed']} and {options['train_fraction']}"
         )
+    if options["max_value"] is not None and not options["max_value"] > 0:
+        raise ValueError(f"expected max_value above 0, got {options['max_value']}")
     if len(options["mean"]) != 3 or len(options["std"]) != 3 or min(options["std"]) <= 0:
         raise ValueError(
             f"expected 3 means and 3 positive std, got {options['mean']}, {options['std']}"

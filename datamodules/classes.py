@@ -1,10 +1,24 @@
 """Number and names of the classes of a data set."""
 
+import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from learned_saliency.datamodules.metadata import SplitMetadata, read_split
-from learned_saliency.datamodules.textfile import DataError, is_integer, line_error, read_columns
+from learned_saliency.datamodules.textfile import (
+    DataError,
+    is_integer,
+    line_error,
+    read_columns,
+    read_lines,
+)
+
+MAX_CLASSES = 1_000_000
+_MAX_COUNTED = 100_000  # several times the classes of the largest data sets
+_LONGEST_LABEL = 20  # digits
 
 
 def find_classes(
@@ -38,8 +52,12 @@ def find_classes(
     if num_classes is None:
         if "train" not in splits and (folder / "train").is_dir():
             splits = {"train": read_split(folder / "train", localization=False)}
-        counted = [splits["train"]] if "train" in splits else splits.values()
-        num_classes = 1 + max(int(split.labels.max()) for split in counted)
+        num_classes = _count(splits)
+    if num_classes > MAX_CLASSES:
+        raise DataError(
+            f"{folder}: {num_classes} classes are more than the {MAX_CLASSES} that are possible;"
+            " correct `num_classes` or class_names.txt."
+        )
     if class_names is None:
         class_names = [str(label) for label in range(num_classes)]
     if len(class_names) != num_classes:
@@ -48,6 +66,77 @@ def find_classes(
             " `num_classes`, `class_names` or class_names.txt."
         )
     return num_classes, list(class_names)
+
+
+def _count(splits: Mapping[str, SplitMetadata]) -> int:
+    """Count the classes by the training labels, which must leave no gap, or by those there are."""
+    if "train" in splits:
+        _check_gaps(splits["train"])
+        return 1 + int(splits["train"].labels.max())
+    for split in splits.values():
+        wrong = split.labels >= _MAX_COUNTED
+        if wrong.any():
+            first = int(wrong.argmax())
+            raise _label_error(
+                split,
+                first,
+                f"label {split.labels[first]} is beyond the {_MAX_COUNTED} classes that are"
+                " counted; correct it, or set `num_classes`.",
+            )
+    return 1 + max(int(split.labels.max()) for split in splits.values())
+
+
+def _check_gaps(train: SplitMetadata) -> None:
+    """Check that the training labels are 0, 1, 2, ... without a gap.
+
+    Raises:
+        DataError: If they are not. The error names the line of the smallest label beyond the gap.
+    """
+    labels = np.unique(train.labels)
+    labels = labels[labels >= 0]  # `check_labels` names the others
+    beyond = np.flatnonzero(labels != np.arange(len(labels)))
+    if not len(beyond):
+        return
+    missing, found = int(beyond[0]), labels[beyond[0]]
+    counted = "; labels count from 0" if missing == 0 else ""
+    raise _label_error(
+        train,
+        int((train.labels == found).argmax()),
+        f"label {found}, but no training image has label {missing}{counted}; correct it, or name"
+        " all classes in class_names.txt or set `num_classes`.",
+    )
+
+
+def check_use(
+    train: SplitMetadata, class_names: Sequence[str], classes: Sequence[int] | None
+) -> None:
+    """Warn of classes without training images, and of names that several classes have.
+
+    Args:
+        train: The training split.
+        class_names: Names of all classes.
+        classes: Labels of the classes to train on; None for all.
+    """
+    wanted = range(len(class_names)) if classes is None else classes
+    absent = np.setdiff1d(np.array(wanted, np.int64), train.labels)
+    if len(absent):
+        first = int(absent[0])
+        named = "" if class_names[first] == str(first) else f" ({class_names[first]})"
+        more = f", nor of {len(absent) - 1} other classes" if len(absent) > 1 else ""
+        source = train.folder / "class_labels.txt"
+        warnings.warn(f"{source}: there is no image of class {first}{named}{more}.", stacklevel=2)
+    labels: dict[str, list[int]] = {}
+    for label, name in enumerate(class_names):
+        labels.setdefault(name, []).append(label)
+    twice = {name: found for name, found in labels.items() if len(found) > 1}
+    if twice:
+        name, found = next(iter(twice.items()))
+        more = f" (so are {len(twice) - 1} other names)" if len(twice) > 1 else ""
+        warnings.warn(
+            f"{train.folder.parent}: '{name}' is the name of the classes "
+            f"{', '.join(map(str, found))}{more}; they are told apart by their numbers alone.",
+            stacklevel=2,
+        )
 
 
 def read_class_names(path: Path) -> list[str] | None:
@@ -62,19 +151,54 @@ def read_class_names(path: Path) -> list[str] | None:
     Raises:
         DataError: If a line is malformed or the labels are not 0, 1, ..., each exactly once.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     names: dict[int, str] = {}
     columns = read_columns(path, "label,name", from_left=True)
     for i, (label, name) in enumerate(zip(*columns, strict=True)):
-        if not is_integer(label):
-            raise line_error(path, i, f"{label!r} is not an integer; write `label,name`.")
+        if not is_integer(label) or len(label) > _LONGEST_LABEL:
+            raise line_error(path, i, f"{label[:40]!r} is no label; write `label,name`.")
         if int(label) in names:
             raise line_error(path, i, f"label {label} is named twice; remove one.")
-        names[int(label)] = name.strip()
-    if not names or sorted(names) != list(range(len(names))):
-        raise DataError(f"{path}: the labels must be 0, 1, 2, ... without a gap; number them so.")
+        if not name:
+            raise line_error(path, i, "the name is empty; write `label,name`.")
+        names[int(label)] = name
+    if not names:
+        raise DataError(f"{path}: is empty; write a line `label,name` per class, or remove it.")
+    beyond = next((i for i, label in enumerate(names) if not 0 <= label < len(names)), None)
+    if beyond is not None:
+        raise line_error(
+            path, beyond, "the labels must be 0, 1, 2, ... without a gap; number them so."
+        )
     return [names[label] for label in range(len(names))]
+
+
+def read_name_list(path: Path) -> list[str]:
+    """Read a file of class names that a person wrote.
+
+    Args:
+        path: A text file with a name per line in the order of the labels, or with the lines
+            ``label,name`` of a ``class_names.txt``. Blank lines at the end are passed over.
+
+    Returns:
+        The names in the order of the labels.
+
+    Raises:
+        DataError: If the file is missing, no text or empty, or a line between others is blank.
+    """
+    lines = [line.strip() for line in read_lines(path)]
+    while lines and not lines[-1]:
+        lines.pop()
+    if not lines:
+        raise DataError(f"{path}: holds no class name; write one per line.")
+    if all(is_integer(line.partition(",")[0]) and "," in line for line in lines):
+        return read_class_names(path) or []
+    if "" in lines:
+        raise DataError(
+            f"{path}, line {lines.index('') + 1}: is blank, where the name of class "
+            f"{lines.index('')} is expected; write it."
+        )
+    return lines
 
 
 def check_labels(metadata: SplitMetadata, num_classes: int) -> None:
@@ -89,14 +213,20 @@ def check_labels(metadata: SplitMetadata, num_classes: int) -> None:
     """
     wrong = (metadata.labels < 0) | (metadata.labels >= num_classes)
     if wrong.any():
-        first, source = int(wrong.argmax()), metadata.folder / "class_labels.txt"
-        ids, _ = read_columns(source, "id,label")
-        raise line_error(
-            source,
-            ids.index(metadata.image_ids[first]),
+        first = int(wrong.argmax())
+        raise _label_error(
+            metadata,
+            first,
             f"label {metadata.labels[first]} is out of range 0..{num_classes - 1}; correct it or"
             " set `num_classes`.",
         )
+
+
+def _label_error(metadata: SplitMetadata, image: int, message: str) -> DataError:
+    """Make an error that names the line of an image's label."""
+    source = metadata.folder / "class_labels.txt"
+    ids, _ = read_columns(source, "id,label")
+    return line_error(source, ids.index(metadata.image_ids[image]), message)
 
 
 def check_classes(classes: Sequence[int], num_classes: int) -> None:

@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from learned_saliency.datamodules.batch import WSOLBatch
+from learned_saliency.datamodules.decoding import AS_STORED, Decoding
+from learned_saliency.datamodules.masks import read_mask
 from learned_saliency.datamodules.metadata import SplitMetadata
 from learned_saliency.datamodules.transforms import (
     random_crop_flip,
-    read_mask,
     read_square,
     scale_boxes,
     standardize,
@@ -33,14 +34,16 @@ class _ImageDataset(Dataset):
         mean: Sequence[float],
         std: Sequence[float],
         cache: bool = False,
+        decoding: Decoding = AS_STORED,
     ) -> None:
         self._root = root
         # arrays, not lists: workers would copy the pages of every string whose count they touch
         self._ids = np.array(metadata.image_ids)
         self._labels = torch.from_numpy(metadata.labels)
         self._size = size
-        self._mean, self._std = torch.tensor(mean), torch.tensor(std)
-        self._cached = cache
+        self._mean, self._std = torch.tensor(mean).float(), torch.tensor(std).float()
+        self._cached, self._decoding = cache, decoding
+        self._center_crop = False
         self._images: Tensor | None = None
 
     def __len__(self) -> int:
@@ -57,7 +60,8 @@ class _ImageDataset(Dataset):
             self._images = _read_all(self._read, len(self))
 
     def _read(self, index: int) -> Tensor:
-        return read_square(self._root / str(self._ids[index]), self._size)
+        path = self._root / str(self._ids[index])
+        return read_square(path, self._size, self._center_crop, self._decoding)
 
     def _read_rows(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return resized images, uint8 (N, 3, R, R), and the rows of ``indices`` in them, (B,)."""
@@ -89,6 +93,7 @@ class TrainDataset(_ImageDataset):
         mean: Mean of each of the 3 channels, in [0, 1].
         std: Standard deviation of each of the 3 channels, positive.
         cache: Whether ``fill_cache`` keeps the resized images in memory.
+        decoding: What the data set declares about its files.
     """
 
     def __init__(
@@ -101,8 +106,11 @@ class TrainDataset(_ImageDataset):
         mean: Sequence[float],
         std: Sequence[float],
         cache: bool = False,
+        decoding: Decoding = AS_STORED,
     ) -> None:
-        super().__init__(metadata, root, size=size, mean=mean, std=std, cache=cache)
+        super().__init__(
+            metadata, root, size=size, mean=mean, std=std, cache=cache, decoding=decoding
+        )
         self._crop_size = crop_size
 
     def __getitems__(self, items: Sequence[tuple[int, int] | int]) -> WSOLBatch:
@@ -134,6 +142,7 @@ class EvaluationDataset(_ImageDataset):
             of resizing both edges to it.
         seen: Classes that were trained on, for the batches' ``seen``; None leaves it out.
         cache: Whether ``fill_cache`` keeps images and masks in memory.
+        decoding: What the data set declares about its files.
     """
 
     def __init__(
@@ -148,8 +157,11 @@ class EvaluationDataset(_ImageDataset):
         center_crop: bool = False,
         seen: Sequence[int] | None = None,
         cache: bool = False,
+        decoding: Decoding = AS_STORED,
     ) -> None:
-        super().__init__(metadata, root, size=size, mean=mean, std=std, cache=cache)
+        super().__init__(
+            metadata, root, size=size, mean=mean, std=std, cache=cache, decoding=decoding
+        )
         self._center_crop = center_crop
         self._seen = None if seen is None else torch.isin(self._labels, torch.tensor(seen))
         self._mask_root = mask_root
@@ -190,10 +202,7 @@ class EvaluationDataset(_ImageDataset):
     def _read_mask(self, index: int) -> Tensor:
         masks = [self._mask_root / path for path in self._mask_paths[index]]
         ignores = [self._mask_root / path for path in self._ignore_paths[index]]
-        return read_mask(masks, ignores, self._size, self._center_crop)
-
-    def _read(self, index: int) -> Tensor:
-        return read_square(self._root / str(self._ids[index]), self._size, self._center_crop)
+        return read_mask(masks, ignores, self._size, self._center_crop, self._decoding)
 
 
 def as_is(batch: WSOLBatch) -> WSOLBatch:

@@ -1,5 +1,6 @@
 """Reader and checks of the public WSOL benchmark's metadata format (Choe et al., CVPR 2020)."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -178,16 +179,16 @@ def _read_per_image(path: Path, form: str, index: dict[str, int]) -> np.ndarray:
 def _read_localization(folder: Path, index: dict[str, int]) -> dict[str, object]:
     """Read boxes, masks or both as keyword arguments of ``SplitMetadata``."""
     path, extra = folder / "localization.txt", folder / "masks.txt"
-    if not any(file.exists() for file in (path, extra, folder / "image_sizes.txt")):
+    if not any(os.path.lexists(file) for file in (path, extra, folder / "image_sizes.txt")):
         return {}
     first = next((line.strip() for line in read_lines(path) if line.strip()), "")
     fields = first.rsplit(",", 2)
     if len(fields) == 3 and not is_integer(fields[1]) and first.count(",") < 4:
-        if extra.exists():
+        if os.path.lexists(extra):
             raise DataError(f"{extra}: {path.name} lists masks already; remove one of the two.")
         return _read_masks(path, index)
     found = _read_boxes(path, index)
-    return found | (_read_masks(extra, index) if extra.exists() else {})
+    return found | (_read_masks(extra, index) if os.path.lexists(extra) else {})
 
 
 def _read_boxes(path: Path, index: dict[str, int]) -> dict[str, object]:

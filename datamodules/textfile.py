@@ -1,11 +1,19 @@
 """Text files of comma-separated fields, and errors that name the file and the line."""
 
+import os
+import re
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from learned_saliency.datamodules.opening import kind_of
 from learned_saliency.errors import MendableError
+
+MAX_TEXT_BYTES = 1 << 30  # many times the lists of the largest data sets
+_NOT_IN_INTEGERS = re.compile(r"[^0-9+-]")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
 class DataError(MendableError, ValueError):
@@ -35,25 +43,53 @@ def line_error(path: Path, row: int, message: str) -> DataError:
     return DataError(f"{path}, line {numbers[row]}: {message}")
 
 
-def read_lines(path: Path) -> list[str]:
+def read_text(path: Path) -> str:
     """Read a UTF-8 text file.
 
     Args:
         path: The file.
 
     Returns:
-        The lines of the file without their ends, blank lines included.
+        The content of the file.
 
     Raises:
-        DataError: If the file is missing or not readable as text.
+        DataError: If the file is missing, not readable as text, no regular file, larger than
+            `MAX_TEXT_BYTES`, or holds a zero byte.
     """
     try:
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):
+            raise DataError(f"{path}: no regular file, but {kind_of(found.st_mode)}; replace it.")
+        if found.st_size > MAX_TEXT_BYTES:
+            raise DataError(
+                f"{path}: holds {found.st_size / 1e9:.1f} GB, more than the"
+                f" {MAX_TEXT_BYTES / 1e9:.1f} GB of a text file; replace it."
+            )
         with path.open(encoding="utf-8-sig") as file:
-            return file.read().split("\n")
+            text = file.read()
     except FileNotFoundError:
         raise DataError(f"{path}: this metadata file is missing; create it.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable UTF-8 text file ({error}); replace it.") from error
+    if "\0" in text:
+        number = text.count("\n", 0, text.index("\0")) + 1
+        raise DataError(f"{path}, line {number}: holds a zero byte; remove it.")
+    return text
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read the lines of a UTF-8 text file without their ends, blank lines included.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The lines.
+
+    Raises:
+        DataError: See `read_text`.
+    """
+    return read_text(path).split("\n")
 
 
 def read_columns(path: Path, form: str, *, from_left: bool = False) -> list[list[str]]:
@@ -65,7 +101,8 @@ def read_columns(path: Path, form: str, *, from_left: bool = False) -> list[list
         from_left: Whether further commas belong to the last field instead of the first.
 
     Returns:
-        As many columns as ``form`` has fields, each with an entry per line, the first not empty.
+        As many columns as ``form`` has fields, each with an entry per line, without blanks around
+        it, the first not empty.
 
     Raises:
         DataError: If the file is not readable or a line has too few fields.
@@ -74,7 +111,7 @@ def read_columns(path: Path, form: str, *, from_left: bool = False) -> list[list
     lines = [stripped for line in read_lines(path) if (stripped := line.strip())]
     split = str.split if from_left else str.rsplit
     # one flat list: a list per line would take the garbage collector seconds on a million lines
-    fields = [field for line in lines for field in split(line, ",", width - 1)]
+    fields = [field.strip() for line in lines for field in split(line, ",", width - 1)]
     columns = [fields[i::width] for i in range(width)]
     if len(fields) != width * len(lines) or "" in columns[0]:
         found = [split(line, ",", width - 1) for line in lines]
@@ -87,12 +124,8 @@ def read_columns(path: Path, form: str, *, from_left: bool = False) -> list[list
 
 
 def is_integer(text: str) -> bool:
-    """Return whether ``int`` accepts a text."""
-    try:
-        int(text)
-    except ValueError:
-        return False
-    return True
+    """Return whether a text is an integer in plain digits, whatever its size."""
+    return _INTEGER.fullmatch(text.strip()) is not None
 
 
 def read_numbers(path: Path, form: str) -> tuple[list[str], np.ndarray]:
@@ -110,13 +143,25 @@ def read_numbers(path: Path, form: str) -> tuple[list[str], np.ndarray]:
     """
     ids, *columns = read_columns(path, form)
     try:
+        if any(_NOT_IN_INTEGERS.search("".join(column)) for column in columns):
+            raise ValueError  # `int` takes more: underscores and the digits of other scripts
         numbers = [np.fromiter(map(int, column), np.int64, len(ids)) for column in columns]
-    except ValueError:
+    except (ValueError, OverflowError):
         rows = enumerate(zip(*columns, strict=True))
-        wrong, field = next((i, text) for i, row in rows for text in row if not is_integer(text))
-        message = f"{field!r} is not an integer; write `{form}` in integers."
+        wrong, field = next((i, text) for i, row in rows for text in row if not _fits(text))
+        fault = "does not fit into 64 bits" if is_integer(field) else "is not an integer"
+        message = f"{_shortened(field)!r} {fault}; write `{form}` in integers."
         raise line_error(path, wrong, message) from None
     return ids, np.stack(numbers, axis=1)
+
+
+def _fits(text: str) -> bool:
+    """Return whether a text is an integer of 64 bits."""
+    return is_integer(text) and len(text) < 30 and -(1 << 63) <= int(text) < 1 << 63
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def look_up(path: Path, ids: Sequence[str], index: dict[str, int]) -> np.ndarray:
@@ -137,7 +182,7 @@ def look_up(path: Path, ids: Sequence[str], index: dict[str, int]) -> np.ndarray
         found = np.fromiter(map(index.__getitem__, ids), np.int64, len(ids))
     except KeyError:
         row = next(i for i, image_id in enumerate(ids) if image_id not in index)
-        message = f"{ids[row]} is not in image_ids.txt; add it there or remove it here."
+        message = f"{ids[row]!r} is not in image_ids.txt; add it there or remove it here."
         raise line_error(path, row, message) from None
     absent = np.bincount(found, minlength=len(index)) == 0
     if absent.any():

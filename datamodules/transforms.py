@@ -1,14 +1,14 @@
-"""Transforms of files to tensors: decoding, resizing, cropping; likewise for boxes and masks."""
+"""Transforms of images to tensors: resizing, cropping; likewise for boxes."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from learned_saliency.datamodules.decoding import AS_STORED, Decoding, read_picture
+from learned_saliency.datamodules.opening import ImageError, MissingImageError
 from learned_saliency.datamodules.textfile import DataError
 
 # A longer strip is not resized as a whole where only its middle is wanted; the result differs by
@@ -16,17 +16,17 @@ from learned_saliency.datamodules.textfile import DataError
 _MOST_PIXELS = 1 << 26
 
 
-def read_square(path: Path, size: int, center_crop: bool = False) -> Tensor:
+def read_square(
+    path: Path, size: int, center_crop: bool = False, decoding: Decoding = AS_STORED
+) -> Tensor:
     """Decode an image and resize it to a square, without regard to its aspect ratio.
 
-    Grayscale, palette, CMYK and 16-bit images become RGB, transparency is dropped. An EXIF
-    orientation is *not* applied: sizes and boxes of the benchmark refer to the stored pixels.
-
     Args:
-        path: The image file.
+        path: The image file, of any kind, see `read_picture`.
         size: Side S of the square in pixels.
         center_crop: Keep the aspect ratio instead: the shorter edge becomes S pixels long, and the
             square in the middle is taken.
+        decoding: What the data set declares about its files.
 
     Returns:
         uint8 of shape (3, S, S), resized bilinearly with antialiasing as Pillow does it.
@@ -35,18 +35,17 @@ def read_square(path: Path, size: int, center_crop: bool = False) -> Tensor:
         DataError: If the file is missing or does not decode.
     """
     try:
-        with Image.open(path) as image:
-            if image.mode.startswith("I;16"):
-                # Pillow clips 16-bit values at 255 instead of scaling them.
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            elif image.mode in ("P", "PA") and "transparency" in image.info:
-                image = image.convert("RGBA")
-            square = to_square(image.convert("RGB"), size, center_crop)
-    except FileNotFoundError:
-        raise DataError(f"{path}: the image is missing; restore it.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: the image does not decode ({error}); replace it.") from error
-    return square
+        picture = read_picture(path, decoding=decoding)
+    except ImageError as error:
+        raise unreadable(path, "image", error) from None
+    return to_square(picture, size, center_crop)
+
+
+def unreadable(path: Path, what: str, error: ImageError) -> DataError:
+    """Make the error of a file that is missing or, for the reason in ``error``, no usable image."""
+    if isinstance(error, MissingImageError):
+        return DataError(f"{path}: the {what} is missing; restore it.")
+    return DataError(f"{path}: the {what} does not decode ({error}); replace it.")
 
 
 def to_square(image: Image.Image, size: int, center_crop: bool = False) -> Tensor:
@@ -70,40 +69,6 @@ def to_square(image: Image.Image, size: int, center_crop: bool = False) -> Tenso
         part = (left * x, top * y, right, min((top + size) * y, image.height))
         square = image.resize((size, size), Image.Resampling.BILINEAR, part)
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
-
-
-def read_mask(
-    masks: Sequence[Path], ignores: Sequence[Path], size: int, center_crop: bool = False
-) -> Tensor:
-    """Read the instances of an image as the benchmark's mask evaluation does.
-
-    Each file is resized with OpenCV's nearest neighbor, whose source index is
-    floor(i * source / target). The object is the union of the instances; where object and ignored
-    region overlap, the object wins.
-
-    Args:
-        masks: Files of the instances; a pixel other than 0 belongs to the object.
-        ignores: Files of the ignored regions; a pixel other than 0 is ignored.
-        size: Side S of the square in pixels.
-        center_crop: See `read_square`.
-
-    Returns:
-        uint8 of shape (S, S): 0 background, 1 object, 255 ignore.
-
-    Raises:
-        DataError: If a file is missing or does not decode.
-    """
-    target = np.zeros((size, size), np.uint8)
-    for value, paths in ((255, ignores), (1, masks)):
-        for path in paths:
-            mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
-            if mask is None:
-                what = "does not decode; replace it" if path.exists() else "is missing; restore it"
-                raise DataError(f"{path}: the mask {what}.")
-            edges, (left, top) = placement(mask.shape[1], mask.shape[0], size, center_crop)
-            resized = cv2.resize(mask, edges, interpolation=cv2.INTER_NEAREST)
-            target[resized[top : top + size, left : left + size] > 0] = value
-    return torch.from_numpy(target)
 
 
 def scale_boxes(boxes: Tensor, sizes: Tensor, size: int, center_crop: bool = False) -> Tensor:

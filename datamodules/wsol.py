@@ -7,9 +7,16 @@ from typing import Any
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from learned_saliency.datamodules.checks import check_files, check_options
-from learned_saliency.datamodules.classes import check_classes, check_labels, find_classes
+from learned_saliency.datamodules.checks import check_files, check_inside, check_options
+from learned_saliency.datamodules.classes import (
+    check_classes,
+    check_labels,
+    check_use,
+    find_classes,
+)
 from learned_saliency.datamodules.dataset import EvaluationDataset, TrainDataset, as_is
+from learned_saliency.datamodules.decoding import Decoding
+from learned_saliency.datamodules.masks import warn_of_empty_masks
 from learned_saliency.datamodules.metadata import (
     SPLITS,
     SplitMetadata,
@@ -18,7 +25,7 @@ from learned_saliency.datamodules.metadata import (
     read_split,
 )
 from learned_saliency.datamodules.parts import PartReader
-from learned_saliency.datamodules.readers import Reader
+from learned_saliency.datamodules.readers import Reader, SplitReader, image_roots
 from learned_saliency.datamodules.sampler import (
     EvaluationBatches,
     EvaluationSampler,
@@ -29,6 +36,9 @@ from learned_saliency.datamodules.textfile import DataError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_AUGMENTED = "augmented train"  # key of the data set for training; that of a split is its name
+_EVALUATED = ("validate", "test", "predict")  # Lightning's names for the use of a single split
+_REQUIRED = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 _MAX_OPENED = 50_000  # opening more files would take minutes on a network disk
 
 
@@ -82,6 +92,13 @@ class WSOLDataModule(LightningDataModule):
             over them: ``all``, ``class`` or ``wordnet``, see `attribution.superset_members`.
         pin_memory: Whether to lock batches in memory for faster copies; None does so where the
             trainer's device is not the CPU.
+        exif_orientation: Whether images are turned as their EXIF data say. Sizes, boxes and masks
+            then refer to what a person sees; otherwise, as in the WSOL benchmark, to the pixels as
+            stored.
+        max_value: Value that is white in files of more than 8 bits per channel, above 0; None for
+            what the file states, see `read_picture`.
+        allow_outside_root: Whether ids and mask paths may lead out of ``root`` and ``mask_root``,
+            as absolute paths and by ``..``. Links inside are followed in any case.
         limit: Number of images of each evaluation split to keep for a quick look, 1 or more, drawn
             by ``seed`` and in equal shares from all classes; None keeps all.
 
@@ -119,39 +136,52 @@ class WSOLDataModule(LightningDataModule):
         parts: Callable[[Path, Path], PartReader] | None = None,
         superset: str = "class",
         pin_memory: bool | None = None,
+        exif_orientation: bool = False,
+        max_value: float | None = None,
+        allow_outside_root: bool = False,
         limit: int | None = None,
     ) -> None:
         super().__init__()
-        self.root = Path(root).expanduser().absolute()
-        self.metadata = Path(metadata).expanduser().absolute()
-        self.mask_root = self.root if mask_root is None else Path(mask_root).expanduser().absolute()
-        self.reader = reader
-        self.name, self.superset, self._make_parts = name, superset, parts
-        self.resize_size, self.crop_size = resize_size, crop_size
-        self.batch_size = batch_size
+        self.root, self.metadata = _absolute(root), _absolute(metadata)
+        self.mask_root = self.root if mask_root is None else _absolute(mask_root)
+        self.reader, self._make_parts, self.name, self.superset = reader, parts, name, superset
+        self.resize_size, self.crop_size, self.batch_size = resize_size, crop_size, batch_size
         self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
         self.num_workers, self.pin_memory = num_workers, pin_memory
         self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
-        self.train_fraction = train_fraction
+        self.train_fraction, self.center_crop = train_fraction, center_crop
         self.cache_images, self.verify_images = cache_images, verify_images
         self.seed, self.num_classes, self.limit = seed, num_classes, limit
         self.class_names = None if class_names is None else list(class_names)
         self.classes = None if classes is None else sorted(set(classes))
-        self.center_crop = center_crop
-        self._pixel_options = {"mean": self.mean, "std": self.std, "cache": cache_images}
+        self.decoding = Decoding(exif_orientation, max_value)
+        self.allow_outside_root, self._made = allow_outside_root, False
         self._splits: dict[str, SplitMetadata] = {}
-        self._train: TrainDataset | None = None
-        self._evaluation: dict[str, EvaluationDataset] = {}
-        check_options(vars(self))
+        self._datasets: dict[str, TrainDataset | EvaluationDataset] = {}
+        check_options(vars(self) | {"max_value": max_value})
 
-    def prepare_data(self) -> None:
-        """Let the reader make missing files; Lightning calls this in one process per machine.
+    def make(self, stage: str | None = None) -> None:
+        """Let the reader make the missing files of a stage's splits.
+
+        Args:
+            stage: "fit" takes train and val, "validate" val, "test" and "predict" test, None all.
 
         Raises:
             DataError: If the original download is missing or unusable.
         """
-        if self.reader is not None:
+        self._made = True
+        if isinstance(self.reader, SplitReader):
+            self.reader.prepare_splits(self.root, self.metadata, _REQUIRED.get(stage, SPLITS))
+        elif self.reader is not None:
             self.reader.prepare(self.root, self.metadata)
+
+    def prepare_data(self) -> None:
+        """Let the reader make all missing files, unless `make` was called; see there.
+
+        Lightning calls this in one process per machine.
+        """
+        if not self._made:
+            self.make()
 
     def setup(self, stage: str | None = None) -> None:
         """Read and check the splits of a stage; a split that is set up already is left alone.
@@ -166,8 +196,8 @@ class WSOLDataModule(LightningDataModule):
         """
         if not self.root.is_dir():
             raise DataError(f"{self.root}: the root folder of the images is missing; set `root`.")
-        wanted = {"validate": ["val"], "test": ["test"], "predict": ["test"]}.get(stage, SPLITS)
-        required = {"fit": ["train", "val"], None: []}.get(stage, wanted)
+        required = _REQUIRED.get(stage, ())
+        wanted = required if stage in _EVALUATED else SPLITS
         read = {
             split: read_split(self.metadata / split, localization=split != "train")
             for split in wanted
@@ -189,10 +219,18 @@ class WSOLDataModule(LightningDataModule):
             check_labels(split, self.num_classes)
             if self.classes is not None and name != "test":
                 split = read[name] = keep_classes(split, self.classes)
+            if name == "train":
+                check_use(split, self.class_names, self.classes)
+            if not self.allow_outside_root:
+                check_inside(split, self.root, self.mask_root, image_roots(self.reader))
             if self.limit is not None and name != "train":
                 split = read[name] = draw_sample(split, self.limit, self.seed)
             open_files = self.verify_images and len(split) <= _MAX_OPENED
-            check_files(split, self.root, self.mask_root, open_files=open_files)
+            check_files(
+                split, self.root, self.mask_root, open_files=open_files, decoding=self.decoding
+            )
+            if open_files and split.mask_paths is not None:
+                warn_of_empty_masks(split, self.mask_root, self.decoding)
         self._splits |= read
 
     def parts(self) -> PartReader:
@@ -268,17 +306,17 @@ class WSOLDataModule(LightningDataModule):
             DataError: If the split is not set up or, with ``cache_images``, a file does not decode.
         """
         metadata = self._split(split)
-        if split not in self._evaluation:
-            self._evaluation[split] = EvaluationDataset(
+        if split not in self._datasets:
+            self._datasets[split] = EvaluationDataset(
                 metadata,
                 self.root,
                 self.mask_root,
                 size=self.crop_size,
                 center_crop=self.center_crop,
                 seen=self.classes if split == "test" else None,
-                **self._pixel_options,
+                **self._pixel_options(),
             )
-        dataset = self._evaluation[split]
+        dataset = self._datasets[split]
         dataset.fill_cache()
         sampler = EvaluationSampler(len(dataset), leave_out)
         batches = EvaluationBatches(sampler, self.eval_batch_size)
@@ -287,18 +325,19 @@ class WSOLDataModule(LightningDataModule):
     def train_dataloader(self) -> ResumableLoader:
         """Load the augmented training images in random order."""
         metadata = self._split("train")
-        if self._train is None:
-            self._train = TrainDataset(
+        if _AUGMENTED not in self._datasets:
+            self._datasets[_AUGMENTED] = TrainDataset(
                 metadata,
                 self.root,
                 size=self.resize_size,
                 crop_size=self.crop_size,
-                **self._pixel_options,
+                **self._pixel_options(),
             )
-        self._train.fill_cache()
-        sampler = TrainSampler(len(self._train), seed=self.seed, fraction=self.train_fraction)
+        dataset = self._datasets[_AUGMENTED]
+        dataset.fill_cache()
+        sampler = TrainSampler(len(dataset), seed=self.seed, fraction=self.train_fraction)
         return ResumableLoader(
-            self._train, batch_size=self.batch_size, sampler=sampler, **self._loader_options()
+            dataset, batch_size=self.batch_size, sampler=sampler, **self._loader_options()
         )
 
     def val_dataloader(self) -> DataLoader:
@@ -312,6 +351,14 @@ class WSOLDataModule(LightningDataModule):
     def predict_dataloader(self) -> DataLoader:
         """Load the test split."""
         return self.dataloader("test")
+
+    def _pixel_options(self) -> dict[str, Any]:
+        return {
+            "mean": self.mean,
+            "std": self.std,
+            "cache": self.cache_images,
+            "decoding": self.decoding,
+        }
 
     def _loader_options(self) -> dict[str, Any]:
         device = self.trainer.strategy.root_device.type if self.trainer else "cpu"
@@ -330,3 +377,7 @@ class WSOLDataModule(LightningDataModule):
             folder = self.metadata / split
             raise DataError(f"{folder}: the split {split!r} is not set up; call `setup` first.")
         return self._splits[split]
+
+
+def _absolute(path: str | Path) -> Path:
+    return Path(path).expanduser().absolute()

@@ -7,14 +7,25 @@ imports nothing of ours.
 
 import signal
 
-__all__ = ["MendableError", "OtherProcessEnded", "Stopped"]
+__all__ = ["MendableError", "OtherProcessEnded", "Stopped", "SurroundingsError"]
 
 
 class MendableError(Exception):
     """An error whose message, one sentence, tells a person what is wrong and how to mend it.
 
     Commands print the message instead of a stack trace.
+
+    Attributes:
+        code: Exit code of a command that ends by it.
     """
+
+    code = 2
+
+
+class SurroundingsError(MendableError):
+    """A fault of the machine, not of what was typed: a full disk, a process that was killed."""
+
+    code = 1
 
 
 class OtherProcessEnded(BaseException):

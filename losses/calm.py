@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from learned_saliency.ops import widen
+
 OBJECTIVES = ("em", "ml")
 
 
@@ -105,7 +107,7 @@ class CALMLoss(nn.Module):
 
 
 def _of_labels(log_joint: Tensor, labels: Tensor) -> Tensor:
-    """Check the arguments; return log p(y, z|x) of the labels, (B, h, w)."""
+    """Check the arguments; return log p(y, z|x) of the labels, (B, h, w), at least float32."""
     if not log_joint.is_floating_point():
         raise TypeError(f"log_joint must be floating point, got {log_joint.dtype}")
     if labels.is_floating_point() or labels.dtype == torch.bool:
@@ -115,4 +117,4 @@ def _of_labels(log_joint: Tensor, labels: Tensor) -> Tensor:
             "expected log_joint (B, C, h, w) and labels (B,), got "
             f"{tuple(log_joint.shape)} and {tuple(labels.shape)}"
         )
-    return log_joint[torch.arange(len(labels), device=labels.device), labels]
+    return widen(log_joint[torch.arange(len(labels), device=labels.device), labels])

@@ -7,6 +7,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional
 
+from learned_saliency.ops import widen
+
 
 def casm_classifier_loss(
     labels: Tensor, clean_logits: Tensor | None = None, masked_logits: Tensor | None = None
@@ -25,7 +27,7 @@ def casm_classifier_loss(
         ValueError: If both terms are left out.
     """
     terms = [
-        functional.cross_entropy(logits, labels)
+        functional.cross_entropy(widen(logits), labels)
         for logits in (clean_logits, masked_logits)
         if logits is not None
     ]
@@ -62,7 +64,7 @@ def negative_entropy(clean_logits: Tensor, masked_logits: Tensor, labels: Tensor
         sum_c p_c log p_c in nats per image, (B,), in [-log C, 0]; 0 where the clean image is
         classified wrongly. To be minimized.
     """
-    log_probs = masked_logits.log_softmax(dim=1)
+    log_probs = widen(masked_logits).log_softmax(dim=1)
     entropies = -(log_probs.exp() * log_probs).sum(dim=1)
     return -entropies * correctly_classified(clean_logits, labels)
 
@@ -78,7 +80,7 @@ def negative_cross_entropy(clean_logits: Tensor, masked_logits: Tensor, labels: 
     Returns:
         log p_label per image, (B,), at most 0. To be minimized.
     """
-    return -functional.cross_entropy(masked_logits, labels, reduction="none")
+    return -functional.cross_entropy(widen(masked_logits), labels, reduction="none")
 
 
 def mask_size_term(
@@ -98,7 +100,8 @@ def mask_size_term(
     """
     correct = correctly_classified(clean_logits, labels)
     fooled = correct & ~correctly_classified(masked_logits, labels)
-    return (fooled.to(saliency.dtype) - saliency.mean(dim=(1, 2))).relu()
+    means = widen(saliency).mean(dim=(1, 2))
+    return (fooled.to(means.dtype) - means).relu()
 
 
 class CASMLossTerms(NamedTuple):

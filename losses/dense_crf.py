@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from learned_saliency.ops import CRF_BACKENDS, crf_features
+from learned_saliency.ops import CRF_BACKENDS, crf_features, widen
 
 
 def dense_crf(
@@ -156,7 +156,7 @@ class DenseCRFLoss(nn.Module):
         if self.scale < 1:
             size = [max(1, int(side * self.scale)) for side in images.shape[2:]]
             images = nn.functional.interpolate(images.float(), size, mode="nearest")
-            probabilities = nn.functional.interpolate(probabilities, size, mode="bilinear")
+            probabilities = nn.functional.interpolate(widen(probabilities), size, mode="bilinear")
         weight, sigma_xy = self.weight, self.sigma_xy * self.scale
         if self.reference_size is not None:
             pixels = images.shape[2] * images.shape[3]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from learned_saliency.losses.log_barrier import BarrierTemperature
 from learned_saliency.losses.partial_cross_entropy import partial_cross_entropy
 from learned_saliency.losses.size_constraint import size_constraint
+from learned_saliency.ops import widen
 
 
 class FCAMLossTerms(NamedTuple):
@@ -83,7 +84,7 @@ class FCAMLoss(nn.Module):
             ValueError: If shapes do not fit, a label is unknown, or the CRF term has no images.
         """
         seeds = self.seed_weight * partial_cross_entropy(scores, pseudo_labels)
-        probabilities = scores.softmax(dim=1)
+        probabilities = widen(scores).softmax(dim=1)
         crf = size = None
         if self.crf is not None:
             if images is None:

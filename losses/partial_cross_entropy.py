@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from learned_saliency.ops import widen
+
 IGNORE = -255
 """Pseudo-label of a pixel that the loss ignores."""
 
@@ -37,6 +39,6 @@ def partial_cross_entropy(scores: Tensor, pseudo_labels: Tensor) -> Tensor:
     labeled = foreground | background
     if not bool((labeled | (pseudo_labels == IGNORE)).all()):
         raise ValueError(f"pseudo_labels must be 0, 1 or {IGNORE} (ignored)")
-    log_probs = scores.log_softmax(dim=1)
+    log_probs = widen(scores).log_softmax(dim=1)
     picked = torch.where(foreground, log_probs[:, 1], log_probs[:, 0])  # (B, H, W)
     return -picked.masked_fill(~labeled, 0.0).sum() / labeled.sum().clamp(min=1)

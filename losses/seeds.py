@@ -137,6 +137,16 @@ class SeedSampler:
         self._seed = seed
         self._generator: torch.Generator | None = None
 
+    @property
+    def random_state(self) -> Tensor | None:
+        """State of the sampler's own generator; None before the first draw."""
+        return None if self._generator is None else self._generator.get_state()
+
+    def set_random_state(self, state: Tensor, device: torch.device) -> None:
+        """Go on drawing on ``device`` from a `random_state`."""
+        self._generator = torch.Generator(device)
+        self._generator.set_state(state)
+
     def __call__(self, maps: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw pseudo-labels for a batch of maps.
 

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from learned_saliency.losses.log_barrier import log_barrier
+from learned_saliency.ops import widen
 
 
 def size_constraint(probabilities: Tensor, t: float | Tensor) -> Tensor:
@@ -27,5 +28,5 @@ def size_constraint(probabilities: Tensor, t: float | Tensor) -> Tensor:
     if probabilities.dim() != 4 or probabilities.shape[1] != 2:
         shape = tuple(probabilities.shape)
         raise ValueError(f"probabilities must be (B, 2, H, W), got shape {shape}")
-    area = probabilities.sum(dim=(2, 3))  # (B, 2), in pixels
+    area = widen(probabilities).sum(dim=(2, 3))  # (B, 2), in pixels
     return log_barrier(-area, t).mean(dim=0).sum() / 2

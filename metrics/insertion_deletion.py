@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from learned_saliency.metrics.figures import Figure
 from learned_saliency.metrics.image_mean import ImageMean
 from learned_saliency.metrics.masking import black_level, check_maps, check_targets, predict
+from learned_saliency.ops import full_precision
 
 _STARTS = ("blur", "zero")
 
@@ -163,8 +164,9 @@ def blur(images: Tensor, size: int = 11, sigma: float = 5.0) -> Tensor:
     kernel = (-0.5 * (distances / sigma) ** 2).exp()
     kernel = (kernel / kernel.sum()).expand(images.shape[1], 1, 1, size)
     padded = F.pad(images, (size // 2,) * 4, mode="replicate")
-    rows = F.conv2d(padded, kernel, groups=images.shape[1])
-    return F.conv2d(rows, kernel.mT, groups=images.shape[1])
+    with full_precision(images.device):
+        rows = F.conv2d(padded, kernel, groups=images.shape[1])
+        return F.conv2d(rows, kernel.mT, groups=images.shape[1])
 
 
 def _curves(

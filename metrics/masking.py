@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from learned_saliency.metrics.checks import check_saliency
+from learned_saliency.ops import widen
 
 
 @torch.no_grad()
@@ -37,7 +38,7 @@ def predict(
     outputs = torch.cat([model(part) for part in images.split(batch_size or len(images))])
     if outputs.dim() != 2 or len(outputs) != len(images):
         raise ValueError(f"expected outputs ({len(images)}, C), got {tuple(outputs.shape)}")
-    outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+    outputs = widen(outputs)
     return outputs if probabilities else outputs.softmax(dim=1)
 
 

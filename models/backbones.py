@@ -1,3 +1,4 @@
+import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -9,7 +10,7 @@ from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 
 from learned_saliency.models.striding import pad_same, unstride
-from learned_saliency.storage import WeightsError, find_state_dict, read_weights
+from learned_saliency.storage import WeightsError, find_infinite, fit_state_dict, read_weights
 
 
 class MultiScaleBackbone(nn.Module):
@@ -168,22 +169,21 @@ def _drop_unread_blocks(network: nn.Module) -> None:
 
 def _load(network: nn.Module, name: str, path: Path) -> None:
     """Load a file of timm's whole network; names in an extractor may have underscores for dots."""
-    try:
-        state = find_state_dict(read_weights(path))
-    except WeightsError as error:
-        raise ValueError(f"pretrained={path}: {error}") from None
-    given = {key.replace(".", "_"): value for key, value in state.items()}
     own = network.state_dict()
-    wanted = {key: key.removeprefix("model.").replace(".", "_") for key in own}
-    found = {key: given[other] for key, other in wanted.items() if other in given}
-    wrong = [k for k, v in own.items() if k in found and found[k].shape != v.shape]
-    wrong += [k for k in own.keys() - found.keys() if not k.endswith("num_batches_tracked")]
-    if wrong:
-        raise ValueError(
-            f"pretrained={path}: weights of another network than '{name}', which has "
-            f"'{min(wrong)}' of shape {tuple(own[min(wrong)].shape)}; give a file of this one"
+    wanted = {key.removeprefix("model."): value for key, value in own.items()}
+    try:
+        found = fit_state_dict(
+            read_weights(path), wanted, part=True, spelled=lambda key: key.replace(".", "_")
         )
-    network.load_state_dict(own | found)
+    except WeightsError as error:
+        raise ValueError(f"pretrained={path}: {error}; the network is '{name}'") from None
+    if infinite := find_infinite(found.state):
+        raise ValueError(
+            f"pretrained={path}: its weights '{infinite[0]}' hold NaN or infinite numbers"
+        )
+    if found.report:
+        warnings.warn(f"pretrained={path}: {found.report}.", stacklevel=2)
+    network.load_state_dict({key: found.state[key.removeprefix("model.")] for key in own})
 
 
 def _one_line(error: Exception) -> str:

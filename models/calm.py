@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from learned_saliency.ops import full_precision, widen
+
 ACTIVATIONS = ("softplus", "relu")
 NORMALIZATIONS = ("exact", "detached")
 
@@ -81,7 +83,8 @@ class CueDistribution(NamedTuple):
             Maps of shape (B, D, h, w) in [0, 1].
         """
         joint = self.log_joint.exp()
-        return (members.to(joint.dtype) @ joint.flatten(2)).unflatten(2, joint.shape[2:])
+        with full_precision(joint.device):
+            return (members.to(joint.dtype) @ joint.flatten(2)).unflatten(2, joint.shape[2:])
 
     def counterfactual(self, labels: Tensor, others: Tensor) -> Tensor:
         """Compute the evidence for one class over another: p(y, z|x) - p(y', z|x), in [-1, 1].
@@ -130,11 +133,11 @@ def cue_distribution(
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"normalization must be one of {NORMALIZATIONS}, got {normalization!r}")
     activate = _log_softplus if activation == "softplus" else _log_relu
-    log_active = activate(_widen(location_scores))
+    log_active = activate(widen(location_scores))
     log_total = log_active.flatten(1).logsumexp(1)[:, None, None, None]
     if normalization == "detached":
         log_total = log_total.detach()
-    return CueDistribution(_widen(class_scores).log_softmax(1) + log_active - log_total)
+    return CueDistribution(widen(class_scores).log_softmax(1) + log_active - log_total)
 
 
 class CALM(nn.Module):
@@ -237,10 +240,6 @@ class CALM(nn.Module):
         """
         found = self.distribution(features)
         return found.log_joint.exp() if labels is None else found.joint(labels)
-
-
-def _widen(numbers: Tensor) -> Tensor:
-    return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
 
 
 def _log_softplus(scores: Tensor) -> Tensor:

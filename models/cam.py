@@ -2,6 +2,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from learned_saliency.ops import full_precision, widen
+
 
 class CAMClassifier(nn.Module):
     """Backbone, 1x1 convolution and global average pooling: the classifier of CAM.
@@ -88,7 +90,8 @@ class CAMClassifier(nn.Module):
         """Compute class activation maps, neither rectified nor normalized.
 
         The maps contain the bias of the 1x1 convolution, so that their mean over all cells is the
-        logit; a min-max normalized map is the same with and without the bias.
+        logit; a min-max normalized map is the same with and without the bias. They are computed in
+        at least float32, also from half-precision features and under autocast.
 
         Args:
             features: Maps of shape (B, K, h, w).
@@ -102,17 +105,20 @@ class CAMClassifier(nn.Module):
             TypeError: If ``labels`` are not integers.
         """
         self._check(features)
+        features, weight, bias = (widen(part) for part in (features, *self.fc.parameters()))
         if labels is None:
-            cams = torch.einsum("bkhw,ck->bchw", features, self.fc.weight)
-            return cams + self.fc.bias[:, None, None]
+            with full_precision(features.device):
+                cams = torch.einsum("bkhw,ck->bchw", features, weight)
+            return cams + bias[:, None, None]
         if labels.shape != features.shape[:1]:
             raise ValueError(
                 f"labels must have shape ({len(features)},), got {tuple(labels.shape)}"
             )
         if labels.is_floating_point() or labels.dtype == torch.bool:
             raise TypeError(f"labels must be integers, got {labels.dtype}")
-        cams = torch.einsum("bkhw,bk->bhw", features, self.fc.weight[labels])
-        return cams + self.fc.bias[labels, None, None]
+        with full_precision(features.device):
+            cams = torch.einsum("bkhw,bk->bhw", features, weight[labels])
+        return cams + bias[labels, None, None]
 
     def _check(self, features: Tensor) -> None:
         if features.ndim != 4 or features.shape[1] != self.fc.in_features:

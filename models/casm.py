@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from learned_saliency.models.classifier import MultiScaleClassifier
 from learned_saliency.models.resizing import resize
+from learned_saliency.ops import widen
 
 
 class CASMOutput(NamedTuple):
@@ -86,8 +87,7 @@ class MaskDecoder(nn.Module):
         taps = self._taps(parts)
         shifts = torch.eye(9, dtype=taps.dtype, device=taps.device).view(1, 9, 3, 3)
         score = functional.conv2d(taps, shifts, self.score.bias, padding=1)
-        mask = score.to(torch.promote_types(score.dtype, torch.float32)).sigmoid()
-        return resize(mask, size, self.interpolation)[:, 0]
+        return resize(widen(score).sigmoid(), size, self.interpolation)[:, 0]
 
     def _taps(self, parts: Sequence[Tensor]) -> Tensor:
         """Compute the input of each place of the 3x3 kernel, (B, 9, h, w), over all branches.

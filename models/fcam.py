@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from learned_saliency.models.classifier import MultiScaleClassifier
 from learned_saliency.models.unet import UNetDecoder
+from learned_saliency.ops import widen
 
 _WIDTHS = (256, 128, 64, 32, 16)  # Tab. F.2
 
@@ -100,5 +101,4 @@ class FCAM(nn.Module):
         """
         if scores.ndim != 4 or scores.shape[1] != 2:
             raise ValueError(f"scores must have shape (B, 2, H, W), got {tuple(scores.shape)}")
-        wide = torch.promote_types(scores.dtype, torch.float32)
-        return scores.softmax(dim=1, dtype=wide)[:, 1]
+        return widen(scores).softmax(dim=1)[:, 1]

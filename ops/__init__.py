@@ -4,13 +4,16 @@ from learned_saliency.ops.contours import LevelBoxes, level_boxes
 from learned_saliency.ops.dense_crf import CRF_BACKENDS, crf_features
 from learned_saliency.ops.otsu import otsu_threshold, to_8_bit
 from learned_saliency.ops.permutohedral import permutohedral_filter
+from learned_saliency.ops.precision import full_precision, widen
 
 __all__ = [
     "CRF_BACKENDS",
     "LevelBoxes",
     "crf_features",
+    "full_precision",
     "level_boxes",
     "otsu_threshold",
     "permutohedral_filter",
     "to_8_bit",
+    "widen",
 ]

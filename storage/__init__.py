@@ -1,13 +1,28 @@
 """Files on disk: written whole or not at all, and read without running code from them."""
 
-from learned_saliency.storage.files import replacing, write_bytes, write_csv, write_text
-from learned_saliency.storage.weights import WeightsError, find_state_dict, read_weights
+from learned_saliency.storage.files import (
+    read_json,
+    replacing,
+    sha256,
+    sync,
+    write_bytes,
+    write_csv,
+    write_text,
+)
+from learned_saliency.storage.state_dicts import FoundWeights, find_state_dict, fit_state_dict
+from learned_saliency.storage.weights import WeightsError, find_infinite, read_weights
 
 __all__ = [
+    "FoundWeights",
     "WeightsError",
+    "find_infinite",
     "find_state_dict",
+    "fit_state_dict",
+    "read_json",
     "read_weights",
     "replacing",
+    "sha256",
+    "sync",
     "write_bytes",
     "write_csv",
     "write_text",

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+_MAX_JSON = 2**26  # bytes, of a file that this project wrote
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
     """Write a file that appears when it is whole; a failure leaves what was there before.
 
     Args:
         path: The file; the folder is made as needed.
+        durable: Whether the content is on the disk before the file appears, so that a power cut
+            leaves the old or the new file and never an empty one.
 
     Yields:
         A path beside ``path`` to write to. At the end this file takes the place of ``path``.
@@ -22,21 +30,36 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         yield temporary
+        if durable:
+            sync(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    if durable:
+        sync(path.parent)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folders
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, content: bytes, durable: bool = False) -> None:
     """Write a binary file; see `replacing`."""
-    with replacing(path) as temporary:
+    with replacing(path, durable) as temporary:
         temporary.write_bytes(content)
 
 
-def write_text(path: Path, content: str) -> None:
+def write_text(path: Path, content: str, durable: bool = False) -> None:
     """Write a text file in UTF-8; see `replacing`."""
-    write_bytes(path, content.encode())
+    write_bytes(path, content.encode(), durable)
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
@@ -51,3 +74,26 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, ob
         writer = csv.DictWriter(file, list(columns))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file, which may be anyone's.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is no JSON, has too many levels, or over 64 MiB.
+    """
+    with path.open("rb") as file:
+        content = file.read(_MAX_JSON + 1)
+    if len(content) > _MAX_JSON:
+        raise ValueError(f"more than {_MAX_JSON} bytes")
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("too many levels") from None
+
+
+def sha256(path: Path) -> str:
+    """Compute the SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

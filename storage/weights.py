@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which files keep the weights
+from learned_saliency.storage.archives import find_fault
+from learned_saliency.storage.records import STAND_INS
 
 
 class WeightsError(ValueError):
@@ -29,42 +30,50 @@ def read_weights(path: Path, allowed: Sequence[type] = ()) -> Any:
         allowed: Further classes that a file written by torch.save may hold.
 
     Returns:
-        The content of the file; for safetensors, tensors by name.
+        The content of the file; for safetensors, tensors by name. In the place of known records
+        of a training, such as a command line's arguments, there are stand-ins without content.
 
     Raises:
-        WeightsError: If the file is missing, truncated, of another kind, or holds code.
+        WeightsError: If the file is missing, truncated, damaged, of another kind, or holds code.
     """
-    if not path.is_file():
-        raise WeightsError("there is no such file")
+    if fault := find_fault(path):
+        raise WeightsError(fault)
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
         except (SafetensorError, OSError) as error:
             reason = " ".join(str(error).split()).partition(". ")[0].rstrip(".")
             raise WeightsError(f"truncated, or no file of weights ({reason})") from None
+    known = [*STAND_INS, *allowed]
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(list(allowed)):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(known):
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file may raise anything in the reader
-        refused = re.search(r"GLOBAL (\S+)", str(error))
-        if isinstance(error, pickle.UnpicklingError) and refused:
-            raise WeightsError(f"not loaded, it holds more than weights ({refused[1]})") from None
-        raise WeightsError("truncated, or no file of weights") from None
+        raise WeightsError(_reason(error)) from None
 
 
-def find_state_dict(content: Any) -> dict[str, Tensor]:
-    """Find the state dict in what `read_weights` gives, also below the usual keys.
+def _comparable(tensor: Tensor) -> Tensor:
+    return tensor if tensor.element_size() > 1 else tensor.float()  # has 8 bits
 
-    Raises:
-        WeightsError: If the content has no tensors by name.
-    """
-    for key in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    named = isinstance(content, dict) and content
-    if not named or not all(
-        isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()
-    ):
-        raise WeightsError("holds no state dict (names and tensors)")
-    return content
+
+def find_infinite(state: Mapping[str, Tensor]) -> list[str]:
+    """List the names of tensors that hold NaN or infinite numbers."""
+    return [
+        name
+        for name, tensor in state.items()
+        if tensor.is_floating_point() and not bool(torch.isfinite(_comparable(tensor)).all())
+    ]
+
+
+def _reason(error: Exception) -> str:
+    """Say why a file is not loaded, by what torch says of it."""
+    text = str(error)
+    if isinstance(error, pickle.UnpicklingError) and (refused := re.search(r"GLOBAL (\S+)", text)):
+        return (
+            f"not loaded, it holds more than weights ({refused[1]}), whose code is not run; save "
+            "the state dict alone, `torch.save(model.state_dict(), ...)`"
+        )
+    if "TorchScript" in text:
+        return "a program of TorchScript, not weights; save the state dict of the model instead"
+    return "truncated, or no file of weights"

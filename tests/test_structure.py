@@ -20,11 +20,12 @@ _JOBS = ("training", "evaluation", "prediction", "export", "conversion")
 JOBS = {f"pipeline.{job}" for job in _JOBS}
 ALLOWED = {
     **{room: {BASE} for room in [*LOWEST, "configs", "datamodules"]},
-    "models": {BASE, "storage"},
+    "attribution": {BASE, "ops"},
+    "models": {BASE, "ops", "storage"},
     "losses": {BASE, "ops"},
     "metrics": {BASE, "ops"},
     "trainers": {BASE, "attribution", "datamodules", "losses", "metrics", "models"}
-    | {"storage", "visualization"},
+    | {"ops", "storage", "visualization"},
     **{room: {*LOWER, *SHARED[:i]} for i, room in enumerate(SHARED)},
     **{job: {*LOWER, *SHARED} for job in JOBS},
     "pipeline.commands": {"pipeline.cli"},  # finds the jobs by their names, when it needs them

@@ -14,6 +14,7 @@ from learned_saliency.trainers.callbacks import (
     Pictures,
     Sums,
     Throughput,
+    check_weights,
     listen,
     progress_bar,
     spread,
@@ -30,8 +31,10 @@ from learned_saliency.trainers.faithfulness import (
 )
 from learned_saliency.trainers.fcam import FCAMModule
 from learned_saliency.trainers.loggers import (
+    METRICS_FILE,
     Dashboard,
     MetricsCSV,
+    MetricsFile,
     Report,
     TensorBoardDashboard,
     WandbDashboard,
@@ -63,6 +66,7 @@ __all__ = [
     "FIGURES",
     "LIFELINE",
     "MASK_COLORS",
+    "METRICS_FILE",
     "MONITORS",
     "NATIVE",
     "TEST_FIGURES",
@@ -86,6 +90,7 @@ __all__ = [
     "Kept",
     "MetricTree",
     "MetricsCSV",
+    "MetricsFile",
     "NativeMap",
     "Pictures",
     "PostHocModule",
@@ -100,6 +105,7 @@ __all__ = [
     "Throughput",
     "Trial",
     "WandbDashboard",
+    "check_weights",
     "gathered",
     "is_flat",
     "listen",

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from learned_saliency.attribution import Classifier, PostHocMethod, SharedFeatures
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.metrics import FLOORS
+from learned_saliency.ops import widen
 from learned_saliency.trainers.faithfulness import FaithfulnessScores, Trial
+from learned_saliency.trainers.means import EpochMeans
 from learned_saliency.trainers.outputs import (
     NATIVE,
     ClassMaps,
@@ -106,6 +108,7 @@ class SaliencyModule(L.LightningModule):
         # Threshold with the native map's best MaxBoxAcc on `val`, in [0, 1); 0.5 before the first
         # validation.
         self.register_buffer("box_threshold", torch.tensor(0.5))
+        self.means = EpochMeans()  # the values that `log_means` was called with
         self.validation_scores = SplitScores([NATIVE])
         self.test_scores = SplitScores(self.map_names, floors=True)
         self.faithfulness = FaithfulnessScores(self.map_names, faithfulness)
@@ -251,29 +254,69 @@ class SaliencyModule(L.LightningModule):
         """Undo the normalization: return colors in 0..255, float of the same shape."""
         return (images * self.std + self.mean).clamp(0, 1) * 255
 
+    @property
+    def constant_monitors(self) -> set[str]:
+        """Names in `MONITORS` of metrics that this training cannot change."""
+        learns = any(p.requires_grad for p in self.classifier.parameters())
+        return set() if learns else {"accuracy"}
+
+    @property
+    def accumulates(self) -> bool:
+        """Tell whether batches wait for others to make a step; nothing is saved meanwhile."""
+        return self.trainer.fit_loop._should_accumulate()
+
     def on_train_epoch_start(self) -> None:
-        """Set the random state from (seed, epoch, rank)."""
+        """Set the random state from (seed, epoch, rank); begin the means."""
         torch.manual_seed(self.epoch_seed())
+        self.means.reset()
 
     def epoch_seed(self) -> int:
         """Derive a seed from the run's seed, the epoch and the rank alone."""
         entropy = (self.seed, self.current_epoch, self.global_rank)
         return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
+    def random_state(self) -> dict[str, Tensor]:
+        """Return the states of all generators that a training step draws from, by name."""
+        states = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self.device)
+        return states
+
+    def set_random_state(self, states: Mapping[str, Tensor]) -> None:
+        """Go on drawing from a `random_state`."""
+        torch.set_rng_state(states["cpu"])
+        if self.device.type == "cuda" and "cuda" in states:
+            torch.cuda.set_rng_state(states["cuda"], self.device)
+
     def log_losses(self, total: Tensor, terms: Mapping[str, Tensor], batch_size: int) -> None:
-        """Log the loss as ``train/loss`` and each term as ``train/loss_<term>``.
+        """Log the loss as ``train/loss``, each term as ``train/loss_<term>``; see `log_means`."""
+        values = {"train/loss": total, **{f"train/loss_{k}": v for k, v in terms.items()}}
+        self.log_means(values, batch_size)
+
+    def log_means(
+        self, values: Mapping[str, Tensor], batch_size: int, on_step: bool = True
+    ) -> None:
+        """Log means over a batch: as they are and, at the end of the epoch, over all its images.
 
         Means over all processes are logged, each of which has to call this equally often.
+
+        Args:
+            values: Scalars by name. ``NAME_step`` and ``NAME_epoch`` are logged of each.
+            batch_size: Number of images.
+            on_step: Whether batches are logged; otherwise the epoch's mean alone, as ``NAME``.
         """
-        values = {"train/loss": total.detach()}
-        values |= {f"train/loss_{name}": term.detach() for name, term in terms.items()}
-        options = {"on_step": True, "on_epoch": True, "prog_bar": True, "sync_dist": True}
         for name, value in values.items():
-            self.log(name, value, batch_size=batch_size, **options)
+            self.means.update(name if not on_step else f"{name}_epoch", value, batch_size)
+            if on_step:
+                self.log(f"{name}_step", value.detach(), batch_size=batch_size, sync_dist=True)
 
     def on_train_epoch_end(self) -> None:
-        """Log the learning rates that the epoch was trained with."""
-        self.log_learning_rates(self.optimizers())
+        """Log the means of the epoch and the learning rates that it was trained with."""
+        found = self.means.compute(lambda sums: self.trainer.strategy.reduce(sums, reduce_op="sum"))
+        self.log_dict(found, sync_dist=True)  # equal on all processes
+        optimizers = self.optimizers()
+        first = optimizers[0] if isinstance(optimizers, list) else optimizers
+        self.log_learning_rates(first)
 
     def log_learning_rates(self, optimizer: torch.optim.Optimizer) -> None:
         """Log each parameter group's rate as ``train/lr``, or ``train/lr_<name>`` if named."""
@@ -323,8 +366,8 @@ class SaliencyModule(L.LightningModule):
         """
         images = batch["image"]
         found = self.explain_classes(images, batch.get("targets"), batch.get("top_k", 1))
-        maps = {name: _widened(values) for name, values in found.maps.items()}
-        logits = _widened(found.logits)
+        maps = {name: widen(values) for name, values in found.maps.items()}
+        logits = widen(found.logits)
         return Prediction(batch["image_id"], logits, found.targets, maps, self.box_threshold)
 
     def on_validation_epoch_end(self) -> None:
@@ -360,10 +403,6 @@ class SaliencyModule(L.LightningModule):
         if self._scheduler is None:
             return {"optimizer": optimizer}
         return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer)}
-
-
-def _widened(values: Tensor) -> Tensor:
-    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _flatten(results: Mapping[str, Mapping[str, float]]) -> Iterator[tuple[str, float]]:

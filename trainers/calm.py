@@ -131,8 +131,7 @@ class CALMModule(SaliencyModule):
         loss = self.loss(found.log_joint, labels, self._target_log_joint(images))
         self.log_losses(loss, {self.loss.objective: loss}, len(labels))
         accuracy = (found.log_probs().argmax(1) == labels).float().mean()
-        options = {"on_epoch": True, "on_step": False, "sync_dist": True}
-        self.log("train/accuracy", accuracy, batch_size=len(labels), **options)
+        self.log_means({"train/accuracy": accuracy}, len(labels), on_step=False)
         return loss
 
     def _target_log_joint(self, images: Tensor) -> Tensor | None:

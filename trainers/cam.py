@@ -10,6 +10,7 @@ from torch import Tensor
 from learned_saliency.attribution import CAM, SharedFeatures, normalize, resize
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.models import CAMClassifier
+from learned_saliency.ops import widen
 from learned_saliency.trainers.base import SaliencyModule
 from learned_saliency.trainers.outputs import Explanation, NativeMap
 
@@ -66,11 +67,10 @@ class CAMModule(SaliencyModule):
     def training_step(self, batch: WSOLBatch, batch_idx: int) -> Tensor:
         """Compute the cross-entropy of the image labels."""
         logits, labels = self.network(batch["image"]), batch["label"]
-        loss = F.cross_entropy(logits, labels)
+        loss = F.cross_entropy(widen(logits), labels)
         self.log_losses(loss, {"classification": loss}, len(labels))
         accuracy = (logits.argmax(1) == labels).float().mean()
-        options = {"on_epoch": True, "on_step": False, "sync_dist": True}
-        self.log("train/accuracy", accuracy, batch_size=len(labels), **options)
+        self.log_means({"train/accuracy": accuracy}, len(labels), on_step=False)
         return loss
 
     def parameter_groups(self) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from learned_saliency.attribution import frozen
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.losses import CASMLoss, casm_classifier_loss
 from learned_saliency.models import CASM, MultiScaleClassifier
+from learned_saliency.ops import full_precision
 from learned_saliency.trainers.base import OptimizerFactory, SaliencyModule, SchedulerFactory
 from learned_saliency.trainers.casm_pool import Snapshot, SnapshotPool
 from learned_saliency.trainers.outputs import Explanation, NativeMap
@@ -133,6 +134,11 @@ class CASMModule(SaliencyModule):
         """Return the mask network's parameters."""
         return [{"params": list(self.network.mask_parameters())}]
 
+    @property
+    def accumulates(self) -> bool:
+        """Tell whether an iteration waits for further batches."""
+        return bool(self._batches)
+
     def training_step(self, batch: WSOLBatch, batch_idx: int) -> None:
         """Run one iteration once its batches are there; the class docstring numbers its steps."""
         self._batches.append(batch)
@@ -192,8 +198,7 @@ class CASMModule(SaliencyModule):
         self._backward(saliency, last, gradient=gradient)
         parts = {"clean": clean.loss, "masked": loss, **terms.parts()}
         self.log_losses(terms.total, parts, len(labels))
-        options = {"on_epoch": True, "sync_dist": True}
-        self.log("train/map_mean", mask.detach().mean(), batch_size=len(labels), **options)
+        self.log_means({"train/map_mean": mask.mean()}, len(labels))
 
     def _classify(self, images: Tensor, drawn: Snapshot | None) -> Tensor:
         """Compute logits (B, C) by the current classifier, or a stored one in evaluation mode."""
@@ -206,14 +211,16 @@ class CASMModule(SaliencyModule):
         """Compute the gradient of a scalar by the mask alone, loss-scaled under half precision."""
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         scaled = loss if scaler is None else scaler.scale(loss)
-        (gradient,) = torch.autograd.grad(scaled, mask, retain_graph=retain_graph)
+        with full_precision(mask.device):
+            (gradient,) = torch.autograd.grad(scaled, mask, retain_graph=retain_graph)
         return gradient if scaler is None else gradient / scaler.get_scale()
 
     def _backward(self, tensor: Tensor, last: bool, **options: Any) -> None:
         """Differentiate; send other processes only the sum of several batches' gradients."""
         strategy = self.trainer.strategy
         waits = not last and hasattr(strategy, "block_backward_sync")
-        with strategy.block_backward_sync() if waits else nullcontext():
+        held = strategy.block_backward_sync() if waits else nullcontext()
+        with held, full_precision(tensor.device):  # as under automatic optimization
             self.manual_backward(tensor, **options)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -227,9 +234,9 @@ class CASMModule(SaliencyModule):
         return found if isinstance(found, list) else [found]
 
     def on_train_epoch_end(self) -> None:
-        """Log the learning rates that the epoch was trained with, then step their schedulers."""
-        mask_optimizer, *classifier_optimizers = self._optimizers()
-        self.log_learning_rates(mask_optimizer)
+        """Log means and learning rates, then step the schedulers."""
+        super().on_train_epoch_end()
+        _, *classifier_optimizers = self._optimizers()
         for optimizer in classifier_optimizers:
             self.log("train/lr_classifier", optimizer.param_groups[0]["lr"], sync_dist=True)
         schedulers = self.lr_schedulers() or []

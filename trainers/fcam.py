@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -70,6 +71,17 @@ class FCAMModule(SaliencyModule):
         """Set the random state, including the sampler's."""
         super().on_train_epoch_start()
         self.sampler.reseed(self.epoch_seed())
+
+    def random_state(self) -> dict[str, Tensor]:
+        """Return the states of all generators, the sampler's included."""
+        sampler = self.sampler.random_state
+        return super().random_state() | ({} if sampler is None else {"sampler": sampler})
+
+    def set_random_state(self, states: Mapping[str, Tensor]) -> None:
+        """Go on drawing from a `random_state`."""
+        super().set_random_state(states)
+        if "sampler" in states:
+            self.sampler.set_random_state(states["sampler"], self.device)
 
     def training_step(self, batch: WSOLBatch, batch_idx: int) -> Tensor:
         """Compute the pixel alignment loss of the decoder's maps (Eq. 3)."""

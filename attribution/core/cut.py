@@ -85,8 +85,8 @@ class GraphCut:
         output, *context = fx.Interpreter(root, graph=self._body).run(images)
         return output, tuple(context)
 
-    def tail(self, root: nn.Module, output: Tensor, context: Context) -> Tensor:
-        """Run the rest of ``root`` from the layer's output; return the logits (R, C)."""
+    def tail(self, root: nn.Module, output: Tensor, context: Context) -> Any:
+        """Run the rest of ``root`` from the layer's output; return what the network returns."""
         if self._writes:
             output, *context = (
                 x.clone() if isinstance(x, Tensor) else x for x in (output, *context)
@@ -136,6 +136,34 @@ class HookCut:
             return root(*context)
         finally:
             handle.remove()
+
+
+class _Reached(BaseException):
+    """End of a pass at a layer; no exception that a network handles itself."""
+
+    def __init__(self, output: Any) -> None:
+        self.output = output
+
+
+def run_up_to(root: nn.Module, layer: str, images: Tensor) -> Any:
+    """Run a network on images (B, 3, H, W) until a layer has its output; return that.
+
+    Raises:
+        LayerError: If the layer does not run.
+        Exception: Whatever the network raises for these images.
+    """
+
+    def end(module: nn.Module, inputs: Any, output: Any) -> None:
+        raise _Reached(output)
+
+    handle = root.get_submodule(layer).register_forward_hook(end)
+    try:
+        root(images)
+    except _Reached as reached:
+        return reached.output
+    finally:
+        handle.remove()
+    raise LayerError(f"layer {layer!r} runs 0 times")
 
 
 def check_calls(layer: str, calls: int) -> None:

@@ -4,12 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from learned_saliency.ops import widen
+
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
-
-
-def widen(numbers: Tensor) -> Tensor:
-    """Convert half-precision numbers, of any shape, to float32; leave others as they are."""
-    return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
 
 
 def resize(maps: Tensor, size: tuple[int, int], interpolation: str = "bilinear") -> Tensor:
@@ -42,11 +39,12 @@ def normalize(maps: Tensor) -> Tensor:
         maps: Shape (..., H, W).
 
     Returns:
-        Maps in [0, 1], the shape of ``maps``; a constant map becomes zeros.
+        Maps in [0, 1], the shape of ``maps``, at least float32; a constant map becomes zeros.
 
     Raises:
         ValueError: If a value is NaN or infinite.
     """
+    maps = widen(maps)
     low = maps.amin(dim=(-2, -1), keepdim=True)
     high = maps.amax(dim=(-2, -1), keepdim=True)
     finite = torch.isfinite(low) & torch.isfinite(high)

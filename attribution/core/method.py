@@ -1,7 +1,7 @@
 """Base of all post-hoc methods: one backbone pass, targets, resizing and normalization."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 
 import torch
@@ -9,15 +9,18 @@ from torch import Tensor, nn
 
 from learned_saliency.attribution.core.affine import is_affine
 from learned_saliency.attribution.core.classifier import Classifier, encode, frozen
-from learned_saliency.attribution.core.maps import INTERPOLATIONS, normalize, resize, widen
+from learned_saliency.attribution.core.maps import INTERPOLATIONS, normalize, resize
+from learned_saliency.ops import full_precision, widen
 
 
 class Query:
     """One batch to explain, as a method sees it. Everything is computed on first use, once.
 
     Methods get it while the classifier is frozen and autograd is off; `gradients` turns it on for
-    itself. Numbers are at least float32: half-precision activations are widened here and
-    narrowed again on their way into the head.
+    itself. Numbers are at least float32: half-precision activations are widened here, and narrowed
+    again for a head whose weights are of half precision. Under autocast, which leaves the weights
+    in float32, the head runs in float32: methods look at differences of its logits that half
+    precision would round away. Runs of the whole network keep the caller's precision.
 
     Args:
         classifier: A `Classifier`.
@@ -43,6 +46,7 @@ class Query:
 
     @cached_property
     def _encoded(self) -> tuple[Tensor, torch.dtype]:
+        """Activations, at least float32, and the type in which the head takes them."""
         with torch.no_grad():
             features, self._bound_head = encode(self.classifier, self.given_images)
         if not isinstance(features, Tensor) or features.dim() != 4:
@@ -52,6 +56,8 @@ class Query:
             raise ValueError(f"{len(self.images)} images gave features of {len(features)}")
         dtype = features.dtype
         features = widen(features.detach())
+        if all(widen(weight).dtype == weight.dtype for weight in self.classifier.parameters()):
+            dtype = features.dtype  # autocast narrowed the activations, not the weights
         if features.is_inference():
             features = features.clone()
         return features, dtype
@@ -77,7 +83,9 @@ class Query:
             Logits (R, C).
         """
         dtype = self._encoded[1]
-        logits = self._bound_head(features.to(dtype), rows)
+        wide = dtype == widen(features).dtype
+        with full_precision(features.device) if wide else nullcontext():
+            logits = self._bound_head(features.to(dtype), rows)
         if logits.dim() != 2 or logits.shape[0] != features.shape[0]:
             raise ValueError(
                 f"expected logits ({len(features)}, C) from the head, got {tuple(logits.shape)}"
@@ -116,7 +124,8 @@ class Query:
         """
         with torch.enable_grad():
             selected = self.logits.gather(1, self.targets[:, None]).sum()
-        (gradients,) = torch.autograd.grad(selected, self._leaf, retain_graph=True)
+        with full_precision(self._leaf.device):
+            (gradients,) = torch.autograd.grad(selected, self._leaf, retain_graph=True)
         return gradients
 
     @cached_property
@@ -134,7 +143,8 @@ class Query:
             scores = self.scores(leaf)
         if not is_affine(scores):
             return None
-        (gradients,) = torch.autograd.grad(scores, leaf, torch.ones_like(scores))
+        with full_precision(leaf.device):
+            (gradients,) = torch.autograd.grad(scores, leaf, torch.ones_like(scores))
         return (gradients * leaf.detach()).sum(dim=(2, 3))
 
 
@@ -260,7 +270,9 @@ class ChannelWeightedMethod(PostHocMethod):
         raise NotImplementedError
 
     def _cams(self, query: Query) -> Tensor:
-        maps = torch.einsum("bk,bkhw->bhw", self._coefficients(query), query.features)
+        coefficients = self._coefficients(query)
+        with full_precision(query.features.device):
+            maps = torch.einsum("bk,bkhw->bhw", coefficients, query.features)
         return maps.relu() if self.rectify else maps
 
 

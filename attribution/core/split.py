@@ -6,20 +6,19 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from learned_saliency.attribution.core.classifier import Head, frozen
 from learned_saliency.attribution.core.cut import Context, GraphCut, HookCut, LayerError
-from learned_saliency.attribution.core.tokens import to_grid
-
-_LAYOUTS = ("channels_first", "channels_last", "tokens")
+from learned_saliency.attribution.core.layout import LAYOUTS, Layout, recognize
+from learned_saliency.attribution.core.outputs import find_logits
 
 
 class _Rest(NamedTuple):
     """Values that the pass up to the layer hands to the pass from there on."""
 
-    layout: str
+    layout: Layout
     prefix: Tensor | None  # (B, P, K): class token and the like
     context: Context
     batch: int
@@ -55,23 +54,26 @@ class SplitClassifier(nn.Module):
     ) -> None:
         super().__init__()
         _check_layer(model, layer)
-        if layout is not None and layout not in _LAYOUTS:
-            raise ValueError(f"layout must be None or one of {_LAYOUTS}, got {layout!r}")
+        if layout is not None and layout not in LAYOUTS:
+            raise ValueError(f"layout must be None or one of {tuple(LAYOUTS)}, got {layout!r}")
         if prefix_tokens is not None and prefix_tokens < 0:
             raise ValueError(f"prefix_tokens must not be negative, got {prefix_tokens}")
         self.model = model
         self.training = model.training  # metrics refuse a model in training mode
         self.layer = layer
-        self.layout = layout
+        self.prefix_tokens = prefix_tokens
         if prefix_tokens is None:
             prefix_tokens = getattr(model, "num_prefix_tokens", None)
-        self.prefix_tokens = prefix_tokens
+        self.layout = None if layout is None else Layout(layout, prefix_tokens)
         self._cut = _make_cut(self, f"model.{layer}", tracing)
         self._last: _Rest | None = None
 
     def forward(self, images: Tensor) -> Tensor:
         """Run the network: images (B, 3, H, W) to logits (B, C)."""
-        return self.model(images)
+        output = self.model(images)
+        if isinstance(images, fx.Proxy):  # a cut ends with what the network itself returns
+            return output
+        return find_logits(output, len(images))
 
     def features(self, images: Tensor) -> Tensor:
         """Run up to the layer: images (B, 3, H, W) to activations (B, K, h, w)."""
@@ -84,11 +86,11 @@ class SplitClassifier(nn.Module):
         Any number of rows will do where the head reads nothing else (``classifier.pure``).
 
         Raises:
-            RuntimeError: If the head reads more and `features` has not run.
+            RuntimeError: If `features` has not run, and the head reads more or no layout was named.
         """
-        if self._last is None and not (self.pure and self.layout in (None, "channels_first")):
+        if self._last is None and (self.layout is None or not self.pure):
             raise RuntimeError(f"head() after {self.layer!r} needs a features() call before it")
-        return self._head(self._last or _Rest("channels_first", None, (), 0), features)
+        return self._head(self._last or _Rest(self.layout, None, (), 0), features)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Head]:
         """Compute the activations (B, K, h, w) and the head that belongs to them.
@@ -108,14 +110,31 @@ class SplitClassifier(nn.Module):
         output, context = self._cut.body(self, images)
         if not isinstance(output, Tensor) or output.dim() not in (3, 4):
             got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise ValueError(f"layer {self.layer!r} gives no spatial grid or tokens, but {got}")
-        layout = self.layout or ("tokens" if output.dim() == 3 else "channels_first")
-        prefix = None
-        if layout == "channels_last":
-            output = output.permute(0, 3, 1, 2)
-        elif layout == "tokens":
-            prefix, output = to_grid(output, images.shape[-2:], self.prefix_tokens)
-        return output, _Rest(layout, prefix, context, len(images))
+            raise LayerError(f"layer {self.layer!r} gives no spatial grid or tokens, but {got}")
+        if len(output) != len(images):
+            raise LayerError(
+                f"layer {self.layer!r} gives {tuple(output.shape)} for {len(images)} images, not "
+                "one grid for each: name a layer around it"
+            )
+        try:
+            if self.layout is None:
+                self.layout = self._recognized(images, output)
+            prefix, grid = self.layout.to_grid(output, images.shape[-2:])
+        except ValueError as error:
+            raise LayerError(
+                f"layer {self.layer!r}: {error}; name another layer, or its layout, one of "
+                f"{', '.join(LAYOUTS)}"
+            ) from None
+        return grid, _Rest(self.layout, prefix, context, len(images))
+
+    def _recognized(self, images: Tensor, output: Tensor) -> Layout:
+        declared = getattr(self.model, "num_prefix_tokens", None)
+        if self.prefix_tokens is not None:
+            prefixes: tuple[int | None, ...] = (self.prefix_tokens,)
+        else:  # a layer may come before the class token joins, or have tokens of its own
+            prefixes = (None,) if declared in (None, 0) else (declared, 0)
+        with frozen(self.model):
+            return recognize(self.model, self.layer, images, output, prefixes)
 
     def _head(self, rest: _Rest, features: Tensor, rows: Tensor | None = None) -> Tensor:
         prefix, context = rest.prefix, rest.context
@@ -128,16 +147,10 @@ class SplitClassifier(nn.Module):
             )
         if rows is not None:
             prefix, context = pytree.tree_map(partial(_pick, rows, rest.batch), (prefix, context))
-        if rest.layout == "channels_last":
-            features = features.permute(0, 2, 3, 1)
-        elif rest.layout == "tokens":
-            features = features.flatten(2).transpose(1, 2)  # (R, h * w, K)
-            if prefix is not None:
-                features = torch.cat([prefix, features], dim=1)
-        logits = self._cut.tail(self, features, context)
-        if not isinstance(logits, Tensor):
-            raise TypeError(f"the network must return a tensor, got {type(logits).__name__}")
-        return logits
+        if not torch.is_autocast_enabled(features.device.type):
+            context = pytree.tree_map(partial(_converted, features.dtype), context)
+        features = rest.layout.to_output(features, prefix)
+        return find_logits(self._cut.tail(self, features, context), len(features))
 
 
 def split(
@@ -155,15 +168,19 @@ def split(
     transformers the first norm of the last block, ``split(vit, "blocks.11.norm1")``: its tokens
     become the grid, while the class token and the residual stream stay as they are in the image.
 
+    A network may return its logits under a name, and one with a single logit becomes a classifier
+    of two classes, see `attribution.core.outputs`.
+
     Args:
         model: Network of images (B, 3, H, W) to logits (B, C). It is used, not copied.
         layer: Name of a submodule as ``model.named_modules()`` has it, which runs once.
         layout: Layout of the layer's output: ``"channels_first"`` (B, K, h, w),
-            ``"channels_last"`` (B, h, w, K; as in Swin) or ``"tokens"`` (B, N, K). Default:
-            tokens if the output has three dimensions, else channels first.
+            ``"channels_last"`` (B, h, w, K; as in Swin) or ``"tokens"`` (B, N, K). By default it
+            is recognized in the first pass, by some passes of noise up to the layer; see
+            `attribution.core.layout`.
         prefix_tokens: Tokens before those of the grid (class, distillation, registers). Default:
-            the model's ``num_prefix_tokens``, else as many as a grid in the proportions of the
-            image leaves over, at most two.
+            the model's ``num_prefix_tokens``, else what an image of another size shows, else as
+            many as a grid in the proportions of the image leaves over, at most two.
         tracing: Whether the head is found by tracing the network (torch.fx). False: a hook
             replaces the layer's output in a run of the whole network, which works for every
             network but makes each head call cost a full pass. Default: tracing where it works,
@@ -175,7 +192,8 @@ def split(
     Raises:
         TypeError: If ``model`` is not a module.
         ValueError: If the layer does not exist (the error lists those that do, the nearest
-            first), runs never or more than once, or does not reach the output.
+            first), runs never or more than once, or does not reach the output; in the first pass,
+            if it gives neither grid nor tokens or its layout is not recognized.
     """
     return SplitClassifier(
         model, layer, layout=layout, prefix_tokens=prefix_tokens, tracing=tracing
@@ -221,3 +239,9 @@ def _pick(rows: Tensor, batch: int, value: object) -> object:
             f"entry for each of the {batch} images: split it elsewhere, or with tracing=False"
         )
     return value.index_select(0, rows)
+
+
+def _converted(dtype: torch.dtype, value: object) -> object:
+    """Convert what autocast left in half precision to the type of the head's other input."""
+    halves = (torch.float16, torch.bfloat16)
+    return value.to(dtype) if isinstance(value, Tensor) and value.dtype in halves else value

@@ -8,8 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learned_saliency.datamodules.checks import leaves
+from learned_saliency.datamodules.opening import ImageError, opened
 from learned_saliency.datamodules.parts.base import class_pairs
 from learned_saliency.datamodules.textfile import DataError, read_columns
+from learned_saliency.datamodules.transforms import unreadable
 
 
 class CreaturesParts:
@@ -58,8 +61,14 @@ class CreaturesParts:
         if image_id not in self._paths:
             raise DataError(f"{image_id}: has no part mask; evaluate on the val or test split.")
         path = self.root / self._paths[image_id]
-        labels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
-        if labels is None:
-            raise DataError(f"{path}: the part mask is missing or does not decode; restore it.")
+        if leaves(self._paths[image_id], self.root):
+            raise DataError(
+                f"{path}: the part mask lies outside of {self.root}; correct parts.txt."
+            )
+        try:
+            with opened(path) as image:
+                labels = np.asarray(image.convert("L"))
+        except ImageError as error:
+            raise unreadable(path, "part mask", error) from None
         resized = cv2.resize(labels, (size, size), interpolation=cv2.INTER_NEAREST)
         return torch.from_numpy(resized)

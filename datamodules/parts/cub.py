@@ -8,8 +8,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from learned_saliency.datamodules.opening import ImageError, opened
 from learned_saliency.datamodules.parts.base import class_pairs
 from learned_saliency.datamodules.textfile import DataError, read_lines
+from learned_saliency.datamodules.transforms import unreadable
 
 _KEYPOINTS = {
     "head": ("beak", "crown", "forehead", "left eye", "nape", "right eye", "throat"),
@@ -102,8 +104,12 @@ class CUBParts:
                 places = [tuple(np.mean(places, axis=0))]
             points += places
             labels += [label] * len(places)
-        with Image.open(self.root / image_id) as image:
-            scale = size / np.array(image.size, dtype=np.float64)
+        path = self.root / image_id
+        try:
+            with opened(path) as image:
+                scale = size / np.array(image.size, dtype=np.float64)
+        except ImageError as error:
+            raise unreadable(path, "image", error) from None
         scaled = np.array(points, dtype=np.float64).reshape(-1, 2) * scale
         return np.array(labels, dtype=np.int64), scaled.astype(np.int64)
 
@@ -163,8 +169,8 @@ def _read_rows(path: Path, fields: int) -> list[tuple[int, str]]:
 def _read_bird(path: Path, size: int) -> np.ndarray:
     """Read the bird's mask, bool (S, S), resized bicubically as in the released code."""
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             gray = image.convert("L").resize((size, size), Image.Resampling.BICUBIC)
-    except OSError as error:
-        raise DataError(f"{path}: the segmentation cannot be read ({error}); restore it.") from None
+    except ImageError as error:
+        raise unreadable(path, "segmentation", error) from None
     return np.asarray(gray) > 0

@@ -1,6 +1,6 @@
 """Readers that make data sets on first use; a data set is one file."""
 
-from learned_saliency.datamodules.readers.base import Reader
+from learned_saliency.datamodules.readers.base import Reader, SplitReader, image_roots
 from learned_saliency.datamodules.readers.creatures import CreaturesRenderer
 from learned_saliency.datamodules.readers.cub import CUBReader
 
@@ -8,4 +8,6 @@ __all__ = [
     "CUBReader",
     "CreaturesRenderer",
     "Reader",
+    "SplitReader",
+    "image_roots",
 ]

@@ -1,13 +1,10 @@
 """Embedded data set: creatures rendered to disk in the benchmark's format."""
 
-import contextlib
 import dataclasses
 import json
 import logging
 import os
-import shutil
-import tempfile
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -22,15 +19,22 @@ from learned_saliency.datamodules.creatures.scene import (
     render_scene,
     tight_box,
 )
+from learned_saliency.datamodules.creatures.store import (
+    Record,
+    SplitStore,
+    read_regular,
+    replace_file,
+)
+from learned_saliency.datamodules.metadata import SPLITS
+from learned_saliency.datamodules.readers.base import SplitReader
 from learned_saliency.datamodules.textfile import DataError
 
 _LOGGER = logging.getLogger(__name__)
 _STAMP = "creatures.json"
-_VERSION = 3  # raise it with every change that alters a rendered byte
-_SPLITS = ("train", "val", "test")
+VERSION = 3  # raise it, also in configs/data, with every change that alters a rendered byte
 
 
-class CreaturesRenderer:
+class CreaturesRenderer(SplitReader):
     """Renderer of the creatures on first use, kept for later runs.
 
     A class shows on head, wing and tail, which are small. The body, most of the extent, has shape
@@ -41,7 +45,8 @@ class CreaturesRenderer:
     head's color catches the eye; see `class_attributes`. The folder written is a complete data set
     in the benchmark's format, each image S x S pixels::
 
-        root/creatures.json                      stamp: version and all parameters
+        root/creatures.json                      stamp: version and parameters, but for numbers
+        root/checksums/SPLIT.txt                 label, box and checksums of each image
         root/images/SPLIT/00001.png              RGB, uint8 (S, S, 3)
         root/masks/{val,test}/00001.png          0 background, 1 creature
         root/parts/{val,test}/00001.png          0 none, 1 head, 2 wing, 3 tail, 4 body
@@ -59,7 +64,8 @@ class CreaturesRenderer:
     split, from 0, has label i modulo the number of classes.
 
     Every image has a random generator seeded by (seed, split, number), so that its bytes depend
-    neither on the number of workers nor on how many images a split has. (Another version of OpenCV
+    neither on the number of workers nor on how many images a split has: a folder serves metadata of
+    any numbers of images, and holds as many as were asked for so far. (Another version of OpenCV
     or NumPy may round differently.)
 
     Args:
@@ -109,7 +115,7 @@ class CreaturesRenderer:
         self.options = SceneOptions(
             image_size, min_area, max_area, contrast, clutter, part_size, noise
         )
-        self.split_sizes = dict(zip(_SPLITS, (train_images, val_images, test_images), strict=True))
+        self.split_sizes = dict(zip(SPLITS, (train_images, val_images, test_images), strict=True))
         for split, count in self.split_sizes.items():
             if count < num_classes:
                 raise ValueError(
@@ -122,27 +128,31 @@ class CreaturesRenderer:
         self.seed = seed
         self.workers = workers or _usable_cores()
 
-    def prepare(self, root: Path, metadata: Path) -> None:
-        """Make sure that the data set lies in ``root`` and its metadata in ``metadata``.
+    def prepare_splits(self, root: Path, metadata: Path, splits: Sequence[str]) -> None:
+        """Make sure that splits lie in ``root`` and their metadata in ``metadata``.
 
-        A folder with the same stamp is used as it is. Otherwise everything is rendered beside it
-        and moved into place at the end, so that an interruption leaves no partial data set.
+        What is missing or damaged is rendered and written, and nothing else. An interruption leaves
+        whole files, and the next call goes on. Several processes may do this at the same time.
 
         Args:
-            root: Folder of the images; must not exist, be empty, or hold this very data set.
-            metadata: Folder of the metadata, usually ``root/metadata``, which is written anyway;
-                any other folder receives a copy, under the same conditions as ``root``.
+            root: Folder of the images; must not exist, be empty, or hold these creatures, of
+                however many images.
+            metadata: Folder of the metadata, below ``root`` or under the same conditions.
+            splits: Names of the splits.
 
         Raises:
             DataError: If a folder holds anything else, such as creatures of other parameters.
         """
         root, metadata = (Path(path).expanduser().resolve() for path in (root, metadata))
-        if not self._is_ready(root):
-            count = sum(self.split_sizes.values())
-            _LOGGER.info("Rendering %d images of creatures into %s", count, root)
-            self._publish(root, self._render)
-        if not self._is_ready(metadata):
-            self._publish(metadata, lambda folder: shutil.copytree(root / "metadata", folder))
+        known = any(SplitStore(root, split).records() for split in SPLITS)
+        self._check_owner(root, known)
+        self._check_owner(metadata, metadata.is_relative_to(root))
+        self._write_texts(root, {_STAMP: self._stamp()})
+        texts = {_STAMP: self._stamp(), **self._class_texts()}
+        for split in splits:
+            records = self._complete(SplitStore(root, split))
+            texts |= self._split_texts(SplitStore(root, split), records)
+        self._write_texts(metadata, texts)
 
     def render(self, split: str, number: int) -> tuple[Scene, int]:
         """Render one image.
@@ -155,35 +165,48 @@ class CreaturesRenderer:
             The scene and its label.
         """
         label = number % len(self.classes)
-        rng = np.random.default_rng([self.seed, _SPLITS.index(split), number])
+        rng = np.random.default_rng([self.seed, SPLITS.index(split), number])
         return render_scene(self.classes[label], self.options, rng), label
 
-    def _stamp(self) -> dict[str, object]:
+    def _identity(self) -> dict[str, object]:
+        """Return what the bytes of an image depend on, beside its split and number."""
         return {
-            "version": _VERSION,
+            "version": VERSION,
             "seed": self.seed,
             "num_classes": len(self.classes),
             "evidence": self.evidence,
-            **{f"{split}_images": count for split, count in self.split_sizes.items()},
             **dataclasses.asdict(self.options),
         }
 
-    def _is_ready(self, folder: Path) -> bool:
-        """Return whether the folder holds this data set; raise if it holds something else."""
+    def _stamp(self) -> str:
+        return json.dumps(self._identity(), indent=2) + "\n"
+
+    def _check_owner(self, folder: Path, known: bool) -> None:
+        """Check that a folder is free or holds these creatures.
+
+        Args:
+            folder: The folder.
+            known: Whether other files than the stamp show that it is theirs.
+
+        Raises:
+            DataError: If it holds something else.
+        """
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-            return False
+            return
         remedy = "choose another folder or remove this one"
         try:
-            found = json.loads((folder / _STAMP).read_text())
-        except (OSError, ValueError):
+            found = json.loads(read_regular(folder / _STAMP) or b"")
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            if known:
+                return
             raise DataError(
                 f"{folder} holds other files than the creatures (no readable {_STAMP}); {remedy}"
-            ) from None
-        wanted = self._stamp()
-        # The first stamps had no choice of evidence.
-        found = {"evidence": "combined"} | found if isinstance(found, dict) else {}
+            )
+        wanted = self._identity()
         if found == wanted:
-            return True
+            return
         differences = ", ".join(
             f"{key} {found.get(key)} instead of {value}"
             for key, value in wanted.items()
@@ -191,69 +214,74 @@ class CreaturesRenderer:
         )
         raise DataError(f"{folder} holds creatures with {differences or 'unknown keys'}; {remedy}")
 
-    def _publish(self, folder: Path, write: Callable[[Path], object]) -> None:
-        """Let ``write`` make a new folder beside ``folder`` and move the new one into place."""
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-            fresh = Path(scratch, "fresh")
-            write(fresh)
-            with contextlib.suppress(OSError):
-                folder.rmdir()  # an empty folder is in the way on some systems
-            try:
-                fresh.rename(folder)
-            except OSError:
-                if not self._is_ready(folder):  # else another process was faster
-                    raise
+    def _write_texts(self, folder: Path, texts: Mapping[str, str]) -> None:
+        """Write those text files that are not there as they should be."""
+        for name, text in texts.items():
+            found = read_regular(folder / name)
+            if found != text.encode():
+                if found is not None:
+                    _LOGGER.warning("%s is damaged or of another set: written anew", folder / name)
+                replace_file(folder / name, text.encode())
 
-    def _render(self, folder: Path) -> None:
-        stamp = json.dumps(self._stamp(), indent=2) + "\n"
-        metadata = folder / "metadata"
-        metadata.mkdir(parents=True)
-        names = [f"{k},{class_name(attributes)}" for k, attributes in enumerate(self.classes)]
-        _write_lines(metadata / "class_names.txt", names)
-        rows = [f"{k},{','.join(attributes)}" for k, attributes in enumerate(self.classes)]
-        _write_lines(metadata / "attributes.txt", [",".join(("label", *PARTS)), *rows])
+    def _complete(self, store: SplitStore) -> list[Record]:
+        """Render the images of a split that are missing or damaged; return all its records."""
+        count = self.split_sizes[store.split]
+        known = {n: record for n, record in store.records().items() if n < count}
+        damaged = store.damaged(known)
+        numbers = sorted({*damaged, *(set(range(count)) - known.keys())})
+        if damaged:
+            _LOGGER.warning(
+                "%d images of %s in %s are damaged: rendered again",
+                *(len(damaged), store.split, store.root),
+            )
+        if numbers:
+            _LOGGER.info("Rendering %d images of creatures into %s", len(numbers), store.root)
+            known |= dict(zip(numbers, self._render_all(store, numbers), strict=True))
+            store.keep(known)
+        return [known[number] for number in range(count)]
+
+    def _render_all(self, store: SplitStore, numbers: Sequence[int]) -> list[Record]:
+        store.make_folders()
+
+        def work(position: int) -> Record:
+            number = numbers[position]
+            scene, label = self.render(store.split, number)
+            pixels = (scene.image[..., ::-1], scene.mask, scene.parts)[: len(store.kinds)]
+            return Record(label, tight_box(scene.mask), store.write(number, [*map(_png, pixels)]))
+
         threads = cv2.getNumThreads()
         cv2.setNumThreads(1)  # threads would compete with the workers and be lost in a fork
         try:
-            for split, count in self.split_sizes.items():
-                self._render_split(folder, split, count)
+            return fork_map(work, len(numbers), self.workers)
         finally:
             cv2.setNumThreads(threads)
-        (metadata / _STAMP).write_text(stamp)
-        (folder / _STAMP).write_text(stamp)
 
-    def _render_split(self, folder: Path, split: str, count: int) -> None:
-        names = [f"{split}/{number + 1:05d}.png" for number in range(count)]
-        localized = split != "train"
-        for kind in ("images", "masks", "parts") if localized else ("images",):
-            (folder / kind / split).mkdir(parents=True)
+    def _class_texts(self) -> dict[str, str]:
+        """Return the contents of the text files about classes, by their names."""
+        names = [f"{k},{class_name(attributes)}" for k, attributes in enumerate(self.classes)]
+        rows = [f"{k},{','.join(attributes)}" for k, attributes in enumerate(self.classes)]
+        header = ",".join(("label", *PARTS))
+        return {"class_names.txt": _text(names), "attributes.txt": _text([header, *rows])}
 
-        def work(number: int) -> tuple[int, tuple[int, int, int, int]]:
-            scene, label = self.render(split, number)
-            _write_png(folder / "images" / names[number], scene.image[..., ::-1])
-            if localized:
-                _write_png(folder / "masks" / names[number], scene.mask)
-                _write_png(folder / "parts" / names[number], scene.parts)
-            return label, tight_box(scene.mask)
-
-        labels, boxes = zip(*fork_map(work, count, self.workers), strict=True)
-        ids = [f"images/{name}" for name in names]
+    def _split_texts(self, store: SplitStore, records: Sequence[Record]) -> dict[str, str]:
+        """Return the contents of a split's text files, by their names below the metadata."""
+        files = [store.names(number) for number in range(len(records))]
         size = self.options.image_size
         tables = {
-            "image_ids": ids,
-            "class_labels": [f"{i},{label}" for i, label in zip(ids, labels, strict=True)],
-            "image_sizes": [f"{i},{size},{size}" for i in ids],
+            "image_ids": [names[0] for names in files],
+            "class_labels": [
+                f"{names[0]},{record.label}" for names, record in zip(files, records, strict=True)
+            ],
+            "image_sizes": [f"{names[0]},{size},{size}" for names in files],
         }
-        if localized:
+        if len(store.kinds) > 1:
             tables["localization"] = [
-                f"{i},{','.join(map(str, box))}" for i, box in zip(ids, boxes, strict=True)
+                f"{names[0]},{','.join(map(str, record.box))}"
+                for names, record in zip(files, records, strict=True)
             ]
-            tables["masks"] = [f"images/{name},masks/{name}," for name in names]
-            tables["parts"] = [f"images/{name},parts/{name}" for name in names]
-        (folder / "metadata" / split).mkdir()
-        for name, lines in tables.items():
-            _write_lines(folder / "metadata" / split / f"{name}.txt", lines)
+            tables["masks"] = [f"{image},{mask}," for image, mask, _ in files]
+            tables["parts"] = [f"{image},{parts}" for image, _, parts in files]
+        return {f"{store.split}/{name}.txt": _text(lines) for name, lines in tables.items()}
 
 
 def _usable_cores() -> int:
@@ -263,11 +291,10 @@ def _usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _write_lines(path: Path, lines: list[str]) -> None:
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+def _text(lines: Sequence[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
 
 
-def _write_png(path: Path, pixels: np.ndarray) -> None:
-    """Write an image (H, W) or, channels in the order blue, green, red, (H, W, 3)."""
-    _, data = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    path.write_bytes(data.tobytes())
+def _png(pixels: np.ndarray) -> bytes:
+    """Encode an image (H, W) or, channels in the order blue, green, red, (H, W, 3)."""
+    return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()

@@ -56,6 +56,11 @@ class CUBReader:
         self.val_per_class = val_per_class
         self.seed = seed
 
+    @property
+    def image_roots(self) -> list[Path]:
+        """Folders of images beside the root: the one that ``cubv2_root`` names, if any."""
+        return [] if self.cubv2_root is None else [self.cubv2_root]
+
     def prepare(self, root: Path, metadata: Path) -> None:
         """Write the metadata unless this reader, with the same settings, has written it already.
 

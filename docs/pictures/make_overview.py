@@ -24,7 +24,7 @@ from torchvision.transforms.functional import normalize
 
 from learned_saliency import load
 from learned_saliency.attribution import LIFTCAM, GradCAM, OptiCAM, split
-from learned_saliency.datamodules import read_split
+from learned_saliency.datamodules import read_pixels, read_split
 from learned_saliency.pipeline.runs import read_checkpoint, third_party_network
 from learned_saliency.visualization import FOUND_BOX, TRUE_BOX, Picture, grid, overlay, with_boxes
 
@@ -72,7 +72,7 @@ def explained_creatures(run: str) -> list[list[Picture]]:
     test = read_split(Path(config.metadata).expanduser() / "test", localization=True)
     rows = []
     for number in CREATURES:
-        image = np.asarray(Image.open(root / test.image_ids[number]))
+        image = read_pixels(root / test.image_ids[number])
         (found,) = model([image])
         boxes = test.boxes[test.box_images == number]
         truth = with_boxes(image, boxes, TRUE_BOX)

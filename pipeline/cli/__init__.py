@@ -1,5 +1,6 @@
 """The command line and its mistakes; imports nothing heavy."""
 
+from learned_saliency.pipeline.cli.checks import check_values, origin_of
 from learned_saliency.pipeline.cli.compose import (
     CONFIG_DIR,
     check_command_line,
@@ -9,42 +10,60 @@ from learned_saliency.pipeline.cli.compose import (
     nearest,
 )
 from learned_saliency.pipeline.cli.entry import Command, run_command
-from learned_saliency.pipeline.cli.errors import UserError, first_sentence
+from learned_saliency.pipeline.cli.errors import UserError, first_sentence, printable
 from learned_saliency.pipeline.cli.help import Page
 from learned_saliency.pipeline.cli.limit import check_limit
 from learned_saliency.pipeline.cli.paths import (
     LIBRARY_WEIGHTS,
+    RECORD_FILE,
+    ResumePoint,
+    check_class_names,
     check_classifier,
     check_data,
+    check_folder,
     check_images,
     check_subject,
     find_checkpoint,
+    find_resume_point,
 )
-from learned_saliency.pipeline.cli.signals import end_on_signals, let_signals_kill
+from learned_saliency.pipeline.cli.signals import ENDING, await_killing, end_on_signals
+from learned_saliency.pipeline.cli.surroundings import surroundings_error
 from learned_saliency.pipeline.cli.values import SWEEP_RUNS, listed, values
+from learned_saliency.pipeline.cli.words import hydra_words
 
 __all__ = [
     "CONFIG_DIR",
+    "ENDING",
     "LIBRARY_WEIGHTS",
+    "RECORD_FILE",
     "SWEEP_RUNS",
     "Command",
     "Page",
+    "ResumePoint",
     "UserError",
+    "await_killing",
+    "check_class_names",
     "check_classifier",
     "check_command_line",
     "check_complete",
     "check_data",
+    "check_folder",
     "check_images",
     "check_limit",
     "check_subject",
+    "check_values",
     "compose_checked",
     "config_groups",
     "end_on_signals",
     "find_checkpoint",
+    "find_resume_point",
     "first_sentence",
-    "let_signals_kill",
+    "hydra_words",
     "listed",
     "nearest",
+    "origin_of",
+    "printable",
     "run_command",
+    "surroundings_error",
     "values",
 ]

@@ -15,10 +15,18 @@ import hydra
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 
-from learned_saliency.errors import MendableError, OtherProcessEnded, Stopped
+from learned_saliency.errors import (
+    MendableError,
+    OtherProcessEnded,
+    Stopped,
+    SurroundingsError,
+)
 from learned_saliency.pipeline.cli.compose import CONFIG_DIR, check_command_line
+from learned_saliency.pipeline.cli.errors import UserError, first_sentence, printable
 from learned_saliency.pipeline.cli.help import Page, format_help
-from learned_saliency.pipeline.cli.signals import end_on_signals, let_signals_kill
+from learned_saliency.pipeline.cli.signals import await_killing, end_on_signals
+from learned_saliency.pipeline.cli.surroundings import surroundings_error
+from learned_saliency.pipeline.cli.words import hydra_words
 
 # What Lightning says that is no news here: its advertisement, that a frozen classifier is in
 # evaluation mode on purpose, that a second stage writes into the folder of the first.
@@ -33,12 +41,9 @@ _KNOWN = (
 )
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # in the order of Lightning's
 _NODES = ("NODE_RANK", "GROUP_RANK")
+_ARGUMENT = re.compile(r"unexpected keyword argument|required (positional|keyword-only) argument")
 _HELP = {"-h", "--help"}
 _SHOW = {"-c", "--cfg", "--info", "-i", "--hydra-help", "--version"}  # Hydra's, which run nothing
-
-
-def _as_given(words: Sequence[str]) -> list[str]:
-    return list(words)
 
 
 class Command(NamedTuple):
@@ -62,7 +67,7 @@ class Command(NamedTuple):
     page: Page
     check: Callable[[DictConfig], None]
     announce: Callable[[DictConfig], str]
-    words: Callable[[Sequence[str]], list[str]] = _as_given
+    words: Callable[[Sequence[str]], list[str]] = hydra_words
     complete: bool = True
 
     @property
@@ -110,7 +115,8 @@ def run_command(command: Command, words: Sequence[str], called: str) -> None:
     def task(config: DictConfig) -> None:
         sys.argv[:] = given  # Lightning makes the command line of further processes of it
         if is_first_process():
-            print(f"{command.program}: {command.announce(config)}", file=sys.stderr, flush=True)
+            announcement = printable(command.announce(config))
+            print(f"{command.program}: {announcement}", file=sys.stderr, flush=True)
         job = importlib.import_module(f"learned_saliency.pipeline.{command.job}")
         # Lightning adds a handler of its own when it is imported; Hydra's prints its messages, too
         logging.getLogger("lightning").handlers.clear()
@@ -137,6 +143,9 @@ def is_first_process() -> bool:
 
 
 def _leave_out_known_messages() -> None:
+    """Filter the warnings and messages of libraries; names in the others are printed safely."""
+    written = warnings.formatwarning
+    warnings.formatwarning = lambda message, *rest: written(printable(str(message)), *rest)
     for words in _KNOWN:
         warnings.filterwarnings("ignore", message=f".*{re.escape(words)}")
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
@@ -146,27 +155,43 @@ def _leave_out_known_messages() -> None:
 
 
 def run_or_exit(program: str, work: Callable[[], None]) -> None:
-    """Do ``work``; what the user did wrong is told in one line on stderr, with exit code 2.
+    """Do ``work``; what ends it and a person can mend is told in one line on stderr.
 
-    A training that diverged, and parts that refuse their options (a ``ValueError`` below Hydra's
-    instantiation), count too. A signal that ends the work is told likewise, with its exit code.
+    The exit code is 2 for what the user did wrong, for a training that diverged and for parts that
+    refuse their options (a ``ValueError`` below Hydra's instantiation, or a ``TypeError`` about an
+    argument); 1 for faults of the machine (see `surroundings_error`), and the signal's where a
+    signal ended the work.
     """
     try:
         work()
-    except (Stopped, OtherProcessEnded) as ended:
-        _exit(program, ended, ended.code)
-    except MendableError as error:
-        _exit(program, error)
-    except InstantiationException as error:
-        if not isinstance(error.__cause__, ValueError | RuntimeError):
+    except (MendableError, OtherProcessEnded, Stopped) as error:
+        _exit(program, error, error.code)
+    except Exception as error:
+        found = surroundings_error(error) or _refusal(error)
+        if found is None:
             raise
-        _exit(program, error.__cause__)
+        _exit(program, found, found.code)
 
 
-def _exit(program: str, error: BaseException, code: int = 2) -> NoReturn:
-    let_signals_kill()  # one that comes now would be told as a stack trace
-    if is_first_process():
-        print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
+def _refusal(error: Exception) -> MendableError | None:
+    """Return the error of a part that refuses its options; None for any other."""
+    if not isinstance(error, InstantiationException):
+        return None
+    cause, key = error.__cause__, str(error).partition("full_key: ")[2].strip()
+    if isinstance(cause, TypeError) and _ARGUMENT.search(str(cause)):
+        return UserError(f"{key}: {first_sentence(cause)}.")
+    if isinstance(cause, MendableError):
+        return cause
+    if isinstance(cause, ValueError | RuntimeError):
+        return UserError(f"{key}: {cause}" if key else str(cause))
+    return None
+
+
+def _exit(program: str, error: BaseException, code: int) -> NoReturn:
+    await_killing()  # a signal that comes now would be told as a stack trace
+    # the machine's faults may befall one process alone
+    if is_first_process() or isinstance(error, SurroundingsError):
+        print(f"{program}: {printable(' '.join(str(error).split()))}", file=sys.stderr)
     if isinstance(error, OtherProcessEnded):  # at their end libraries wait for the other process
         sys.stdout.flush()
         sys.stderr.flush()

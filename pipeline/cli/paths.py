@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import glob
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
 from learned_saliency.pipeline.cli.errors import UserError
 
 LIBRARY_WEIGHTS = "default"  # in place of a file: the weights that a network's library has for it
+RECORD_FILE = "run.json"  # what a run goes on by before it has a checkpoint
+_FIRST = "classifier"  # folder of the first stage's checkpoints
 
 
 def find_checkpoint(path: str | Path, of_run: str) -> Path:
@@ -27,11 +30,51 @@ def find_checkpoint(path: str | Path, of_run: str) -> Path:
     path = Path(path).expanduser()
     if path.is_dir():
         path = path / "checkpoints" / of_run
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: is no file of a checkpoint.")
     if not path.is_file():
-        first = path.parent / "classifier" / of_run
+        first = path.parent / _FIRST / of_run
         beside = f"; of its first stage there is {first}" if first.is_file() else ""
         raise UserError(f"{path}: there is no such checkpoint{beside}.")
     return path
+
+
+class ResumePoint(NamedTuple):
+    """Point from which a run goes on.
+
+    Attributes:
+        folder: The run's folder.
+        checkpoint: Path of the checkpoint to go on from; None before the first one.
+    """
+
+    folder: Path
+    checkpoint: Path | None
+
+
+def find_resume_point(path: str | Path) -> ResumePoint:
+    """Find where a run goes on: at a checkpoint, or by its folder at the last one of all stages.
+
+    Args:
+        path: A checkpoint, or the folder of a run.
+
+    Raises:
+        UserError: If there is neither.
+    """
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        if not path.is_file():
+            raise UserError(f"resume={path}: there is no such run or checkpoint.")
+        above = path.resolve().parent
+        return ResumePoint(above.parents[above.name == _FIRST], path)
+    for stage in ("", _FIRST):
+        last = path / "checkpoints" / stage / "last.ckpt"
+        if last.is_file():
+            return ResumePoint(path.resolve(), last)
+    if not (path / RECORD_FILE).is_file():
+        raise UserError(
+            f"resume={path}: holds no run (neither checkpoints/last.ckpt nor {RECORD_FILE})."
+        )
+    return ResumePoint(path.resolve(), None)
 
 
 def check_subject(config: DictConfig, program: str) -> None:
@@ -88,6 +131,23 @@ def check_file(key: str, value: Any) -> None:
         raise UserError(f"{key}={path}: there is no such file.")
 
 
+def check_folder(key: str, value: str) -> None:
+    """Check that the folder that a key names can be made, or be written to; nothing is made.
+
+    Raises:
+        UserError: If it cannot.
+    """
+    wanted = Path(value).expanduser().absolute()
+    place = wanted
+    while not os.path.lexists(place):
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"{key}={value}: cannot be written below {place}; choose another.")
+    longest = os.pathconf(place, "PC_NAME_MAX")
+    if any(len(os.fsencode(part)) > longest for part in wanted.parts):
+        raise UserError(f"{key}={value}: has a name of more than {longest} bytes; shorten it.")
+
+
 def check_images(source: str) -> None:
     """Check that there is a file, a folder or a match of a pattern.
 
@@ -105,6 +165,16 @@ def check_images(source: str) -> None:
         raise UserError(f"images={source}: the pattern matches no file.")
 
 
+def check_class_names(data: Mapping[str, Any]) -> None:
+    """Check that the file is there that ``class_names`` of a data set names.
+
+    Raises:
+        UserError: If it is not.
+    """
+    if isinstance(data.get("class_names"), str):
+        check_file("data.class_names", data.class_names)
+
+
 def check_data(data: DictConfig) -> None:
     """Check that the folders of a data set are there, but for those that its reader makes.
 
@@ -114,6 +184,7 @@ def check_data(data: DictConfig) -> None:
     Raises:
         UserError: If one is missing.
     """
+    check_class_names(data)
     root, metadata = Path(data.root).expanduser(), Path(data.metadata).expanduser()
     makes_root = data.reader is not None and metadata.is_relative_to(root)
     if not root.is_dir() and not makes_root:

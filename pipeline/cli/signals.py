@@ -12,29 +12,38 @@ from types import FrameType
 
 from learned_saliency.errors import Stopped
 
-_ENDING = (signal.SIGTERM, signal.SIGINT)
+ENDING = (signal.SIGTERM, signal.SIGINT)
+_SECONDS = 2.0  # in which one cause may send several signals: a terminal, a launcher, a parent
 _PATIENCE = 10.0  # seconds in which the main thread has to react
 
 
 def end_on_signals() -> None:
     """Make SIGTERM and SIGINT end the command at once, by a `Stopped` in the main thread.
 
-    So temporary files are removed and loggers closed as after an error. A second signal ends the
-    process by the system's own means. A main thread that does not come to Python for ten seconds,
-    within one long call of a library, is ended by force. Another thread than the main one changes
-    nothing.
+    So temporary files are removed and loggers closed as after an error. A signal more than two
+    seconds later kills the process by the system's own means. A main thread that does not come to
+    Python for ten seconds, within one long call of a library, is ended by force. Another thread
+    than the main one changes nothing.
     """
     if _in_main_thread():
-        for number in _ENDING:
+        for number in ENDING:
             signal.signal(number, _stop)
         signal.set_wakeup_fd(_guard(), warn_on_full_buffer=False)
 
 
-def let_signals_kill() -> None:
-    """Give SIGTERM and SIGINT back to the system: the next one kills the process."""
-    if _in_main_thread():
-        for number in _ENDING:
+def await_killing() -> None:
+    """Let signals kill the process that come more than two seconds from now."""
+    if not _in_main_thread():
+        return
+    began = time.monotonic()
+
+    def kill(number: int, frame: FrameType | None) -> None:
+        if time.monotonic() - began > _SECONDS:
             signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    for number in ENDING:
+        signal.signal(number, kill)
 
 
 def _in_main_thread() -> bool:
@@ -43,7 +52,7 @@ def _in_main_thread() -> bool:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     _stop.arrived = time.monotonic()
-    let_signals_kill()
+    await_killing()
     raise Stopped(number)
 
 
@@ -64,7 +73,7 @@ def _look_after(reader: int) -> None:
     while True:
         numbers = os.read(reader, 64)
         came = time.monotonic() - 1.0
-        for number in set(numbers) & set(_ENDING):
+        for number in set(numbers) & set(ENDING):
             time.sleep(_PATIENCE)
             if signal.getsignal(number) is _stop and _stop.arrived < came:
                 print(f"{Stopped(number)}, within a long call", file=sys.stderr, flush=True)

@@ -9,22 +9,25 @@ from omegaconf import DictConfig
 from learned_saliency.pipeline.cli import (
     Command,
     Page,
+    check_class_names,
     check_complete,
     check_data,
+    check_folder,
     check_limit,
     check_subject,
+    hydra_words,
     listed,
 )
 
 
-def hydra_words(arguments: Sequence[str]) -> list[str]:
+def evaluation_words(arguments: Sequence[str]) -> list[str]:
     """Write the words of evaluate.py's command line as Hydra wants them.
 
     ``data.root`` does not exist where the data set is the checkpoint's.
     """
     data_chosen = any(word.startswith("data=") for word in arguments)
     words = []
-    for word in arguments:
+    for word in hydra_words(arguments):
         if word.startswith("data.") and not data_chosen:
             word = f"+{word}"
         words.append(word)
@@ -35,7 +38,10 @@ def check(config: DictConfig) -> None:
     """Check that the network and the data set are there that a configuration names."""
     check_limit(config)
     check_subject(config, "evaluate.py")
-    if "_target_" in (config.get("data") or ()):  # else the data set is the checkpoint's
+    check_folder("output_dir", config.output_dir)
+    data = config.get("data") or {}
+    check_class_names(data)
+    if "_target_" in data:  # else the data set is the checkpoint's
         check_complete(config)
         check_data(config.data)
 
@@ -62,6 +68,6 @@ EVALUATE = Command(
     ),
     check=check,
     announce=announce,
-    words=hydra_words,
+    words=evaluation_words,
     complete=False,
 )

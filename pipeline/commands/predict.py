@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Sequence
 
 from omegaconf import DictConfig
 
@@ -12,39 +10,14 @@ from learned_saliency.pipeline.cli import (
     Command,
     Page,
     UserError,
+    check_folder,
     check_images,
     check_limit,
     check_subject,
+    hydra_words,
     listed,
     values,
 )
-
-_PATHS = ("checkpoint", "classifier", "weights", "class_names", "images", "out", "classes")
-
-
-def hydra_words(arguments: Sequence[str]) -> list[str]:
-    """Write the words of predict.py's command line as Hydra wants them.
-
-    Paths and names are quoted, so that spaces, commas, brackets, ``=`` and ``*`` in them mean
-    nothing to Hydra; lists ``[a,b]`` and what is quoted already stay as they are.
-    """
-    words = []
-    for word in arguments:
-        key, equals, value = word.partition("=")
-        if equals and key in _PATHS:
-            word = f"{key}={_quoted(value)}"
-        words.append(word)
-    return words
-
-
-def _quoted(value: str) -> str:
-    plain = value in ("", "null") or value.isdecimal()
-    if plain or (value[0] + value[-1] in ("[]", "''", '""') and not os.path.exists(value)):
-        return value
-    literal = value.replace("${", "\\${")
-    literal = re.sub(r"(\\*)'", r"\1\1\\'", literal)  # backslashes before a quote count double
-    literal = re.sub(r"(\\+)$", r"\1\1", literal)
-    return f"'{literal}'"
 
 
 def check(config: DictConfig) -> None:
@@ -53,6 +26,7 @@ def check(config: DictConfig) -> None:
         if config[key] is None:
             raise UserError(f"{key} has no value: give it as {key}=...")
     check_limit(config)
+    check_folder("out", config.out)
     check_subject(config, "predict.py")
     for source in values(config.images):
         check_images(os.path.expanduser(source))

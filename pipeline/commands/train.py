@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from learned_saliency.pipeline.cli import Command, Page, check_data, find_checkpoint
+from learned_saliency.pipeline.cli import (
+    Command,
+    Page,
+    check_data,
+    check_folder,
+    find_checkpoint,
+    find_resume_point,
+)
 
 
 def check(config: DictConfig) -> None:
     """Check that the checkpoints and the data set are there that a configuration names."""
     if config.resume is not None:
-        find_checkpoint(config.resume, "last.ckpt")
+        find_resume_point(config.resume)
         return  # the data set is that of the run
+    check_folder("output_dir", config.output_dir)
     classifier = config.classifier
     if classifier is not None and ":" not in classifier:
         find_checkpoint(classifier, "best.ckpt")
@@ -24,6 +32,8 @@ def announce(config: DictConfig) -> str:
         return f"going on with the training of {config.resume}"
     model = config.model
     first = model.get("first_stage")
+    if config.trainer.get("fast_dev_run"):
+        return f"trying a training of {model.name} on {config.data.name}, into {config.output_dir}"
     epochs = f"{model.epochs} {'epoch' if model.epochs == 1 else 'epochs'}"
     if config.classifier is not None:
         epochs += f" on the classifier of {config.classifier}"
@@ -45,7 +55,7 @@ TRAIN = Command(
             "model=fcam backbone=resnet50 data=cub data.root=CUB_200_2011",
             "data=wsol data.root=IMAGES data.metadata=METADATA",
             "experiment=fcam_cub_resnet50 data.root=CUB_200_2011",
-            "resume=RUN/checkpoints/last.ckpt",
+            "resume=RUN",
         ),
     ),
     check=check,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from learned_saliency.datamodules import read_class_names
-from learned_saliency.pipeline.cli import UserError
+from learned_saliency.pipeline.cli import UserError, check_values
 from learned_saliency.pipeline.conversion.published import (
     Conversion,
     convert_published,
@@ -19,8 +19,10 @@ from learned_saliency.pipeline.conversion.published import (
 from learned_saliency.pipeline.runs import (
     Checkpoint,
     build_module,
+    check_finite,
     create_folder,
     untrained_network,
+    with_class_names,
     write_checkpoint,
 )
 from learned_saliency.storage import write_text
@@ -46,6 +48,8 @@ def convert(config: DictConfig) -> ConversionResult:
             then.
         DataError: If the data set's ``class_names.txt`` is malformed.
     """
+    check_values(config)
+    config = with_class_names(config)
     config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
     given = config.published
     paths = [Path(p).expanduser() for p in (given if isinstance(given, ListConfig) else [given])]
@@ -59,6 +63,7 @@ def convert(config: DictConfig) -> ConversionResult:
             f"{paths[0]}: does not fit model={config.model.name} with backbone="
             f"{config.backbone.name}: {conversion.summary()}."
         )
+    check_finite(conversion.state, f"{paths[0]}")
     network.load_state_dict(conversion.state, strict=False)  # counters of batches may be missing
     folder = create_folder(config)
     file = write_checkpoint(config, build_module(config.model, network), names, folder)

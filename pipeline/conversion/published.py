@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -198,13 +197,11 @@ def read_published(paths: Sequence[Path]) -> dict[str, Tensor]:
 
 def _read(path: Path) -> dict[str, Tensor]:
     label = str(path)
-    # CASM's files hold its command line's arguments: a class without behavior.
-    content = read_weights(path, label, [Namespace])
+    content = read_weights(path, label)
     if isinstance(content, dict) and _CASM_PARTS.keys() <= content.keys():
         content = {
-            part + name.removeprefix("module."): weight
+            part + name: weight
             for key, part in _CASM_PARTS.items()
             for name, weight in find_state_dict(content[key], label).items()
         }
-    weights = find_state_dict(content, label)
-    return {name.removeprefix("module."): weight for name, weight in weights.items()}
+    return find_state_dict(content, label)

@@ -8,6 +8,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from learned_saliency.errors import OtherProcessEnded, Stopped
+from learned_saliency.pipeline.cli import printable
 from learned_saliency.pipeline.evaluation.evaluate import evaluate
 from learned_saliency.pipeline.evaluation.unfinished import advice
 from learned_saliency.pipeline.reports import format_table
@@ -31,4 +32,4 @@ def run(config: DictConfig) -> None:
         part = "" if config.limit is None else f", a quick look at limit={config.limit} images"
         title = f"Split {config.split}{part}"
         print(f"\n{format_table(result.results, result.figures, title)}\n")
-        print("\n".join(str(path) for path in result.written))
+        print("\n".join(printable(str(path)) for path in result.written))

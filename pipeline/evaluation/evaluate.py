@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.errors import Stopped
 from learned_saliency.metrics import Figure
-from learned_saliency.pipeline.cli import UserError, check_complete, nearest
+from learned_saliency.pipeline.cli import UserError, check_complete, check_values, nearest
 from learned_saliency.pipeline.evaluation.studies import Study, build_studies, run_studies
 from learned_saliency.pipeline.evaluation.unfinished import (
     drop_if_nothing_is_done,
@@ -31,10 +31,14 @@ from learned_saliency.pipeline.runs import (
     build_evaluation,
     build_explained,
     build_trainer,
+    check_hardware,
+    check_limits,
+    located_data,
     method_names,
     read_subject,
     subject_record,
     try_methods,
+    with_class_names,
 )
 from learned_saliency.trainers import (
     TEST_FIGURES,
@@ -85,13 +89,15 @@ def evaluate(
     """
     if config.studies_only and not config.studies:
         raise UserError("studies_only=true leaves nothing to do: name some, studies=[removal].")
-    if config.split not in _STAGES:
-        raise UserError(f"split={config.split} is no split to evaluate: it is test or val.")
+    check_values(config)
     subject = read_subject(config, "evaluate.py")
-    config = with_data(config, subject.checkpoint)
+    config = with_data(with_class_names(config), subject.checkpoint)
+    check_values(config)  # with those of the checkpoint
+    check_hardware(config.trainer)
     options = build_evaluation(config)
     studies = build_studies(config)
     data = build_data(config, _STAGES[config.split], config.limit)
+    check_limits(config.trainer, data, {"test": config.split})
     options |= {"mean": data.mean, "std": data.std}
     if subject.checkpoint is not None:
         _warn_of_other_classes(subject.checkpoint, data)
@@ -125,13 +131,24 @@ def with_data(config: DictConfig, checkpoint: Checkpoint | None) -> DictConfig:
 
 
 def _adapted(checkpoint: Checkpoint, given: DictConfig) -> DictConfig:
-    """Return the data set of a checkpoint with some of its values replaced."""
+    """Return the data set of a checkpoint, here, with some of its values replaced."""
     own = checkpoint.config.data
     for key in _leaves(given):
         if OmegaConf.select(own, key, default=_ABSENT) is _ABSENT:
             known = list(_leaves(own))
             raise UserError(f"data.{key} is no key of the configuration{nearest(key, known)}.")
-    return OmegaConf.merge(own, given)
+    names = given.get("class_names")
+    if names is not None and len(names) != checkpoint.num_classes:
+        raise UserError(
+            f"data.class_names: names {len(names)} classes, but {checkpoint.path} knows "
+            f"{checkpoint.num_classes}."
+        )
+    if isinstance(own.class_names, str) and "class_names" not in given:
+        raise UserError(
+            f"{checkpoint.path}: names a file of class names; give your own by "
+            "data.class_names=FILE."
+        )
+    return located_data(own, given, checkpoint.path)
 
 
 def _leaves(node: DictConfig, prefix: str = "") -> list[str]:

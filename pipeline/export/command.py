@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
+from learned_saliency.pipeline.cli import printable
 from learned_saliency.pipeline.export.export import export
 
 
@@ -13,4 +14,4 @@ def run(config: DictConfig) -> None:
     if made.differences is not None:
         worst = ", ".join(f"{name} {value:.1e}" for name, value in made.differences.items())
         print(f"Largest difference from the checkpoint: {worst}")
-    print(f"{made.file}\n{made.facts}")
+    print("\n".join(printable(str(path)) for path in (made.file, made.facts)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from learned_saliency.pipeline.cli import UserError, nearest
+from learned_saliency.pipeline.cli import UserError, check_values
 from learned_saliency.pipeline.export.formats import (
     ONNX_PACKAGES,
     Runner,
@@ -24,7 +23,6 @@ from learned_saliency.pipeline.export.formats import (
 )
 from learned_saliency.pipeline.export.graph import (
     INPUTS,
-    MAPS,
     OUTPUTS,
     ExportedModel,
     trace,
@@ -37,10 +35,10 @@ from learned_saliency.pipeline.runs import (
     load_module,
     read_checkpoint,
 )
+from learned_saliency.storage import replacing, sha256, write_text
 from learned_saliency.trainers import SaliencyModule
 
 CONFIG_NAME = "export"
-FORMATS = ("onnx", "pt2", "safetensors")
 _GRAPHS = {"onnx": (write_onnx, run_onnx), "pt2": (write_pt2, run_pt2)}
 
 
@@ -69,11 +67,7 @@ def export(config: DictConfig) -> ExportResult:
         UserError: If the configuration or the checkpoint is wrong, the files cannot be written, or
             the model gives other results.
     """
-    if config.format not in FORMATS:
-        close = nearest(str(config.format), FORMATS)
-        raise UserError(
-            f"format={config.format} is no format{close}; there are: {', '.join(FORMATS)}."
-        )
+    check_values(config)
     if config.format == "onnx":
         check_onnx()
     checkpoint = read_checkpoint(config.checkpoint, "best.ckpt")
@@ -120,9 +114,9 @@ def _export(
             "batch_sizes": list(BATCH_SIZES),
             "largest_difference": found,
         }
-    beside(made).write_text(json.dumps(facts, indent=2) + "\n")
-    beside(made).replace(beside(path))
-    made.replace(path)
+    write_text(beside(path), json.dumps(facts, indent=2) + "\n")
+    with replacing(path) as temporary:
+        made.replace(temporary)
     return ExportResult(path, beside(path), found)
 
 
@@ -134,12 +128,7 @@ def _maps(config: DictConfig, checkpoint: Checkpoint, module: SaliencyModule) ->
                 f"maps={config.maps}: leave it out, {checkpoint.model.name} has {what}."
             )
         return None
-    maps = config.maps or "label"
-    if maps not in MAPS:
-        raise UserError(
-            f"maps={maps} is no choice{nearest(str(maps), MAPS)}; there are: {', '.join(MAPS)}."
-        )
-    return maps
+    return config.maps or "label"
 
 
 def _path(config: DictConfig, checkpoint: Checkpoint, maps: str | None) -> Path:
@@ -194,12 +183,6 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def sha256(path: Path) -> str:
-    """Compute the SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _runner(kind: str, path: Path) -> Runner:

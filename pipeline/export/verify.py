@@ -11,7 +11,14 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn import functional as F
 
-from learned_saliency.datamodules import DataError, read_split, read_square, standardize
+from learned_saliency.datamodules import (
+    DataError,
+    Decoding,
+    leaves,
+    read_split,
+    read_square,
+    standardize,
+)
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.export.formats import Runner
 from learned_saliency.pipeline.export.graph import OUTPUTS
@@ -58,7 +65,10 @@ def find_images(checkpoint: Checkpoint, folder: str | Path | None) -> Images:
             metadata = read_split(Path(data.metadata).expanduser() / split, localization=False)
         except DataError:
             continue
-        paths = [Path(data.root).expanduser() / name for name in metadata.image_ids]
+        root = Path(data.root).expanduser()
+        if any(leaves(name, root) for name in metadata.image_ids):
+            continue
+        paths = [root / name for name in metadata.image_ids]
         if all(path.is_file() for path in _some(paths)):
             return _read(paths, data, f"{split} of {checkpoint.config.data.name}")
     warnings.warn(
@@ -75,8 +85,8 @@ def _some(paths: list[Path]) -> list[Path]:
 
 
 def _read(paths: list[Path], data: DictConfig, source: str) -> Images:
-    crop = data.center_crop
-    pixels = [read_square(path, data.crop_size, crop) for path in _some(paths)]
+    options = data.crop_size, data.center_crop, Decoding.of(data)
+    pixels = [read_square(path, *options) for path in _some(paths)]
     copies = -(-max(BATCH_SIZES) // len(pixels))  # repeats fewer images than a batch has
     return Images(torch.stack(pixels * copies), source)
 

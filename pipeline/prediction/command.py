@@ -5,6 +5,7 @@ from __future__ import annotations
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
+from learned_saliency.pipeline.cli import printable
 from learned_saliency.pipeline.prediction.predict import predict
 from learned_saliency.pipeline.runs import as_one
 
@@ -16,4 +17,4 @@ def run(config: DictConfig) -> None:
     if rank_zero_only.rank == 0:
         skipped = f", {found.skipped} files skipped" if found.skipped else ""
         print(f"{found.images} images{skipped}")
-        print("\n".join(str(path) for path in found.written))
+        print("\n".join(printable(str(path)) for path in found.written))

@@ -11,8 +11,15 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.attribution import PostHocMethod
-from learned_saliency.pipeline.cli import UserError, compose_checked, first_sentence
+from learned_saliency.datamodules import Decoding, read_name_list
+from learned_saliency.pipeline.cli import (
+    UserError,
+    check_values,
+    compose_checked,
+    first_sentence,
+)
 from learned_saliency.pipeline.prediction.dense_crf import DenseCRF
+from learned_saliency.pipeline.prediction.images import AS_SEEN
 from learned_saliency.pipeline.prediction.predictor import Refinement, SaliencyPredictor
 from learned_saliency.pipeline.runs import (
     Checkpoint,
@@ -79,11 +86,13 @@ def build_model(
         UserError: If a value, the checkpoint or the weights do not fit.
     """
     own = dict(methods or {})
+    check_values(config)
     subject = read_subject(config, "predict.py")
-    _check_batch_size(config.batch_size)
     refine = _refinement(config)
     names = _names(config, [NATIVE] if subject.native else ["gradcam"])
     given, known = _foreign(config) if subject.checkpoint is None else _own(subject.checkpoint)
+    if config.exif_orientation is not None:
+        given["decoding"] = given["decoding"]._replace(exif_orientation=config.exif_orientation)
     options = {
         "methods": _methods(config, names, known) | own,
         "mean": given["mean"],
@@ -118,6 +127,7 @@ def _own(checkpoint: Checkpoint) -> tuple[_Given, _Known]:
         "std": data.std,
         "center_crop": data.center_crop,
         "class_names": checkpoint.class_names,
+        "decoding": Decoding.of(data),
     }
     return given, data
 
@@ -126,8 +136,10 @@ def _foreign(config: DictConfig) -> tuple[_Given, _Known]:
     """Collect the input and the classes of a network from outside this project."""
     names = None
     if config.class_names is not None:
-        names = _lines(Path(config.class_names).expanduser())
-    return {**config.input, "class_names": names}, {"class_names": names}
+        names = read_name_list(Path(config.class_names).expanduser())
+    given = dict(config.input)
+    decoding = AS_SEEN._replace(max_value=given.pop("max_value"))
+    return {**given, "class_names": names, "decoding": decoding}, {"class_names": names}
 
 
 def _names(config: DictConfig, default: list[str]) -> list[str]:
@@ -143,11 +155,6 @@ def _methods(config: DictConfig, names: list[str], data: Any) -> dict[str, PostH
     return build_methods(OmegaConf.create(OmegaConf.to_container(config) | known))
 
 
-def _check_batch_size(batch_size: Any) -> None:
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise UserError(f"batch_size={batch_size}: it must be a number of images above 0.")
-
-
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -160,15 +167,4 @@ def _device(name: str) -> torch.device:
 
 
 def _refinement(config: DictConfig) -> DenseCRF | None:
-    if config.refine is None:
-        return None
-    if config.refine != "crf":
-        raise UserError(f"refine={config.refine} is no refinement: it is crf or null.")
-    return DenseCRF(**config.crf)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"class_names={path}: {first_sentence(error)}.") from None
+    return None if config.refine is None else DenseCRF(**config.crf)

@@ -16,9 +16,16 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, ListConfig
 
-from learned_saliency.pipeline.cli import UserError, first_sentence, values
+from learned_saliency.datamodules import pixel_count
+from learned_saliency.pipeline.cli import (
+    UserError,
+    check_values,
+    first_sentence,
+    printable,
+    values,
+)
 from learned_saliency.pipeline.prediction.drawing import Drawing
-from learned_saliency.pipeline.prediction.images import ImageError, pixel_count
+from learned_saliency.pipeline.prediction.images import ImageError
 from learned_saliency.pipeline.prediction.index import (
     INDEX,
     open_folder,
@@ -30,7 +37,7 @@ from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor
 from learned_saliency.pipeline.prediction.reading import ImageBatches, Request
 from learned_saliency.pipeline.prediction.sources import Found, draw_files, find_files
 from learned_saliency.pipeline.prediction.writing import Style
-from learned_saliency.pipeline.runs import build_trainer, subject_record
+from learned_saliency.pipeline.runs import build_trainer, check_hardware, subject_record
 from learned_saliency.trainers import KeepSignals, meet
 
 __all__ = ["CONFIG_NAME", "PredictionResult", "predict"]
@@ -57,7 +64,8 @@ class PredictionResult(NamedTuple):
 
 
 def predict(
-    config: DictConfig, say: Callable[[str], None] = lambda line: print(line, file=sys.stderr)
+    config: DictConfig,
+    say: Callable[[str], None] = lambda line: print(printable(line), file=sys.stderr),
 ) -> PredictionResult:
     """Explain the images that a configuration names.
 
@@ -75,7 +83,7 @@ def predict(
     model = build_model(config, device=trainer.strategy.root_device)
     request = Request(model.targets(_classes(config), config.top_k), config.top_k)
     first = rank_zero_only.rank == 0
-    folder = open_folder(config) if first else Path(config.out).expanduser()
+    folder = open_folder(config, model.input) if first else Path(config.out).expanduser()
     cores = min(_MOST_WORKERS, max(1, (os.cpu_count() or 1) // trainer.num_devices))
     bounds = {"pool": ThreadPoolExecutor(config.workers or cores), "most_pixels": _PIXELS}
     drawing = Drawing(model, folder, style, several=request.count > 1, say=say, **bounds)
@@ -108,14 +116,10 @@ def predict(
 
 
 def _check(config: DictConfig) -> None:
+    check_values(config)
     for key in ("images", "out"):
         if config[key] is None:
             raise UserError(f"{key} has no value: give it as {key}=...")
-    workers, megapixels = config.workers, config.max_megapixels
-    if workers is not None and not (isinstance(workers, int) and workers > 0):
-        raise UserError(f"workers={workers}: it must be a number of threads above 0.")
-    if not (isinstance(megapixels, int | float) and megapixels > 0):
-        raise UserError(f"max_megapixels={megapixels}: it must be a number above 0.")
 
 
 def _files(config: DictConfig) -> Iterable[Found]:
@@ -139,6 +143,7 @@ def _is_image(path: Path, max_pixels: int) -> bool:
 
 
 def _trainer(config: DictConfig) -> L.Trainer:
+    check_hardware(config.trainer)
     try:
         return build_trainer(
             config, logger=False, enable_checkpointing=False, enable_progress_bar=False

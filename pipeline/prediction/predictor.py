@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from learned_saliency.datamodules import standardize, to_square
+from learned_saliency.datamodules import Decoding, Pixels, standardize, to_square
 from learned_saliency.metrics import boxes_from_saliency
 from learned_saliency.pipeline.cli import UserError, nearest
-from learned_saliency.pipeline.prediction.images import Pixels, pixels_of
+from learned_saliency.pipeline.prediction.images import AS_SEEN, pixels_of
 from learned_saliency.pipeline.prediction.placing import to_original
 from learned_saliency.pipeline.runs import try_methods
 from learned_saliency.trainers import (
@@ -136,6 +136,7 @@ class SaliencyPredictor:
         refine: Function that sharpens maps, called with image (H, W, 3) and map (H, W).
         device: Device that the network runs on.
         batch_size: Images per pass, at least 1.
+        decoding: How files and PIL images are read.
 
     Attributes:
         box_threshold: The module's: fraction of a map's maximum above which a pixel belongs to the
@@ -155,7 +156,9 @@ class SaliencyPredictor:
         refine: Refinement | None = None,
         device: str | torch.device = "cpu",
         batch_size: int = 16,
+        decoding: Decoding = AS_SEEN,
     ) -> None:
+        self.decoding = decoding
         self.box_threshold = float(module.box_threshold)
         self.device = torch.device(device)
         self.module = module.to(self.device).eval()
@@ -180,6 +183,13 @@ class SaliencyPredictor:
             f"input {self.size} x {self.size}, box_threshold={self.box_threshold:g}, "
             f"device={self.device})"
         )
+
+    @property
+    def input(self) -> dict[str, Any]:
+        """Size and colors of the network's input, as ``input`` in configs/predict.yaml."""
+        values = {"mean": self.mean, "std": self.std}
+        colors = {name: [round(float(v), 6) for v in value] for name, value in values.items()}
+        return {"size": self.size, **colors, "center_crop": self.center_crop}
 
     def __call__(
         self,
@@ -216,7 +226,9 @@ class SaliencyPredictor:
         """Explain any number of images, a batch at a time; see `__call__`."""
         targets = self.targets(classes, top_k)
         images = iter(images)
-        while taken := [pixels_of(image) for image in islice(images, self.batch_size)]:
+        while taken := [
+            pixels_of(image, self.decoding) for image in islice(images, self.batch_size)
+        ]:
             squares = [self.prepare(pixels) for pixels in taken]
             batch = self.batch(squares, list(map(str, range(len(taken)))), targets, top_k)
             found = self.module.predict_step(move_data_to_device(batch, self.device), 0)
@@ -308,8 +320,13 @@ class SaliencyPredictor:
 
     def _number(self, word: str | int) -> int:
         """Find the number of a class; a name counts before a number in digits."""
-        if isinstance(word, str) and word in self.class_names:
-            return self.class_names.index(word)
+        if isinstance(word, str) and (numbers := self._named(word)):
+            if len(numbers) > 1:
+                raise UserError(
+                    f"classes: '{word}' is the name of {len(numbers)} classes: give one of the "
+                    f"numbers {', '.join(map(str, numbers))} instead."
+                )
+            return numbers[0]
         if isinstance(word, int) or word.isdecimal():
             if 0 <= int(word) < self.num_classes:
                 return int(word)
@@ -320,9 +337,14 @@ class SaliencyPredictor:
                 f"{self.num_classes - 1} and no names; names come from metadata/class_names.txt at "
                 "the time of the training, or from class_names= of a foreign classifier."
             )
-        raise UserError(
-            f"classes: no class is named '{word}'{nearest(str(word), self.class_names)}."
-        )
+        close = nearest(str(word), self.class_names, at_least=3)
+        raise UserError(f"classes: no class is named '{word}'{close}.")
+
+    def _named(self, word: str) -> list[int]:
+        """Find the numbers of the classes of a name, with or without a number behind it."""
+        numbered = list(enumerate(self.class_names))
+        whole = [number for number, name in numbered if name == word]
+        return whole or [number for number, name in numbered if name == f"{word} ({number})"]
 
     def _try_on_noise(self) -> int:
         """Run every method once on noise; return the number of classes. See `try_methods`."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import lightning as L
 from torch import Tensor
 
-from learned_saliency.pipeline.prediction.images import ImageError, Pixels, pixel_count, read_pixels
+from learned_saliency.datamodules import ImageError, Pixels, pixel_count, read_pixels
 from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor
 from learned_saliency.pipeline.prediction.sources import Found
 from learned_saliency.trainers import PredictionBatch
@@ -141,7 +141,7 @@ class ImageBatches:
             raise ImageError("its name is too long to add the method's to it")
 
     def _read(self, found: Found) -> tuple[Pixels, Tensor]:
-        pixels = read_pixels(found.path, self.max_pixels)
+        pixels = read_pixels(found.path, self.max_pixels, self.model.decoding)
         return pixels, self.model.prepare(pixels)
 
     def _received(self, pending: list[_Pending]) -> ImageBatch | None:

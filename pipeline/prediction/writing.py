@@ -26,7 +26,6 @@ from learned_saliency.visualization import (
     with_contour,
 )
 
-LAYOUTS = ("overlay", "side_by_side", "triptych", "map")
 _OUTLINE = (255, 255, 255)
 
 
@@ -44,24 +43,18 @@ class Style(NamedTuple):
 
     @classmethod
     def of(cls, config: DictConfig) -> Style:
-        """Read and check the style.
+        """Read the style.
 
         Raises:
-            UserError: If a value does not exist or is out of range.
+            UserError: If there is no such color map.
         """
         style = cls(**{name: config[name] for name in cls._fields})
-        for name, known in (("layout", LAYOUTS), ("colormap", list(COLORMAPS))):
-            value = str(config[name])
-            if value not in known:
-                raise UserError(
-                    f"{name}={value} does not exist{nearest(value, known)}; there are: "
-                    f"{', '.join(known)}."
-                )
-        if not isinstance(style.opacity, int | float) or not 0 <= style.opacity <= 1:
-            raise UserError(f"opacity={style.opacity}: it must be in [0, 1].")
-        for name in ("contour", "box", "caption", "map_png", "arrays"):
-            if not isinstance(config[name], bool):
-                raise UserError(f"{name}={config[name]}: it is true or false.")
+        if style.colormap not in COLORMAPS:
+            known = list(COLORMAPS)
+            raise UserError(
+                f"colormap={style.colormap} does not exist{nearest(style.colormap, known)}; there "
+                f"are: {', '.join(known)}."
+            )
         return style
 
     def draw(

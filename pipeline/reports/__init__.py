@@ -5,6 +5,7 @@ from learned_saliency.pipeline.reports.model_card import model_card_path, write_
 from learned_saliency.pipeline.reports.results import (
     Results,
     format_table,
+    read_results,
     table_rows,
     write_results,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "format_table",
     "model_card_path",
     "plot_curves",
+    "read_results",
     "summarize",
     "table_rows",
     "write_model_card",

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from learned_saliency.pipeline.reports.markdown import escaped, markdown_table
 from learned_saliency.pipeline.reports.results import table_rows
 from learned_saliency.pipeline.reports.tables import Signs
 from learned_saliency.storage import write_text
@@ -55,13 +56,14 @@ def model_card(name: str, facts: Mapping[str, Any]) -> str:
         ("input", _input(facts)),
         ("box threshold", f"{facts['box_threshold']:.3f} of the map's maximum, {origin}"),
     ]
+    title = f"{facts['method']} on {facts['data']}, {facts['backbone']}"
     sections = [
-        f"# {facts['method']} on {facts['data']}, {facts['backbone']}",
+        f"# {escaped(title)}",
         "A learned saliency model: for an image it gives the class and a map of where the evidence "
         "for it lies.",
-        _table([("", ""), *what]),
-        f"## Data\n\n{facts['data']}, {_classes(facts['class_names'])}.",
-        _table(_splits(facts["splits"])),
+        markdown_table([("", ""), *what]),
+        f"## Data\n\n{escaped(facts['data'])}, {_classes(facts['class_names'])}.",
+        markdown_table(_splits(facts)),
         f"## Figures\n\n{_selection(facts)}",
         *_tested(facts["metrics"].get("test")),
         f"## Use and limits\n\n{_LIMITS}",
@@ -86,27 +88,37 @@ def _classes(names: list[str]) -> str:
     if names == [str(label) for label in range(len(names))]:
         return f"{len(names)} classes without names"
     rest = len(names) - _MAX_NAMES
-    shown = ", ".join(names[:_MAX_NAMES])
+    shown = ", ".join(map(escaped, names[:_MAX_NAMES]))
     return f"{len(names)} classes: {shown}" + (f" and {rest} more" if rest > 0 else "")
 
 
-def _splits(splits: list[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+def _splits(facts: Mapping[str, Any]) -> list[tuple[str, ...]]:
     use = {
         "train": "weights, from the labels alone",
-        "val": "choice of the checkpoint and, by its boxes, of the box threshold",
+        "val": _use_of_val(facts),
         "test": "final figures, read once",
     }
     rows = [
         (s["split"], *(f"{s[kind]:,}" for kind in ("images", "boxes", "masks")), use[s["split"]])
-        for s in splits
+        for s in facts["splits"]
     ]
     return [("split", "images", "boxes", "masks", "for"), *rows]
+
+
+def _use_of_val(facts: Mapping[str, Any]) -> str:
+    """Say what the split has chosen."""
+    chose = ["of the checkpoint"] if facts["metrics"].get("val") else []
+    if any(split["split"] == "val" and split["boxes"] for split in facts["splits"]):
+        chose.append("by its boxes, of the box threshold")
+    return (
+        f"choice {' and, '.join(chose)}" if chose else "looked at after each epoch, chose nothing"
+    )
 
 
 def _selection(facts: Mapping[str, Any]) -> str:
     epoch = f"Epoch {facts['epoch'] + 1}"
     if not facts["metrics"].get("val"):
-        return f"{epoch}."
+        return f"{epoch}, {facts['not_chosen']}." if "not_chosen" in facts else f"{epoch}."
     ((name, value),) = facts["metrics"]["val"].items()
     return f"{epoch}, chosen by `{name}` of its own map on val: {100 * value:.1f} %."
 
@@ -120,7 +132,7 @@ def _tested(results: Mapping[str, Mapping[str, float]] | None) -> list[str]:
     return [
         f"{signs.heading('Test split')}; `native` is the model's own map. `full_image` and "
         "`centered_box` are the floors: boxes that do not look at the image.",
-        _table([tuple(row) for row in by_figure]),
+        markdown_table([tuple(row) for row in by_figure]),
     ]
 
 
@@ -151,9 +163,3 @@ def _origin(facts: Mapping[str, Any]) -> str:
         f"Seed {facts['config']['seed']}, {datetime.now(UTC):%Y-%m-%d}, with {versions}. "
         f"The whole configuration is in `{up}/config.yaml` and in the checkpoint itself."
     )
-
-
-def _table(rows: list[tuple[str, ...]]) -> str:
-    head, *body = rows
-    lines = [head, ("---",) * len(head), *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

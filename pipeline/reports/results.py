@@ -35,11 +35,21 @@ def write_results(
         for method, values in results.items()
     }
     as_json, as_csv = folder / "results.json", folder / "results.csv"
-    write_text(as_json, json.dumps({split: finite, **record}, indent=2) + "\n")
     names = list(dict.fromkeys(name for values in results.values() for name in values))
     rows = ({"method": method, **values} for method, values in finite.items())
     write_csv(as_csv, ["method", *names], rows)
+    content = json.dumps({split: finite, **record}, indent=2) + "\n"
+    write_text(as_json, content, durable=True)  # the last: it says that the test is done
     return [as_json, as_csv]
+
+
+def read_results(folder: Path, split: str = "test") -> Results:
+    """Read the figures of a ``results.json``; NaN stands for what has no value."""
+    found = json.loads((folder / "results.json").read_text(encoding="utf-8"))[split]
+    return {
+        method: {name: math.nan if value is None else value for name, value in values.items()}
+        for method, values in found.items()
+    }
 
 
 def table_rows(

@@ -11,12 +11,11 @@ from learned_saliency.pipeline.runs.build import (
     build_trainer,
     method_names,
     stage_config,
+    with_class_names,
 )
 from learned_saliency.pipeline.runs.checkpoints import (
     RECORD,
-    AtomicCheckpointIO,
     Checkpoint,
-    RunRecord,
     beside,
     load_module,
     load_network,
@@ -24,7 +23,6 @@ from learned_saliency.pipeline.runs.checkpoints import (
     read_checkpoint,
     untrained_network,
     without_pretraining,
-    write_checkpoint,
 )
 from learned_saliency.pipeline.runs.explained import (
     Subject,
@@ -34,23 +32,36 @@ from learned_saliency.pipeline.runs.explained import (
     try_methods,
 )
 from learned_saliency.pipeline.runs.facts import checkpoint_facts
-from learned_saliency.pipeline.runs.folder import create_folder
+from learned_saliency.pipeline.runs.folder import (
+    create_folder,
+    read_record,
+)
 from learned_saliency.pipeline.runs.named_parts import check_named_parts, foreign_parts
+from learned_saliency.pipeline.runs.places import located_data
 from learned_saliency.pipeline.runs.ranks import as_one
 from learned_saliency.pipeline.runs.references import asks_the_machine, with_references
 from learned_saliency.pipeline.runs.third_party import (
+    PlainLogits,
     check_library_network,
     library_class_names,
     third_party_network,
 )
-from learned_saliency.pipeline.runs.weights import find_state_dict, read_weights
+from learned_saliency.pipeline.runs.trainer import check_hardware, check_limits
+from learned_saliency.pipeline.runs.weights import check_finite, find_state_dict, read_weights
+from learned_saliency.pipeline.runs.writing import (
+    DurableCheckpointIO,
+    RunRecord,
+    run_record,
+    write_checkpoint,
+)
 
 __all__ = [
     "CLASSIFIER",
     "FIRST_STAGE",
     "RECORD",
-    "AtomicCheckpointIO",
     "Checkpoint",
+    "DurableCheckpointIO",
+    "PlainLogits",
     "RunRecord",
     "Subject",
     "as_one",
@@ -63,7 +74,10 @@ __all__ = [
     "build_module",
     "build_network",
     "build_trainer",
+    "check_finite",
+    "check_hardware",
     "check_library_network",
+    "check_limits",
     "check_named_parts",
     "checkpoint_facts",
     "create_folder",
@@ -73,15 +87,19 @@ __all__ = [
     "load_module",
     "load_network",
     "load_weights",
+    "located_data",
     "method_names",
     "read_checkpoint",
+    "read_record",
     "read_subject",
     "read_weights",
+    "run_record",
     "stage_config",
     "subject_record",
     "third_party_network",
     "try_methods",
     "untrained_network",
+    "with_class_names",
     "with_references",
     "without_pretraining",
     "write_checkpoint",

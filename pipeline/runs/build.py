@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning as L
 from filelock import FileLock
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
 from learned_saliency.attribution import PostHocMethod
-from learned_saliency.datamodules import WSOLDataModule
-from learned_saliency.pipeline.cli import UserError, nearest
-from learned_saliency.trainers import EXPLAINED, FIGURES, MASK_COLORS, NATIVE, SaliencyModule
+from learned_saliency.datamodules import WSOLDataModule, read_name_list
+from learned_saliency.errors import SurroundingsError
+from learned_saliency.pipeline.cli import UserError, first_sentence, nearest
+from learned_saliency.trainers import FIGURES, NATIVE, SaliencyModule
 
 FIRST_STAGE = "first_stage"  # key of the model that another model is built on
 CLASSIFIER = "classifier"  # name of that stage: of its folders, and before a `/` of its curves
@@ -32,14 +36,55 @@ def build_data(
         limit: Number of images of an evaluation split to keep; None for all.
     """
     part = {} if limit is None else {"limit": limit}
-    data: WSOLDataModule = instantiate(config.data, **part)
+    try:
+        data: WSOLDataModule = instantiate(config.data, **part)
+    except (InstantiationException, TypeError) as error:
+        raise UserError(f"data: {first_sentence(error.__cause__ or error)}.") from None
     if data.reader is not None:
-        made = data.root if data.metadata.is_relative_to(data.root) else data.metadata
-        made.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(made.with_name(f"{made.name}.lock")):
-            data.prepare_data()
+        _make(data, stage)
     data.setup(stage)
     return data
+
+
+def _make(data: WSOLDataModule, stage: str | None) -> None:
+    """Let the reader of a data set make what is missing, one process at a time.
+
+    Raises:
+        SurroundingsError: If a file of it can be neither read nor written.
+    """
+    made = data.root if data.metadata.is_relative_to(data.root) else data.metadata
+    try:
+        made.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            # where nothing can be written beside it, the set may still be complete
+            with suppress(OSError):
+                stack.enter_context(FileLock(made.with_name(f"{made.name}.lock")))
+            data.make(stage)
+    except OSError as error:
+        raise SurroundingsError(
+            f"{error.filename or made}: can be neither read nor written, so that the data set is "
+            f"not made ({error.strerror or error}); LEARNED_SALIENCY_CACHE or data.root set its "
+            "place."
+        ) from None
+
+
+def with_class_names(config: DictConfig) -> DictConfig:
+    """Copy a configuration with the names of the file that ``data.class_names`` names.
+
+    Checkpoints then hold the names, wherever the file goes, and keys that refer to them find them.
+
+    Returns:
+        ``config`` itself where the names are given, or none are.
+
+    Raises:
+        DataError: If the file cannot be used.
+    """
+    given = (config.get("data") or {}).get("class_names")
+    if not isinstance(given, str):
+        return config
+    config = config.copy()
+    config.data.class_names = read_name_list(Path(given).expanduser())
+    return config
 
 
 def stage_config(model: DictConfig, stage: str) -> DictConfig:
@@ -73,16 +118,12 @@ def build_evaluation(config: DictConfig) -> dict[str, Any]:
     """Build the options of a `SaliencyModule` for its test, from ``methods`` and ``evaluate``.
 
     Raises:
-        UserError: If a method, a metric or another choice does not exist.
+        UserError: If a method or a metric does not exist.
     """
     wanted = config.evaluate
     for name in wanted.faithfulness:
         if name not in FIGURES:
             _refuse("evaluate.faithfulness", "metric", str(name), list(FIGURES))
-    if wanted.explained not in EXPLAINED:
-        _refuse("evaluate.explained", "class", str(wanted.explained), list(EXPLAINED))
-    if wanted.mask_color not in MASK_COLORS:
-        _refuse("evaluate.mask_color", "color", str(wanted.mask_color), list(MASK_COLORS))
     return {
         "methods": build_methods(config),
         "faithfulness": list(wanted.faithfulness),
@@ -117,8 +158,18 @@ def _refuse(key: str, kind: str, name: str, known: list[str]) -> NoReturn:
 
 
 def build_trainer(config: DictConfig, **parts: Any) -> L.Trainer:
-    """Build the trainer; evaluation keeps gradients available, the data keep their samplers."""
+    """Build the trainer; evaluation keeps gradients available, the data keep their samplers.
+
+    ``fast_dev_run`` takes one epoch of a batch (or of as many batches as it says) of each split;
+    other than Lightning's it writes checkpoints, of which the test and later stages are made.
+    """
     options = instantiate(config.trainer, _convert_="all")
+    options.pop("checkpoint_minutes", None)  # no argument of Lightning's
+    if batches := int(options.pop("fast_dev_run", 0)):
+        splits = ("train", "val", "test", "predict")
+        options |= {f"limit_{split}_batches": batches for split in splits}
+        options |= {"check_val_every_n_epoch": 1}
+        parts |= {"max_epochs": 1} if "max_epochs" in parts else {}
     return L.Trainer(
         **options,
         **parts,

@@ -1,72 +1,36 @@
-"""Writers of checkpoints, and readers that run no code from them."""
+"""Readers of checkpoints, which run no code from them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lightning as L
 import torch
 from hydra.errors import InstantiationException
-from lightning.fabric.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from torch import Tensor, nn
+from torch import nn
 
-from learned_saliency.datamodules import WSOLDataModule
+from learned_saliency import storage
 from learned_saliency.pipeline.cli import UserError, find_checkpoint, first_sentence
-from learned_saliency.pipeline.runs.build import build_module, build_network, stage_config
+from learned_saliency.pipeline.runs.build import build_module, build_network
 from learned_saliency.pipeline.runs.named_parts import check_named_parts
-from learned_saliency.pipeline.runs.weights import read_weights
-from learned_saliency.storage import replacing
+from learned_saliency.pipeline.runs.record import (
+    RecordError,
+    check_data_parts,
+    check_state,
+    recorded_classes,
+    recorded_config,
+    recorded_stage,
+)
+from learned_saliency.pipeline.runs.weights import check_finite, read_weights
 from learned_saliency.trainers import SaliencyModule
 
 RECORD = "run"  # key of this project's record in Lightning's checkpoint
 _IN_FACTS = ("config", "stage", "selected_by")  # parts of the record in an export's JSON
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writer of checkpoints under a temporary name, then renamed: a file is whole or not there."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
-    ) -> None:
-        """Save ``checkpoint`` as ``path``."""
-        with replacing(Path(path)) as temporary:
-            super().save_checkpoint(checkpoint, temporary, storage_options)
-
-
-class RunRecord(L.Callback):
-    """Callback that adds a record to each checkpoint, by which the file can be read on its own.
-
-    Args:
-        config: The composed configuration of the run.
-        composed: The configuration as plain values that still refer to each other; see
-            `with_references`.
-        stage: Key of the stage that is trained; empty for the last stage.
-        data: The run's data module.
-    """
-
-    def __init__(
-        self, config: DictConfig, composed: dict[str, Any], stage: str, data: WSOLDataModule
-    ) -> None:
-        self.record = {
-            "config": OmegaConf.to_container(config, resolve=True),
-            "composed": composed,
-            "stage": stage,
-            "num_classes": data.num_classes,
-            "class_names": list(data.class_names),
-            "selected_by": data.supervision("val"),
-        }
-
-    def on_save_checkpoint(
-        self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Add the record."""
-        checkpoint[RECORD] = self.record
+_FOREIGN = "foreign weights go with classifier= and weights="
 
 
 class Checkpoint(NamedTuple):
@@ -93,7 +57,8 @@ class Checkpoint(NamedTuple):
     @property
     def run_folder(self) -> Path:
         """Folder of the run, above ``checkpoints/`` and the stage's folder in it."""
-        return self.path.resolve().parents[2 if self.stage else 1]
+        above = self.path.resolve().parents
+        return above[min(2 if self.stage else 1, len(above) - 1)]
 
 
 def read_checkpoint(path: str | Path, of_run: str = "last.ckpt") -> Checkpoint:
@@ -104,33 +69,33 @@ def read_checkpoint(path: str | Path, of_run: str = "last.ckpt") -> Checkpoint:
         of_run: Name of the checkpoint that is read from a run's folder.
 
     Raises:
-        UserError: If the file is missing, truncated, holds code, is no checkpoint of this project,
-            or its configuration names a foreign ``_target_`` or refers to anything outside itself.
+        UserError: If the file is missing, truncated, damaged, holds code, is no checkpoint of this
+            project or version, its configuration names a foreign ``_target_`` or refers to anything
+            outside itself, or a size is beyond its limit (see `record`).
     """
     path = find_checkpoint(path, of_run)
     read = _read_exported if path.suffix == ".safetensors" else read_weights
     content = read(path, f"{path}")
     record = content.get(RECORD) if isinstance(content, dict) else None
-    if not isinstance(record, dict) or not _is_state(content.get("state_dict")):
-        raise UserError(f"{path}: no checkpoint of this project (it has no record of its run).")
+    if not isinstance(record, dict) or "state_dict" not in content:
+        raise UserError(
+            f"{path}: no checkpoint of this project (it has no record of its run); {_FOREIGN}."
+        )
     try:
-        config = OmegaConf.create(record["config"])
-        stage, num_classes = str(record["stage"]), int(record["num_classes"])
+        check_state(content["state_dict"], path.stat().st_size)
+        if not isinstance(content.get("epoch"), int | None):
+            raise RecordError("the number of its epoch is damaged")
+        config = recorded_config(record)
         check_named_parts(config, path)
-        model = stage_config(config.model, stage)
-        names = [str(name) for name in record["class_names"]]
-        if not isinstance(model, DictConfig) or not isinstance(model.name, str):
-            raise TypeError("a model is a group of keys with a name")
-    except (OmegaConfBaseException, AttributeError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
+        check_data_parts(record["config"]["data"])
+        model, stage = recorded_stage(config, record)
+        names = recorded_classes(record)
+    except RecordError as error:
+        raise UserError(f"{path}: {error}.") from None
+    except OmegaConfBaseException as error:
         reason = first_sentence(error)
         raise UserError(f"{path}: the record of its run is damaged ({reason}).") from None
-    return Checkpoint(path, content, config, stage, model, num_classes, names)
-
-
-def _is_state(state: Any) -> bool:
-    return isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())
+    return Checkpoint(path, content, config, stage, model, len(names), names)
 
 
 def beside(path: Path) -> Path:
@@ -139,16 +104,30 @@ def beside(path: Path) -> Path:
 
 
 def _read_exported(path: Path, label: str) -> dict[str, Any]:
-    """Read the weights of an export and the record in its JSON, in the form of a checkpoint."""
+    """Read the weights of an export and the record in its JSON, in the form of a checkpoint.
+
+    A safetensors file has no checksum of its own; the JSON holds one.
+    """
     try:
-        facts = json.loads(beside(path).read_text())
-        names = facts["class_names"]
+        facts = storage.read_json(beside(path))
+        names, checksum = facts["class_names"], facts["sha256"]
         record = {"num_classes": len(names)} | {k: facts[k] for k in (*_IN_FACTS, "class_names")}
-    except OSError:
-        raise UserError(f"{beside(path)}: is missing; it belongs to {path.name}.") from None
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: is no export of this project, which has {beside(path).name} beside it; "
+            f"{_FOREIGN}."
+        ) from None
+    except OSError as error:
+        raise UserError(f"{beside(path)}: cannot be read ({error.strerror}).") from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{beside(path)}: is not the JSON of an export.") from None
-    return {"state_dict": read_weights(path, label), "epoch": facts.get("epoch"), RECORD: record}
+    weights = read_weights(path, label)
+    if storage.sha256(path) != checksum:
+        raise UserError(
+            f"{path}: damaged, or not the file that {beside(path).name} describes: their SHA-256 "
+            "differ."
+        )
+    return {"state_dict": weights, "epoch": facts.get("epoch"), RECORD: record}
 
 
 def load_network(checkpoint: Checkpoint) -> nn.Module:
@@ -157,6 +136,7 @@ def load_network(checkpoint: Checkpoint) -> nn.Module:
     Raises:
         UserError: If the weights do not fit the configuration that came with them.
     """
+    _check_shapes(checkpoint)
     network = untrained_network(checkpoint)
     load_weights(network, checkpoint, prefix="network.")
     return network
@@ -169,11 +149,36 @@ def load_module(checkpoint: Checkpoint, **options: Any) -> SaliencyModule:
         UserError: If the weights do not fit the configuration that came with them, or the
             configuration does not fit this project.
     """
+    _check_shapes(checkpoint)
     network = untrained_network(checkpoint)
     with _explained(checkpoint):
         module = build_module(checkpoint.model, network, **options)
     load_weights(module, checkpoint)
     return module
+
+
+def _check_shapes(checkpoint: Checkpoint) -> None:
+    """Compare the network that the configuration describes with the weights that came with it.
+
+    The network is laid out without memory for its weights, so that a configuration cannot ask for
+    more than the file holds.
+
+    Raises:
+        UserError: If a name or a shape differs.
+    """
+    state = checkpoint.content["state_dict"]
+    given = {k: v.shape for k, v in state.items() if k.startswith("network.")}
+    with torch.device("meta"):
+        network = untrained_network(checkpoint)
+    wanted = {f"network.{k}": v.shape for k, v in network.state_dict().items()}
+    wrong = [k for k in sorted(given.keys() | wanted.keys()) if given.get(k) != wanted.get(k)]
+    if wrong:
+        ours, theirs = (tuple(s[wrong[0]]) if wrong[0] in s else "no" for s in (wanted, given))
+        raise UserError(
+            f"{checkpoint.path}: its weights are of another model than its configuration says "
+            f"({len(wrong)} differ, the first is '{wrong[0]}': {ours} by the configuration, "
+            f"{theirs} in the file)."
+        )
 
 
 def untrained_network(checkpoint: Checkpoint) -> nn.Module:
@@ -187,11 +192,9 @@ def _explained(checkpoint: Checkpoint) -> Iterator[None]:
     """Blame the checkpoint when a part refuses the keys that the checkpoint has for it."""
     try:
         yield
-    except (InstantiationException, TypeError) as error:
+    except Exception as error:  # whatever a part makes of wrong values
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
-        if not isinstance(cause, TypeError):
-            raise
-        reason = first_sentence(cause)
+        reason = first_sentence(cause or error)
         raise UserError(
             f"{checkpoint.path}: its configuration is not of this version ({reason})."
         ) from None
@@ -215,29 +218,13 @@ def load_weights(target: nn.Module, checkpoint: Checkpoint, prefix: str = "") ->
     """Load the part of a checkpoint's weights below ``prefix`` into ``target``.
 
     Raises:
-        UserError: If names or shapes do not fit.
+        UserError: If names or shapes do not fit, or a weight is NaN or infinite.
     """
     state = checkpoint.content["state_dict"]
+    check_finite(state, f"{checkpoint.path}")
     part = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     try:
         target.load_state_dict(part)
     except RuntimeError as error:
         first = " ".join(str(error).split())[:300]
         raise UserError(f"{checkpoint.path}: its weights are of another model ({first}).") from None
-
-
-def write_checkpoint(
-    config: DictConfig, module: SaliencyModule, class_names: list[str], folder: Path
-) -> Path:
-    """Write a module as the best checkpoint of the run in ``folder``, without training state."""
-    record = {
-        "config": OmegaConf.to_container(config, resolve=True),
-        "stage": "",
-        "num_classes": len(class_names),
-        "class_names": class_names,
-        "selected_by": None,
-    }
-    path = folder / "checkpoints" / "best.ckpt"
-    with replacing(path) as temporary:
-        torch.save({"state_dict": module.state_dict(), RECORD: record}, temporary)
-    return path

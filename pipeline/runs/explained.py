@@ -8,14 +8,22 @@ from typing import Any, NamedTuple
 
 import torch
 from omegaconf import DictConfig
-from torch import Tensor
+from torch import Tensor, nn
 
-from learned_saliency.pipeline.cli import UserError, check_subject
+from learned_saliency.attribution import LayerError, OutputError, SplitClassifier
+from learned_saliency.errors import MendableError
+from learned_saliency.pipeline.cli import UserError, check_subject, first_sentence
 from learned_saliency.pipeline.runs.checkpoints import Checkpoint, load_module, read_checkpoint
 from learned_saliency.pipeline.runs.third_party import build_classifier
 from learned_saliency.trainers import NATIVE, PostHocModule, SaliencyModule
 
-_OF_FOREIGN = ("weights", "layer", "num_classes", "class_names")  # keys that a checkpoint knows
+_OF_FOREIGN = (
+    "weights",
+    "layer",
+    "layer_layout",
+    "num_classes",
+    "class_names",
+)  # keys that a checkpoint knows
 
 
 class Subject(NamedTuple):
@@ -40,13 +48,10 @@ def read_subject(config: DictConfig, program: str) -> Subject:
         program: Name of the command, for a message.
 
     Raises:
-        UserError: If neither or both are given, the checkpoint cannot be read, a key is given that
-            a checkpoint brings itself, or the box threshold is none.
+        UserError: If neither or both are given, the checkpoint cannot be read, or a key is given
+            that a checkpoint brings itself.
     """
     check_subject(config, program)
-    threshold = config.box_threshold
-    if threshold is not None and not (isinstance(threshold, int | float) and 0 <= threshold < 1):
-        raise UserError(f"box_threshold={threshold}: it must be in [0, 1).")
     native = config.checkpoint is not None
     path = config.checkpoint if native else config.classifier
     if not native and not os.path.exists(os.path.expanduser(path)):
@@ -125,12 +130,47 @@ def try_methods(
         UserError: If a method does not fit; the error names the method.
     """
     module.eval()
+    foreign = isinstance(module.classifier, SplitClassifier)
     logits = None
     for tried in [[], *([name] for name in names or module.methods if name != NATIVE)]:
         try:
             with torch.no_grad():
+                if foreign and not tried:
+                    module.classifier(images)  # as it is: errors of its halves say less
                 logits = module.maps(images, None, tried)[1]
-        except ValueError as error:
-            part = f"methods: '{tried[0]}' does not fit" if tried else f"the {what} does not fit"
-            raise UserError(f"{part} this classifier: {error}") from None
+        except MendableError:
+            raise
+        except Exception as error:  # a foreign network may raise anything
+            if not foreign and not isinstance(error, ValueError):
+                raise
+            raise UserError(_misfit(module, images, tried, what, error)) from None
     return logits.shape[1]
+
+
+def _misfit(
+    module: SaliencyModule, images: Tensor, tried: list[str], what: str, error: Exception
+) -> str:
+    """Say in one sentence what failed, and the remedy as far as it is known."""
+    reason = first_sentence(error)
+    if isinstance(error, LayerError):
+        return f"layer={module.classifier.layer}: {reason} (layer_layout=...)."
+    if tried:
+        return f"methods: '{tried[0]}' does not fit this classifier: {reason}."
+    if isinstance(error, OutputError):
+        return f"classifier: {reason}."
+    height, width = images.shape[2:]
+    given = f"{images.shape[1]} channels and {height} x {width} pixels"
+    remedy = ""
+    if isinstance(module.classifier, SplitClassifier):
+        size = _declared_size(module.classifier.model)
+        key = {"input": "input.size", "data": "data.crop_size"}[what]
+        remedy = f"; {'' if size is None else f'it declares the size {size}: '}choose by {key}=..."
+        remedy += ", and wrap a network that takes other channels in a module that takes RGB"
+    return f"the {what}, images of {given}, does not fit this classifier: {reason}{remedy}."
+
+
+def _declared_size(network: nn.Module) -> int | None:
+    """Find the size of image that a network is made for."""
+    if hasattr(network, "default_cfg"):  # timm's networks
+        return network.default_cfg.get("input_size", [None])[-1]
+    return getattr(network, "image_size", None)  # torchvision's vision transformers

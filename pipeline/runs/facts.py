@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from importlib.metadata import version
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from learned_saliency.pipeline.runs.checkpoints import RECORD, Checkpoint
+from learned_saliency.storage import read_json
 
 _PACKAGES = ("learned-saliency", "torch", "torchvision", "lightning", "timm")
 
@@ -51,7 +51,7 @@ def _metrics(checkpoint: Checkpoint) -> dict[str, Any]:
     """Read the metrics of the run's test, if they belong to this very checkpoint."""
     path = checkpoint.run_folder / "results.json"
     try:
-        results = json.loads(path.read_text())
+        results = read_json(path)
         named = checkpoint.run_folder / results["checkpoint"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}

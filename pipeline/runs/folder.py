@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from learned_saliency.pipeline.cli import UserError
+from learned_saliency.pipeline.cli import RECORD_FILE, UserError
 from learned_saliency.storage import write_text
 
 
-def create_folder(config: DictConfig) -> Path:
+def create_folder(config: DictConfig, record: dict[str, Any] | None = None) -> Path:
     """Make the folder of a new run and write its configuration there.
 
     A folder that exists is left alone: a number is added to the name. Only the first process
     writes.
+
+    Args:
+        config: The composed configuration.
+        record: What `run_record` gives of a training, by which it can go on before it has a
+            checkpoint.
 
     Raises:
         UserError: If nothing can be written there.
@@ -35,6 +42,8 @@ def create_folder(config: DictConfig) -> Path:
             raise _unwritable(config, error) from None
     try:
         write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+        if record is not None:
+            write_text(folder / RECORD_FILE, json.dumps(record) + "\n", durable=True)
     except OSError as error:
         raise _unwritable(config, error) from None
     return folder
@@ -43,3 +52,19 @@ def create_folder(config: DictConfig) -> Path:
 def _unwritable(config: DictConfig, error: OSError) -> UserError:
     reason = error.strerror or error
     return UserError(f"output_dir={config.output_dir}: cannot be written ({reason}).")
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Read the record of a run that has no checkpoint yet; see `create_folder`.
+
+    Raises:
+        UserError: If the file is damaged.
+    """
+    path = folder / RECORD_FILE
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(record["config"], dict) and isinstance(record["composed"], dict):
+            return record
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    raise UserError(f"{path}: is damaged, so that the run cannot go on; start it anew.")

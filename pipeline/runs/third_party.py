@@ -13,9 +13,9 @@ import timm
 import torchvision
 from omegaconf import DictConfig
 from timm.data import ImageNetInfo, infer_imagenet_subset
-from torch import nn
+from torch import Tensor, nn
 
-from learned_saliency.attribution import SplitClassifier, split
+from learned_saliency.attribution import LAYOUTS, SplitClassifier, find_logits, split
 from learned_saliency.pipeline.cli import (
     LIBRARY_WEIGHTS,
     UserError,
@@ -23,7 +23,7 @@ from learned_saliency.pipeline.cli import (
     first_sentence,
     nearest,
 )
-from learned_saliency.pipeline.runs.weights import find_state_dict, read_weights
+from learned_saliency.pipeline.runs.weights import check_finite, fit_state_dict, read_weights
 
 
 def build_classifier(config: DictConfig) -> SplitClassifier:
@@ -39,8 +39,11 @@ def build_classifier(config: DictConfig) -> SplitClassifier:
             f"layer has no value: name the layer to explain, one of {names} or within these "
             "(features.12)."
         )
+    layout = config.layer_layout
+    if layout is not None and layout not in LAYOUTS:
+        raise UserError(f"layer_layout={layout}: it must be one of {', '.join(LAYOUTS)}.")
     try:
-        return split(network.eval(), config.layer)
+        return split(network.eval(), config.layer, layout=layout)
     except ValueError as error:
         raise UserError(f"layer={config.layer}: {error}") from None
 
@@ -66,6 +69,22 @@ def third_party_network(classifier: str, num_classes: int | None, weights: str |
     elif weights != LIBRARY_WEIGHTS:
         _load(network, Path(weights).expanduser())
     return network
+
+
+class PlainLogits(nn.Module):
+    """A network whose output is brought to logits (B, C), see `attribution.find_logits`.
+
+    Args:
+        network: Network of images (B, 3, H, W).
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Classify images of shape (B, 3, H, W): logits of shape (B, C)."""
+        return find_logits(self.network(images), len(images))
 
 
 def check_library_network(classifier: str) -> None:
@@ -138,15 +157,19 @@ def _create(classifier: str, num_classes: int | None, own_weights: bool) -> nn.M
             return timm.create_model(name, pretrained=own_weights, **options)
         weights = "DEFAULT" if own_weights else None
         return torchvision.models.get_model(name, weights=weights, **options)
-    except (OSError, RuntimeError, ValueError) as error:  # no network, no such weights, no fit
-        raise UserError(f"classifier={classifier}: {first_sentence(error)}.") from None
+    except Exception as error:  # no network, no such weights, no fit; each has errors of its own
+        raise UserError(f"classifier={classifier}: {_reason(error)}.") from None
+
+
+def _reason(error: Exception) -> str:
+    return f"{first_sentence(error)} ({type(error).__name__})"
 
 
 def _create_own(module: str, function: str, options: dict[str, Any]) -> nn.Module:
     try:
         network = getattr(importlib.import_module(module), function)(**options)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"classifier={module}:{function}: {first_sentence(error)}.") from None
+    except Exception as error:  # the module's own
+        raise UserError(f"classifier={module}:{function}: {_reason(error)}.") from None
     if not isinstance(network, nn.Module):
         raise UserError(
             f"classifier={module}:{function}: returns {type(network).__name__}, not an nn.Module."
@@ -156,9 +179,5 @@ def _create_own(module: str, function: str, options: dict[str, Any]) -> nn.Modul
 
 def _load(network: nn.Module, path: Path) -> None:
     label = f"weights={path}"
-    state = find_state_dict(read_weights(path, label), label)
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{label}: they are of another network ({reason}).") from None
+    network.load_state_dict(fit_state_dict(read_weights(path, label), network.state_dict(), label))
+    check_finite(dict(network.named_parameters()), label)

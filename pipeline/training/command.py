@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from hydra.core.hydra_config import HydraConfig
-from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig
+import sys
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+
+from learned_saliency.pipeline.cli import printable
 from learned_saliency.pipeline.reports import format_table
 from learned_saliency.pipeline.runs import as_one
+from learned_saliency.pipeline.training import slurm
 from learned_saliency.pipeline.training.fit import train
 from learned_saliency.pipeline.training.resume import resumed_config
 from learned_saliency.pipeline.training.sweep import note_run
@@ -15,10 +20,15 @@ from learned_saliency.pipeline.training.sweep import note_run
 
 def run(config: DictConfig) -> None:
     """Train; print the table and the paths of what was written."""
-    words = HydraConfig.get().overrides.task
+    words = OmegaConf.to_container(HydraConfig.get().overrides.task)
+    sweeps = HydraConfig.get().mode == RunMode.MULTIRUN  # the runs of a sweep share a job
+    requeued = None if config.resume or sweeps else slurm.requeued_run()
+    if requeued is not None:
+        config.resume, words = str(requeued), []  # the words are those that it was begun with
+        print(f"train.py: back from the queue, going on in {requeued}", file=sys.stderr)
     with as_one():
         result = train(resumed_config(config, words))
     if rank_zero_only.rank == 0:
         note_run(result.folder, result.results)
         print(f"\n{format_table(result.results, title='Test split')}\n")
-        print("\n".join(str(path) for path in result.written))
+        print("\n".join(printable(str(path)) for path in result.written))

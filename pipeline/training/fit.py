@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
+from learned_saliency.errors import Stopped
+from learned_saliency.pipeline.cli import find_resume_point
 from learned_saliency.pipeline.reports import (
     Results,
     model_card_path,
     plot_curves,
+    read_results,
     write_model_card,
     write_results,
 )
-from learned_saliency.pipeline.runs import FIRST_STAGE, build_network, stage_config
+from learned_saliency.pipeline.runs import (
+    FIRST_STAGE,
+    build_network,
+    read_checkpoint,
+    stage_config,
+)
+from learned_saliency.pipeline.training import slurm
 from learned_saliency.pipeline.training.plan import Plan, make_plan
-from learned_saliency.pipeline.training.stage import TrainedStage, fit_stage, open_loggers
+from learned_saliency.pipeline.training.resume import is_finished
+from learned_saliency.pipeline.training.stage import (
+    TrainedStage,
+    drop_rows,
+    fit_stage,
+    open_loggers,
+)
 from learned_saliency.trainers import ContactSheet, Dashboard, Report
 
 
@@ -46,8 +65,40 @@ def train(config: DictConfig) -> TrainingResult:
         UserError: If the configuration or a checkpoint is wrong, before any training.
         DataError: If the data set is wrong, likewise.
     """
-    plan = make_plan(config)
-    path, count = plan.folder / "pictures" / "test_maps.png", config.pictures.images
+    slurm.listen()
+    point = find_resume_point(config.resume) if config.resume else None
+    resumed = read_checkpoint(point.checkpoint) if point and point.checkpoint else None
+    if point and rank_zero_only.rank == 0:
+        at = f"goes on at {point.checkpoint}" if resumed else "has no checkpoint yet and begins"
+        print(f"{point.folder}: the training {at}", file=sys.stderr)
+    if resumed is not None and is_finished(config, resumed, point.folder):
+        return _finished(config, point.folder)
+    plan = make_plan(config, resumed)
+    try:
+        return _run(plan)
+    except Stopped as stopped:
+        if rank_zero_only.rank == 0 and stopped.signal == signal.SIGUSR1:
+            slurm.requeue()
+        words = shlex.quote(f"resume={plan.folder}")
+        raise Stopped(stopped.signal, f"to go on: python train.py {words}") from None
+
+
+def _finished(config: DictConfig, folder: Path) -> TrainingResult:
+    """Say that nothing is left to do; return what is there."""
+    print(
+        f"{folder}: nothing is left to do, all {config.model.epochs} epochs are trained; "
+        "recipe.epochs=... goes on to more.",
+        file=sys.stderr,
+    )
+    results = read_results(folder) if config.test else {}
+    names = ("results.json", "results.csv", "metrics.csv", "pictures")
+    return TrainingResult(folder, results, [folder / n for n in names if (folder / n).exists()])
+
+
+def _run(plan: Plan) -> TrainingResult:
+    if rank_zero_only.rank == 0:
+        slurm.note_run(plan.folder)
+    path, count = plan.folder / "pictures" / "test_maps.png", plan.config.pictures.images
     sheet = ContactSheet(path, count, plan.data.class_names)
     opened: list[Dashboard] = []
     try:
@@ -63,6 +114,8 @@ def train(config: DictConfig) -> TrainingResult:
 def _fit_stages(plan: Plan, sheet: ContactSheet, opened: list[Dashboard]) -> TrainedStage:
     """Fit the remaining stages; each but the last gives the classifier of the next."""
     model, classifier, resumed = plan.config.model, plan.classifier, plan.resumed
+    if plan.goes_on and rank_zero_only.rank == 0:
+        drop_rows(plan.folder, resumed)
     for stage in plan.stages:
         # Initial weights depend on the run's seed alone, not on what ran before.
         L.seed_everything(plan.config.seed, workers=True, verbose=False)
@@ -88,11 +141,9 @@ def _test(plan: Plan, trained: TrainedStage, sheet: ContactSheet) -> TrainingRes
         curves = plan.folder / "pictures" / "test_curves.png"
         plot_curves(curves, *module.curves, module.floors)
         facts["metrics"]["test"] = module.results
-        written = [
-            *write_results(plan.folder, module.results, _record(plan, best)),
-            write_model_card(best, facts),
-            *written,
-        ]
+        card = write_model_card(best, facts)
+        record = _record(plan, trained)
+        written = [*write_results(plan.folder, module.results, record), card, *written]
         pictures = [path for path in (curves, sheet.path) if path.is_file()]
         names = plan.data.class_names
         report = Report("test", module.results, *module.curves, sheet.examples, names, pictures)
@@ -108,14 +159,15 @@ def _untested(plan: Plan, trained: TrainedStage) -> TrainingResult:
     return TrainingResult(plan.folder, {}, written)
 
 
-def _record(plan: Plan, best: Path) -> dict[str, Any]:
+def _record(plan: Plan, trained: TrainedStage) -> dict[str, Any]:
     """Record the origin of the metrics of a test."""
+    chosen = trained.facts["metrics"]["val"]
     return {
         "model": plan.config.model.name,
         "data": plan.config.data.name,
         "seed": plan.config.seed,
-        "checkpoint": str(best.relative_to(plan.folder)),
-        "selection": {"monitor": plan.config.model.monitor, **plan.data.supervision("val")},
+        "checkpoint": str(trained.best.relative_to(plan.folder)),
+        "selection": {"monitor": next(iter(chosen), None), **plan.data.supervision("val")},
         "tested_on": plan.data.supervision("test"),
     }
 

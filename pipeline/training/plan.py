@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,17 @@ from torch import nn
 
 from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.models import MultiScaleClassifier
-from learned_saliency.pipeline.cli import UserError, check_complete, first_sentence, nearest
+from learned_saliency.pipeline.cli import (
+    UserError,
+    check_complete,
+    check_folder,
+    check_values,
+    find_resume_point,
+    first_sentence,
+    nearest,
+    origin_of,
+    values,
+)
 from learned_saliency.pipeline.runs import (
     CLASSIFIER,
     FIRST_STAGE,
@@ -24,15 +33,18 @@ from learned_saliency.pipeline.runs import (
     build_evaluation,
     build_module,
     build_network,
+    check_hardware,
+    check_limits,
     create_folder,
     foreign_parts,
     load_network,
     read_checkpoint,
+    run_record,
     stage_config,
-    with_references,
+    with_class_names,
     without_pretraining,
 )
-from learned_saliency.trainers import MONITORS
+from learned_saliency.trainers import MONITORS, NATIVE, SaliencyModule
 
 
 class Plan(NamedTuple):
@@ -40,61 +52,71 @@ class Plan(NamedTuple):
 
     Attributes:
         config: The configuration; its first stage describes a classifier if one was given.
-        composed: The configuration as plain values that still refer to each other, for
-            `resumed_config`.
+        record: What `run_record` gives of the configuration, for `resumed_config`.
         stages: The remaining stages: `CLASSIFIER` and empty for the model itself, or one of them.
         data: The data module, set up.
         evaluation: Options of the last stage's module that set the methods and metrics of the test.
         resumed: Checkpoint of the first of ``stages`` to go on from.
         classifier: The trained network that ``classifier`` names.
         folder: The run's folder.
+        goes_on: Whether the run has begun before.
     """
 
     config: DictConfig
-    composed: dict[str, Any]
+    record: dict[str, Any]
     stages: list[str]
     data: WSOLDataModule
     evaluation: dict[str, Any]
     resumed: Checkpoint | None
     classifier: nn.Module | None
     folder: Path
+    goes_on: bool
 
 
-def make_plan(config: DictConfig) -> Plan:
+def make_plan(config: DictConfig, resumed: Checkpoint | None = None) -> Plan:
     """Check a configuration and the parts that it names; render or read the data set last.
+
+    Args:
+        config: The configuration.
+        resumed: The checkpoint to go on from; None before the first one of a run.
 
     Raises:
         UserError: If a value, a combination of values, a checkpoint or the folder is wrong.
         DataError: If the data set is wrong.
     """
+    check_values(config)
     check_complete(config)
+    config = with_class_names(config)
     _check_parts(config)
-    _check_hardware(config.trainer)
+    check_hardware(config.trainer)
+    _check_precision(config.trainer)
     _check_clipping(config)
-    _check_epochs(config.model)
-    _check_folder(config)
-    resumed = read_checkpoint(config.resume) if config.resume else None
-    given = _given_classifier(config) if config.classifier else None
+    if not config.resume:
+        check_folder("output_dir", config.output_dir)
+    # a checkpoint holds the classifier that the run was begun with
+    given = _given_classifier(config) if config.classifier and resumed is None else None
     classifier = load_network(given) if given else None
     if given is not None:
         _check_contract(config, given, classifier)
         config = _with_first_stage(config, given.model)
-    composed = with_references(config)  # Hydra's instantiate resolves parts of it in place
+    record = run_record(config)  # Hydra's instantiate resolves references in place
     evaluation = build_evaluation(config)
-    data = build_data(config)
+    data = build_data(config, None if config.test else "fit")
     _check_splits(config, data)
+    check_limits(config.trainer, data, {split: split for split in ("train", "val", "test")})
     for checkpoint in (resumed, given):
         if checkpoint is not None:
             _check_classes(checkpoint, data)
     _try_to_build(config, data.num_classes, evaluation)
-    folder = resumed.run_folder if resumed else create_folder(config)
-    stages = _stages(config.model, resumed, given)
-    return Plan(config, composed, stages, data, evaluation, resumed, classifier, folder)
+    goes_on = bool(config.resume)
+    folder = find_resume_point(config.resume).folder if goes_on else create_folder(config, record)
+    stages = _stages(config, resumed)
+    return Plan(config, record, stages, data, evaluation, resumed, classifier, folder, goes_on)
 
 
-def _stages(model: DictConfig, resumed: Checkpoint | None, given: Checkpoint | None) -> list[str]:
+def _stages(config: DictConfig, resumed: Checkpoint | None) -> list[str]:
     on_last = resumed is not None and not resumed.stage
-    if FIRST_STAGE not in model or on_last or given is not None:
+    if FIRST_STAGE not in config.model or on_last or config.classifier:
         return [""]
     return [CLASSIFIER, ""]
 
@@ -102,6 +124,9 @@ def _stages(model: DictConfig, resumed: Checkpoint | None, given: Checkpoint | N
 def _check_parts(config: DictConfig) -> None:
     """Check that a checkpoint of the run could be read back."""
     resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    for key in ("output_dir", "data.root", "data.metadata", "data.mask_root"):
+        if "${" in str(OmegaConf.select(resolved, key)):
+            raise UserError(f"{key}: a checkpoint cannot hold a path with '${{'; choose another.")
     for key, target in foreign_parts(resolved):
         raise UserError(
             f"{key}={target}: is neither a part of this project nor an optimizer of torch, so that "
@@ -109,18 +134,12 @@ def _check_parts(config: DictConfig) -> None:
         )
 
 
-def _check_hardware(trainer: DictConfig) -> None:
-    """Check that the GPUs that are asked for are there."""
-    if trainer.accelerator not in ("gpu", "cuda"):
-        return
-    found, devices = torch.cuda.device_count(), trainer.devices
-    if not found and not torch.backends.mps.is_available():
+def _check_precision(trainer: DictConfig) -> None:
+    """Check that the precision is one that losses and validation are computed in."""
+    if trainer.precision == "64-true":
         raise UserError(
-            f"trainer.accelerator={trainer.accelerator}: torch sees no GPU on this machine; choose "
-            "trainer=cpu, or trainer=ddp trainer.accelerator=cpu trainer.precision=32-true."
+            "trainer.precision=64-true: is for predict.py alone; train by 32-true or bf16-mixed."
         )
-    if isinstance(devices, int) and devices > max(found, 1):
-        raise UserError(f"trainer.devices={devices}: torch sees {found} GPUs on this machine.")
 
 
 def _check_clipping(config: DictConfig) -> None:
@@ -133,32 +152,9 @@ def _check_clipping(config: DictConfig) -> None:
         )
 
 
-def _check_epochs(model: DictConfig) -> None:
-    for stage in [CLASSIFIER, ""] if FIRST_STAGE in model else [""]:
-        epochs = stage_config(model, stage).epochs
-        least = 0 if stage else 1  # epochs=0: a classifier that comes trained is only built
-        if not isinstance(epochs, int) or epochs < least:
-            raise UserError(
-                f"{_key(stage)}.epochs={epochs}: expected a number of epochs from {least} on."
-            )
-
-
 def _key(stage: str) -> str:
     """Return the key of a stage's configuration."""
     return f"model.{FIRST_STAGE}" if stage else "model"
-
-
-def _check_folder(config: DictConfig) -> None:
-    """Check that the output folder can be made; it is made after all other checks."""
-    if config.resume:
-        return
-    place = Path(config.output_dir).expanduser().resolve()
-    while not place.exists():
-        place = place.parent
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise UserError(
-            f"output_dir={config.output_dir}: cannot be written below {place}; choose another."
-        )
 
 
 def _given_classifier(config: DictConfig) -> Checkpoint:
@@ -216,7 +212,20 @@ def _check_splits(config: DictConfig, data: WSOLDataModule) -> None:
             f"{data.metadata}: has no folder `test`, by which the run is tested at its end; add "
             "it, or leave the test out by test=false."
         )
+    _check_pictures(config)
     check_selection(config.model, data)
+
+
+def _check_pictures(config: DictConfig) -> None:
+    """Check that the methods in the pictures of every epoch exist."""
+    known = [NATIVE, *config.attribution]
+    for stage in [CLASSIFIER, ""] if FIRST_STAGE in config.model else [""]:
+        for name in values(stage_config(config.model, stage).pictures):
+            if name not in known:
+                raise UserError(
+                    f"{_key(stage)}.pictures: no method is named '{name}'{nearest(name, known)}; "
+                    f"there are: {', '.join(known)}."
+                )
 
 
 def check_selection(model: DictConfig, data: WSOLDataModule) -> None:
@@ -260,26 +269,70 @@ def _try_to_build(config: DictConfig, num_classes: int, evaluation: dict[str, An
     plain = without_pretraining(config.model)
     for stage in [CLASSIFIER, ""] if FIRST_STAGE in plain else [""]:
         model = stage_config(plain, stage)
-        with _naming(_key(stage)):
-            module = build_module(
-                model, build_network(model, num_classes), **({} if stage else evaluation)
-            )
-        with _naming(f"{_key(stage)}.module (optimizer, scheduler)"):
+        key = _key(stage)
+        with _naming(key, f".network{_origins(config, f'{key}.network')}"):
+            network = build_network(model, num_classes)
+        _check_cells(network, config.data.crop_size)
+        with _naming(key, ".module"):
+            module = build_module(model, network, **({} if stage else evaluation))
+        with _naming(key, ".module (optimizer, scheduler)"):
             found = module.configure_optimizers()
             for part in found if isinstance(found, list) else [found]:
                 part["optimizer"].step()
                 if "lr_scheduler" in part:
                     part["lr_scheduler"].step()
+        _try_on_one_image(module, config)
+
+
+def _try_on_one_image(module: SaliencyModule, config: DictConfig) -> None:
+    """Explain one image of the configured size, which a network may not take.
+
+    Raises:
+        UserError: If that fails.
+    """
+    size = config.data.crop_size
+    image = torch.zeros(1, 3, size, size)
+    try:
+        with torch.no_grad():
+            module.eval().explain(image, torch.zeros(1, dtype=torch.int64))
+    except Exception as error:  # a network of timm may raise anything
+        raise UserError(
+            f"data.crop_size={size}: backbone={config.backbone.name} does not take images of this "
+            f"size: {first_sentence(error)}; choose another size, or another backbone."
+        ) from None
+
+
+def _check_cells(network: nn.Module, size: int) -> None:
+    """Check that images of ``size`` pixels leave a classifier a map of several cells."""
+    if not isinstance(network, MultiScaleClassifier):
+        return
+    try:
+        with torch.no_grad():
+            cells = network.eval().features(torch.zeros(1, 3, size, size)).shape[-2:]
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"data.crop_size={size}: {first_sentence(error)}.") from None
+    if cells.numel() < 2:
+        raise UserError(
+            f"data.crop_size={size}: the network's map has {cells.numel()} cell at this size, so "
+            "that it shows nothing; give larger images."
+        )
+
+
+def _origins(config: DictConfig, key: str) -> str:
+    """List in brackets the keys of the recipe that a part's options are taken from."""
+    origins = [origin_of(config, f"{key}.{name}") for name in OmegaConf.select(config, key)]
+    given = ", ".join(origin for origin in origins if not origin.startswith(("model.", "backbone")))
+    return f" ({given})" if given else ""
 
 
 @contextmanager
-def _naming(key: str) -> Iterator[None]:
-    """Name the part of the configuration that an error is about."""
+def _naming(key: str, part: str) -> Iterator[None]:
+    """Name the part of a stage's configuration that an error is about."""
     try:
         yield
     except InstantiationException as error:
-        part = str(error).partition("full_key: ")[2].strip()
-        full = f"{key}.{part}" if part else key
+        below = str(error).partition("full_key: ")[2].strip()
+        full = f"model.{below}" if below else f"{key}{part}"
         raise UserError(f"{full}: {first_sentence(error.__cause__ or error)}.") from None
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
-        raise UserError(f"{key}: {first_sentence(error)}.") from None
+        raise UserError(f"{key}{part}: {first_sentence(error)}.") from None

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from learned_saliency.pipeline.cli import UserError, config_groups
-from learned_saliency.pipeline.runs import RECORD, Checkpoint, asks_the_machine, read_checkpoint
+from learned_saliency.pipeline.cli import (
+    RECORD_FILE,
+    ResumePoint,
+    UserError,
+    config_groups,
+    find_resume_point,
+)
+from learned_saliency.pipeline.runs import (
+    CLASSIFIER,
+    FIRST_STAGE,
+    RECORD,
+    Checkpoint,
+    asks_the_machine,
+    check_named_parts,
+    located_data,
+    read_checkpoint,
+    read_record,
+)
 
 # Keys that may change set how a run is computed and watched, how long it goes on, which tests it
 # gets and where its data lie. All other keys define the run, or lie in its optimizers' state.
@@ -21,7 +38,9 @@ _KEYS = (
     *(f"data.{key}" for key in ("root", "metadata", "mask_root", "eval_batch_size", "num_workers")),
     *(f"data.{key}" for key in ("pin_memory", "verify_images", "cache_images")),
 )
+_PLACES = ("root", "metadata")
 _OF_FIRST_STAGE = ("model.first_stage.epochs",)
+_OF_TEST = ("test", "methods", "evaluate", "attribution")  # a change of these asks for another test
 
 
 def resumed_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -43,30 +62,92 @@ def resumed_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """
     if not config.resume:
         return config
-    checkpoint = read_checkpoint(config.resume)
-    if "optimizer_states" not in checkpoint.content:
-        raise UserError(f"resume={config.resume}: holds weights alone, no training to go on with.")
+    point = find_resume_point(config.resume)
+    started = _started(point)
     words = OverridesParser.create().parse_overrides(list(overrides))
-    resumed = _composed(checkpoint)
+    resumed = _composed(point, started.record)
     for word in words:
         _apply(word, resumed, config)
-    _check_changes(checkpoint, resumed, words)
+    _locate(resumed, words, started, point)
+    resumed.resume = str(config.resume)
+    _check_changes(started, resumed, words)
     return resumed
 
 
-def _composed(checkpoint: Checkpoint) -> DictConfig:
+class _Started(NamedTuple):
+    """A training that has begun: its record, and the stage that it is in."""
+
+    record: dict[str, Any]
+    stage: str
+
+
+def _started(point: ResumePoint) -> _Started:
+    """Read what a run goes on by.
+
+    Raises:
+        UserError: If it is no training, or damaged.
+    """
+    if point.checkpoint is None:
+        record = read_record(point.folder)
+        check_named_parts(OmegaConf.create(record["config"]), point.folder / RECORD_FILE)
+        stage = CLASSIFIER if FIRST_STAGE in record["config"]["model"] else ""
+    else:
+        checkpoint = read_checkpoint(point.checkpoint)
+        if "optimizer_states" not in checkpoint.content:
+            raise UserError(
+                f"resume={point.checkpoint}: holds weights alone, no training to go on with."
+            )
+        record, stage = checkpoint.content[RECORD], checkpoint.stage
+    config = {**record["config"], "output_dir": str(point.folder)}  # wherever it was moved
+    return _Started({**record, "config": config}, stage)
+
+
+def is_finished(config: DictConfig, checkpoint: Checkpoint, folder: Path) -> bool:
+    """Tell whether a run that goes on has all its epochs and, where it wants one, its test.
+
+    Args:
+        config: The configuration of the run, see `resumed_config`.
+        checkpoint: The checkpoint to go on from.
+        folder: The run's folder.
+    """
+    loop = checkpoint.content["loops"]["fit_loop"]
+    trained = loop["epoch_progress"]["current"]["processed"] >= config.model.epochs
+    tested = not config.test or (folder / "results.json").is_file()
+    if checkpoint.stage or not trained or not tested:
+        return False
+    saved, wanted = (dict(_leaves(_plain(c))) for c in (checkpoint.config, config))
+    keys = [key for key in (*wanted, *saved) if saved.get(key) != wanted.get(key)]
+    return not any(f"{key}.".startswith(f"{name}.") for key in keys for name in _OF_TEST)
+
+
+def _composed(point: ResumePoint, record: dict[str, Any]) -> DictConfig:
     """Read the configuration of the run with its references to its own keys in place.
 
     Raises:
         UserError: If the configuration refers to anything else, or its resolved form is refused.
     """
-    composed = checkpoint.content[RECORD].get("composed")
+    composed = record.get("composed")
     if not isinstance(composed, dict) or asks_the_machine(composed):
         raise UserError(
-            f"{checkpoint.path}: the record of its run is damaged, or asks for more than its own "
-            "values; it is not resumed."
+            f"{point.checkpoint or point.folder}: the record of its run is damaged, or asks for "
+            "more than its own values; it is not resumed."
         )
-    return OmegaConf.create(composed)
+    return OmegaConf.create(composed | {"output_dir": str(point.folder)})
+
+
+def _locate(
+    resumed: DictConfig, words: Sequence[Override], started: _Started, point: ResumePoint
+) -> None:
+    """Put the data set where it lies on this machine, unless a word says where.
+
+    Raises:
+        UserError: If it is not on this machine.
+    """
+    if {f"data.{key}" for key in _PLACES} & {word.key_or_group for word in words}:
+        return
+    recorded = OmegaConf.create(started.record["config"]["data"])
+    found = located_data(recorded, OmegaConf.create(), point.checkpoint or point.folder)
+    resumed.data.update({key: found[key] for key in _PLACES})
 
 
 def _apply(word: Override, resumed: DictConfig, config: DictConfig) -> None:
@@ -88,10 +169,10 @@ def _plain(node: DictConfig) -> Any:
     return OmegaConf.to_container(node, resolve=True)
 
 
-def _check_changes(checkpoint: Checkpoint, resumed: DictConfig, words: list[Override]) -> None:
+def _check_changes(started: _Started, resumed: DictConfig, words: list[Override]) -> None:
     """Check that every key that differs from the saved configuration may differ."""
-    free = (*_GROUPS, *_KEYS, *(_OF_FIRST_STAGE if checkpoint.stage else ()))
-    saved = dict(_leaves(OmegaConf.to_container(checkpoint.config)))
+    free = (*_GROUPS, *_KEYS, *(_OF_FIRST_STAGE if started.stage else ()))
+    saved = dict(_leaves(started.record["config"]))
     wanted = dict(_leaves(_plain(resumed)))
     for key in [*wanted, *(saved.keys() - wanted.keys())]:
         kept = key in saved and key in wanted and saved[key] == wanted[key]

@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 
 import lightning as L
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.reports import write_model_card
 from learned_saliency.pipeline.runs import (
-    AtomicCheckpointIO,
     Checkpoint,
+    DurableCheckpointIO,
     RunRecord,
     build_module,
     build_trainer,
@@ -24,12 +25,15 @@ from learned_saliency.pipeline.runs import (
     read_checkpoint,
     stage_config,
 )
+from learned_saliency.pipeline.training.keeping import EPOCH, POSITION, KeepBest, KeepLast
 from learned_saliency.pipeline.training.plan import Plan
 from learned_saliency.trainers import (
+    METRICS_FILE,
     MONITORS,
     NATIVE,
     Dashboard,
     Divergence,
+    MetricsFile,
     Pictures,
     SaliencyModule,
     Throughput,
@@ -75,23 +79,23 @@ def fit_stage(
     module = build_module(model, network, **({} if stage else plan.evaluation))
     if resumed is not None:
         load_weights(module, resumed)  # its error names misfits better than Lightning's
-    best, last = _checkpoints(plan.folder / "checkpoints" / stage, model.monitor)
+    best, last = _checkpoints(plan, stage, module)
     trainer = build_trainer(
         plan.config,
         max_epochs=model.epochs,
         default_root_dir=plan.folder,
-        plugins=[AtomicCheckpointIO()],
+        plugins=[DurableCheckpointIO()],
         logger=loggers,
         callbacks=[best, last, *_callbacks(plan, stage, model), *callbacks],
     )
+    if resumed is not None:
+        _check_processes(resumed, trainer.world_size)
     for logger in trainer.loggers:
         logger.log_config(OmegaConf.to_container(plan.config, resolve=True))
     path = resumed.path if resumed else None
     trainer.fit(module, datamodule=plan.data, ckpt_path=path, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     trainer.strategy.barrier()
-    checkpoint = read_checkpoint(best.best_model_path or last.best_model_path)
+    checkpoint = read_checkpoint(best.path)
     load_weights(module, checkpoint)
     facts = _facts(plan, stage, checkpoint, best) | {
         "parameters": sum(p.numel() for p in network.parameters())
@@ -104,35 +108,59 @@ def fit_stage(
 
 def _tell_choice(name: str, facts: dict[str, Any], epochs: int) -> None:
     """Say on stderr which epoch is kept, and by what."""
+    reason = facts.get("not_chosen", "")
     for metric, value in facts["metrics"]["val"].items():
-        print(
-            f"{name}: epoch {facts['epoch'] + 1} of {epochs} is kept, chosen by {metric} of its "
-            f"own map on val: {100 * value:.1f} %",
-            file=sys.stderr,
-        )
+        reason = f"chosen by {metric} of its own map on val: {100 * value:.1f} %"
+    kept = f"{name}: epoch {facts['epoch'] + 1} of {epochs} is kept"
+    print(f"{kept}, {reason}", file=sys.stderr)
 
 
 def open_loggers(plan: Plan, stage: str, resumed: Checkpoint | None) -> list[Dashboard]:
     """Make the loggers of a stage, which go on where a resumed run has stopped."""
-    step = _logged_steps(resumed) if resumed else None
+    step = _logged_steps(resumed) if resumed else 0 if plan.goes_on else None
     return [
         instantiate(logger, run_dir=plan.folder, stage=stage, resume_step=step)
         for logger in plan.config.logger.values()
     ]
 
 
+def drop_rows(folder: Path, resumed: Checkpoint | None) -> None:
+    """Drop the rows of ``metrics.csv`` that a run will log again that goes on."""
+    rows = resumed.content[POSITION]["rows"] if resumed and POSITION in resumed.content else None
+    path = folder / METRICS_FILE
+    if rows is not None and path.is_file():
+        MetricsFile(path).keep(rows)
+
+
 def _logged_steps(checkpoint: Checkpoint) -> int:
     """Count steps as loggers do: by batches, also where several optimizers step per batch."""
-    return checkpoint.content["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"]
+    loop = checkpoint.content["loops"]["fit_loop"]["epoch_loop.state_dict"]
+    within = checkpoint.content.get(POSITION, {}).get("within", EPOCH)
+    return loop["_batches_that_stepped"] + (within != EPOCH)  # the last batch is not counted yet
 
 
-def _checkpoints(folder: Path, monitor: str) -> tuple[ModelCheckpoint, ModelCheckpoint]:
-    """Make the callbacks of the best and the last checkpoint, written at the end of an epoch."""
-    options = {"dirpath": folder, "enable_version_counter": False, "save_on_train_epoch_end": True}
-    mode = "min" if MONITORS[monitor].higher_is_better is False else "max"
+def _check_processes(resumed: Checkpoint, processes: int) -> None:
+    """Check that a training goes on within an epoch with as many processes as it had."""
+    position = resumed.content.get(POSITION)
+    if position is None or position["within"] == EPOCH or len(position["random"]) == processes:
+        return
+    raise UserError(
+        f"{resumed.path}: lies within an epoch of a training by {len(position['random'])} "
+        f"processes and goes on with as many, not with {processes}; set trainer.devices."
+    )
+
+
+def _checkpoints(plan: Plan, stage: str, module: SaliencyModule) -> tuple[KeepBest, KeepLast]:
+    """Make the callbacks of the best and the last checkpoint."""
+    folder, model = plan.folder / "checkpoints" / stage, stage_config(plan.config.model, stage)
+    constant = model.monitor in module.constant_monitors
     return (
-        ModelCheckpoint(filename="best", monitor=f"val/{NATIVE}/{monitor}", mode=mode, **options),
-        ModelCheckpoint(filename="last", **options),
+        KeepBest(
+            folder / "best.ckpt",
+            None if constant else f"val/{NATIVE}/{model.monitor}",
+            MONITORS[model.monitor].higher_is_better,
+        ),
+        KeepLast(folder / "last.ckpt", plan.folder, plan.config.trainer.get("checkpoint_minutes")),
     )
 
 
@@ -141,20 +169,24 @@ def _callbacks(plan: Plan, stage: str, model: DictConfig) -> list[Callback]:
     count, methods = plan.config.pictures.images, list(model.pictures)
     return [
         Divergence(),
-        RunRecord(plan.config, plan.composed, stage, plan.data),
+        RunRecord(plan.record, stage, plan.data),
         Throughput(),
         Pictures(pictures, count, methods, plan.data.class_names),
         progress_bar(stage or model.name),
     ]
 
 
-def _facts(plan: Plan, stage: str, checkpoint: Checkpoint, best: ModelCheckpoint) -> dict[str, Any]:
+def _facts(plan: Plan, stage: str, checkpoint: Checkpoint, best: KeepBest) -> dict[str, Any]:
     """Collect the facts about a stage's best checkpoint."""
-    monitor = str(best.monitor).rpartition("/")[2]
-    score = {} if best.best_model_score is None else {monitor: float(best.best_model_score)}
+    monitor = stage_config(plan.config.model, stage).monitor
+    if best.monitor is None:
+        reason = f"the last one: nothing chose it, as this training cannot change {monitor}"
+    else:
+        reason = "the last one: nothing chose it, as no epoch was validated"
     splits = [split for split in ("train", "val", "test") if plan.data.has_split(split)]
     return checkpoint_facts(checkpoint) | {
-        "metrics": {"val": score},
+        "metrics": {"val": {} if best.score is None else {monitor: best.score}},
+        "not_chosen": reason,
         "splits": [plan.data.supervision(split) for split in splits],
         "stage": stage,
     }

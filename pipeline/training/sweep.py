@@ -9,6 +9,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 
 from learned_saliency.pipeline.cli import SWEEP_RUNS
 from learned_saliency.pipeline.reports import (
@@ -31,8 +32,10 @@ def note_run(folder: Path, results: Results) -> None:
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN:
         return
-    parsed = OverridesParser.create().parse_overrides(list(hydra.overrides.task))
-    words = {each.get_key_element(): each.get_value_element_as_str() for each in parsed}
+    given = OmegaConf.to_container(hydra.overrides.task)  # references as they were written
+    parsed = OverridesParser.create().parse_overrides(given)
+    words = {each.get_key_element().lstrip("+"): each.get_value_element_as_str() for each in parsed}
+    words.pop("output_dir", None)  # differs between the runs by its place alone
     record = {"words": words, "folder": str(folder), "results": _without_nan(results)}
     path = Path(hydra.sweep.dir, SWEEP_RUNS, f"{int(hydra.job.num):04}.json")
     write_text(path, json.dumps(record, indent=2) + "\n")

@@ -1,12 +1,18 @@
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from learned_saliency.datamodules import DataError
+from learned_saliency.datamodules import DataError, textfile
 from learned_saliency.datamodules.checks import check_files, read_sizes
-from learned_saliency.datamodules.classes import check_labels, find_classes, read_class_names
+from learned_saliency.datamodules.classes import (
+    check_labels,
+    check_use,
+    find_classes,
+    read_class_names,
+)
 from learned_saliency.datamodules.metadata import SplitMetadata, draw_sample, read_split
 
 
@@ -82,7 +88,11 @@ def test_windows_line_ends_blank_lines_and_byte_order_mark_are_harmless(boxes):
     [
         ("image_ids", "", r"image_ids.txt: the split is empty"),
         ("image_ids", "b.png\na,1.png\nb.png", r"image_ids.txt, line 3: b.png is listed twice"),
-        ("image_ids", "b.png\nc.png", r"class_labels.txt, line 1: a,1.png is not in image_ids.txt"),
+        (
+            "image_ids",
+            "b.png\nc.png",
+            r"class_labels.txt, line 1: 'a,1.png' is not in image_ids.txt",
+        ),
         ("class_labels", "b.png,2", r"image_ids.txt, line 2: a,1.png has no line in class_labels"),
         (
             "class_labels",
@@ -171,8 +181,8 @@ def test_labels_out_of_range_are_named(boxes):
 def test_classes_come_from_arguments_names_or_training_labels(boxes):
     folder, splits = boxes.parent, {"val": read_split(boxes, localization=True)}
     assert find_classes(folder, splits) == (5, ["0", "1", "2", "3", "4"])
-    _write(folder / "train", image_ids="x", class_labels="x,6")
-    assert find_classes(folder, splits)[0] == 7
+    _write(folder / "train", image_ids="x\ny\nz", class_labels="x,1\ny,0\nz,2")
+    assert find_classes(folder, splits)[0] == 3
     _write(folder, class_names="1,cat, black\n0,dog\n")
     assert find_classes(folder, splits) == (2, ["dog", "cat, black"])
     assert find_classes(folder, splits, class_names=["a", "b", "c"]) == (3, ["a", "b", "c"])
@@ -181,13 +191,96 @@ def test_classes_come_from_arguments_names_or_training_labels(boxes):
 
 
 @pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ((0, 1, 999999, 2), "line 3: label 999999, but no training image has label 3; correct it"),
+        ((0, 5, 1, 2), "line 2: label 5, but no training image has label 3"),
+        ((1, 2, 3), "line 1: label 1, but no training image has label 0; labels count from 0"),
+        ((0, 1, 10**20), "line 3: '100000000000000000000' does not fit into 64 bits"),
+        ((0, 1, -(10**20)), "line 3: '-100000000000000000000' does not fit into 64 bits"),
+        ((0, 1, "9" * 5000), "line 3: '9+...' does not fit into 64 bits"),
+        ((0, 1, "1_0"), "line 3: '1_0' is not an integer"),
+        ((0, 1, "\u0662"), "line 3: '\u0662' is not an integer"),
+    ],
+)
+def test_mistyped_training_labels_are_named(tmp_path, labels, message):
+    lines = [f"{i}.png,{label}\n" for i, label in enumerate(labels)]
+    ids = "".join(f"{i}.png\n" for i in range(len(labels)))
+    _write(tmp_path / "train", image_ids=ids, class_labels="".join(lines))
+    with pytest.raises(DataError, match=f"train/class_labels.txt, {message}"):
+        find_classes(tmp_path, {})
+
+
+def test_a_gap_is_no_mistake_where_the_classes_are_known(tmp_path):
+    _write(tmp_path / "train", image_ids="a\nb", class_labels="a,0\nb,2")
+    assert find_classes(tmp_path, {}, num_classes=4)[0] == 4
+    with pytest.raises(DataError, match="1000000000 classes are more than the 1000000 that"):
+        find_classes(tmp_path, {}, num_classes=10**9)
+    _write(tmp_path, class_names="0,a\n1,b\n2,c\n")
+    assert find_classes(tmp_path, {})[0] == 3
+
+
+def test_a_label_beyond_all_classes_is_named_without_a_training_split_too(boxes):
+    _write(boxes, class_labels="a,1.png,4\nb.png,99999999\n")
+    splits = {"val": read_split(boxes, localization=True)}
+    with pytest.raises(DataError, match="line 2: label 99999999 is beyond the 100000 classes"):
+        find_classes(boxes.parent, splits)
+
+
+def test_classes_without_images_and_names_that_occur_twice_are_told(tmp_path, recwarn):
+    _write(tmp_path / "train", image_ids="a\nb", class_labels="a,0\nb,2")
+    train = read_split(tmp_path / "train", localization=False)
+    check_use(train, ["cat", "dog", "emu"], [0, 2])
+    assert not recwarn
+    with pytest.warns(
+        UserWarning, match=r"class_labels.txt: there is no image of class 1 \(dog\)\."
+    ):
+        check_use(train, ["cat", "dog", "emu"], None)
+    with pytest.warns(UserWarning, match="of class 1, nor of 1 other classes"):
+        check_use(train, ["0", "1", "2", "3"], None)
+    with pytest.warns(UserWarning, match="'crane' is the name of the classes 0, 2; they are told"):
+        check_use(train, ["crane", "dog", "crane"], [0, 2])
+
+
+def test_blanks_around_fields_are_harmless(boxes):
+    _write(
+        boxes,
+        class_labels="a,1.png , 4\nb.png ,\t2\n",
+        image_sizes="b.png , 10 , 20\na,1.png, 30 ,40 \n",
+    )
+    split = read_split(boxes, localization=True)
+    assert split.labels.tolist() == [2, 4]
+    assert split.sizes.tolist() == [[10, 20], [30, 40]]
+
+
+@pytest.mark.parametrize("name", ["image_ids", "class_labels", "localization", "masks"])
+def test_zero_bytes_pipes_and_endless_text_files_are_named(boxes, name, monkeypatch):
+    path = boxes / f"{name}.txt"
+    path.write_bytes(b"b.png,1,2,3,4\na,1.p\0ng,1,2,3,4\n")
+    with pytest.raises(DataError, match=rf"{name}.txt, line 2: holds a zero byte; remove it"):
+        read_split(boxes, localization=True)
+    monkeypatch.setattr(textfile, "MAX_TEXT_BYTES", 1000)
+    path.write_bytes(b" " * 2000)
+    with pytest.raises(DataError, match=rf"{name}.txt: holds .* GB, more than"):
+        read_split(boxes, localization=True)
+    for make, kind in ((os.mkfifo, "a pipe"), (os.mkdir, "a folder")):
+        path.rmdir() if path.is_dir() else path.unlink()
+        make(path)
+        with pytest.raises(DataError, match=rf"{name}.txt: no regular file, but {kind}"):
+            read_split(boxes, localization=True)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("0,a\nb", "line 2: 1 field"),
-        ("0,a\nx,b", "line 2: 'x' is not an integer"),
+        ("0,a\nx,b", "line 2: 'x' is no label"),
         ("0,a\n0,b", "line 2: label 0 is named twice"),
-        ("1,a\n2,b", "without a gap"),
-        ("", "without a gap"),
+        ("1,a\n2,b", "line 2: the labels must be 0, 1, 2, ... without a gap"),
+        ("0,a\n-1,b", "line 2: the labels must be"),
+        ("0,a\n" + "9" * 5000 + ",b", "line 2: '9+' is no label"),
+        ("0,a\n1, ", "line 2: the name is empty"),
+        ("", "is empty"),
     ],
 )
 def test_malformed_class_names_are_named(tmp_path, text, message):

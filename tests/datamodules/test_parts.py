@@ -151,7 +151,7 @@ def test_missing_files_are_named(cub):
     with pytest.raises(DataError, match="is not in"):
         CUBParts(cub).read(["images/001.A/c.jpg"], 6)
     (cub / "segmentations/001.A/a.png").write_bytes(b"")
-    with pytest.raises(DataError, match="the segmentation cannot be read"):
+    with pytest.raises(DataError, match="the segmentation does not decode"):
         CUBParts(cub).read(["images/001.A/a.jpg"], 6)
     (cub / "segmentations").rename(cub / "elsewhere")
     with pytest.raises(DataError, match=r"data.parts.segmentations=false"):

@@ -1,4 +1,3 @@
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -8,7 +7,6 @@ from torchvision.transforms import functional
 from learned_saliency.datamodules import DataError
 from learned_saliency.datamodules.transforms import (
     random_crop_flip,
-    read_mask,
     read_square,
     scale_boxes,
     standardize,
@@ -39,73 +37,12 @@ def test_scaling_boxes_truncates_like_floating_point_arithmetic():
         scale_boxes(torch.zeros(3, 5).long(), torch.ones(3, 2).long(), 224)
 
 
-def test_resized_masks_equal_the_published_ones(tmp_path):
-    golden = np.load(GOLDEN / "masks.npz")
-    for i, name in enumerate(("mask_in_a", "mask_in_b")):
-        cv2.imwrite(str(tmp_path / f"{name}.png"), golden[name])
-        mask = read_mask([tmp_path / f"{name}.png"], [], 224)
-        torch.testing.assert_close(mask, torch.from_numpy(golden["mask_out"][i]))
-
-
-def test_union_of_instances_wins_over_ignored_regions_as_published(tmp_path):
-    golden = np.load(GOLDEN / "masks.npz")
-    for image, target in enumerate(golden["target"]):
-        paths = []
-        for i in np.flatnonzero(golden["instances_image"] == image):
-            paths.append(tmp_path / f"{i}.png")
-            # 0/1 and 0/255 files are the same
-            cv2.imwrite(str(paths[-1]), golden["instances"][i] * (255 if i % 2 else 1))
-        ignore = tmp_path / "ignore.png"
-        cv2.imwrite(str(ignore), golden["ignore"][image])
-        mask = read_mask(paths, [ignore], 224)
-        torch.testing.assert_close(mask, torch.from_numpy(target))
-        assert set(mask.unique().tolist()) <= {0, 1, 255}
-
-
-def test_missing_and_broken_masks_are_named(tmp_path):
-    with pytest.raises(DataError, match=r"absent\.png: the mask is missing"):
-        read_mask([tmp_path / "absent.png"], [], 8)
-    (tmp_path / "broken.png").write_text("no image")
-    with pytest.raises(DataError, match=r"broken\.png: the mask does not decode"):
-        read_mask([], [tmp_path / "broken.png"], 8)
-
-
 @pytest.mark.parametrize("size", [7, 23, 64])
 def test_images_are_resized_as_torchvision_resizes_pillow_images(tmp_path, size):
     image = Image.fromarray(_pixels(31, 45, 3))
     image.save(tmp_path / "a.png")
     expected = functional.pil_to_tensor(functional.resize(image, [size, size]))
     torch.testing.assert_close(read_square(tmp_path / "a.png", size), expected)
-
-
-@pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "RGBA", "CMYK", "I;16", "L;transparent"])
-def test_every_kind_of_image_becomes_the_same_rgb(tmp_path, mode):
-    gray = _pixels(9, 9)
-    if mode == "1":
-        gray = np.where(gray > 127, 255, 0).astype(np.uint8)
-    base = Image.fromarray(gray)
-    path = tmp_path / "a.png"
-    if mode == "I;16":
-        Image.fromarray(gray.astype(np.uint16) * 257).save(path)
-    elif mode == "CMYK":
-        path = tmp_path / "a.tif"
-        base.convert("RGB").convert("CMYK").save(path)
-    elif mode == "P":
-        base.convert("P").save(path, transparency=bytes(range(256)))
-    elif mode == "L;transparent":
-        base.save(path, transparency=3)
-    else:
-        base.convert(mode).save(path)
-    expected = torch.from_numpy(gray).expand(3, 9, 9)
-    torch.testing.assert_close(read_square(path, 9), expected)
-
-
-def test_exif_orientation_is_not_applied(tmp_path):
-    image = Image.fromarray(_pixels(8, 8, 3))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # rotated by 90 degrees
-    image.save(tmp_path / "a.png", exif=exif)
-    torch.testing.assert_close(read_square(tmp_path / "a.png", 8), functional.pil_to_tensor(image))
 
 
 def test_missing_and_broken_images_are_named(tmp_path):

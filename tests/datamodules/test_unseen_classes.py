@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from learned_saliency.datamodules import DataError, WSOLDataModule
-from learned_saliency.datamodules.transforms import read_mask, read_square, scale_boxes
+from learned_saliency.datamodules.masks import read_mask
+from learned_saliency.datamodules.transforms import read_square, scale_boxes
 
 
 def make(folder, **options):

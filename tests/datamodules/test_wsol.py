@@ -1,3 +1,5 @@
+import os
+
 import lightning
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from torchvision.transforms import functional
 
 from learned_saliency.datamodules import DataError, WSOLDataModule
 from learned_saliency.datamodules import sampler as sampler_module
+from learned_saliency.datamodules.readers import SplitReader
 
 
 def _data(folder, **options):
@@ -89,6 +92,18 @@ def test_masks_and_several_boxes_come_with_their_images(tiny):
     assert data.supervision("val") == {"split": "val", "images": 5, "boxes": 7, "masks": 5}
     assert data.has_masks("val")
     assert data.has_boxes("val")
+
+
+def test_masks_without_any_object_are_told(tiny, recwarn):
+    folder = tiny()
+    _add_masks(folder)
+    for i in range(4):
+        Image.new("L", (12, 10)).save(folder / f"val/mask{i}.png")
+    _data(folder).setup("validate")
+    assert not recwarn
+    Image.new("L", (12, 10)).save(folder / "val/mask4.png")
+    with pytest.warns(UserWarning, match=r"val/masks.txt: no pixel of its 5 first masks is object"):
+        _data(folder).setup("validate")
 
 
 def test_a_split_with_masks_alone_has_no_boxes(tiny):
@@ -194,11 +209,32 @@ def test_reader_runs_before_anything_is_read(tiny, tmp_path):
 
     reader = Reader()
     data = _data(tmp_path / "made", reader=reader)
-    for _ in range(2):
-        data.prepare_data()
-        data.setup("fit")
+    data.make("fit")
+    data.setup("fit")
+    data.prepare_data()  # Lightning's call, when all is there
+    assert reader.calls == 1
+    _data(tmp_path / "made", reader=reader).prepare_data()
     assert reader.calls == 2
     assert data.supervision("train")["images"] == 11
+
+
+@pytest.mark.parametrize(
+    ("stage", "splits"),
+    [
+        ("fit", ("train", "val")),
+        ("validate", ("val",)),
+        ("test", ("test",)),
+        (None, ("train", "val", "test")),
+    ],
+)
+def test_a_reader_makes_the_splits_of_the_stage_alone(tmp_path, stage, splits):
+    class Noted(SplitReader):
+        def prepare_splits(self, root, metadata, splits):
+            self.made = tuple(splits)
+
+    reader = Noted()
+    _data(tmp_path, reader=reader).make(stage)
+    assert reader.made == splits
 
 
 def test_missing_folders_and_splits_are_named(tiny, tmp_path):
@@ -244,6 +280,91 @@ def test_images_that_break_after_the_check_are_named(tiny):
         assert "\n" not in str(error.value)
 
 
+def _replace_name(folder, split, name, other):
+    for file in (folder / "metadata" / split).iterdir():
+        file.write_text(file.read_text().replace(name, other))
+
+
+@pytest.mark.parametrize("path", ["../x.png", "train/../../x.png", "link/../../x.png", "{}/x.png"])
+def test_images_outside_the_root_are_refused_unless_allowed(tiny, path):
+    folder = tiny()
+    path = path.format(folder.parent)
+    (folder / "train/2.png").replace(folder.parent / "x.png")
+    (folder / "link").symlink_to(folder / "train")
+    _replace_name(folder, "train", "train/2.png", path)
+    with pytest.raises(DataError, match=r"image_ids.txt, line 3: .*x.png' lies outside of .*tiny;"):
+        _data(folder).setup("fit")
+    data = _data(folder, allow_outside_root=True)
+    data.setup("fit")
+    assert path in _train_images(data)
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_masks_outside_the_root_are_refused_unless_allowed(tiny, ignored):
+    folder = tiny()
+    _add_masks(folder)
+    (folder / "val/mask2.png").replace(folder.parent / "mask.png")
+    old, new = "val/2.png,val/mask2.png,", "val/2.png,../mask.png,"
+    if ignored:
+        new = "val/2.png,val/mask1.png,../mask.png"
+    _replace_name(folder, "val", old, new)
+    with pytest.raises(DataError, match=r"masks.txt, line 3: '../mask.png' lies outside"):
+        _data(folder).setup("validate")
+    data = _data(folder, allow_outside_root=True)
+    data.setup("validate")
+    assert next(iter(data.val_dataloader()))["mask"].any()
+
+
+def test_absolute_paths_inside_and_links_lead_nowhere_else(tiny):
+    folder = tiny()
+    (folder / "train/2.png").replace(folder.parent / "x.png")
+    (folder / "train/2.png").symlink_to(folder.parent / "x.png")
+    _replace_name(folder, "train", "train/3.png", f"{folder}/train/3.png")
+    data = _data(folder)
+    data.setup("fit")
+    assert len(_train_images(data)) == 11
+
+
+def _read_all(data):
+    data.setup("fit")
+    return list(data.train_dataloader()), list(data.val_dataloader())
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_pipe_is_named_and_never_waited_for(tiny, verify):
+    folder = tiny()
+    _add_masks(folder)
+    for name in ("train/2.png", "val/mask2.png"):
+        (folder / name).rename(folder / "kept.png")
+        os.mkfifo(folder / name)
+        with pytest.raises(DataError, match=rf"{name}.*no regular file, but a pipe"):
+            _read_all(_data(folder, verify_images=verify))
+        (folder / name).unlink()
+        (folder / "kept.png").rename(folder / name)
+
+
+def test_images_lie_as_the_data_set_declares(tiny):
+    folder = tiny()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    with Image.open(folder / "val/1.png") as image:
+        pixels = np.asarray(image)
+        image.save(folder / "val/1.png", exif=exif)
+    stored = _data(folder, resize_size=60, crop_size=60, mean=(0, 0, 0), std=(1, 1, 1))
+    stored.setup("validate")
+    seen = _data(folder, exif_orientation=True)
+    with pytest.raises(DataError, match=r"line 2: val/1.png is 10x12 pixels large, not 12x10"):
+        seen.setup("validate")
+    _replace_name(folder, "val", "val/1.png,12,10", "val/1.png,10,12")
+    options = {"resize_size": 60, "crop_size": 60, "mean": (0, 0, 0), "std": (1, 1, 1)}
+    seen = _data(folder, exif_orientation=True, **options)
+    seen.setup("validate")
+    for data, expected in ((stored, pixels), (seen, np.rot90(pixels, -1))):
+        image = next(iter(data.val_dataloader()))["image"][1]
+        resized = functional.resize(Image.fromarray(expected), [60, 60])
+        torch.testing.assert_close(image, functional.to_tensor(resized), atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -256,6 +377,7 @@ def test_images_that_break_after_the_check_are_named(tiny):
         {"train_fraction": 0.0},
         {"std": (1.0, 1.0, 0.0)},
         {"mean": (0.5,)},
+        {"max_value": 0},
     ],
 )
 def test_numbers_out_of_range_are_refused(tmp_path, options):

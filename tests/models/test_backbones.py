@@ -1,5 +1,4 @@
 import socket
-from pathlib import Path
 
 import pytest
 import timm
@@ -307,14 +306,16 @@ def test_a_file_that_does_not_fit_is_named(tmp_path):
         MultiScaleBackbone("resnet10t", pretrained=str(path))
     save_file(timm.create_model("resnet10t").state_dict(), path)
     for name, options in (("resnet10t", TINY), ("resnet18", {})):
-        with pytest.raises(ValueError, match="weights of another network than") as caught:
+        with pytest.raises(
+            ValueError, match=r"of another network: .*; the network is 'resnet1"
+        ) as caught:
             MultiScaleBackbone(name, pretrained=str(path), **options)
         assert "\n" not in str(caught.value)
 
 
 def test_a_file_of_weights_runs_no_code(tmp_path):
     path = tmp_path / "weights.pth"
-    torch.save({"conv1.weight": Path("/")}, path)
+    torch.save({"conv1.weight": nn.ReLU()}, path)
     with pytest.raises(ValueError, match=r"weights.pth: not loaded, it holds more than weights"):
         MultiScaleBackbone("resnet10t", pretrained=str(path))
 

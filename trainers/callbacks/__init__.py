@@ -1,7 +1,7 @@
 """Callbacks that watch a training or a test and write reports of it."""
 
 from learned_saliency.trainers.callbacks.contact_sheet import ContactSheet
-from learned_saliency.trainers.callbacks.divergence import DivergedError, Divergence
+from learned_saliency.trainers.callbacks.divergence import DivergedError, Divergence, check_weights
 from learned_saliency.trainers.callbacks.image_table import ImageTable
 from learned_saliency.trainers.callbacks.journal import Journal, Kept, MetricTree, Sums
 from learned_saliency.trainers.callbacks.journaled_test import JournaledTest
@@ -23,6 +23,7 @@ __all__ = [
     "Pictures",
     "Sums",
     "Throughput",
+    "check_weights",
     "listen",
     "progress_bar",
     "spread",

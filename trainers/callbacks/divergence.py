@@ -34,25 +34,31 @@ class Divergence(L.Callback):
     ) -> None:
         """Check the weights every few batches."""
         if (batch_idx + 1) % max(trainer.log_every_n_steps, 1) == 0:
-            self._check(trainer, module)
+            check_weights(trainer, module)
 
     def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Check the weights before maps are made with them."""
         if not trainer.sanity_checking:
-            self._check(trainer, module)
+            check_weights(trainer, module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Check the weights before they are saved, in a training without validation."""
-        self._check(trainer, module)
+        check_weights(trainer, module)
 
-    def _check(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        weights = [value for value in module.state_dict().values() if value.is_floating_point()]
-        if bool(torch.stack([value.isfinite().all() for value in weights]).all()):
-            return
-        rates = sorted({group["lr"] for o in trainer.optimizers for group in o.param_groups})
-        raise DivergedError(
-            f"the training diverged: weights are NaN or infinite in epoch "
-            f"{trainer.current_epoch + 1} of {trainer.max_epochs}, at learning rates of "
-            f"{', '.join(f'{rate:g}' for rate in rates)}. Lower them in `recipe`; checkpoints are "
-            "of the epochs before."
-        )
+
+def check_weights(trainer: L.Trainer, module: L.LightningModule) -> None:
+    """Check that no weight is NaN or infinite.
+
+    Raises:
+        DivergedError: If one is.
+    """
+    weights = [value for value in module.state_dict().values() if value.is_floating_point()]
+    if bool(torch.stack([value.isfinite().all() for value in weights]).all()):
+        return
+    rates = sorted({group["lr"] for o in trainer.optimizers for group in o.param_groups})
+    raise DivergedError(
+        f"the training diverged: weights are NaN or infinite in epoch "
+        f"{trainer.current_epoch + 1} of {trainer.max_epochs}, at learning rates of "
+        f"{', '.join(f'{rate:g}' for rate in rates)}. Lower them in `recipe`; checkpoints are "
+        "of the epochs before."
+    )

@@ -122,11 +122,11 @@ class PlainLines(_Listener):
         """Say where a long epoch is."""
         if time.monotonic() - self._last >= self.interval:
             done = (batch_idx + 1) / trainer.num_training_batches
-            self._say(trainer, f"{done:4.0%}", done)
+            self._say(trainer, module, f"{done:4.0%}", done)
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Say how the epoch went; validation is over by now."""
-        self._say(trainer, "done", 1.0)
+        self._say(trainer, module, "done", 1.0)
 
     def on_test_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Start the clock."""
@@ -162,15 +162,16 @@ class PlainLines(_Listener):
         super().on_test_end(trainer, module)
         self._write(f"{self.title}: tested")
 
-    def _say(self, trainer: L.Trainer, what: str, fraction: float) -> None:
+    def _say(self, trainer: L.Trainer, module: SaliencyModule, what: str, fraction: float) -> None:
         self._last = time.monotonic()
         spent = self._last - self._began
         epochs = trainer.current_epoch - self._first_epoch + fraction
         left = spent / epochs * (trainer.max_epochs - self._first_epoch - epochs)
+        means = module.means.compute()
         figures = {
-            name: float(value)
-            for name, value in sorted(trainer.callback_metrics.items())
-            if name.startswith("train/loss") and not name.endswith(("_step", "_epoch"))
+            name.removesuffix("_epoch"): float(value)
+            for name, value in sorted(means.items())
+            if name.startswith("train/loss")
         }
         logged = {name: f"val/{NATIVE}/{name}" for name, f in MONITORS.items() if f.progress}
         scores = trainer.callback_metrics

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import secrets
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.fabric.loggers.logger import _DummyExperiment, rank_zero_experiment
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -24,6 +26,24 @@ if TYPE_CHECKING:  # imported where it is used: most runs do not use it
     import wandb
 
 _FLUSH_SECONDS = 1.0  # with W&B's default of 15 a killed run would lose 15 seconds
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # it is part of paths and patterns
+
+
+def _harmless(method: Callable[..., None]) -> Callable[..., None]:
+    """Let a method of the dashboard warn where W&B fails: that never ends a run."""
+
+    @rank_zero_only
+    @functools.wraps(method)
+    def call(self: WandbDashboard, *args: Any, **kwargs: Any) -> None:
+        if self.lost:
+            return
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:  # W&B's own, of the network, of the disk
+            if not self.lost:  # else that was told
+                self.warn(method.__name__, error)
+
+    return call
 
 
 class WandbDashboard(Dashboard, WandbLogger):
@@ -38,6 +58,9 @@ class WandbDashboard(Dashboard, WandbLogger):
     rows of ``metrics.csv`` that a kill has kept from the dashboard. Offline each start makes a
     folder of its own with the same id; ``wandb sync RUN/wandb/offline-run-*`` joins them.
 
+    Whatever W&B cannot do (start, write its files, store a checkpoint, reach its server) is told
+    once, and the run goes on.
+
     Args:
         run_dir: The run's folder; the dashboard has its name.
         stage: Prefix of the names of an earlier stage's curves; empty for the last stage.
@@ -45,6 +68,9 @@ class WandbDashboard(Dashboard, WandbLogger):
         project: Project on the dashboard's server.
         entity: User or team; ``None`` for the account's default.
         checkpoints: Whether the best checkpoints are stored as artifacts when the run ends.
+
+    Attributes:
+        lost: Whether W&B could not start, so that nothing is logged.
     """
 
     LOGGER_JOIN_CHAR = STAGE_SEPARATOR
@@ -71,23 +97,46 @@ class WandbDashboard(Dashboard, WandbLogger):
         self._row = -1  # the dashboard's number of the row that is being filled
         self._open: tuple[str, int] | None = None  # stage and step of that row
         self._has_axes = False
+        self.lost = False
+        self._told: set[str] = set()  # names of methods whose failure was told
         self._done: dict[str, int] = {}  # last step that an interrupted run has logged, by stage
+        self._seen: dict[str, set[str]] = {}  # names of the values logged at that step
 
     @property
     @rank_zero_experiment
     def experiment(self) -> wandb.Run:
         """Run of the dashboard; started, or joined if an earlier stage started it, at first use."""
-        if self._experiment is None:
-            import wandb
+        if self._experiment is None and not self.lost:
+            try:
+                self._experiment = self._join()
+            except Exception as error:  # see `_harmless`
+                self.lost = True
+                self.warn("start", error)
+        return _DummyExperiment() if self.lost else self._experiment
 
-            run_id = _kept_id(self._folder / "wandb_id.txt")
-            if wandb.run is not None and wandb.run.id != run_id:
-                wandb.finish()  # a previous run of the same process
-            self._row = -1 if wandb.run is None else wandb.run.step
-            self._experiment = wandb.run or self._start(run_id)
-            self._find_logged(self._experiment)
-            self._add_missing(self._experiment)
-        return self._experiment
+    def _join(self) -> wandb.Run:
+        import wandb
+
+        run_id = _kept_id(self._folder / "wandb_id.txt")
+        if wandb.run is not None and wandb.run.id != run_id:
+            wandb.finish()  # a previous run of the same process
+        self._row = -1 if wandb.run is None else wandb.run.step
+        run = wandb.run or self._start(run_id)
+        try:
+            self._find_logged(run)
+            self._add_missing(run)
+        except Exception as error:  # a damaged file of the interrupted run, for example
+            self.warn("find what was logged before", error)
+        return run
+
+    def warn(self, what: str, error: Exception) -> None:
+        """Tell once that W&B could not do something."""
+        if what in self._told:
+            return
+        self._told.add(what)
+        lost = "this run has no dashboard" if self.lost else "the run goes on"
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        warnings.warn(f"W&B could not {what.replace('_', ' ')} ({reason}); {lost}.", stacklevel=2)
 
     def _start(self, run_id: str) -> wandb.Run:
         import wandb
@@ -116,8 +165,22 @@ class WandbDashboard(Dashboard, WandbLogger):
             self._row = max(self._row, int(row["_step"]))
             for name, value in row.items():
                 stage, _, last = name.rpartition(STAGE_SEPARATOR)
-                if last == "step":
-                    self._done[stage] = max(self._done.get(stage, -1), int(value))
+                if last == "step" and int(value) >= self._done.get(stage, -1):
+                    if int(value) > self._done.get(stage, -1):
+                        self._seen[stage] = set()
+                    self._done[stage] = int(value)
+                    self._seen[stage] |= set(row)
+        if not run.settings._offline:
+            self._seen |= self._names_at_last_steps()
+
+    def _names_at_last_steps(self) -> dict[str, set[str]]:
+        """Find what was logged at the last step of each stage; the server tells no rows."""
+        found: dict[str, set[str]] = {}
+        curves = self._folder / METRICS_FILE
+        for stage, step, values in read_rows(curves) if curves.is_file() else ():
+            if step == self._done.get(stage):
+                found.setdefault(stage, set()).update(values)
+        return found
 
     def _add_missing(self, run: wandb.Run) -> None:
         """Log values of ``metrics.csv`` from before the resumed step that are not here."""
@@ -137,14 +200,17 @@ class WandbDashboard(Dashboard, WandbLogger):
             run.define_metric(prefixed(self._prefix, curves), step_metric=axis)
 
     def _log(self, run: wandb.Run, values: Mapping[str, Any], stage: str, step: int) -> None:
-        """Add values under their full names to the row of a step, unless it was logged before."""
-        if step <= self._done.get(stage, -1):
+        """Add values under their full names to the row of a step, but those logged before."""
+        done = self._done.get(stage, -1)
+        if step == done:  # a validation, for example, that the interrupted run did not get to
+            values = {k: v for k, v in values.items() if k not in self._seen.get(stage, ())}
+        if step < done or not values.keys() - {prefixed(stage, "epoch")}:
             return
         if self._open != (stage, step):
             self._row, self._open = self._row + 1, (stage, step)
         run.log({**values, prefixed(stage, "step"): step}, step=self._row)
 
-    @rank_zero_only
+    @_harmless
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log values at a step; without a step, beside the values logged last."""
         run = self.experiment
@@ -155,12 +221,12 @@ class WandbDashboard(Dashboard, WandbLogger):
         values = {prefixed(self._prefix, name): value for name, value in metrics.items()}
         self._log(run, values, self._prefix, step)
 
-    @rank_zero_only
+    @_harmless
     def log_config(self, config: dict[str, Any]) -> None:
         """Show the configuration, nested."""
         self.experiment.config.update(config, allow_val_change=True)
 
-    @rank_zero_only
+    @_harmless
     def log_picture(self, name: str, path: Path, epoch: int, step: int) -> None:
         """Show a PNG beside the curves of its step."""
         import wandb
@@ -168,7 +234,7 @@ class WandbDashboard(Dashboard, WandbLogger):
         picture = wandb.Image(str(path), caption=f"epoch {epoch + 1}")
         self.log_metrics({name: picture, "epoch": epoch}, step)
 
-    @rank_zero_only
+    @_harmless
     def log_report(self, report: Report) -> None:
         """Show the table of methods, the examples, the curves as plots and the pictures."""
         import wandb
@@ -194,7 +260,12 @@ class WandbDashboard(Dashboard, WandbLogger):
         with _staged_in(self._folder / "wandb"):
             run.log(shown, step=self._row)
 
-    @rank_zero_only
+    @_harmless
+    def log_hyperparams(self, params: Any) -> None:
+        """Show hyperparameters, which Lightning hands over."""
+        super().log_hyperparams(params)
+
+    @_harmless
     def log_checkpoint(
         self, name: str, files: Sequence[Path], aliases: Sequence[str], metadata: dict[str, Any]
     ) -> None:
@@ -209,14 +280,14 @@ class WandbDashboard(Dashboard, WandbLogger):
             artifact.add_file(str(file), policy="immutable", skip_cache=True)  # not copied
         run.log_artifact(artifact, aliases=list(aliases))
 
-    @rank_zero_only
+    @_harmless
     def finish(self, failed: bool = False) -> None:
         """End the dashboard's run, and wait until all its data are sent."""
         import wandb
 
         if self._experiment is not None:
-            wandb.finish(exit_code=int(failed))
             self._experiment = None
+            wandb.finish(exit_code=int(failed))
 
 
 def _has_credentials() -> bool:
@@ -230,10 +301,16 @@ def _has_credentials() -> bool:
 
 
 def _kept_id(path: Path) -> str:
-    """Read the id in a file; make a new id if there is none."""
-    if not path.is_file():
-        write_text(path, f"{secrets.token_hex(4)}\n")
-    return path.read_text().strip()
+    """Read the id in a file; make a new id if there is none, or no id of W&B in the file."""
+    if path.is_file():
+        with path.open(encoding="utf-8", errors="replace") as file:
+            kept = file.read(100).strip()
+        if _ID.fullmatch(kept):
+            return kept
+        warnings.warn(f"{path} holds no id of a W&B run; a new one is made.", stacklevel=2)
+    made = secrets.token_hex(4)
+    write_text(path, f"{made}\n")
+    return made
 
 
 @contextmanager

@@ -256,7 +256,7 @@ def test_head_needs_its_features_where_the_cut_is_not_clean():
 
 def test_clean_head_runs_without_features_and_on_any_batch():
     network = thin_vgg().eval()
-    classifier = split(network, "features.4")
+    classifier = split(network, "features.4", layout="channels_first")
     features = torch.rand(5, 16, 32, 32)
     expected = network.classifier(network.avgpool(network.features[5:](features.clone())))
     torch.testing.assert_close(classifier.head(features), expected)

@@ -2,18 +2,26 @@ import csv
 import hashlib
 import itertools
 import json
+import multiprocessing
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
-from learned_saliency.datamodules import CreaturesRenderer, DataError
+from learned_saliency.datamodules import CreaturesRenderer, DataError, read_split
+from learned_saliency.datamodules.creatures import store
 from learned_saliency.datamodules.creatures.anatomy import PARTS
 from learned_saliency.datamodules.creatures.background import background
 from learned_saliency.datamodules.creatures.classes import class_attributes
 from learned_saliency.datamodules.creatures.painting import fill, hsv_to_rgb, rgb_to_lab
 from learned_saliency.datamodules.creatures.scene import SceneOptions, render_scene, tight_box
+from learned_saliency.datamodules.readers import creatures as creatures_reader
+from tests.support.paths import ROOT
 
 SMALL = {"image_size": 48, "train_images": 16, "val_images": 16, "test_images": 48}
 
@@ -260,20 +268,6 @@ def test_other_parameters_are_refused_and_named(root):
     assert digests(root) == before
 
 
-def test_a_set_from_before_there_was_a_choice_of_evidence_is_used(tmp_path):
-    folder = tmp_path / "set"
-    CreaturesRenderer(**SMALL).prepare(folder, folder / "metadata")
-    for file in (folder / "creatures.json", folder / "metadata/creatures.json"):
-        stamp = json.loads(file.read_text())
-        assert stamp.pop("evidence") == "combined"
-        file.write_text(json.dumps(stamp))
-    before = digests(folder)
-    CreaturesRenderer(**SMALL).prepare(folder, folder / "metadata")
-    assert digests(folder) == before
-    with pytest.raises(DataError, match="evidence combined instead of redundant"):
-        CreaturesRenderer(**SMALL, evidence="redundant").prepare(folder, folder / "metadata")
-
-
 @pytest.mark.parametrize("stamp", [None, "no json", "[1, 2]"])
 def test_a_folder_of_other_files_is_refused_and_kept(tmp_path, stamp):
     (tmp_path / "photo.txt").write_text("mine")
@@ -285,14 +279,124 @@ def test_a_folder_of_other_files_is_refused_and_kept(tmp_path, stamp):
     assert not (tmp_path / "images").exists()
 
 
+def test_a_folder_of_images_of_the_same_names_is_refused_and_kept(tmp_path):
+    for name in ("images/train", "masks/val", "metadata"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "images/train/00001.png").write_text("mine")
+    with pytest.raises(DataError, match="holds other files than the creatures"):
+        CreaturesRenderer(**SMALL).prepare(tmp_path, tmp_path / "metadata")
+    assert (tmp_path / "images/train/00001.png").read_text() == "mine"
+
+
 def test_an_empty_folder_is_filled(tmp_path):
     CreaturesRenderer(**SMALL).prepare(tmp_path, tmp_path / "metadata")
-    assert json.loads((tmp_path / "creatures.json").read_text())["test_images"] == 48
+    assert json.loads((tmp_path / "creatures.json").read_text())["num_classes"] == 16
+
+
+@pytest.fixture
+def whole(root, tmp_path):
+    """Copy the set, to be damaged."""
+    return shutil.copytree(root, tmp_path / "set")
+
+
+DAMAGES = {
+    "an image is cut": lambda root: cut(root / "images/train/00003.png"),
+    "an image is gone": lambda root: (root / "images/val/00003.png").unlink(),
+    "an image is another": lambda root: shutil.copy(
+        root / "images/val/00003.png", root / "images/val/00004.png"
+    ),
+    "an image is a pipe": lambda root: piped(root / "images/train/00003.png"),
+    "a mask is empty": lambda root: (root / "masks/test/00048.png").write_bytes(b""),
+    "part masks are gone": lambda root: shutil.rmtree(root / "parts"),
+    "the images are gone": lambda root: shutil.rmtree(root / "images"),
+    "a list is cut": lambda root: cut(root / "metadata/train/image_ids.txt"),
+    "the boxes are others": lambda root: (root / "metadata/val/localization.txt").write_text("x"),
+    "metadata are gone": lambda root: shutil.rmtree(root / "metadata"),
+    "the stamp is cut": lambda root: cut(root / "creatures.json"),
+    "the stamp is gone": lambda root: (root / "creatures.json").unlink(),
+    "both stamps are gone": lambda root: [p.unlink() for p in root.rglob("creatures.json")],
+    "the checksums are cut": lambda root: cut(root / "checksums/train.txt"),
+    "a checksum is another": lambda root: changed(root / "checksums/val.txt"),
+    "the checksums are gone": lambda root: shutil.rmtree(root / "checksums"),
+    "the checksums are no text": lambda root: (root / "checksums/test.txt").write_bytes(b"\xff\0"),
+}
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def piped(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def changed(path):
+    text = path.read_text()
+    path.write_text(text.replace(text[40], "0" if text[40] != "0" else "1", 1))
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_damaged_is_rendered_again(whole, root, damage):
+    DAMAGES[damage](whole)
+    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*.png") if path.is_file()}
+    CreaturesRenderer(**SMALL, workers=1).prepare(whole, whole / "metadata")
+    assert digests(whole) == digests(root)
+    written = {path for path, time in before.items() if path.stat().st_mtime_ns != time}
+    of_one_image = len({(path.parent.name, path.name) for path in written}) <= 1
+    assert of_one_image or damage.endswith(("are gone", "are cut", "are no text"))
+
+
+def test_a_split_is_rendered_when_it_is_asked_for(root, tmp_path):
+    renderer, folder = CreaturesRenderer(**SMALL, workers=1), tmp_path / "set"
+    renderer.prepare_splits(folder, folder / "metadata", ["val"])
+    assert sorted(path.name for path in (folder / "images").iterdir()) == ["val"]
+    assert not (folder / "metadata/test").exists()
+    assert read_split(folder / "metadata/val", localization=True).boxes is not None
+    renderer.prepare_splits(folder, folder / "metadata", ["train", "test"])
+    assert digests(folder) == digests(root)
+
+
+def test_fewer_images_are_a_part_and_more_are_added(whole, root, monkeypatch):
+    rendered = []
+
+    def prepare(metadata, **numbers):
+        renderer = CreaturesRenderer(**(SMALL | numbers), workers=1)
+        render = renderer.render
+        monkeypatch.setattr(
+            renderer, "render", lambda *which: rendered.append(which) or render(*which)
+        )
+        renderer.prepare(whole, whole / metadata)
+        return read_split(whole / metadata / "test", localization=True).image_ids
+
+    ids = prepare("metadata-2", test_images=20)
+    assert ids == [f"images/test/{i + 1:05d}.png" for i in range(20)]
+    assert rendered == []
+    assert len(prepare("metadata-3", test_images=50)) == 50
+    assert rendered == [("test", 48), ("test", 49)]
+    assert prepare("metadata-2", test_images=20) == ids
+    theirs = digests(root)
+    ours = digests(whole)
+    assert {name: ours[name] for name in theirs if "checksums/test" not in name} == {
+        name: value for name, value in theirs.items() if "checksums/test" not in name
+    }
+    assert len(rendered) == 2
+
+
+def test_a_complete_set_needs_no_right_to_write(whole, monkeypatch):
+    def refused(path, content):
+        raise PermissionError(13, "denied", str(path))
+
+    for module in (creatures_reader, store):
+        monkeypatch.setattr(module, "replace_file", refused)
+    CreaturesRenderer(**SMALL).prepare(whole, whole / "metadata")
+    with pytest.raises(PermissionError):
+        CreaturesRenderer(**SMALL | {"test_images": 49}).prepare(whole, whole / "metadata")
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch, error):
-    renderer = CreaturesRenderer(**SMALL)
+def test_after_an_interruption_the_next_call_goes_on(tmp_path, root, monkeypatch, error):
+    renderer = CreaturesRenderer(**SMALL, workers=1)
     render = renderer.render
 
     def interrupted(split, number):
@@ -304,22 +408,37 @@ def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch, error):
     threads = cv2.getNumThreads()
     with pytest.raises(error, match="stop"):
         renderer.prepare(tmp_path / "set", tmp_path / "set/metadata")
-    assert list(tmp_path.iterdir()) == []
     assert cv2.getNumThreads() == threads
-
-
-def test_a_faster_process_wins(tmp_path, root, monkeypatch):
-    renderer = CreaturesRenderer(**SMALL)
-    render = renderer._render
-
-    def overtaken(folder):
-        render(folder)
-        CreaturesRenderer(**SMALL).prepare(tmp_path / "set", tmp_path / "set/metadata")
-
-    monkeypatch.setattr(renderer, "_render", overtaken)
-    renderer.prepare(tmp_path / "set", tmp_path / "set/metadata")
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert not (tmp_path / "set/metadata").exists()
+    CreaturesRenderer(**SMALL, workers=1).prepare(tmp_path / "set", tmp_path / "set/metadata")
     assert digests(tmp_path / "set") == digests(root)
-    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux alone")
+def test_processes_that_render_at_the_same_time_do_not_disturb_each_other(tmp_path, root):
+    def render():
+        CreaturesRenderer(**SMALL, workers=1).prepare(tmp_path / "set", tmp_path / "set/metadata")
+
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=render) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert digests(tmp_path / "set") == digests(root)
+
+
+def test_the_default_folder_is_named_by_all_that_its_bytes_depend_on():
+    config = OmegaConf.load(ROOT / "configs/data/creatures.yaml")
+    identity = CreaturesRenderer()._identity()
+    name = config._get_node("root")._value()
+    assert name.endswith(f"-v{creatures_reader.VERSION}")
+    assert all(f"${{.reader.{key}}}" in name for key in identity if key != "version")
+    assert "_images" not in name
+    metadata = config._get_node("metadata")._value()
+    assert all(f"${{.reader.{split}_images}}" in metadata for split in ("train", "val", "test"))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from learned_saliency.attribution import GradCAM, split
 from learned_saliency.metrics import AverageDrop, MaxBoxAcc, best_ious, masked_probabilities
 from learned_saliency.pipeline.cli.compose import check_command_line, compose_checked, config_groups
 from learned_saliency.pipeline.cli.errors import UserError
-from learned_saliency.pipeline.commands.evaluate import hydra_words
+from learned_saliency.pipeline.commands import COMMANDS
+from learned_saliency.pipeline.commands.evaluate import evaluation_words
 from learned_saliency.pipeline.evaluation.evaluate import CONFIG_NAME, evaluate
 from learned_saliency.pipeline.runs.build import build_data
 from learned_saliency.pipeline.runs.checkpoints import load_network, read_checkpoint
@@ -44,7 +45,7 @@ def run(creatures, tmp_path_factory):
 def evaluated(tmp_path):
     def call(*words):
         words = [f"output_dir={tmp_path}/evaluation", *words]
-        return evaluate(compose_checked(hydra_words(words), CONFIG_NAME, complete=False))
+        return evaluate(compose_checked(evaluation_words(words), CONFIG_NAME, complete=False))
 
     return call
 
@@ -199,7 +200,7 @@ def test_the_classifier_of_a_checkpoint_is_tested(run, evaluated):
 
 def test_a_box_threshold_is_a_fraction(run, evaluated):
     for wrong in ("1.5", "-0.1", "half"):
-        with pytest.raises(UserError, match=f"box_threshold={wrong}: it must be in"):
+        with pytest.raises(UserError, match=f"box_threshold={wrong}: expected"):
             evaluated(f"checkpoint={run.folder}", f"box_threshold={wrong}")
 
 
@@ -319,7 +320,7 @@ def number(cell):
         ("methods=[gradcm]", "nearest: gradcam"),
         ("evaluate.faithfulness=[average_drp]", "nearest: average_drop"),
         ("evaluate.explained=true", "label, predicted"),
-        ("split=tset", "test or val"),
+        ("split=tset", "expected one of test, val"),
         ("layer=layr2", "layer2"),
         ("layer=null", "layer4"),
         ("classifier=timm:resnet10", "nearest: .*resnet10t"),
@@ -370,6 +371,18 @@ def test_data_with_more_classes_than_the_classifier_is_refused(foreign, evaluate
         evaluated(*words, "num_classes=3", "methods=[gradcam]")
 
 
+def test_class_names_of_a_file_are_read_and_counted(run, evaluated, tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("a\n")
+    words = [f"checkpoint={run.folder}", "methods=[native]", "evaluate.faithfulness=[]"]
+    with pytest.raises(UserError, match=r"data\.class_names: names 1 classes, but .* knows 16"):
+        evaluated(*words, f"data.class_names={path}")
+    words = evaluation_words([*words, "data.class_names=nowhere"])
+    config = compose_checked(words, CONFIG_NAME, complete=False)
+    with pytest.raises(UserError, match=r"data\.class_names=.*nowhere: there is no such file"):
+        COMMANDS["evaluate"].check(config)
+
+
 def test_a_misspelt_key_of_the_checkpoint_s_data_is_found(run, evaluated):
     with pytest.raises(UserError, match=r"data\.rot .*nearest: root"):
         evaluated(f"checkpoint={run.folder}", "data.rot=elsewhere")
@@ -389,7 +402,7 @@ def test_a_misspelt_key_of_the_checkpoint_s_data_is_found(run, evaluated):
     ],
 )
 def test_the_command_line_is_checked_before_anything_runs(word, told):
-    words = hydra_words([word])
+    words = evaluation_words([word])
     if told is None:
         check_command_line(words, CONFIG_NAME, complete=False)
         return

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from learned_saliency.pipeline.cli import hydra_words
 from learned_saliency.pipeline.cli.compose import compose_checked
-from learned_saliency.pipeline.commands.predict import hydra_words
 from learned_saliency.pipeline.prediction.predict import CONFIG_NAME, predict
 
 

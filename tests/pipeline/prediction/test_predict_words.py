@@ -3,9 +3,9 @@
 import pytest
 from omegaconf import OmegaConf
 
+from learned_saliency.pipeline.cli import hydra_words
 from learned_saliency.pipeline.cli.compose import check_command_line, compose_checked
 from learned_saliency.pipeline.cli.errors import UserError
-from learned_saliency.pipeline.commands.predict import hydra_words
 from learned_saliency.pipeline.prediction.predict import CONFIG_NAME
 from learned_saliency.pipeline.runs import method_names
 
@@ -14,9 +14,9 @@ from learned_saliency.pipeline.runs import method_names
     ("word", "told"),
     [
         ("colormap=virids", "colormap=virids .*the nearest: viridis"),
-        ("layout=sidebyside", "layout=sidebyside .*the nearest: side_by_side"),
+        ("layout=sidebyside", "layout=sidebyside: .*the nearest: side_by_side"),
         ("opacity=2", "opacity=2"),
-        ("contour=7", "contour=7: it is true or false"),
+        ("contour=7", "contour=7: expected true or false"),
         ("methods=opticm", "'opticm'; the nearest: opticam"),
         ("classes=nobody", "no class is named 'nobody'"),
         ("top_k=99", "there are 16 classes"),

@@ -12,7 +12,7 @@ from PIL import Image
 from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.cli.entry import run_or_exit
 from learned_saliency.pipeline.cli.errors import UserError
-from learned_saliency.pipeline.commands.evaluate import hydra_words
+from learned_saliency.pipeline.commands.evaluate import evaluation_words
 from learned_saliency.pipeline.conversion.convert import convert
 from learned_saliency.pipeline.conversion.published import read_published
 from learned_saliency.pipeline.evaluation.evaluate import evaluate
@@ -62,7 +62,7 @@ def saved(content, path, **options):
 def readers(path, tmp_path):
     """Everything that reads a checkpoint, as its entry point calls it."""
     out = f"output_dir={tmp_path}/out"
-    evaluation = hydra_words([f"checkpoint={path}", "methods=[native]", out])
+    evaluation = evaluation_words([f"checkpoint={path}", "methods=[native]", out])
     return {
         "read_checkpoint": lambda: read_checkpoint(path),
         "export": lambda: export(compose_checked([f"checkpoint={path}"], "export")),
@@ -260,7 +260,8 @@ def test_damaged_and_foreign_files_are_one_sentence(run, tmp_path):
 )
 def test_a_damaged_record_is_one_sentence(content, tmp_path, change):
     change(content)
-    with pytest.raises(UserError, match="record of its run"):
+    told = r"x\.ckpt: .*(record of its run|its configuration has|holds no weights by name)"
+    with pytest.raises(UserError, match=told):
         read_checkpoint(saved(content, tmp_path / "x.ckpt"))
 
 

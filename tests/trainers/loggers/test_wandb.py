@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from learned_saliency.trainers import MetricsCSV, WandbDashboard
+from learned_saliency.trainers import MetricsCSV, Report, WandbDashboard
+from learned_saliency.trainers.loggers.wandb import _kept_id
 from learned_saliency.trainers.loggers.wandb_history import read_history, read_records
 
 
@@ -148,6 +149,23 @@ def test_a_resumed_run_neither_repeats_nor_lacks_a_row(tmp_path):
     assert next(read_history(files(tmp_path)[-1]))["step"] == 12
 
 
+def test_a_validation_that_was_broken_off_is_logged_beside_the_step_before_it(tmp_path):
+    logger = WandbDashboard(tmp_path)
+    log(logger, 0, 1)
+    logger.finish()
+    resumed = WandbDashboard(tmp_path, resume_step=2)
+    resumed.log_metrics({"val/native/pxap": 0.5, "epoch": 0}, 1)
+    log(resumed, 1, 2)
+    resumed.finish()
+    names = ("step", "train/loss", "val/native/pxap")
+    assert [tuple(row.get(name) for name in names) for row in history(tmp_path)] == [
+        (0, 0.0, None),
+        (1, 0.1, None),
+        (1, None, 0.5),
+        (2, 0.2, None),
+    ]
+
+
 def test_online_the_server_says_what_it_has(tmp_path, monkeypatch):
     logged = []
     server = SimpleNamespace(
@@ -176,3 +194,115 @@ def test_runs_of_one_process_do_not_mix(tmp_path):
     assert steps(tmp_path / "a") == [0, 1]
     assert steps(tmp_path / "b") == [5, 6]
     assert len({(tmp_path / name / "wandb_id.txt").read_text() for name in "ab"}) == 2
+
+
+def use_all(logger, folder):
+    """Call everything that a run calls."""
+    logger.log_config({"a": 1})
+    log(logger, 0, 1)
+    report = Report("test", {"native": {"pxap": 0.5}}, {}, {}, [], ["cat"], [])
+    logger.log_report(report)
+    (folder / "best.ckpt").write_bytes(b"weights")
+    logger.log_checkpoint("cam", [folder / "best.ckpt"], ["best"], {"epoch": 0})
+    logger.finish()
+
+
+def told(record):
+    return [str(w.message) for w in record if "W&B could not" in str(w.message)]
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left"), RuntimeError("x\ny"), ValueError()]
+)
+def test_a_dashboard_that_cannot_start_ends_no_run(recwarn, tmp_path, monkeypatch, error):
+    calls = []
+
+    def init(**_):
+        calls.append(1)
+        raise error
+
+    monkeypatch.setattr("wandb.init", init)
+    logger = WandbDashboard(tmp_path, resume_step=1)
+    use_all(logger, tmp_path)
+    assert len(calls) == 1
+    (message,) = told(recwarn)
+    assert message.startswith(f"W&B could not start ({type(error).__name__}:")
+    assert message.endswith("; this run has no dashboard.")
+    assert "\n" not in message
+
+
+def test_a_folder_that_cannot_be_written_ends_no_run(recwarn, tmp_path):
+    (tmp_path / "run").write_text("a file in the folder's place")
+    logger = WandbDashboard(tmp_path / "run")
+    use_all(logger, tmp_path)
+    assert len(told(recwarn)) == 1
+
+
+@pytest.mark.parametrize(
+    ("broken", "what"),
+    [
+        ("wandb.Artifact.add_file", ["log report", "log checkpoint"]),
+        ("wandb.Table", ["log report"]),
+        ("wandb.finish", ["finish"]),
+    ],
+)
+def test_what_fails_in_mid_run_is_told_and_the_rest_goes_on(
+    recwarn, tmp_path, monkeypatch, broken, what
+):
+    import wandb
+
+    finish = wandb.finish
+
+    def failing(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    logger = WandbDashboard(tmp_path)
+    logger.log_config({})
+    with monkeypatch.context() as patch:
+        patch.setattr(broken, failing)
+        use_all(logger, tmp_path)
+    for message, each in zip(told(recwarn), what, strict=True):
+        assert message.startswith(f"W&B could not {each} (OSError: [Errno 28]")
+        assert message.endswith("; the run goes on.")
+    finish()
+    assert steps(tmp_path) == [0, 1]
+
+
+def test_a_failure_that_repeats_is_told_once(recwarn, tmp_path, monkeypatch):
+    logger = WandbDashboard(tmp_path)
+    run = logger.experiment
+    with monkeypatch.context() as patch:
+        patch.setattr(type(run), "log", lambda *_, **__: 1 / 0)
+        log(logger, 0, 1, 2)
+    assert len(told(recwarn)) == 1
+    log(logger, 3)
+    logger.finish()
+    assert steps(tmp_path) == [3]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"../../other", b"a/b", b"*", b"[a-z]", b"a b", b"x" * 100_000, b"\xff\x00", b"a\nb"],
+)
+def test_an_identity_that_is_none_is_replaced(tmp_path, content):
+    """It would be part of paths and patterns."""
+    path = tmp_path / "wandb_id.txt"
+    path.write_bytes(content)
+    with pytest.warns(UserWarning, match=r"wandb_id\.txt holds no id of a W&B run"):
+        found = _kept_id(path)
+    assert found == path.read_text().strip() == _kept_id(path)
+    assert found.isalnum()
+    assert found not in content.decode(errors="replace")
+
+
+def test_a_damaged_history_ends_no_run(recwarn, tmp_path):
+    logger = WandbDashboard(tmp_path)
+    log(logger, 0, 1)
+    logger.finish()
+    files(tmp_path)[0].write_bytes(b"no history at all")
+    resumed = WandbDashboard(tmp_path, resume_step=2)
+    log(resumed, 2)
+    resumed.finish()
+    (message,) = told(recwarn)
+    assert message.startswith("W&B could not find what was logged before")
+    assert [row["step"] for row in read_history(files(tmp_path)[-1])] == [2]

@@ -13,8 +13,9 @@ from torch import nn
 from learned_saliency.metrics import binarize
 from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.cli.errors import UserError
-from learned_saliency.pipeline.commands.evaluate import hydra_words
+from learned_saliency.pipeline.commands.evaluate import evaluation_words
 from learned_saliency.pipeline.evaluation.evaluate import CONFIG_NAME, evaluate
+from learned_saliency.pipeline.evaluation.studies import bank
 from learned_saliency.pipeline.evaluation.studies.bank import (
     Member,
     bank_accuracies,
@@ -138,7 +139,7 @@ def test_the_bank_stands_beside_the_other_figures(casm, creatures, tmp_path):
         f"studies.bank.classifiers=['{names[0]}','{names[1]}']",
         "pictures.images=2",
     ]
-    done = evaluate(compose_checked(hydra_words(words), CONFIG_NAME, complete=False))
+    done = evaluate(compose_checked(evaluation_words(words), CONFIG_NAME, complete=False))
     with (done.folder / "bank.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(r["method"], r["classifier"]) for r in rows] == [
@@ -166,12 +167,25 @@ def test_a_bank_that_cannot_be_built_is_told_in_one_line(casm, tmp_path, classif
     words = [f"checkpoint={casm}", f"output_dir={tmp_path}/out", "evaluate.faithfulness=[]"]
     words += ["methods=[]", "studies=[bank]", f"studies.bank.classifiers={classifiers}"]
     with pytest.raises(UserError, match=told) as caught:
-        evaluate(compose_checked(hydra_words(words), CONFIG_NAME, complete=False))
+        evaluate(compose_checked(evaluation_words(words), CONFIG_NAME, complete=False))
     assert "\n" not in str(caught.value)
 
 
 class Killed(BaseException):
     """Not an Exception, as a kill is not."""
+
+
+def test_members_of_one_s_own_may_return_more_than_logits_and_refuse_sizes(monkeypatch):
+    class Own(nn.Module):
+        def forward(self, images):
+            assert images.shape[-1] == 32, "it takes 32 pixels"
+            return {"logits": images.mean((2, 3))}
+
+    monkeypatch.setattr(bank, "third_party_network", lambda *given: Own())
+    (member,) = bank.build_bank(["mine:make"], 3, torch.device("cpu"), 32).values()
+    assert member.network(torch.ones(2, 3, 32, 32)).tolist() == [[1] * 3] * 2
+    with pytest.raises(UserError, match="does not take images of 64 x 64 pixels: it takes 32"):
+        bank.build_bank(["mine:make"], 3, torch.device("cpu"), 64)
 
 
 def test_a_killed_and_resumed_run_draws_the_snapshots_of_one_that_never_stopped(

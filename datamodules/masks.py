@@ -1,0 +1,158 @@
+"""Reader of masks: label images of any kind, in which everything but background is object."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from learned_saliency.datamodules.decoding import (
+    ALPHA,
+    AS_STORED,
+    Decoding,
+    decoded_deep,
+    exif_orientation,
+    has_deep_channels,
+    load,
+    turned,
+    with_alpha,
+)
+from learned_saliency.datamodules.metadata import SplitMetadata
+from learned_saliency.datamodules.opening import ImageError, opened
+from learned_saliency.datamodules.transforms import placement, unreadable
+
+_MOST_EMPTY = 1000  # masks that are looked through for an object; usually the first has one
+
+
+def read_mask(
+    masks: Sequence[Path],
+    ignores: Sequence[Path],
+    size: int,
+    center_crop: bool = False,
+    decoding: Decoding = AS_STORED,
+) -> Tensor:
+    """Read the instances of an image as the benchmark's mask evaluation does.
+
+    Each file is resized with OpenCV's nearest neighbor, whose source index is
+    floor(i * source / target). The object is the union of the instances; where object and ignored
+    region overlap, the object wins.
+
+    Args:
+        masks: Files of the instances; see `read_object` for which pixels belong to the object.
+        ignores: Files of the ignored regions, likewise.
+        size: Side S of the square in pixels.
+        center_crop: See `read_square`.
+        decoding: What the data set declares about its files.
+
+    Returns:
+        uint8 of shape (S, S): 0 background, 1 object, 255 ignore.
+
+    Raises:
+        DataError: If a file is missing or does not decode.
+    """
+    target = np.zeros((size, size), np.uint8)
+    for value, paths in ((255, ignores), (1, masks)):
+        for path in paths:
+            mask = _read(path, decoding).astype(np.uint8)
+            edges, (left, top) = placement(mask.shape[1], mask.shape[0], size, center_crop)
+            resized = cv2.resize(mask, edges, interpolation=cv2.INTER_NEAREST)
+            target[resized[top : top + size, left : left + size] > 0] = value
+    return torch.from_numpy(target)
+
+
+def warn_of_empty_masks(metadata: SplitMetadata, root: Path, decoding: Decoding) -> None:
+    """Warn where no mask of a split has an object pixel, judging by its first masks.
+
+    Args:
+        metadata: A split with masks.
+        root: Folder that mask paths are relative to.
+        decoding: What the data set declares about its files.
+
+    Raises:
+        DataError: If a mask is missing or does not decode.
+    """
+    paths = [root / path for paths in metadata.mask_paths for path in paths][:_MOST_EMPTY]
+    if not any(_read(path, decoding).any() for path in paths):
+        warnings.warn(
+            f"{metadata.mask_file}: no pixel of its {len(paths)} first masks is object, so that "
+            "metrics of masks mean nothing; see docs/own-data.md for which pixels count.",
+            stacklevel=2,
+        )
+
+
+def read_object(path: Path, decoding: Decoding = AS_STORED) -> NDArray[np.bool_]:
+    """Read which pixels of a mask are object: those that are not background, whatever their value.
+
+    Background is what is transparent, where any pixel is. Elsewhere it is 0 in grayscale of any
+    depth and black in colors. In a palette it is entry 0, unless that entry has a color and another
+    one that occurs is black: then black is the background.
+
+    Args:
+        path: The file; the first of several frames counts.
+        decoding: See `read_mask`; its ``max_value`` is not needed.
+
+    Returns:
+        bool (H, W).
+
+    Raises:
+        ImageError: If the file is missing, no image, damaged or too large.
+    """
+    with opened(path) as image:
+        if has_deep_channels(image):
+            orientation = exif_orientation(image) if decoding.exif_orientation else 1
+            deep = decoded_deep(path)
+            values, alpha = deep[..., :3], deep[..., 3] if deep.shape[2] == 4 else None
+        else:
+            orientation = load(image, decoding)
+            values, alpha = _values(image), _alpha(image)
+        if alpha is not None and not alpha.all():
+            found = alpha > 0
+        else:
+            found = values.any(-1) if values.ndim == 3 else values != 0
+        return np.asarray(turned(Image.fromarray(found), orientation))
+
+
+def _read(path: Path, decoding: Decoding) -> NDArray[np.bool_]:
+    """Read the object of a mask; turn what is wrong with it into a `DataError`."""
+    try:
+        return read_object(path, decoding)
+    except ImageError as error:
+        raise unreadable(path, "mask", error) from None
+
+
+def _alpha(image: Image.Image) -> NDArray[np.uint8] | None:
+    if "transparency" not in image.info and image.mode not in ALPHA:
+        return None
+    return np.asarray(with_alpha(image).getchannel("A"))
+
+
+def _values(image: Image.Image) -> NDArray[Any]:
+    """Return values (H, W) or (H, W, 3) that are 0 where the background of a mask is."""
+    if image.mode == "P":
+        return _entries(image)
+    if image.mode in ALPHA:
+        return np.asarray(with_alpha(image))[..., :3]
+    if image.mode not in ("1", "L", "I", "F", "RGB") and not image.mode.startswith("I;16"):
+        image = image.convert("RGB")
+    values = np.asarray(image)
+    if image.mode == "F" and not np.isfinite(values).all():
+        raise ImageError("it has values that are no finite numbers")
+    return values
+
+
+def _entries(image: Image.Image) -> NDArray[Any]:
+    """Return values (H, W) that are 0 where a palette image has its background."""
+    entries = np.asarray(image)
+    colors = np.zeros((256, 3), np.uint8)
+    given = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)[:256]
+    colors[: len(given)] = given
+    colored = colors.any(1)
+    if not colored[0] or colored[entries].all():
+        return entries
+    return colored[entries]

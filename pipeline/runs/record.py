@@ -1,0 +1,294 @@
+"""The record of a run in a checkpoint or an export, read with limits: the file may be anyone's.
+
+A file can ask for memory in a few bytes: by a number of classes, the side of an image, a list that
+holds itself a billion times, a tensor that repeats one number. All of that is refused here, before
+anything is built from it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from learned_saliency import datamodules
+from learned_saliency.pipeline.cli import printable
+from learned_saliency.pipeline.runs.build import CLASSIFIER, FIRST_STAGE
+
+MAX_CLASSES = 50_000  # which of them share parts takes CALM their square in bytes
+MAX_SIDE = 8192  # pixels along one side
+MAX_PIXELS = 2**29  # in a batch
+MAX_WIDTH = 65_536  # channels in a layer, and any other number that describes a network
+MAX_IMAGES = 1_000_000  # in a rendered split
+MAX_RENDERED = 10**10  # pixels in a rendered data set
+MAX_PROCESSES = 1024
+_MAX_DEPTH = 24  # groups within groups
+_MAX_VALUES = 200_000
+_MAX_TEXT = 10_000  # characters
+_MAX_NAME = 500
+_MAX_TENSORS = 100_000
+_MAX_SHARED = 16  # times the size of the file that all its tensors may take
+
+
+class RecordError(ValueError):
+    """Error of a record; the message ends a sentence that begins with the file's name."""
+
+
+class _Kind(NamedTuple):
+    """Values that a key of a recorded configuration may have, and how a message puts them."""
+
+    test: Callable[[Any], bool]
+    told: str
+
+
+def _count(most: int, least: int = 1) -> _Kind:
+    return _Kind(
+        lambda v: isinstance(v, int) and not isinstance(v, bool) and least <= v <= most,
+        f"an integer from {least} to {most:,}",
+    )
+
+
+def _or_none(kind: _Kind) -> _Kind:
+    return _Kind(lambda v: v is None or kind.test(v), f"{kind.told}, or null")
+
+
+def _is_number(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value)
+
+
+_TEXT = _Kind(lambda v: isinstance(v, str) and v not in ("", "???"), "a text")
+_GROUP = _Kind(lambda v: isinstance(v, dict), "a group of keys")
+_CHANNELS = _Kind(
+    lambda v: isinstance(v, list) and len(v) == 3 and all(map(_is_number, v)), "three numbers"
+)
+_SIDE = _count(MAX_SIDE)
+
+_NEEDED = {
+    "model": _GROUP,
+    "model.name": _TEXT,
+    "model.network": _GROUP,
+    "model.module": _GROUP,
+    "backbone": _GROUP,
+    "backbone.name": _TEXT,
+    "recipe": _GROUP,
+    "data": _GROUP,
+    "data._target_": _TEXT,
+    "data.name": _TEXT,
+    "data.crop_size": _SIDE,
+    "data.resize_size": _SIDE,
+    "data.batch_size": _count(MAX_PIXELS),
+    "data.mean": _CHANNELS,
+    "data.std": _Kind(
+        lambda v: _CHANNELS.test(v) and all(map((0.0).__lt__, map(float, v))),
+        "three numbers above 0",
+    ),
+    "data.center_crop": _Kind(lambda v: isinstance(v, bool), "true or false"),
+    "seed": _count(2**32 - 1, 0),
+}
+_OPTIONAL = {
+    "data.eval_batch_size": _or_none(_count(MAX_PIXELS)),
+    "data.num_workers": _count(MAX_PROCESSES, 0),
+    "data.num_classes": _or_none(_count(MAX_CLASSES)),
+    "data.reader": _or_none(_GROUP),
+    "data.reader.image_size": _SIDE,
+    "data.reader.num_classes": _count(MAX_CLASSES),
+    "data.reader.workers": _or_none(_count(MAX_PROCESSES)),
+    **{f"data.reader.{split}_images": _count(MAX_IMAGES) for split in ("train", "val", "test")},
+}
+
+
+def recorded_config(record: Mapping[str, Any]) -> DictConfig:
+    """Read the configuration of a record.
+
+    Raises:
+        RecordError: If a value that is needed is missing or of another type, or a number is beyond
+            its limit.
+    """
+    _check_plain(record)
+    if "selected_by" not in record:
+        raise RecordError("not of this version: the record of its run has no selected_by")
+    config = record.get("config")
+    if not isinstance(config, dict):
+        raise RecordError("the record of its run is damaged (it has no configuration)")
+    for key, kind in (_NEEDED | _OPTIONAL).items():
+        found, value = _select(config, key)
+        if not found and key in _NEEDED:
+            raise RecordError(f"not of this version: its configuration has no {key}")
+        if found and not kind.test(value):
+            raise RecordError(f"its configuration has {key}={_shown(value)}: expected {kind.told}")
+    _check_amounts(config)
+    return OmegaConf.create(config)
+
+
+def recorded_stage(config: DictConfig, record: Mapping[str, Any]) -> tuple[DictConfig, str]:
+    """Read the stage of a record: the part of the configuration that describes it, and its key.
+
+    Raises:
+        RecordError: If the configuration has no such stage.
+    """
+    stage = record.get("stage")
+    if stage not in ("", CLASSIFIER):
+        raise RecordError(f"the record of its run is damaged (its stage is {_shown(stage)})")
+    if not stage:
+        return config.model, ""
+    first = config.model.get(FIRST_STAGE)
+    if not isinstance(first, DictConfig) or not {"name", "network", "module"} <= first.keys():
+        raise RecordError("the record of its run is damaged (its model has no first stage)")
+    return first, CLASSIFIER
+
+
+def recorded_classes(record: Mapping[str, Any]) -> list[str]:
+    """Read the names of the classes of a record; control characters in them are replaced.
+
+    Raises:
+        RecordError: If they are none, too many or too long, or not as many as the record says.
+    """
+    names, number = record.get("class_names"), record.get("num_classes")
+    kind = _count(MAX_CLASSES)
+    if not kind.test(number):
+        raise RecordError(
+            f"the record of its run has num_classes={_shown(number)}: expected {kind.told}"
+        )
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise RecordError("the record of its run is damaged (its class names are no list of texts)")
+    if len(names) != number:
+        raise RecordError(f"the record of its run has {number} classes, but {len(names)} names")
+    if any(len(name) > _MAX_NAME for name in names):
+        raise RecordError(f"the record of its run has a class name of over {_MAX_NAME} characters")
+    return [printable(name) for name in names]
+
+
+def check_state(state: Any, size: int) -> None:
+    """Check that tensors by name take no more memory than a file can hold.
+
+    Args:
+        state: The state dict of the file.
+        size: Size of the file in bytes.
+
+    Raises:
+        RecordError: If it is no state dict, or takes more.
+    """
+    if not isinstance(state, dict) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()
+    ):
+        raise RecordError("holds no weights by name")
+    if len(state) > _MAX_TENSORS:
+        raise RecordError(f"holds {len(state):,} tensors: at most {_MAX_TENSORS:,}")
+    total = 0
+    for name, tensor in state.items():
+        if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+            raise RecordError(f"'{_shown(name)}' is no plain tensor")
+        needed = tensor.numel() * tensor.element_size()
+        total += needed
+        if needed > tensor.untyped_storage().nbytes() or total > _MAX_SHARED * size:
+            raise RecordError(
+                f"'{_shown(name)}' of shape {tuple(tensor.shape)} asks for more memory than the "
+                "file's own size"
+            )
+
+
+def _check_plain(record: Mapping[str, Any]) -> None:
+    """Check that a record consists of plain values, not too many, too deep or too long."""
+    seen = 0
+    pending: list[tuple[Any, int]] = [(record, 0)]
+    while pending:
+        node, depth = pending.pop()
+        seen += 1
+        if seen > _MAX_VALUES or depth > _MAX_DEPTH:
+            raise RecordError(
+                "the record of its run is damaged (more than "
+                f"{_MAX_VALUES:,} values or {_MAX_DEPTH} groups within each other)"
+            )
+        pending.extend((child, depth + 1) for child in _children(node))
+
+
+def _children(node: Any) -> Iterator[Any]:
+    if isinstance(node, dict):
+        if not all(isinstance(key, str) for key in node):
+            raise RecordError("the record of its run is damaged (a key is no text)")
+        yield from node.values()
+    elif isinstance(node, list):
+        yield from node
+    elif isinstance(node, str) and len(node) > _MAX_TEXT:
+        raise RecordError(f"the record of its run has a text of over {_MAX_TEXT:,} characters")
+    elif isinstance(node, int) and abs(node) >= 2**63:
+        raise RecordError("the record of its run has an integer of over 63 bits")
+    elif not isinstance(node, str | int | float | bool | None):
+        kind = type(node).__name__
+        raise RecordError(f"the record of its run is damaged (it holds a {kind})")
+
+
+def check_data_parts(node: dict[str, Any], key: str = "data") -> None:
+    """Check that the data set is made of this version's data sets, readers and their options.
+
+    Raises:
+        RecordError: If it is not; the message names the key.
+    """
+    part = node.get("_target_")
+    if part is not None:
+        name = str(part).removeprefix(f"{datamodules.__name__}.")
+        made = getattr(datamodules, name, None) if name in datamodules.__all__ else None
+        if not isinstance(made, type):
+            raise RecordError(f"its configuration has {key}._target_={_shown(part)}: no data set")
+        known = {*inspect.signature(made).parameters, "_target_", "_partial_"}
+        if unknown := sorted(node.keys() - known):
+            raise RecordError(
+                f"not of this version: its configuration has {key}.{unknown[0]}, which {name} does "
+                "not know"
+            )
+    for name, child in node.items():
+        if isinstance(child, dict):
+            check_data_parts(child, f"{key}.{name}")
+
+
+def _check_amounts(config: dict[str, Any]) -> None:
+    """Check the sizes of batches, of a data set that would be rendered, and of networks."""
+    data = config["data"]
+    for key, side in (("batch_size", "resize_size"), ("eval_batch_size", "crop_size")):
+        count = data.get(key) or data["batch_size"]
+        if count * data[side] ** 2 > MAX_PIXELS:
+            raise RecordError(
+                f"its configuration has data.{key}={count} at data.{side}={data[side]}: a batch "
+                f"has at most {MAX_PIXELS:,} pixels"
+            )
+    reader = data.get("reader") or {}
+    images = sum(reader.get(f"{split}_images", 0) for split in ("train", "val", "test"))
+    if images * reader.get("image_size", 0) ** 2 > MAX_RENDERED:
+        raise RecordError(
+            f"its configuration asks to render {images:,} images of {reader['image_size']} pixels' "
+            f"side: at most {MAX_RENDERED:,} pixels"
+        )
+    for key, value in _leaves(config["model"], "model"):
+        if value == "???":
+            raise RecordError(f"its configuration has no value of {key}")
+        if "network." in key and isinstance(value, int) and abs(value) > MAX_WIDTH:
+            raise RecordError(f"its configuration has {key}={value}: at most {MAX_WIDTH:,}")
+
+
+def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+    children = node.items() if isinstance(node, dict) else enumerate(node)
+    for name, value in children:
+        if isinstance(value, dict | list):
+            yield from _leaves(value, f"{key}.{name}")
+        else:
+            yield f"{key}.{name}", value
+
+
+def _select(config: dict[str, Any], key: str) -> tuple[bool, Any]:
+    node: Any = config
+    for name in key.split("."):
+        if not isinstance(node, dict) or name not in node:
+            return False, None
+        node = node[name]
+    return True, node
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

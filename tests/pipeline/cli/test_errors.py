@@ -1,0 +1,42 @@
+import warnings
+
+import pytest
+
+from learned_saliency.pipeline.cli import UserError, printable
+from learned_saliency.pipeline.cli.entry import _leave_out_known_messages, run_or_exit
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a plain name, café, 猫 and 🐈", "a plain name, café, 猫 and 🐈"),
+        ("red \x1b[31m, \x9b31m", "red \ufffd[31m, \ufffd31m"),
+        ("title \x1b]0;x\x07", "title \ufffd]0;x\ufffd"),
+        ("two\nlines\tand\u2028more", "two lines and more"),
+        ("\u202egnp.exe", "\ufffdgnp.exe"),
+        ("not in UTF-8 \udcff", "not in UTF-8 \ufffd"),
+        ("\x00", "\ufffd"),
+    ],
+)
+def test_printed_lines_do_nothing_to_a_terminal(text, line):
+    assert printable(text) == line
+    assert line.isprintable()
+
+
+def test_names_in_refusals_do_nothing_to_a_terminal(capsys):
+    def work():
+        raise UserError("\x1b]0;title\x07\x1b[2Jno such class: \udcff")
+
+    with pytest.raises(SystemExit):
+        run_or_exit("x.py", work)
+    told = capsys.readouterr().err
+    assert told.endswith("\n")
+    assert told.rstrip("\n").isprintable()
+
+
+def test_names_in_warnings_do_nothing_to_a_terminal(monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    with warnings.catch_warnings():
+        _leave_out_known_messages()
+        line = warnings.formatwarning("label 1 is '\x1b[2J'", UserWarning, "x.py", 1, "")
+    assert "label 1 is '\ufffd[2J'" in line

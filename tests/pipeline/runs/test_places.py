@@ -1,0 +1,142 @@
+"""Folders that a checkpoint names: used where they hold its data set, never written into."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from learned_saliency.pipeline.cli.compose import compose_checked
+from learned_saliency.pipeline.cli.errors import UserError
+from learned_saliency.pipeline.runs.places import located_data
+from tests.support.words import SMALL_DATA
+
+NOTHING = OmegaConf.create({})
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """The machine's own place of data sets that are made; empty."""
+    monkeypatch.setenv("LEARNED_SALIENCY_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def recorded(*words, **places):
+    """``data`` of a record; its places are plain texts there."""
+    data = compose_checked([*words, *(f"data.{k}={v}" for k, v in places.items())]).data
+    return OmegaConf.create(OmegaConf.to_container(data, resolve=True))
+
+
+def filled(folder):
+    """A folder of images with the lists of a split."""
+    (folder / "metadata/test").mkdir(parents=True)
+    (folder / "metadata/test/image_ids.txt").write_text("a.png\n")
+    return folder
+
+
+def places(data):
+    return str(data.root), str(data.metadata)
+
+
+def test_creatures_are_made_where_this_machine_says(tmp_path, cache):
+    theirs = tmp_path / "theirs"
+    own = recorded(*SMALL_DATA, root=theirs, metadata=theirs / "metadata")
+    data = located_data(own, NOTHING, "x.ckpt")
+    assert data.root.startswith(f"{cache}/creatures-48px-16c-")
+    assert data.metadata == f"{data.root}/metadata-32-16-17"
+    assert data.reader is not None
+
+
+def test_options_of_the_command_line_name_the_folder(tmp_path, cache):
+    own = recorded(*SMALL_DATA, root=tmp_path / "theirs")
+    given = OmegaConf.create({"reader": {"image_size": 24}})
+    assert located_data(own, given, "x.ckpt").root.startswith(f"{cache}/creatures-24px-")
+
+
+def test_a_folder_that_holds_the_data_set_is_read_but_not_made(tmp_path):
+    theirs = filled(tmp_path / "theirs")
+    own = recorded(*SMALL_DATA, root=theirs, metadata=theirs / "metadata")
+    data = located_data(own, NOTHING, "x.ckpt")
+    assert places(data) == (str(theirs), f"{theirs}/metadata")
+    assert data.reader is None
+
+
+def test_this_machine_comes_first(tmp_path):
+    theirs = filled(tmp_path / "theirs")
+    own = recorded(*SMALL_DATA, root=theirs, metadata=theirs / "metadata")
+    here = located_data(recorded(*SMALL_DATA, root=tmp_path / "none"), NOTHING, "x.ckpt")
+    filled(tmp_path / here.root)
+    (tmp_path / here.root / "metadata").rename(here.metadata)
+    assert places(located_data(own, NOTHING, "x.ckpt")) == places(here)
+
+
+def test_other_options_of_the_reader_are_of_this_machine(tmp_path, cache):
+    theirs = filled(tmp_path / "theirs")
+    own = recorded(*SMALL_DATA, root=theirs, metadata=theirs / "metadata")
+    given = OmegaConf.create({"reader": {"test_images": 16}})
+    data = located_data(own, given, "x.ckpt")
+    assert data.root.startswith(f"{cache}/creatures-48px-16c-")
+    assert data.metadata == f"{data.root}/metadata-32-16-16"
+    assert data.reader.test_images == 16
+
+
+def test_what_is_given_is_written_to(tmp_path):
+    own = recorded(*SMALL_DATA, root=tmp_path / "theirs", metadata=tmp_path / "theirs/metadata")
+    mine = tmp_path / "mine"
+    data = located_data(own, OmegaConf.create({"root": str(mine)}), "x.ckpt")
+    assert places(data) == (str(mine), f"{mine}/metadata")  # it moves along
+    assert data.reader is not None
+
+
+def test_metadata_elsewhere_are_not_written_because_the_root_is_given(tmp_path, cache):
+    own = recorded(*SMALL_DATA, root=tmp_path / "theirs", metadata=tmp_path / "elsewhere")
+    data = located_data(own, OmegaConf.create({"root": str(tmp_path / "mine")}), "x.ckpt")
+    assert data.metadata == f"{tmp_path}/mine/metadata-32-16-17"
+
+
+def test_a_download_is_read_where_it_lies_and_its_metadata_are_the_machines(tmp_path, cache):
+    theirs = tmp_path / "CUB_200_2011"
+    own = recorded("data=cub", root=theirs, metadata=tmp_path / "anywhere")
+    with pytest.raises(UserError, match=r"x\.ckpt: its data\.root=.* give data\.root=FOLDER"):
+        located_data(own, NOTHING, "x.ckpt")
+    theirs.mkdir()
+    data = located_data(own, NOTHING, "x.ckpt")
+    assert places(data) == (str(theirs), f"{cache}/cub")
+
+
+@pytest.mark.parametrize("missing", ["root", "metadata"])
+def test_images_of_ones_own_have_to_be_there(tmp_path, missing):
+    theirs = filled(tmp_path / "theirs")
+    parts = {"root": theirs, "metadata": theirs / "metadata"}
+    assert places(located_data(recorded("data=wsol", **parts), NOTHING, "x.ckpt")) == (
+        str(theirs),
+        f"{theirs}/metadata",
+    )
+    own = recorded("data=wsol", **(parts | {missing: tmp_path / "gone"}))
+    with pytest.raises(UserError, match=r"^x\.ckpt: .*data\.root=FOLDER data\.metadata=FOLDER"):
+        located_data(own, NOTHING, "x.ckpt")
+    mine = OmegaConf.create({"root": str(theirs), "metadata": f"{theirs}/metadata"})
+    assert places(located_data(own, mine, "x.ckpt")) == (str(theirs), f"{theirs}/metadata")
+
+
+def test_masks_elsewhere_have_to_be_there(tmp_path):
+    theirs = filled(tmp_path / "theirs")
+    own = recorded("data=wsol", root=theirs, metadata=theirs / "metadata", mask_root="gone")
+    with pytest.raises(UserError, match=r"^x\.ckpt: its data\.mask_root=gone is no folder"):
+        located_data(own, NOTHING, "x.ckpt")
+    given = OmegaConf.create({"mask_root": "masks"})
+    assert located_data(own, given, "x.ckpt").mask_root == "masks"
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "a\0b", "~nobody-of-this-name/x", "x" * 5000, 3])
+def test_places_that_no_system_has_are_not_there(tmp_path, place):
+    theirs = filled(tmp_path / "theirs")
+    own = recorded("data=wsol", root=theirs, metadata=theirs / "metadata")
+    for key in ("root", "metadata", "mask_root"):
+        changed = OmegaConf.merge(own, {key: place})
+        with pytest.raises(UserError, match=r"^x\.ckpt: its data"):
+            located_data(changed, NOTHING, "x.ckpt")
+
+
+def test_an_unknown_reader_makes_nothing_at_a_recorded_place(tmp_path):
+    own = recorded(*SMALL_DATA, root=tmp_path / "theirs", metadata=tmp_path / "theirs/metadata")
+    own.reader._target_ = "learned_saliency.datamodules.SomeReader"
+    with pytest.raises(UserError, match=r"^x\.ckpt: its data set is not on this machine"):
+        located_data(own, NOTHING, "x.ckpt")
