@@ -12,7 +12,6 @@ from learned_saliency.pipeline.cli.compose import (
 from learned_saliency.pipeline.cli.entry import Command, run_command
 from learned_saliency.pipeline.cli.errors import UserError, first_sentence, printable
 from learned_saliency.pipeline.cli.help import Page
-from learned_saliency.pipeline.cli.limit import check_limit
 from learned_saliency.pipeline.cli.paths import (
     LIBRARY_WEIGHTS,
     RECORD_FILE,
@@ -49,7 +48,6 @@ __all__ = [
     "check_data",
     "check_folder",
     "check_images",
-    "check_limit",
     "check_subject",
     "check_values",
     "compose_checked",

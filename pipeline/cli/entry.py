@@ -38,6 +38,7 @@ _KNOWN = (
     "LeafSpec",
     "TPU available",
     "val_dataloader` contains",
+    "was called before the ``update`` method",
 )
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # in the order of Lightning's
 _NODES = ("NODE_RANK", "GROUP_RANK")

@@ -13,7 +13,6 @@ from learned_saliency.pipeline.cli import (
     check_complete,
     check_data,
     check_folder,
-    check_limit,
     check_subject,
     hydra_words,
     listed,
@@ -36,7 +35,6 @@ def evaluation_words(arguments: Sequence[str]) -> list[str]:
 
 def check(config: DictConfig) -> None:
     """Check that the network and the data set are there that a configuration names."""
-    check_limit(config)
     check_subject(config, "evaluate.py")
     check_folder("output_dir", config.output_dir)
     data = config.get("data") or {}

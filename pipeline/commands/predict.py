@@ -12,7 +12,6 @@ from learned_saliency.pipeline.cli import (
     UserError,
     check_folder,
     check_images,
-    check_limit,
     check_subject,
     hydra_words,
     listed,
@@ -25,7 +24,6 @@ def check(config: DictConfig) -> None:
     for key in ("images", "out"):
         if config[key] is None:
             raise UserError(f"{key} has no value: give it as {key}=...")
-    check_limit(config)
     check_folder("out", config.out)
     check_subject(config, "predict.py")
     for source in values(config.images):

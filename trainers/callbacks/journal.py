@@ -176,13 +176,13 @@ class Journal:
 
     def _clean(self) -> None:
         """Remove files that cannot be read, and those that others have taken over."""
+        gone: list[str] = []
         for path in self._files():
             try:
-                covered = read_weights(path)["covers"]
+                gone += read_weights(path)["covers"]
             except WeightsError:
-                path.unlink()
-                continue
-            self._remove(covered)
+                gone.append(path.name)
+        self._remove(gone)
 
     def _remove(self, names: list[str]) -> None:
         for name in names:
