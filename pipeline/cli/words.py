@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from learned_saliency.pipeline.cli.schema import find_row, rows
 
-_MULTIRUN = {"-m", "--multirun"}
+MULTIRUN = {"-m", "--multirun"}
 _QUOTED = ("path", "place", "paths", "classes", "pretrained")  # types of values that hold texts
 
 
@@ -19,7 +19,7 @@ def hydra_words(arguments: Sequence[str]) -> list[str]:
     nothing to Hydra; lists ``[a,b]`` and what is quoted already stay as they are, and with ``-m``
     values with a comma, which are several. Arguments of the trainer need no ``+``.
     """
-    sweep = bool(_MULTIRUN & set(arguments))
+    sweep = bool(MULTIRUN & set(arguments))
     words = []
     for word in arguments:
         key, equals, value = word.partition("=")
@@ -42,9 +42,7 @@ def _quoted(value: str, kind: str) -> str:
     plain |= kind == "classes" and value.isdecimal()
     if plain or (value[0] + value[-1] in ("[]", "''", '""') and not _exists(value)):
         return value
-    literal = value
-    if kind != "place" or _exists(value):
-        literal = value.replace("${", "\\${")
+    literal = value if kind == "place" else value.replace("${", "\\${")
     literal = re.sub(r"(\\*)'", r"\1\1\\'", literal)  # backslashes before a quote count double
     literal = re.sub(r"(\\+)$", r"\1\1", literal)
     return f"'{literal}'"

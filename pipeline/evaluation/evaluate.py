@@ -104,6 +104,7 @@ def evaluate(
     module = build_explained(config, subject, method_names(config), **options)
     for study in studies:
         study.check_module(module)
+        study.check_data(data)
     _try_on_one_image(module, data, config.split)
     file = config.weights if subject.checkpoint is None else subject.checkpoint.path
     path = None if file is None else Path(file).expanduser()

@@ -41,6 +41,7 @@ from learned_saliency.pipeline.runs.places import located_data
 from learned_saliency.pipeline.runs.ranks import as_one
 from learned_saliency.pipeline.runs.references import asks_the_machine, with_references
 from learned_saliency.pipeline.runs.third_party import (
+    PlainLogits,
     check_library_network,
     library_class_names,
     third_party_network,
@@ -60,6 +61,7 @@ __all__ = [
     "RECORD",
     "Checkpoint",
     "DurableCheckpointIO",
+    "PlainLogits",
     "RunRecord",
     "Subject",
     "as_one",

@@ -23,6 +23,7 @@ from learned_saliency.pipeline.cli import (
     first_sentence,
     nearest,
     origin_of,
+    values,
 )
 from learned_saliency.pipeline.runs import (
     CLASSIFIER,
@@ -45,7 +46,7 @@ from learned_saliency.pipeline.runs import (
     with_class_names,
     without_pretraining,
 )
-from learned_saliency.trainers import MONITORS, SaliencyModule
+from learned_saliency.trainers import MONITORS, NATIVE, SaliencyModule
 
 
 class Plan(NamedTuple):
@@ -145,6 +146,9 @@ def _stages(config: DictConfig, resumed: Checkpoint | None) -> list[str]:
 def _check_parts(config: DictConfig) -> None:
     """Check that a checkpoint of the run could be read back."""
     resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    for key in ("output_dir", "data.root", "data.metadata", "data.mask_root"):
+        if "${" in str(OmegaConf.select(resolved, key)):
+            raise UserError(f"{key}: a checkpoint cannot hold a path with '${{'; choose another.")
     for key, target in foreign_parts(resolved):
         raise UserError(
             f"{key}={target}: is neither a part of this project nor an optimizer of torch, so that "
@@ -230,7 +234,20 @@ def _check_splits(config: DictConfig, data: WSOLDataModule) -> None:
             f"{data.metadata}: has no folder `test`, by which the run is tested at its end; add "
             "it, or leave the test out by test=false."
         )
+    _check_pictures(config)
     check_selection(config.model, data)
+
+
+def _check_pictures(config: DictConfig) -> None:
+    """Check that the methods in the pictures of every epoch exist."""
+    known = [NATIVE, *config.attribution]
+    for stage in [CLASSIFIER, ""] if FIRST_STAGE in config.model else [""]:
+        for name in values(stage_config(config.model, stage).pictures):
+            if name not in known:
+                raise UserError(
+                    f"{_key(stage)}.pictures: no method is named '{name}'{nearest(name, known)}; "
+                    f"there are: {', '.join(known)}."
+                )
 
 
 def check_selection(model: DictConfig, data: WSOLDataModule) -> None:
@@ -277,6 +294,7 @@ def _try_to_build(config: DictConfig, num_classes: int, evaluation: dict[str, An
         key = _key(stage)
         with _naming(key, f".network{_origins(config, f'{key}.network')}"):
             network = build_network(model, num_classes)
+        _check_cells(network, config.data.crop_size)
         with _naming(key, ".module"):
             module = build_module(model, network, **({} if stage else evaluation))
         with _naming(key, ".module (optimizer, scheduler)"):
@@ -306,6 +324,22 @@ def _try_on_one_image(module: SaliencyModule, config: DictConfig) -> None:
         ) from None
 
 
+def _check_cells(network: nn.Module, size: int) -> None:
+    """Check that images of ``size`` pixels leave a classifier a map of several cells."""
+    if not isinstance(network, MultiScaleClassifier):
+        return
+    try:
+        with torch.no_grad():
+            cells = network.eval().features(torch.zeros(1, 3, size, size)).shape[-2:]
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"data.crop_size={size}: {first_sentence(error)}.") from None
+    if cells.numel() < 2:
+        raise UserError(
+            f"data.crop_size={size}: the network's map has {cells.numel()} cell at this size, so "
+            "that it shows nothing; give larger images."
+        )
+
+
 def _origins(config: DictConfig, key: str) -> str:
     """List in brackets the keys of the recipe that a part's options are taken from."""
     origins = [origin_of(config, f"{key}.{name}") for name in OmegaConf.select(config, key)]
@@ -320,7 +354,7 @@ def _naming(key: str, part: str) -> Iterator[None]:
         yield
     except InstantiationException as error:
         below = str(error).partition("full_key: ")[2].strip()
-        full = f"{key}.{below}" if below else f"{key}{part}"
+        full = f"model.{below}" if below else f"{key}{part}"
         raise UserError(f"{full}: {first_sentence(error.__cause__ or error)}.") from None
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
         raise UserError(f"{key}{part}: {first_sentence(error)}.") from None

@@ -107,6 +107,12 @@ class Journal:
         meet()  # nobody writes before all have read
         return frozenset(i for state in self._earlier.values() for i in state["done"])
 
+    def forget(self) -> None:
+        """Remove the files of an earlier evaluation; all processes have to call this."""
+        if place().rank == 0:
+            self._remove([path.name for path in self._files()])
+        meet()
+
     def earlier(self, key: str) -> list[Any]:
         """Return what the processes of an earlier evaluation had gathered in a part."""
         return [state["parts"][key] for state in self._earlier.values()]

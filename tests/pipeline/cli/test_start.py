@@ -6,9 +6,11 @@ import subprocess
 import sys
 
 import pytest
+from hydra.errors import InstantiationException
 
+from learned_saliency.datamodules import DataError
 from learned_saliency.pipeline.cli.compose import compose_checked
-from learned_saliency.pipeline.cli.entry import is_first_process
+from learned_saliency.pipeline.cli.entry import is_first_process, run_or_exit
 from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.commands import COMMANDS
 from tests.support.commands import run_command
@@ -210,3 +212,29 @@ def test_the_configuration_is_printed_on_request_though_values_are_missing():
     shown = run_command("export", "--cfg", "job")
     assert shown.returncode == 0
     assert "checkpoint: ???" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (TypeError("Part.__init__() got an unexpected keyword argument 'x'"), "data.part: Part"),
+        (ValueError("expected a size of 1 or more, got 0"), "data.part: expected a size of 1 or"),
+        (DataError("labels.txt, line 3: is empty."), "train.py: labels.txt, line 3: is empty."),
+    ],
+)
+def test_options_that_a_part_refuses_are_one_sentence_with_its_key(error, told, capsys):
+    def work():
+        raise InstantiationException("Error in call\nfull_key: data.part") from error
+
+    with pytest.raises(SystemExit) as ended:
+        run_or_exit("train.py", work)
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_fault_of_the_code_keeps_its_trace():
+    def work():
+        raise InstantiationException("full_key: data") from TypeError("unsupported operand")
+
+    with pytest.raises(InstantiationException):
+        run_or_exit("train.py", work)

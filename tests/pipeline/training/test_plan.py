@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 
+from learned_saliency.models import MultiScaleBackbone
 from learned_saliency.pipeline.cli import UserError, compose_checked
 from learned_saliency.pipeline.runs import CLASSIFIER, FIRST_STAGE
 from learned_saliency.pipeline.training import make_plan, train
@@ -49,6 +50,13 @@ def bare(creatures, tmp_path):
         (["model=calm", "model.em_target=last"], "em_target"),
         (["model=calm", "data.superset=wordnet"], "superset|WordNet"),
         (["methods=[camm]"], "nearest: cam"),
+        (
+            ["model.pictures=[camm]"],
+            r"model\.pictures: no method .* the nearest: cam",
+        ),
+        (["data.crop_size=1"], r"data\.crop_size=1: the network's map has 1 cell"),
+        (["backbone.name=nonsense"], r"model\.first_stage\.network\.backbone: timm has no network"),
+        (["+model.network.nonsense=1"], r"model\.network .*unexpected keyword argument 'nonsense'"),
         (["evaluate.mask_color=pink"], "mean, black"),
         (["classifier=torchvision:resnet18"], "feature maps of several scales"),
     ],
@@ -56,6 +64,16 @@ def bare(creatures, tmp_path):
 def test_what_cannot_work_is_refused_before_the_run_has_a_folder(plan, tmp_path, words, told):
     with pytest.raises(UserError, match=told):
         plan(*words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_of_a_size_that_a_network_does_not_take_are_told(plan, tmp_path, monkeypatch):
+    def forward(network, images):
+        raise AssertionError("Input height (32) doesn't match model (224).")
+
+    monkeypatch.setattr(MultiScaleBackbone, "forward", forward)
+    with pytest.raises(UserError, match=r"data\.crop_size=.*does not take.*model \(224\); choose"):
+        plan()
     assert not (tmp_path / "run").exists()
 
 
