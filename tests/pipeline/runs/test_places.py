@@ -70,16 +70,6 @@ def test_this_machine_comes_first(tmp_path):
     assert places(located_data(own, NOTHING, "x.ckpt")) == places(here)
 
 
-def test_other_options_of_the_reader_are_of_this_machine(tmp_path, cache):
-    theirs = filled(tmp_path / "theirs")
-    own = recorded(*SMALL_DATA, root=theirs, metadata=theirs / "metadata")
-    given = OmegaConf.create({"reader": {"test_images": 16}})
-    data = located_data(own, given, "x.ckpt")
-    assert data.root.startswith(f"{cache}/creatures-48px-16c-")
-    assert data.metadata == f"{data.root}/metadata-32-16-16"
-    assert data.reader.test_images == 16
-
-
 def test_what_is_given_is_written_to(tmp_path):
     own = recorded(*SMALL_DATA, root=tmp_path / "theirs", metadata=tmp_path / "theirs/metadata")
     mine = tmp_path / "mine"
