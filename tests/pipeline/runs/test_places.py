@@ -164,3 +164,13 @@ def test_a_resumed_run_finds_its_data_likewise(tmp_path, cache):
     data = _located(moved, resumed).data
     assert places(data) == (f"{tmp_path}/mine", f"{tmp_path}/mine/metadata-32-16-17")
     assert data.reader is not None
+
+
+def test_other_options_of_the_reader_are_of_this_machine(tmp_path, cache):
+    theirs = filled(tmp_path / "theirs")
+    own = recorded(*SMALL_DATA, root=theirs, metadata=theirs / "metadata")
+    given = OmegaConf.create({"reader": {"test_images": 16}})
+    data = located_data(own, given, "x.ckpt")
+    assert data.root.startswith(f"{cache}/creatures-48px-16c-")
+    assert data.metadata == f"{data.root}/metadata-32-16-16"
+    assert data.reader.test_images == 16
