@@ -29,7 +29,8 @@ from learned_saliency.pipeline.cli.surroundings import surroundings_error
 from learned_saliency.pipeline.cli.words import hydra_words
 
 # What Lightning says that is no news here: its advertisement, that a frozen classifier is in
-# evaluation mode on purpose, that a second stage writes into the folder of the first.
+# evaluation mode on purpose, that a second stage writes into the folder of the first; and what
+# torchmetrics says of a process without a share of the images.
 _KNOWN = (
     "For seamless cloud logging",
     "module(s) in eval mode",
