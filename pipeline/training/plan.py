@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -95,6 +97,8 @@ def make_plan(config: DictConfig, resumed: Checkpoint | None = None) -> Plan:
     _check_clipping(config)
     if not config.resume:
         check_folder("output_dir", config.output_dir)
+    if resumed is None:
+        config = _with_widths_of_file(config)
     # a checkpoint holds the classifier that the run was begun with
     given = _given_classifier(config) if config.classifier and resumed is None else None
     classifier = load_network(given) if given else None
@@ -134,6 +138,35 @@ def _located(config: DictConfig, resumed: Checkpoint | None) -> DictConfig:
     given = {key: data[key] for key, place in saved.items() if data[key] != place}
     own = OmegaConf.merge(data, saved)
     return OmegaConf.create({"data": located_data(own, OmegaConf.create(given), config.resume)})
+
+
+def _with_widths_of_file(config: DictConfig) -> DictConfig:
+    """Leave out the backbone's widths where the file of its weights has the network's own.
+
+    ``backbone=resnet10`` is half as wide as timm's, whose files therefore choose the full width.
+
+    Returns:
+        ``config`` itself where the weights fit, or do not fit either.
+    """
+    wide = config.backbone.copy()
+    OmegaConf.set_struct(wide, False)
+    widths = {key: wide.pop(key) for key in ("channels", "stem_width") if key in wide}
+    if not widths or not isinstance(wide.pretrained, str):
+        return config
+    with suppress(InstantiationException):
+        instantiate(config.backbone)
+        return config
+    with suppress(InstantiationException):
+        instantiate(wide)
+        left_out = ", ".join(f"backbone.{key}={value}" for key, value in widths.items())
+        warnings.warn(
+            f"backbone.pretrained={wide.pretrained}: has the widths of {wide.name} in timm, which "
+            f"count instead of {left_out}.",
+            stacklevel=2,
+        )
+        config = config.copy()
+        config.backbone = wide
+    return config
 
 
 def _stages(config: DictConfig, resumed: Checkpoint | None) -> list[str]:
