@@ -54,7 +54,7 @@ def bare(creatures, tmp_path):
             ["model.pictures=[camm]"],
             r"model\.pictures: no method .* the nearest: cam",
         ),
-        (["data.crop_size=1"], r"data\.crop_size=1: the network's map has 1 cell"),
+        (["data.crop_size=1"], r"data\.crop_size=1: the map of backbone=resnet10t has one cell"),
         (["backbone.name=nonsense"], r"model\.first_stage\.network\.backbone: timm has no network"),
         (["+model.network.nonsense=1"], r"model\.network .*unexpected keyword argument 'nonsense'"),
         (["evaluate.mask_color=pink"], "mean, black"),
@@ -111,7 +111,7 @@ def test_class_names_of_a_file_go_into_the_configuration(plan, tmp_path):
     names.write_text("".join(f"kind {label}\n" for label in range(16)))
     made = plan("model=calm", f"data.class_names={names}")
     assert list(made.config.data.class_names) == [f"kind {label}" for label in range(16)]
-    assert made.composed["data"]["class_names"] == made.data.class_names
+    assert made.record["composed"]["data"]["class_names"] == made.data.class_names
     assert made.config.model.module.class_ids[3] == "kind 3"
 
 
