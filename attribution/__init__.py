@@ -14,7 +14,7 @@ from learned_saliency.attribution.core.method import (
     normalize,
     resize,
 )
-from learned_saliency.attribution.core.outputs import OutputError
+from learned_saliency.attribution.core.outputs import OutputError, find_logits
 from learned_saliency.attribution.core.split import SplitClassifier, split
 from learned_saliency.attribution.fakecam import FakeCAM
 from learned_saliency.attribution.gradcam import GradCAM
@@ -70,6 +70,7 @@ __all__ = [
     "XGradCAM",
     "deeplift",
     "encode",
+    "find_logits",
     "frozen",
     "is_affine",
     "normalize",

@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from learned_saliency.datamodules.metadata import SplitMetadata, read_split
-from learned_saliency.datamodules.textfile import DataError, is_integer, line_error, read_columns
+from learned_saliency.datamodules.textfile import (
+    DataError,
+    is_integer,
+    line_error,
+    read_columns,
+    read_lines,
+)
 
 MAX_CLASSES = 1_000_000
 _MAX_COUNTED = 100_000  # several times the classes of the largest data sets
@@ -165,6 +171,34 @@ def read_class_names(path: Path) -> list[str] | None:
             path, beyond, "the labels must be 0, 1, 2, ... without a gap; number them so."
         )
     return [names[label] for label in range(len(names))]
+
+
+def read_name_list(path: Path) -> list[str]:
+    """Read a file of class names that a person wrote.
+
+    Args:
+        path: A text file with a name per line in the order of the labels, or with the lines
+            ``label,name`` of a ``class_names.txt``. Blank lines at the end are passed over.
+
+    Returns:
+        The names in the order of the labels.
+
+    Raises:
+        DataError: If the file is missing, no text or empty, or a line between others is blank.
+    """
+    lines = [line.strip() for line in read_lines(path)]
+    while lines and not lines[-1]:
+        lines.pop()
+    if not lines:
+        raise DataError(f"{path}: holds no class name; write one per line.")
+    if all(is_integer(line.partition(",")[0]) and "," in line for line in lines):
+        return read_class_names(path) or []
+    if "" in lines:
+        raise DataError(
+            f"{path}, line {lines.index('') + 1}: is blank, where the name of class "
+            f"{lines.index('')} is expected; write it."
+        )
+    return lines
 
 
 def check_labels(metadata: SplitMetadata, num_classes: int) -> None:

@@ -12,7 +12,6 @@ from learned_saliency.datamodules.opening import kind_of
 from learned_saliency.errors import MendableError
 
 MAX_TEXT_BYTES = 1 << 30  # many times the lists of the largest data sets
-_LONGEST = 1000  # characters of a message
 _NOT_IN_INTEGERS = re.compile(r"[^0-9+-]")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 
@@ -26,10 +25,7 @@ class DataError(MendableError, ValueError):
 
     def __init__(self, message: str) -> None:
         # the worker of a loader hands an error on with its whole traceback before the sentence
-        sentence = message.rpartition("DataError: ")[2].strip()
-        if len(sentence) > _LONGEST:  # a field of a damaged file may be of any length
-            sentence = f"{sentence[: _LONGEST // 2]}...{sentence[-_LONGEST // 2 :]}"
-        super().__init__(sentence)
+        super().__init__(message.rpartition("DataError: ")[2].strip())
 
 
 def line_error(path: Path, row: int, message: str) -> DataError:

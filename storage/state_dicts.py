@@ -67,7 +67,7 @@ def find_state_dict(content: Any) -> FoundWeights:
         prefix += found[0]
         names = {name.removeprefix(found[0]): full for name, full in names.items()}
     state = {name: nest.tensors[full] for name, full in names.items()}
-    return FoundWeights(state, _report(nest, prefix, [], nests))
+    return FoundWeights(state, _report(nest, prefix, _aside(content, nest.keys)))
 
 
 def fit_state_dict(
@@ -109,7 +109,9 @@ def fit_state_dict(
     surplus = [n for n in inside if not part and not _BESIDE.fullmatch(n[len(match.prefix) :])]
     _check(state, wanted, surplus)
     unread = {name: wanted[name] for name in wanted if name not in state}  # counters of batches
-    return FoundWeights(state | unread, _report(nest, match.prefix, left, nests))
+    return FoundWeights(
+        state | unread, _report(nest, match.prefix, [*left, *_aside(content, nest.keys)])
+    )
 
 
 def _nests(content: Any) -> list[_Nest]:
@@ -204,11 +206,19 @@ def _check(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], surplus: l
     )
 
 
-def _report(nest: _Nest, prefix: str, left: list[str], nests: Sequence[_Nest]) -> str:
+def _aside(content: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+    """List the keys beside those that lead to a nest, from the outermost."""
+    found = []
+    for key in keys:
+        found += [str(other) for other in content if other != key]
+        content = content[key]
+    return found
+
+
+def _report(nest: _Nest, prefix: str, left: list[str]) -> str:
     parts = [f"taken from '{'.'.join(nest.keys)}'"] if nest.keys else []
     parts += [f"the prefix '{prefix}' was stripped"] if prefix else []
-    aside = [".".join(other.keys) for other in nests if other.keys and other.keys != nest.keys]
-    out = [*left, *nest.others, *aside]
+    out = [*left, *nest.others]
     parts += [f"left out: {_some(list(dict.fromkeys(out)))}"] if out else []
     return "; ".join(parts)
 

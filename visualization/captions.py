@@ -16,6 +16,8 @@ _INK, _PAPER = (0, 0, 0), (255, 255, 255)
 _LEAST_WIDTH = 240  # pixels of a captioned picture: narrower ones get white at their right
 _SIZES = (12, 48)  # smallest and largest letters, pixels
 
+_LAST_WORD = 8  # letters of a last word that a shortened line keeps
+
 Legend = Sequence[tuple[str, Color]]  # names of what is drawn, with its colors
 
 
@@ -26,7 +28,7 @@ def with_caption(
 
     Args:
         picture: Shape (H, W, 3); a narrow one is widened by white at its right.
-        lines: A line is shortened in its middle where it is too long.
+        lines: A line that is too long loses its end, but for a short last word.
         colormap: Color map that the bar shows, see `colorize`; None for no bar.
         legend: What the colors of boxes mean.
 
@@ -113,12 +115,14 @@ def _frame(size: int, name: str, color: Color) -> Image.Image:
 
 
 def _shortened(line: str, width: int, font: ImageFont.FreeTypeFont) -> str:
-    """A line that fits: of a longer one beginning and end, which holds the probability."""
+    """Shorten a line to what fits, before its last word if that is short: the probability."""
     if font.getlength(line) <= width:
         return line
-    for kept in range(len(line) - 1, 0, -1):
-        end = min(kept // 2, 8)
-        shown = f"{line[: kept - end]}…{line[len(line) - end :]}"
+    text, _, last = line.rpartition(" ")
+    if not text or len(last) > _LAST_WORD:
+        text, last = line, ""
+    for kept in range(len(text) - 1, 0, -1):
+        shown = f"{text[:kept].rstrip(' ,')}… {last}".rstrip()
         if font.getlength(shown) <= width:
             return shown
     return ""

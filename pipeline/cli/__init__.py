@@ -12,13 +12,14 @@ from learned_saliency.pipeline.cli.compose import (
 from learned_saliency.pipeline.cli.entry import Command, run_command
 from learned_saliency.pipeline.cli.errors import UserError, first_sentence, printable
 from learned_saliency.pipeline.cli.help import Page
-from learned_saliency.pipeline.cli.limit import check_limit
 from learned_saliency.pipeline.cli.paths import (
     LIBRARY_WEIGHTS,
     RECORD_FILE,
     ResumePoint,
+    check_class_names,
     check_classifier,
     check_data,
+    check_folder,
     check_images,
     check_subject,
     find_checkpoint,
@@ -40,12 +41,13 @@ __all__ = [
     "ResumePoint",
     "UserError",
     "await_killing",
+    "check_class_names",
     "check_classifier",
     "check_command_line",
     "check_complete",
     "check_data",
+    "check_folder",
     "check_images",
-    "check_limit",
     "check_subject",
     "check_values",
     "compose_checked",

@@ -13,18 +13,24 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import (
+    InterpolationKeyError,
+    InterpolationToMissingValueError,
+    OmegaConfBaseException,
+)
 
 from learned_saliency import configs
 from learned_saliency.pipeline.cli.checks import check_values
-from learned_saliency.pipeline.cli.errors import UserError
-from learned_saliency.pipeline.cli.schema import FOLDER, shown
+from learned_saliency.pipeline.cli.errors import UserError, first_sentence
+from learned_saliency.pipeline.cli.schema import FOLDER
+from learned_saliency.pipeline.cli.values import values
 from learned_saliency.pipeline.cli.words import MULTIRUN
 
 CONFIG_DIR = Path(configs.__file__).resolve().parent
 CONFIG_NAME = "config"
+_MAY_LACK = {"backbone", "trainer", "logger", "attribution", "studies"}  # keys, but not the group
+_SHOWN = 80
 _MAX_SWEPT = 1000  # values of one word of a sweep, each of which is checked
-_LONGEST = 500  # characters of a message of Hydra
 
 
 def check_command_line(
@@ -50,10 +56,12 @@ def check_command_line(
     flags = {"--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd", "--package"}
     flags |= {"--cfg", "-c", "--info", "-i"}
     if stray and not flags & set(arguments):
-        raise UserError(f"'{shown(stray[0])}' is not understood: words have the form key=value.")
-    swept = bool(MULTIRUN & set(arguments)) or any(w.startswith("hydra.mode=") for w in words)
-    for overrides in _without_sweeps(words, swept):
+        raise UserError(f"'{stray[0]}' is not understood: words have the form key=value.")
+    parsed = _parsed(words)
+    _check_words(parsed, name, several=bool(MULTIRUN & set(arguments)))
+    for overrides in _without_sweeps(parsed):
         config = compose_checked(overrides, name, complete=False)
+        _check_deletions(parsed)
         check_values(config, lambda: _defaults(overrides, name))  # noqa: B023  used at once
         if complete:
             check_complete(config)
@@ -69,7 +77,7 @@ def compose_checked(
         try:
             config = compose(name, overrides=list(overrides))
         except OverrideParseException as error:
-            raise _not_understood(error) from None
+            raise UserError(f"'{error.override}' is not understood: write key=value.") from None
         except Exception as error:  # Hydra and OmegaConf raise anything at odd words
             raise UserError(_explain(overrides, name) or _one_line(error)) from None
     if complete:
@@ -89,6 +97,8 @@ def check_complete(config: DictConfig) -> None:
             raise UserError(f"{missing[0]} has no value: give it as {missing[0]}=...")
         OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
+        if not isinstance(error, InterpolationKeyError | InterpolationToMissingValueError):
+            raise UserError(f"{error.full_key}: {_first_line(error)}.") from None
         reference = str(error).split("'")[1] if "'" in str(error) else str(error)
         parent, _, name = reference.rpartition(".")
         node = OmegaConf.select(config, parent) if parent else config
@@ -107,27 +117,65 @@ def _defaults(words: Sequence[str], name: str) -> DictConfig:
     return compose_checked(chosen, name, complete=False)
 
 
-def _without_sweeps(words: Sequence[str], swept: bool) -> Iterator[list[str]]:
-    """The words with the first value of each sweep, then once for each other value.
+def _parsed(words: Sequence[str]) -> list[Override]:
+    try:
+        return OverridesParser.create().parse_overrides(list(words))
+    except OverrideParseException as error:
+        word = str(error.override)[:_SHOWN]
+        raise UserError(f"'{word}' is not understood: write key=value.") from None
+    except ValueError as error:  # a number of more digits than Python reads
+        raise UserError(f"the command line is not understood: {first_sentence(error)}.") from None
+
+
+def _check_words(parsed: Sequence[Override], name: str, several: bool) -> None:
+    """Check what Hydra would pass over, or tell at length, before anything is composed.
+
+    Args:
+        parsed: The words.
+        name: The configuration file, without its ending.
+        several: Whether a word may have several values, for a sweep.
 
     Raises:
-        UserError: If a word is not understood, or several values are given where nothing is swept.
+        UserError: If a group has no such choice, or a word has several values outside a sweep.
     """
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(words))
-    except OverrideParseException as error:
-        raise _not_understood(error) from None
-    several = next((o.input_line for o in parsed if o.is_sweep_override() and not swept), None)
-    if several is not None:
-        raise UserError(
-            f"{shown(several)}: has several values; write a list as [a,b], quote a comma, or add "
-            "-m for a run of each value."
-        )
+    groups = used_groups(name)
+    for override in parsed:
+        key, word = override.key_or_group, override.input_line
+        if override.is_sweep_override():
+            if not several:
+                raise UserError(
+                    f"{word}: has several values, which need -m; a list is {key}=[a,b,...]."
+                )
+        elif key in groups and not override.is_delete():
+            _check_choice(override, groups[key])
+
+
+def _check_deletions(parsed: Sequence[Override]) -> None:
+    """Check that words take away arguments of parts alone, not what every run needs."""
+    for override in parsed:
+        group, _, rest = override.key_or_group.partition(".")
+        if override.is_delete() and not (rest and group in _MAY_LACK):
+            raise UserError(f"{override.input_line}: a run needs this key; give it a value.")
+
+
+def _check_choice(override: Override, known: list[str]) -> None:
+    """Check that a group has the choices that a word names."""
+    group, value = override.key_or_group, override.value()
+    for choice in values(["null"] if value is None else value):
+        if choice not in known:
+            close = nearest(choice, known)
+            raise UserError(
+                f"{group}={choice} is no choice of '{group}'{close}; there are: {', '.join(known)}."
+            )
+
+
+def _without_sweeps(parsed: Sequence[Override]) -> Iterator[list[str]]:
+    """The words with the first value of each sweep, then once for each other value."""
     options = [_options(override) for override in parsed]
-    first = [values[0] for values in options]
+    first = [found[0] for found in options]
     yield first
-    for position, values in enumerate(options):
-        for value in values[1:]:
+    for position, found in enumerate(options):
+        for value in found[1:]:
             yield [*first[:position], value, *first[position + 1 :]]
 
 
@@ -135,44 +183,39 @@ def _options(override: Override) -> list[str]:
     if not override.is_sweep_override():
         return [override.input_line or ""]
     key = override.get_key_element()
-    values = list(islice(override.sweep_string_iterator(), _MAX_SWEPT + 1))
-    if len(values) > _MAX_SWEPT:
-        raise UserError(f"{shown(override.input_line)}: sweeps over more than {_MAX_SWEPT} values.")
-    return [f"{key}={value}" for value in values]
-
-
-def _not_understood(error: OverrideParseException) -> UserError:
-    return UserError(f"'{shown(error.override)}' is not understood: write key=value.")
+    swept = list(islice(override.sweep_string_iterator(), _MAX_SWEPT + 1))
+    if len(swept) > _MAX_SWEPT:
+        raise UserError(f"{override.input_line}: sweeps over more than {_MAX_SWEPT} values.")
+    return [f"{key}={value}" for value in swept]
 
 
 def _explain(overrides: Iterable[str], config_name: str) -> str | None:
-    """Find the override at fault: a choice that a group lacks, or a key that does not exist."""
+    """Find the override at fault: a choice that a group lacks, or a key that does not exist.
+
+    Raises:
+        UserError: If it is a choice.
+    """
     groups = used_groups(config_name)
     good: list[str] = []
-    values: list[Override] = []
+    assigned: list[Override] = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         name = override.key_or_group
         if name not in groups:
-            values.append(override)
+            assigned.append(override)
             continue
-        value = override.value()
-        choices = value if isinstance(value, list) else [] if value is None else [value]
-        for choice in map(str, choices):
-            if choice not in groups[name]:
-                close, known = nearest(choice, groups[name]), ", ".join(groups[name])
-                wrong = f"{name}={shown(choice)}"
-                return f"{wrong} is no choice of '{name}'{close}; there are: {known}."
+        if not override.is_delete():
+            _check_choice(override, groups[name])
         good.append(override.input_line or "")
     try:
         config = compose(config_name, overrides=good)
-    except Exception:  # what the caller tells
+    except Exception:  # which the caller tells
         return None
     keys = list(_dotted(OmegaConf.to_container(config)))
-    for override in values:
+    for override in assigned:
         name = override.key_or_group
         if not (override.is_add() or override.is_force_add()) and name not in keys:
             close = _unchosen(name, keys, groups) or nearest(name, [*keys, *groups])
-            return f"{shown(name)} is no key of the configuration{close}."
+            return f"{name} is no key of the configuration{close}."
     return None
 
 
@@ -215,15 +258,26 @@ def _dotted(node: Any, prefix: str = "") -> Iterator[str]:
             yield from _dotted(value, f"{prefix}{key}.")
 
 
-def nearest(word: str, choices: Sequence[str]) -> str:
-    """Choices that resemble the word, as part of a sentence; by their last names where dotted."""
+def nearest(word: str, choices: Sequence[str], at_least: int = 0) -> str:
+    """Choices that resemble the word, as part of a sentence; by their last names where dotted.
+
+    Args:
+        word: The word.
+        choices: The choices.
+        at_least: Number of choices to name even where none resembles the word.
+    """
     found = difflib.get_close_matches(word, choices, n=3, cutoff=0.6)
     if not found:
         last = word.rpartition(".")[2]
         found = [c for c in choices if c.rpartition(".")[2] == last][:3]
+    if not found and at_least:
+        found = difflib.get_close_matches(word, choices, n=at_least, cutoff=0.0)
     return f"; the nearest: {', '.join(found)}" if found else ""
 
 
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")
+
+
 def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    return " ".join(str(error).split())

@@ -22,14 +22,15 @@ from learned_saliency.errors import (
     SurroundingsError,
 )
 from learned_saliency.pipeline.cli.compose import CONFIG_DIR, check_command_line
-from learned_saliency.pipeline.cli.errors import printable
+from learned_saliency.pipeline.cli.errors import UserError, first_sentence, printable
 from learned_saliency.pipeline.cli.help import Page, format_help
-from learned_saliency.pipeline.cli.signals import end_on_signals
+from learned_saliency.pipeline.cli.signals import await_killing, end_on_signals
 from learned_saliency.pipeline.cli.surroundings import surroundings_error
 from learned_saliency.pipeline.cli.words import hydra_words
 
 # What Lightning says that is no news here: its advertisement, that a frozen classifier is in
-# evaluation mode on purpose, that a second stage writes into the folder of the first.
+# evaluation mode on purpose, that a second stage writes into the folder of the first; and what
+# torchmetrics says of a process without a share of the images.
 _KNOWN = (
     "For seamless cloud logging",
     "module(s) in eval mode",
@@ -38,9 +39,11 @@ _KNOWN = (
     "LeafSpec",
     "TPU available",
     "val_dataloader` contains",
+    "was called before the ``update`` method",
 )
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # in the order of Lightning's
 _NODES = ("NODE_RANK", "GROUP_RANK")
+_ARGUMENT = re.compile(r"unexpected keyword argument|required (positional|keyword-only) argument")
 _HELP = {"-h", "--help"}
 _SHOW = {"-c", "--cfg", "--info", "-i", "--hydra-help", "--version"}  # Hydra's, which run nothing
 
@@ -157,25 +160,44 @@ def run_or_exit(program: str, work: Callable[[], None]) -> None:
     """Do ``work``; what ends it and a person can mend is told in one line on stderr.
 
     The exit code is 2 for what the user did wrong, for a training that diverged and for parts that
-    refuse their options (a ``ValueError`` below Hydra's instantiation); 1 for faults of the machine
-    (see `surroundings_error`), and the signal's where a signal ended the work.
+    refuse their options (a ``ValueError`` below Hydra's instantiation, or a ``TypeError`` about an
+    argument); 1 for faults of the machine (see `surroundings_error`), and the signal's where a
+    signal ended the work.
     """
     try:
         work()
     except (MendableError, OtherProcessEnded, Stopped) as error:
         _exit(program, error, error.code)
     except Exception as error:
-        found = surroundings_error(error)
-        if found is not None:
-            _exit(program, found, found.code)
-        refused = isinstance(error, InstantiationException)
-        if not refused or not isinstance(error.__cause__, ValueError | RuntimeError):
+        found = surroundings_error(error) or _refusal(error)
+        if found is None:
             raise
-        _exit(program, error.__cause__, MendableError.code)
+        _exit(program, found, found.code)
+
+
+def _refusal(error: Exception) -> MendableError | None:
+    """Return the error of a part that refuses its options; None for any other."""
+    if not isinstance(error, InstantiationException):
+        return None
+    cause, key = error.__cause__, str(error).partition("full_key: ")[2].strip()
+    if isinstance(cause, TypeError) and _ARGUMENT.search(str(cause)):
+        return UserError(f"{key}: {first_sentence(cause)}.")
+    if isinstance(cause, MendableError):
+        return cause
+    if isinstance(cause, ValueError | RuntimeError):
+        return UserError(f"{key}: {cause}" if key else str(cause))
+    return None
 
 
 def _exit(program: str, error: BaseException, code: int) -> NoReturn:
+    await_killing()  # a signal that comes now would be told as a stack trace
     # the machine's faults may befall one process alone
     if is_first_process() or isinstance(error, SurroundingsError):
         print(f"{program}: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+    together = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if isinstance(error, OtherProcessEnded) or (together and isinstance(error, Stopped)):
+        # at their end libraries would wait for the other processes
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -130,6 +131,23 @@ def check_file(key: str, value: Any) -> None:
         raise UserError(f"{key}={path}: there is no such file.")
 
 
+def check_folder(key: str, value: str) -> None:
+    """Check that the folder that a key names can be made, or be written to; nothing is made.
+
+    Raises:
+        UserError: If it cannot.
+    """
+    wanted = Path(value).expanduser().absolute()
+    place = wanted
+    while not os.path.lexists(place):
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"{key}={value}: cannot be written below {place}; choose another.")
+    longest = os.pathconf(place, "PC_NAME_MAX")
+    if any(len(os.fsencode(part)) > longest for part in wanted.parts):
+        raise UserError(f"{key}={value}: has a name of more than {longest} bytes; shorten it.")
+
+
 def check_images(source: str) -> None:
     """Check that there is a file, a folder or a match of a pattern.
 
@@ -147,6 +165,16 @@ def check_images(source: str) -> None:
         raise UserError(f"images={source}: the pattern matches no file.")
 
 
+def check_class_names(data: Mapping[str, Any]) -> None:
+    """Check that the file is there that ``class_names`` of a data set names.
+
+    Raises:
+        UserError: If it is not.
+    """
+    if isinstance(data.get("class_names"), str):
+        check_file("data.class_names", data.class_names)
+
+
 def check_data(data: DictConfig) -> None:
     """Check that the folders of a data set are there, but for those that its reader makes.
 
@@ -156,6 +184,7 @@ def check_data(data: DictConfig) -> None:
     Raises:
         UserError: If one is missing.
     """
+    check_class_names(data)
     root, metadata = Path(data.root).expanduser(), Path(data.metadata).expanduser()
     makes_root = data.reader is not None and metadata.is_relative_to(root)
     if not root.is_dir() and not makes_root:

@@ -231,7 +231,7 @@ def row_of_default(value: Any) -> Row:
     if isinstance(value, str):
         return Row("text")
     if isinstance(value, dict):
-        return Row("group", also=(None,))
+        return Row("group")
     if isinstance(value, list) and value:
         kinds = {row_of_default(item) for item in value}
         return Row("list", items=kinds.pop() if len(kinds) == 1 else None)

@@ -4,35 +4,37 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
+from functools import cache
 from types import FrameType
 
 from learned_saliency.errors import Stopped
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
 _SECONDS = 2.0  # in which one cause may send several signals: a terminal, a launcher, a parent
+_PATIENCE = 10.0  # seconds in which the main thread has to react
 
 
 def end_on_signals() -> None:
     """Make SIGTERM and SIGINT end the command at once, by a `Stopped` in the main thread.
 
     So temporary files are removed and loggers closed as after an error. A signal more than two
-    seconds later kills the process by the system's own means. Another thread than the main one
-    changes nothing.
+    seconds later kills the process by the system's own means. A main thread that does not come to
+    Python for ten seconds, within one long call of a library, is ended by force. Another thread
+    than the main one changes nothing.
     """
-    if threading.current_thread() is threading.main_thread():
+    if _in_main_thread():
         for number in ENDING:
             signal.signal(number, _stop)
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    await_killing()
-    raise Stopped(number)
+        signal.set_wakeup_fd(_guard(), warn_on_full_buffer=False)
 
 
 def await_killing() -> None:
     """Let signals kill the process that come more than two seconds from now."""
+    if not _in_main_thread():
+        return
     began = time.monotonic()
 
     def kill(number: int, frame: FrameType | None) -> None:
@@ -42,3 +44,37 @@ def await_killing() -> None:
 
     for number in ENDING:
         signal.signal(number, kill)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    _stop.arrived = time.monotonic()
+    await_killing()
+    raise Stopped(number)
+
+
+_stop.arrived = -1.0  # when the main thread has last seen a signal
+
+
+@cache
+def _guard() -> int:
+    """Start the thread that looks after signals; return the file that the system tells them to."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    threading.Thread(target=_look_after, args=(reader,), daemon=True, name="signals").start()
+    return writer
+
+
+def _look_after(reader: int) -> None:
+    """End the process when the main thread has not seen a signal that should end it."""
+    while True:
+        numbers = os.read(reader, 64)
+        came = time.monotonic() - 1.0
+        for number in set(numbers) & set(ENDING):
+            time.sleep(_PATIENCE)
+            if signal.getsignal(number) is _stop and _stop.arrived < came:
+                print(f"{Stopped(number)}, within a long call", file=sys.stderr, flush=True)
+                os._exit(128 + number)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from learned_saliency.pipeline.cli.schema import find_row, rows
 
-MULTIRUN = {"-m", "--multirun"}  # the flag of a sweep
+MULTIRUN = {"-m", "--multirun"}
 _QUOTED = ("path", "place", "paths", "classes", "pretrained")  # types of values that hold texts
 
 
@@ -42,9 +42,7 @@ def _quoted(value: str, kind: str) -> str:
     plain |= kind == "classes" and value.isdecimal()
     if plain or (value[0] + value[-1] in ("[]", "''", '""') and not _exists(value)):
         return value
-    literal = value
-    if kind != "place" or _exists(value):
-        literal = value.replace("${", "\\${")
+    literal = value if kind == "place" else value.replace("${", "\\${")
     literal = re.sub(r"(\\*)'", r"\1\1\\'", literal)  # backslashes before a quote count double
     literal = re.sub(r"(\\+)$", r"\1\1", literal)
     return f"'{literal}'"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from learned_saliency.pipeline.cli import Command, Page, UserError, listed, values
+from learned_saliency.pipeline.cli import Command, Page, UserError, check_folder, listed, values
 
 
 def check(config: DictConfig) -> None:
@@ -14,6 +14,7 @@ def check(config: DictConfig) -> None:
     for path in values(config.published):
         if not Path(path).expanduser().exists():
             raise UserError(f"{path}: there is no such file.")
+    check_folder("output_dir", config.output_dir)
 
 
 def announce(config: DictConfig) -> str:

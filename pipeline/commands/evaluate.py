@@ -9,9 +9,10 @@ from omegaconf import DictConfig
 from learned_saliency.pipeline.cli import (
     Command,
     Page,
+    check_class_names,
     check_complete,
     check_data,
-    check_limit,
+    check_folder,
     check_subject,
     hydra_words,
     listed,
@@ -34,9 +35,11 @@ def evaluation_words(arguments: Sequence[str]) -> list[str]:
 
 def check(config: DictConfig) -> None:
     """Check that the network and the data set are there that a configuration names."""
-    check_limit(config)
     check_subject(config, "evaluate.py")
-    if "_target_" in (config.get("data") or ()):  # else the data set is the checkpoint's
+    check_folder("output_dir", config.output_dir)
+    data = config.get("data") or {}
+    check_class_names(data)
+    if "_target_" in data:  # else the data set is the checkpoint's
         check_complete(config)
         check_data(config.data)
 

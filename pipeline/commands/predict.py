@@ -10,8 +10,8 @@ from learned_saliency.pipeline.cli import (
     Command,
     Page,
     UserError,
+    check_folder,
     check_images,
-    check_limit,
     check_subject,
     hydra_words,
     listed,
@@ -24,7 +24,7 @@ def check(config: DictConfig) -> None:
     for key in ("images", "out"):
         if config[key] is None:
             raise UserError(f"{key} has no value: give it as {key}=...")
-    check_limit(config)
+    check_folder("out", config.out)
     check_subject(config, "predict.py")
     for source in values(config.images):
         check_images(os.path.expanduser(source))

@@ -8,6 +8,7 @@ from learned_saliency.pipeline.cli import (
     Command,
     Page,
     check_data,
+    check_folder,
     find_checkpoint,
     find_resume_point,
 )
@@ -18,6 +19,7 @@ def check(config: DictConfig) -> None:
     if config.resume is not None:
         find_resume_point(config.resume)
         return  # the data set is that of the run
+    check_folder("output_dir", config.output_dir)
     classifier = config.classifier
     if classifier is not None and ":" not in classifier:
         find_checkpoint(classifier, "best.ckpt")

@@ -22,6 +22,7 @@ from learned_saliency.pipeline.runs import (
     check_finite,
     create_folder,
     untrained_network,
+    with_class_names,
     write_checkpoint,
 )
 from learned_saliency.storage import write_text
@@ -48,6 +49,7 @@ def convert(config: DictConfig) -> ConversionResult:
         DataError: If the data set's ``class_names.txt`` is malformed.
     """
     check_values(config)
+    config = with_class_names(config)
     config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
     given = config.published
     paths = [Path(p).expanduser() for p in (given if isinstance(given, ListConfig) else [given])]

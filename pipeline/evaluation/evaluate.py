@@ -38,6 +38,7 @@ from learned_saliency.pipeline.runs import (
     read_subject,
     subject_record,
     try_methods,
+    with_class_names,
 )
 from learned_saliency.trainers import (
     TEST_FIGURES,
@@ -90,7 +91,7 @@ def evaluate(
         raise UserError("studies_only=true leaves nothing to do: name some, studies=[removal].")
     check_values(config)
     subject = read_subject(config, "evaluate.py")
-    config = with_data(config, subject.checkpoint)
+    config = with_data(with_class_names(config), subject.checkpoint)
     check_values(config)  # with those of the checkpoint
     check_hardware(config.trainer)
     options = build_evaluation(config)
@@ -103,6 +104,7 @@ def evaluate(
     module = build_explained(config, subject, method_names(config), **options)
     for study in studies:
         study.check_module(module)
+        study.check_data(data)
     _try_on_one_image(module, data, config.split)
     file = config.weights if subject.checkpoint is None else subject.checkpoint.path
     path = None if file is None else Path(file).expanduser()
@@ -135,6 +137,17 @@ def _adapted(checkpoint: Checkpoint, given: DictConfig) -> DictConfig:
         if OmegaConf.select(own, key, default=_ABSENT) is _ABSENT:
             known = list(_leaves(own))
             raise UserError(f"data.{key} is no key of the configuration{nearest(key, known)}.")
+    names = given.get("class_names")
+    if names is not None and len(names) != checkpoint.num_classes:
+        raise UserError(
+            f"data.class_names: names {len(names)} classes, but {checkpoint.path} knows "
+            f"{checkpoint.num_classes}."
+        )
+    if isinstance(own.class_names, str) and "class_names" not in given:
+        raise UserError(
+            f"{checkpoint.path}: names a file of class names; give your own by "
+            "data.class_names=FILE."
+        )
     return located_data(own, given, checkpoint.path)
 
 

@@ -35,7 +35,7 @@ from learned_saliency.pipeline.runs import (
     load_module,
     read_checkpoint,
 )
-from learned_saliency.storage import sha256
+from learned_saliency.storage import replacing, sha256, write_text
 from learned_saliency.trainers import SaliencyModule
 
 CONFIG_NAME = "export"
@@ -114,9 +114,9 @@ def _export(
             "batch_sizes": list(BATCH_SIZES),
             "largest_difference": found,
         }
-    beside(made).write_text(json.dumps(facts, indent=2) + "\n")
-    beside(made).replace(beside(path))
-    made.replace(path)
+    write_text(beside(path), json.dumps(facts, indent=2) + "\n")
+    with replacing(path) as temporary:
+        made.replace(temporary)
     return ExportResult(path, beside(path), found)
 
 

@@ -18,8 +18,14 @@ _MARK = "predict.yaml"  # marks a folder as one of predict.py
 _IMAGE, _SKIPPED = "images", "skipped"  # kinds of lines of a part, and keys of the index
 
 
-def open_folder(config: DictConfig) -> Path:
-    """Make the folder ``out`` if it is missing; remove an earlier index in it.
+def open_folder(config: DictConfig, given: Mapping[str, Any]) -> Path:
+    """Make the folder ``out`` if it is missing.
+
+    The index of an earlier call stays until the new one is whole.
+
+    Args:
+        config: The configuration.
+        given: The network's ``input``, which a checkpoint knows better than the configuration.
 
     Raises:
         UserError: If ``out`` is a file, cannot be made, or holds files that predict.py has not
@@ -32,8 +38,8 @@ def open_folder(config: DictConfig) -> Path:
             raise UserError(
                 f"out={folder}: the folder holds other files (it has no {_MARK}); choose a new one."
             )
-        write_text(folder / _MARK, OmegaConf.to_yaml(config, resolve=False))
-        (folder / INDEX).unlink(missing_ok=True)
+        written = OmegaConf.to_container(config) | {"input": dict(given)}
+        write_text(folder / _MARK, OmegaConf.to_yaml(written))
         remove_parts(folder)  # left by a process that was killed
     except OSError as error:
         raise UserError(f"out={folder}: nothing can be written there ({error.strerror}).") from None

@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.attribution import PostHocMethod
-from learned_saliency.datamodules import Decoding
+from learned_saliency.datamodules import Decoding, read_name_list
 from learned_saliency.pipeline.cli import (
     UserError,
     check_values,
@@ -136,7 +136,7 @@ def _foreign(config: DictConfig) -> tuple[_Given, _Known]:
     """Collect the input and the classes of a network from outside this project."""
     names = None
     if config.class_names is not None:
-        names = _lines(Path(config.class_names).expanduser())
+        names = read_name_list(Path(config.class_names).expanduser())
     given = dict(config.input)
     decoding = AS_SEEN._replace(max_value=given.pop("max_value"))
     return {**given, "class_names": names, "decoding": decoding}, {"class_names": names}
@@ -168,10 +168,3 @@ def _device(name: str) -> torch.device:
 
 def _refinement(config: DictConfig) -> DenseCRF | None:
     return None if config.refine is None else DenseCRF(**config.crf)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"class_names={path}: {first_sentence(error)}.") from None

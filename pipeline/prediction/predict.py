@@ -83,7 +83,7 @@ def predict(
     model = build_model(config, device=trainer.strategy.root_device)
     request = Request(model.targets(_classes(config), config.top_k), config.top_k)
     first = rank_zero_only.rank == 0
-    folder = open_folder(config) if first else Path(config.out).expanduser()
+    folder = open_folder(config, model.input) if first else Path(config.out).expanduser()
     cores = min(_MOST_WORKERS, max(1, (os.cpu_count() or 1) // trainer.num_devices))
     bounds = {"pool": ThreadPoolExecutor(config.workers or cores), "most_pixels": _PIXELS}
     drawing = Drawing(model, folder, style, several=request.count > 1, say=say, **bounds)

@@ -184,6 +184,13 @@ class SaliencyPredictor:
             f"device={self.device})"
         )
 
+    @property
+    def input(self) -> dict[str, Any]:
+        """Size and colors of the network's input, as ``input`` in configs/predict.yaml."""
+        values = {"mean": self.mean, "std": self.std}
+        colors = {name: [round(float(v), 6) for v in value] for name, value in values.items()}
+        return {"size": self.size, **colors, "center_crop": self.center_crop}
+
     def __call__(
         self,
         images: Any,
@@ -313,8 +320,13 @@ class SaliencyPredictor:
 
     def _number(self, word: str | int) -> int:
         """Find the number of a class; a name counts before a number in digits."""
-        if isinstance(word, str) and word in self.class_names:
-            return self.class_names.index(word)
+        if isinstance(word, str) and (numbers := self._named(word)):
+            if len(numbers) > 1:
+                raise UserError(
+                    f"classes: '{word}' is the name of {len(numbers)} classes: give one of the "
+                    f"numbers {', '.join(map(str, numbers))} instead."
+                )
+            return numbers[0]
         if isinstance(word, int) or word.isdecimal():
             if 0 <= int(word) < self.num_classes:
                 return int(word)
@@ -325,9 +337,14 @@ class SaliencyPredictor:
                 f"{self.num_classes - 1} and no names; names come from metadata/class_names.txt at "
                 "the time of the training, or from class_names= of a foreign classifier."
             )
-        raise UserError(
-            f"classes: no class is named '{word}'{nearest(str(word), self.class_names)}."
-        )
+        close = nearest(str(word), self.class_names, at_least=3)
+        raise UserError(f"classes: no class is named '{word}'{close}.")
+
+    def _named(self, word: str) -> list[int]:
+        """Find the numbers of the classes of a name, with or without a number behind it."""
+        numbered = list(enumerate(self.class_names))
+        whole = [number for number, name in numbered if name == word]
+        return whole or [number for number, name in numbered if name == f"{word} ({number})"]
 
     def _try_on_noise(self) -> int:
         """Run every method once on noise; return the number of classes. See `try_methods`."""

@@ -87,7 +87,18 @@ def _walk(sources: list[str], base: str, skipped: str | None) -> Iterator[Found]
         for path in _files(source):
             full = os.path.abspath(path)
             if skipped is None or not full.startswith(skipped + os.sep):
-                yield Found(Path(path), os.path.relpath(full, base).replace(os.sep, "/"))
+                yield Found(Path(path), _name(full, base))
+
+
+def _name(path: str, base: str) -> str:
+    """Name a file by its path from the base; where it lies elsewhere, by its whole path.
+
+    A name never leads out of the folder that it is joined to.
+    """
+    name = os.path.relpath(path, base)
+    if name.split(os.sep)[0] == os.pardir:  # a pattern with ".." behind its wildcards
+        name = os.path.splitdrive(path)[1].lstrip(os.sep)
+    return name.replace(os.sep, "/")
 
 
 def _files(source: str) -> Iterator[str]:

@@ -11,6 +11,7 @@ from learned_saliency.pipeline.runs.build import (
     build_trainer,
     method_names,
     stage_config,
+    with_class_names,
 )
 from learned_saliency.pipeline.runs.checkpoints import (
     RECORD,
@@ -40,6 +41,7 @@ from learned_saliency.pipeline.runs.places import located_data
 from learned_saliency.pipeline.runs.ranks import as_one
 from learned_saliency.pipeline.runs.references import asks_the_machine, with_references
 from learned_saliency.pipeline.runs.third_party import (
+    PlainLogits,
     check_library_network,
     library_class_names,
     third_party_network,
@@ -59,6 +61,7 @@ __all__ = [
     "RECORD",
     "Checkpoint",
     "DurableCheckpointIO",
+    "PlainLogits",
     "RunRecord",
     "Subject",
     "as_one",
@@ -96,6 +99,7 @@ __all__ = [
     "third_party_network",
     "try_methods",
     "untrained_network",
+    "with_class_names",
     "with_references",
     "without_pretraining",
     "write_checkpoint",

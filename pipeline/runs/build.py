@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning as L
@@ -13,7 +14,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from learned_saliency.attribution import PostHocMethod
-from learned_saliency.datamodules import WSOLDataModule
+from learned_saliency.datamodules import WSOLDataModule, read_name_list
 from learned_saliency.errors import SurroundingsError
 from learned_saliency.pipeline.cli import UserError, first_sentence, nearest
 from learned_saliency.trainers import FIGURES, NATIVE, SaliencyModule
@@ -65,6 +66,25 @@ def _make(data: WSOLDataModule, stage: str | None) -> None:
             f"not made ({error.strerror or error}); LEARNED_SALIENCY_CACHE or data.root set its "
             "place."
         ) from None
+
+
+def with_class_names(config: DictConfig) -> DictConfig:
+    """Copy a configuration with the names of the file that ``data.class_names`` names.
+
+    Checkpoints then hold the names, wherever the file goes, and keys that refer to them find them.
+
+    Returns:
+        ``config`` itself where the names are given, or none are.
+
+    Raises:
+        DataError: If the file cannot be used.
+    """
+    given = (config.get("data") or {}).get("class_names")
+    if not isinstance(given, str):
+        return config
+    config = config.copy()
+    config.data.class_names = read_name_list(Path(given).expanduser())
+    return config
 
 
 def stage_config(model: DictConfig, stage: str) -> DictConfig:

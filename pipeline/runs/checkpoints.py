@@ -20,6 +20,7 @@ from learned_saliency.pipeline.runs.named_parts import check_named_parts
 from learned_saliency.pipeline.runs.record import (
     RecordError,
     check_data_parts,
+    check_recorded_values,
     check_state,
     recorded_classes,
     recorded_config,
@@ -30,6 +31,7 @@ from learned_saliency.trainers import SaliencyModule
 
 RECORD = "run"  # key of this project's record in Lightning's checkpoint
 _IN_FACTS = ("config", "stage", "selected_by")  # parts of the record in an export's JSON
+_FOREIGN = "foreign weights go with classifier= and weights="
 
 
 class Checkpoint(NamedTuple):
@@ -77,7 +79,9 @@ def read_checkpoint(path: str | Path, of_run: str = "last.ckpt") -> Checkpoint:
     content = read(path, f"{path}")
     record = content.get(RECORD) if isinstance(content, dict) else None
     if not isinstance(record, dict) or "state_dict" not in content:
-        raise UserError(f"{path}: no checkpoint of this project (it has no record of its run).")
+        raise UserError(
+            f"{path}: no checkpoint of this project (it has no record of its run); {_FOREIGN}."
+        )
     try:
         check_state(content["state_dict"], path.stat().st_size)
         if not isinstance(content.get("epoch"), int | None):
@@ -85,6 +89,7 @@ def read_checkpoint(path: str | Path, of_run: str = "last.ckpt") -> Checkpoint:
         config = recorded_config(record)
         check_named_parts(config, path)
         check_data_parts(record["config"]["data"])
+        check_recorded_values(config)
         model, stage = recorded_stage(config, record)
         names = recorded_classes(record)
     except RecordError as error:
@@ -110,7 +115,10 @@ def _read_exported(path: Path, label: str) -> dict[str, Any]:
         names, checksum = facts["class_names"], facts["sha256"]
         record = {"num_classes": len(names)} | {k: facts[k] for k in (*_IN_FACTS, "class_names")}
     except FileNotFoundError:
-        raise UserError(f"{beside(path)}: is missing; it belongs to {path.name}.") from None
+        raise UserError(
+            f"{path}: is no export of this project (there is no {beside(path).name} beside it); "
+            f"{_FOREIGN}."
+        ) from None
     except OSError as error:
         raise UserError(f"{beside(path)}: cannot be read ({error.strerror}).") from None
     except (ValueError, KeyError, TypeError):

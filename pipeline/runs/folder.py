@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.pipeline.cli import RECORD_FILE, UserError
-from learned_saliency.storage import write_text
+from learned_saliency.storage import read_json, write_text
 
 
 def create_folder(config: DictConfig, record: dict[str, Any] | None = None) -> Path:
@@ -62,7 +62,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     """
     path = folder / RECORD_FILE
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         if isinstance(record["config"], dict) and isinstance(record["composed"], dict):
             return record
     except (OSError, ValueError, TypeError, KeyError):

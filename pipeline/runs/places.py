@@ -33,13 +33,16 @@ def located_data(own: DictConfig, given: DictConfig, origin: str | Path) -> Dict
     """
     data = OmegaConf.merge(own, given)
     chosen = {key: given[key] for key in _PLACES if key in given}  # by a person or this machine
-    if "root" in chosen and "metadata" not in chosen and (moved := _moved(own, chosen["root"])):
-        chosen["metadata"] = moved
+    moved = _moved(own, chosen["root"]) if "root" in chosen else None  # along with the root
+    if _holds_data(chosen.get("root"), moved):
+        chosen = {"metadata": moved} | chosen
     if data.get("reader") is not None:
         here = _of_machine(data, chosen)
-        alone = not chosen and not _holds_data(here.get("root"), here.get("metadata"))
-        if not (alone and _holds_data(_value(data, "root"), _value(data, "metadata"))):
+        recorded = not chosen and "reader" not in given and _holds_recorded(data)
+        if not recorded or _holds_data(here.get("root"), here.get("metadata")):
             chosen = here | chosen
+    if moved is not None:
+        chosen = {"metadata": moved} | chosen
     data.update(chosen)
     if not {"root", "metadata"} <= chosen.keys():
         _check_recorded(data, chosen, origin)
@@ -51,7 +54,7 @@ def located_data(own: DictConfig, given: DictConfig, origin: str | Path) -> Dict
 def _check_recorded(data: DictConfig, chosen: dict[str, Any], origin: str | Path) -> None:
     """Check the folders that the checkpoint alone names, and let nothing be written into them."""
     root, metadata = (_value(data, key) for key in _PLACES)
-    if _holds_data(root, metadata):
+    if _holds_recorded(data):
         data.reader = None
     elif data.get("reader") is not None and "metadata" in chosen:
         _check_folder("root", root, origin)  # a download, of which the metadata are made
@@ -105,6 +108,10 @@ def _resolved(node: DictConfig, key: str) -> str | None:
         return str(node[key])
     except OmegaConfBaseException:  # the user has to give it, or an option of the reader is missing
         return None
+
+
+def _holds_recorded(data: DictConfig) -> bool:
+    return _holds_data(_value(data, "root"), _value(data, "metadata"))
 
 
 def _holds_data(root: Any, metadata: Any) -> bool:

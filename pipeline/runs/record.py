@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from learned_saliency import datamodules
-from learned_saliency.pipeline.cli import printable
+from learned_saliency.pipeline.cli import UserError, check_values, printable
 from learned_saliency.pipeline.runs.build import CLASSIFIER, FIRST_STAGE
 
 MAX_CLASSES = 50_000  # which of them share parts takes CALM their square in bytes
@@ -124,6 +124,18 @@ def recorded_config(record: Mapping[str, Any]) -> DictConfig:
             raise RecordError(f"its configuration has {key}={_shown(value)}: expected {kind.told}")
     _check_amounts(config)
     return OmegaConf.create(config)
+
+
+def check_recorded_values(config: DictConfig) -> None:
+    """Check type and range of every value, as of a configuration that a person gives.
+
+    Raises:
+        RecordError: If a value is not allowed; the message names the key.
+    """
+    try:
+        check_values(config)
+    except UserError as error:
+        raise RecordError(f"its configuration has {str(error).rstrip('.')}") from None
 
 
 def recorded_stage(config: DictConfig, record: Mapping[str, Any]) -> tuple[DictConfig, str]:

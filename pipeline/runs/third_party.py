@@ -13,9 +13,9 @@ import timm
 import torchvision
 from omegaconf import DictConfig
 from timm.data import ImageNetInfo, infer_imagenet_subset
-from torch import nn
+from torch import Tensor, nn
 
-from learned_saliency.attribution import LAYOUTS, SplitClassifier, split
+from learned_saliency.attribution import LAYOUTS, SplitClassifier, find_logits, split
 from learned_saliency.pipeline.cli import (
     LIBRARY_WEIGHTS,
     UserError,
@@ -69,6 +69,22 @@ def third_party_network(classifier: str, num_classes: int | None, weights: str |
     elif weights != LIBRARY_WEIGHTS:
         _load(network, Path(weights).expanduser())
     return network
+
+
+class PlainLogits(nn.Module):
+    """A network whose output is brought to logits (B, C), see `attribution.find_logits`.
+
+    Args:
+        network: Network of images (B, 3, H, W).
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Classify images of shape (B, 3, H, W): logits of shape (B, C)."""
+        return find_logits(self.network(images), len(images))
 
 
 def check_library_network(classifier: str) -> None:

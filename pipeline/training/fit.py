@@ -27,6 +27,7 @@ from learned_saliency.pipeline.runs import (
     build_network,
     read_checkpoint,
     stage_config,
+    without_pretraining,
 )
 from learned_saliency.pipeline.training import slurm
 from learned_saliency.pipeline.training.plan import Plan, make_plan
@@ -119,7 +120,9 @@ def _fit_stages(plan: Plan, sheet: ContactSheet, opened: list[Dashboard]) -> Tra
     for stage in plan.stages:
         # Initial weights depend on the run's seed alone, not on what ran before.
         L.seed_everything(plan.config.seed, workers=True, verbose=False)
-        network = build_network(stage_config(model, stage), plan.data.num_classes, classifier)
+        begun = resumed is not None  # its weights are in the checkpoint
+        described = stage_config(without_pretraining(model) if begun else model, stage)
+        network = build_network(described, plan.data.num_classes, classifier)
         if stage and not model[FIRST_STAGE].epochs:  # a classifier that comes trained
             classifier = network
             continue

@@ -56,6 +56,10 @@ class KeepBest(Checkpoint):
         """Key of the state in a checkpoint."""
         return "best"
 
+    def setup(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
+        """Take the first process's path: the name of a folder may hold the time of its start."""
+        self.path = trainer.strategy.broadcast(self.path)
+
     def state_dict(self) -> dict[str, Any]:
         """Return the score."""
         return {"score": self.score}
@@ -139,6 +143,10 @@ class KeepLast(Checkpoint):
         self._wanted = False  # a signal asked for a checkpoint
         self._validates = False  # signals end the work at once
         self._is_first = True  # among all processes
+
+    def setup(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
+        """Take the first process's path."""
+        self.path = trainer.strategy.broadcast(self.path)
 
     def on_load_checkpoint(
         self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]

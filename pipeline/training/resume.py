@@ -24,6 +24,7 @@ from learned_saliency.pipeline.runs import (
     Checkpoint,
     asks_the_machine,
     check_named_parts,
+    located_data,
     read_checkpoint,
     read_record,
 )
@@ -37,6 +38,7 @@ _KEYS = (
     *(f"data.{key}" for key in ("root", "metadata", "mask_root", "eval_batch_size", "num_workers")),
     *(f"data.{key}" for key in ("pin_memory", "verify_images", "cache_images")),
 )
+_PLACES = ("root", "metadata")
 _OF_FIRST_STAGE = ("model.first_stage.epochs",)
 _OF_TEST = ("test", "methods", "evaluate", "attribution")  # a change of these asks for another test
 
@@ -66,6 +68,7 @@ def resumed_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     resumed = _composed(point, started.record)
     for word in words:
         _apply(word, resumed, config)
+    _locate(resumed, words, started, point)
     resumed.resume = str(config.resume)
     _check_changes(started, resumed, words)
     return resumed
@@ -130,6 +133,21 @@ def _composed(point: ResumePoint, record: dict[str, Any]) -> DictConfig:
             "more than its own values; it is not resumed."
         )
     return OmegaConf.create(composed | {"output_dir": str(point.folder)})
+
+
+def _locate(
+    resumed: DictConfig, words: Sequence[Override], started: _Started, point: ResumePoint
+) -> None:
+    """Put the data set where it lies on this machine, unless a word says where.
+
+    Raises:
+        UserError: If it is not on this machine.
+    """
+    if {f"data.{key}" for key in _PLACES} & {word.key_or_group for word in words}:
+        return
+    recorded = OmegaConf.create(started.record["config"]["data"])
+    found = located_data(recorded, OmegaConf.create(), point.checkpoint or point.folder)
+    resumed.data.update({key: found[key] for key in _PLACES})
 
 
 def _apply(word: Override, resumed: DictConfig, config: DictConfig) -> None:

@@ -334,7 +334,7 @@ def test_names_that_no_system_has_are_told_in_short(tiny, name):
         DataError, match=r"image_ids.txt, line 4: .*(does not exist|lies outside)"
     ) as told:
         _data(folder).setup("fit")
-    assert len(str(told.value)) < 1100
+    assert len(str(told.value)) < 2100
     assert str(told.value).endswith(("correct the path.", "data.allow_outside_root=true."))
 
 

@@ -15,7 +15,7 @@ from learned_saliency.errors import MendableError
 
 _BY_HAND = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 _MOST_SECONDS = 30  # a bound of hangs, not of slowness: many times what an example takes
-_LONGEST = 2000  # characters of a message
+_LONGEST = 2100  # characters of a message
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _CHANGES = {
     *("os.chmod", "os.chown", "os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir"),
@@ -42,7 +42,7 @@ class _Hang(BaseException):
 
 
 class _Changes:
-    """What the process changed outside itself while it is watched, as Python reports it."""
+    """Record of what the process changed outside itself, as Python reports it, while watched."""
 
     def __init__(self) -> None:
         self.found: list[str] = []

@@ -25,7 +25,7 @@ from tests.support.untrained import untrained_run
 
 @pytest.fixture(scope="module", params=["cam", "fcam"])
 def content(request, place):
-    """What a good checkpoint holds."""
+    """Content of a good checkpoint."""
     run = untrained_run(place / "set", place / "run", f"model={request.param}")
     content = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
     # safetensors holds no other

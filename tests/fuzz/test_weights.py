@@ -21,7 +21,7 @@ def network() -> nn.Module:
 
 @cache
 def contents() -> dict[str, object]:
-    """What good files hold."""
+    """Contents of good files."""
     state = {name: tensor.contiguous() for name, tensor in network().state_dict().items()}
     wrapped = {f"module.{name}": tensor for name, tensor in state.items()}
     return {"plain": state, "wrapped": {"state_dict": wrapped, "epoch": 3, "args": {"lr": 0.1}}}

@@ -110,7 +110,7 @@ def test_the_report_names_what_was_stripped_and_left_out():
     content = {"model": {"state_dict": state}, "epoch": 3, "ema": {"decay": torch.ones(1)}}
     found = fit_state_dict(content, network().state_dict())
     assert found.report == (
-        "taken from 'model.state_dict'; the prefix 'module.' was stripped; left out: ema"
+        "taken from 'model.state_dict'; the prefix 'module.' was stripped; left out: epoch, ema"
     )
     found = fit_state_dict({**network().state_dict(), "epoch": 3}, network().state_dict())
     assert found.report == "left out: epoch"

@@ -5,6 +5,7 @@ the rest in float32 without autocast: only what is rounded after the networks ca
 """
 
 import pytest
+import timm
 import torch
 from torch.nn import functional as F
 
@@ -18,10 +19,13 @@ from learned_saliency.attribution import (
     HiResCAM,
     LayerCAM,
     OptiCAM,
+    RawAttention,
+    Rollout,
     ScoreCAM,
     SharedFeatures,
     VanillaGradient,
     XGradCAM,
+    split,
 )
 from learned_saliency.losses import (
     CALMLoss,
@@ -218,6 +222,46 @@ def test_methods_on_the_head_are_those_of_float32(images, network, method):
         found, wanted, rtol=0, atol=1e-4
     )  # the maps of untrained networks are narrow
     assert found.unique().numel() > 100
+
+
+class Around(torch.nn.Module):
+    """Network with a branch around the layer, which autocast leaves in bfloat16."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        self.stem, self.layer = torch.nn.Conv2d(3, 6, 3, 2, 1), torch.nn.Conv2d(6, 6, 3, 1, 1)
+        self.past, self.after = torch.nn.Conv2d(6, 6, 1), torch.nn.Conv2d(6, 6, 1)
+        self.last = torch.nn.Linear(6, CLASSES)
+
+    def forward(self, images):
+        before = self.stem(images)
+        joined = (self.after(self.layer(before).relu()) + self.past(before)).relu()
+        return self.last(joined.mean((2, 3)))
+
+
+@pytest.mark.parametrize("tracing", [True, False])
+@pytest.mark.parametrize("method", [GradCAM(), AblationCAM(), LIFTCAM()])
+def test_heads_that_read_more_than_the_layer_run_in_float32(images, method, tracing):
+    network = split(Around().eval(), "layer", tracing=tracing)
+    with autocast():
+        found = method(network, images, LABELS)
+    assert found.unique().numel() > 100
+    assert (found - method(network, images, LABELS)).abs().mean() < 0.03
+
+
+@pytest.mark.parametrize("method", [RawAttention(), Rollout()], ids=lambda m: type(m).__name__)
+def test_attention_of_half_precision_is_followed_in_float32(images, method):
+    torch.manual_seed(0)
+    options = {"img_size": SIDE, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 3}
+    network = timm.models.VisionTransformer(num_classes=CLASSES, qk_norm=True, **options).eval()
+    network = split(network, "blocks.2.norm1")
+    wanted = method(network, images, LABELS)
+    with autocast():
+        found = method(network, images, LABELS)
+    assert found.dtype == torch.float32
+    assert (found != found.bfloat16().float()).float().mean() > 0.5
+    assert (found - wanted).abs().mean() < 0.05
 
 
 @pytest.mark.parametrize(

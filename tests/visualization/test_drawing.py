@@ -1,5 +1,7 @@
 """Pictures of maps: colors, blending, outlines, layouts, files."""
 
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from learned_saliency.visualization import (
     with_caption,
     with_contour,
 )
+from learned_saliency.visualization.captions import _font, _shortened
 
 
 @pytest.fixture
@@ -104,6 +107,15 @@ def test_a_caption_hides_no_pixel(size):
     assert len(bare) < len(captioned)
     assert ((bare[size[0] :] == 0).all(-1)).any()  # letters
     assert not (bare[size[0] :] == FOUND_BOX).all(-1).any()
+
+
+def test_a_long_name_loses_its_end_and_keeps_its_probability():
+    font = _font(12)
+    shown = _shortened("great white shark, man-eating shark 98.3%", 160, font)
+    assert re.fullmatch(r"great white sh[ark,]*… 98\.3%", shown)
+    assert font.getlength(shown) <= 160
+    assert _shortened("one word " + "a" * 100, 160, font).startswith("one word aa")
+    assert _shortened("short 98.3%", 160, font) == "short 98.3%"
 
 
 def test_long_lines_are_shortened_and_keep_their_end():

@@ -107,6 +107,12 @@ class Journal:
         meet()  # nobody writes before all have read
         return frozenset(i for state in self._earlier.values() for i in state["done"])
 
+    def forget(self) -> None:
+        """Remove the files of an earlier evaluation; all processes have to call this."""
+        if place().rank == 0:
+            self._remove([path.name for path in self._files()])
+        meet()
+
     def earlier(self, key: str) -> list[Any]:
         """Return what the processes of an earlier evaluation had gathered in a part."""
         return [state["parts"][key] for state in self._earlier.values()]
@@ -170,13 +176,13 @@ class Journal:
 
     def _clean(self) -> None:
         """Remove files that cannot be read, and those that others have taken over."""
+        gone: list[str] = []
         for path in self._files():
             try:
-                covered = read_weights(path)["covers"]
+                gone += read_weights(path)["covers"]
             except WeightsError:
-                path.unlink()
-                continue
-            self._remove(covered)
+                gone.append(path.name)
+        self._remove(gone)
 
     def _remove(self, names: list[str]) -> None:
         for name in names:

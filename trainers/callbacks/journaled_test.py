@@ -47,6 +47,8 @@ class JournaledTest(L.Callback):
         folder, path = trainer.strategy.broadcast((self.journal.folder, self._table.path))
         self.journal.folder = self._table.parts = folder
         self._table.path = path
+        if trainer.limit_test_batches not in (0, 1.0):  # the first batches, counted anew
+            self.journal.forget()
         done = self.journal.read()
         self.done = len(done)
         if trainer.is_global_zero:

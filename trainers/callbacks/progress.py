@@ -114,7 +114,7 @@ class PlainLines(_Listener):
     def on_train_batch_end(
         self,
         trainer: L.Trainer,
-        module: L.LightningModule,
+        module: SaliencyModule,
         outputs: object,
         batch: object,
         batch_idx: int,
@@ -124,7 +124,7 @@ class PlainLines(_Listener):
             done = (batch_idx + 1) / trainer.num_training_batches
             self._say(trainer, module, f"{done:4.0%}", done)
 
-    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, module: SaliencyModule) -> None:
         """Say how the epoch went; validation is over by now."""
         self._say(trainer, module, "done", 1.0)
 

@@ -27,7 +27,7 @@ def broadcast_buffers(module: nn.Module) -> None:
 
 
 def _leave_process_group() -> None:
-    if torch.distributed.is_initialized():
+    if torch.distributed.is_initialized() and LIFELINE.ended is None:  # else nobody answers
         torch.distributed.destroy_process_group()
 
 

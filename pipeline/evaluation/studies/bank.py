@@ -11,9 +11,9 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from learned_saliency.datamodules import WSOLBatch
+from learned_saliency.datamodules import WSOLBatch, WSOLDataModule
 from learned_saliency.metrics import MaskedAccuracy, binarize, declared, masked_variants
-from learned_saliency.pipeline.cli import UserError
+from learned_saliency.pipeline.cli import UserError, first_sentence
 from learned_saliency.pipeline.evaluation.studies.base import (
     Explainer,
     Outcome,
@@ -22,6 +22,7 @@ from learned_saliency.pipeline.evaluation.studies.base import (
     explainers,
 )
 from learned_saliency.pipeline.runs import (
+    PlainLogits,
     check_library_network,
     load_network,
     read_checkpoint,
@@ -50,6 +51,10 @@ class Member(NamedTuple):
     mean: Tensor
     std: Tensor
 
+    def to(self, device: torch.device) -> Member:
+        """Bring network and normalization to a device."""
+        return Member(self.network.to(device), self.mean.to(device), self.std.to(device))
+
 
 class Bank(Study):
     """Accuracy of other classifiers on masked images, for all methods (paper 004, Fig. 2 and 3).
@@ -69,20 +74,26 @@ class Bank(Study):
             raise ValueError(f"alpha must be above 0, got {alpha}")
         self.classifiers = list(classifiers)
         self.alpha = alpha
+        self._bank: dict[str, Member] = {}
 
     def check(self, config: DictConfig) -> None:
         """Check that the classifiers can be found; see `check_bank`."""
         check_bank(self.classifiers)
 
-    def run(self, setting: Setting) -> Outcome:
-        """Show the masked images to all classifiers.
+    def check_data(self, data: WSOLDataModule) -> None:
+        """Load the classifiers.
 
         Raises:
             UserError: If a classifier cannot be loaded or has other classes than the data set.
         """
+        classes, size = data.num_classes, data.crop_size
+        self._bank = build_bank(self.classifiers, classes, torch.device("cpu"), size)
+
+    def run(self, setting: Setting) -> Outcome:
+        """Show the masked images to all classifiers."""
         module = setting.module
         methods, colors = explainers(module), {"mean": module.mean, "std": module.std}
-        bank = build_bank(self.classifiers, setting.data.num_classes, module.device)
+        bank = {name: member.to(module.device) for name, member in self._bank.items()}
         scores = bank_scores(bank, methods, module.device)
         options = {"alpha": self.alpha, "note": setting.note, **colors}
         count_bank(bank, module.classifier, setting.batches(scores), methods, scores, **options)
@@ -130,7 +141,9 @@ def _is_foreign(name: str) -> bool:
     return ":" in name and not Path(name).expanduser().exists()
 
 
-def build_bank(names: Sequence[str], num_classes: int, device: torch.device) -> dict[str, Member]:
+def build_bank(
+    names: Sequence[str], num_classes: int, device: torch.device, size: int = 224
+) -> dict[str, Member]:
     """Load the classifiers of a bank.
 
     Args:
@@ -139,19 +152,26 @@ def build_bank(names: Sequence[str], num_classes: int, device: torch.device) -> 
             file of weights, ``timm:NAME@FILE``.
         num_classes: Number of classes of the data set, which all classifiers must have.
         device: Device for the classifiers.
+        size: Side of the images in pixels, which all classifiers must take.
 
     Returns:
         The classifiers by the given names.
 
     Raises:
-        UserError: If a classifier cannot be loaded, or has other classes.
+        UserError: If a classifier cannot be loaded, does not take the images, or has other classes.
     """
     bank = {}
     for name in names:
         network, normalization = _load(name, num_classes)
         network = network.to(device).eval().requires_grad_(False)
-        with torch.no_grad():
-            found = network(torch.zeros(1, 3, 224, 224, device=device)).shape[1]
+        try:
+            with torch.no_grad():
+                found = network(torch.zeros(1, 3, size, size, device=device)).shape[1]
+        except Exception as error:  # a foreign network may raise anything
+            raise UserError(
+                f"studies.bank.classifiers: {name} does not take images of {size} x {size} pixels: "
+                f"{first_sentence(error)}; choose the size by data.crop_size=..., or leave it out."
+            ) from None
         if found != num_classes:
             raise UserError(
                 f"studies.bank.classifiers: {name} knows {found} classes, but the data set has"
@@ -169,7 +189,7 @@ def _load(name: str, num_classes: int) -> tuple[nn.Module, Mapping[str, Any]]:
     if _is_foreign(name):
         classifier, _, weights = name.partition("@")
         network = third_party_network(classifier, num_classes, weights or "default")
-        return network, getattr(network, "pretrained_cfg", _IMAGENET)
+        return PlainLogits(network), getattr(network, "pretrained_cfg", _IMAGENET)
     checkpoint = read_checkpoint(name, "best.ckpt")
     network = load_network(checkpoint)
     return getattr(network, "classifier", network), checkpoint.config.data

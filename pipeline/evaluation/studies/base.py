@@ -118,6 +118,13 @@ class Study(ABC):
             UserError: If the study cannot run.
         """
 
+    def check_data(self, data: WSOLDataModule) -> None:  # noqa: B027
+        """Check before the test that the data suit the study, and make what it needs of them.
+
+        Raises:
+            UserError: If the study cannot run.
+        """
+
     @abstractmethod
     def run(self, setting: Setting) -> Outcome:
         """Answer the question.

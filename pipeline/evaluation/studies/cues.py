@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from learned_saliency.attribution import PostHocMethod, SharedFeatures, normalize, resize
-from learned_saliency.datamodules import ClassPair, PartReader, WSOLBatch
+from learned_saliency.datamodules import ClassPair, PartReader, WSOLBatch, WSOLDataModule
 from learned_saliency.metrics import CueLocalization, declared
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.evaluation.studies.base import (
@@ -172,6 +172,14 @@ class Cues(Study):
                 "studies=[cues] needs maps that depend on the class, which the native map of this "
                 "model does not: name a method, e.g. methods=[cam]."
             )
+
+    def check_data(self, data: WSOLDataModule) -> None:
+        """Check that the part labels can be read.
+
+        Raises:
+            DataError: If their files are missing or malformed.
+        """
+        data.parts()
 
     def run(self, setting: Setting) -> Outcome:
         """Compare counterfactual maps with the parts in which two classes differ."""

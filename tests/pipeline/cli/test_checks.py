@@ -50,6 +50,35 @@ def test_a_wrong_value_is_told_with_its_key_and_what_is_expected(word, told):
     assert told in refused(word)
 
 
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("experiment=nope", "experiment=nope is no choice of 'experiment'"),
+        ("data=null", "data=null is no choice of 'data'; there are: creatures"),
+        ("seed=1,2", "seed=1,2: has several values, which need -m"),
+        ("recipe.lr=choice(1,2)", "has several values, which need -m"),
+        ("~logger", "~logger: a run needs this key"),
+        ("~data.name", "~data.name: a run needs this key"),
+        ("seed=${seed}", "data.seed: Recursive interpolation detected"),
+        ("recipe.lr=${nothing}", "refers to 'nothing', which does not exist"),
+        ("recipe.lr=${data.name}", "data.name=creatures: expected a number above 0 for model"),
+        (f"seed={'9' * 5000}", "is not understood"),
+        ("pictures=null", "pictures=null: expected a group of keys"),
+        ("model.network=null", "model.network=null: expected a group of keys"),
+        ("+trainer.strategy.x=1", "trainer.strategy.x=1 is refused"),
+        ("=3", "is no key of the configuration"),
+    ],
+)
+def test_what_hydra_passes_over_or_tells_at_length_is_one_sentence(word, told):
+    message = refused(word)
+    assert told in message
+    assert len(message) < 2000
+
+
+def test_arguments_of_parts_may_be_taken_away():
+    check_command_line(["~backbone.channels", "~trainer.log_every_n_steps"])
+
+
 def test_a_value_is_told_by_the_key_that_it_was_given_by():
     told = refused("model=cam", "recipe.classifier_epochs=0")
     assert told == (

@@ -31,3 +31,23 @@ def test_a_signal_ends_the_work_with_its_code_after_cleaning_up(name, code):
     )
     assert (done.returncode, done.stdout) == (code, "cleaned up\n")
     assert done.stderr == f"train.py: stopped by {name}\n"
+
+
+def test_a_signal_ends_a_command_within_one_long_call_of_a_library():
+    """Python's own handler has to wait for the end of a call that takes minutes."""
+    script = (
+        "import hashlib, os, signal, threading, time\n"
+        "from learned_saliency.pipeline.cli import signals\n"
+        "signals._PATIENCE = 0.3\n"
+        "signals.end_on_signals()\n"
+        "def send():\n"
+        "    time.sleep(0.2)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "threading.Thread(target=send).start()\n"
+        "hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 143
+    assert done.stderr == "stopped by SIGTERM, within a long call\n"

@@ -6,9 +6,11 @@ import subprocess
 import sys
 
 import pytest
+from hydra.errors import InstantiationException
 
+from learned_saliency.datamodules import DataError
 from learned_saliency.pipeline.cli.compose import compose_checked
-from learned_saliency.pipeline.cli.entry import is_first_process
+from learned_saliency.pipeline.cli.entry import is_first_process, run_or_exit
 from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.commands import COMMANDS
 from tests.support.commands import run_command
@@ -35,6 +37,18 @@ MISSING = [
     ("train", ["classifier=nowhere"], "nowhere: there is no such checkpoint."),
     ("train", ["data=cub", "data.root=nowhere"], "data.root=nowhere: the root folder"),
     ("train", ["data=wsol", "data.root=.", "data.metadata=nowhere"], "data.metadata=nowhere: "),
+    ("train", ["output_dir=/dev/null/x"], "output_dir=/dev/null/x: cannot be written below"),
+    ("train", [f"output_dir={300 * 'x'}"], "names of up to 255 bytes"),
+    ("train", ["output_dir=~nobody-here/x"], "output_dir=~nobody-here/x: expected a path"),
+    (
+        "evaluate",
+        ["checkpoint=pyproject.toml", "output_dir=/dev/null/x"],
+        "cannot be written below",
+    ),
+    ("convert", ["published=pyproject.toml", "output_dir=/dev/null/x"], "cannot be written below"),
+    ("export", ["checkpoint=x", "out=/dev/null/x/y"], "out=/dev/null/x: cannot be"),
+    ("export", ["checkpoint=null"], "checkpoint has no value"),
+    ("predict", ["images=.", "out=/dev/null/x"], "out=/dev/null/x: cannot be written below"),
     ("train", ["-m", "classifier=null,nowhere"], "nowhere: there is no such checkpoint."),
     ("evaluate", ["checkpoint=nowhere"], "nowhere: there is no such checkpoint."),
     ("evaluate", ["classifier=nowhere"], "(there is none at this one)"),
@@ -198,3 +212,29 @@ def test_the_configuration_is_printed_on_request_though_values_are_missing():
     shown = run_command("export", "--cfg", "job")
     assert shown.returncode == 0
     assert "checkpoint: ???" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (TypeError("Part.__init__() got an unexpected keyword argument 'x'"), "data.part: Part"),
+        (ValueError("expected a size of 1 or more, got 0"), "data.part: expected a size of 1 or"),
+        (DataError("labels.txt, line 3: is empty."), "train.py: labels.txt, line 3: is empty."),
+    ],
+)
+def test_options_that_a_part_refuses_are_one_sentence_with_its_key(error, told, capsys):
+    def work():
+        raise InstantiationException("Error in call\nfull_key: data.part") from error
+
+    with pytest.raises(SystemExit) as ended:
+        run_or_exit("train.py", work)
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_fault_of_the_code_keeps_its_trace():
+    def work():
+        raise InstantiationException("full_key: data") from TypeError("unsupported operand")
+
+    with pytest.raises(InstantiationException):
+        run_or_exit("train.py", work)

@@ -16,6 +16,7 @@ from learned_saliency.attribution import GradCAM, split
 from learned_saliency.metrics import AverageDrop, MaxBoxAcc, best_ious, masked_probabilities
 from learned_saliency.pipeline.cli.compose import check_command_line, compose_checked, config_groups
 from learned_saliency.pipeline.cli.errors import UserError
+from learned_saliency.pipeline.commands import COMMANDS
 from learned_saliency.pipeline.commands.evaluate import evaluation_words
 from learned_saliency.pipeline.evaluation.evaluate import CONFIG_NAME, evaluate
 from learned_saliency.pipeline.runs.build import build_data
@@ -273,27 +274,44 @@ def test_without_input_normalization_the_network_sees_colors(run, evaluated):
 
 
 def test_two_processes_count_as_one(run, evaluated, tmp_path):
-    """17 images on two processes: the same table, and every image once."""
-    words = [f"checkpoint={run.folder}", "methods=[gradcam]", DROP]
+    """17 images on two processes, which agree on a folder: the same files, every image once."""
+    words = [f"checkpoint={run.folder}", "methods=[gradcam]", DROP, "pictures.images=5"]
+    words += ["studies=[cues,removal,bank]", f"+studies.bank.classifiers=[{run.folder}]"]
     one = evaluated(*words)
-    words += [f"output_dir={tmp_path}/two", "trainer=ddp", "trainer.accelerator=cpu"]
-    words += ["trainer.precision=32-true", "trainer.devices=2"]
+    words = [word.removeprefix("+") for word in words]
+    words += ["trainer=ddp", "trainer.accelerator=cpu", "trainer.precision=32-true"]
+    (tmp_path / "here").mkdir()
     done = subprocess.run(
-        [sys.executable, "evaluate.py", *words],
-        cwd=ROOT,
+        [sys.executable, ROOT / "evaluate.py", *words, "trainer.devices=2"],
+        cwd=tmp_path / "here",
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    two = json.loads((tmp_path / "two" / "results.json").read_text())["test"]
+    (two,) = (tmp_path / "here" / "outputs").glob("*/*-evaluate")
+    found = json.loads((two / "results.json").read_text())["test"]
     for method, values in one.results.items():
-        assert two[method] == pytest.approx(values, abs=1e-6), method
-    ours, theirs = (read_rows(f / "images.csv") for f in (one.folder, tmp_path / "two"))
-
-    ours, theirs = (sorted((r["image_id"], r["method"]) for r in rows) for rows in (ours, theirs))
+        assert found[method] == pytest.approx(values, abs=1e-6), method
+    ours, theirs = (
+        {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+        for folder in (one.folder, two)
+    )
     assert ours == theirs
-    assert not list((tmp_path / "two").rglob("*.tmp"))
+    for name in ("images.csv", "cues.csv", "removal.csv", "bank.csv"):
+        assert len(read_rows(two / name)) > 1
+        for row, expected in zip(read_rows(two / name), read_rows(one.folder / name), strict=True):
+            assert list(map(number, row.values())) == pytest.approx(
+                list(map(number, expected.values())), abs=2e-4, nan_ok=True
+            )
+
+
+def number(cell):
+    """Value of a cell; the bytes of a text as a number, which only an equal text has."""
+    try:
+        return float(cell or "nan")
+    except ValueError:
+        return int.from_bytes(cell.encode())
 
 
 @pytest.mark.parametrize(
@@ -351,6 +369,18 @@ def test_data_with_more_classes_than_the_classifier_is_refused(foreign, evaluate
         pytest.warns(UserWarning, match="random"),
     ):
         evaluated(*words, "num_classes=3", "methods=[gradcam]")
+
+
+def test_class_names_of_a_file_are_read_and_counted(run, evaluated, tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("a\n")
+    words = [f"checkpoint={run.folder}", "methods=[native]", "evaluate.faithfulness=[]"]
+    with pytest.raises(UserError, match=r"data\.class_names: names 1 classes, but .* knows 16"):
+        evaluated(*words, f"data.class_names={path}")
+    words = evaluation_words([*words, "data.class_names=nowhere"])
+    config = compose_checked(words, CONFIG_NAME, complete=False)
+    with pytest.raises(UserError, match=r"data\.class_names=.*nowhere: there is no such file"):
+        COMMANDS["evaluate"].check(config)
 
 
 def test_a_misspelt_key_of_the_checkpoint_s_data_is_found(run, evaluated):

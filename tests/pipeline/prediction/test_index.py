@@ -62,9 +62,11 @@ def test_a_process_sees_that_the_parts_were_removed(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_of_an_earlier_call_is_refreshed(tmp_path):
+def test_a_folder_of_an_earlier_call_is_refreshed_when_the_new_index_is_whole(tmp_path):
     config = OmegaConf.create({"out": str(tmp_path / "out")})
-    folder = open_folder(config)
+    folder = open_folder(config, {"size": 32})
     (folder / INDEX).touch()
     parts(folder, 2)
-    assert [path.name for path in open_folder(config).iterdir()] == ["predict.yaml"]
+    left = sorted(path.name for path in open_folder(config, {"size": 64}).iterdir())
+    assert left == sorted([INDEX, "predict.yaml"])
+    assert OmegaConf.load(folder / "predict.yaml").input.size == 64

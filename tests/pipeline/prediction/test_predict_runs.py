@@ -186,20 +186,24 @@ def test_two_processes_leave_the_same_files_as_one(fcam_run, photos, predicted, 
     assert not list((tmp_path / "here").iterdir())  # Lightning wrote nothing, either
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_ends_it_with_whole_files_only(fcam_run, photos, tmp_path, sent, code):
+@pytest.mark.parametrize(
+    ("sent", "code", "processes"),
+    [(signal.SIGINT, 130, 1), (signal.SIGTERM, 143, 2)],
+)
+def test_a_signal_ends_it_with_whole_files_only(fcam_run, photos, tmp_path, sent, code, processes):
     many = ",".join([str(photos[0])] * 200)
-    words = [f"checkpoint={fcam_run}", f"images=[{many}]", "batch_size=1", "trainer=cpu"]
-    words += ["methods=[native,opticam]"]
+    words = [f"checkpoint={fcam_run}", f"images=[{many}]", "batch_size=1", "trainer=ddp"]
+    words += ["trainer.accelerator=cpu", "trainer.precision=32-true"]
+    words += ["methods=[native,opticam]", f"trainer.devices={processes}"]
     process = start(tmp_path, *words, f"out={tmp_path}/out")
-    part = tmp_path / "out" / "predictions.json.part-0"
+    part = tmp_path / "out" / f"predictions.json.part-{processes - 1}"
     until = time.monotonic() + 120
     while not part.exists() and process.poll() is None and time.monotonic() < until:
         time.sleep(0.1)
     assert part.exists(), process.communicate()[1]
     time.sleep(0.5)
     process.send_signal(sent)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=20)  # both have closed their stderr
     assert process.returncode == code
     assert "Traceback" not in told
     left = files(tmp_path / "out")

@@ -192,6 +192,21 @@ def test_classes_by_name_and_number(cam, photos):
         assert [c.index for c in found.classes] == [5]
 
 
+def test_a_name_of_several_classes_is_refused_with_their_numbers(cam, monkeypatch):
+    names = ["crane", "dog", "crane", "cock (3)", "hen", "cock (5)", "7", *"abcdefghi"]
+    monkeypatch.setattr(cam, "class_names", names)
+    for word, numbers in (("crane", "0, 2"), ("cock", "3, 5")):
+        with pytest.raises(UserError, match=f"'{word}' is the name of 2 .* numbers {numbers} "):
+            cam.targets(["dog", word])
+    assert cam.targets(["dog", 2, "hen", 7, "7", "cock (5)"]) == [1, 2, 4, 7, 6, 5]
+
+
+def test_an_unknown_name_is_answered_with_names(cam, monkeypatch):
+    monkeypatch.setattr(cam, "class_names", ["tabby", "tiger cat", "lynx", *"abcdefghijklm"])
+    with pytest.raises(UserError, match=r"named 'cat'; the nearest: .*tiger cat"):
+        cam.targets("cat")
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

@@ -35,6 +35,14 @@ def test_a_file_and_a_pattern(tree):
     assert set(names(tree / "sub" / "d*" / "**")) == {"deep/c.png"}
 
 
+def test_a_name_never_leads_out_of_the_folder_that_it_is_joined_to(tree):
+    """A pattern that goes up behind its wildcard finds files above its fixed part."""
+    (tree / "sub" / "x").mkdir()
+    found = names(tree / "sub" / "x*" / ".." / ".." / "b.jpg")
+    assert found == [str(tree / "b.jpg").lstrip("/")]
+    assert names(tree / "sub" / "x*" / ".." / "a.jpg") == ["a.jpg"]
+
+
 def test_several_sources_keep_apart_what_has_one_name(tree):
     (tree / "sub" / "deep" / "a.jpg").touch()
     assert names(tree / "sub" / "deep", tree / "sub" / "a.jpg") == [

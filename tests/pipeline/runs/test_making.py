@@ -25,7 +25,9 @@ def test_a_cache_that_cannot_be_written_is_one_line_and_exit_code_1(tmp_path, mo
     assert not (tmp_path / "run").exists()
 
 
-def test_a_complete_set_is_used_where_no_lock_can_be_made(creatures, monkeypatch):
+def test_a_complete_set_is_used_where_no_lock_can_be_made(creatures, tmp_path, monkeypatch):
+    creatures = shutil.copytree(creatures, tmp_path / "set")
+
     class ReadOnly:
         def __init__(self, path):
             pass

@@ -1,12 +1,16 @@
 """Folders that a checkpoint names: used where they hold its data set, never written into."""
 
+from pathlib import Path
+
 import pytest
 from omegaconf import OmegaConf
 
 from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.cli.errors import UserError
+from learned_saliency.pipeline.runs.checkpoints import Checkpoint
 from learned_saliency.pipeline.runs.places import located_data
-from tests.support.words import SMALL_DATA
+from learned_saliency.pipeline.training.plan import _located
+from tests.support.words import SMALL_DATA, SMALL_RUN
 
 NOTHING = OmegaConf.create({})
 
@@ -24,10 +28,10 @@ def recorded(*words, **places):
     return OmegaConf.create(OmegaConf.to_container(data, resolve=True))
 
 
-def filled(folder):
+def filled(folder, metadata="metadata"):
     """A folder of images with the lists of a split."""
-    (folder / "metadata/test").mkdir(parents=True)
-    (folder / "metadata/test/image_ids.txt").write_text("a.png\n")
+    (folder / metadata / "test").mkdir(parents=True)
+    (folder / metadata / "test/image_ids.txt").write_text("a.png\n")
     return folder
 
 
@@ -39,8 +43,8 @@ def test_creatures_are_made_where_this_machine_says(tmp_path, cache):
     theirs = tmp_path / "theirs"
     own = recorded(*SMALL_DATA, root=theirs, metadata=theirs / "metadata")
     data = located_data(own, NOTHING, "x.ckpt")
-    assert data.root.startswith(f"{cache}/creatures-48px-16c-32n-")
-    assert data.metadata == f"{data.root}/metadata"
+    assert data.root.startswith(f"{cache}/creatures-48px-16c-")
+    assert data.metadata == f"{data.root}/metadata-32-16-17"
     assert data.reader is not None
 
 
@@ -61,23 +65,28 @@ def test_a_folder_that_holds_the_data_set_is_read_but_not_made(tmp_path):
 def test_this_machine_comes_first(tmp_path):
     theirs = filled(tmp_path / "theirs")
     own = recorded(*SMALL_DATA, root=theirs, metadata=theirs / "metadata")
-    here = located_data(recorded(*SMALL_DATA, root=tmp_path / "none"), NOTHING, "x.ckpt").root
-    filled(tmp_path / here)
-    assert located_data(own, NOTHING, "x.ckpt").root == here
+    here = located_data(recorded(*SMALL_DATA, root=tmp_path / "none"), NOTHING, "x.ckpt")
+    filled(Path(here.root), Path(here.metadata).name)
+    assert places(located_data(own, NOTHING, "x.ckpt")) == places(here)
 
 
 def test_what_is_given_is_written_to(tmp_path):
     own = recorded(*SMALL_DATA, root=tmp_path / "theirs", metadata=tmp_path / "theirs/metadata")
     mine = tmp_path / "mine"
     data = located_data(own, OmegaConf.create({"root": str(mine)}), "x.ckpt")
-    assert places(data) == (str(mine), f"{mine}/metadata")  # it moves along
+    assert places(data) == (str(mine), f"{mine}/metadata-32-16-17")
     assert data.reader is not None
+    filled(mine)  # which moved along
+    assert places(located_data(own, OmegaConf.create({"root": str(mine)}), "x.ckpt")) == (
+        str(mine),
+        f"{mine}/metadata",
+    )
 
 
 def test_metadata_elsewhere_are_not_written_because_the_root_is_given(tmp_path, cache):
     own = recorded(*SMALL_DATA, root=tmp_path / "theirs", metadata=tmp_path / "elsewhere")
     data = located_data(own, OmegaConf.create({"root": str(tmp_path / "mine")}), "x.ckpt")
-    assert data.metadata == f"{tmp_path}/mine/metadata"
+    assert data.metadata == f"{tmp_path}/mine/metadata-32-16-17"
 
 
 def test_a_download_is_read_where_it_lies_and_its_metadata_are_the_machines(tmp_path, cache):
@@ -124,8 +133,44 @@ def test_places_that_no_system_has_are_not_there(tmp_path, place):
             located_data(changed, NOTHING, "x.ckpt")
 
 
+def test_other_images_are_not_made_where_the_checkpoint_says(tmp_path, cache):
+    theirs = filled(tmp_path / "theirs")
+    own = recorded(*SMALL_DATA, root=theirs, metadata=theirs / "metadata")
+    given = OmegaConf.create({"reader": {"test_images": 32}})
+    assert located_data(own, given, "x.ckpt").metadata.startswith(f"{cache}/creatures-48px-")
+
+
 def test_an_unknown_reader_makes_nothing_at_a_recorded_place(tmp_path):
     own = recorded(*SMALL_DATA, root=tmp_path / "theirs", metadata=tmp_path / "theirs/metadata")
     own.reader._target_ = "learned_saliency.datamodules.SomeReader"
     with pytest.raises(UserError, match=r"^x\.ckpt: its data set is not on this machine"):
         located_data(own, NOTHING, "x.ckpt")
+
+
+def test_a_resumed_run_finds_its_data_likewise(tmp_path, cache):
+    """Its record keeps the reader, so that it may be continued elsewhere."""
+    theirs = tmp_path / "theirs"
+    words = [*SMALL_RUN, f"resume={tmp_path}", f"data.root={theirs}"]
+    config = compose_checked(words)
+    saved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    resumed = Checkpoint(tmp_path / "last.ckpt", {}, saved, "", saved.model, 16, [])
+    assert _located(config, resumed).data.root.startswith(f"{cache}/creatures-48px-")
+    filled(theirs, "metadata-32-16-17")
+    data = _located(config, resumed).data
+    assert places(data) == (str(theirs), f"{theirs}/metadata-32-16-17")
+    assert data.reader is None
+    assert config.data.reader is not None
+    moved = compose_checked([*words[:-1], f"data.root={tmp_path}/mine"])
+    data = _located(moved, resumed).data
+    assert places(data) == (f"{tmp_path}/mine", f"{tmp_path}/mine/metadata-32-16-17")
+    assert data.reader is not None
+
+
+def test_other_options_of_the_reader_are_of_this_machine(tmp_path, cache):
+    theirs = filled(tmp_path / "theirs")
+    own = recorded(*SMALL_DATA, root=theirs, metadata=theirs / "metadata")
+    given = OmegaConf.create({"reader": {"test_images": 16}})
+    data = located_data(own, given, "x.ckpt")
+    assert data.root.startswith(f"{cache}/creatures-48px-16c-")
+    assert data.metadata == f"{data.root}/metadata-32-16-16"
+    assert data.reader.test_images == 16

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -209,8 +210,6 @@ def test_gradients_that_a_model_clips_by_itself_are_refused_to_the_trainer(run, 
 
 
 def test_selection_needs_supervision_on_val(run, creatures, tmp_path):
-    import shutil
-
     bare = tmp_path / "metadata"
     shutil.copytree(creatures / "metadata", bare)
     (bare / "val" / "masks.txt").unlink()
@@ -220,6 +219,23 @@ def test_selection_needs_supervision_on_val(run, creatures, tmp_path):
         run(*words, "recipe.monitor=pxap")
     result = run(*words, "recipe.monitor=accuracy")
     assert json.loads((result.folder / "results.json").read_text())["selection"]["masks"] == 0
+
+
+def test_an_accuracy_that_a_training_cannot_change_chooses_nothing(run, creatures, tmp_path, capfd):
+    bare = tmp_path / "metadata"
+    shutil.copytree(creatures / "metadata", bare)
+    for name in ("masks", "localization", "image_sizes"):
+        (bare / "val" / f"{name}.txt").unlink()
+    words = [f"data.metadata={bare}", "data.reader=null", "recipe.monitor=accuracy"]
+    result = run("model=fcam", *words, "recipe.epochs=2", "model.first_stage.epochs=0")
+    best = result.folder / "checkpoints" / "best.ckpt"
+    assert torch.load(best, weights_only=True)["epoch"] == 1
+    reason = "the last one: nothing chose it, as this training cannot change accuracy"
+    assert f"fcam: epoch 2 of 2 is kept, {reason}\n" in capfd.readouterr().err
+    card = best.with_suffix(".md").read_text()
+    assert f"Epoch 2, {reason}." in card
+    assert "| val | 16 | 0 | 0 | looked at after each epoch, chose nothing |" in card
+    assert json.loads((result.folder / "results.json").read_text())["selection"]["monitor"] is None
 
 
 def test_the_console_says_which_epoch_is_kept_and_why(capsys):

@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 
+from learned_saliency.models import MultiScaleBackbone
 from learned_saliency.pipeline.cli import UserError, compose_checked
 from learned_saliency.pipeline.runs import CLASSIFIER, FIRST_STAGE
 from learned_saliency.pipeline.training import make_plan, train
@@ -49,6 +50,13 @@ def bare(creatures, tmp_path):
         (["model=calm", "model.em_target=last"], "em_target"),
         (["model=calm", "data.superset=wordnet"], "superset|WordNet"),
         (["methods=[camm]"], "nearest: cam"),
+        (
+            ["model.pictures=[camm]"],
+            r"model\.pictures: no method .* the nearest: cam",
+        ),
+        (["data.crop_size=1"], r"data\.crop_size=1: the map of backbone=resnet10t has one cell"),
+        (["backbone.name=nonsense"], r"model\.first_stage\.network\.backbone: timm has no network"),
+        (["+model.network.nonsense=1"], r"model\.network .*unexpected keyword argument 'nonsense'"),
         (["evaluate.mask_color=pink"], "mean, black"),
         (["classifier=torchvision:resnet18"], "feature maps of several scales"),
     ],
@@ -56,6 +64,16 @@ def bare(creatures, tmp_path):
 def test_what_cannot_work_is_refused_before_the_run_has_a_folder(plan, tmp_path, words, told):
     with pytest.raises(UserError, match=told):
         plan(*words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_of_a_size_that_a_network_does_not_take_are_told(plan, tmp_path, monkeypatch):
+    def forward(network, images):
+        raise AssertionError("Input height (32) doesn't match model (224).")
+
+    monkeypatch.setattr(MultiScaleBackbone, "forward", forward)
+    with pytest.raises(UserError, match=r"data\.crop_size=.*does not take.*model \(224\); choose"):
+        plan()
     assert not (tmp_path / "run").exists()
 
 
@@ -86,6 +104,15 @@ def test_a_fast_run_tries_one_batch_of_everything(small_run, tmp_path):
     assert result.results["native"]
     rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
     assert len(rows) <= 6  # names, and a few of the one epoch and the test
+
+
+def test_class_names_of_a_file_go_into_the_configuration(plan, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("".join(f"kind {label}\n" for label in range(16)))
+    made = plan("model=calm", f"data.class_names={names}")
+    assert list(made.config.data.class_names) == [f"kind {label}" for label in range(16)]
+    assert made.record["composed"]["data"]["class_names"] == made.data.class_names
+    assert made.config.model.module.class_ids[3] == "kind 3"
 
 
 def test_a_plan_lists_the_stages_and_trains_nothing(plan, tmp_path):

@@ -1,5 +1,7 @@
 """Words on resume: each acts as on the run's own command line, or is refused."""
 
+import shutil
+
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -66,6 +68,24 @@ def test_words_of_the_first_stage_act_while_it_is_trained(resumed, fcam_run):
 def test_another_data_set_is_refused(resumed):
     with pytest.raises(UserError, match="keeps its own data"):
         resumed("data=wsol", "data.root=somewhere", "data.metadata=somewhere")
+
+
+def test_the_embedded_data_set_lies_where_this_machine_says(
+    resumed, fcam_run, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("LEARNED_SALIENCY_CACHE", str(tmp_path / "cache"))
+    run = shutil.copytree(fcam_run, tmp_path / "run")
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    content = torch.load(checkpoint, weights_only=True)
+    for part in ("config", "composed"):
+        gone = str(tmp_path / "gone")
+        content["run"][part]["data"].update(root=gone, metadata=f"{gone}/metadata")
+    torch.save(content, checkpoint)
+    config = resumed(checkpoint=checkpoint)
+    assert config.data.root.startswith(f"{tmp_path}/cache/creatures-48px-")
+    assert config.data.metadata == f"{config.data.root}/metadata-32-16-17"
+    mine = resumed(f"data.root={tmp_path}/mine", checkpoint=checkpoint)
+    assert mine.data.root == f"{tmp_path}/mine"
 
 
 def test_an_experiment_is_refused(resumed):

@@ -22,6 +22,7 @@ from learned_saliency.trainers import (
 )
 from learned_saliency.trainers.callbacks import contact_sheet
 from learned_saliency.trainers.callbacks.progress import PlainLines, TitledBar
+from learned_saliency.trainers.means import EpochMeans
 from learned_saliency.trainers.scores import SplitScores
 from learned_saliency.visualization import FOUND_BOX, grid
 from tests.support.networks import TinyBackbone
@@ -97,12 +98,15 @@ def test_a_quiet_test_tells_its_end_only(module, capfd):
 
 
 def test_an_epoch_ends_with_its_losses_and_the_figures_declared_for_progress(capfd):
-    logged = {"train/loss": 0.5, "train/loss_x_step": 1.0, "val/native/accuracy": 0.25}
+    logged = {"train/loss_x_step": 1.0, "val/native/accuracy": 0.25}
     logged |= {f"val/native/{name}": 0.125 for name in ("pxap", "max_box_acc", "max_box_acc_v2")}
+    module = SimpleNamespace(means=EpochMeans())
+    module.means.update("train/loss_epoch", torch.tensor(0.25), 3)
+    module.means.update("train/loss_epoch", torch.tensor(1.25), 1)
     trainer = SimpleNamespace(current_epoch=1, max_epochs=4, callback_metrics=logged)
     lines = PlainLines("F-CAM")
-    lines.on_train_start(trainer, None)
-    lines.on_train_epoch_end(trainer, None)
+    lines.on_train_start(trainer, module)
+    lines.on_train_epoch_end(trainer, module)
     told = capfd.readouterr().err.split("  ")[1:-1]
     assert told == ["loss 0.5", "max_box_acc 0.125", "pxap 0.125", "accuracy 0.25"]
 

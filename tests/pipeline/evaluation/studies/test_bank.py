@@ -15,6 +15,7 @@ from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.commands.evaluate import evaluation_words
 from learned_saliency.pipeline.evaluation.evaluate import CONFIG_NAME, evaluate
+from learned_saliency.pipeline.evaluation.studies import bank
 from learned_saliency.pipeline.evaluation.studies.bank import (
     Member,
     bank_accuracies,
@@ -172,6 +173,19 @@ def test_a_bank_that_cannot_be_built_is_told_in_one_line(casm, tmp_path, classif
 
 class Killed(BaseException):
     """Not an Exception, as a kill is not."""
+
+
+def test_members_of_one_s_own_may_return_more_than_logits_and_refuse_sizes(monkeypatch):
+    class Own(nn.Module):
+        def forward(self, images):
+            assert images.shape[-1] == 32, "it takes 32 pixels"
+            return {"logits": images.mean((2, 3))}
+
+    monkeypatch.setattr(bank, "third_party_network", lambda *given: Own())
+    (member,) = bank.build_bank(["mine:make"], 3, torch.device("cpu"), 32).values()
+    assert member.network(torch.ones(2, 3, 32, 32)).tolist() == [[1] * 3] * 2
+    with pytest.raises(UserError, match="does not take images of 64 x 64 pixels: it takes 32"):
+        bank.build_bank(["mine:make"], 3, torch.device("cpu"), 64)
 
 
 def test_a_killed_and_resumed_run_draws_the_snapshots_of_one_that_never_stopped(

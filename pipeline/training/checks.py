@@ -1,0 +1,136 @@
+"""Checks of a training across several keys, and of its data set."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from learned_saliency.datamodules import WSOLDataModule
+from learned_saliency.models import MultiScaleClassifier
+from learned_saliency.pipeline.cli import (
+    UserError,
+    nearest,
+    values,
+)
+from learned_saliency.pipeline.runs import (
+    CLASSIFIER,
+    FIRST_STAGE,
+    Checkpoint,
+    foreign_parts,
+    stage_config,
+)
+from learned_saliency.trainers import MONITORS, NATIVE
+
+
+def check_parts(config: DictConfig) -> None:
+    """Check that a checkpoint of the run could be read back."""
+    resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    for key in ("output_dir", "data.root", "data.metadata", "data.mask_root"):
+        if "${" in str(OmegaConf.select(resolved, key)):
+            raise UserError(f"{key}: a checkpoint cannot hold a path with '${{'; choose another.")
+    for key, target in foreign_parts(resolved):
+        raise UserError(
+            f"{key}={target}: is neither a part of this project nor an optimizer of torch, so that "
+            "no checkpoint of the run could be read back; put it into the project's folders."
+        )
+
+
+def check_precision(trainer: DictConfig) -> None:
+    """Check that the precision is one that losses and validation are computed in."""
+    if trainer.precision == "64-true":
+        raise UserError(
+            "trainer.precision=64-true: is for predict.py alone; train by 32-true or bf16-mixed."
+        )
+
+
+def check_clipping(config: DictConfig) -> None:
+    """Check that the trainer does not clip gradients of a model that steps by itself."""
+    limit = config.trainer.get("gradient_clip_val")
+    if limit is not None and "gradient_clip" in config.model.module:
+        raise UserError(
+            f"trainer.gradient_clip_val={limit}: model={config.model.name} clips by itself; "
+            "set model.module.gradient_clip."
+        )
+
+
+def stage_key(stage: str) -> str:
+    """Return the key of a stage's configuration."""
+    return f"model.{FIRST_STAGE}" if stage else "model"
+
+
+def check_contract(config: DictConfig, given: Checkpoint, network: nn.Module) -> None:
+    """Check that a network is a classifier on which other networks can be built."""
+    if isinstance(network, MultiScaleClassifier):
+        return
+    own = given.run_folder / "checkpoints" / CLASSIFIER / "best.ckpt"
+    remedy = f"; its own classifier is classifier={own}" if own.is_file() else ""
+    raise UserError(
+        f"classifier={given.path}: holds a '{given.model.name}' model, which is no classifier that "
+        f"model={config.model.name} can be built on{remedy}."
+    )
+
+
+def check_classes(checkpoint: Checkpoint, data: WSOLDataModule) -> None:
+    """Check that a checkpoint has as many classes as the data set."""
+    if checkpoint.num_classes != data.num_classes:
+        raise UserError(
+            f"{checkpoint.path}: was trained on {checkpoint.num_classes} classes, but the data set "
+            f"has {data.num_classes}."
+        )
+
+
+def check_splits(config: DictConfig, data: WSOLDataModule) -> None:
+    """Check that the splits are there, and that ``val`` has the labels to choose checkpoints by."""
+    if config.test and not data.has_split("test"):
+        raise UserError(
+            f"{data.metadata}: has no folder `test`, by which the run is tested at its end; add "
+            "it, or leave the test out by test=false."
+        )
+    _check_pictures(config)
+    check_selection(config.model, data)
+
+
+def _check_pictures(config: DictConfig) -> None:
+    """Check that the methods in the pictures of every epoch exist."""
+    known = [NATIVE, *config.attribution]
+    for stage in [CLASSIFIER, ""] if FIRST_STAGE in config.model else [""]:
+        for name in values(stage_config(config.model, stage).pictures):
+            if name not in known:
+                close, there = nearest(name, known), ", ".join(known)
+                raise UserError(
+                    f"{stage_key(stage)}.pictures: no method is named '{name}'{close}; there are: "
+                    f"{there}."
+                )
+
+
+def check_selection(model: DictConfig, data: WSOLDataModule) -> None:
+    """Check that ``val`` has the supervision by which each stage's checkpoint is chosen.
+
+    Raises:
+        UserError: If a monitored metric does not exist, or needs boxes or masks that the split
+            lacks; the message names every key that has to change.
+    """
+    there = {"labels"}
+    there |= {"boxes"} if data.has_boxes("val") else set()
+    there |= {"masks"} if data.has_masks("val") else set()
+    wrong = {}
+    for stage in [CLASSIFIER, ""] if FIRST_STAGE in model else [""]:
+        key, name = f"{stage_key(stage)}.monitor", str(stage_config(model, stage).monitor)
+        known = [n for n, figure in MONITORS.items() if figure.higher_is_better is not None]
+        if name not in known:
+            close = nearest(name, known)
+            raise UserError(
+                f"{key}={name}: is no metric of `val` that can choose{close}; there are: "
+                f"{', '.join(known)}."
+            )
+        if not MONITORS[name].needs <= there:
+            wrong[key] = name
+    if wrong:
+        lacking = sorted(set().union(*(MONITORS[name].needs for name in wrong.values())) - there)
+        possible = [n for n in ("max_box_acc", "pxap", "accuracy") if MONITORS[n].needs <= there]
+        given = " ".join(f"{key}={name}" for key, name in wrong.items())
+        words = " or ".join(" ".join(f"{key}={name}" for key in wrong) for name in possible)
+        raise UserError(
+            f"{given}: needs {' and '.join(lacking)}, but the split `val` has none; choose by "
+            f"{words}."
+        )
