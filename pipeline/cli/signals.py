@@ -32,10 +32,13 @@ def end_on_signals() -> None:
 
 
 def await_killing() -> None:
-    """Let signals kill the process that come more than two seconds from now."""
+    """Let signals kill the process that come more than two seconds from now.
+
+    A handler calls this when it reacts to a signal.
+    """
     if not _in_main_thread():
         return
-    began = time.monotonic()
+    began = await_killing.called = time.monotonic()
 
     def kill(number: int, frame: FrameType | None) -> None:
         if time.monotonic() - began > _SECONDS:
@@ -46,17 +49,16 @@ def await_killing() -> None:
         signal.signal(number, kill)
 
 
+await_killing.called = -1.0  # when the main thread has last reacted to a signal
+
+
 def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    _stop.arrived = time.monotonic()
     await_killing()
     raise Stopped(number)
-
-
-_stop.arrived = -1.0  # when the main thread has last seen a signal
 
 
 @cache
@@ -75,6 +77,6 @@ def _look_after(reader: int) -> None:
         came = time.monotonic() - 1.0
         for number in set(numbers) & set(ENDING):
             time.sleep(_PATIENCE)
-            if signal.getsignal(number) is _stop and _stop.arrived < came:
+            if signal.getsignal(number) is _stop and await_killing.called < came:
                 print(f"{Stopped(number)}, within a long call", file=sys.stderr, flush=True)
                 os._exit(128 + number)
