@@ -18,7 +18,8 @@ class MendableError(Exception):
     Commands print the message instead of a stack trace.
 
     Args:
-        message: The sentence; the middle of one that is too long to be read is left out.
+        message: The sentence. Line breaks that a name brings into it become spaces, and of a text
+            that is too long to be read the middle is left out.
 
     Attributes:
         code: Exit code of a command that ends by it.
@@ -27,6 +28,7 @@ class MendableError(Exception):
     code = 2
 
     def __init__(self, message: str = "") -> None:
+        message = " ".join(message.splitlines())
         if len(message) > _LONGEST:
             message = f"{message[: _LONGEST // 2]}...{message[-_LONGEST // 2 :]}"
         super().__init__(message)

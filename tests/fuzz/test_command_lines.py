@@ -99,9 +99,7 @@ def command_lines(draw: st.DrawFn) -> tuple[str, list[str]]:
     given_words = draw(st.lists(words(COMMANDS[name].config_name), min_size=1, max_size=3))
     flags = draw(st.sampled_from([*[[]] * 9, ["-m"], ["-m"], ["--help"]]))
     needed = NEEDED[name] if draw(st.integers(0, 9)) else []
-    return name, [
-        word.replace("\0", "").replace("\n", " ") for word in [*flags, *needed, *given_words]
-    ]
+    return name, [word.replace("\0", "") for word in [*flags, *needed, *given_words]]
 
 
 def check(name: str, given_words: list[str]) -> None:

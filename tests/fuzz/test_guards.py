@@ -10,8 +10,8 @@ from tests.fuzz import guards
 from tests.fuzz.guards import outcome
 
 
-def refuse(message):
-    raise MendableError(message)
+def refuse(message, kind=MendableError):
+    raise kind(message)
 
 
 def test_values_and_refusals_are_told_apart(place):
@@ -27,7 +27,7 @@ def test_values_and_refusals_are_told_apart(place):
 )
 def test_a_sentence_without_a_reason_or_a_name_is_noticed(place, message):
     with pytest.raises(AssertionError):
-        outcome(lambda: refuse(message), place, ["a.txt"])
+        outcome(lambda: refuse(message, ValueError), place, ["a.txt"], ValueError)
 
 
 def test_other_errors_are_not_refusals(place):
