@@ -101,7 +101,8 @@ def try_to_read(place: Path, root: Path, contents: dict[str, bytes | None], opti
         path.parent.mkdir(parents=True, exist_ok=True)
         if content is not None:
             path.write_bytes(content)
-    data = outcome(lambda: read(root, options), place, [str(root)]).value
+    named = [str(root), "/etc/hostname", "/dev/null"]  # what lies outside is named alone
+    data = outcome(lambda: read(root, options), place, named).value
     if data is not None:
         assert len(data.class_names) == data.num_classes
         assert np.array(data.class_names).dtype.kind == "U"
