@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.pipeline.cli import RECORD_FILE, UserError
+from learned_saliency.pipeline.runs.record import recorded_config
 from learned_saliency.storage import read_json, write_text
 
 
@@ -63,7 +64,8 @@ def read_record(folder: Path) -> dict[str, Any]:
     path = folder / RECORD_FILE
     try:
         record = read_json(path)
-        if isinstance(record["config"], dict) and isinstance(record["composed"], dict):
+        recorded_config(record | {"selected_by": None})  # which is not known before a checkpoint
+        if isinstance(record["composed"], dict):
             return record
     except (OSError, ValueError, TypeError, KeyError):
         pass

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from learned_saliency.pipeline.cli import (
     RECORD_FILE,
@@ -16,6 +17,7 @@ from learned_saliency.pipeline.cli import (
     UserError,
     config_groups,
     find_resume_point,
+    first_sentence,
 )
 from learned_saliency.pipeline.runs import (
     CLASSIFIER,
@@ -65,12 +67,18 @@ def resumed_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     point = find_resume_point(config.resume)
     started = _started(point)
     words = OverridesParser.create().parse_overrides(list(overrides))
-    resumed = _composed(point, started.record)
-    for word in words:
-        _apply(word, resumed, config)
-    _locate(resumed, words, started, point)
-    resumed.resume = str(config.resume)
-    _check_changes(started, resumed, words)
+    try:
+        resumed = _composed(point, started.record)
+        for word in words:
+            _apply(word, resumed, config)
+        _locate(resumed, words, started, point)
+        resumed.resume = str(config.resume)
+        _check_changes(started, resumed, words)
+    except OmegaConfBaseException as error:
+        raise UserError(
+            f"{point.checkpoint or point.folder}: the record of its run is damaged "
+            f"({first_sentence(error)})."
+        ) from None
     return resumed
 
 
@@ -109,9 +117,17 @@ def is_finished(config: DictConfig, checkpoint: Checkpoint, folder: Path) -> boo
         config: The configuration of the run, see `resumed_config`.
         checkpoint: The checkpoint to go on from.
         folder: The run's folder.
+
+    Raises:
+        UserError: If the checkpoint does not tell how far the training was.
     """
-    loop = checkpoint.content["loops"]["fit_loop"]
-    trained = loop["epoch_progress"]["current"]["processed"] >= config.model.epochs
+    try:
+        loop = checkpoint.content["loops"]["fit_loop"]
+        trained = loop["epoch_progress"]["current"]["processed"] >= config.model.epochs
+    except (KeyError, TypeError):
+        raise UserError(
+            f"resume={checkpoint.path}: does not tell how far the training was; it is damaged."
+        ) from None
     tested = not config.test or (folder / "results.json").is_file()
     if checkpoint.stage or not trained or not tested:
         return False
@@ -178,6 +194,11 @@ def _check_changes(started: _Started, resumed: DictConfig, words: list[Override]
         kept = key in saved and key in wanted and saved[key] == wanted[key]
         if not kept and not any(f"{key}.".startswith(f"{name}.") for name in free):
             given = " ".join(word.input_line for word in words if word.key_or_group != "resume")
+            if not given:
+                raise UserError(
+                    f"resume={saved['output_dir']}: the record of its run is damaged ({key} has "
+                    "two values)."
+                )
             raise UserError(
                 f"{given}: would change {key}, which a resumed run keeps; drop the word, or start "
                 "a new run."

@@ -1,5 +1,6 @@
 """Words on resume: each acts as on the run's own command line, or is refused."""
 
+import json
 import shutil
 
 import pytest
@@ -7,7 +8,10 @@ import torch
 from omegaconf import OmegaConf
 
 from learned_saliency.pipeline.cli import UserError, compose_checked
+from learned_saliency.pipeline.runs import create_folder, read_checkpoint, run_record
 from learned_saliency.pipeline.training import resumed_config, train
+from learned_saliency.pipeline.training.resume import is_finished
+from tests.support.words import SMALL_RUN
 
 
 @pytest.fixture
@@ -113,3 +117,42 @@ def test_more_epochs_are_trained(small_run, tmp_path):
     words = [f"resume={last}", "recipe.classifier_epochs=3"]
     train(resumed_config(compose_checked(words), words))
     assert torch.load(last, weights_only=True)["epoch"] == 2
+
+
+@pytest.fixture
+def begun(creatures, tmp_path):
+    """Folder of a run that has begun and has no checkpoint, and its record."""
+    place = [f"data.root={creatures}", f"data.metadata={creatures}/metadata"]
+    config = compose_checked([*SMALL_RUN, *place, f"output_dir={tmp_path}/run"])
+    folder = create_folder(config, run_record(config))
+    return folder, json.loads((folder / "run.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: r["config"].pop("model"),
+        lambda r: r["config"].update(model=3),
+        lambda r: r["config"].pop("data"),
+        lambda r: r["config"].update(seed=5),
+        lambda r: r["composed"].update(seed="${nope}"),
+        lambda r: r["composed"].update(seed="${"),
+    ],
+)
+def test_a_damaged_record_of_a_run_is_named(begun, resumed, change):
+    folder, record = begun
+    assert resumed(checkpoint=folder).model.name == record["config"]["model"]["name"]
+    change(record)
+    (folder / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="damaged") as told:
+        resumed(checkpoint=folder)
+    assert str(folder) in str(told.value)
+
+
+def test_a_checkpoint_that_does_not_tell_its_epochs_is_named(fcam_run):
+    checkpoint = read_checkpoint(fcam_run / "checkpoints" / "last.ckpt")
+    assert is_finished(checkpoint.config, checkpoint, fcam_run)
+    for loops in (None, {}, {"fit_loop": []}):
+        checkpoint.content["loops"] = loops
+        with pytest.raises(UserError, match=r"last\.ckpt: does not tell how far"):
+            is_finished(checkpoint.config, checkpoint, fcam_run)
