@@ -51,7 +51,7 @@ def leaves(name: str, root: Path, *further: Path) -> bool:
     """Tell whether a path of a text file, relative to ``root``, leads out of all given folders."""
     if not os.path.isabs(name) and (".." not in name or ".." not in Path(name).parts):
         return False
-    path = (root / name).resolve()
+    path = Path(os.path.realpath(root / name))  # `Path.resolve` raises at links in a circle
     return not any(path.is_relative_to(place.resolve()) for place in (root, *further))
 
 
@@ -141,9 +141,9 @@ def _check_exist(root: Path, names: Sequence[str], source: Path, what: str) -> N
         folder, _, file = name.rpartition("/")
         if folder not in listings:
             place = root / folder
-            listings[folder] = set(os.listdir(place)) if place.is_dir() else set()
+            listings[folder] = set(os.listdir(place)) if os.path.isdir(place) else set()
         # the second check is for file systems that know a file by more than one spelling
-        if file not in listings[folder] and not (root / name).is_file():
+        if file not in listings[folder] and not os.path.isfile(root / name):
             missing.append(i)
     if missing:
         name = names[missing[0]]

@@ -130,9 +130,10 @@ def pixel_count(path: Path, max_pixels: int = MAX_PIXELS) -> int:
 def exif_orientation(image: Image.Image) -> int:
     """Read the EXIF orientation, 1 to 8; 1 if it is missing or the EXIF data are damaged."""
     try:
-        return int(image.getexif().get(_ORIENTATION, 1))
+        found = int(image.getexif().get(_ORIENTATION, 1))
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):
         return 1
+    return found if found in _TURNS else 1
 
 
 def load(image: Image.Image, decoding: Decoding) -> int:

@@ -53,7 +53,12 @@ def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
     """
     try:
         check_regular(path)
-        with _PIXEL_LIMIT, Image.open(path, formats=_formats()) as image:
+        # given a path, Pillow maps an uncompressed TIFF into memory, and turned ones wrongly
+        with (
+            path.open("rb") as file,
+            _PIXEL_LIMIT,
+            Image.open(file, formats=_formats()) as image,
+        ):
             pixels = image.width * image.height
             if pixels > max_pixels:
                 raise ImageError(

@@ -7,6 +7,8 @@ imports nothing of ours.
 
 import signal
 
+_LONGEST = 2000  # characters; what a damaged file or a slip of the hand holds may have any length
+
 __all__ = ["MendableError", "OtherProcessEnded", "Stopped", "SurroundingsError"]
 
 
@@ -15,11 +17,21 @@ class MendableError(Exception):
 
     Commands print the message instead of a stack trace.
 
+    Args:
+        message: The sentence. Line breaks that a name brings into it become spaces, and of a text
+            that is too long to be read the middle is left out.
+
     Attributes:
         code: Exit code of a command that ends by it.
     """
 
     code = 2
+
+    def __init__(self, message: str = "") -> None:
+        message = " ".join(message.splitlines())
+        if len(message) > _LONGEST:
+            message = f"{message[: _LONGEST // 2]}...{message[-_LONGEST // 2 :]}"
+        super().__init__(message)
 
 
 class SurroundingsError(MendableError):

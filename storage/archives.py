@@ -9,6 +9,7 @@ from pathlib import Path
 
 _ZIP = b"PK"  # how files of torch.save begin since torch 1.6
 _CHUNK = 2**20
+_PROGRAM = "constants.pkl"  # by which torch tells a program of TorchScript
 _DIRECTORY = 0x10  # the attribute of a folder; torch reads such an entry as zeros
 
 
@@ -46,6 +47,8 @@ def _archive_fault(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
+            if any(Path(entry.filename).name == _PROGRAM for entry in entries):
+                return "a program of TorchScript, not weights; save the model's state dict instead"
             if sum(entry.file_size for entry in entries) > path.stat().st_size:
                 return "not loaded, it would unpack to more than its own size"
             if not any(entry.CRC for entry in entries):

@@ -188,7 +188,9 @@ def _check(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], surplus: l
     if not missing and not wrong and not surplus:
         return
     classes = {(*s.shape[:1], *w.shape[:1]) for s, w in ((state[n], wanted[n]) for n in wrong)}
-    inputs_agree = all(state[n].shape[1:] == wanted[n].shape[1:] for n in wrong)
+    inputs_agree = all(
+        state[n].ndim == wanted[n].ndim and state[n].shape[1:] == wanted[n].shape[1:] for n in wrong
+    )
     if not missing and not surplus and len(classes) == 1 and inputs_agree and len(wrong) <= 4:
         theirs, ours = classes.pop()
         raise WeightsError(

@@ -74,6 +74,4 @@ def _reason(error: Exception) -> str:
             f"not loaded, it holds more than weights ({refused[1]}), whose code is not run; save "
             "the state dict alone, `torch.save(model.state_dict(), ...)`"
         )
-    if "TorchScript" in text:
-        return "a program of TorchScript, not weights; save the state dict of the model instead"
     return "truncated, or no file of weights"

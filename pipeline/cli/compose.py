@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
     InterpolationKeyError,
@@ -29,6 +30,7 @@ CONFIG_DIR = Path(configs.__file__).resolve().parent
 CONFIG_NAME = "config"
 _MAY_LACK = {"backbone", "trainer", "logger", "attribution", "studies"}  # keys, but not the group
 _SHOWN = 80
+_MAX_SWEPT = 1000  # values of one word of a sweep, each of which is checked
 
 
 def check_command_line(
@@ -76,7 +78,7 @@ def compose_checked(
             config = compose(name, overrides=list(overrides))
         except OverrideParseException as error:
             raise UserError(f"'{error.override}' is not understood: write key=value.") from None
-        except (HydraException, OmegaConfBaseException, ValueError) as error:
+        except Exception as error:  # Hydra and OmegaConf raise anything at odd words
             raise UserError(_explain(overrides, name) or _one_line(error)) from None
     if complete:
         check_complete(config)
@@ -181,7 +183,10 @@ def _options(override: Override) -> list[str]:
     if not override.is_sweep_override():
         return [override.input_line or ""]
     key = override.get_key_element()
-    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    swept = list(islice(override.sweep_string_iterator(), _MAX_SWEPT + 1))
+    if len(swept) > _MAX_SWEPT:
+        raise UserError(f"{override.input_line}: sweeps over more than {_MAX_SWEPT} values.")
+    return [f"{key}={value}" for value in swept]
 
 
 def _explain(overrides: Iterable[str], config_name: str) -> str | None:
@@ -203,7 +208,7 @@ def _explain(overrides: Iterable[str], config_name: str) -> str | None:
         good.append(override.input_line or "")
     try:
         config = compose(config_name, overrides=good)
-    except (HydraException, OmegaConfBaseException, ValueError):
+    except Exception:  # which the caller tells
         return None
     keys = list(_dotted(OmegaConf.to_container(config)))
     for override in assigned:

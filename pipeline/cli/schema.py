@@ -19,6 +19,8 @@ FOLDER = Path(configs.__file__).resolve().parent / "values"
 _INTEGERS = 2**31  # from here on an integer is taken for a slip
 _NUMBERS = 1e300
 _DURATION = re.compile(r"\d+:\d\d:\d\d:\d\d")
+_PATH, _NAME = 4096, 255  # bytes of a path and of each name in it, on all usual systems
+_USUAL = f"with names of up to {_NAME} bytes and no ~NAME of a user who does not exist"
 _PART = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
@@ -98,8 +100,14 @@ def _text(row: Row, value: Any) -> bool:
 
 
 def _path(row: Row, value: Any) -> bool:
-    """Tell whether a value is a path; `~name` only where the system knows that user's folder."""
-    return _text(row, value) and not os.path.expanduser(value).startswith("~")
+    """Tell whether a value is a path that a system can look for; Python raises at others."""
+    if not _text(Row(), value):
+        return False
+    try:
+        place = os.fsencode(os.path.abspath(Path(value).expanduser()))
+    except (RuntimeError, UnicodeEncodeError):
+        return False
+    return len(place) < _PATH and max(map(len, place.split(os.fsencode(os.sep)))) <= _NAME
 
 
 def _list(row: Row, value: Any) -> bool:
@@ -113,6 +121,10 @@ def _list(row: Row, value: Any) -> bool:
 
 def _texts(row: Row, value: Any) -> bool:
     return _text(Row(), value) or _list(Row(items=Row("text")), value)
+
+
+def _paths(row: Row, value: Any) -> bool:
+    return all(_path(Row(), item) for item in value) if _list(row, value) else _path(row, value)
 
 
 def _classes(row: Row, value: Any) -> bool:
@@ -178,8 +190,8 @@ TYPES = {
     "number": _Type(_number, lambda row: f"a number{_described_range(row)}"),
     "switch": _Type(lambda row, value: isinstance(value, bool), _in_words("true or false")),
     "text": _Type(_text, _described_text),
-    "path": _Type(_path, _in_words("a path")),
-    "place": _Type(_path, _in_words("a path")),
+    "path": _Type(_path, _in_words(f"a path, {_USUAL}")),
+    "place": _Type(_path, _in_words(f"a path, {_USUAL}")),
     "part": _Type(
         lambda row, value: isinstance(value, str) and _PART.fullmatch(value) is not None,
         _in_words("the name of a part of Python, a.b.C"),
@@ -187,11 +199,11 @@ TYPES = {
     "group": _Type(lambda row, value: isinstance(value, dict), _in_words("a group of keys")),
     "list": _Type(_list, _described_list),
     "names": _Type(_texts, _in_words("a name or a list of names")),
-    "paths": _Type(_texts, _in_words("a path or a list of texts")),
+    "paths": _Type(_paths, _in_words(f"a path, {_USUAL}, or a list of these")),
     "classes": _Type(_classes, _in_words("a class by its name or number, or a list of these")),
     "pretrained": _Type(
-        lambda row, value: isinstance(value, bool) or _text(Row(), value),
-        _in_words("true, false or a file"),
+        lambda row, value: isinstance(value, bool) or _path(Row(), value),
+        _in_words(f"true, false or a file, {_USUAL}"),
     ),
     "devices": _Type(
         _devices, _in_words("a number of devices from 1 on, a list of their numbers, or auto")

@@ -65,6 +65,33 @@ def test_exif_orientation_is_applied_where_declared_and_never_elsewhere(
         assert (sizes.tolist(), broken) == ([[pixels.shape[1], pixels.shape[0]]], {})
 
 
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16"])
+@pytest.mark.parametrize("orientation", [3, 5, 6, 8])
+def test_an_uncompressed_tiff_is_turned_in_every_mode(colors, saved, mode, orientation):
+    if mode == "I;16":
+        image = Image.fromarray(colors[..., 0].astype(np.uint16) * 257)
+    else:
+        image = Image.fromarray(colors).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = read_pixels(saved(image, "plain.tif"))
+    path = saved(image, "turned.tif", exif=exif)
+    np.testing.assert_array_equal(read_pixels(path), stored)
+    upright = Image.fromarray(stored)
+    upright.getexif()[0x0112] = orientation
+    seen = np.asarray(ImageOps.exif_transpose(upright))
+    np.testing.assert_array_equal(read_pixels(path, decoding=AS_SEEN), seen)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_an_orientation_that_does_not_exist_turns_nothing(colors, saved, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(colors, "a.png", exif=exif)
+    np.testing.assert_array_equal(read_pixels(path, decoding=AS_SEEN), colors)
+    assert read_sizes([path], AS_SEEN)[0].tolist() == [[WIDTH, HEIGHT]]
+
+
 def test_damaged_exif_turns_nothing(colors, saved):
     path = saved(colors, "a.png", exif=b"Exif\x00\x00garbage that is no TIFF header")
     np.testing.assert_array_equal(read_pixels(path, decoding=AS_SEEN), colors)

@@ -325,6 +325,19 @@ def test_absolute_paths_inside_and_links_lead_nowhere_else(tiny):
     assert len(_train_images(data)) == 11
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 5000, "y/" * 3000 + "x", "circle/../x"])
+def test_names_that_no_system_has_are_told_in_short(tiny, name):
+    folder = tiny()
+    (folder / "circle").symlink_to(folder / "circle")
+    _replace_name(folder, "train", "train/3.png", name)
+    with pytest.raises(
+        DataError, match=r"image_ids.txt, line 4: .*(does not exist|lies outside)"
+    ) as told:
+        _data(folder).setup("fit")
+    assert len(str(told.value)) < 2100
+    assert str(told.value).endswith(("correct the path.", "data.allow_outside_root=true."))
+
+
 def _read_all(data):
     data.setup("fit")
     return list(data.train_dataloader()), list(data.val_dataloader())

@@ -139,6 +139,10 @@ REFUSED = {
         lambda: {**network().state_dict(), "conv.weight": torch.zeros(4, 3, 5, 5)},
         r"1 are of another shape \(conv\.weight \(4, 3, 5, 5\) for \(4, 3, 3, 3\)\)",
     ),
+    "a single number": (
+        lambda: {**network().state_dict(), "conv.bias": torch.tensor(1.0)},
+        r"1 are of another shape \(conv\.bias \(\) for \(4,\)\)",
+    ),
     "a part": (
         lambda: {"conv.weight": torch.zeros(4, 3, 3, 3)},
         r"of its 9 weights 1 are there; 7 are missing \(conv\.bias, .* and 4 more\)$",

@@ -105,6 +105,30 @@ def test_a_misspelt_value_of_a_sweep_is_found():
     check_command_line(["-m", "model=cam,fcam", "seed=0,1"])
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["trainer@x=ddp"],
+        ["backbone=.5"],
+        ["backbone=0", "backbone=0"],
+        ["backbone={a:1}"],
+        [f"recipe/method={'x' * 5000}"],
+        ["+defaults=[null]"],
+        ["[[[["],
+        ["'=1"],
+        [f"{'y' * 3000}=["],
+        ["seed=0,1"],
+        ["trainer.accelerator=cpu,gpu"],
+        ["-m", "seed=range(0,1000000000)"],
+    ],
+)
+def test_odd_words_are_refused_in_a_sentence(words):
+    with pytest.raises(UserError) as caught:
+        check_command_line(words)
+    assert "\n" not in str(caught.value)
+    assert 0 < len(str(caught.value)) < 2100
+
+
 def test_a_missing_value_is_named():
     with pytest.raises(UserError, match=r"data\.(metadata|root) has no value"):
         check_command_line(["data=wsol"])

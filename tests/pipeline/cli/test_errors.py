@@ -2,6 +2,8 @@ import warnings
 
 import pytest
 
+from learned_saliency.datamodules import DataError
+from learned_saliency.errors import MendableError, SurroundingsError
 from learned_saliency.pipeline.cli import UserError, printable
 from learned_saliency.pipeline.cli.entry import _leave_out_known_messages, run_or_exit
 
@@ -21,6 +23,15 @@ from learned_saliency.pipeline.cli.entry import _leave_out_known_messages, run_o
 def test_printed_lines_do_nothing_to_a_terminal(text, line):
     assert printable(text) == line
     assert line.isprintable()
+
+
+@pytest.mark.parametrize("kind", [MendableError, UserError, DataError, SurroundingsError])
+def test_a_sentence_stays_one_line_that_can_be_read_whatever_names_are_in_it(kind):
+    assert str(kind("a.ckpt: 'one\ntwo' is left over.")) == "a.ckpt: 'one two' is left over."
+    told = str(kind(f"a.ckpt: '{'x' * 100_000}' is left over."))
+    assert len(told) < 2100
+    assert told.startswith("a.ckpt: 'xxx")
+    assert told.endswith("xxx' is left over.")
 
 
 def test_names_in_refusals_do_nothing_to_a_terminal(capsys):

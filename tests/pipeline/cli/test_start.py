@@ -38,7 +38,7 @@ MISSING = [
     ("train", ["data=cub", "data.root=nowhere"], "data.root=nowhere: the root folder"),
     ("train", ["data=wsol", "data.root=.", "data.metadata=nowhere"], "data.metadata=nowhere: "),
     ("train", ["output_dir=/dev/null/x"], "output_dir=/dev/null/x: cannot be written below"),
-    ("train", [f"output_dir={300 * 'x'}"], "has a name of more than 255 bytes"),
+    ("train", [f"output_dir={300 * 'x'}"], "names of up to 255 bytes"),
     ("train", ["output_dir=~nobody-here/x"], "output_dir=~nobody-here/x: expected a path"),
     (
         "evaluate",
