@@ -11,7 +11,12 @@ import pytest
 import torch
 
 from learned_saliency.errors import Stopped
-from learned_saliency.pipeline.cli import UserError, compose_checked, end_on_signals
+from learned_saliency.pipeline.cli import (
+    UserError,
+    await_killing,
+    compose_checked,
+    end_on_signals,
+)
 from learned_saliency.pipeline.runs import Checkpoint
 from learned_saliency.pipeline.runs.writing import write_content
 from learned_saliency.pipeline.training import resumed_config, train
@@ -147,6 +152,7 @@ def test_a_run_goes_on_before_its_first_checkpoint_and_when_it_was_killed_in_its
 
 
 def stop(self, number, frame):
+    await_killing()
     raise Stopped(number)
 
 
