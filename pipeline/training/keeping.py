@@ -15,7 +15,8 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from learned_saliency.errors import Stopped
-from learned_saliency.pipeline.cli import ENDING, await_killing
+from learned_saliency.pipeline.cli import ENDING, UserError, await_killing
+from learned_saliency.pipeline.runs import Checkpoint as Checkpointed
 from learned_saliency.pipeline.training import slurm
 from learned_saliency.trainers import (
     METRICS_FILE,
@@ -101,6 +102,29 @@ class Position(NamedTuple):
     rows: int | None
     random: list[dict[str, torch.Tensor]]
     means: list[dict[str, torch.Tensor]]
+
+
+def read_position(checkpoint: Checkpointed) -> Position | None:
+    """Read the position in a checkpoint; None in the best one of a run, which has none.
+
+    Raises:
+        UserError: If it is damaged.
+    """
+    found = checkpoint.content.get(POSITION)
+    if found is None:
+        return None
+    try:
+        position = Position(**found)
+        known = position.within in (EPOCH, BATCH, VALIDATION)
+        counted = position.rows is None or int(position.rows) >= 0
+        states = [*position.random, *position.means]
+        paired = len(position.random) == len(position.means) > 0
+        tensors = all(isinstance(v, torch.Tensor) for state in states for v in state.values())
+        if known and counted and paired and tensors:
+            return position
+    except (TypeError, ValueError, AttributeError):
+        pass
+    raise UserError(f"{checkpoint.path}: what says where its training goes on is damaged.")
 
 
 class KeepLast(Checkpoint):
@@ -265,6 +289,7 @@ class KeepLast(Checkpoint):
     def _write(self, trainer: L.Trainer) -> None:
         """Write the state that was taken, if any; then end if a signal asked for it."""
         taken, self._taken = self._taken, None
+        validates, self._validates = self._validates, False  # a signal waits for the file
         if taken is not None:
             for logger in trainer.loggers:
                 logger.save()
@@ -272,9 +297,11 @@ class KeepLast(Checkpoint):
                 taken[POSITION]["rows"] = MetricsFile(self._curves).count
             trainer.strategy.save_checkpoint(taken, self.path)
             self._written, self._wanted = self._clock(), False
-            if self._signal:
+            if self._signal and not validates:
                 trainer.strategy.barrier()  # nobody ends before the file is there
+            if self._signal and (self._is_first or not validates):
                 raise Stopped(self._signal)
+        self._validates = validates
 
 
 def _begin_validation(taken: dict[str, Any]) -> None:

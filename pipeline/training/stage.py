@@ -25,7 +25,7 @@ from learned_saliency.pipeline.runs import (
     read_checkpoint,
     stage_config,
 )
-from learned_saliency.pipeline.training.keeping import EPOCH, POSITION, KeepBest, KeepLast
+from learned_saliency.pipeline.training.keeping import EPOCH, KeepBest, KeepLast, read_position
 from learned_saliency.pipeline.training.plan import Plan
 from learned_saliency.trainers import (
     METRICS_FILE,
@@ -126,27 +126,28 @@ def open_loggers(plan: Plan, stage: str, resumed: Checkpoint | None) -> list[Das
 
 def drop_rows(folder: Path, resumed: Checkpoint | None) -> None:
     """Drop the rows of ``metrics.csv`` that a run will log again that goes on."""
-    rows = resumed.content[POSITION]["rows"] if resumed and POSITION in resumed.content else None
+    position = read_position(resumed) if resumed else None
     path = folder / METRICS_FILE
-    if rows is not None and path.is_file():
-        MetricsFile(path).keep(rows)
+    if position is not None and position.rows is not None and path.is_file():
+        MetricsFile(path).keep(position.rows)
 
 
 def _logged_steps(checkpoint: Checkpoint) -> int:
     """Count steps as loggers do: by batches, also where several optimizers step per batch."""
     loop = checkpoint.content["loops"]["fit_loop"]["epoch_loop.state_dict"]
-    within = checkpoint.content.get(POSITION, {}).get("within", EPOCH)
-    return loop["_batches_that_stepped"] + (within != EPOCH)  # the last batch is not counted yet
+    position = read_position(checkpoint)
+    within = position is not None and position.within != EPOCH
+    return loop["_batches_that_stepped"] + within  # the last batch is not counted yet
 
 
 def _check_processes(resumed: Checkpoint, processes: int) -> None:
     """Check that a training goes on within an epoch with as many processes as it had."""
-    position = resumed.content.get(POSITION)
-    if position is None or position["within"] == EPOCH or len(position["random"]) == processes:
+    position = read_position(resumed)
+    if position is None or position.within == EPOCH or len(position.random) == processes:
         return
     raise UserError(
-        f"{resumed.path}: lies within an epoch of a training by {len(position['random'])} "
-        f"processes and goes on with as many, not with {processes}; set trainer.devices."
+        f"{resumed.path}: lies within an epoch of a training by {len(position.random)} processes "
+        f"and goes on with as many, not with {processes}; set trainer.devices."
     )
 
 

@@ -11,10 +11,16 @@ import pytest
 import torch
 
 from learned_saliency.errors import Stopped
-from learned_saliency.pipeline.cli import UserError, compose_checked, end_on_signals
+from learned_saliency.pipeline.cli import (
+    UserError,
+    await_killing,
+    compose_checked,
+    end_on_signals,
+)
+from learned_saliency.pipeline.runs import Checkpoint
 from learned_saliency.pipeline.runs.writing import write_content
 from learned_saliency.pipeline.training import resumed_config, train
-from learned_saliency.pipeline.training.keeping import KeepLast
+from learned_saliency.pipeline.training.keeping import KeepLast, read_position
 from learned_saliency.trainers import SaliencyModule
 from tests.support.words import SMALL_RUN
 
@@ -146,6 +152,7 @@ def test_a_run_goes_on_before_its_first_checkpoint_and_when_it_was_killed_in_its
 
 
 def stop(self, number, frame):
+    await_killing()
     raise Stopped(number)
 
 
@@ -203,7 +210,8 @@ def test_within_an_epoch_a_run_goes_on_with_as_many_processes(start, tmp_path, m
     monkeypatch.undo()
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     content = torch.load(last, weights_only=True)
-    content["position"]["random"] *= 2
+    for part in ("random", "means"):
+        content["position"][part] *= 2
     torch.save(content, last)
     with pytest.raises(UserError, match="by 2 processes and goes on with as many, not with 1"):
         go_on(tmp_path / "run")
@@ -222,3 +230,14 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+@pytest.mark.parametrize(
+    "damage", [{"within": "nowhere"}, {"rows": "many"}, {"random": [3]}, {"means": []}, {"more": 1}]
+)
+def test_a_damaged_position_is_told_in_one_sentence(damage, whole, tmp_path):
+    content = torch.load(whole("cam") / "checkpoints" / "last.ckpt", weights_only=True)
+    content["position"] |= damage
+    checkpoint = Checkpoint(tmp_path / "last.ckpt", content, None, "", None, 1, [])
+    with pytest.raises(UserError, match="where its training goes on is damaged"):
+        read_position(checkpoint)
