@@ -328,7 +328,7 @@ def number(cell):
         ("classifier=torchvision:squeezenet", "squeezenet1_0"),
         ("classifier=no.such.module:f", "no.such.module"),
         ("weights=nowhere.pt", "no such file"),
-        ("num_classes=7", "another network"),
+        ("num_classes=7", "for 16 classes, but the network has 7"),
         ("methods=[native,gradcam]", "native"),
         ("methods=[]", "at least one"),
         ("methods=[rollout]", "'rollout' does not fit"),

@@ -180,9 +180,12 @@ def test_what_cannot_run_is_said_before_the_test(run, creatures, tmp_path):
     plain = ["data=wsol", f"data.root={creatures}", f"data.metadata={creatures}/metadata"]
     for words, told in (
         (["studies=[cue]"], "the nearest: cues"),
-        (["studies=[cues]", "studies.cues.scale=lin"], "studies.cues: scale must be one of"),
-        (["studies=[cues]", "studies.cues.normalization=max"], "studies.cues: normalization must"),
-        (["studies=[removal]", "studies.removal.fractions=[2]"], "studies.removal: fractions must"),
+        (["studies=[cues]", "studies.cues.scale=lin"], "scale=lin: expected one of even"),
+        (
+            ["studies=[cues]", "studies.cues.normalization=max"],
+            "normalization=max: expected one of",
+        ),
+        (["studies=[removal]", "studies.removal.fractions=[2]"], "studies.removal.fractions"),
         (["studies_only=true"], "name some, studies="),
         ([*plain, "studies=[cues]"], "part labels"),
     ):
