@@ -107,7 +107,7 @@ def test_layouts_of_layers_are_recognized_or_named(build):
     with pytest.raises(UserError, match=r"layer=features: .*neither other.*layer_layout=\.\.\."):
         build(lambda: network)
     build(lambda: network, "layer_layout=channels_first")
-    with pytest.raises(UserError, match="layer_layout=rows: .* one of channels_first"):
+    with pytest.raises(UserError, match=r"layer_layout=rows: .* one of channels_first"):
         build(lambda: network, "layer_layout=rows")
 
 
