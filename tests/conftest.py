@@ -48,3 +48,26 @@ def small_run(creatures, tmp_path) -> list[str]:
         f"data.metadata={creatures}/metadata",
         f"output_dir={tmp_path}/run",
     ]
+
+
+@pytest.fixture
+def colors():
+    """Random colors of an image of 12 x 7 pixels, uint8 (7, 12, 3)."""
+    import numpy as np
+
+    return np.random.default_rng(0).integers(0, 256, (7, 12, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Function that saves an image, or an array of one, under a name in ``tmp_path``."""
+    import numpy as np
+    from PIL import Image
+
+    def save(image, name, **options):
+        if isinstance(image, np.ndarray):
+            image = Image.fromarray(image)
+        image.save(tmp_path / name, **options)
+        return tmp_path / name
+
+    return save

@@ -22,22 +22,6 @@ AS_SEEN = Decoding(exif_orientation=True)
 WIDTH, HEIGHT = 12, 7
 
 
-@pytest.fixture
-def colors():
-    return np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-
-
-@pytest.fixture
-def saved(tmp_path):
-    def save(image, name, **options):
-        if isinstance(image, np.ndarray):
-            image = Image.fromarray(image)
-        image.save(tmp_path / name, **options)
-        return tmp_path / name
-
-    return save
-
-
 def test_colors_are_read_as_they_are(colors, saved):
     for name in ("a.png", "a.bmp", "a.tif", "a.ppm"):
         path = saved(colors, name)

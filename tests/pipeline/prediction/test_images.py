@@ -10,22 +10,6 @@ from learned_saliency.pipeline.prediction.images import pixels_of
 WIDTH, HEIGHT = 12, 7
 
 
-@pytest.fixture
-def colors():
-    return np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-
-
-@pytest.fixture
-def saved(tmp_path):
-    def save(image, name, **options):
-        if isinstance(image, np.ndarray):
-            image = Image.fromarray(image)
-        image.save(tmp_path / name, **options)
-        return tmp_path / name
-
-    return save
-
-
 def test_the_same_image_in_any_form(colors, saved):
     path = saved(colors, "a.png")
     for image in (
