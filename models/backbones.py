@@ -154,7 +154,10 @@ def _create_random(name: str, kwargs: dict[str, Any]) -> nn.Module:
     except TypeError as error:
         raise ValueError(f"Backbone '{name}' rejects an option: {_one_line(error)}") from error
     except IndexError as error:
-        raise ValueError(f"Backbone '{name}' has no levels {kwargs['out_indices']}") from error
+        if "out_indices" in kwargs:
+            raise ValueError(f"Backbone '{name}' has no levels {kwargs['out_indices']}") from error
+        given = ", ".join(f"{key}={value}" for key, value in kwargs.items())
+        raise ValueError(f"Backbone '{name}' has more stages than {given} has values") from error
     except (RuntimeError, AttributeError, AssertionError, NotImplementedError) as error:
         reason = _one_line(error)
         raise ValueError(f"Backbone '{name}' has no multi-scale features: {reason}") from error

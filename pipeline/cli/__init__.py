@@ -25,7 +25,7 @@ from learned_saliency.pipeline.cli.paths import (
     find_checkpoint,
     find_resume_point,
 )
-from learned_saliency.pipeline.cli.signals import ENDING, await_killing, end_on_signals
+from learned_saliency.pipeline.cli.signals import ENDING, await_killing, end_on_signals, was_warned
 from learned_saliency.pipeline.cli.surroundings import surroundings_error
 from learned_saliency.pipeline.cli.values import SWEEP_RUNS, listed, values
 from learned_saliency.pipeline.cli.words import hydra_words
@@ -64,4 +64,5 @@ __all__ = [
     "run_command",
     "surroundings_error",
     "values",
+    "was_warned",
 ]

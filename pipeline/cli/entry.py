@@ -122,11 +122,14 @@ def run_command(command: Command, words: Sequence[str], called: str) -> None:
         job = importlib.import_module(f"learned_saliency.pipeline.{command.job}")
         # Lightning adds a handler of its own when it is imported; Hydra's prints its messages, too
         logging.getLogger("lightning").handlers.clear()
-        end_on_signals()
         run_or_exit(command.program, lambda: job.run(config))
 
+    def start() -> None:
+        end_on_signals()  # before the seconds that the imports take
+        task()
+
     sys.argv[1:] = overrides
-    task()
+    run_or_exit(command.program, start)
 
 
 def _print(text: str) -> None:

@@ -23,9 +23,10 @@ def end_on_signals() -> None:
     So temporary files are removed and loggers closed as after an error. A signal more than two
     seconds later kills the process by the system's own means. A main thread that does not come to
     Python for ten seconds, within one long call of a library, is ended by force. Another thread
-    than the main one changes nothing.
+    than the main one changes nothing. SIGUSR1, which would kill, is noted, see `was_warned`.
     """
     if _in_main_thread():
+        signal.signal(signal.SIGUSR1, _note)
         for number in ENDING:
             signal.signal(number, _stop)
         signal.set_wakeup_fd(_guard(), warn_on_full_buffer=False)
@@ -54,6 +55,18 @@ await_killing.called = -1.0  # when the main thread has last reacted to a signal
 
 def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
+
+
+def was_warned() -> bool:
+    """Tell whether SIGUSR1 came while nothing else listened to it."""
+    return bool(_warnings)
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    _warnings.append(number)
+
+
+_warnings: list[int] = []
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -35,6 +35,7 @@ from learned_saliency.pipeline.runs.facts import checkpoint_facts
 from learned_saliency.pipeline.runs.folder import (
     create_folder,
     read_record,
+    write_record,
 )
 from learned_saliency.pipeline.runs.named_parts import check_named_parts, foreign_parts
 from learned_saliency.pipeline.runs.places import located_data
@@ -103,4 +104,5 @@ __all__ = [
     "with_references",
     "without_pretraining",
     "write_checkpoint",
+    "write_record",
 ]

@@ -58,7 +58,9 @@ def _make(data: WSOLDataModule, stage: str | None) -> None:
         with ExitStack() as stack:
             # where nothing can be written beside it, the set may still be complete
             with suppress(OSError):
-                stack.enter_context(FileLock(made.with_name(f"{made.name}.lock")))
+                lock = made.with_name(f"{made.name}.lock")
+                lock.touch()  # raises where the lock would wait for ever
+                stack.enter_context(FileLock(lock))
             data.make(stage)
     except OSError as error:
         raise SurroundingsError(

@@ -44,10 +44,22 @@ def create_folder(config: DictConfig, record: dict[str, Any] | None = None) -> P
     try:
         write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
         if record is not None:
-            write_text(folder / RECORD_FILE, json.dumps(record) + "\n", durable=True)
+            write_record(folder, record)
     except OSError as error:
         raise _unwritable(config, error) from None
     return folder
+
+
+def write_record(folder: Path, record: dict[str, Any], tested: bool = False) -> None:
+    """Write what a run goes on by, whatever its checkpoints say.
+
+    Args:
+        folder: The run's folder.
+        record: What `run_record` gives.
+        tested: Whether the run has the test that the record asks for.
+    """
+    content = json.dumps({**record, "tested": tested}) + "\n"
+    write_text(folder / RECORD_FILE, content, durable=True)
 
 
 def _unwritable(config: DictConfig, error: OSError) -> UserError:
@@ -56,7 +68,7 @@ def _unwritable(config: DictConfig, error: OSError) -> UserError:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Read the record of a run that has no checkpoint yet; see `create_folder`.
+    """Read what a run goes on by; see `write_record`.
 
     Raises:
         UserError: If the file is damaged.

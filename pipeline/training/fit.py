@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from learned_saliency.errors import Stopped
-from learned_saliency.pipeline.cli import find_resume_point
+from learned_saliency.pipeline.cli import UserError, find_resume_point, origin_of
 from learned_saliency.pipeline.reports import (
     Results,
     model_card_path,
@@ -28,6 +28,7 @@ from learned_saliency.pipeline.runs import (
     read_checkpoint,
     stage_config,
     without_pretraining,
+    write_record,
 )
 from learned_saliency.pipeline.training import slurm
 from learned_saliency.pipeline.training.plan import Plan, make_plan
@@ -66,7 +67,16 @@ def train(config: DictConfig) -> TrainingResult:
         UserError: If the configuration or a checkpoint is wrong, before any training.
         DataError: If the data set is wrong, likewise.
     """
-    slurm.listen()
+    try:
+        slurm.listen()
+        return _train(config)
+    except Stopped as stopped:
+        if rank_zero_only.rank == 0 and stopped.signal == signal.SIGUSR1:
+            slurm.requeue()
+        raise
+
+
+def _train(config: DictConfig) -> TrainingResult:
     point = find_resume_point(config.resume) if config.resume else None
     resumed = read_checkpoint(point.checkpoint) if point and point.checkpoint else None
     if point and rank_zero_only.rank == 0:
@@ -74,21 +84,26 @@ def train(config: DictConfig) -> TrainingResult:
         print(f"{point.folder}: the training {at}", file=sys.stderr)
     if resumed is not None and is_finished(config, resumed, point.folder):
         return _finished(config, point.folder)
+    if resumed is not None and resumed.stage and (point.folder / "checkpoints/last.ckpt").is_file():
+        raise UserError(
+            f"resume={point.checkpoint}: the run has begun its next stage, which would be lost: "
+            f"resume={point.folder} goes on with that; classifier={point.checkpoint} begins a new "
+            "run on this classifier."
+        )
     plan = make_plan(config, resumed)
     try:
         return _run(plan)
     except Stopped as stopped:
-        if rank_zero_only.rank == 0 and stopped.signal == signal.SIGUSR1:
-            slurm.requeue()
         words = shlex.quote(f"resume={plan.folder}")
         raise Stopped(stopped.signal, f"to go on: python train.py {words}") from None
 
 
 def _finished(config: DictConfig, folder: Path) -> TrainingResult:
     """Say that nothing is left to do; return what is there."""
+    key = origin_of(config, "model.epochs")
     print(
-        f"{folder}: nothing is left to do, all {config.model.epochs} epochs are trained; "
-        "recipe.epochs=... goes on to more.",
+        f"{folder}: nothing is left to do, its epochs are trained; {key}=... goes on to more than "
+        f"{config.model.epochs}.",
         file=sys.stderr,
     )
     results = read_results(folder) if config.test else {}
@@ -116,6 +131,7 @@ def _fit_stages(plan: Plan, sheet: ContactSheet, opened: list[Dashboard]) -> Tra
     """Fit the remaining stages; each but the last gives the classifier of the next."""
     model, classifier, resumed = plan.config.model, plan.classifier, plan.resumed
     if plan.goes_on and rank_zero_only.rank == 0:
+        write_record(plan.folder, plan.record)  # first: the rows will be missed from here on
         drop_rows(plan.folder, resumed)
     for stage in plan.stages:
         # Initial weights depend on the run's seed alone, not on what ran before.
@@ -150,6 +166,7 @@ def _test(plan: Plan, trained: TrainedStage, sheet: ContactSheet) -> TrainingRes
         pictures = [path for path in (curves, sheet.path) if path.is_file()]
         names = plan.data.class_names
         report = Report("test", module.results, *module.curves, sheet.examples, names, pictures)
+        write_record(plan.folder, plan.record, tested=True)
         for logger in trainer.loggers:
             logger.log_report(report)
         _store(trained)

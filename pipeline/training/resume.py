@@ -18,6 +18,7 @@ from learned_saliency.pipeline.cli import (
     config_groups,
     find_resume_point,
     first_sentence,
+    nearest,
 )
 from learned_saliency.pipeline.runs import (
     CLASSIFIER,
@@ -42,6 +43,7 @@ _KEYS = (
 )
 _PLACES = ("root", "metadata")
 _OF_FIRST_STAGE = ("model.first_stage.epochs",)
+_ABSENT = object()
 _OF_TEST = ("test", "methods", "evaluate", "attribution")  # a change of these asks for another test
 
 
@@ -95,9 +97,9 @@ def _started(point: ResumePoint) -> _Started:
     Raises:
         UserError: If it is no training, or damaged.
     """
+    wanted = _last_words(point.folder)
     if point.checkpoint is None:
-        record = read_record(point.folder)
-        check_named_parts(OmegaConf.create(record["config"]), point.folder / RECORD_FILE)
+        record = wanted or read_record(point.folder)
         stage = CLASSIFIER if FIRST_STAGE in record["config"]["model"] else ""
     else:
         checkpoint = read_checkpoint(point.checkpoint)
@@ -106,8 +108,39 @@ def _started(point: ResumePoint) -> _Started:
                 f"resume={point.checkpoint}: holds weights alone, no training to go on with."
             )
         record, stage = checkpoint.content[RECORD], checkpoint.stage
+        if wanted and set(_kept_keys(record["config"], wanted["config"], stage)) <= {"output_dir"}:
+            record = wanted  # the checkpoint is of this run, which may have another name now
     config = {**record["config"], "output_dir": str(point.folder)}  # wherever it was moved
     return _Started({**record, "config": config}, stage)
+
+
+def _last_words(folder: Path) -> dict[str, Any] | None:
+    """Read what a run was last asked for: it may have been ended before the next checkpoint.
+
+    Raises:
+        UserError: If the record is damaged.
+    """
+    if not (folder / RECORD_FILE).is_file():
+        return None
+    record = read_record(folder)
+    check_named_parts(OmegaConf.create(record["config"]), folder / RECORD_FILE)
+    return record
+
+
+def _kept_keys(saved: dict[str, Any], wanted: dict[str, Any], stage: str) -> list[str]:
+    """List the keys that differ though a run that goes on in a stage keeps them."""
+    free = (*_GROUPS, *_KEYS, *(_OF_FIRST_STAGE if stage else ()))
+    return [key for key in _differing(saved, wanted) if not _is_below(key, free)]
+
+
+def _differing(saved: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    before, after = dict(_leaves(saved)), dict(_leaves(wanted))
+    keys = [*after, *(before.keys() - after.keys())]
+    return [k for k in keys if k not in before or k not in after or before[k] != after[k]]
+
+
+def _is_below(key: str, names: Sequence[str]) -> bool:
+    return any(f"{key}.".startswith(f"{name}.") for name in names)
 
 
 def is_finished(config: DictConfig, checkpoint: Checkpoint, folder: Path) -> bool:
@@ -128,12 +161,13 @@ def is_finished(config: DictConfig, checkpoint: Checkpoint, folder: Path) -> boo
         raise UserError(
             f"resume={checkpoint.path}: does not tell how far the training was; it is damaged."
         ) from None
-    tested = not config.test or (folder / "results.json").is_file()
-    if checkpoint.stage or not trained or not tested:
+    if checkpoint.stage or not trained:
         return False
-    saved, wanted = (dict(_leaves(_plain(c))) for c in (checkpoint.config, config))
-    keys = [key for key in (*wanted, *saved) if saved.get(key) != wanted.get(key)]
-    return not any(f"{key}.".startswith(f"{name}.") for key in keys for name in _OF_TEST)
+    if not config.test:
+        return True
+    record = _last_words(folder) or {"config": _plain(checkpoint.config), "tested": True}
+    other = [k for k in _differing(record["config"], _plain(config)) if _is_below(k, _OF_TEST)]
+    return bool(record.get("tested")) and not other and (folder / "results.json").is_file()
 
 
 def _composed(point: ResumePoint, record: dict[str, Any]) -> DictConfig:
@@ -177,6 +211,10 @@ def _apply(word: Override, resumed: DictConfig, config: DictConfig) -> None:
                 f"{word.input_line}: a resumed run keeps its own {name}; drop the word."
             )
         return
+    absent = OmegaConf.select(resumed, name, default=_ABSENT) is _ABSENT
+    if absent and not (word.is_add() or word.is_force_add() or _is_below(name, _GROUPS)):
+        close = nearest(name, [key for key, _ in _leaves(_plain(resumed))])
+        raise UserError(f"{word.input_line}: the resumed run has no such key{close}.")
     value = OmegaConf.select(config, name)
     OmegaConf.update(resumed, name, value, merge=not group, force_add=True)
 
@@ -187,22 +225,18 @@ def _plain(node: DictConfig) -> Any:
 
 def _check_changes(started: _Started, resumed: DictConfig, words: list[Override]) -> None:
     """Check that every key that differs from the saved configuration may differ."""
-    free = (*_GROUPS, *_KEYS, *(_OF_FIRST_STAGE if started.stage else ()))
-    saved = dict(_leaves(started.record["config"]))
-    wanted = dict(_leaves(_plain(resumed)))
-    for key in [*wanted, *(saved.keys() - wanted.keys())]:
-        kept = key in saved and key in wanted and saved[key] == wanted[key]
-        if not kept and not any(f"{key}.".startswith(f"{name}.") for name in free):
-            given = " ".join(word.input_line for word in words if word.key_or_group != "resume")
-            if not given:
-                raise UserError(
-                    f"resume={saved['output_dir']}: the record of its run is damaged ({key} has "
-                    "two values)."
-                )
+    saved = started.record["config"]
+    for key in _kept_keys(saved, _plain(resumed), started.stage):
+        given = " ".join(word.input_line for word in words if word.key_or_group != "resume")
+        if not given:
             raise UserError(
-                f"{given}: would change {key}, which a resumed run keeps; drop the word, or start "
-                "a new run."
+                f"resume={saved['output_dir']}: the record of its run is damaged ({key} has two "
+                "values)."
             )
+        raise UserError(
+            f"{given}: would change {key}, which a resumed run keeps; drop the word, or start a "
+            "new run."
+        )
 
 
 def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:

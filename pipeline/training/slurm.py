@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from learned_saliency.errors import Stopped
+from learned_saliency.pipeline.cli import was_warned
 from learned_saliency.storage import write_text
 
 
@@ -26,8 +27,13 @@ def listen() -> None:
     """Make SIGUSR1, SLURM's warning before the end of a job, end the command at once.
 
     Outside of a job it does nothing: there is nothing to save yet.
+
+    Raises:
+        Stopped: If the warning came already.
     """
     signal.signal(signal.SIGUSR1, _warned)
+    if was_warned():
+        _warned(signal.SIGUSR1, None)
 
 
 def _warned(number: int, frame: FrameType | None) -> None:

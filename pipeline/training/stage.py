@@ -95,7 +95,7 @@ def fit_stage(
     path = resumed.path if resumed else None
     trainer.fit(module, datamodule=plan.data, ckpt_path=path, weights_only=True)
     trainer.strategy.barrier()
-    checkpoint = read_checkpoint(best.path)
+    checkpoint = _read_best(plan, best, stage or model.name)
     load_weights(module, checkpoint)
     facts = _facts(plan, stage, checkpoint, best) | {
         "parameters": sum(p.numel() for p in network.parameters())
@@ -104,6 +104,20 @@ def fit_stage(
         write_model_card(checkpoint.path, facts)
         _tell_choice(stage or model.name, facts, model.epochs)
     return TrainedStage(module, trainer, checkpoint.path, facts)
+
+
+def _read_best(plan: Plan, best: KeepBest, name: str) -> Checkpoint:
+    """Read the best checkpoint of a stage.
+
+    Raises:
+        UserError: If the training was too short for one.
+    """
+    if not best.path.is_file():
+        raise UserError(
+            f"trainer.max_time={plan.config.trainer.get('max_time')}: ended the training of {name} "
+            f"before its first epoch; give more, and go on by resume={plan.folder}."
+        )
+    return read_checkpoint(best.path)
 
 
 def _tell_choice(name: str, facts: dict[str, Any], epochs: int) -> None:

@@ -326,3 +326,8 @@ def test_images_of_a_wrong_kind_are_refused():
         backbone(images(3, 32, 32))
     with pytest.raises(TypeError, match="normalized floats, got"):
         backbone(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+
+
+def test_widths_for_fewer_stages_than_there_are_are_named():
+    with pytest.raises(ValueError, match=r"more stages than .*channels=\[8\] has values"):
+        MultiScaleBackbone("resnet10t", channels=[8])

@@ -241,3 +241,41 @@ def test_a_damaged_position_is_told_in_one_sentence(damage, whole, tmp_path):
     checkpoint = Checkpoint(tmp_path / "last.ckpt", content, None, "", None, 1, [])
     with pytest.raises(UserError, match="where its training goes on is damaged"):
         read_position(checkpoint)
+
+
+def test_a_finished_run_that_goes_on_remembers_its_words_when_it_is_stopped_at_once(
+    whole, start, tmp_path, monkeypatch
+):
+    start(tmp_path / "three", *METHODS["cam"], "recipe.classifier_epochs=3")
+    run = shutil.copytree(whole("cam"), tmp_path / "run")
+    before = curves(run)
+    send(monkeypatch, "on_train_epoch_start", 1)
+    monkeypatch.setattr("learned_saliency.pipeline.training.keeping.KeepLast._hear", stop)
+    with pytest.raises(Stopped):
+        go_on(run, "recipe.classifier_epochs=3")
+    monkeypatch.undo()
+    assert curves(run) == before[:-1]  # all but the test
+    go_on(run)
+    same(run, tmp_path / "three")
+    result = go_on(run)
+    assert result.results["native"]["max_box_acc"] >= 0
+    same(run, tmp_path / "three")
+
+
+def test_a_finished_run_is_left_alone_by_test_false_and_by_its_first_stage(
+    fcam_run, whole, tmp_path
+):
+    run = shutil.copytree(whole("cam"), tmp_path / "run")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    go_on(run, "test=false")
+    with pytest.raises(UserError, match=r"recipe\.erosion=5: the resumed run has no such key"):
+        go_on(run, "recipe.erosion=5")
+    assert {path: path.read_bytes() for path in before} == before
+    first = fcam_run / "checkpoints" / "classifier" / "last.ckpt"
+    with pytest.raises(UserError, match="has begun its next stage"):
+        go_on(first)
+
+
+def test_a_time_that_is_over_before_the_first_epoch_is_named(start, tmp_path):
+    with pytest.raises(UserError, match=r"max_time=00:00:00:00: ended the training of cam before"):
+        start(tmp_path / "run", *METHODS["cam"], "+trainer.max_time='00:00:00:00'")
