@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import lightning as L
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +13,6 @@ from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.metrics import FLOORS
 from learned_saliency.ops import widen
 from learned_saliency.trainers.faithfulness import FaithfulnessScores, Trial
-from learned_saliency.trainers.means import EpochMeans
 from learned_saliency.trainers.outputs import (
     NATIVE,
     ClassMaps,
@@ -27,15 +24,13 @@ from learned_saliency.trainers.outputs import (
 )
 from learned_saliency.trainers.scores import BOX_THRESHOLD, SplitScores
 from learned_saliency.trainers.strategies.ddp import broadcast_buffers
-
-OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
-SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
+from learned_saliency.trainers.training import OptimizerFactory, SchedulerFactory, TrainableModule
 
 EXPLAINED = ("label", "predicted")
 MASK_COLORS = ("mean", "black")
 
 
-class SaliencyModule(L.LightningModule):
+class SaliencyModule(TrainableModule):
     """Base of the learned saliency methods.
 
     A subclass names its ``classifier``, declares what its ``native`` map is, gives
@@ -50,9 +45,6 @@ class SaliencyModule(L.LightningModule):
     average drop, increase and gain look at its probability (paper 000, Sec. 4); insertion and
     deletion look at the predicted class there (App. B.1), which is ``explained="predicted"``. So
     one set of maps serves all metrics of a test.
-
-    Before each epoch the random state is set from (seed, epoch, rank), so that a resumed run draws
-    the same numbers as an uninterrupted run.
 
     Args:
         network: The trained network.
@@ -86,7 +78,7 @@ class SaliencyModule(L.LightningModule):
         std: tuple[float, float, float] = (0.229, 0.224, 0.225),
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(optimizer=optimizer, scheduler=scheduler, seed=seed)
         self.network = network.to(memory_format=torch.channels_last)  # makes convolutions faster
         self.methods = dict(methods or {})
         if NATIVE in self.methods:
@@ -99,16 +91,11 @@ class SaliencyModule(L.LightningModule):
             raise ValueError(f"mask_color must be one of {MASK_COLORS}, got {mask_color!r}")
         self.explained = explained
         self.note: Callable[[str], None] = lambda what: None
-        self.seed = seed
-        self._optimizer = optimizer
-        self._scheduler = scheduler
-        self._group_names: list[str] = []  # names of the optimizer's parameter groups
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         # Threshold with the native map's best MaxBoxAcc on `val`, in [0, 1); 0.5 before the first
         # validation.
         self.register_buffer("box_threshold", torch.tensor(0.5))
-        self.means = EpochMeans()  # the values that `log_means` was called with
         self.validation_scores = SplitScores([NATIVE])
         self.test_scores = SplitScores(self.map_names, floors=True)
         self.faithfulness = FaithfulnessScores(self.map_names, faithfulness)
@@ -260,69 +247,6 @@ class SaliencyModule(L.LightningModule):
         learns = any(p.requires_grad for p in self.classifier.parameters())
         return set() if learns else {"accuracy"}
 
-    @property
-    def accumulates(self) -> bool:
-        """Tell whether batches wait for others to make a step; nothing is saved meanwhile."""
-        return self.trainer.fit_loop._should_accumulate()
-
-    def on_train_epoch_start(self) -> None:
-        """Set the random state from (seed, epoch, rank); begin the means."""
-        torch.manual_seed(self.epoch_seed())
-        self.means.reset()
-
-    def epoch_seed(self) -> int:
-        """Derive a seed from the run's seed, the epoch and the rank alone."""
-        entropy = (self.seed, self.current_epoch, self.global_rank)
-        return int(np.random.SeedSequence(entropy).generate_state(1)[0])
-
-    def random_state(self) -> dict[str, Tensor]:
-        """Return the states of all generators that a training step draws from, by name."""
-        states = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            states["cuda"] = torch.cuda.get_rng_state(self.device)
-        return states
-
-    def set_random_state(self, states: Mapping[str, Tensor]) -> None:
-        """Go on drawing from a `random_state`."""
-        torch.set_rng_state(states["cpu"])
-        if self.device.type == "cuda" and "cuda" in states:
-            torch.cuda.set_rng_state(states["cuda"], self.device)
-
-    def log_losses(self, total: Tensor, terms: Mapping[str, Tensor], batch_size: int) -> None:
-        """Log the loss as ``train/loss``, each term as ``train/loss_<term>``; see `log_means`."""
-        values = {"train/loss": total, **{f"train/loss_{k}": v for k, v in terms.items()}}
-        self.log_means(values, batch_size)
-
-    def log_means(
-        self, values: Mapping[str, Tensor], batch_size: int, on_step: bool = True
-    ) -> None:
-        """Log means over a batch: as they are and, at the end of the epoch, over all its images.
-
-        Means over all processes are logged, each of which has to call this equally often.
-
-        Args:
-            values: Scalars by name. ``NAME_step`` and ``NAME_epoch`` are logged of each.
-            batch_size: Number of images.
-            on_step: Whether batches are logged; otherwise the epoch's mean alone, as ``NAME``.
-        """
-        for name, value in values.items():
-            self.means.update(name if not on_step else f"{name}_epoch", value, batch_size)
-            if on_step:
-                self.log(f"{name}_step", value.detach(), batch_size=batch_size, sync_dist=True)
-
-    def on_train_epoch_end(self) -> None:
-        """Log the means of the epoch and the learning rates that it was trained with."""
-        found = self.means.compute(lambda sums: self.trainer.strategy.reduce(sums, reduce_op="sum"))
-        self.log_dict(found, sync_dist=True)  # equal on all processes
-        optimizers = self.optimizers()
-        first = optimizers[0] if isinstance(optimizers, list) else optimizers
-        self.log_learning_rates(first)
-
-    def log_learning_rates(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log each parameter group's rate as ``train/lr``, or ``train/lr_<name>`` if named."""
-        for name, group in zip(self._group_names or [""], optimizer.param_groups, strict=False):
-            self.log(f"train/lr_{name}" if name else "train/lr", group["lr"], sync_dist=True)
-
     def on_validation_start(self) -> None:
         """Under DDP, give all ranks the BatchNorm statistics of the first rank, which is saved."""
         broadcast_buffers(self.network)
@@ -385,24 +309,6 @@ class SaliencyModule(L.LightningModule):
         self.curves = self.test_scores.curves()
         for name, value in _flatten(self.results):
             self.log(f"test/{name}", value, sync_dist=True)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the trained parameters in groups; ``lr_factor`` multiplies a group's rate.
-
-        The rate of a group with a ``name`` is logged under that name; a single group has none.
-        """
-        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
-
-    def configure_optimizers(self) -> dict[str, Any]:
-        """Build optimizer and scheduler with the factories."""
-        groups = self.parameter_groups()
-        self._group_names = [group.pop("name", "") for group in groups]
-        optimizer = self._optimizer(groups)
-        for group in optimizer.param_groups:
-            group["lr"] *= group.pop("lr_factor", 1.0)
-        if self._scheduler is None:
-            return {"optimizer": optimizer}
-        return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer)}
 
 
 def _flatten(results: Mapping[str, Mapping[str, float]]) -> Iterator[tuple[str, float]]:

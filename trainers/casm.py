@@ -15,10 +15,11 @@ from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.losses import CASMLoss, casm_classifier_loss
 from learned_saliency.models import CASM, MultiScaleClassifier
 from learned_saliency.ops import full_precision
-from learned_saliency.trainers.base import OptimizerFactory, SaliencyModule, SchedulerFactory
+from learned_saliency.trainers.base import SaliencyModule
 from learned_saliency.trainers.casm_pool import Snapshot, SnapshotPool
 from learned_saliency.trainers.outputs import Explanation, NativeMap
 from learned_saliency.trainers.strategies.ddp import broadcast_buffers
+from learned_saliency.trainers.training import OptimizerFactory, SchedulerFactory
 
 
 class CleanPass(NamedTuple):
