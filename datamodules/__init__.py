@@ -21,6 +21,11 @@ from learned_saliency.datamodules.parts import (
     class_pairs,
 )
 from learned_saliency.datamodules.readers import CreaturesRenderer, CUBReader, Reader
+from learned_saliency.datamodules.similarity import (
+    near_duplicate_groups,
+    perceptual_hashes,
+    read_gray,
+)
 from learned_saliency.datamodules.textfile import DataError
 from learned_saliency.datamodules.transforms import placement, read_square, standardize, to_square
 from learned_saliency.datamodules.wsol import WSOLDataModule
@@ -42,9 +47,12 @@ __all__ = [
     "WSOLDataModule",
     "class_pairs",
     "leaves",
+    "near_duplicate_groups",
+    "perceptual_hashes",
     "pixel_count",
     "placement",
     "read_class_names",
+    "read_gray",
     "read_name_list",
     "read_picture",
     "read_pixels",
