@@ -71,8 +71,8 @@ def near_duplicate_groups(hashes: Hashes, distance: int = NEAR) -> NDArray[np.in
     """Group images whose hashes differ by a few bits at most, directly or through others.
 
     All such pairs are found: the bits are cut into ``distance`` + 1 bands, one of which must agree,
-    and only hashes that share a band are compared. With the default that takes about two minutes for a
-    million images.
+    and only hashes that share a band are compared. By default, a million images take about two
+    minutes.
 
     Args:
         hashes: uint64 (N, 4), of `perceptual_hashes`.
