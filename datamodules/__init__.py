@@ -20,13 +20,24 @@ from learned_saliency.datamodules.parts import (
     PartReader,
     class_pairs,
 )
-from learned_saliency.datamodules.readers import CreaturesRenderer, CUBReader, Reader
+from learned_saliency.datamodules.readers import (
+    ByteReader,
+    CreaturesRenderer,
+    CUBReader,
+    Published,
+    Reader,
+    Source,
+    image_opener,
+    published,
+    sources,
+)
 from learned_saliency.datamodules.textfile import DataError
 from learned_saliency.datamodules.transforms import placement, read_square, standardize, to_square
 from learned_saliency.datamodules.wsol import WSOLDataModule
 
 __all__ = [
     "MAX_PIXELS",
+    "ByteReader",
     "CUBParts",
     "CUBReader",
     "ClassPair",
@@ -37,19 +48,24 @@ __all__ = [
     "ImageError",
     "PartReader",
     "Pixels",
+    "Published",
     "Reader",
+    "Source",
     "WSOLBatch",
     "WSOLDataModule",
     "class_pairs",
+    "image_opener",
     "leaves",
     "pixel_count",
     "placement",
+    "published",
     "read_class_names",
     "read_name_list",
     "read_picture",
     "read_pixels",
     "read_split",
     "read_square",
+    "sources",
     "standardize",
     "to_rgb",
     "to_square",
