@@ -88,7 +88,7 @@ def test_they_are_kept_in_memory_as_files_are(tmp_path):
     data.prepare_data()
     data.setup()
     (tmp_path / "root" / "all.npz").rename(tmp_path / "gone.npz")
-    with pytest.raises(DataError, match="all.bin/0: the image is missing"):
+    with pytest.raises(DataError, match=r"all\.bin/0: the image is missing"):
         data.val_dataloader()
     (tmp_path / "gone.npz").rename(tmp_path / "root" / "all.npz")
     assert next(iter(data.val_dataloader()))["image"].shape == (2, 3, 16, 16)
