@@ -20,7 +20,17 @@ from learned_saliency.datamodules.parts import (
     PartReader,
     class_pairs,
 )
-from learned_saliency.datamodules.readers import CreaturesRenderer, CUBReader, Reader
+from learned_saliency.datamodules.readers import (
+    ByteReader,
+    CreaturesRenderer,
+    CUBReader,
+    Published,
+    Reader,
+    Source,
+    image_opener,
+    published,
+    sources,
+)
 from learned_saliency.datamodules.similarity import (
     near_duplicate_groups,
     perceptual_hashes,
@@ -32,6 +42,7 @@ from learned_saliency.datamodules.wsol import WSOLDataModule
 
 __all__ = [
     "MAX_PIXELS",
+    "ByteReader",
     "CUBParts",
     "CUBReader",
     "ClassPair",
@@ -42,15 +53,19 @@ __all__ = [
     "ImageError",
     "PartReader",
     "Pixels",
+    "Published",
     "Reader",
+    "Source",
     "WSOLBatch",
     "WSOLDataModule",
     "class_pairs",
+    "image_opener",
     "leaves",
     "near_duplicate_groups",
     "perceptual_hashes",
     "pixel_count",
     "placement",
+    "published",
     "read_class_names",
     "read_gray",
     "read_name_list",
@@ -58,6 +73,7 @@ __all__ = [
     "read_pixels",
     "read_split",
     "read_square",
+    "sources",
     "standardize",
     "to_rgb",
     "to_square",

@@ -25,7 +25,7 @@ from learned_saliency.datamodules.metadata import (
     read_split,
 )
 from learned_saliency.datamodules.parts import PartReader
-from learned_saliency.datamodules.readers import Reader, SplitReader, image_roots
+from learned_saliency.datamodules.readers import Reader, SplitReader, image_opener, image_roots
 from learned_saliency.datamodules.sampler import (
     EvaluationBatches,
     EvaluationSampler,
@@ -215,23 +215,35 @@ class WSOLDataModule(LightningDataModule):
         )
         if self.classes is not None:
             check_classes(self.classes, self.num_classes)
-        for name, split in read.items():
-            check_labels(split, self.num_classes)
-            if self.classes is not None and name != "test":
-                split = read[name] = keep_classes(split, self.classes)
-            if name == "train":
-                check_use(split, self.class_names, self.classes)
-            if not self.allow_outside_root:
-                check_inside(split, self.root, self.mask_root, image_roots(self.reader))
-            if self.limit is not None and name != "train":
-                split = read[name] = draw_sample(split, self.limit, self.seed)
-            open_files = self.verify_images and len(split) <= _MAX_OPENED
-            check_files(
-                split, self.root, self.mask_root, open_files=open_files, decoding=self.decoding
-            )
-            if open_files and split.mask_paths is not None:
-                warn_of_empty_masks(split, self.mask_root, self.decoding)
-        self._splits |= read
+        self._splits |= {name: self._checked(name, split) for name, split in read.items()}
+
+    def _checked(self, name: str, split: SplitMetadata) -> SplitMetadata:
+        """Check a split that was read, and leave out the images that are not wanted.
+
+        Raises:
+            DataError: See `setup`.
+        """
+        check_labels(split, self.num_classes)
+        if self.classes is not None and name != "test":
+            split = keep_classes(split, self.classes)
+        if name == "train":
+            check_use(split, self.class_names, self.classes)
+        if not self.allow_outside_root:
+            check_inside(split, self.root, self.mask_root, image_roots(self.reader))
+        if self.limit is not None and name != "train":
+            split = draw_sample(split, self.limit, self.seed)
+        open_files = self.verify_images and len(split) <= _MAX_OPENED
+        check_files(
+            split,
+            self.root,
+            self.mask_root,
+            open_files=open_files,
+            decoding=self.decoding,
+            opener=image_opener(self.reader, self.root),
+        )
+        if open_files and split.mask_paths is not None:
+            warn_of_empty_masks(split, self.mask_root, self.decoding)
+        return split
 
     def parts(self) -> PartReader:
         """Open the labels of the parts.
@@ -358,6 +370,7 @@ class WSOLDataModule(LightningDataModule):
             "std": self.std,
             "cache": self.cache_images,
             "decoding": self.decoding,
+            "opener": image_opener(self.reader, self.root),
         }
 
     def _loader_options(self) -> dict[str, Any]:

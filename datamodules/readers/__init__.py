@@ -1,13 +1,29 @@
 """Readers that make data sets on first use; a data set is one file."""
 
-from learned_saliency.datamodules.readers.base import Reader, SplitReader, image_roots
+from learned_saliency.datamodules.readers.base import (
+    ByteReader,
+    Published,
+    Reader,
+    Source,
+    SplitReader,
+    image_opener,
+    image_roots,
+    published,
+    sources,
+)
 from learned_saliency.datamodules.readers.creatures import CreaturesRenderer
 from learned_saliency.datamodules.readers.cub import CUBReader
 
 __all__ = [
+    "ByteReader",
     "CUBReader",
     "CreaturesRenderer",
+    "Published",
     "Reader",
+    "Source",
     "SplitReader",
+    "image_opener",
     "image_roots",
+    "published",
+    "sources",
 ]

@@ -1,17 +1,19 @@
 """Reader of CUB-200-2011 (Wah et al. 2011), straight from the unpacked download."""
 
-import json
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from learned_saliency.datamodules.checks import read_sizes
 from learned_saliency.datamodules.metadata import read_split
+from learned_saliency.datamodules.readers.writing import (
+    Metadata,
+    SplitRows,
+    absolute,
+    write_metadata,
+)
 from learned_saliency.datamodules.textfile import DataError, is_integer, line_error, read_lines
 
-_STAMP = "cub_reader.json"
 _VERSION = 1
 
 
@@ -51,8 +53,8 @@ class CUBReader:
             raise ValueError(f"expected val_per_class of 1 or more, got {val_per_class}")
         if seed < 0:
             raise ValueError(f"expected a seed of 0 or more, got {seed}")
-        self.cubv2_metadata = _absolute(cubv2_metadata)
-        self.cubv2_root = _absolute(cubv2_root)
+        self.cubv2_metadata = absolute(cubv2_metadata)
+        self.cubv2_root = absolute(cubv2_root)
         self.val_per_class = val_per_class
         self.seed = seed
 
@@ -79,30 +81,11 @@ class CUBReader:
             raise DataError(
                 f"{root}: not the unpacked folder CUB_200_2011 (no images.txt); set `root`."
             )
-        stamp = json.dumps(self._settings(root), indent=1)
-        found = _read_stamp(metadata)
-        if found == stamp:
-            return
-        if found is None and metadata.exists() and any(metadata.iterdir()):
-            raise DataError(
-                f"{metadata}: holds files that the CUB reader has not written; set `metadata` to"
-                " another folder or empty it."
-            )
-        metadata.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=metadata.parent, prefix=".cub-") as scratch:
-            made, old = Path(scratch) / "new", Path(scratch) / "old"
-            self._write(root, made)
-            (made / _STAMP).write_text(stamp, "utf-8")
-            if metadata.exists():
-                os.replace(metadata, old)
-            os.replace(made, metadata)
+        settings = {"version": _VERSION, "root": root, **vars(self)}
+        write_metadata(metadata, "CUB", settings, lambda: self._read(root))
 
-    def _settings(self, root: Path) -> dict[str, object]:
-        settings = {key: None if value is None else str(value) for key, value in vars(self).items()}
-        return {"version": _VERSION, "root": str(root), **settings}
-
-    def _write(self, root: Path, folder: Path) -> None:
-        """Write the three splits and the class names to a new folder."""
+    def _read(self, root: Path) -> Metadata:
+        """Read the three splits and the class names."""
         names = _read_table(root / "images.txt", "image_id path")
         classes = _read_table(root / "classes.txt", "class_id name")
         class_ids = _read_numbers(root / "image_class_labels.txt", "image_id class_id", names)
@@ -122,17 +105,19 @@ class CUBReader:
         boxes = np.clip(corners.astype(np.int64), 0, np.tile(sizes, 2) - 1)
 
         train = np.flatnonzero(is_train[:, 0] != 0)
-        splits = {"train": train, "test": np.flatnonzero(is_train[:, 0] == 0)}
+        rows = {"train": train, "test": np.flatnonzero(is_train[:, 0] == 0)}
+        splits = {}
         if self.cubv2_metadata is None:
-            splits["val"] = self._draw_val(labels, train)
-            splits["train"] = np.setdiff1d(train, splits["val"])
+            rows["val"] = self._draw_val(labels, train)
+            rows["train"] = np.setdiff1d(train, rows["val"])
         else:
-            self._write_cubv2(root, folder / "val")
-        for split, rows in splits.items():
-            chosen = [ids[row] for row in rows]
-            _write_split(folder / split, chosen, labels[rows], sizes[rows], chosen, boxes[rows])
-        lines = [f"{i},{name.split('.', 1)[-1]}\n" for i, name in enumerate(classes.values())]
-        (folder / "class_names.txt").write_text("".join(lines), "utf-8")
+            splits["val"] = self._read_cubv2(root)
+        for split, chosen in rows.items():
+            names_of_split = [ids[row] for row in chosen]
+            splits[split] = SplitRows(
+                names_of_split, labels[chosen], sizes[chosen], boxes[chosen], names_of_split
+            )
+        return Metadata([name.split(".", 1)[-1] for name in classes.values()], splits)
 
     def _draw_val(self, labels: np.ndarray, train: np.ndarray) -> np.ndarray:
         """Draw the rows of ``val`` among those of the official training split."""
@@ -148,8 +133,8 @@ class CUBReader:
             drawn.append(generator.choice(members, self.val_per_class, replace=False))
         return np.sort(np.concatenate(drawn))
 
-    def _write_cubv2(self, root: Path, folder: Path) -> None:
-        """Copy the benchmark's validation metadata with ids that are relative to ``root``."""
+    def _read_cubv2(self, root: Path) -> SplitRows:
+        """Read the benchmark's validation metadata with ids that are relative to ``root``."""
         split = read_split(self.cubv2_metadata, localization=True)
         if split.boxes is None:
             raise DataError(f"{self.cubv2_metadata}: holds no boxes; give CUBV2's own metadata.")
@@ -158,16 +143,7 @@ class CUBReader:
             place = place.relative_to(root)
         ids = [(place / image_id).as_posix() for image_id in split.image_ids]
         box_ids = [ids[row] for row in split.box_images]
-        _write_split(folder, ids, split.labels, split.sizes, box_ids, split.boxes)
-
-
-def _absolute(path: str | Path | None) -> Path | None:
-    return None if path is None else Path(path).expanduser().absolute()
-
-
-def _read_stamp(folder: Path) -> str | None:
-    stamp = folder / _STAMP
-    return stamp.read_text("utf-8") if stamp.is_file() else None
+        return SplitRows(ids, split.labels, split.sizes, split.boxes, box_ids)
 
 
 def _read_table(path: Path, form: str) -> dict[int, str]:
@@ -201,24 +177,3 @@ def _read_image_sizes(root: Path, ids: list[str]) -> np.ndarray:
         message = f"the image {root / ids[first]} cannot be read ({broken[first]}); restore it."
         raise line_error(root / "images.txt", first, message)
     return sizes
-
-
-def _write_split(
-    folder: Path,
-    ids: list[str],
-    labels: np.ndarray,
-    sizes: np.ndarray,
-    box_ids: list[str],
-    boxes: np.ndarray,
-) -> None:
-    """Write one split in the benchmark's format."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {
-        "image_ids": ((image_id,) for image_id in ids),
-        "class_labels": zip(ids, labels, strict=True),
-        "image_sizes": ((image_id, *size) for image_id, size in zip(ids, sizes, strict=True)),
-        "localization": ((image_id, *box) for image_id, box in zip(box_ids, boxes, strict=True)),
-    }
-    for name, rows in files.items():
-        lines = (",".join(map(str, row)) + "\n" for row in rows)
-        (folder / f"{name}.txt").write_text("".join(lines), "utf-8")
