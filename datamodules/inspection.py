@@ -76,6 +76,9 @@ def inspect_image(source: ImageSource, *, decode: bool = False, look: bool = Fal
             decoded = decode or lacks_end(source, image)
             if decoded:
                 image.load()
+        if decode:
+            with opened(source) as image:
+                image.verify()  # checksums of a PNG, of which its decoder takes no notice
         content = source.read_bytes() if look or isinstance(source, PackedImage) else None
         digest = _ends_of(source) if content is None else _ends(content)
         shown = _look(source, content, min(width, height)) if look else ""
