@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from learned_saliency.datamodules.decoding import AS_STORED, Decoding, size_of
 from learned_saliency.datamodules.metadata import SplitMetadata
@@ -131,12 +132,18 @@ def _read_size(path: ImageSource, decoding: Decoding) -> tuple[int, int] | str:
     """Read an image's width and height, or the reason why the image cannot be read."""
     try:
         with opened(path) as image:
-            size, end = size_of(image, decoding), _FILE_ENDS.get(image.format)
-            if end is not None and end not in _tail(path):
+            size = size_of(image, decoding)
+            if lacks_end(path, image):
                 image.load()
         return size
     except ImageError as error:
         return str(error)
+
+
+def lacks_end(source: ImageSource, image: Image.Image) -> bool:
+    """Tell whether an opened image lacks the end that its format has, so that it may be cut off."""
+    end = _FILE_ENDS.get(image.format)
+    return end is not None and end not in _tail(source)
 
 
 def _tail(path: ImageSource) -> bytes:

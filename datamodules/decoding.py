@@ -25,7 +25,7 @@ _TURNS = {
 }
 _BACK = {6: 8, 8: 6}  # orientations that undo others; the remaining ones undo themselves
 _TURNED_BY_PILLOW = ("TIFF",)  # formats that it turns by itself when it decodes
-_FIRST_LYING = 5  # orientation from which width and height change places
+FIRST_LYING = 5  # orientation from which width and height change places
 _BITS_PER_SAMPLE, _SAMPLE_FORMAT = 258, 339  # TIFF
 _SIGNED = 2
 ALPHA = ("RGBA", "RGBa", "LA", "La", "PA")
@@ -117,7 +117,7 @@ def to_rgb(image: Image.Image, decoding: Decoding = AS_STORED) -> Image.Image:
 def size_of(image: Image.Image, decoding: Decoding) -> tuple[int, int]:
     """Return the width and height in pixels that an image which is not decoded yet will have."""
     told_turned = image.format in _TURNED_BY_PILLOW
-    if told_turned == decoding.exif_orientation or exif_orientation(image) < _FIRST_LYING:
+    if told_turned == decoding.exif_orientation or exif_orientation(image) < FIRST_LYING:
         return image.size
     return image.size[::-1]
 
