@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from learned_saliency.datamodules.batch import WSOLBatch
 from learned_saliency.datamodules.decoding import AS_STORED, Decoding
-from learned_saliency.datamodules.masks import read_mask
+from learned_saliency.datamodules.masks import MaskValues, read_mask
 from learned_saliency.datamodules.metadata import SplitMetadata
 from learned_saliency.datamodules.transforms import (
     random_crop_flip,
@@ -143,6 +143,7 @@ class EvaluationDataset(_ImageDataset):
         seen: Classes that were trained on, for the batches' ``seen``; None leaves it out.
         cache: Whether ``fill_cache`` keeps images and masks in memory.
         decoding: What the data set declares about its files.
+        mask_values: What it declares about the values of its masks; None for plain masks.
     """
 
     def __init__(
@@ -158,11 +159,12 @@ class EvaluationDataset(_ImageDataset):
         seen: Sequence[int] | None = None,
         cache: bool = False,
         decoding: Decoding = AS_STORED,
+        mask_values: MaskValues | None = None,
     ) -> None:
         super().__init__(
             metadata, root, size=size, mean=mean, std=std, cache=cache, decoding=decoding
         )
-        self._center_crop = center_crop
+        self._center_crop, self._mask_values = center_crop, mask_values
         self._seen = None if seen is None else torch.isin(self._labels, torch.tensor(seen))
         self._mask_root = mask_root
         self._mask_paths, self._ignore_paths = metadata.mask_paths, metadata.ignore_paths
@@ -202,7 +204,8 @@ class EvaluationDataset(_ImageDataset):
     def _read_mask(self, index: int) -> Tensor:
         masks = [self._mask_root / path for path in self._mask_paths[index]]
         ignores = [self._mask_root / path for path in self._ignore_paths[index]]
-        return read_mask(masks, ignores, self._size, self._center_crop, self._decoding)
+        options = (self._size, self._center_crop, self._decoding, self._mask_values)
+        return read_mask(masks, ignores, *options)
 
 
 def as_is(batch: WSOLBatch) -> WSOLBatch:

@@ -8,6 +8,7 @@ from learned_saliency.datamodules.readers.base import (
     SplitReader,
     image_opener,
     image_roots,
+    mask_values,
     published,
     sources,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "SplitReader",
     "image_opener",
     "image_roots",
+    "mask_values",
     "published",
     "sources",
 ]
