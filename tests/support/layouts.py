@@ -29,8 +29,9 @@ OBJECT = """	<object>
 def cub(folder: Path, *, segmentations: bool = True, parts: bool = False) -> Path:
     """Write CUB-200-2011 with 2 classes of 4 training and 2 test images each, 50 x 40 pixels.
 
-    Image i, from 0, is number i + 1 of the lists. Images 0 to 7 are for training. The bird's mask
-    has the value 255 inside its box and 102, two answers of five, in the column left of it.
+    Image i, from 0, is number i + 1 of the lists. Images 0 to 7 are for training. Boxes are
+    i + 2.0, 2.7, 20.6 wide and 30.4 high; the last one ends at width and height. The bird's mask
+    has the value 255 in columns i + 2 to i + 22 and 102, two answers of five, left of them.
 
     Args:
         folder: Where ``CUB_200_2011`` is unpacked.
@@ -49,7 +50,8 @@ def cub(folder: Path, *, segmentations: bool = True, parts: bool = False) -> Pat
         rows["images"].append(f"{i + 1} {name}.jpg")
         rows["image_class_labels"].append(f"{i + 1} {i % 2 + 1}")
         rows["train_test_split"].append(f"{i + 1} {int(i < 8)}")
-        rows["bounding_boxes"].append(f"{i + 1} {i + 2}.0 2.7 20.6 30.4")
+        box = "10.0 5.0 40.0 35.0" if i == 11 else f"{i + 2}.0 2.7 20.6 30.4"
+        rows["bounding_boxes"].append(f"{i + 1} {box}")
         if segmentations:
             mask = np.zeros((40, 50), np.uint8)
             mask[2:34, i + 2 : i + 23] = 255
