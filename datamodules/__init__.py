@@ -11,6 +11,7 @@ from learned_saliency.datamodules.decoding import (
     read_pixels,
     to_rgb,
 )
+from learned_saliency.datamodules.masks import MaskValues
 from learned_saliency.datamodules.metadata import read_split
 from learned_saliency.datamodules.opening import MAX_PIXELS, ImageError
 from learned_saliency.datamodules.parts import (
@@ -24,10 +25,13 @@ from learned_saliency.datamodules.readers import (
     ByteReader,
     CreaturesRenderer,
     CUBReader,
+    OpenImagesReader,
+    PetsReader,
     Published,
     Reader,
     Source,
     image_opener,
+    mask_values,
     published,
     sources,
 )
@@ -46,7 +50,10 @@ __all__ = [
     "DataError",
     "Decoding",
     "ImageError",
+    "MaskValues",
+    "OpenImagesReader",
     "PartReader",
+    "PetsReader",
     "Pixels",
     "Published",
     "Reader",
@@ -56,6 +63,7 @@ __all__ = [
     "class_pairs",
     "image_opener",
     "leaves",
+    "mask_values",
     "pixel_count",
     "placement",
     "published",

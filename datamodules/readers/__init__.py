@@ -14,11 +14,15 @@ from learned_saliency.datamodules.readers.base import (
 )
 from learned_saliency.datamodules.readers.creatures import CreaturesRenderer
 from learned_saliency.datamodules.readers.cub import CUBReader
+from learned_saliency.datamodules.readers.openimages import OpenImagesReader
+from learned_saliency.datamodules.readers.pets import PetsReader
 
 __all__ = [
     "ByteReader",
     "CUBReader",
     "CreaturesRenderer",
+    "OpenImagesReader",
+    "PetsReader",
     "Published",
     "Reader",
     "Source",

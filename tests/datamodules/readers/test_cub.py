@@ -96,7 +96,7 @@ def test_masks_hold_what_half_of_the_annotators_marked(cub, tmp_path):
 
 def test_masks_are_not_read_in_training_and_missing_ones_are_named(tmp_path):
     root = layouts.cub(tmp_path)
-    (root / layouts_mask(8)).unlink()
+    (root / mask_of(8)).unlink()
     data = WSOLDataModule(root, tmp_path / "metadata", reader=CUBReader(val_per_class=1))
     data.prepare_data()
     with pytest.raises(DataError, match=r"masks.txt, line 1: .*Bird_0008_108.png does not"):
@@ -104,13 +104,13 @@ def test_masks_are_not_read_in_training_and_missing_ones_are_named(tmp_path):
     assert not (tmp_path / "metadata" / "train" / "masks.txt").exists()
 
 
-def layouts_mask(i):
+def mask_of(i):
     return image(i).replace("images/", "segmentations/").replace(".jpg", ".png")
 
 
 def test_a_damaged_mask_is_named(tmp_path):
     root = layouts.cub(tmp_path)
-    (root / layouts_mask(9)).write_bytes(b"\x89PNG\r\n\x1a\nshort")
+    (root / mask_of(9)).write_bytes(b"\x89PNG\r\n\x1a\nshort")
     data = WSOLDataModule(root, tmp_path / "metadata", reader=CUBReader(val_per_class=1))
     data.prepare_data()
     with pytest.raises(DataError, match=r"line 2: the mask .*Bird_0009_109.png does not decode"):
@@ -133,9 +133,7 @@ def test_parts_and_attributes_of_the_download_are_read(tmp_path):
     parts = CUBParts(root)
     assert [(pair.first, pair.second, pair.parts) for pair in parts.pairs] == [(0, 1, (1, 7))]
     (tmp_path / "attributes.txt").unlink()
-    with pytest.raises(
-        DataError, match=r"attributes.txt: is missing; unpack CUB_200_2011.tgz again"
-    ):
+    with pytest.raises(DataError, match=r"attributes.txt: is missing; unpack CUB"):
         CUBParts(root)
 
 
