@@ -25,7 +25,13 @@ from learned_saliency.datamodules.metadata import (
     read_split,
 )
 from learned_saliency.datamodules.parts import PartReader
-from learned_saliency.datamodules.readers import Reader, SplitReader, image_opener, image_roots
+from learned_saliency.datamodules.readers import (
+    Reader,
+    SplitReader,
+    image_opener,
+    image_roots,
+    mask_values,
+)
 from learned_saliency.datamodules.sampler import (
     EvaluationBatches,
     EvaluationSampler,
@@ -247,7 +253,8 @@ class WSOLDataModule(LightningDataModule):
             opener=image_opener(self.reader, self.root),
         )
         if open_files and split.mask_paths is not None:
-            warn_of_empty_masks(split, self.mask_root, self.decoding)
+            values = mask_values(self.reader)
+            warn_of_empty_masks(split, self.mask_root, self.decoding, values)
         return split
 
     def parts(self) -> PartReader:
@@ -331,6 +338,7 @@ class WSOLDataModule(LightningDataModule):
                 size=self.crop_size,
                 center_crop=self.center_crop,
                 seen=self.classes if split == "test" else None,
+                mask_values=mask_values(self.reader),
                 **self._pixel_options(),
             )
         dataset = self._datasets[split]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from learned_saliency.datamodules.masks import MaskValues
 from learned_saliency.datamodules.metadata import SPLITS
 
 
@@ -44,8 +45,8 @@ class Reader(Protocol):
     """Maker of a data set's metadata, and where needed its images, on first use.
 
     A reader says more about its data set by optional attributes. Each is asked by the function of
-    this module of that name: ``image_roots``, ``published`` and ``sources``. The methods ``at`` and
-    ``open`` are those of `ByteReader`.
+    this module of that name: ``image_roots``, ``mask_values``, ``published`` and ``sources``. The
+    methods ``at`` and ``open`` are those of `ByteReader`.
     """
 
     def prepare(self, root: Path, metadata: Path) -> None:
@@ -91,6 +92,11 @@ class ByteReader(ABC):
 def image_roots(reader: Reader | None) -> Sequence[Path]:
     """List the folders beside the root in which a reader's images may lie."""
     return getattr(reader, "image_roots", ())
+
+
+def mask_values(reader: Reader | None) -> MaskValues | None:
+    """Return the meaning of the values in a reader's masks; None where these are plain masks."""
+    return getattr(reader, "mask_values", None)
 
 
 def published(reader: Reader | None) -> Mapping[str, Published]:
