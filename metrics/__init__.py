@@ -1,6 +1,8 @@
 from learned_saliency.metrics.boxes import best_ious, box_iou, boxes_from_saliency
 from learned_saliency.metrics.coverage import (
     COVERAGE_THRESHOLDS,
+    FORMS,
+    TRUTHS,
     CalibrationSums,
     CoverageCalibration,
     calibrated_threshold,
@@ -52,7 +54,9 @@ from learned_saliency.metrics.remove_and_classify import (
 __all__ = [
     "COVERAGE_THRESHOLDS",
     "FLOORS",
+    "FORMS",
     "FRACTIONS",
+    "TRUTHS",
     "AverageDrop",
     "AverageDropInDeletion",
     "AverageGain",
