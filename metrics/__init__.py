@@ -1,4 +1,15 @@
 from learned_saliency.metrics.boxes import best_ious, box_iou, boxes_from_saliency
+from learned_saliency.metrics.coverage import (
+    COVERAGE_THRESHOLDS,
+    FORMS,
+    TRUTHS,
+    CalibrationSums,
+    CoverageCalibration,
+    calibrated_threshold,
+    empty_sums,
+    images_needed,
+    region,
+)
 from learned_saliency.metrics.cue_localization import CueLocalization
 from learned_saliency.metrics.faithfulness import (
     AverageDrop,
@@ -41,12 +52,17 @@ from learned_saliency.metrics.remove_and_classify import (
 )
 
 __all__ = [
+    "COVERAGE_THRESHOLDS",
     "FLOORS",
+    "FORMS",
     "FRACTIONS",
+    "TRUTHS",
     "AverageDrop",
     "AverageDropInDeletion",
     "AverageGain",
     "AverageIncrease",
+    "CalibrationSums",
+    "CoverageCalibration",
     "CueLocalization",
     "Deletion",
     "Figure",
@@ -69,11 +85,14 @@ __all__ = [
     "blurred_hits",
     "box_iou",
     "boxes_from_saliency",
+    "calibrated_threshold",
     "declared",
     "deletion_curves",
     "drop",
     "drop_in_deletion",
+    "empty_sums",
     "gain",
+    "images_needed",
     "increase",
     "inpaint",
     "insertion_curves",
@@ -82,5 +101,6 @@ __all__ = [
     "masked_variants",
     "overlap_with_boxes",
     "random_saliency",
+    "region",
     "removal_hits",
 ]

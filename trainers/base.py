@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from learned_saliency.attribution import Classifier, PostHocMethod, SharedFeatures
 from learned_saliency.datamodules import WSOLBatch
-from learned_saliency.metrics import FLOORS
+from learned_saliency.metrics import FLOORS, CoverageCalibration, empty_sums
 from learned_saliency.ops import widen
 from learned_saliency.trainers.faithfulness import FaithfulnessScores, Trial
 from learned_saliency.trainers.outputs import (
@@ -96,6 +96,11 @@ class SaliencyModule(TrainableModule):
         # Threshold with the native map's best MaxBoxAcc on `val`, in [0, 1); 0.5 before the first
         # validation.
         self.register_buffer("box_threshold", torch.tensor(0.5))
+        # Losses of regions on `val`, from which predict.py has thresholds of any coverage.
+        losses, images = empty_sums()
+        self.register_buffer("coverage_losses", losses)
+        self.register_buffer("coverage_images", images)
+        self.coverage = CoverageCalibration()
         self.validation_scores = SplitScores([NATIVE])
         self.test_scores = SplitScores(self.map_names, floors=True)
         self.faithfulness = FaithfulnessScores(self.map_names, faithfulness)
@@ -254,6 +259,7 @@ class SaliencyModule(TrainableModule):
     def on_validation_epoch_start(self) -> None:
         """Reset the metrics of ``val``."""
         self.validation_scores.reset()
+        self.coverage.reset()
 
     def on_test_start(self) -> None:
         """Reset the metrics of ``test``."""
@@ -264,8 +270,19 @@ class SaliencyModule(TrainableModule):
         """Update the metrics of ``val`` with the native maps of the batch."""
         if not len(batch["image"]):  # this process has no share of the split
             return
-        maps, logits = self.maps(batch["image"], batch["label"], names=())
-        self.validation_scores.update(maps, logits, batch)
+        found = self.explain(batch["image"], batch["label"])
+        self.validation_scores.update({NATIVE: found.saliency}, found.logits, batch)
+        boxes, masks = batch.get("boxes"), batch.get("mask")
+        if boxes is not None or masks is not None:
+            handed_out = self._of_predicted(found, batch["image"], batch["label"])
+            self.coverage.update(handed_out, boxes, masks)
+
+    def _of_predicted(self, found: Explanation, images: Tensor, labels: Tensor) -> Tensor:
+        """Give maps (B, H, W) of the predicted classes, as predict.py hands them out."""
+        predicted = found.logits.argmax(1)
+        if not self.native.per_class or torch.equal(predicted, labels):
+            return found.saliency
+        return self.native_maps(found.features, images, predicted)
 
     def test_step(self, batch: WSOLBatch, batch_idx: int) -> TestOutput:
         """Update the metrics of ``test`` with the maps of the batch by all methods."""
@@ -295,9 +312,12 @@ class SaliencyModule(TrainableModule):
         return Prediction(batch["image_id"], logits, found.targets, maps, self.box_threshold)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the metrics of ``val`` and keep the box threshold that was best on it."""
+        """Log the metrics of ``val``; keep its best box threshold and its losses of regions."""
         results = self.validation_scores.compute()
         self.box_threshold.fill_(results[NATIVE].pop(BOX_THRESHOLD, 0.5))
+        losses, images = self.coverage.compute()
+        self.coverage_losses.copy_(losses)
+        self.coverage_images.copy_(images)
         for name, value in _flatten(results):
             self.log(f"val/{name}", value, sync_dist=True)  # equal on all processes
 
