@@ -154,7 +154,7 @@ def check_monitors(asked: Mapping[str, str], there: Set[str]) -> None:
         words = " ".join(f"{key}={AUTO}" for key in wrong)
         raise UserError(
             f"{given}: needs {' and '.join(lacking)}, but the split `val` has none; choose by what "
-            f"it has by {words}."
+            f"it has: {words}."
         )
 
 
