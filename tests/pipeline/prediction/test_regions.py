@@ -57,7 +57,7 @@ def test_a_map_below_the_threshold_has_an_empty_region_and_a_flat_one_the_image(
 
 @pytest.mark.parametrize("run", ["cam", "fcam_run"])
 def test_a_checkpoint_keeps_the_losses_of_the_maps_that_are_handed_out(request, run):
-    """Truth are masks; maps are those of predicted classes, mostly wrong ones in these short runs."""
+    """Truth are masks; maps are of predicted classes, mostly wrong ones in these short runs."""
     checkpoint = read_checkpoint(request.getfixturevalue(run), "best.ckpt")
     module = load_module(checkpoint).eval()
     data = build_data(checkpoint.config)
