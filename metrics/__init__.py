@@ -9,6 +9,7 @@ from learned_saliency.metrics.coverage import (
     empty_sums,
     images_needed,
     region,
+    smoothed,
 )
 from learned_saliency.metrics.cue_localization import CueLocalization
 from learned_saliency.metrics.faithfulness import (
@@ -128,5 +129,6 @@ __all__ = [
     "random_saliency",
     "region",
     "removal_hits",
+    "smoothed",
     "view_agreement",
 ]
