@@ -17,6 +17,7 @@ from learned_saliency.datamodules.inspection import (
     inspect_image,
     inspect_mask,
 )
+from learned_saliency.datamodules.masks import MaskValues
 from learned_saliency.datamodules.metadata import SPLITS, read_split
 from learned_saliency.datamodules.opening import MAX_PIXELS, ImageError, ImageSource, image_source
 from learned_saliency.datamodules.parts import (
@@ -30,11 +31,16 @@ from learned_saliency.datamodules.readers import (
     ByteReader,
     CreaturesRenderer,
     CUBReader,
+    FolderReader,
+    ImageNetReader,
+    OpenImagesReader,
+    PetsReader,
     Published,
     Reader,
     Source,
     image_opener,
     image_roots,
+    mask_values,
     published,
     sources,
 )
@@ -58,10 +64,15 @@ __all__ = [
     "CreaturesRenderer",
     "DataError",
     "Decoding",
+    "FolderReader",
     "ImageError",
     "ImageFacts",
+    "ImageNetReader",
     "ImageSource",
+    "MaskValues",
+    "OpenImagesReader",
     "PartReader",
+    "PetsReader",
     "Pixels",
     "Published",
     "Reader",
@@ -77,6 +88,7 @@ __all__ = [
     "inspect_mask",
     "is_integer",
     "leaves",
+    "mask_values",
     "near_duplicate_groups",
     "perceptual_hashes",
     "pixel_count",

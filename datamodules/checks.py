@@ -35,7 +35,7 @@ def check_inside(
         metadata: The split.
         root: Folder that image ids are relative to.
         mask_root: Folder that mask paths are relative to.
-        further: Folders beside ``root`` in which images may lie, too.
+        further: Folders beside ``root`` in which images and masks may lie, too.
 
     Raises:
         DataError: If a path leads out of its root. The error names the text file and the line.
@@ -43,7 +43,7 @@ def check_inside(
     groups = [((root, *further), metadata.image_ids, metadata.folder / "image_ids.txt")]
     for group in (metadata.mask_paths, metadata.ignore_paths):
         paths = [path for image_paths in group or [] for path in image_paths]
-        groups.append(((mask_root,), paths, metadata.mask_file))
+        groups.append(((mask_root, *further), paths, metadata.mask_file))
     for places, names, source in groups:
         for name in names:
             if leaves(name, *places):

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from learned_saliency.datamodules.batch import WSOLBatch
 from learned_saliency.datamodules.decoding import AS_STORED, Decoding
-from learned_saliency.datamodules.masks import read_mask
+from learned_saliency.datamodules.masks import MaskValues, read_mask
 from learned_saliency.datamodules.metadata import SplitMetadata
 from learned_saliency.datamodules.opening import image_source
 from learned_saliency.datamodules.transforms import (
@@ -149,6 +149,7 @@ class EvaluationDataset(_ImageDataset):
         cache: Whether ``fill_cache`` keeps images and masks in memory.
         decoding: What the data set declares about its files.
         opener: Reads an image's bytes by its id, where images are no files below ``root``.
+        mask_values: What it declares about the values of its masks; None for plain masks.
     """
 
     def __init__(
@@ -165,10 +166,11 @@ class EvaluationDataset(_ImageDataset):
         cache: bool = False,
         decoding: Decoding = AS_STORED,
         opener: Opener | None = None,
+        mask_values: MaskValues | None = None,
     ) -> None:
         options = {"size": size, "mean": mean, "std": std, "cache": cache, "decoding": decoding}
         super().__init__(metadata, root, opener=opener, **options)
-        self._center_crop = center_crop
+        self._center_crop, self._mask_values = center_crop, mask_values
         self._seen = None if seen is None else torch.isin(self._labels, torch.tensor(seen))
         self._mask_root = mask_root
         self._mask_paths, self._ignore_paths = metadata.mask_paths, metadata.ignore_paths
@@ -208,7 +210,8 @@ class EvaluationDataset(_ImageDataset):
     def _read_mask(self, index: int) -> Tensor:
         masks = [self._mask_root / path for path in self._mask_paths[index]]
         ignores = [self._mask_root / path for path in self._ignore_paths[index]]
-        return read_mask(masks, ignores, self._size, self._center_crop, self._decoding)
+        options = (self._size, self._center_crop, self._decoding, self._mask_values)
+        return read_mask(masks, ignores, *options)
 
 
 def as_is(batch: WSOLBatch) -> WSOLBatch:

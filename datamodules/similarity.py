@@ -11,6 +11,7 @@ _SIDE = 64  # pixels of the picture that is hashed
 _LOWEST = 16  # frequencies in each direction whose signs are the hash
 _WORDS = _LOWEST * _LOWEST // 64
 _BLOCK = 1 << 15  # hashes that are compared at a time, so that they stay in the cache
+_TIFF = (b"II*\0", b"MM\0*")
 _FLAT = 1.0  # levels; a picture that varies less shows nothing
 # Reductions at which OpenCV decodes a JPEG at a fraction of the cost, the strongest first.
 _REDUCTIONS = (
@@ -33,8 +34,11 @@ def read_gray(data: bytes, shorter_side: int) -> NDArray[np.uint8] | None:
 
     Returns:
         uint8 (h, w) of the pixels as stored, with sides of at least 64 pixels where the image has
-        them; None where OpenCV does not decode the file.
+        them; None where OpenCV does not decode the file, and for TIFFs, of which it prints the tags
+        that it does not know.
     """
+    if data[:4] in _TIFF:
+        return None
     possible = (flag for factor, flag in _REDUCTIONS if shorter_side >= factor * _SIDE)
     flag = next(possible, cv2.IMREAD_GRAYSCALE)
     try:

@@ -8,22 +8,32 @@ from learned_saliency.datamodules.readers.base import (
     SplitReader,
     image_opener,
     image_roots,
+    mask_values,
     published,
     sources,
 )
 from learned_saliency.datamodules.readers.creatures import CreaturesRenderer
 from learned_saliency.datamodules.readers.cub import CUBReader
+from learned_saliency.datamodules.readers.folder import FolderReader
+from learned_saliency.datamodules.readers.imagenet import ImageNetReader
+from learned_saliency.datamodules.readers.openimages import OpenImagesReader
+from learned_saliency.datamodules.readers.pets import PetsReader
 
 __all__ = [
     "ByteReader",
     "CUBReader",
     "CreaturesRenderer",
+    "FolderReader",
+    "ImageNetReader",
+    "OpenImagesReader",
+    "PetsReader",
     "Published",
     "Reader",
     "Source",
     "SplitReader",
     "image_opener",
     "image_roots",
+    "mask_values",
     "published",
     "sources",
 ]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from learned_saliency.datamodules.masks import MaskValues
 from learned_saliency.datamodules.metadata import SPLITS
 
 
@@ -32,20 +33,27 @@ class Source(NamedTuple):
         what: Noun phrase that names its content, "boxes of the training images".
         where: Name and address of the page that offers it.
         required: Whether nothing can be read without it.
+        also: Other places where it may lie, relative to the root.
     """
 
     path: str
     what: str
     where: str
     required: bool = True
+    also: tuple[str, ...] = ()
+
+    def find(self, root: Path) -> Path | None:
+        """Find the first of the places where something lies; None where nothing does."""
+        places = (root / place for place in (self.path, *self.also))
+        return next((place for place in places if place.exists()), None)
 
 
 class Reader(Protocol):
     """Maker of a data set's metadata, and where needed its images, on first use.
 
     A reader says more about its data set by optional attributes. Each is asked by the function of
-    this module of that name: ``image_roots``, ``published`` and ``sources``. The methods ``at`` and
-    ``open`` are those of `ByteReader`.
+    this module of that name: ``image_roots``, ``mask_values``, ``published`` and ``sources``. The
+    methods ``at`` and ``open`` are those of `ByteReader`.
     """
 
     def prepare(self, root: Path, metadata: Path) -> None:
@@ -89,8 +97,13 @@ class ByteReader(ABC):
 
 
 def image_roots(reader: Reader | None) -> Sequence[Path]:
-    """List the folders beside the root in which a reader's images may lie."""
+    """List the folders beside the root in which a reader's images and masks may lie."""
     return getattr(reader, "image_roots", ())
+
+
+def mask_values(reader: Reader | None) -> MaskValues | None:
+    """Return the meaning of the values in a reader's masks; None where these are plain masks."""
+    return getattr(reader, "mask_values", None)
 
 
 def published(reader: Reader | None) -> Mapping[str, Published]:

@@ -36,7 +36,7 @@ def build_data(
         limit: Number of images of an evaluation split to keep; None for all.
     """
     data = create_data(config, **({} if limit is None else {"limit": limit}))
-    if data.reader is not None:
+    if data.reader is not None and not data.read_only:
         make_data(data, stage)
     data.setup(stage)
     return data

@@ -92,3 +92,14 @@ def test_they_are_kept_in_memory_as_files_are(tmp_path):
         data.val_dataloader()
     (tmp_path / "gone.npz").rename(tmp_path / "root" / "all.npz")
     assert next(iter(data.val_dataloader()))["image"].shape == (2, 3, 16, 16)
+
+
+def test_nothing_is_written_where_it_is_forbidden(tmp_path):
+    data = data_module(tmp_path, read_only=True)
+    data.prepare_data()
+    with pytest.raises(DataError, match="holds none of the folders"):
+        data.setup()
+    assert not (tmp_path / "metadata").exists()
+    data.reader.prepare(data.root, data.metadata)
+    data.setup()
+    assert next(iter(data.test_dataloader()))["image"].shape == (2, 3, 16, 16)
