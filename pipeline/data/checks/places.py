@@ -60,7 +60,7 @@ def check_unlisted(content: Content, root: Path, files: Sequence[str], findings:
     masks = [*content.masks, *content.ignores]
     listed = {os.path.normpath(content.locate_mask(name)) for name in masks}
     for split in content.splits:
-        listed |= {os.path.normpath(root / image_id) for image_id in split.table.ids}
+        listed |= {os.path.normpath(os.path.join(root, name)) for name in split.table.ids}
     others = [file for file in files if file not in listed]
     if others:
         first = ", ".join(os.path.relpath(file, root) for file in others[:_SHOWN])
