@@ -115,7 +115,7 @@ class FileReader:
                 entries = [result.entry for result in results if result.entry is not None]
                 # what is wrong with a file may be mended without a trace: it is looked at again
                 self._journal.add(entry for entry in entries if not entry.facts.problem)
-                if use != "copy":  # of files that were counted before
+                if use != "copy":  # copies are among the images, which are counted already
                     self.files += len(results)
                     self.opened += len(entries)
                 found += [result.facts for result in results]
