@@ -11,9 +11,15 @@ from learned_saliency.datamodules.decoding import (
     read_pixels,
     to_rgb,
 )
+from learned_saliency.datamodules.inspection import (
+    ImageFacts,
+    content_digest,
+    inspect_image,
+    inspect_mask,
+)
 from learned_saliency.datamodules.masks import MaskValues
-from learned_saliency.datamodules.metadata import read_split
-from learned_saliency.datamodules.opening import MAX_PIXELS, ImageError
+from learned_saliency.datamodules.metadata import SPLITS, read_split
+from learned_saliency.datamodules.opening import MAX_PIXELS, ImageError, ImageSource, image_source
 from learned_saliency.datamodules.parts import (
     ClassPair,
     CreaturesParts,
@@ -25,6 +31,7 @@ from learned_saliency.datamodules.readers import (
     ByteReader,
     CreaturesRenderer,
     CUBReader,
+    FolderReader,
     ImageNetReader,
     OpenImagesReader,
     PetsReader,
@@ -32,16 +39,23 @@ from learned_saliency.datamodules.readers import (
     Reader,
     Source,
     image_opener,
+    image_roots,
     mask_values,
     published,
     sources,
 )
-from learned_saliency.datamodules.textfile import DataError
+from learned_saliency.datamodules.similarity import (
+    near_duplicate_groups,
+    perceptual_hashes,
+    read_gray,
+)
+from learned_saliency.datamodules.textfile import DataError, is_integer, read_lines
 from learned_saliency.datamodules.transforms import placement, read_square, standardize, to_square
 from learned_saliency.datamodules.wsol import WSOLDataModule
 
 __all__ = [
     "MAX_PIXELS",
+    "SPLITS",
     "ByteReader",
     "CUBParts",
     "CUBReader",
@@ -50,8 +64,11 @@ __all__ = [
     "CreaturesRenderer",
     "DataError",
     "Decoding",
+    "FolderReader",
     "ImageError",
+    "ImageFacts",
     "ImageNetReader",
+    "ImageSource",
     "MaskValues",
     "OpenImagesReader",
     "PartReader",
@@ -63,13 +80,23 @@ __all__ = [
     "WSOLBatch",
     "WSOLDataModule",
     "class_pairs",
+    "content_digest",
     "image_opener",
+    "image_roots",
+    "image_source",
+    "inspect_image",
+    "inspect_mask",
+    "is_integer",
     "leaves",
     "mask_values",
+    "near_duplicate_groups",
+    "perceptual_hashes",
     "pixel_count",
     "placement",
     "published",
     "read_class_names",
+    "read_gray",
+    "read_lines",
     "read_name_list",
     "read_picture",
     "read_pixels",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from learned_saliency.attribution import Classifier, PostHocMethod, SharedFeatures
 from learned_saliency.datamodules import WSOLBatch
-from learned_saliency.metrics import FLOORS
+from learned_saliency.metrics import FLOORS, CoverageCalibration, empty_sums
 from learned_saliency.ops import widen
 from learned_saliency.trainers.faithfulness import FaithfulnessScores, Trial
 from learned_saliency.trainers.outputs import (
@@ -25,6 +25,7 @@ from learned_saliency.trainers.outputs import (
 from learned_saliency.trainers.scores import BOX_THRESHOLD, SplitScores
 from learned_saliency.trainers.strategies.ddp import broadcast_buffers
 from learned_saliency.trainers.training import OptimizerFactory, SchedulerFactory, TrainableModule
+from learned_saliency.trainers.zerobox import ZeroBoxScores
 
 EXPLAINED = ("label", "predicted")
 MASK_COLORS = ("mean", "black")
@@ -58,6 +59,7 @@ class SaliencyModule(TrainableModule):
         mean: Mean of each color channel that the images were normalized with, in [0, 1].
         std: Standard deviation of each color channel, in [0, 1].
         seed: Seed of all random draws in training.
+        zerobox: Criteria of ``val`` that need no box; None for none of them.
 
     Attributes:
         note: Called in test with a description of the current work; a progress bar puts itself
@@ -77,6 +79,7 @@ class SaliencyModule(TrainableModule):
         mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
         std: tuple[float, float, float] = (0.229, 0.224, 0.225),
         seed: int = 0,
+        zerobox: ZeroBoxScores | None = None,
     ) -> None:
         super().__init__(optimizer=optimizer, scheduler=scheduler, seed=seed)
         self.network = network.to(memory_format=torch.channels_last)  # makes convolutions faster
@@ -93,10 +96,16 @@ class SaliencyModule(TrainableModule):
         self.note: Callable[[str], None] = lambda what: None
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        # Threshold with the native map's best MaxBoxAcc on `val`, in [0, 1); 0.5 before the first
-        # validation.
+        # Threshold with the native map's best MaxBoxAcc on `val`, or what a criterion without boxes
+        # chose there, in [0, 1); 0.5 before the first validation.
         self.register_buffer("box_threshold", torch.tensor(0.5))
+        # Losses of regions on `val`, from which predict.py has thresholds of any coverage.
+        losses, images = empty_sums()
+        self.register_buffer("coverage_losses", losses)
+        self.register_buffer("coverage_images", images)
+        self.coverage = CoverageCalibration()
         self.validation_scores = SplitScores([NATIVE])
+        self.zerobox = zerobox or ZeroBoxScores()
         self.test_scores = SplitScores(self.map_names, floors=True)
         self.faithfulness = FaithfulnessScores(self.map_names, faithfulness)
         self._masked = {"mean": tuple(mean), "std": tuple(std)} if mask_color == "black" else {}
@@ -254,6 +263,8 @@ class SaliencyModule(TrainableModule):
     def on_validation_epoch_start(self) -> None:
         """Reset the metrics of ``val``."""
         self.validation_scores.reset()
+        self.coverage.reset()
+        self.zerobox.reset()
 
     def on_test_start(self) -> None:
         """Reset the metrics of ``test``."""
@@ -264,8 +275,20 @@ class SaliencyModule(TrainableModule):
         """Update the metrics of ``val`` with the native maps of the batch."""
         if not len(batch["image"]):  # this process has no share of the split
             return
-        maps, logits = self.maps(batch["image"], batch["label"], names=())
-        self.validation_scores.update(maps, logits, batch)
+        found = self.explain(batch["image"], batch["label"])
+        self.validation_scores.update({NATIVE: found.saliency}, found.logits, batch)
+        self.zerobox.update(self, batch, found)
+        boxes, masks = batch.get("boxes"), batch.get("mask")
+        if boxes is not None or masks is not None:
+            handed_out = self._of_predicted(found, batch["image"], batch["label"])
+            self.coverage.update(handed_out, boxes, masks)
+
+    def _of_predicted(self, found: Explanation, images: Tensor, labels: Tensor) -> Tensor:
+        """Give maps (B, H, W) of the predicted classes, as predict.py hands them out."""
+        predicted = found.logits.argmax(1)
+        if not self.native.per_class or torch.equal(predicted, labels):
+            return found.saliency
+        return self.native_maps(found.features, images, predicted)
 
     def test_step(self, batch: WSOLBatch, batch_idx: int) -> TestOutput:
         """Update the metrics of ``test`` with the maps of the batch by all methods."""
@@ -295,9 +318,15 @@ class SaliencyModule(TrainableModule):
         return Prediction(batch["image_id"], logits, found.targets, maps, self.box_threshold)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the metrics of ``val`` and keep the box threshold that was best on it."""
+        """Log the metrics of ``val``; keep its best box threshold and its losses of regions."""
         results = self.validation_scores.compute()
-        self.box_threshold.fill_(results[NATIVE].pop(BOX_THRESHOLD, 0.5))
+        threshold = results[NATIVE].pop(BOX_THRESHOLD, 0.5)
+        values = self.zerobox.compute()
+        results[NATIVE] |= values
+        self.box_threshold.fill_(self.zerobox.box_threshold(values, threshold))
+        losses, images = self.coverage.compute()
+        self.coverage_losses.copy_(losses)
+        self.coverage_images.copy_(images)
         for name, value in _flatten(results):
             self.log(f"val/{name}", value, sync_dist=True)  # equal on all processes
 

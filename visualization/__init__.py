@@ -11,6 +11,7 @@ from learned_saliency.visualization.colors import (
 from learned_saliency.visualization.grids import grid, side_by_side
 from learned_saliency.visualization.overlays import (
     FOUND_BOX,
+    REGION,
     TRUE_BOX,
     overlay,
     with_boxes,
@@ -21,6 +22,7 @@ __all__ = [
     "COLORMAPS",
     "DEFAULT_COLORMAP",
     "FOUND_BOX",
+    "REGION",
     "TRUE_BOX",
     "Picture",
     "colorize",

@@ -13,6 +13,7 @@ from learned_saliency.visualization.colors import DEFAULT_COLORMAP, Color, Pictu
 # Neither is a color of the default color map, and they differ for color-blind eyes, too.
 TRUE_BOX = (64, 224, 64)  # green
 FOUND_BOX = (48, 160, 255)  # blue
+REGION = (255, 128, 224)  # pink
 
 
 def overlay(

@@ -97,7 +97,7 @@ class ByteReader(ABC):
 
 
 def image_roots(reader: Reader | None) -> Sequence[Path]:
-    """List the folders beside the root in which a reader's images may lie."""
+    """List the folders beside the root in which a reader's images and masks may lie."""
     return getattr(reader, "image_roots", ())
 
 

@@ -76,7 +76,7 @@ def write_metadata(
     Raises:
         DataError: If ``folder`` holds files that this reader has not written, or ``make`` fails.
     """
-    name = f"{reader.lower()}_reader.json"
+    name = _stamp_name(reader)
     stamp = json.dumps(settings, indent=1, default=str)
     found = _read_stamp(folder / name)
     if found == stamp:
@@ -100,9 +100,23 @@ def write_metadata(
     return True
 
 
+def read_settings(folder: Path, reader: str) -> dict[str, object] | None:
+    """Return the settings with which a reader has written a folder of metadata; None for none."""
+    stamp = _read_stamp(folder / _stamp_name(reader))
+    try:
+        found = json.loads(stamp or "null")
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def absolute(path: str | Path | None) -> Path | None:
     """Make a path of an option absolute, with ``~`` expanded; None stays None."""
     return None if path is None else Path(path).expanduser().absolute()
+
+
+def _stamp_name(reader: str) -> str:
+    return f"{reader.lower()}_reader.json"
 
 
 def _read_stamp(path: Path) -> str | None:

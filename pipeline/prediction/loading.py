@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.attribution import PostHocMethod
 from learned_saliency.datamodules import Decoding, read_name_list
+from learned_saliency.metrics import CalibrationSums
 from learned_saliency.pipeline.cli import (
     UserError,
     check_values,
@@ -23,8 +24,10 @@ from learned_saliency.pipeline.prediction.images import AS_SEEN
 from learned_saliency.pipeline.prediction.predictor import Refinement, SaliencyPredictor
 from learned_saliency.pipeline.runs import (
     Checkpoint,
+    Subject,
     build_explained,
     build_methods,
+    find_coverage,
     library_class_names,
     method_names,
     read_subject,
@@ -32,6 +35,7 @@ from learned_saliency.pipeline.runs import (
 from learned_saliency.trainers import NATIVE
 
 CONFIG_NAME = "predict"
+_REFINED = "coverage: was calibrated on maps that are not refined; leave refine=... out."
 
 
 def load(
@@ -40,6 +44,8 @@ def load(
     methods: Sequence[str] | Mapping[str, PostHocMethod] = (NATIVE,),
     refine: str | Refinement | None = None,
     box_threshold: float | None = None,
+    coverage: float | None = None,
+    coverage_of: str = "object",
     device: str = "auto",
     batch_size: int = 16,
 ) -> SaliencyPredictor:
@@ -52,18 +58,25 @@ def load(
         refine: ``"crf"``, or a function of image (H, W, 3) and map (H, W) that gives a map.
         box_threshold: Threshold of boxes, a fraction of a map's maximum in [0, 1); None for the
             checkpoint's threshold.
+        coverage: Share in (0, 1) for regions that contain the object with that probability, see
+            ``configs/predict.yaml``; None for none.
+        coverage_of: What ``coverage`` is a share of, ``"object"`` or ``"pixels"``.
         device: ``"auto"`` (CUDA if there is a GPU), ``"cpu"``, ``"cuda:1"``.
         batch_size: Images per pass.
 
     Raises:
-        UserError: If the checkpoint is damaged or not of this project, or an option does not exist.
+        UserError: If the checkpoint is damaged or not of this project, an option does not exist, or
+            the coverage cannot be promised.
     """
     config = compose_checked([], CONFIG_NAME, complete=False)
     config.checkpoint = os.fspath(checkpoint).replace("${", "\\${")  # no interpolation
     config.box_threshold, config.batch_size = box_threshold, batch_size
+    config.coverage, config.coverage_of = coverage, coverage_of
     own = dict(methods) if isinstance(methods, Mapping) else {}
     config.methods = [NATIVE] if own else list(methods)
     config.refine = refine if isinstance(refine, str) else None
+    if coverage is not None and refine is not None:
+        raise UserError(_REFINED)
     model = build_model(config, own, _device(device))
     if refine is not None and not isinstance(refine, str):
         model.refine = refine
@@ -90,6 +103,7 @@ def build_model(
     subject = read_subject(config, "predict.py")
     refine = _refinement(config)
     names = _names(config, [NATIVE] if subject.native else ["gradcam"])
+    _check_coverage(config, subject, names)
     given, known = _foreign(config) if subject.checkpoint is None else _own(subject.checkpoint)
     if config.exif_orientation is not None:
         given["decoding"] = given["decoding"]._replace(exif_orientation=config.exif_orientation)
@@ -99,6 +113,9 @@ def build_model(
         "std": given["std"],
     }
     module = build_explained(config, subject, names, **options)
+    if config.coverage is not None:
+        sums = CalibrationSums(module.coverage_losses, module.coverage_images)
+        given["coverage"] = find_coverage(sums, config.coverage, config.coverage_of)
     predictor = SaliencyPredictor(
         module,
         **given,
@@ -112,6 +129,29 @@ def build_model(
         if len(library_names) == predictor.num_classes:
             predictor.class_names = library_names
     return predictor
+
+
+def _check_coverage(config: DictConfig, subject: Subject, names: Sequence[str]) -> None:
+    """Check that the maps asked for are those that a coverage was calibrated on."""
+    if config.coverage is None:
+        return
+    if not subject.native:
+        raise UserError(
+            f"coverage={config.coverage}: none can be promised for classifier=...; a region is "
+            "calibrated while a model of this project is trained."
+        )
+    if NATIVE not in names:
+        raise UserError(
+            f"coverage={config.coverage}: is promised for the model's own map; add native to "
+            "methods."
+        )
+    if config.refine is not None:
+        raise UserError(_REFINED)
+    if subject.checkpoint.config.data.center_crop:
+        raise UserError(
+            f"coverage={config.coverage}: none, as the model sees the middle square alone "
+            "(data.center_crop=true) and cannot cover what lies beyond."
+        )
 
 
 _Given = dict[str, Any]  # arguments of `SaliencyPredictor`

@@ -35,6 +35,7 @@ from learned_saliency.pipeline.prediction.index import (
 from learned_saliency.pipeline.prediction.loading import CONFIG_NAME, build_model
 from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor
 from learned_saliency.pipeline.prediction.reading import ImageBatches, Request
+from learned_saliency.pipeline.prediction.regions import coverage_record
 from learned_saliency.pipeline.prediction.sources import Found, draw_files, find_files
 from learned_saliency.pipeline.prediction.writing import Style
 from learned_saliency.pipeline.runs import build_trainer, check_hardware, subject_record
@@ -188,6 +189,7 @@ def _header(config: DictConfig, model: SaliencyPredictor) -> dict[str, Any]:
         "methods": model.methods,
         "box_threshold": round(model.box_threshold, 6),
         "input_size": [model.size, model.size],
+        **({} if model.coverage is None else {"coverage": coverage_record(model.coverage)}),
         "refine": config.refine,
         **({} if config.limit is None else {"limit": config.limit}),
     }

@@ -19,7 +19,8 @@ from learned_saliency.metrics import boxes_from_saliency
 from learned_saliency.pipeline.cli import UserError, nearest
 from learned_saliency.pipeline.prediction.images import AS_SEEN, pixels_of
 from learned_saliency.pipeline.prediction.placing import to_original
-from learned_saliency.pipeline.runs import try_methods
+from learned_saliency.pipeline.prediction.regions import PlacedRegion, place_region
+from learned_saliency.pipeline.runs import Coverage, try_methods
 from learned_saliency.trainers import (
     NATIVE,
     Prediction,
@@ -76,6 +77,8 @@ class PlacedMap(NamedTuple):
         box: Box x0 y0 x1 y1 of the largest contour at the model's threshold, int64 (4,), pixels of
             the image, x1 and y1 inside the box; 0 0 0 0 for a flat map or one of zeros.
         flat: Whether the network's map is constant, so that nothing stands out in it.
+        region: Region that contains the object with the promised probability; None without a
+            promise, and for maps that it is not made for.
     """
 
     method: str
@@ -83,6 +86,7 @@ class PlacedMap(NamedTuple):
     saliency: NDArray[np.float32]
     box: NDArray[np.int64]
     flat: bool
+    region: PlacedRegion | None = None
 
 
 class ImageSaliency(NamedTuple):
@@ -94,12 +98,15 @@ class ImageSaliency(NamedTuple):
         boxes: Boxes by method, int64 (T, 4), see `PlacedMap`.
         classes: The T explained classes.
         predicted: The most probable classes, five where there are as many.
+        region: Region that contains the object with the promised probability, bool (H, W); None
+            without a promise.
     """
 
     maps: dict[str, NDArray[np.float32]]
     boxes: dict[str, NDArray[np.int64]]
     classes: list[ClassScore]
     predicted: list[ClassScore]
+    region: NDArray[np.bool_] | None = None
 
     def __repr__(self) -> str:
         maps = ", ".join(f"{name}: {values.shape}" for name, values in self.maps.items())
@@ -137,6 +144,7 @@ class SaliencyPredictor:
         device: Device that the network runs on.
         batch_size: Images per pass, at least 1.
         decoding: How files and PIL images are read.
+        coverage: Promise of regions around the objects; None for none.
 
     Attributes:
         box_threshold: The module's: fraction of a map's maximum above which a pixel belongs to the
@@ -157,8 +165,10 @@ class SaliencyPredictor:
         device: str | torch.device = "cpu",
         batch_size: int = 16,
         decoding: Decoding = AS_SEEN,
+        coverage: Coverage | None = None,
     ) -> None:
         self.decoding = decoding
+        self.coverage = coverage
         self.box_threshold = float(module.box_threshold)
         self.device = torch.device(device)
         self.module = module.to(self.device).eval()
@@ -241,12 +251,17 @@ class SaliencyPredictor:
         """Look up classes given by name or number; return None for the predicted classes.
 
         Raises:
-            UserError: If a class does not exist, ``top_k`` is not in [1, C], or both are given.
+            UserError: If a class does not exist, ``top_k`` is not in [1, C], both are given, or
+                classes are given although a coverage is promised for maps of predicted classes.
         """
         if not 1 <= top_k <= self.num_classes:
             raise UserError(f"top_k={top_k}: there are {self.num_classes} classes.")
         if isinstance(classes, str) and classes == PREDICTED:
             return None
+        if self.coverage is not None and self.module.native.per_class:
+            raise UserError(
+                "coverage: is promised for the maps of predicted classes; leave out classes=..."
+            )
         if top_k != 1:
             raise UserError("top_k is of predicted classes: leave it out where classes are given.")
         wanted = [classes] if isinstance(classes, str | int) else list(classes)
@@ -313,7 +328,10 @@ class SaliencyPredictor:
                     found = torch.from_numpy(full)[None]
                     box = boxes_from_saliency(found, self.box_threshold)[0].numpy()
                 explained = None if shared else small.classes[position]
-                yield PlacedMap(method, explained, full, box, flat)
+                region = None
+                if self.coverage and method == NATIVE and explained in (None, small.predicted[0]):
+                    region = place_region(saliency, self.coverage, width, height)
+                yield PlacedMap(method, explained, full, box, flat, region)
 
     def _score(self, index: int, probs: NDArray[np.float32]) -> ClassScore:
         return ClassScore(index, self.class_names[index], float(probs[index]))
@@ -358,7 +376,9 @@ class SaliencyPredictor:
 def _gathered(small: SmallMaps, placed: Iterable[PlacedMap]) -> ImageSaliency:
     maps: dict[str, list[NDArray[np.float32]]] = {}
     boxes: dict[str, list[NDArray[np.int64]]] = {}
+    region = None
     for found in placed:
+        region = region if found.region is None else found.region.mask
         maps.setdefault(found.method, []).append(found.saliency)
         boxes.setdefault(found.method, []).append(found.box)
     return ImageSaliency(
@@ -366,6 +386,7 @@ def _gathered(small: SmallMaps, placed: Iterable[PlacedMap]) -> ImageSaliency:
         {name: np.stack(values) for name, values in boxes.items()},
         small.classes,
         small.predicted,
+        region,
     )
 
 

@@ -11,11 +11,13 @@ from omegaconf import DictConfig
 from learned_saliency.pipeline.cli import UserError, nearest
 from learned_saliency.pipeline.prediction.images import Pixels
 from learned_saliency.pipeline.prediction.predictor import ClassScore, PlacedMap
+from learned_saliency.pipeline.prediction.regions import region_record
 from learned_saliency.storage import replacing, write_bytes
 from learned_saliency.trainers import EVERY_CLASS
 from learned_saliency.visualization import (
     COLORMAPS,
     FOUND_BOX,
+    REGION,
     Picture,
     colorize,
     encode_png,
@@ -40,6 +42,7 @@ class Style(NamedTuple):
     caption: bool
     map_png: bool
     arrays: bool
+    region_png: bool
 
     @classmethod
     def of(cls, config: DictConfig) -> Style:
@@ -83,14 +86,16 @@ class Style(NamedTuple):
         lines.append(found.method)
         if found.flat:
             lines.append("flat map: nothing stands out")
-        boxed = self.box and found.box.any()
-        return with_caption(
-            picture, lines, self.colormap, [("predicted box", FOUND_BOX)] if boxed else []
-        )
+        legend = [("predicted box", FOUND_BOX)] if self.box and found.box.any() else []
+        if found.region is not None:
+            legend.append(("region of the coverage", REGION))
+        return with_caption(picture, lines, self.colormap, legend)
 
     def _marked(self, picture: Picture, found: PlacedMap, threshold: float) -> Picture:
         if self.contour and not found.flat:
             picture = with_contour(picture, found.saliency, threshold, _OUTLINE)
+        if found.region is not None:
+            picture = with_contour(picture, found.region.mask.astype(np.float32), 0.5, REGION)
         if self.box and found.box.any():
             picture = with_boxes(picture, [found.box], FOUND_BOX)
         return picture
@@ -130,11 +135,19 @@ def write_map(
         files["array"] = f"{stem}.npy"
         with replacing(folder / files["array"]) as temporary, temporary.open("wb") as file:
             np.save(file, found.saliency)
+    region = {}
+    if found.region is not None:
+        region = {"region": region_record(found.region)}
+        if style.region_png:
+            files["region_mask"] = f"{stem}.region.png"
+            levels = found.region.mask.astype(np.uint8) * 255
+            write_bytes(folder / files["region_mask"], encode_png(levels))
     return {
         "method": found.method,
         "class": None if found.explained is None else score_record(found.explained),
         "box": found.box.tolist() if found.box.any() else None,
         "flat": found.flat,
+        **region,
         **files,
     }
 

@@ -24,6 +24,7 @@ from learned_saliency.pipeline.runs.checkpoints import (
     untrained_network,
     without_pretraining,
 )
+from learned_saliency.pipeline.runs.coverage import Coverage, coverage_facts, find_coverage
 from learned_saliency.pipeline.runs.explained import (
     Subject,
     build_explained,
@@ -61,6 +62,7 @@ __all__ = [
     "FIRST_STAGE",
     "RECORD",
     "Checkpoint",
+    "Coverage",
     "DurableCheckpointIO",
     "PlainLogits",
     "RunRecord",
@@ -81,7 +83,9 @@ __all__ = [
     "check_limits",
     "check_named_parts",
     "checkpoint_facts",
+    "coverage_facts",
     "create_folder",
+    "find_coverage",
     "find_state_dict",
     "foreign_parts",
     "library_class_names",

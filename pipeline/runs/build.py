@@ -40,7 +40,7 @@ def build_data(
         data: WSOLDataModule = instantiate(config.data, **part)
     except (InstantiationException, TypeError) as error:
         raise UserError(f"data: {first_sentence(error.__cause__ or error)}.") from None
-    if data.reader is not None:
+    if data.reader is not None and not data.read_only:
         _make(data, stage)
     data.setup(stage)
     return data

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from learned_saliency.pipeline.runs.checkpoints import RECORD, Checkpoint
+from learned_saliency.pipeline.runs.coverage import coverage_facts
 from learned_saliency.storage import read_json
 
 _PACKAGES = ("learned-saliency", "torch", "torchvision", "lightning", "timm")
@@ -20,10 +21,10 @@ def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
     Returns:
         ``method``, ``backbone``, ``data``, ``class_names``; the input: ``input_size`` (height and
         width in pixels), ``mean`` and ``std`` of the color channels in [0, 1]; ``box_threshold`` in
-        [0, 1]; ``metrics``: the metrics in the run's ``results.json`` by split and method, empty if
-        this file is missing or belongs to another checkpoint; ``selected_by``: the supervision of
-        the split that chose the checkpoint; ``versions`` of the packages; ``config``: the run's
-        configuration.
+        [0, 1]; ``coverage``: see `coverage_facts`; ``metrics``: the metrics in the run's
+        ``results.json`` by split and method, empty if this file is missing or belongs to another
+        checkpoint; ``selected_by``: the supervision of the split that chose the checkpoint;
+        ``versions`` of the packages; ``config``: the run's configuration.
     """
     config = OmegaConf.to_container(checkpoint.config, resolve=True)
     data = config["data"]
@@ -37,6 +38,7 @@ def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
         "mean": list(data["mean"]),
         "std": list(data["std"]),
         "box_threshold": float(checkpoint.content["state_dict"]["box_threshold"]),
+        "coverage": coverage_facts(checkpoint.content["state_dict"]),
         "metrics": _metrics(checkpoint),
         "selected_by": checkpoint.content[RECORD]["selected_by"],
         "versions": {

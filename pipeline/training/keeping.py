@@ -40,15 +40,25 @@ class KeepBest(Checkpoint):
         path: The checkpoint.
         monitor: Name of the logged metric that chooses; None keeps the last epoch.
         higher_is_better: Direction of the metric.
+        reference: Name of a logged metric that would have chosen otherwise, higher being better;
+            None where there is none to compare with.
 
     Attributes:
         score: Value of the metric in the epoch that is kept; None where nothing has chosen it.
     """
 
-    def __init__(self, path: Path, monitor: str | None, higher_is_better: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        monitor: str | None,
+        higher_is_better: bool = True,
+        reference: str | None = None,
+    ) -> None:
         self.path = path
         self.monitor = monitor
         self.score: float | None = None
+        self._reference = reference
+        self._compared: dict[str, float] = {}  # the reference in the kept and in its best epoch
         self._sign = 1 if higher_is_better else -1
         self._validated = False
 
@@ -62,12 +72,14 @@ class KeepBest(Checkpoint):
         self.path = trainer.strategy.broadcast(self.path)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the score."""
-        return {"score": self.score}
+        """Return the score, and the values of the reference."""
+        return {"score": self.score, "compared": dict(self._compared)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the score of the file that is there."""
-        self.score = state_dict["score"] if self.path.is_file() else None
+        there = self.path.is_file()
+        self.score = state_dict["score"] if there else None
+        self._compared = dict(state_dict["compared"]) if there else {}
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Note that the metric belongs to this epoch."""
@@ -76,15 +88,35 @@ class KeepBest(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Save the epoch if it is the best so far, or nothing chooses."""
         value = trainer.callback_metrics.get(self.monitor) if self._validated else None
+        reference = trainer.callback_metrics.get(self._reference) if self._validated else None
         self._validated = False
         if value is None:
             if self.score is None:
                 trainer.save_checkpoint(self.path, weights_only=False)
             return
         score = float(value)
-        if self.score is None or self._sign * score > self._sign * self.score:
+        better = self.score is None or self._sign * score > self._sign * self.score
+        if reference is not None:
+            self._compare(float(reference), better)
+        if better:
             self.score = score
             trainer.save_checkpoint(self.path, weights_only=False)
+
+    def _compare(self, reference: float, kept: bool) -> None:
+        best = max(reference, self._compared.get("best", reference))
+        chosen = reference if kept else self._compared["chosen"]
+        self._compared = {"chosen": chosen, "best": best}
+
+    def regret(self) -> dict[str, float]:
+        """Compare the kept epoch with the one that the reference would have chosen.
+
+        Returns:
+            Values of the reference: ``chosen``, in the kept epoch, ``best``, in its best epoch, and
+            ``regret``, their difference, at least 0; empty without a reference.
+        """
+        if not self._compared:
+            return {}
+        return {**self._compared, "regret": self._compared["best"] - self._compared["chosen"]}
 
 
 class Position(NamedTuple):
