@@ -118,10 +118,10 @@ CRITERIA: dict[str, _Criterion] = {
 }
 
 #: Criterion that ``monitor=zerobox`` stands for, see results/zerobox.md.
-DEFAULT_CRITERION = "zerobox_segments"
+DEFAULT_CRITERION = "zerobox_pseudo_boxes"
 
 #: Criterion that chooses the box threshold where the one that chooses the checkpoint gives none.
-THRESHOLD_CRITERION = "zerobox_segments"
+THRESHOLD_CRITERION = "zerobox_pseudo_boxes"
 
 #: Declarations of the criteria's values by name, each with the ground truth that it needs.
 ZEROBOX_FIGURES: dict[str, Figure] = {
