@@ -137,8 +137,24 @@ def test_where_boxes_are_hidden_the_results_say_the_regret(small_run, capfd):
     assert torch.load(run.folder / "checkpoints/best.ckpt", weights_only=True)["run"][
         "selected_by"
     ] == {"split": "val", "images": 16, "boxes": 0, "masks": 0}
-    told = capfd.readouterr().err
-    assert f"cam: {DEFAULT_CRITERION} on val chooses the checkpoint, {BY} the box" in told
+    first = f"cam: {DEFAULT_CRITERION} on val chooses the checkpoint (monitor=zerobox)"
+    second = "and" if BY == DEFAULT_CRITERION else f", {BY}"
+    told = f"{first} {second} the box threshold; 0 boxes and 0 masks are seen\n"
+    assert told in capfd.readouterr().err
+
+
+def test_an_accuracy_that_a_training_cannot_change_leaves_the_choice_to_labels(
+    bare, tmp_path, capfd
+):
+    words = ["model=fcam", "recipe.monitor=accuracy", "model.first_stage.epochs=0"]
+    run = train(compose_checked([*bare, *words, f"output_dir={tmp_path}/run"]))
+    selection = json.loads((run.folder / "results.json").read_text())["selection"]
+    assert (selection["asked"], selection["monitor"]) == ("accuracy", DEFAULT_CRITERION)
+    reason = "(monitor=accuracy, which this training cannot change)"
+    assert (
+        f"fcam: {DEFAULT_CRITERION} on val chooses the checkpoint {reason}"
+        in capfd.readouterr().err
+    )
 
 
 def test_with_boxes_nothing_is_computed_for_choices_without(small_run):
