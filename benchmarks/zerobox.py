@@ -28,7 +28,7 @@ from learned_saliency.metrics import Localization
 from learned_saliency.pipeline.cli import compose_checked
 from learned_saliency.pipeline.training import stage as stages
 from learned_saliency.pipeline.training import train
-from learned_saliency.pipeline.training.keeping import KeepBest
+from learned_saliency.pipeline.training.best import KeepBest
 from learned_saliency.trainers import CRITERIA, NATIVE, SaliencyModule, gives_threshold
 
 _ALL = ",".join(CRITERIA)
