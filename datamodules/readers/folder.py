@@ -67,7 +67,7 @@ class FolderReader:
         skip_broken: Whether images that cannot be read are left out, instead of being an error.
         exif_orientation: Whether boxes and masks refer to what a person sees; the data module's.
         published: Published counts by split, each a mapping with keys of `Published`.
-        sources: Parts of the download, each a mapping with keys of `Source`.
+        sources: Parts of the download: what each is and where it is obtained, by their paths.
 
     Raises:
         ValueError: If a fraction or the seed is out of range.
@@ -87,7 +87,7 @@ class FolderReader:
         skip_broken: bool = False,
         exif_orientation: bool = True,
         published: Mapping[str, Mapping[str, int]] | None = None,
-        sources: Sequence[Mapping[str, Any]] = (),
+        sources: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
             raise ValueError(
@@ -101,7 +101,7 @@ class FolderReader:
         self.keep_similar, self.skip_broken = keep_similar, skip_broken
         self.group, self.exif_orientation = group, exif_orientation
         self.published = {split: Published(**counts) for split, counts in (published or {}).items()}
-        self.sources = [Source(**part) for part in sources]
+        self.sources = [Source(path, *part) for path, part in (sources or {}).items()]
         try:
             self._pattern = None if group is None else re.compile(group)
         except re.error as error:

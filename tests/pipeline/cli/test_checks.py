@@ -54,7 +54,7 @@ def test_a_wrong_value_is_told_with_its_key_and_what_is_expected(word, told):
     ("word", "told"),
     [
         ("experiment=nope", "experiment=nope is no choice of 'experiment'"),
-        ("data=null", "data=null is no choice of 'data'; there are: creatures"),
+        ("data=null", "data=null is no choice of 'data'; there are: chestxray"),
         ("seed=1,2", "seed=1,2: has several values, which need -m"),
         ("recipe.lr=choice(1,2)", "has several values, which need -m"),
         ("~logger", "~logger: a run needs this key"),
