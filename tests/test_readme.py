@@ -13,16 +13,19 @@ from tests.support.paths import CONFIGS, ROOT
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "results").glob("*.md"))]
 COMMAND = re.compile(r"python (train|evaluate|predict|export|convert)\.py\b(.*)")
+TRAINING = re.compile(r"python benchmarks/zerobox\.py .*? -- (.*)")  # with the words of a training
 
 
 def bash_commands(text):
     """Give name and words of each command in the text's bash blocks, without comments."""
     for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL):
         for line in block.splitlines():
-            command = COMMAND.search(line)
-            assert command or not line.startswith("python ")
+            command, training = COMMAND.search(line), TRAINING.search(line)
+            assert command or training or not line.startswith("python ")
             if command:
                 yield command[1], shlex.split(command[2], comments=True)
+            elif training:
+                yield "train", shlex.split(training[1])
 
 
 def shown():
