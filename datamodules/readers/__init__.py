@@ -16,6 +16,7 @@ from learned_saliency.datamodules.readers.creatures import CreaturesRenderer
 from learned_saliency.datamodules.readers.cub import CUBReader
 from learned_saliency.datamodules.readers.folder import FolderReader
 from learned_saliency.datamodules.readers.openimages import OpenImagesReader
+from learned_saliency.datamodules.readers.parquet import ParquetReader
 from learned_saliency.datamodules.readers.pets import PetsReader
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "CreaturesRenderer",
     "FolderReader",
     "OpenImagesReader",
+    "ParquetReader",
     "PetsReader",
     "Published",
     "Reader",

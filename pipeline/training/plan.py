@@ -38,9 +38,9 @@ from learned_saliency.pipeline.runs import (
 )
 from learned_saliency.pipeline.training.checks import (
     check_classes,
-    check_images,
     check_clipping,
     check_contract,
+    check_images,
     check_parts,
     check_precision,
     check_splits,
