@@ -34,7 +34,7 @@ class ImageFacts(NamedTuple):
         digest: Hexadecimal digest of the content's length, first and last bytes. Equal images have
             the same one; for the reverse see `content_digest`.
         look: Perceptual hash, hexadecimal; empty where none was asked for.
-        decoded: Whether it was decoded as a whole.
+        decoded: Whether it was decoded as a whole because that was asked for.
         marked: Share of a mask's pixels that are no background, in [0, 1]; 0 for an image.
     """
 
@@ -73,8 +73,7 @@ def inspect_image(source: ImageSource, *, decode: bool = False, look: bool = Fal
     try:
         with opened(source) as image:
             (width, height), orientation = size_of(image, AS_STORED), exif_orientation(image)
-            decoded = decode or lacks_end(source, image)
-            if decoded:
+            if decode or lacks_end(source, image):
                 image.load()
         if decode:
             with opened(source) as image:
@@ -86,7 +85,7 @@ def inspect_image(source: ImageSource, *, decode: bool = False, look: bool = Fal
         return ImageFacts(str(error))
     except OSError as error:
         return ImageFacts(error.strerror or str(error))
-    return ImageFacts("", width, height, orientation, digest, shown, decoded)
+    return ImageFacts("", width, height, orientation, digest, shown, decode)
 
 
 def inspect_mask(path: Path) -> ImageFacts:

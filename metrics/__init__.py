@@ -1,4 +1,9 @@
-from learned_saliency.metrics.boxes import best_ious, box_iou, boxes_from_saliency
+from learned_saliency.metrics.boxes import (
+    best_ious,
+    box_iou,
+    boxes_from_saliency,
+    largest_regions,
+)
 from learned_saliency.metrics.coverage import (
     COVERAGE_THRESHOLDS,
     FORMS,
@@ -9,6 +14,7 @@ from learned_saliency.metrics.coverage import (
     empty_sums,
     images_needed,
     region,
+    smoothed,
 )
 from learned_saliency.metrics.cue_localization import CueLocalization
 from learned_saliency.metrics.faithfulness import (
@@ -50,6 +56,20 @@ from learned_saliency.metrics.remove_and_classify import (
     random_saliency,
     removal_hits,
 )
+from learned_saliency.metrics.zerobox import (
+    Regions,
+    ZeroBoxCutout,
+    ZeroBoxInsertion,
+    ZeroBoxPseudoBoxes,
+    ZeroBoxSegments,
+    ZeroBoxStability,
+    chosen_boxes,
+    cutout_evidence,
+    explained_by_segments,
+    find_regions,
+    insertion_minus_deletion,
+    view_agreement,
+)
 
 __all__ = [
     "COVERAGE_THRESHOLDS",
@@ -77,8 +97,14 @@ __all__ = [
     "MaxBoxAccV2",
     "PrecisionRecall",
     "PxAP",
+    "Regions",
     "RemovalCurve",
     "RemoveAndClassify",
+    "ZeroBoxCutout",
+    "ZeroBoxInsertion",
+    "ZeroBoxPseudoBoxes",
+    "ZeroBoxSegments",
+    "ZeroBoxStability",
     "area_under_curves",
     "best_ious",
     "binarize",
@@ -86,21 +112,29 @@ __all__ = [
     "box_iou",
     "boxes_from_saliency",
     "calibrated_threshold",
+    "chosen_boxes",
+    "cutout_evidence",
     "declared",
     "deletion_curves",
     "drop",
     "drop_in_deletion",
     "empty_sums",
+    "explained_by_segments",
+    "find_regions",
     "gain",
     "images_needed",
     "increase",
     "inpaint",
     "insertion_curves",
+    "insertion_minus_deletion",
     "largest_component_boxes",
+    "largest_regions",
     "masked_probabilities",
     "masked_variants",
     "overlap_with_boxes",
     "random_saliency",
     "region",
     "removal_hits",
+    "smoothed",
+    "view_agreement",
 ]

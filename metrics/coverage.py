@@ -21,10 +21,11 @@ TRUTHS = ("masks", "boxes")  # what the true objects are known by, in the order 
 FORMS = ("object", "pixels")  # what a level is a share of, likewise
 
 _STEPS = 2000
-#: Thresholds tau that a region {map >= tau} may have, float64 (2001,): squares, so that they lie
-#: closest near 0, where the lowest value of a map on its object often is.
+#: Thresholds tau that a region {smoothed map >= tau} may have, float64 (2001,): squares, so that
+#: they lie closest near 0, where the lowest value of a map on its object often is.
 COVERAGE_THRESHOLDS = (np.arange(_STEPS + 1) / _STEPS) ** 2
 _UNIT = 2**32  # losses are counted in whole parts of this, rounded up
+_SMOOTHING = 8  # standard deviations of the Gaussian along a side of a map
 _FLAT = 1e-6  # largest difference of values in a map that is constant but for its rounding
 
 
@@ -44,9 +45,11 @@ class CalibrationSums(NamedTuple):
 class CoverageCalibration(Metric):
     """Losses of thresholded regions on calibration images (Angelopoulos et al., ICLR 2024).
 
-    The regions of a map are nested: {map >= tau} shrinks as tau grows, and a constant map's region
-    is the whole image. With masks the region is this set of pixels, with boxes the smallest box
-    around it. The loss of a region is, by form,
+    A map is smoothed by a Gaussian, see `smoothed`: a map's single low pixels on an object would
+    otherwise make a region that holds all of the object hold the image, too. The regions of a map
+    are nested: {smoothed map >= tau} shrinks as tau grows, and a constant map's region is the whole
+    image. With masks the region is this set of pixels, with boxes the smallest box around it. The
+    loss of a region is, by form,
 
     - ``object``: 1 if any pixel of the object (all true boxes of the image) lies outside, else 0;
     - ``pixels``: the share of the object's pixels (of the union of the true boxes) that do.
@@ -114,12 +117,35 @@ def empty_sums() -> CalibrationSums:
     return CalibrationSums(losses, torch.zeros(len(TRUTHS), dtype=torch.int64))
 
 
+def smoothed(saliency: Tensor) -> Tensor:
+    """Smooth maps by a Gaussian whose standard deviation is an eighth of a map's side.
+
+    Near a border the weights that fall outside are left out and the others sum to one.
+
+    Args:
+        saliency: Maps of shape (B, H, W) in [0, 1].
+
+    Returns:
+        Maps in [0, 1], float32 (B, H, W): computed in float64, so that they differ little by device
+        and not by batch.
+    """
+    down, across = (_gaussian(side).to(saliency.device) for side in saliency.shape[1:])
+    return (down @ saliency.detach().double() @ across.T).clamp(0, 1).float()
+
+
+def _gaussian(side: int) -> Tensor:
+    """Compute the weights of all places for each place along a side, float64 (side, side)."""
+    places = torch.arange(side, dtype=torch.float64) * _SMOOTHING / side
+    weights = (-0.5 * (places[:, None] - places) ** 2).exp()
+    return weights / weights.sum(1, keepdim=True)
+
+
 def region(saliency: Tensor, threshold: float) -> Tensor:
     """Find the region of each map at a threshold: the whole image where the map is constant.
 
     Args:
         saliency: Maps of shape (B, H, W) in [0, 1].
-        threshold: Least value of a map inside its region, in [0, 1].
+        threshold: Least value of the smoothed map inside the region, in [0, 1].
 
     Returns:
         bool (B, H, W).
@@ -129,7 +155,7 @@ def region(saliency: Tensor, threshold: float) -> Tensor:
         ValueError: If ``saliency`` is no batch of maps in [0, 1].
     """
     check_saliency(saliency)
-    return _flat(saliency)[:, None, None] | (saliency.detach().double() >= threshold)
+    return _flat(saliency)[:, None, None] | (smoothed(saliency).double() >= threshold)
 
 
 def calibrated_threshold(losses: Tensor, images: int, level: float) -> float | None:
@@ -171,7 +197,7 @@ def images_needed(level: float) -> int:
 
 
 def mask_losses(saliency: Tensor, masks: Tensor) -> Tensor:
-    """Compute the losses of the regions {map >= tau} of images with an object.
+    """Compute the losses of the regions of images with an object.
 
     Args:
         saliency: Maps of shape (B, H, W) in [0, 1].
@@ -183,12 +209,13 @@ def mask_losses(saliency: Tensor, masks: Tensor) -> Tensor:
     """
     of_object = masks.to(saliency.device) == 1
     present = of_object.flatten(1).any(1)
-    saliency, of_object = saliency.detach()[present], of_object[present]
+    saliency, of_object = saliency[present], of_object[present]
     grid = torch.from_numpy(COVERAGE_THRESHOLDS).to(saliency.device)
     count, size = len(saliency), len(grid) + 1
     # The first threshold above a value is the first whose region lacks the pixel.
     image, row, column = of_object.nonzero(as_tuple=True)
-    first = torch.bucketize(saliency[image, row, column].double(), grid, right=True)
+    values = smoothed(saliency)[image, row, column].double()
+    first = torch.bucketize(values, grid, right=True)
     lacking = torch.bincount(image * size + first, minlength=count * size).view(count, size)
     lacking = lacking.cumsum(1)[:, :-1]
     lacking[_flat(saliency)] = 0
@@ -196,7 +223,7 @@ def mask_losses(saliency: Tensor, masks: Tensor) -> Tensor:
 
 
 def box_losses(saliency: Tensor, boxes: Sequence[Tensor]) -> Tensor:
-    """Compute the losses of the smallest boxes around the regions {map >= tau}.
+    """Compute the losses of the smallest boxes around the regions.
 
     Args:
         saliency: Maps of shape (B, H, W) in [0, 1].
@@ -207,7 +234,7 @@ def box_losses(saliency: Tensor, boxes: Sequence[Tensor]) -> Tensor:
         Losses at `COVERAGE_THRESHOLDS` by form, in parts of 2^-32, int64 (n, 2, T), of the n <= B
         images with a box that meets the map.
     """
-    maps = saliency.detach().double().cpu().numpy()
+    maps = smoothed(saliency).double().cpu().numpy()
     found = _region_boxes(maps)  # (B, T, 4)
     found[_flat(saliency).cpu().numpy()] = 0, 0, maps.shape[2] - 1, maps.shape[1] - 1
     lacking, total = [], []

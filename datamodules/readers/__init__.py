@@ -15,6 +15,7 @@ from learned_saliency.datamodules.readers.base import (
 from learned_saliency.datamodules.readers.creatures import CreaturesRenderer
 from learned_saliency.datamodules.readers.cub import CUBReader
 from learned_saliency.datamodules.readers.folder import FolderReader
+from learned_saliency.datamodules.readers.imagenet import ImageNetReader
 from learned_saliency.datamodules.readers.openimages import OpenImagesReader
 from learned_saliency.datamodules.readers.parquet import ParquetReader
 from learned_saliency.datamodules.readers.pets import PetsReader
@@ -24,6 +25,7 @@ __all__ = [
     "CUBReader",
     "CreaturesRenderer",
     "FolderReader",
+    "ImageNetReader",
     "OpenImagesReader",
     "ParquetReader",
     "PetsReader",

@@ -33,12 +33,19 @@ class Source(NamedTuple):
         what: Noun phrase that names its content, "boxes of the training images".
         where: Name and address of the page that offers it.
         required: Whether nothing can be read without it.
+        also: Other places where it may lie, relative to the root.
     """
 
     path: str
     what: str
     where: str
     required: bool = True
+    also: tuple[str, ...] = ()
+
+    def find(self, root: Path) -> Path | None:
+        """Find the first of the places where something lies; None where nothing does."""
+        places = (root / place for place in (self.path, *self.also))
+        return next((place for place in places if place.exists()), None)
 
 
 class Reader(Protocol):

@@ -29,7 +29,8 @@ class Coverage(NamedTuple):
             ``"pixels"`` for the object's pixels, on average over images.
         truth: How the objects of ``val`` were known: by ``"masks"``, for regions of pixels, or by
             ``"boxes"``, for regions that are boxes.
-        threshold: Least value of the native map, at the network's input size, inside the region.
+        threshold: Least value inside the region of the native map, smoothed at the network's input
+            size, see `metrics.region`.
         images: Number of images of ``val`` that it was calibrated on.
     """
 

@@ -13,6 +13,7 @@ from learned_saliency.metrics import (
     calibrated_threshold,
     images_needed,
     region,
+    smoothed,
 )
 from learned_saliency.metrics.coverage import FORMS, TRUTHS
 
@@ -86,7 +87,7 @@ def test_sums_equal_brute_force_over_all_thresholds(samples, check_metric):
     losses, images = torch.zeros(size, dtype=torch.int64), torch.zeros(2, dtype=torch.int64)
     for saliency, mask, boxes in samples:
         # Between two values of the map nothing changes: the definition is asked once for each.
-        levels = np.unique(saliency.double().numpy())
+        levels = np.unique(smoothed(saliency[None]).double().numpy())
         steps = np.searchsorted(levels, COVERAGE_THRESHOLDS)
         for step in np.unique(steps):
             where = torch.from_numpy(steps == step)
@@ -153,7 +154,21 @@ def test_regions_of_constant_maps_are_the_whole_image():
     maps = torch.stack([torch.full((3, 4), 0.2), torch.linspace(0, 1, 12).view(3, 4)])
     found = region(maps, 0.5)
     assert found[0].all()
-    assert torch.equal(found[1], maps[1] >= 0.5)
+    assert torch.equal(found[1], smoothed(maps)[1] >= 0.5)
+
+
+def test_maps_are_smoothed_by_an_eighth_of_their_side():
+    maps = torch.rand(2, 5, 9, generator=torch.Generator().manual_seed(1))
+    expected = torch.zeros(2, 5, 9, dtype=torch.float64)
+    for y, x in itertools.product(range(5), range(9)):
+        weights = torch.zeros(5, 9, dtype=torch.float64)
+        for i, j in itertools.product(range(5), range(9)):
+            across, down = (x - j) / (9 / 8), (y - i) / (5 / 8)
+            weights[i, j] = np.exp(-(across**2 + down**2) / 2)
+        expected[:, y, x] = (maps * weights / weights.sum()).sum((1, 2))
+    torch.testing.assert_close(smoothed(maps), expected.float())
+    alone = torch.cat([smoothed(one[None]) for one in maps])
+    torch.testing.assert_close(smoothed(maps), alone, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("truth", [0, 1])

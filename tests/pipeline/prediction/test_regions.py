@@ -26,8 +26,9 @@ def promise(truth, threshold=0.5):
 @pytest.mark.parametrize("truth", ["masks", "boxes"])
 @pytest.mark.parametrize(("width", "height"), [(8, 8), (21, 13), (5, 3), (8, 40), (1, 1)])
 def test_pixels_that_touch_a_cell_of_the_region_belong_to_it(truth, width, height):
-    saliency = torch.rand(8, 8, generator=torch.Generator().manual_seed(5)).numpy() ** 4
-    cells = saliency >= 0.5
+    saliency = torch.rand(8, 8, generator=torch.Generator().manual_seed(5)).numpy() ** 2
+    cells = region(torch.from_numpy(saliency)[None], 0.4)[0].numpy()
+    assert 0 < cells.mean() < 0.5
     rows, columns = np.nonzero(cells)
     if truth == "boxes":
         cells = np.zeros_like(cells)
@@ -42,7 +43,7 @@ def test_pixels_that_touch_a_cell_of_the_region_belong_to_it(truth, width, heigh
                 and Fraction((y + 1) * 8, height) > i
                 for i, j in zip(*np.nonzero(cells), strict=True)
             )
-    placed = place_region(saliency, promise(truth), width, height)
+    placed = place_region(saliency, promise(truth, 0.4), width, height)
     np.testing.assert_array_equal(placed.mask, expected)
     rows, columns = np.nonzero(expected)
     assert placed.box.tolist() == [columns.min(), rows.min(), columns.max(), rows.max()]
@@ -57,7 +58,7 @@ def test_a_map_below_the_threshold_has_an_empty_region_and_a_flat_one_the_image(
 
 @pytest.mark.parametrize("run", ["cam", "fcam_run"])
 def test_a_checkpoint_keeps_the_losses_of_the_maps_that_are_handed_out(request, run):
-    """Truth are masks; maps are those of predicted classes, mostly wrong ones in these short runs."""
+    """The maps are those of predicted classes, mostly wrong ones in these short runs."""
     checkpoint = read_checkpoint(request.getfixturevalue(run), "best.ckpt")
     module = load_module(checkpoint).eval()
     data = build_data(checkpoint.config)
