@@ -257,6 +257,11 @@ class WSOLDataModule(LightningDataModule):
             warn_of_empty_masks(split, self.mask_root, self.decoding, values)
         return split
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what tells the training images from others: a digest of their ids and labels."""
+        train = self._splits.get("train")
+        return {} if train is None else {"train": train.digest()}
+
     def parts(self) -> PartReader:
         """Open the labels of the parts.
 

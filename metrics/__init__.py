@@ -1,4 +1,9 @@
-from learned_saliency.metrics.boxes import best_ious, box_iou, boxes_from_saliency
+from learned_saliency.metrics.boxes import (
+    best_ious,
+    box_iou,
+    boxes_from_saliency,
+    largest_regions,
+)
 from learned_saliency.metrics.coverage import (
     COVERAGE_THRESHOLDS,
     FORMS,
@@ -123,6 +128,7 @@ __all__ = [
     "insertion_curves",
     "insertion_minus_deletion",
     "largest_component_boxes",
+    "largest_regions",
     "masked_probabilities",
     "masked_variants",
     "overlap_with_boxes",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -41,6 +42,37 @@ def boxes_from_saliency(saliency: Tensor, threshold: float) -> Tensor:
         level = np.array([int(threshold * int(image.max()))])
         found.append(next(level_boxes(image, level)).largest[0])
     return torch.from_numpy(np.stack(found)).to(saliency.device)
+
+
+def largest_regions(saliency: Tensor, threshold: float) -> Tensor:
+    """Find the pixels that the boxes of `boxes_from_saliency` are drawn around.
+
+    Args:
+        saliency: Maps of shape (B, H, W) in [0, 1].
+        threshold: Fraction of each map's maximum above which a pixel counts as object, in [0, 1).
+
+    Returns:
+        The 8-connected region of each map whose outer contour is the largest, holes left out, bool
+        (B, H, W) on the CPU; of regions with the same box, the one of most pixels. Nothing for a
+        map of zeros.
+
+    Raises:
+        TypeError: If ``saliency`` is not of a floating type.
+        ValueError: If ``saliency`` is no batch of maps in [0, 1] or ``threshold`` is outside
+            [0, 1).
+    """
+    boxes = boxes_from_saliency(saliency, threshold).cpu().numpy()
+    found = []
+    for image, (x0, y0, x1, y1) in zip(_quantize(saliency), boxes, strict=True):
+        above = (image > int(threshold * int(image.max()))).view(np.uint8)
+        labels, stats = cv2.connectedComponentsWithStats(above, connectivity=8)[1:3]
+        left, top, width, height, pixels = stats[1:].T
+        right = np.minimum(left + width, image.shape[1] - 1)
+        bottom = np.minimum(top + height, image.shape[0] - 1)
+        same = (left == x0) & (top == y0) & (right == x1) & (bottom == y1)
+        place = 1 + int(np.argmax(same * pixels)) if same.any() else -1
+        found.append(labels == place)
+    return torch.from_numpy(np.stack(found))
 
 
 def best_ious(saliency: Tensor, boxes: Sequence[Tensor]) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from learned_saliency.attribution import CAM, Classifier, SharedFeatures
+from learned_saliency.attribution import CAM, Classifier, GradCAM, SharedFeatures
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.metrics import (
     Figure,
@@ -104,7 +104,9 @@ def _segments(given: Explained) -> tuple[object, ...]:
 
 def _pseudo_boxes(given: Explained) -> tuple[object, ...]:
     shared = SharedFeatures(given.classifier, given.images, given.features)
-    response = widen(CAM()(shared, given.images, given.labels))
+    # a classifier without class maps of its own may have any head, for which CAM is not defined
+    method = CAM() if hasattr(given.classifier, "cams") else GradCAM()
+    response = widen(method(shared, given.images, given.labels))
     return given.saliency, chosen_boxes(response, given.regions())
 
 
@@ -118,10 +120,10 @@ CRITERIA: dict[str, _Criterion] = {
 }
 
 #: Criterion that ``monitor=zerobox`` stands for, see results/zerobox.md.
-DEFAULT_CRITERION = "zerobox_segments"
+DEFAULT_CRITERION = "zerobox_pseudo_boxes"
 
 #: Criterion that chooses the box threshold where the one that chooses the checkpoint gives none.
-THRESHOLD_CRITERION = "zerobox_segments"
+THRESHOLD_CRITERION = "zerobox_pseudo_boxes"
 
 #: Declarations of the criteria's values by name, each with the ground truth that it needs.
 ZEROBOX_FIGURES: dict[str, Figure] = {

@@ -205,6 +205,8 @@ def _read_table(path: Path, form: str) -> dict[int, str]:
         if int(key) in table:
             raise line_error(path, row, f"{key} is listed twice; unpack the download again.")
         table[int(key)] = rest
+    if not table:
+        raise DataError(f"{path}: is empty; unpack the download again.")
     return table
 
 

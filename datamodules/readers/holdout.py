@@ -46,7 +46,7 @@ def draw_val(
     order = np.argsort(labels[rows], kind="stable")
     classes = np.unique(labels)
     bounds = np.searchsorted(labels[rows][order], classes)
-    drawn = []
+    drawn = [np.empty(0, np.int64)]
     for label, members in zip(classes, np.split(rows[order], bounds[1:]), strict=True):
         if len(members) < per_class + left_over:
             raise DataError(

@@ -1,5 +1,6 @@
 """Reader of ILSVRC2012, "ImageNet" (Russakovsky et al., IJCV 2015), as its archives unpack."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from learned_saliency.datamodules.readers.writing import (
 )
 from learned_saliency.datamodules.textfile import DataError, line_error, read_columns
 
+_LOGGER = logging.getLogger(__name__)
 _VERSION = 1
 _CLASSES, _TRAIN, _VAL, _BOXES, _V2 = 1000, 1_281_167, 50_000, 64_058, 10_000
 _PAGE = "ImageNet (https://www.image-net.org/download.php)"
@@ -146,6 +148,7 @@ class ImageNetReader:
 
     def _read(self, root: Path, layout: Layout) -> Metadata:
         """Read the three splits and the class names."""
+        _LOGGER.info("Listing the images and boxes below %s, once, in a minute or so", root)
         files = list_synsets(layout.train, IMAGES)
         empty = next((synset for synset, names in files.items() if not names), None)
         if empty is not None:

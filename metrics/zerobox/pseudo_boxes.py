@@ -115,10 +115,10 @@ class ZeroBoxPseudoBoxes(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """Compute the accuracy above that of the whole image, and the threshold."""
-        accuracy = self.hits.double() / self.images
-        best = middle_of_longest_maximum(accuracy)
-        threshold = torch.tensor(THRESHOLDS, device=accuracy.device)[best]
+        best = middle_of_longest_maximum(self.hits.double())
+        threshold = torch.tensor(THRESHOLDS, device=self.hits.device)[best]
+        above = self.hits.max() - self.whole_hits  # exact, so that equal epochs have equal values
         return {
-            "zerobox_pseudo_boxes": accuracy.max() - self.whole_hits / self.images,
+            "zerobox_pseudo_boxes": above.double() / self.images,
             "zerobox_pseudo_boxes_threshold": torch.where(self.hits.any(), threshold, UNDECIDED),
         }

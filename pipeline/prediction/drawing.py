@@ -13,6 +13,7 @@ import lightning as L
 
 from learned_saliency.pipeline.prediction.images import ImageError
 from learned_saliency.pipeline.prediction.index import Part
+from learned_saliency.pipeline.prediction.labelling import Labels, kind_of
 from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor, SmallMaps
 from learned_saliency.pipeline.prediction.reading import ImageBatch, ReadImage
 from learned_saliency.pipeline.prediction.sources import Found
@@ -29,6 +30,7 @@ class Drawing(L.Callback):
         model: Places the maps in their images.
         folder: The folder ``out``, which is there when Lightning sets up.
         style: What is written.
+        labels: What annotation files are written.
         several: Whether several classes are explained, so that names of files need the class.
         pool: Threads that draw.
         most_pixels: How many are drawn at once, of several images.
@@ -41,6 +43,7 @@ class Drawing(L.Callback):
         folder: Path,
         style: Style,
         *,
+        labels: Labels,
         several: bool,
         pool: Executor,
         most_pixels: int,
@@ -49,6 +52,7 @@ class Drawing(L.Callback):
         self.model = model
         self.folder = folder
         self.style = style
+        self.labels = labels
         self.several = several
         self.pool = pool
         self.most_pixels = most_pixels
@@ -117,31 +121,37 @@ class Drawing(L.Callback):
         if self.part is not None:
             self.part.close()
 
-    def _draw(self, read: ReadImage, small: SmallMaps) -> dict[str, Any]:
-        """Write the files of an image and give its record."""
+    def _draw(self, read: ReadImage, small: SmallMaps) -> _Drawn:
+        """Write the files of an image and give its record and its annotations."""
         height, width = read.pixels.shape[:2]
-        threshold, maps = self.model.box_threshold, []
+        threshold, maps, objects = self.model.box_threshold, [], []
         for placed in self.model.placed(read.pixels, small):
             stem = f"{read.found.name}.{placed.method}"
             if self.several and placed.explained is not None:
                 stem += f"-{placed.explained.index}"
             drawn = (stem, read.pixels, placed, self.style, threshold, small.predicted[0])
             maps.append(write_map(self.folder, *drawn))
-        return {
+            if self.labels.formats and placed.method == self.model.methods[0]:
+                objects += self.labels.find(placed, placed.explained or small.classes[0])
+        record = {
             "image": read.found.name,
             "width": width,
             "height": height,
             "predicted": [score_record(score) for score in small.predicted],
             "maps": maps,
         }
+        return _Drawn(record, self.labels.write(read, objects))
 
     def _take_in(self, most: int) -> None:
         """Take in what was drawn, in order, until no more than ``most`` pixels are under way."""
         waiting = sum(drawn.pixels for drawn in self._under_way)
-        while self._under_way and (waiting > most or self._under_way[0].record.done()):
-            number, pixels, record = self._under_way.popleft()
+        while self._under_way and (waiting > most or self._under_way[0].drawn.done()):
+            number, pixels, future = self._under_way.popleft()
             waiting -= pixels
-            self.part.add(number, record.result())
+            drawn = future.result()
+            self.part.add(number, drawn.record)
+            for name, fragment in drawn.labels.items():
+                self.part.note(number, kind_of(name), fragment)
 
     def _hear(self, what: str) -> None:
         """Say how far a batch is that takes long."""
@@ -163,9 +173,16 @@ class Drawing(L.Callback):
         )
 
 
+class _Drawn(NamedTuple):
+    """Record of an image, and what joined annotation files say of it by format."""
+
+    record: dict[str, Any]
+    labels: dict[str, Any]
+
+
 class _UnderWay(NamedTuple):
-    """File ``number`` of so many ``pixels``, whose ``record`` comes when all is written."""
+    """File ``number`` of so many ``pixels``, which is ``drawn`` when all is written."""
 
     number: int
     pixels: int
-    record: Future[dict[str, Any]]
+    drawn: Future[_Drawn]

@@ -76,6 +76,10 @@ class Part:
         self._write(number, _SKIPPED, {"image": image, "reason": reason})
         self.skipped += 1
 
+    def note(self, number: int, kind: str, record: Any) -> None:
+        """Add a line of another kind on file ``number``, for `read_records`."""
+        self._write(number, kind, record)
+
     def is_there(self) -> bool:
         """Return whether the part still counts: a failing process removes the parts of all."""
         return self._path.exists()
@@ -84,7 +88,7 @@ class Part:
         """Finish the part."""
         self._file.close()
 
-    def _write(self, number: int, kind: str, record: Mapping[str, Any]) -> None:
+    def _write(self, number: int, kind: str, record: Any) -> None:
         self._file.write(f"{number} {kind} {json.dumps(record)}\n")
 
 
@@ -105,6 +109,17 @@ def put_together(folder: Path, header: Mapping[str, Any]) -> tuple[int, int]:
         file.write("\n}\n")
     remove_parts(folder)
     return images, skipped
+
+
+def read_records(folder: Path, kind: str) -> Iterator[Any]:
+    """Yield the records of a kind from the parts of all processes, in the order of the files.
+
+    Args:
+        folder: The folder ``out``.
+        kind: The kind that `Part.note` was called with.
+    """
+    for _, record in heapq.merge(*(_records(path, kind) for path in _parts(folder))):
+        yield json.loads(record)
 
 
 def remove_parts(folder: Path) -> None:

@@ -32,6 +32,7 @@ from learned_saliency.pipeline.prediction.index import (
     put_together,
     remove_parts,
 )
+from learned_saliency.pipeline.prediction.labelling import Labels, label_formats, with_stems
 from learned_saliency.pipeline.prediction.loading import CONFIG_NAME, build_model
 from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor
 from learned_saliency.pipeline.prediction.reading import ImageBatches, Request
@@ -55,7 +56,7 @@ class PredictionResult(NamedTuple):
         folder: Folder of the written files.
         images: Number of explained images.
         skipped: Number of skipped files.
-        written: The index, which names all other files.
+        written: The index, which names all other files, and the folders of annotations.
     """
 
     folder: Path
@@ -78,8 +79,8 @@ def predict(
         UserError: If the configuration, the checkpoint or ``out`` is wrong, or no file is an image.
     """
     _check(config)
-    style = Style.of(config)
-    files = _files(config)
+    style, formats = Style.of(config), label_formats(config)
+    files = with_stems(_files(config), _of_first(say)) if formats else _files(config)
     trainer = _trainer(config)
     model = build_model(config, device=trainer.strategy.root_device)
     request = Request(model.targets(_classes(config), config.top_k), config.top_k)
@@ -87,7 +88,9 @@ def predict(
     folder = open_folder(config, model.input) if first else Path(config.out).expanduser()
     cores = min(_MOST_WORKERS, max(1, (os.cpu_count() or 1) // trainer.num_devices))
     bounds = {"pool": ThreadPoolExecutor(config.workers or cores), "most_pixels": _PIXELS}
-    drawing = Drawing(model, folder, style, several=request.count > 1, say=say, **bounds)
+    labels = Labels(formats, model.class_names, folder, model.box_threshold)
+    several = request.count > 1
+    drawing = Drawing(model, folder, style, labels=labels, several=several, say=say, **bounds)
     batches = ImageBatches(
         files,
         model,
@@ -100,6 +103,7 @@ def predict(
     )
     try:
         _run(trainer, batches, drawing, config)
+        written = labels.join() if first else []
         images, skipped = put_together(folder, _header(config, model)) if first else (0, 0)
     except BaseException as error:
         remove_parts(folder)
@@ -107,13 +111,20 @@ def predict(
             raise UserError(f"out={folder}: {error.strerror or error}.") from None
         raise
     if first and not images:
-        raise UserError(
-            f"none of {skipped} files is an image that can be read; {folder / INDEX} has the "
-            "reasons."
-            if skipped
-            else "images: there are no files."
-        )
-    return PredictionResult(folder, images, skipped, [folder / INDEX])
+        raise _nothing_read(folder, skipped)
+    return PredictionResult(folder, images, skipped, [folder / INDEX, *written])
+
+
+def _of_first(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Let the first process alone say what all of them find."""
+    return lambda line: say(line) if rank_zero_only.rank == 0 else None
+
+
+def _nothing_read(folder: Path, skipped: int) -> UserError:
+    if not skipped:
+        return UserError("images: there are no files.")
+    reasons = f"{folder / INDEX} has the reasons"
+    return UserError(f"none of {skipped} files is an image that can be read; {reasons}.")
 
 
 def _check(config: DictConfig) -> None:

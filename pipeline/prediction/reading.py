@@ -136,7 +136,7 @@ class ImageBatches:
 
     def _check_name(self, found: Found) -> None:
         """Refuse a name under which not all of the image's files can be written."""
-        longest = max(len(f".{method}-{_DIGITS}.map.png.tmp") for method in self.model.methods)
+        longest = max(len(f".{method}-{_DIGITS}.region.png.tmp") for method in self.model.methods)
         if len(os.fsencode(Path(found.name).name)) + longest > _LONGEST_NAME:
             raise ImageError("its name is too long to add the method's to it")
 

@@ -20,10 +20,12 @@ class Found(NamedTuple):
     Attributes:
         path: Path of the file.
         name: Name relative to the searched folder, with ``/``; parts above it are left out.
+        stem: Name of its annotations, see `labelling.with_stems`; empty where none are asked for.
     """
 
     path: Path
     name: str
+    stem: str = ""
 
 
 def find_files(sources: Sequence[str], leave_out: Path | None = None) -> Iterator[Found]:

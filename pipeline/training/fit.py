@@ -51,11 +51,14 @@ class TrainingResult(NamedTuple):
         folder: The run's folder.
         results: Metrics on the test split by method, fractions; empty without a test.
         written: Paths in the folder to look at.
+        val: Metrics of the native map on `val` in the epoch that is kept, by name; empty where
+            nothing was trained.
     """
 
     folder: Path
     results: Results
     written: list[Path]
+    val: dict[str, float] = {}  # noqa: RUF012 - nobody changes it
 
 
 def train(config: DictConfig) -> TrainingResult:
@@ -172,13 +175,13 @@ def _test(plan: Plan, trained: TrainedStage, sheet: ContactSheet) -> TrainingRes
         for logger in trainer.loggers:
             logger.log_report(report)
         _store(trained)
-    return TrainingResult(plan.folder, module.results, written)
+    return TrainingResult(plan.folder, module.results, written, trained.val)
 
 
 def _untested(plan: Plan, trained: TrainedStage) -> TrainingResult:
     _store(trained)
     written = [trained.best, plan.folder / "metrics.csv", plan.folder / "pictures"]
-    return TrainingResult(plan.folder, {}, written)
+    return TrainingResult(plan.folder, {}, written, trained.val)
 
 
 def _record(plan: Plan, trained: TrainedStage) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from learned_saliency.pipeline.training.checks import (
     check_classes,
     check_clipping,
     check_contract,
+    check_images,
     check_parts,
     check_precision,
     check_splits,
@@ -110,6 +111,8 @@ def make_plan(config: DictConfig, resumed: Checkpoint | None = None) -> Plan:
     for checkpoint in (resumed, given):
         if checkpoint is not None:
             check_classes(checkpoint, data)
+    if resumed is not None:
+        check_images(resumed, data)
     try_to_build(config, data.num_classes, evaluation)
     goes_on = bool(config.resume)
     folder = find_resume_point(config.resume).folder if goes_on else create_folder(config, record)

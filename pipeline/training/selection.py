@@ -81,10 +81,15 @@ class Choice(NamedTuple):
         return self.boxes and self.threshold is not None
 
     def told(self) -> str:
-        """Describe in a sentence what chooses, and why if that was not asked for by name."""
-        by = self.threshold or "its boxes"
+        """Describe in a sentence what chooses, and what that has seen."""
+        first = f"{self.monitor} on val chooses the checkpoint"
+        if self.asked != self.monitor:
+            cannot = self.asked not in (AUTO, ZEROBOX)
+            reason = ", which this training cannot change" if cannot else ""
+            first += f" (monitor={self.asked}{reason})"
+        own = " and" if self.threshold == self.monitor else f", {self.threshold or 'its boxes'}"
         seen = f"{self.supervision['boxes']} boxes and {self.supervision['masks']} masks are seen"
-        return f"{self.monitor} on val chooses the checkpoint, {by} the box threshold; {seen}"
+        return f"{first}{own} the box threshold; {seen}"
 
 
 def choose(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import lightning as L
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -25,7 +26,8 @@ from learned_saliency.pipeline.runs import (
     read_checkpoint,
     stage_config,
 )
-from learned_saliency.pipeline.training.keeping import EPOCH, KeepBest, KeepLast, read_position
+from learned_saliency.pipeline.training.best import KeepBest
+from learned_saliency.pipeline.training.keeping import EPOCH, KeepLast, read_position
 from learned_saliency.pipeline.training.plan import Plan
 from learned_saliency.pipeline.training.selection import BY_BOXES, Choice, build_scores, choose
 from learned_saliency.trainers import (
@@ -53,6 +55,8 @@ class TrainedStage(NamedTuple):
         choice: What has chosen the checkpoint and the box threshold.
         regret: What the choice costs in the metric of `val` that the boxes would choose by; empty
             where they chose, or are not there.
+        val: Metrics of the native map on `val` in the kept epoch by name; empty where no epoch was
+            validated.
     """
 
     module: SaliencyModule
@@ -61,6 +65,7 @@ class TrainedStage(NamedTuple):
     facts: dict[str, Any]
     choice: Choice
     regret: dict[str, float]
+    val: dict[str, float]
 
 
 def fit_stage(
@@ -85,7 +90,7 @@ def fit_stage(
     module = build_module(model, network, **({} if stage else plan.evaluation))
     if resumed is not None:
         load_weights(module, resumed)  # its error names misfits better than Lightning's
-    choice = _choose(plan, model, module)
+    choice = _choose(plan, stage or model.name, model, module)
     best, last = _checkpoints(plan, stage, choice)
     trainer = build_trainer(
         plan.config,
@@ -95,8 +100,6 @@ def fit_stage(
         logger=loggers,
         callbacks=[best, last, *_callbacks(plan, stage, model, choice), *callbacks],
     )
-    if trainer.is_global_zero:
-        print(f"{stage or model.name}: {choice.told()}", file=sys.stderr)
     if resumed is not None:
         _check_processes(resumed, trainer.world_size)
     for logger in trainer.loggers:
@@ -112,15 +115,18 @@ def fit_stage(
     if trainer.is_global_zero:
         write_model_card(checkpoint.path, facts)
         _tell_choice(stage or model.name, facts, model.epochs)
-    return TrainedStage(module, trainer, checkpoint.path, facts, choice, best.regret())
+    val = {name.rpartition("/")[2]: value for name, value in best.values.items()}
+    return TrainedStage(module, trainer, checkpoint.path, facts, choice, best.regret(), val)
 
 
-def _choose(plan: Plan, model: DictConfig, module: SaliencyModule) -> Choice:
-    """Decide what chooses, and let the module count the criteria that were asked for."""
+def _choose(plan: Plan, name: str, model: DictConfig, module: SaliencyModule) -> Choice:
+    """Decide what chooses, say it, and let the module count the criteria that were asked for."""
     options, data = plan.config.zerobox, plan.data
     choice = choose(str(model.monitor), data, options, module.constant_monitors)
     images = int(data.supervision("val")["images"])
     module.zerobox = build_scores(choice, options, images, plan.config.seed)
+    if rank_zero_only.rank == 0:
+        print(f"{name}: {choice.told()}", file=sys.stderr)
     return choice
 
 

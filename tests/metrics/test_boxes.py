@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from learned_saliency.metrics.boxes import (
     IOU_THRESHOLDS,
@@ -9,6 +10,7 @@ from learned_saliency.metrics.boxes import (
     best_ious,
     box_iou,
     boxes_from_saliency,
+    largest_regions,
 )
 from tests.support.paths import GOLDEN as FOLDER
 
@@ -183,3 +185,24 @@ def test_best_ious_refuses_bad_input(saliency, boxes, error, message):
 def test_boxes_from_saliency_refuses_a_threshold_outside_its_range(threshold):
     with pytest.raises(ValueError, match="threshold must be in"):
         boxes_from_saliency(torch.ones(1, 3, 3), threshold)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_largest_regions_are_what_the_boxes_are_drawn_around(seed):
+    generator = torch.Generator().manual_seed(seed)
+    maps = torch.rand(6, 17, 23, generator=generator) ** (1 + seed)
+    maps[0] = 0
+    for threshold in (0.0, 0.3, 0.8):
+        boxes = boxes_from_saliency(maps, threshold)
+        regions = largest_regions(maps, threshold)
+        assert not regions[0].any()
+        for saliency, box, found in zip(maps[1:], boxes[1:], regions[1:], strict=True):
+            levels = (saliency.double() * 255).to(torch.uint8)
+            above = levels > int(threshold * int(levels.max()))
+            labels, count = ndimage.label(above, np.ones((3, 3)))
+            (label,) = np.unique(labels[found.numpy()])
+            np.testing.assert_array_equal(labels == label, found)
+            assert 1 <= label <= count
+            rows, columns = np.nonzero(found.numpy())
+            far = min(columns.max() + 1, 22), min(rows.max() + 1, 16)
+            assert box.tolist() == [columns.min(), rows.min(), *far]

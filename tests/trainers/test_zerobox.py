@@ -147,6 +147,28 @@ def test_what_does_not_exist_or_gives_no_threshold_is_refused():
             ZeroBoxScores(["zerobox_insertion"], threshold)
 
 
+def test_a_classifier_with_any_head_has_pseudo_boxes():
+    class AnyHead(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = classifier()
+            self.more = torch.nn.Linear(4, 4)
+
+        def features(self, images):
+            return self.body.features(images)
+
+        def head(self, features):
+            return self.more(self.body.head(features).relu())
+
+        def forward(self, images):
+            return self.head(self.features(images))
+
+    made = module("zerobox_pseudo_boxes")
+    made.network = AnyHead().eval()
+    made.native_maps = lambda features, images, targets: images.mean(1).sigmoid()
+    assert -1 <= validated(made, batch())["zerobox_pseudo_boxes"] <= 1
+
+
 def test_a_share_without_an_image_counts_nothing():
     made = module("zerobox_segments", images=frozenset({99}))
     made.zerobox.update(made, batch(), made.explain(batch()["image"], batch()["label"]))

@@ -78,6 +78,14 @@ def test_the_table_of_kaggle_stands_in_for_annotations(tmp_path):
     assert test.boxes.tolist()[:3] == [[4, 5, 21, 30], [4, 5, 22, 30], [10, 12, 47, 35]]
 
 
+def test_the_root_may_be_the_inner_folder_of_kaggles_archive(tmp_path):
+    root = layouts.imagenet(tmp_path) / "ILSVRC"
+    data = prepared(root, tmp_path)
+    data.setup()
+    assert [data.supervision(split)["boxes"] for split in ("val", "test")] == [3, 7]
+    assert data.has_split("train")
+
+
 @pytest.mark.parametrize("release", ["present", "first"])
 @pytest.mark.parametrize("place", ["val2", "elsewhere"])
 def test_imagenetv2_becomes_val_under_the_names_of_either_release(tmp_path, place, release):

@@ -122,6 +122,7 @@ def test_faults_of_the_folders_are_named(openimages, tmp_path, file, new, messag
     ("file", "old", "new", "message"),
     [
         ("class_labels.txt", "00.jpg,0", "00.jpg,1", r"00.jpg has label 1, but|folders 0bt_c3"),
+        ("image_ids.txt", "test/0bt_c3", f"{FIRST}.jpg\ntest/0bt_c3", r"00.jpg is listed twice"),
         ("image_ids.txt", "test/0bt_c3", "\ntest/x.jpg\ntest/0bt_c3", r"no line in class_label"),
         ("localization.txt", f"{FIRST}_ignore.png", "", rf"{FIRST}.jpg has no ignore mask; add"),
         ("localization.txt", "_ignore.png", "_ignored.png", r"the mask .*_ignored.png does not"),

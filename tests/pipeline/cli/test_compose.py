@@ -18,8 +18,8 @@ GROUPS = config_groups()
 NEEDED = {
     "wsol": ["data.root=somewhere", "data.metadata=somewhere/metadata"],
     "cub": ["data.root=somewhere"],
+    **{name: ["data.root=somewhere"] for name in ("chestxray", "folder", "kvasir", "parquet")},
     "imagenet": ["data.root=somewhere"],
-    **{name: ["data.root=somewhere"] for name in ("chestxray", "folder", "kvasir")},
     "openimages": ["data.root=somewhere"],
     "pets": ["data.root=somewhere"],
     "timm": ["backbone.name=resnet18"],

@@ -8,8 +8,8 @@ import torch
 
 from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.cli.errors import UserError
+from learned_saliency.pipeline.training.best import KeepBest
 from learned_saliency.pipeline.training.fit import train
-from learned_saliency.pipeline.training.keeping import KeepBest
 from learned_saliency.pipeline.training.plan import make_plan
 from learned_saliency.pipeline.training.selection import resolve_monitor
 from learned_saliency.trainers import DEFAULT_CRITERION, THRESHOLD_CRITERION, gives_threshold
@@ -76,6 +76,8 @@ def test_without_boxes_labels_choose_an_epoch_and_a_threshold(labelled):
         "masks": 0,
     }
     assert selection["threshold"] != 0.5
+    assert labelled.val[DEFAULT_CRITERION] == selection["value"]
+    assert {"map_mean", "accuracy"} <= set(labelled.val)
     for stage in ("", "classifier/"):
         card = (folder / "checkpoints" / f"{stage}best.md").read_text()
         assert f"chosen by `{DEFAULT_CRITERION}` of its own map on val" in card
@@ -135,8 +137,24 @@ def test_where_boxes_are_hidden_the_results_say_the_regret(small_run, capfd):
     assert torch.load(run.folder / "checkpoints/best.ckpt", weights_only=True)["run"][
         "selected_by"
     ] == {"split": "val", "images": 16, "boxes": 0, "masks": 0}
-    told = capfd.readouterr().err
-    assert f"cam: {DEFAULT_CRITERION} on val chooses the checkpoint, {BY} the box" in told
+    first = f"cam: {DEFAULT_CRITERION} on val chooses the checkpoint (monitor=zerobox)"
+    second = "and" if BY == DEFAULT_CRITERION else f", {BY}"
+    told = f"{first} {second} the box threshold; 0 boxes and 0 masks are seen\n"
+    assert told in capfd.readouterr().err
+
+
+def test_an_accuracy_that_a_training_cannot_change_leaves_the_choice_to_labels(
+    bare, tmp_path, capfd
+):
+    words = ["model=fcam", "recipe.monitor=accuracy", "model.first_stage.epochs=0"]
+    run = train(compose_checked([*bare, *words, f"output_dir={tmp_path}/run"]))
+    selection = json.loads((run.folder / "results.json").read_text())["selection"]
+    assert (selection["asked"], selection["monitor"]) == ("accuracy", DEFAULT_CRITERION)
+    reason = "(monitor=accuracy, which this training cannot change)"
+    assert (
+        f"fcam: {DEFAULT_CRITERION} on val chooses the checkpoint {reason}"
+        in capfd.readouterr().err
+    )
 
 
 def test_with_boxes_nothing_is_computed_for_choices_without(small_run):
@@ -174,16 +192,18 @@ def test_the_regret_is_that_of_the_kept_epoch_and_survives_a_restart(tmp_path):
     def seen(keep, pairs):
         trainer = Trainer()
         for score, reference in pairs:
-            trainer.callback_metrics = {"x": torch.tensor(score), "r": torch.tensor(reference)}
+            logged = {"val/x": score, "val/r": reference, "train/loss": 1.0}
+            trainer.callback_metrics = {name: torch.tensor(v) for name, v in logged.items()}
             keep.on_validation_end(trainer, None)
             keep.on_train_epoch_end(trainer, None)
         return keep
 
     pairs = [(0.25, 0.5), (0.75, 0.25), (0.5, 1.0)]
-    whole = seen(KeepBest(tmp_path / "best.ckpt", "x", reference="r"), pairs).regret()
+    whole = seen(KeepBest(tmp_path / "best.ckpt", "val/x", reference="val/r"), pairs).regret()
     assert whole == {"chosen": 0.25, "best": 1.0, "regret": 0.75}
-    first = seen(KeepBest(tmp_path / "best.ckpt", "x", reference="r"), pairs[:2])
-    second = KeepBest(tmp_path / "best.ckpt", "x", reference="r")
+    first = seen(KeepBest(tmp_path / "best.ckpt", "val/x", reference="val/r"), pairs[:2])
+    second = KeepBest(tmp_path / "best.ckpt", "val/x", reference="val/r")
     second.load_state_dict(first.state_dict())
     assert seen(second, pairs[2:]).regret() == whole
-    assert KeepBest(tmp_path / "best.ckpt", "x").regret() == {}
+    assert second.values == {"val/x": 0.75, "val/r": 0.25}
+    assert KeepBest(tmp_path / "best.ckpt", "val/x").regret() == {}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from learned_saliency.pipeline.training.keeping import KeepBest
+from learned_saliency.pipeline.training.best import KeepBest
 
 
 class Saver:
@@ -39,25 +39,20 @@ def test_the_best_epoch_is_kept_or_the_last_where_nothing_chooses(
 ):
     keep = KeepBest(tmp_path / "best.ckpt", "val/native/x", higher_is_better)
     assert Saver().run(keep, values) == saved
-
-
-def test_without_a_metric_every_epoch_replaces_the_one_before(tmp_path):
-    keep = KeepBest(tmp_path / "best.ckpt", None)
-    assert Saver().run(keep, [0.5, 0.4, 0.3]) == [0, 1, 2]
-    assert keep.score is None
+    assert (keep.score is None) == (values == [None, None])
 
 
 def test_a_score_counts_as_long_as_its_file_is_there(tmp_path):
     keep = KeepBest(tmp_path / "a" / "best.ckpt", "val/native/x")
-    keep.load_state_dict({"score": 0.9, "compared": {}})
+    keep.load_state_dict({"score": 0.9, "values": {}, "best": None})
     assert keep.score is None
     keep.path.parent.mkdir()
     keep.path.touch()
-    keep.load_state_dict({"score": 0.9, "compared": {}})
+    keep.load_state_dict({"score": 0.9, "values": {}, "best": None})
     assert Saver().run(keep, [0.8]) == []
 
 
 def test_a_state_holds_no_path(tmp_path):
     keep = KeepBest(tmp_path / "best.ckpt", "val/native/x")
-    assert keep.state_dict() == {"score": None, "compared": {}}
+    assert keep.state_dict() == {"score": None, "values": {}, "best": None}
     assert str(tmp_path) not in keep.state_key
