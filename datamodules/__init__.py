@@ -2,7 +2,11 @@
 
 from learned_saliency.datamodules.batch import WSOLBatch
 from learned_saliency.datamodules.checks import leaves
-from learned_saliency.datamodules.classes import read_class_names, read_name_list
+from learned_saliency.datamodules.classes import (
+    read_class_names,
+    read_groups,
+    read_name_list,
+)
 from learned_saliency.datamodules.decoding import (
     Decoding,
     Pixels,
@@ -45,6 +49,7 @@ __all__ = [
     "pixel_count",
     "placement",
     "read_class_names",
+    "read_groups",
     "read_name_list",
     "read_picture",
     "read_pixels",

@@ -11,7 +11,7 @@ from learned_saliency.pipeline.runs.build import (
     build_trainer,
     method_names,
     stage_config,
-    with_class_names,
+    with_class_files,
 )
 from learned_saliency.pipeline.runs.checkpoints import (
     RECORD,
@@ -104,7 +104,7 @@ __all__ = [
     "third_party_network",
     "try_methods",
     "untrained_network",
-    "with_class_names",
+    "with_class_files",
     "with_references",
     "without_pretraining",
     "write_checkpoint",
