@@ -15,8 +15,15 @@ from learned_saliency.datamodules.decoding import (
     read_pixels,
     to_rgb,
 )
-from learned_saliency.datamodules.metadata import read_split
-from learned_saliency.datamodules.opening import MAX_PIXELS, ImageError
+from learned_saliency.datamodules.inspection import (
+    ImageFacts,
+    content_digest,
+    inspect_image,
+    inspect_mask,
+)
+from learned_saliency.datamodules.masks import MaskValues
+from learned_saliency.datamodules.metadata import SPLITS, read_split
+from learned_saliency.datamodules.opening import MAX_PIXELS, ImageError, ImageSource, image_source
 from learned_saliency.datamodules.parts import (
     ClassPair,
     CreaturesParts,
@@ -24,13 +31,36 @@ from learned_saliency.datamodules.parts import (
     PartReader,
     class_pairs,
 )
-from learned_saliency.datamodules.readers import CreaturesRenderer, CUBReader, Reader
-from learned_saliency.datamodules.textfile import DataError
+from learned_saliency.datamodules.readers import (
+    ByteReader,
+    CreaturesRenderer,
+    CUBReader,
+    FolderReader,
+    ImageNetReader,
+    OpenImagesReader,
+    PetsReader,
+    Published,
+    Reader,
+    Source,
+    image_opener,
+    image_roots,
+    mask_values,
+    published,
+    sources,
+)
+from learned_saliency.datamodules.similarity import (
+    near_duplicate_groups,
+    perceptual_hashes,
+    read_gray,
+)
+from learned_saliency.datamodules.textfile import DataError, is_integer, read_lines
 from learned_saliency.datamodules.transforms import placement, read_square, standardize, to_square
 from learned_saliency.datamodules.wsol import WSOLDataModule
 
 __all__ = [
     "MAX_PIXELS",
+    "SPLITS",
+    "ByteReader",
     "CUBParts",
     "CUBReader",
     "ClassPair",
@@ -38,23 +68,46 @@ __all__ = [
     "CreaturesRenderer",
     "DataError",
     "Decoding",
+    "FolderReader",
     "ImageError",
+    "ImageFacts",
+    "ImageNetReader",
+    "ImageSource",
+    "MaskValues",
+    "OpenImagesReader",
     "PartReader",
+    "PetsReader",
     "Pixels",
+    "Published",
     "Reader",
+    "Source",
     "WSOLBatch",
     "WSOLDataModule",
     "class_pairs",
+    "content_digest",
+    "image_opener",
+    "image_roots",
+    "image_source",
+    "inspect_image",
+    "inspect_mask",
+    "is_integer",
     "leaves",
+    "mask_values",
+    "near_duplicate_groups",
+    "perceptual_hashes",
     "pixel_count",
     "placement",
+    "published",
     "read_class_names",
+    "read_gray",
     "read_groups",
+    "read_lines",
     "read_name_list",
     "read_picture",
     "read_pixels",
     "read_split",
     "read_square",
+    "sources",
     "standardize",
     "to_rgb",
     "to_square",

@@ -1,16 +1,23 @@
 """Checks of options and of missing or broken image files, before any training time is spent."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from learned_saliency.datamodules.decoding import AS_STORED, Decoding, size_of
 from learned_saliency.datamodules.metadata import SplitMetadata
-from learned_saliency.datamodules.opening import ImageError, opened
+from learned_saliency.datamodules.opening import (
+    ImageError,
+    ImageSource,
+    PackedImage,
+    image_source,
+    opened,
+)
 from learned_saliency.datamodules.textfile import line_error, read_lines
 
 _FILE_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xae\x42\x60\x82"}
@@ -28,7 +35,7 @@ def check_inside(
         metadata: The split.
         root: Folder that image ids are relative to.
         mask_root: Folder that mask paths are relative to.
-        further: Folders beside ``root`` in which images may lie, too.
+        further: Folders beside ``root`` in which images and masks may lie, too.
 
     Raises:
         DataError: If a path leads out of its root. The error names the text file and the line.
@@ -36,7 +43,7 @@ def check_inside(
     groups = [((root, *further), metadata.image_ids, metadata.folder / "image_ids.txt")]
     for group in (metadata.mask_paths, metadata.ignore_paths):
         paths = [path for image_paths in group or [] for path in image_paths]
-        groups.append(((mask_root,), paths, metadata.mask_file))
+        groups.append(((mask_root, *further), paths, metadata.mask_file))
     for places, names, source in groups:
         for name in names:
             if leaves(name, *places):
@@ -62,12 +69,13 @@ def check_files(
     *,
     open_files: bool = True,
     decoding: Decoding = AS_STORED,
+    opener: Callable[[str], bytes] | None = None,
 ) -> None:
     """Check that the images and masks of a split are there and readable.
 
-    Existence costs one listing of each folder. With ``open_files`` each file's header is read too,
-    in threads, its size compared with the metadata's, and a JPEG or PNG that lacks its end is
-    decoded in full, which finds interrupted downloads.
+    Existence of files costs one listing of each folder. With ``open_files`` each image's header is
+    read too, in threads, its size compared with the metadata's, and a JPEG or PNG that lacks its
+    end is decoded in full, which finds interrupted downloads.
 
     Args:
         metadata: The split.
@@ -75,6 +83,7 @@ def check_files(
         mask_root: Folder that mask paths are relative to.
         open_files: Whether to open every file.
         decoding: What the data set declares about its files.
+        opener: Reads an image's bytes by its id, where images are no files; masks always are.
 
     Raises:
         DataError: If a file is missing or not a readable image, or an image's size is another than
@@ -82,30 +91,34 @@ def check_files(
             file.
     """
     ids_file = metadata.folder / "image_ids.txt"
-    _check_exist(root, metadata.image_ids, ids_file, "image")
-    sizes = _open_all(root, metadata.image_ids, ids_file, "image", decoding) if open_files else None
-    if sizes is not None and metadata.sizes is not None:
-        _check_sizes(metadata, sizes)
+    if opener is None:
+        _check_exist(root, metadata.image_ids, ids_file, "image")
+    if open_files:
+        images = [image_source(root, image_id, opener) for image_id in metadata.image_ids]
+        sizes = _open_all(images, metadata.image_ids, ids_file, "image", decoding)
+        if metadata.sizes is not None:
+            _check_sizes(metadata, sizes)
     if metadata.mask_paths is None:
         return
     for group in (metadata.mask_paths, metadata.ignore_paths):
         paths = [path for image_paths in group for path in image_paths]
         _check_exist(mask_root, paths, metadata.mask_file, "mask")
         if open_files:
-            _open_all(mask_root, paths, metadata.mask_file, "mask", decoding)
+            masks = [mask_root / path for path in paths]
+            _open_all(masks, paths, metadata.mask_file, "mask", decoding)
 
 
 def read_sizes(
-    paths: Sequence[Path], decoding: Decoding = AS_STORED
+    paths: Sequence[ImageSource], decoding: Decoding = AS_STORED
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Read the sizes of images from their headers, in threads.
 
     Args:
-        paths: N image files.
+        paths: N images.
         decoding: What the data set declares about its files.
 
     Returns:
-        Width and height of each image in pixels, int64 of shape (N, 2), and the reasons why files
+        Width and height of each image in pixels, int64 of shape (N, 2), and the reasons why some
         are no readable images, by their indices.
     """
     with ThreadPoolExecutor(max_workers=min(16, 4 * (os.cpu_count() or 1))) as pool:
@@ -115,20 +128,28 @@ def read_sizes(
     return np.array(sizes, np.int64).reshape(-1, 2), broken
 
 
-def _read_size(path: Path, decoding: Decoding) -> tuple[int, int] | str:
+def _read_size(path: ImageSource, decoding: Decoding) -> tuple[int, int] | str:
     """Read an image's width and height, or the reason why the image cannot be read."""
     try:
         with opened(path) as image:
-            size, end = size_of(image, decoding), _FILE_ENDS.get(image.format)
-            if end is not None and end not in _tail(path):
+            size = size_of(image, decoding)
+            if lacks_end(path, image):
                 image.load()
         return size
     except ImageError as error:
         return str(error)
 
 
-def _tail(path: Path) -> bytes:
-    """Read the last bytes of a file."""
+def lacks_end(source: ImageSource, image: Image.Image) -> bool:
+    """Tell whether an opened image lacks the end that its format has, so that it may be cut off."""
+    end = _FILE_ENDS.get(image.format)
+    return end is not None and end not in _tail(source)
+
+
+def _tail(path: ImageSource) -> bytes:
+    """Read the last bytes of an image."""
+    if isinstance(path, PackedImage):
+        return path.read_bytes()[-64:]
     with path.open("rb") as file:
         file.seek(-min(64, os.fstat(file.fileno()).st_size), os.SEEK_END)
         return file.read()
@@ -153,11 +174,15 @@ def _check_exist(root: Path, names: Sequence[str], source: Path, what: str) -> N
 
 
 def _open_all(
-    root: Path, names: Sequence[str], source: Path, what: str, decoding: Decoding
+    images: Sequence[ImageSource],
+    names: Sequence[str],
+    source: Path,
+    what: str,
+    decoding: Decoding,
 ) -> np.ndarray:
-    sizes, broken = read_sizes([root / name for name in names], decoding)
+    sizes, broken = read_sizes(images, decoding)
     for i, reason in broken.items():
-        message = f"the {what} {root / names[i]} does not decode ({reason}); replace it."
+        message = f"the {what} {images[i]} does not decode ({reason}); replace it."
         raise line_error(source, _row_of(source, names[i]), message)
     return sizes
 

@@ -12,14 +12,17 @@ from torch.utils.data import Dataset
 
 from learned_saliency.datamodules.batch import WSOLBatch
 from learned_saliency.datamodules.decoding import AS_STORED, Decoding
-from learned_saliency.datamodules.masks import read_mask
+from learned_saliency.datamodules.masks import MaskValues, read_mask
 from learned_saliency.datamodules.metadata import SplitMetadata
+from learned_saliency.datamodules.opening import image_source
 from learned_saliency.datamodules.transforms import (
     random_crop_flip,
     read_square,
     scale_boxes,
     standardize,
 )
+
+Opener = Callable[[str], bytes]
 
 
 class _ImageDataset(Dataset):
@@ -35,8 +38,9 @@ class _ImageDataset(Dataset):
         std: Sequence[float],
         cache: bool = False,
         decoding: Decoding = AS_STORED,
+        opener: Opener | None = None,
     ) -> None:
-        self._root = root
+        self._root, self._opener = root, opener
         # arrays, not lists: workers would copy the pages of every string whose count they touch
         self._ids = np.array(metadata.image_ids)
         self._labels = torch.from_numpy(metadata.labels)
@@ -60,8 +64,8 @@ class _ImageDataset(Dataset):
             self._images = _read_all(self._read, len(self))
 
     def _read(self, index: int) -> Tensor:
-        path = self._root / str(self._ids[index])
-        return read_square(path, self._size, self._center_crop, self._decoding)
+        source = image_source(self._root, str(self._ids[index]), self._opener)
+        return read_square(source, self._size, self._center_crop, self._decoding)
 
     def _read_rows(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return resized images, uint8 (N, 3, R, R), and the rows of ``indices`` in them, (B,)."""
@@ -94,6 +98,7 @@ class TrainDataset(_ImageDataset):
         std: Standard deviation of each of the 3 channels, positive.
         cache: Whether ``fill_cache`` keeps the resized images in memory.
         decoding: What the data set declares about its files.
+        opener: Reads an image's bytes by its id, where images are no files below ``root``.
     """
 
     def __init__(
@@ -107,10 +112,10 @@ class TrainDataset(_ImageDataset):
         std: Sequence[float],
         cache: bool = False,
         decoding: Decoding = AS_STORED,
+        opener: Opener | None = None,
     ) -> None:
-        super().__init__(
-            metadata, root, size=size, mean=mean, std=std, cache=cache, decoding=decoding
-        )
+        options = {"size": size, "mean": mean, "std": std, "cache": cache, "decoding": decoding}
+        super().__init__(metadata, root, opener=opener, **options)
         self._crop_size = crop_size
 
     def __getitems__(self, items: Sequence[tuple[int, int] | int]) -> WSOLBatch:
@@ -143,6 +148,8 @@ class EvaluationDataset(_ImageDataset):
         seen: Classes that were trained on, for the batches' ``seen``; None leaves it out.
         cache: Whether ``fill_cache`` keeps images and masks in memory.
         decoding: What the data set declares about its files.
+        opener: Reads an image's bytes by its id, where images are no files below ``root``.
+        mask_values: What it declares about the values of its masks; None for plain masks.
     """
 
     def __init__(
@@ -158,11 +165,12 @@ class EvaluationDataset(_ImageDataset):
         seen: Sequence[int] | None = None,
         cache: bool = False,
         decoding: Decoding = AS_STORED,
+        opener: Opener | None = None,
+        mask_values: MaskValues | None = None,
     ) -> None:
-        super().__init__(
-            metadata, root, size=size, mean=mean, std=std, cache=cache, decoding=decoding
-        )
-        self._center_crop = center_crop
+        options = {"size": size, "mean": mean, "std": std, "cache": cache, "decoding": decoding}
+        super().__init__(metadata, root, opener=opener, **options)
+        self._center_crop, self._mask_values = center_crop, mask_values
         self._seen = None if seen is None else torch.isin(self._labels, torch.tensor(seen))
         self._mask_root = mask_root
         self._mask_paths, self._ignore_paths = metadata.mask_paths, metadata.ignore_paths
@@ -202,7 +210,8 @@ class EvaluationDataset(_ImageDataset):
     def _read_mask(self, index: int) -> Tensor:
         masks = [self._mask_root / path for path in self._mask_paths[index]]
         ignores = [self._mask_root / path for path in self._ignore_paths[index]]
-        return read_mask(masks, ignores, self._size, self._center_crop, self._decoding)
+        options = (self._size, self._center_crop, self._decoding, self._mask_values)
+        return read_mask(masks, ignores, *options)
 
 
 def as_is(batch: WSOLBatch) -> WSOLBatch:

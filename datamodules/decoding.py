@@ -2,7 +2,6 @@
 
 import struct
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from learned_saliency.datamodules.opening import MAX_PIXELS, ImageError, opened
+from learned_saliency.datamodules.opening import MAX_PIXELS, ImageError, ImageSource, opened
 
 Pixels = NDArray[np.uint8]  # (H, W, 3), red first
 
@@ -26,7 +25,7 @@ _TURNS = {
 }
 _BACK = {6: 8, 8: 6}  # orientations that undo others; the remaining ones undo themselves
 _TURNED_BY_PILLOW = ("TIFF",)  # formats that it turns by itself when it decodes
-_FIRST_LYING = 5  # orientation from which width and height change places
+FIRST_LYING = 5  # orientation from which width and height change places
 _BITS_PER_SAMPLE, _SAMPLE_FORMAT = 258, 339  # TIFF
 _SIGNED = 2
 ALPHA = ("RGBA", "RGBa", "LA", "La", "PA")
@@ -55,8 +54,10 @@ class Decoding(NamedTuple):
 AS_STORED = Decoding()
 
 
-def read_pixels(path: Path, max_pixels: int = MAX_PIXELS, decoding: Decoding = AS_STORED) -> Pixels:
-    """Read an image file; see `read_picture`.
+def read_pixels(
+    path: ImageSource, max_pixels: int = MAX_PIXELS, decoding: Decoding = AS_STORED
+) -> Pixels:
+    """Read an image; see `read_picture`.
 
     Returns:
         uint8 (H, W, 3).
@@ -65,9 +66,9 @@ def read_pixels(path: Path, max_pixels: int = MAX_PIXELS, decoding: Decoding = A
 
 
 def read_picture(
-    path: Path, max_pixels: int = MAX_PIXELS, decoding: Decoding = AS_STORED
+    path: ImageSource, max_pixels: int = MAX_PIXELS, decoding: Decoding = AS_STORED
 ) -> Image.Image:
-    """Read an image file of any kind as 8-bit RGB.
+    """Read an image of any kind as 8-bit RGB.
 
     Grayscale, palette and CMYK images become RGB, transparent pixels white; the first of several
     frames counts. Values of more than 8 bits lose their lower bits. Their range ends with
@@ -80,7 +81,7 @@ def read_picture(
     values below 0 or beyond these are stretched from the minimum to the maximum.
 
     Args:
-        path: The file.
+        path: The file, or the image in a larger file.
         max_pixels: Largest accepted number of pixels, at least 1.
         decoding: What the data set declares about its files.
 
@@ -116,12 +117,12 @@ def to_rgb(image: Image.Image, decoding: Decoding = AS_STORED) -> Image.Image:
 def size_of(image: Image.Image, decoding: Decoding) -> tuple[int, int]:
     """Return the width and height in pixels that an image which is not decoded yet will have."""
     told_turned = image.format in _TURNED_BY_PILLOW
-    if told_turned == decoding.exif_orientation or exif_orientation(image) < _FIRST_LYING:
+    if told_turned == decoding.exif_orientation or exif_orientation(image) < FIRST_LYING:
         return image.size
     return image.size[::-1]
 
 
-def pixel_count(path: Path, max_pixels: int = MAX_PIXELS) -> int:
+def pixel_count(path: ImageSource, max_pixels: int = MAX_PIXELS) -> int:
     """Read the number of pixels of an image file from its header alone; see `read_picture`."""
     with opened(path, max_pixels) as image:
         return image.width * image.height
@@ -156,15 +157,15 @@ def has_deep_channels(image: Image.Image) -> bool:
     return image.mode in ("RGB", "RGBA", "LA") and any(";16" in str(t[3]) for t in image.tile)
 
 
-def decoded_deep(path: Path) -> NDArray[np.uint16]:
+def decoded_deep(path: ImageSource) -> NDArray[np.uint16]:
     """Decode channels of 16 bits, (H, W, 3) or (H, W, 4) with alpha last, blue first."""
-    values = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    values = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.ndim != 3:
         raise ImageError("16-bit channels of a kind that is not read")
     return values
 
 
-def _deep_colors(path: Path, max_value: float) -> Image.Image:
+def _deep_colors(path: ImageSource, max_value: float) -> Image.Image:
     """Read channels of 16 bits with a stated range."""
     values = decoded_deep(path)
     colors = Image.fromarray(_scaled(values[..., 2::-1], max_value))

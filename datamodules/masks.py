@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -30,12 +30,25 @@ from learned_saliency.datamodules.transforms import placement, unreadable
 _MOST_EMPTY = 1000  # masks that are looked through for an object; usually the first has one
 
 
+class MaskValues(NamedTuple):
+    """Meaning of the values of mask files that are no plain masks: trimaps and shares of answers.
+
+    Attributes:
+        object: Values, 0 to 255, of pixels of the object.
+        ignore: Values of pixels that count for nothing. All others are background.
+    """
+
+    object: range
+    ignore: range = range(0)
+
+
 def read_mask(
     masks: Sequence[Path],
     ignores: Sequence[Path],
     size: int,
     center_crop: bool = False,
     decoding: Decoding = AS_STORED,
+    values: MaskValues | None = None,
 ) -> Tensor:
     """Read the instances of an image as the benchmark's mask evaluation does.
 
@@ -49,6 +62,7 @@ def read_mask(
         size: Side S of the square in pixels.
         center_crop: See `read_square`.
         decoding: What the data set declares about its files.
+        values: What the data set declares about the values in ``masks``; None for plain masks.
 
     Returns:
         uint8 of shape (S, S): 0 background, 1 object, 255 ignore.
@@ -56,29 +70,40 @@ def read_mask(
     Raises:
         DataError: If a file is missing or does not decode.
     """
+    ignored, objects = [_read(path, decoding) for path in ignores], []
+    for path in masks:
+        found, unsure = _read_parts(path, decoding, values)
+        objects.append(found)
+        ignored += [] if unsure is None else [unsure]
     target = np.zeros((size, size), np.uint8)
-    for value, paths in ((255, ignores), (1, masks)):
-        for path in paths:
-            mask = _read(path, decoding).astype(np.uint8)
+    for value, layers in ((255, ignored), (1, objects)):
+        for layer in layers:
+            mask = layer.astype(np.uint8)
             edges, (left, top) = placement(mask.shape[1], mask.shape[0], size, center_crop)
             resized = cv2.resize(mask, edges, interpolation=cv2.INTER_NEAREST)
             target[resized[top : top + size, left : left + size] > 0] = value
     return torch.from_numpy(target)
 
 
-def warn_of_empty_masks(metadata: SplitMetadata, root: Path, decoding: Decoding) -> None:
+def warn_of_empty_masks(
+    metadata: SplitMetadata,
+    root: Path,
+    decoding: Decoding,
+    values: MaskValues | None = None,
+) -> None:
     """Warn where no mask of a split has an object pixel, judging by its first masks.
 
     Args:
         metadata: A split with masks.
         root: Folder that mask paths are relative to.
         decoding: What the data set declares about its files.
+        values: See `read_mask`.
 
     Raises:
         DataError: If a mask is missing or does not decode.
     """
     paths = [root / path for paths in metadata.mask_paths for path in paths][:_MOST_EMPTY]
-    if not any(_read(path, decoding).any() for path in paths):
+    if not any(_read_parts(path, decoding, values)[0].any() for path in paths):
         warnings.warn(
             f"{metadata.mask_file}: no pixel of its {len(paths)} first masks is object, so that "
             "metrics of masks mean nothing; see docs/own-data.md for which pixels count.",
@@ -116,6 +141,40 @@ def read_object(path: Path, decoding: Decoding = AS_STORED) -> NDArray[np.bool_]
         else:
             found = values.any(-1) if values.ndim == 3 else values != 0
         return np.asarray(turned(Image.fromarray(found), orientation))
+
+
+def read_values(path: Path, decoding: Decoding = AS_STORED) -> NDArray[np.uint8]:
+    """Read the values of a mask file of 8 bits as they are: gray, or the entries of a palette.
+
+    Args:
+        path: The file; the first of several frames counts.
+        decoding: See `read_object`.
+
+    Returns:
+        uint8 (H, W).
+
+    Raises:
+        ImageError: If the file is missing, no image, damaged, too large or of more bits.
+    """
+    with opened(path) as image:
+        if has_deep_channels(image) or image.mode[0] in "IF":  # I;16 among them
+            raise ImageError("its values have more than 8 bits")
+        orientation = load(image, decoding)
+        gray = image if image.mode in ("L", "P") else image.convert("L")
+        return np.asarray(turned(gray, orientation))
+
+
+def _read_parts(
+    path: Path, decoding: Decoding, values: MaskValues | None
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None]:
+    """Read object and, where the file tells it, ignored region of a mask, each (H, W)."""
+    if values is None:
+        return _read(path, decoding), None
+    try:
+        found = read_values(path, decoding)
+    except ImageError as error:
+        raise unreadable(path, "mask", error) from None
+    return tuple(np.isin(found, part) for part in values)
 
 
 def _read(path: Path, decoding: Decoding) -> NDArray[np.bool_]:

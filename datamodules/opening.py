@@ -1,12 +1,14 @@
-"""Opening of image files: regular, in formats that Pillow decodes by itself, of limited size."""
+"""Opening of images: regular files, in formats that Pillow decodes by itself, of limited size."""
 
 import contextlib
+import io
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
@@ -37,12 +39,47 @@ class MissingImageError(ImageError):
     """Error of a file that is not there."""
 
 
+class PackedImage(NamedTuple):
+    """Image that is no file of its own, but a part of a larger one.
+
+    It stands in wherever a path of an image is expected, and is read when it is needed.
+
+    Attributes:
+        path: Name in messages: the root and the id.
+        image_id: The id.
+        open: Reads the encoded bytes of an image by its id; raises `ImageError`.
+    """
+
+    path: Path
+    image_id: str
+    open: Callable[[str], bytes]
+
+    def read_bytes(self) -> bytes:
+        """Read the encoded bytes, as `Path.read_bytes` does of a file."""
+        return self.open(self.image_id)
+
+    def __str__(self) -> str:
+        """Return the name in messages."""
+        return str(self.path)
+
+
+ImageSource = Path | PackedImage
+
+
+def image_source(
+    root: Path, image_id: str, opener: Callable[[str], bytes] | None = None
+) -> ImageSource:
+    """Find the image of an id: a file below the root or, with ``opener``, what that gives."""
+    path = root / image_id
+    return path if opener is None else PackedImage(path, image_id, opener)
+
+
 @contextlib.contextmanager
-def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
-    """Open an image file and read its header; all errors of it and of what follows are told.
+def opened(path: ImageSource, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """Open an image and read its header; all errors of it and of what follows are told.
 
     Args:
-        path: The file.
+        path: The image.
         max_pixels: Largest accepted number of pixels, at least 1.
 
     Yields:
@@ -52,10 +89,9 @@ def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
         ImageError: If the file is missing, no image, damaged or too large.
     """
     try:
-        check_regular(path)
         # given a path, Pillow maps an uncompressed TIFF into memory, and turned ones wrongly
         with (
-            path.open("rb") as file,
+            _stream(path) as file,
             _PIXEL_LIMIT,
             Image.open(file, formats=_formats()) as image,
         ):
@@ -76,6 +112,16 @@ def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
         raise ImageError(error.strerror or _first_line(error)) from None
     except Exception as error:  # decoders raise anything on a damaged file
         raise ImageError(f"damaged ({_first_line(error)})") from None
+
+
+def _stream(path: ImageSource) -> BinaryIO:
+    if isinstance(path, PackedImage):
+        content = path.read_bytes()
+        if not content:
+            raise ImageError("the image is empty")
+        return io.BytesIO(content)
+    check_regular(path)
+    return path.open("rb")
 
 
 def check_regular(path: Path) -> None:

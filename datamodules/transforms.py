@@ -1,14 +1,12 @@
 """Transforms of images to tensors: resizing, cropping; likewise for boxes."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from learned_saliency.datamodules.decoding import AS_STORED, Decoding, read_picture
-from learned_saliency.datamodules.opening import ImageError, MissingImageError
+from learned_saliency.datamodules.opening import ImageError, ImageSource, MissingImageError
 from learned_saliency.datamodules.textfile import DataError
 
 # A longer strip is not resized as a whole where only its middle is wanted; the result differs by
@@ -17,12 +15,12 @@ _MOST_PIXELS = 1 << 26
 
 
 def read_square(
-    path: Path, size: int, center_crop: bool = False, decoding: Decoding = AS_STORED
+    path: ImageSource, size: int, center_crop: bool = False, decoding: Decoding = AS_STORED
 ) -> Tensor:
     """Decode an image and resize it to a square, without regard to its aspect ratio.
 
     Args:
-        path: The image file, of any kind, see `read_picture`.
+        path: The image, of any kind, see `read_picture`.
         size: Side S of the square in pixels.
         center_crop: Keep the aspect ratio instead: the shorter edge becomes S pixels long, and the
             square in the middle is taken.
@@ -41,8 +39,8 @@ def read_square(
     return to_square(picture, size, center_crop)
 
 
-def unreadable(path: Path, what: str, error: ImageError) -> DataError:
-    """Make the error of a file that is missing or, for the reason in ``error``, no usable image."""
+def unreadable(path: ImageSource, what: str, error: ImageError) -> DataError:
+    """Make the error of an image that is missing or, for the reason in ``error``, unusable."""
     if isinstance(error, MissingImageError):
         return DataError(f"{path}: the {what} is missing; restore it.")
     return DataError(f"{path}: the {what} does not decode ({error}); replace it.")

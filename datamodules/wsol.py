@@ -25,7 +25,13 @@ from learned_saliency.datamodules.metadata import (
     read_split,
 )
 from learned_saliency.datamodules.parts import PartReader
-from learned_saliency.datamodules.readers import Reader, SplitReader, image_roots
+from learned_saliency.datamodules.readers import (
+    Reader,
+    SplitReader,
+    image_opener,
+    image_roots,
+    mask_values,
+)
 from learned_saliency.datamodules.sampler import (
     EvaluationBatches,
     EvaluationSampler,
@@ -100,6 +106,8 @@ class WSOLDataModule(LightningDataModule):
             what the file states, see `read_picture`.
         allow_outside_root: Whether ids and mask paths may lead out of ``root`` and ``mask_root``,
             as absolute paths and by ``..``. Links inside are followed in any case.
+        read_only: Whether the reader writes nothing: metadata and images have to be there. So it is
+            for the folders that a checkpoint names.
         limit: Number of images of each evaluation split to keep for a quick look, 1 or more, drawn
             by ``seed`` and in equal shares from all classes; None keeps all.
 
@@ -140,6 +148,7 @@ class WSOLDataModule(LightningDataModule):
         exif_orientation: bool = False,
         max_value: float | None = None,
         allow_outside_root: bool = False,
+        read_only: bool = False,
         limit: int | None = None,
     ) -> None:
         super().__init__()
@@ -156,13 +165,13 @@ class WSOLDataModule(LightningDataModule):
         self.class_names = None if class_names is None else list(class_names)
         self.classes = None if classes is None else sorted(set(classes))
         self.decoding = Decoding(exif_orientation, max_value)
-        self.allow_outside_root, self._made = allow_outside_root, False
+        self.allow_outside_root, self.read_only, self._made = allow_outside_root, read_only, False
         self._splits: dict[str, SplitMetadata] = {}
         self._datasets: dict[str, TrainDataset | EvaluationDataset] = {}
         check_options(vars(self) | {"max_value": max_value})
 
     def make(self, stage: str | None = None) -> None:
-        """Let the reader make the missing files of a stage's splits.
+        """Let the reader make the missing files of a stage's splits, unless it may not write.
 
         Args:
             stage: "fit" takes train and val, "validate" val, "test" and "predict" test, None all.
@@ -171,6 +180,8 @@ class WSOLDataModule(LightningDataModule):
             DataError: If the original download is missing or unusable.
         """
         self._made = True
+        if self.read_only:
+            return
         if isinstance(self.reader, SplitReader):
             self.reader.prepare_splits(self.root, self.metadata, _REQUIRED.get(stage, SPLITS))
         elif self.reader is not None:
@@ -216,23 +227,36 @@ class WSOLDataModule(LightningDataModule):
         )
         if self.classes is not None:
             check_classes(self.classes, self.num_classes)
-        for name, split in read.items():
-            check_labels(split, self.num_classes)
-            if self.classes is not None and name != "test":
-                split = read[name] = keep_classes(split, self.classes)
-            if name == "train":
-                check_use(split, self.class_names, self.classes)
-            if not self.allow_outside_root:
-                check_inside(split, self.root, self.mask_root, image_roots(self.reader))
-            if self.limit is not None and name != "train":
-                split = read[name] = draw_sample(split, self.limit, self.seed)
-            open_files = self.verify_images and len(split) <= _MAX_OPENED
-            check_files(
-                split, self.root, self.mask_root, open_files=open_files, decoding=self.decoding
-            )
-            if open_files and split.mask_paths is not None:
-                warn_of_empty_masks(split, self.mask_root, self.decoding)
-        self._splits |= read
+        self._splits |= {name: self._checked(name, split) for name, split in read.items()}
+
+    def _checked(self, name: str, split: SplitMetadata) -> SplitMetadata:
+        """Check a split that was read, and leave out the images that are not wanted.
+
+        Raises:
+            DataError: See `setup`.
+        """
+        check_labels(split, self.num_classes)
+        if self.classes is not None and name != "test":
+            split = keep_classes(split, self.classes)
+        if name == "train":
+            check_use(split, self.class_names, self.classes)
+        if not self.allow_outside_root:
+            check_inside(split, self.root, self.mask_root, image_roots(self.reader))
+        if self.limit is not None and name != "train":
+            split = draw_sample(split, self.limit, self.seed)
+        open_files = self.verify_images and len(split) <= _MAX_OPENED
+        check_files(
+            split,
+            self.root,
+            self.mask_root,
+            open_files=open_files,
+            decoding=self.decoding,
+            opener=image_opener(self.reader, self.root),
+        )
+        if open_files and split.mask_paths is not None:
+            values = mask_values(self.reader)
+            warn_of_empty_masks(split, self.mask_root, self.decoding, values)
+        return split
 
     def parts(self) -> PartReader:
         """Open the labels of the parts.
@@ -315,6 +339,7 @@ class WSOLDataModule(LightningDataModule):
                 size=self.crop_size,
                 center_crop=self.center_crop,
                 seen=self.classes if split == "test" else None,
+                mask_values=mask_values(self.reader),
                 **self._pixel_options(),
             )
         dataset = self._datasets[split]
@@ -359,6 +384,7 @@ class WSOLDataModule(LightningDataModule):
             "std": self.std,
             "cache": self.cache_images,
             "decoding": self.decoding,
+            "opener": image_opener(self.reader, self.root),
         }
 
     def _loader_options(self) -> dict[str, Any]:

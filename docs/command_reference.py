@@ -17,7 +17,9 @@ COMMANDS = {
     "predict": "predict",
     "export": "export",
     "convert": "convert",
+    "data": "doctor",
 }
+_SCRIPTS = {"train", "evaluate", "predict", "export", "convert"}
 #: Groups in the order of the page; `recipe` and `hydra` are read by others and chosen by no word.
 GROUPS = (
     "data",
@@ -59,7 +61,8 @@ def command_reference() -> str:
 
 def _command(command: str, path: Path) -> str:
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    usage = config.get("hydra", {}).get("help", {}).get("header", f"python {command}.py")
+    called = f"python {command}.py" if command in _SCRIPTS else f"learned-saliency {command}"
+    usage = config.get("hydra", {}).get("help", {}).get("header", called)
     return f"## {command}\n\n{header(path)}\n\n```text\n{usage.strip()}\n```\n\n{_table(path)}"
 
 

@@ -14,6 +14,8 @@ class Figure(NamedTuple):
         progress: Whether the value is told after each epoch, too.
         short: The papers' abbreviation, for narrow tables; None where the name is short enough.
         needs: Ground truth that the value needs beyond what its metric needs.
+        target: The value to come near to, for searches over runs, where neither direction is
+            better; None where there is none.
     """
 
     higher_is_better: bool | None
@@ -22,6 +24,7 @@ class Figure(NamedTuple):
     progress: bool = False
     short: str | None = None
     needs: frozenset[str] = frozenset()
+    target: float | None = None
 
 
 class Declaring(Protocol):

@@ -183,7 +183,7 @@ class Localization(_BoxAccuracy):
         result = {"max_box_acc": largest[_IOU_50], "max_box_acc_v2": every.mean()}
         result |= dict(zip((f"max_box_acc_{p}" for p in _PERCENTS), largest, strict=True))
         result |= dict(zip((f"max_box_acc_v2_{p}" for p in _PERCENTS), every, strict=True))
-        best = _middle_of_longest_maximum(accuracy[0, _IOU_50])
+        best = middle_of_longest_maximum(accuracy[0, _IOU_50])
         result["best_threshold"] = torch.tensor(THRESHOLDS, device=best.device)[best]
         if self.classified > 0:
             top1, top5 = (self.class_hits.double() / self.classified).amax(-1)
@@ -228,7 +228,7 @@ def _rank(logits: Tensor, labels: Tensor, batch_size: int) -> Tensor:
     return ((logits > own) | ((logits == own) & (classes < labels))).sum(1)
 
 
-def _middle_of_longest_maximum(curve: Tensor) -> Tensor:
+def middle_of_longest_maximum(curve: Tensor) -> Tensor:
     """Find the middle of the longest stretch, the first of several, where a curve (T,) peaks."""
     curve = curve.nan_to_num()
     at_maximum = (curve == curve.max()).to(torch.int8)

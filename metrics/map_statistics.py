@@ -30,7 +30,9 @@ class MapStatistics(Metric):
     full_state_update = False
     needs: ClassVar[frozenset[str]] = frozenset()
     figures: ClassVar[Mapping[str, Figure]] = {
-        "map_mean": Figure(None),
+        "map_mean": Figure(
+            None, target=0.5
+        ),  # by which CASM's lambda is set (Zolna et al., Sec. 4)
         "map_std": Figure(None, headline=False),
         "map_entropy": Figure(None, headline=False),
         "map_variation": Figure(None, headline=False),

@@ -244,8 +244,8 @@ def shown_commands():
 @pytest.mark.parametrize("line", dict.fromkeys(shown_commands()))
 def test_a_command_composes(line):
     program, script, *words = shlex.split(line)
-    assert program == "python"
     command = COMMANDS[script.removesuffix(".py")]
+    assert program == ("python" if command.script else "learned-saliency")
     check_command_line(command.words(words), command.config_name, command.complete)
 
 
@@ -262,11 +262,13 @@ def test_a_mistake_is_answered_as_shown(line, message, there, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     _, script, *words = shlex.split(line)
-    finished = run_command(script.removesuffix(".py"), *words)
+    name = script.removesuffix(".py")
+    finished = run_command(name, *words)
     assert finished.returncode == 2
     told = finished.stderr.replace(str(there), "...").strip().splitlines()
     assert told[-1] == message
-    assert told[0].startswith(f"{script}: ")  # what is going to be done, if it is more than that
+    # the first line says what is going to be done, if it is another one
+    assert told[0].startswith(f"{COMMANDS[name].program}: ")
 
 
 class Counting(nn.Module):

@@ -59,8 +59,19 @@ from learned_saliency.trainers.strategies import (
     meet,
     place,
 )
+from learned_saliency.trainers.zerobox import (
+    CRITERIA,
+    DEFAULT_CRITERION,
+    THRESHOLD_CRITERION,
+    ZEROBOX_FIGURES,
+    ZeroBoxScores,
+    draw_images,
+    gives_threshold,
+)
 
 __all__ = [
+    "CRITERIA",
+    "DEFAULT_CRITERION",
     "EVERY_CLASS",
     "EXPLAINED",
     "FIGURES",
@@ -70,6 +81,8 @@ __all__ = [
     "MONITORS",
     "NATIVE",
     "TEST_FIGURES",
+    "THRESHOLD_CRITERION",
+    "ZEROBOX_FIGURES",
     "CALMModule",
     "CAMModule",
     "CASMModule",
@@ -105,8 +118,11 @@ __all__ = [
     "Throughput",
     "Trial",
     "WandbDashboard",
+    "ZeroBoxScores",
     "check_weights",
+    "draw_images",
     "gathered",
+    "gives_threshold",
     "is_flat",
     "listen",
     "meet",

@@ -25,6 +25,7 @@ from learned_saliency.trainers.outputs import (
 from learned_saliency.trainers.scores import BOX_THRESHOLD, SplitScores
 from learned_saliency.trainers.strategies.ddp import broadcast_buffers
 from learned_saliency.trainers.training import OptimizerFactory, SchedulerFactory, TrainableModule
+from learned_saliency.trainers.zerobox import ZeroBoxScores
 
 EXPLAINED = ("label", "predicted")
 MASK_COLORS = ("mean", "black")
@@ -58,6 +59,7 @@ class SaliencyModule(TrainableModule):
         mean: Mean of each color channel that the images were normalized with, in [0, 1].
         std: Standard deviation of each color channel, in [0, 1].
         seed: Seed of all random draws in training.
+        zerobox: Criteria of ``val`` that need no box; None for none of them.
 
     Attributes:
         note: Called in test with a description of the current work; a progress bar puts itself
@@ -77,6 +79,7 @@ class SaliencyModule(TrainableModule):
         mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
         std: tuple[float, float, float] = (0.229, 0.224, 0.225),
         seed: int = 0,
+        zerobox: ZeroBoxScores | None = None,
     ) -> None:
         super().__init__(optimizer=optimizer, scheduler=scheduler, seed=seed)
         self.network = network.to(memory_format=torch.channels_last)  # makes convolutions faster
@@ -93,8 +96,8 @@ class SaliencyModule(TrainableModule):
         self.note: Callable[[str], None] = lambda what: None
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        # Threshold with the native map's best MaxBoxAcc on `val`, in [0, 1); 0.5 before the first
-        # validation.
+        # Threshold with the native map's best MaxBoxAcc on `val`, or what a criterion without boxes
+        # chose there, in [0, 1); 0.5 before the first validation.
         self.register_buffer("box_threshold", torch.tensor(0.5))
         # Losses of regions on `val`, from which predict.py has thresholds of any coverage.
         losses, images = empty_sums()
@@ -102,6 +105,7 @@ class SaliencyModule(TrainableModule):
         self.register_buffer("coverage_images", images)
         self.coverage = CoverageCalibration()
         self.validation_scores = SplitScores([NATIVE])
+        self.zerobox = zerobox or ZeroBoxScores()
         self.test_scores = SplitScores(self.map_names, floors=True)
         self.faithfulness = FaithfulnessScores(self.map_names, faithfulness)
         self._masked = {"mean": tuple(mean), "std": tuple(std)} if mask_color == "black" else {}
@@ -260,6 +264,7 @@ class SaliencyModule(TrainableModule):
         """Reset the metrics of ``val``."""
         self.validation_scores.reset()
         self.coverage.reset()
+        self.zerobox.reset()
 
     def on_test_start(self) -> None:
         """Reset the metrics of ``test``."""
@@ -272,6 +277,7 @@ class SaliencyModule(TrainableModule):
             return
         found = self.explain(batch["image"], batch["label"])
         self.validation_scores.update({NATIVE: found.saliency}, found.logits, batch)
+        self.zerobox.update(self, batch, found)
         boxes, masks = batch.get("boxes"), batch.get("mask")
         if boxes is not None or masks is not None:
             handed_out = self._of_predicted(found, batch["image"], batch["label"])
@@ -314,7 +320,10 @@ class SaliencyModule(TrainableModule):
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of ``val``; keep its best box threshold and its losses of regions."""
         results = self.validation_scores.compute()
-        self.box_threshold.fill_(results[NATIVE].pop(BOX_THRESHOLD, 0.5))
+        threshold = results[NATIVE].pop(BOX_THRESHOLD, 0.5)
+        values = self.zerobox.compute()
+        results[NATIVE] |= values
+        self.box_threshold.fill_(self.zerobox.box_threshold(values, threshold))
         losses, images = self.coverage.compute()
         self.coverage_losses.copy_(losses)
         self.coverage_images.copy_(images)

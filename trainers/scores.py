@@ -19,6 +19,7 @@ from learned_saliency.metrics import (
     PxAP,
     declared,
 )
+from learned_saliency.trainers.zerobox import ZEROBOX_FIGURES
 
 #: A value that is kept as the threshold of boxes and tells nothing about how good a map is.
 BOX_THRESHOLD = "best_threshold"
@@ -116,10 +117,11 @@ SPLIT_FIGURES: dict[str, Figure] = {
 } | _ACCURACY
 
 #: Values of the native map that validation logs as ``val/native/NAME``. A checkpoint may be chosen
-#: by a value whose direction is known (``higher_is_better``) if `val` has what it ``needs``.
+#: by a value whose direction is known (``higher_is_better``) if `val` has what it ``needs``. The
+#: criteria that need no box are computed and logged where they were asked for.
 MONITORS: dict[str, Figure] = {
     name: figure for name, figure in SPLIT_FIGURES.items() if name != BOX_THRESHOLD
-}
+} | ZEROBOX_FIGURES
 
 
 class SplitScores(nn.Module):

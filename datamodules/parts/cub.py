@@ -13,6 +13,7 @@ from learned_saliency.datamodules.parts.base import class_pairs
 from learned_saliency.datamodules.textfile import DataError, read_lines
 from learned_saliency.datamodules.transforms import unreadable
 
+_SHARES = "class_attribute_labels_continuous.txt"
 _KEYPOINTS = {
     "head": ("beak", "crown", "forehead", "left eye", "nape", "right eye", "throat"),
     "back": ("back",),
@@ -65,6 +66,7 @@ class CUBParts:
                 f"{self.segmentations}: the folder of segmentations is missing; unpack the data "
                 "set's segmentations.tgz there, or set data.parts.segmentations=false."
             )
+        self._check_files()
         self.pairs = class_pairs(self._read_attributes(), self._read_attribute_parts())
         images = _read_rows(self.root / "images.txt", 1)
         self._image_numbers = {f"images/{name}": number for number, name in images}
@@ -113,9 +115,22 @@ class CUBParts:
         scaled = np.array(points, dtype=np.float64).reshape(-1, 2) * scale
         return np.array(labels, dtype=np.int64), scaled.astype(np.int64)
 
+    def _check_files(self) -> None:
+        """Check that the lists are there."""
+        lists = [self.root / "images.txt", self.root / "parts" / "parts.txt"]
+        lists += [self.root / "parts" / "part_locs.txt", self.root / "attributes" / _SHARES]
+        for path in [*lists, self._attribute_names()]:
+            if not path.is_file():
+                raise DataError(f"{path}: is missing; unpack CUB_200_2011.tgz again.")
+
+    def _attribute_names(self) -> Path:
+        """Find the names of the attributes, which the archive has beside the folder."""
+        inside = self.root / "attributes" / "attributes.txt"  # where the released code moves it
+        return inside if inside.is_file() else self.root.absolute().parent / "attributes.txt"
+
     def _read_attributes(self) -> np.ndarray:
         """Read which attributes each class has, bool (C, A)."""
-        path = self.root / "attributes" / "class_attribute_labels_continuous.txt"
+        path = self.root / "attributes" / _SHARES
         rows = [line.split() for line in read_lines(path) if line.strip()]
         try:
             return np.array(rows, dtype=np.float64) >= 50.0  # percent
@@ -124,10 +139,7 @@ class CUBParts:
 
     def _read_attribute_parts(self) -> np.ndarray:
         """Read which parts each attribute describes, bool (A, 7)."""
-        # The download has this file beside the folder; the released code moves it into the folder.
-        inside = self.root / "attributes" / "attributes.txt"
-        path = inside if inside.is_file() else self.root.absolute().parent / "attributes.txt"
-        names = [name for _, name in _read_rows(path, 1)]
+        names = [name for _, name in _read_rows(self._attribute_names(), 1)]
         words = _WORDS.values()
         return np.array([[any(w in name for w in group) for group in words] for name in names])
 

@@ -1,13 +1,39 @@
 """Readers that make data sets on first use; a data set is one file."""
 
-from learned_saliency.datamodules.readers.base import Reader, SplitReader, image_roots
+from learned_saliency.datamodules.readers.base import (
+    ByteReader,
+    Published,
+    Reader,
+    Source,
+    SplitReader,
+    image_opener,
+    image_roots,
+    mask_values,
+    published,
+    sources,
+)
 from learned_saliency.datamodules.readers.creatures import CreaturesRenderer
 from learned_saliency.datamodules.readers.cub import CUBReader
+from learned_saliency.datamodules.readers.folder import FolderReader
+from learned_saliency.datamodules.readers.imagenet import ImageNetReader
+from learned_saliency.datamodules.readers.openimages import OpenImagesReader
+from learned_saliency.datamodules.readers.pets import PetsReader
 
 __all__ = [
+    "ByteReader",
     "CUBReader",
     "CreaturesRenderer",
+    "FolderReader",
+    "ImageNetReader",
+    "OpenImagesReader",
+    "PetsReader",
+    "Published",
     "Reader",
+    "Source",
     "SplitReader",
+    "image_opener",
     "image_roots",
+    "mask_values",
+    "published",
+    "sources",
 ]

@@ -1,18 +1,59 @@
-"""Interface of a reader of a data set."""
+"""Interface of a reader of a data set, and what a reader may declare about the data set."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from learned_saliency.datamodules.masks import MaskValues
 from learned_saliency.datamodules.metadata import SPLITS
+
+
+class Published(NamedTuple):
+    """Counts of a split that the paper or the page of a data set states; None where it is silent.
+
+    Attributes:
+        images: Number of images.
+        boxes: Number of boxes.
+        masks: Number of instance masks.
+        classes: Number of classes of which there are images.
+    """
+
+    images: int | None = None
+    boxes: int | None = None
+    masks: int | None = None
+    classes: int | None = None
+
+
+class Source(NamedTuple):
+    """Part of a download, and where it is obtained.
+
+    Attributes:
+        path: File or folder, relative to the root.
+        what: Noun phrase that names its content, "boxes of the training images".
+        where: Name and address of the page that offers it.
+        required: Whether nothing can be read without it.
+        also: Other places where it may lie, relative to the root.
+    """
+
+    path: str
+    what: str
+    where: str
+    required: bool = True
+    also: tuple[str, ...] = ()
+
+    def find(self, root: Path) -> Path | None:
+        """Find the first of the places where something lies; None where nothing does."""
+        places = (root / place for place in (self.path, *self.also))
+        return next((place for place in places if place.exists()), None)
 
 
 class Reader(Protocol):
     """Maker of a data set's metadata, and where needed its images, on first use.
 
-    A reader whose options name folders of images beside the root lists them in an attribute
-    ``image_roots``; see `image_roots`.
+    A reader says more about its data set by optional attributes. Each is asked by the function of
+    this module of that name: ``image_roots``, ``mask_values``, ``published`` and ``sources``. The
+    methods ``at`` and ``open`` are those of `ByteReader`.
     """
 
     def prepare(self, root: Path, metadata: Path) -> None:
@@ -31,6 +72,50 @@ class SplitReader(ABC):
         """Write missing files of some splits; do nothing if all are there."""
 
 
+class ByteReader(ABC):
+    """Base of a reader whose images are not files below the root, but parts of larger files."""
+
+    @abstractmethod
+    def prepare(self, root: Path, metadata: Path) -> None:
+        """Write missing metadata; see `Reader`."""
+
+    @abstractmethod
+    def at(self, root: Path) -> "ByteReader":
+        """Return a reader of the same settings that opens images below ``root``.
+
+        It can be pickled, so that the workers of a loader get it, and opens no file before the
+        first image is asked for.
+        """
+
+    @abstractmethod
+    def open(self, image_id: str) -> bytes:
+        """Read the encoded bytes of an image: what its file would hold if it had one.
+
+        Raises:
+            ImageError: If there is no such image.
+        """
+
+
 def image_roots(reader: Reader | None) -> Sequence[Path]:
-    """List the folders beside the root in which a reader's images may lie."""
+    """List the folders beside the root in which a reader's images and masks may lie."""
     return getattr(reader, "image_roots", ())
+
+
+def mask_values(reader: Reader | None) -> MaskValues | None:
+    """Return the meaning of the values in a reader's masks; None where these are plain masks."""
+    return getattr(reader, "mask_values", None)
+
+
+def published(reader: Reader | None) -> Mapping[str, Published]:
+    """Return the published counts of a reader's data set by split; empty where it states none."""
+    return getattr(reader, "published", {})
+
+
+def sources(reader: Reader | None) -> Sequence[Source]:
+    """List the parts of the download that a reader needs or uses; empty where it names none."""
+    return getattr(reader, "sources", ())
+
+
+def image_opener(reader: Reader | None, root: Path) -> Callable[[str], bytes] | None:
+    """Return the function that gives an image's bytes by its id; None where images are files."""
+    return reader.at(root).open if isinstance(reader, ByteReader) else None

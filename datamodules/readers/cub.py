@@ -1,18 +1,28 @@
 """Reader of CUB-200-2011 (Wah et al. 2011), straight from the unpacked download."""
 
-import json
-import os
-import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from learned_saliency.datamodules.checks import read_sizes
+from learned_saliency.datamodules.masks import MaskValues
 from learned_saliency.datamodules.metadata import read_split
+from learned_saliency.datamodules.readers.base import Published, Source
+from learned_saliency.datamodules.readers.holdout import check_draw, draw_val
+from learned_saliency.datamodules.readers.writing import (
+    Metadata,
+    SplitRows,
+    absolute,
+    write_metadata,
+)
 from learned_saliency.datamodules.textfile import DataError, is_integer, line_error, read_lines
 
-_STAMP = "cub_reader.json"
-_VERSION = 1
+_VERSION = 2
+_MASKS = "segmentations"
+_CLASSES, _TRAIN, _TEST, _CUBV2 = 200, 5994, 5794, 1000  # numbers of classes and images
+_PAGE = "Caltech-UCSD Birds-200-2011 (https://www.vision.caltech.edu/datasets/cub_200_2011/)"
+_BENCHMARK = "the WSOL benchmark's repository (https://github.com/clovaai/wsolevaluation)"
 
 
 class CUBReader:
@@ -26,6 +36,9 @@ class CUBReader:
 
     Boxes become x0 = int(x), y0 = int(y), x1 = int(x + w), y1 = int(y + h) as in the benchmark's
     metadata, and end at the last pixel of the image. Image sizes are read from the image files.
+    Where the separate download of segmentations lies in ``root/segmentations``, evaluation images
+    have masks, too, except those of CUBV2. Its gray values are shares of annotators: the object is
+    what at least half of them marked.
 
     Args:
         cubv2_metadata: The benchmark's folder of CUB validation metadata (``image_ids.txt`` and so
@@ -39,6 +52,8 @@ class CUBReader:
         ValueError: If ``val_per_class`` or ``seed`` is out of range.
     """
 
+    mask_values = MaskValues(object=range(128, 256))
+
     def __init__(
         self,
         cubv2_metadata: str | Path | None = None,
@@ -47,12 +62,9 @@ class CUBReader:
         val_per_class: int = 5,
         seed: int = 0,
     ) -> None:
-        if val_per_class < 1:
-            raise ValueError(f"expected val_per_class of 1 or more, got {val_per_class}")
-        if seed < 0:
-            raise ValueError(f"expected a seed of 0 or more, got {seed}")
-        self.cubv2_metadata = _absolute(cubv2_metadata)
-        self.cubv2_root = _absolute(cubv2_root)
+        check_draw(val_per_class, seed)
+        self.cubv2_metadata = absolute(cubv2_metadata)
+        self.cubv2_root = absolute(cubv2_root)
         self.val_per_class = val_per_class
         self.seed = seed
 
@@ -60,6 +72,45 @@ class CUBReader:
     def image_roots(self) -> list[Path]:
         """Folders of images beside the root: the one that ``cubv2_root`` names, if any."""
         return [] if self.cubv2_root is None else [self.cubv2_root]
+
+    @property
+    def published(self) -> Mapping[str, Published]:
+        """Published counts; without CUBV2, less or only what ``val_per_class`` sets aside."""
+        drawn = 0 if self.cubv2_metadata else self.val_per_class * _CLASSES
+        val = (_CUBV2, _CUBV2, None) if self.cubv2_metadata else (drawn, drawn, drawn)
+        return {
+            "train": Published(_TRAIN - drawn, _TRAIN - drawn, None, _CLASSES),
+            "val": Published(*val, _CLASSES),
+            "test": Published(_TEST, _TEST, _TEST, _CLASSES),
+        }
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        """Parts of the download."""
+        needed = {
+            "images.txt": "list of the images",
+            "classes.txt": "names of the classes",
+            "image_class_labels.txt": "classes of the images",
+            "train_test_split.txt": "official split",
+            "bounding_boxes.txt": "boxes",
+            "images": "images",
+        }
+        extra = {
+            _MASKS: "masks, a separate download (segmentations.tgz)",
+            "attributes": "attributes of the classes, for studies=[cues]",
+            "parts": "places of the parts, for studies=[cues]",
+        }
+        cubv2 = Source(
+            str(self.cubv2_metadata or "metadata/CUB/val"),
+            "CUBV2, the benchmark's validation boxes, for data.reader.cubv2_metadata",
+            _BENCHMARK,
+            self.cubv2_metadata is not None,
+        )
+        return [
+            *(Source(path, what, _PAGE) for path, what in needed.items()),
+            *(Source(path, what, _PAGE, False) for path, what in extra.items()),
+            cubv2,
+        ]
 
     def prepare(self, root: Path, metadata: Path) -> None:
         """Write the metadata unless this reader, with the same settings, has written it already.
@@ -73,101 +124,74 @@ class CUBReader:
 
         Raises:
             DataError: If a text file of the download is missing or malformed, an image is missing,
-                a class is too small to split, or ``metadata`` holds files of another origin.
+                a box is inverted or outside of its image, a class is too small to split, or
+                ``metadata`` holds files of another origin.
         """
         if not (root / "images.txt").is_file():
             raise DataError(
                 f"{root}: not the unpacked folder CUB_200_2011 (no images.txt); set `root`."
             )
-        stamp = json.dumps(self._settings(root), indent=1)
-        found = _read_stamp(metadata)
-        if found == stamp:
-            return
-        if found is None and metadata.exists() and any(metadata.iterdir()):
-            raise DataError(
-                f"{metadata}: holds files that the CUB reader has not written; set `metadata` to"
-                " another folder or empty it."
-            )
-        metadata.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=metadata.parent, prefix=".cub-") as scratch:
-            made, old = Path(scratch) / "new", Path(scratch) / "old"
-            self._write(root, made)
-            (made / _STAMP).write_text(stamp, "utf-8")
-            if metadata.exists():
-                os.replace(metadata, old)
-            os.replace(made, metadata)
+        masks = (root / _MASKS).is_dir()
+        settings = {"version": _VERSION, "root": root, "masks": masks, **vars(self)}
+        write_metadata(metadata, "CUB", settings, lambda: self._read(root, masks))
 
-    def _settings(self, root: Path) -> dict[str, object]:
-        settings = {key: None if value is None else str(value) for key, value in vars(self).items()}
-        return {"version": _VERSION, "root": str(root), **settings}
-
-    def _write(self, root: Path, folder: Path) -> None:
-        """Write the three splits and the class names to a new folder."""
+    def _read(self, root: Path, masks: bool) -> Metadata:
+        """Read the three splits and the class names."""
         names = _read_table(root / "images.txt", "image_id path")
         classes = _read_table(root / "classes.txt", "class_id name")
-        class_ids = _read_numbers(root / "image_class_labels.txt", "image_id class_id", names)
-        is_train = _read_numbers(root / "train_test_split.txt", "image_id is_training", names)
-        corners = _read_numbers(root / "bounding_boxes.txt", "image_id x y width height", names)
-        positions = {class_id: i for i, class_id in enumerate(classes)}
-        unknown = np.flatnonzero(~np.isin(class_ids[:, 0], list(positions)))
-        if len(unknown):
-            raise DataError(
-                f"{root / 'image_class_labels.txt'}: class {class_ids[unknown[0], 0]:g} of image"
-                f" {list(names)[unknown[0]]} is not in classes.txt; unpack the download again."
-            )
         ids = [f"images/{name}" for name in names.values()]
-        labels = np.array([positions[int(class_id)] for class_id in class_ids[:, 0]], np.int64)
+        labels = _read_labels(root, names, classes)
+        is_train = _read_numbers(root / "train_test_split.txt", "image_id is_training", names)
         sizes = _read_image_sizes(root, ids)
-        corners[:, 2:] += corners[:, :2]
-        boxes = np.clip(corners.astype(np.int64), 0, np.tile(sizes, 2) - 1)
-
+        boxes = _read_boxes(root, names, sizes)
         train = np.flatnonzero(is_train[:, 0] != 0)
-        splits = {"train": train, "test": np.flatnonzero(is_train[:, 0] == 0)}
+        rows = {"train": train, "test": np.flatnonzero(is_train[:, 0] == 0)}
         if self.cubv2_metadata is None:
-            splits["val"] = self._draw_val(labels, train)
-            splits["train"] = np.setdiff1d(train, splits["val"])
-        else:
-            self._write_cubv2(root, folder / "val")
-        for split, rows in splits.items():
-            chosen = [ids[row] for row in rows]
-            _write_split(folder / split, chosen, labels[rows], sizes[rows], chosen, boxes[rows])
-        lines = [f"{i},{name.split('.', 1)[-1]}\n" for i, name in enumerate(classes.values())]
-        (folder / "class_names.txt").write_text("".join(lines), "utf-8")
+            rows["val"] = draw_val(labels, train, self.val_per_class, self.seed)
+            rows["train"] = np.setdiff1d(train, rows["val"])
+        splits = {}
+        for split, chosen in rows.items():
+            own = [ids[row] for row in chosen]
+            has_masks = masks and split != "train"
+            splits[split] = SplitRows(
+                own,
+                labels[chosen],
+                sizes[chosen],
+                boxes[chosen],
+                own,
+                [(name, _mask_of(name), "") for name in own] if has_masks else None,
+            )
+        if self.cubv2_metadata is not None:
+            splits["val"] = self._read_cubv2(root)
+        return Metadata([name.split(".", 1)[-1] for name in classes.values()], splits)
 
-    def _draw_val(self, labels: np.ndarray, train: np.ndarray) -> np.ndarray:
-        """Draw the rows of ``val`` among those of the official training split."""
-        generator = np.random.default_rng(self.seed)
-        drawn = []
-        for label in np.unique(labels[train]):
-            members = train[labels[train] == label]
-            if len(members) <= self.val_per_class:
-                raise DataError(
-                    f"class {label} has {len(members)} training images, too few to set"
-                    f" {self.val_per_class} of them aside; lower `val_per_class`."
-                )
-            drawn.append(generator.choice(members, self.val_per_class, replace=False))
-        return np.sort(np.concatenate(drawn))
-
-    def _write_cubv2(self, root: Path, folder: Path) -> None:
-        """Copy the benchmark's validation metadata with ids that are relative to ``root``."""
+    def _read_cubv2(self, root: Path) -> SplitRows:
+        """Read the benchmark's validation metadata with ids that are relative to ``root``."""
+        if not (self.cubv2_metadata / "image_ids.txt").is_file():
+            raise DataError(
+                f"{self.cubv2_metadata}: not the benchmark's folder metadata/CUB/val (no"
+                " image_ids.txt); set data.reader.cubv2_metadata."
+            )
         split = read_split(self.cubv2_metadata, localization=True)
         if split.boxes is None:
             raise DataError(f"{self.cubv2_metadata}: holds no boxes; give CUBV2's own metadata.")
         place = root / "images" if self.cubv2_root is None else self.cubv2_root
+        first = place / split.image_ids[0]
+        if not first.is_file():
+            raise DataError(
+                f"{first}: this image of CUBV2 is missing; unpack CUBV2.tar in {place}, or set"
+                " data.reader.cubv2_root."
+            )
         if place.is_relative_to(root):
             place = place.relative_to(root)
         ids = [(place / image_id).as_posix() for image_id in split.image_ids]
         box_ids = [ids[row] for row in split.box_images]
-        _write_split(folder, ids, split.labels, split.sizes, box_ids, split.boxes)
+        return SplitRows(ids, split.labels, split.sizes, split.boxes, box_ids)
 
 
-def _absolute(path: str | Path | None) -> Path | None:
-    return None if path is None else Path(path).expanduser().absolute()
-
-
-def _read_stamp(folder: Path) -> str | None:
-    stamp = folder / _STAMP
-    return stamp.read_text("utf-8") if stamp.is_file() else None
+def _mask_of(image_id: str) -> str:
+    """Name the mask of an image ``images/CLASS/NAME.jpg``."""
+    return Path(_MASKS, *Path(image_id).parts[1:]).with_suffix(".png").as_posix()
 
 
 def _read_table(path: Path, form: str) -> dict[int, str]:
@@ -178,7 +202,11 @@ def _read_table(path: Path, form: str) -> dict[int, str]:
         key, _, rest = line.strip().partition(" ")
         if not is_integer(key) or len(rest.split(" ", spaces - 1)) != spaces or not rest:
             raise line_error(path, row, f"expected `{form}`; unpack the download again.")
+        if int(key) in table:
+            raise line_error(path, row, f"{key} is listed twice; unpack the download again.")
         table[int(key)] = rest
+    if not table:
+        raise DataError(f"{path}: is empty; unpack the download again.")
     return table
 
 
@@ -194,6 +222,36 @@ def _read_numbers(path: Path, form: str, names: dict[int, str]) -> np.ndarray:
         raise DataError(f"{path}: {error}; unpack the download again.") from error
 
 
+def _read_labels(root: Path, names: dict[int, str], classes: dict[int, str]) -> np.ndarray:
+    """Read the classes of the images, int64 (N,), as places in the list of classes."""
+    path = root / "image_class_labels.txt"
+    class_ids = _read_numbers(path, "image_id class_id", names)[:, 0]
+    positions = {class_id: i for i, class_id in enumerate(classes)}
+    unknown = np.flatnonzero(~np.isin(class_ids, list(positions)))
+    if len(unknown):
+        raise DataError(
+            f"{path}: class {class_ids[unknown[0]]:g} of image {list(names)[unknown[0]]} is not in"
+            " classes.txt; unpack the download again."
+        )
+    return np.array([positions[int(class_id)] for class_id in class_ids], np.int64)
+
+
+def _read_boxes(root: Path, names: dict[int, str], sizes: np.ndarray) -> np.ndarray:
+    """Read the boxes of the images of the given sizes (N, 2), int64 (N, 4), both ends inside."""
+    path = root / "bounding_boxes.txt"
+    corners = _read_numbers(path, "image_id x y width height", names)
+    corners[:, 2:] += corners[:, :2]
+    inverted = ~(corners[:, 2:] >= corners[:, :2]).all(1) | ~np.isfinite(corners).all(1)
+    wrong = inverted | (corners[:, :2] >= sizes).any(1) | (corners[:, 2:] < 0).any(1)
+    if wrong.any():
+        row = int(wrong.argmax())
+        fault = "is inverted" if inverted[row] else "lies outside of the image"
+        raise DataError(
+            f"{path}: the box of image {list(names)[row]} {fault}; unpack the download again."
+        )
+    return np.clip(corners.astype(np.int64), 0, np.tile(sizes, 2) - 1)
+
+
 def _read_image_sizes(root: Path, ids: list[str]) -> np.ndarray:
     sizes, broken = read_sizes([root / image_id for image_id in ids])
     if broken:
@@ -201,24 +259,3 @@ def _read_image_sizes(root: Path, ids: list[str]) -> np.ndarray:
         message = f"the image {root / ids[first]} cannot be read ({broken[first]}); restore it."
         raise line_error(root / "images.txt", first, message)
     return sizes
-
-
-def _write_split(
-    folder: Path,
-    ids: list[str],
-    labels: np.ndarray,
-    sizes: np.ndarray,
-    box_ids: list[str],
-    boxes: np.ndarray,
-) -> None:
-    """Write one split in the benchmark's format."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {
-        "image_ids": ((image_id,) for image_id in ids),
-        "class_labels": zip(ids, labels, strict=True),
-        "image_sizes": ((image_id, *size) for image_id, size in zip(ids, sizes, strict=True)),
-        "localization": ((image_id, *box) for image_id, box in zip(box_ids, boxes, strict=True)),
-    }
-    for name, rows in files.items():
-        lines = (",".join(map(str, row)) + "\n" for row in rows)
-        (folder / f"{name}.txt").write_text("".join(lines), "utf-8")

@@ -22,6 +22,7 @@ from omegaconf.errors import (
 from learned_saliency import configs
 from learned_saliency.pipeline.cli.checks import check_values
 from learned_saliency.pipeline.cli.errors import UserError, first_sentence
+from learned_saliency.pipeline.cli.resolvers import register
 from learned_saliency.pipeline.cli.schema import FOLDER
 from learned_saliency.pipeline.cli.values import values
 from learned_saliency.pipeline.cli.words import MULTIRUN
@@ -31,6 +32,8 @@ CONFIG_NAME = "config"
 _MAY_LACK = {"backbone", "trainer", "logger", "attribution", "studies"}  # keys, but not the group
 _SHOWN = 80
 _MAX_SWEPT = 1000  # values of one word of a sweep, each of which is checked
+
+register()
 
 
 def check_command_line(

@@ -52,7 +52,7 @@ class Command(NamedTuple):
     """A command of this project: what is known of it before its job is imported.
 
     Attributes:
-        name: Its name, ``train``; its script and its name in messages is ``train.py``.
+        name: Its name, ``train``.
         config_name: Its file in ``configs``, without the ending.
         job: The room of `learned_saliency.pipeline` whose ``run`` does the work of a composed
             configuration.
@@ -61,6 +61,7 @@ class Command(NamedTuple):
         announce: Says what is going to be done, as the end of a sentence on stderr.
         words: Writes the words of the command line as Hydra wants them.
         complete: Whether all values must be there, instead of some coming from a checkpoint.
+        script: Whether it has a script, ``train.py``, beside ``learned-saliency train``.
     """
 
     name: str
@@ -71,11 +72,12 @@ class Command(NamedTuple):
     announce: Callable[[DictConfig], str]
     words: Callable[[Sequence[str]], list[str]] = hydra_words
     complete: bool = True
+    script: bool = True
 
     @property
     def program(self) -> str:
-        """Its script, by which messages call it."""
-        return f"{self.name}.py"
+        """Its name in messages: its script, if it has one."""
+        return f"{self.name}.py" if self.script else f"learned-saliency {self.name}"
 
     def run(self, words: Sequence[str], called: str | None = None) -> None:
         """Check the words of a command line, compose the configuration and do the work of it.
@@ -85,9 +87,10 @@ class Command(NamedTuple):
 
         Args:
             words: The command line behind the program's name.
-            called: How the command is called, for its help; by default as a script.
+            called: How the command is called, for its help; by default as a script, if it has one.
         """
-        run_command(self, words, called or f"python {self.program}")
+        shell = f"python {self.program}" if self.script else self.program
+        run_command(self, words, called or shell)
 
 
 def run_command(command: Command, words: Sequence[str], called: str) -> None:

@@ -192,7 +192,7 @@ def check_data(data: DictConfig) -> None:
             f"data.root={root}: the root folder of the images is missing; create it or give "
             "another."
         )
-    if not metadata.is_dir() and data.reader is None:
+    if not metadata.is_dir() and (data.reader is None or data.read_only):
         raise UserError(
             f"data.metadata={metadata}: the folder with train/, val/ and test/ is missing."
         )

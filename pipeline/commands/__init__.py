@@ -11,6 +11,7 @@ import difflib
 import sys
 
 from learned_saliency.pipeline.commands.convert import CONVERT
+from learned_saliency.pipeline.commands.data import DATA
 from learned_saliency.pipeline.commands.evaluate import EVALUATE
 from learned_saliency.pipeline.commands.export import EXPORT
 from learned_saliency.pipeline.commands.predict import PREDICT
@@ -18,7 +19,7 @@ from learned_saliency.pipeline.commands.train import TRAIN
 
 __all__ = ["COMMANDS", "console", "main"]
 
-COMMANDS = {command.name: command for command in (TRAIN, EVALUATE, PREDICT, EXPORT, CONVERT)}
+COMMANDS = {command.name: command for command in (TRAIN, EVALUATE, PREDICT, EXPORT, CONVERT, DATA)}
 
 
 def main(name: str) -> None:

@@ -1,6 +1,7 @@
 """Reports that a person reads about a run."""
 
 from learned_saliency.pipeline.reports.curves import plot_curves
+from learned_saliency.pipeline.reports.markdown import escaped, markdown_table
 from learned_saliency.pipeline.reports.model_card import model_card_path, write_model_card
 from learned_saliency.pipeline.reports.results import (
     Results,
@@ -15,12 +16,16 @@ from learned_saliency.pipeline.reports.sweeps import (
     summarize,
     write_sweep,
 )
+from learned_saliency.pipeline.reports.tables import layout
 
 __all__ = [
     "Results",
     "SweepRun",
+    "escaped",
     "format_sweep",
     "format_table",
+    "layout",
+    "markdown_table",
     "model_card_path",
     "plot_curves",
     "read_results",

@@ -41,14 +41,15 @@ def model_card(name: str, facts: Mapping[str, Any]) -> str:
         name: File name of the checkpoint.
         facts: Those of `pipeline.runs.facts.checkpoint_facts`, and ``parameters``, their number;
             ``splits``: what `WSOLDataModule.supervision` says of train, val and test; ``stage``:
-            key of an earlier stage, empty for the last one. ``metrics`` holds under ``val`` the
-            figure that chose the checkpoint, if any, and under ``test`` figures by method, if it
-            was tested; fractions.
+            key of an earlier stage, empty for the last one; ``threshold_chosen_by``: ``"boxes"``
+            or the criterion that chose the box threshold without them. ``metrics`` holds under
+            ``val`` the figure that chose the checkpoint, if any, and under ``test`` figures by
+            method, if it was tested; fractions.
     """
     config, stage = facts["config"], facts["stage"]
     model = config["model"]["first_stage"] if stage else config["model"]
-    chosen = any(split["split"] == "val" and split["boxes"] for split in facts["splits"])
-    origin = "best on val" if chosen else "not chosen: val has no boxes"
+    by = facts["threshold_chosen_by"]
+    origin = "best on val" if by == "boxes" else f"chosen by {by} on val, without a box"
     what = [
         ("method", f"{facts['method']}: {model['paper']}" if "paper" in model else facts["method"]),
         ("backbone", f"{facts['backbone']}, {_start(config['backbone'])}"),
@@ -107,12 +108,9 @@ def _splits(facts: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def _use_of_val(facts: Mapping[str, Any]) -> str:
     """Say what the split has chosen."""
-    chose = ["of the checkpoint"] if facts["metrics"].get("val") else []
-    if any(split["split"] == "val" and split["boxes"] for split in facts["splits"]):
-        chose.append("by its boxes, of the box threshold")
-    return (
-        f"choice {' and, '.join(chose)}" if chose else "looked at after each epoch, chose nothing"
-    )
+    by = "its boxes" if facts["threshold_chosen_by"] == "boxes" else "its labels alone"
+    chose = "the checkpoint and, by" if facts["metrics"].get("val") else "by"
+    return f"choice of {chose} {by}, of the box threshold"
 
 
 def _selection(facts: Mapping[str, Any]) -> str:
@@ -120,7 +118,11 @@ def _selection(facts: Mapping[str, Any]) -> str:
     if not facts["metrics"].get("val"):
         return f"{epoch}, {facts['not_chosen']}." if "not_chosen" in facts else f"{epoch}."
     ((name, value),) = facts["metrics"]["val"].items()
-    return f"{epoch}, chosen by `{name}` of its own map on val: {100 * value:.1f} %."
+    seen = facts["selected_by"]
+    return (
+        f"{epoch}, chosen by `{name}` of its own map on val: {100 * value:.1f} %. Its choice and "
+        f"that of the box threshold saw {seen['boxes']:,} boxes and {seen['masks']:,} masks of val."
+    )
 
 
 def _tested(results: Mapping[str, Mapping[str, float]] | None) -> list[str]:

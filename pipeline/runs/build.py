@@ -47,19 +47,35 @@ def build_data(
         stage: Stage whose splits are read and checked, see `WSOLDataModule.setup`.
         limit: Number of images of an evaluation split to keep; None for all.
     """
-    part = {} if limit is None else {"limit": limit}
-    try:
-        data: WSOLDataModule = instantiate(config.data, **part)
-    except (InstantiationException, TypeError) as error:
-        raise UserError(f"data: {first_sentence(error.__cause__ or error)}.") from None
-    if data.reader is not None:
-        _make(data, stage)
+    data = create_data(config, **({} if limit is None else {"limit": limit}))
+    if data.reader is not None and not data.read_only:
+        make_data(data, stage)
     data.setup(stage)
     return data
 
 
-def _make(data: WSOLDataModule, stage: str | None) -> None:
+def create_data(config: DictConfig, **options: Any) -> WSOLDataModule:
+    """Create the data module; nothing is made or read yet.
+
+    Args:
+        config: Configuration whose ``data`` describes the data module.
+        **options: Options that replace configured ones.
+
+    Raises:
+        UserError: If an option is refused.
+    """
+    try:
+        return instantiate(config.data, **options)
+    except (InstantiationException, TypeError) as error:
+        raise UserError(f"data: {first_sentence(error.__cause__ or error)}.") from None
+
+
+def make_data(data: WSOLDataModule, stage: str | None) -> None:
     """Let the reader of a data set make what is missing, one process at a time.
+
+    Args:
+        data: The data module, which has a reader.
+        stage: See `WSOLDataModule.make`.
 
     Raises:
         SurroundingsError: If a file of it can be neither read nor written.

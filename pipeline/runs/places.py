@@ -55,7 +55,7 @@ def _check_recorded(data: DictConfig, chosen: dict[str, Any], origin: str | Path
     """Check the folders that the checkpoint alone names, and let nothing be written into them."""
     root, metadata = (_value(data, key) for key in _PLACES)
     if _holds_recorded(data):
-        data.reader = None
+        data.read_only = True
     elif data.get("reader") is not None and "metadata" in chosen:
         _check_folder("root", root, origin)  # a download, of which the metadata are made
     else:
@@ -97,8 +97,10 @@ def _of_machine(data: DictConfig, chosen: dict[str, Any]) -> dict[str, str]:
         if (config.get("reader") or {}).get("_target_") != data.reader.get("_target_"):
             continue
         places = {key: config._get_node(key)._value() for key in _PLACES if key in config}
+        named = [key for key in places if not OmegaConf.is_missing(config, key)]
+        places["root"] = places["root"] if "root" in named else _value(data, "root")
         node = OmegaConf.create({"reader": data.reader, **places, **chosen})
-        found = {key: _resolved(node, key) for key in places}
+        found = {key: _resolved(node, key) for key in named}
         return {key: place for key, place in found.items() if place is not None}
     return {}
 

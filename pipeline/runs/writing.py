@@ -94,15 +94,22 @@ class RunRecord(L.Callback):
         record: What `run_record` gives.
         stage: Key of the stage that is trained; empty for the last stage.
         data: The run's data module.
+        selected_by: Numbers of images, boxes and masks that the choice of the checkpoint sees.
     """
 
-    def __init__(self, record: dict[str, Any], stage: str, data: WSOLDataModule) -> None:
+    def __init__(
+        self,
+        record: dict[str, Any],
+        stage: str,
+        data: WSOLDataModule,
+        selected_by: dict[str, str | int],
+    ) -> None:
         self.record = {
             **record,
             "stage": stage,
             "num_classes": data.num_classes,
             "class_names": list(data.class_names),
-            "selected_by": data.supervision("val"),
+            "selected_by": selected_by,
         }
 
     def on_save_checkpoint(

@@ -19,7 +19,12 @@ from learned_saliency.pipeline.runs import (
     foreign_parts,
     stage_config,
 )
-from learned_saliency.trainers import MONITORS, NATIVE
+from learned_saliency.pipeline.training.selection import (
+    check_criteria,
+    check_monitors,
+    ground_truth,
+)
+from learned_saliency.trainers import NATIVE
 
 
 def check_parts(config: DictConfig) -> None:
@@ -87,7 +92,10 @@ def check_splits(config: DictConfig, data: WSOLDataModule) -> None:
             "it, or leave the test out by test=false."
         )
     _check_pictures(config)
-    check_selection(config.model, data)
+    check_criteria(values(config.zerobox.also))
+    stages = [CLASSIFIER, ""] if FIRST_STAGE in config.model else [""]
+    asked = {f"{stage_key(s)}.monitor": str(stage_config(config.model, s).monitor) for s in stages}
+    check_monitors(asked, ground_truth(data))
 
 
 def _check_pictures(config: DictConfig) -> None:
@@ -101,36 +109,3 @@ def _check_pictures(config: DictConfig) -> None:
                     f"{stage_key(stage)}.pictures: no method is named '{name}'{close}; there are: "
                     f"{there}."
                 )
-
-
-def check_selection(model: DictConfig, data: WSOLDataModule) -> None:
-    """Check that ``val`` has the supervision by which each stage's checkpoint is chosen.
-
-    Raises:
-        UserError: If a monitored metric does not exist, or needs boxes or masks that the split
-            lacks; the message names every key that has to change.
-    """
-    there = {"labels"}
-    there |= {"boxes"} if data.has_boxes("val") else set()
-    there |= {"masks"} if data.has_masks("val") else set()
-    wrong = {}
-    for stage in [CLASSIFIER, ""] if FIRST_STAGE in model else [""]:
-        key, name = f"{stage_key(stage)}.monitor", str(stage_config(model, stage).monitor)
-        known = [n for n, figure in MONITORS.items() if figure.higher_is_better is not None]
-        if name not in known:
-            close = nearest(name, known)
-            raise UserError(
-                f"{key}={name}: is no metric of `val` that can choose{close}; there are: "
-                f"{', '.join(known)}."
-            )
-        if not MONITORS[name].needs <= there:
-            wrong[key] = name
-    if wrong:
-        lacking = sorted(set().union(*(MONITORS[name].needs for name in wrong.values())) - there)
-        possible = [n for n in ("max_box_acc", "pxap", "accuracy") if MONITORS[n].needs <= there]
-        given = " ".join(f"{key}={name}" for key, name in wrong.items())
-        words = " or ".join(" ".join(f"{key}={name}" for key in wrong) for name in possible)
-        raise UserError(
-            f"{given}: needs {' and '.join(lacking)}, but the split `val` has none; choose by "
-            f"{words}."
-        )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
+import torch
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
@@ -33,13 +34,14 @@ from learned_saliency.pipeline.runs import (
 from learned_saliency.pipeline.training import slurm
 from learned_saliency.pipeline.training.plan import Plan, make_plan
 from learned_saliency.pipeline.training.resume import is_finished
+from learned_saliency.pipeline.training.selection import BY_BOXES
 from learned_saliency.pipeline.training.stage import (
     TrainedStage,
     drop_rows,
     fit_stage,
     open_loggers,
 )
-from learned_saliency.trainers import ContactSheet, Dashboard, Report
+from learned_saliency.trainers import NATIVE, ContactSheet, Dashboard, Report
 
 
 class TrainingResult(NamedTuple):
@@ -49,11 +51,14 @@ class TrainingResult(NamedTuple):
         folder: The run's folder.
         results: Metrics on the test split by method, fractions; empty without a test.
         written: Paths in the folder to look at.
+        val: Metrics of the native map on `val` in the epoch that is kept, by name; empty where
+            nothing was trained.
     """
 
     folder: Path
     results: Results
     written: list[Path]
+    val: dict[str, float] = {}  # noqa: RUF012 - nobody changes it
 
 
 def train(config: DictConfig) -> TrainingResult:
@@ -153,7 +158,7 @@ def _fit_stages(plan: Plan, sheet: ContactSheet, opened: list[Dashboard]) -> Tra
 
 def _test(plan: Plan, trained: TrainedStage, sheet: ContactSheet) -> TrainingResult:
     """Score the module on the test split, once, and write the results."""
-    module, trainer, best, facts = trained
+    module, trainer, best, facts, *_ = trained
     trainer.test(module, datamodule=plan.data, verbose=False)
     written = [best, plan.folder / "metrics.csv", plan.folder / "pictures"]
     if trainer.is_global_zero:
@@ -170,31 +175,59 @@ def _test(plan: Plan, trained: TrainedStage, sheet: ContactSheet) -> TrainingRes
         for logger in trainer.loggers:
             logger.log_report(report)
         _store(trained)
-    return TrainingResult(plan.folder, module.results, written)
+    return TrainingResult(plan.folder, module.results, written, trained.val)
 
 
 def _untested(plan: Plan, trained: TrainedStage) -> TrainingResult:
     _store(trained)
     written = [trained.best, plan.folder / "metrics.csv", plan.folder / "pictures"]
-    return TrainingResult(plan.folder, {}, written)
+    return TrainingResult(plan.folder, {}, written, trained.val)
 
 
 def _record(plan: Plan, trained: TrainedStage) -> dict[str, Any]:
     """Record the origin of the metrics of a test."""
-    chosen = trained.facts["metrics"]["val"]
+    chosen, choice = trained.facts["metrics"]["val"], trained.choice
+    regret = {} if not trained.regret else {"regret": _regret(trained)}
     return {
         "model": plan.config.model.name,
         "data": plan.config.data.name,
         "seed": plan.config.seed,
         "checkpoint": str(trained.best.relative_to(plan.folder)),
-        "selection": {"monitor": next(iter(chosen), None), **plan.data.supervision("val")},
+        "selection": {
+            "monitor": next(iter(chosen), None),
+            "asked": choice.asked,
+            "value": next(iter(chosen.values()), None),
+            "threshold": trained.facts["box_threshold"],
+            "threshold_by": trained.facts["threshold_chosen_by"],
+            **choice.supervision,
+        },
+        **regret,
         "tested_on": plan.data.supervision("test"),
     }
 
 
+def _regret(trained: TrainedStage) -> dict[str, Any]:
+    """Compare a choice without boxes with the choice by boxes, in MaxBoxAcc.
+
+    The checkpoint is compared on ``val``, whose boxes would have chosen it; the threshold on
+    ``test`` with the best one there, which nothing chooses.
+    """
+    threshold = trained.facts["box_threshold"]
+    found = {"checkpoint": {"split": "val", "metric": BY_BOXES, **trained.regret}}
+    boxes, _ = trained.module.curves
+    if NATIVE in boxes:
+        accuracy = boxes[NATIVE]["largest_contour_50"]
+        places = boxes[NATIVE]["thresholds"]
+        at = int(torch.searchsorted(places, threshold + 1e-6, right=True)) - 1
+        chosen, best = float(accuracy[at]), float(accuracy.max())
+        found["threshold"] = {"split": "test", "metric": BY_BOXES, "chosen": chosen}
+        found["threshold"] |= {"best": best, "regret": best - chosen}
+    return found
+
+
 def _store(trained: TrainedStage) -> None:
     """Store the checkpoint and its card on the dashboards."""
-    _, trainer, best, facts = trained
+    _, trainer, best, facts, *_ = trained
     if not trainer.is_global_zero:
         return
     aliases = ["best", f"epoch-{facts['epoch'] + 1}"]

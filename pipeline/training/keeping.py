@@ -1,4 +1,4 @@
-"""Checkpoints of a stage: the best, and the one to go on from, also within an epoch."""
+"""Checkpoint of a stage to go on from, also within an epoch."""
 
 from __future__ import annotations
 
@@ -28,63 +28,6 @@ from learned_saliency.trainers import (
 
 POSITION = "position"  # key of a `Position` in a checkpoint
 EPOCH, BATCH, VALIDATION = "epoch", "batch", "validation"
-
-
-class KeepBest(Checkpoint):
-    """Writer of ``best.ckpt`` at the end of each epoch that beats those before.
-
-    Lightning's own keeps the paths of the run in its checkpoints, so that a run which was moved
-    writes into its old folder or forgets its best epoch.
-
-    Args:
-        path: The checkpoint.
-        monitor: Name of the logged metric that chooses; None keeps the last epoch.
-        higher_is_better: Direction of the metric.
-
-    Attributes:
-        score: Value of the metric in the epoch that is kept; None where nothing has chosen it.
-    """
-
-    def __init__(self, path: Path, monitor: str | None, higher_is_better: bool = True) -> None:
-        self.path = path
-        self.monitor = monitor
-        self.score: float | None = None
-        self._sign = 1 if higher_is_better else -1
-        self._validated = False
-
-    @property
-    def state_key(self) -> str:
-        """Key of the state in a checkpoint."""
-        return "best"
-
-    def setup(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
-        """Take the first process's path: the name of a folder may hold the time of its start."""
-        self.path = trainer.strategy.broadcast(self.path)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the score."""
-        return {"score": self.score}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the score of the file that is there."""
-        self.score = state_dict["score"] if self.path.is_file() else None
-
-    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Note that the metric belongs to this epoch."""
-        self._validated = not trainer.sanity_checking
-
-    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Save the epoch if it is the best so far, or nothing chooses."""
-        value = trainer.callback_metrics.get(self.monitor) if self._validated else None
-        self._validated = False
-        if value is None:
-            if self.score is None:
-                trainer.save_checkpoint(self.path, weights_only=False)
-            return
-        score = float(value)
-        if self.score is None or self._sign * score > self._sign * self.score:
-            self.score = score
-            trainer.save_checkpoint(self.path, weights_only=False)
 
 
 class Position(NamedTuple):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import lightning as L
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -25,8 +26,10 @@ from learned_saliency.pipeline.runs import (
     read_checkpoint,
     stage_config,
 )
-from learned_saliency.pipeline.training.keeping import EPOCH, KeepBest, KeepLast, read_position
+from learned_saliency.pipeline.training.best import KeepBest
+from learned_saliency.pipeline.training.keeping import EPOCH, KeepLast, read_position
 from learned_saliency.pipeline.training.plan import Plan
+from learned_saliency.pipeline.training.selection import BY_BOXES, Choice, build_scores, choose
 from learned_saliency.trainers import (
     METRICS_FILE,
     MONITORS,
@@ -49,12 +52,20 @@ class TrainedStage(NamedTuple):
         trainer: The trainer that trained the module.
         best: Path of the stage's best checkpoint.
         facts: Facts about the best checkpoint, for its model card.
+        choice: What has chosen the checkpoint and the box threshold.
+        regret: What the choice costs in the metric of `val` that the boxes would choose by; empty
+            where they chose, or are not there.
+        val: Metrics of the native map on `val` in the kept epoch by name; empty where no epoch was
+            validated.
     """
 
     module: SaliencyModule
     trainer: L.Trainer
     best: Path
     facts: dict[str, Any]
+    choice: Choice
+    regret: dict[str, float]
+    val: dict[str, float]
 
 
 def fit_stage(
@@ -79,14 +90,15 @@ def fit_stage(
     module = build_module(model, network, **({} if stage else plan.evaluation))
     if resumed is not None:
         load_weights(module, resumed)  # its error names misfits better than Lightning's
-    best, last = _checkpoints(plan, stage, module)
+    choice = _choose(plan, stage or model.name, model, module)
+    best, last = _checkpoints(plan, stage, choice)
     trainer = build_trainer(
         plan.config,
         max_epochs=model.epochs,
         default_root_dir=plan.folder,
         plugins=[DurableCheckpointIO()],
         logger=loggers,
-        callbacks=[best, last, *_callbacks(plan, stage, model), *callbacks],
+        callbacks=[best, last, *_callbacks(plan, stage, model, choice), *callbacks],
     )
     if resumed is not None:
         _check_processes(resumed, trainer.world_size)
@@ -97,13 +109,25 @@ def fit_stage(
     trainer.strategy.barrier()
     checkpoint = _read_best(plan, best, stage or model.name)
     load_weights(module, checkpoint)
-    facts = _facts(plan, stage, checkpoint, best) | {
+    facts = _facts(plan, stage, checkpoint, best, choice) | {
         "parameters": sum(p.numel() for p in network.parameters())
     }
     if trainer.is_global_zero:
         write_model_card(checkpoint.path, facts)
         _tell_choice(stage or model.name, facts, model.epochs)
-    return TrainedStage(module, trainer, checkpoint.path, facts)
+    val = {name.rpartition("/")[2]: value for name, value in best.values.items()}
+    return TrainedStage(module, trainer, checkpoint.path, facts, choice, best.regret(), val)
+
+
+def _choose(plan: Plan, name: str, model: DictConfig, module: SaliencyModule) -> Choice:
+    """Decide what chooses, say it, and let the module count the criteria that were asked for."""
+    options, data = plan.config.zerobox, plan.data
+    choice = choose(str(model.monitor), data, options, module.constant_monitors)
+    images = int(data.supervision("val")["images"])
+    module.zerobox = build_scores(choice, options, images, plan.config.seed)
+    if rank_zero_only.rank == 0:
+        print(f"{name}: {choice.told()}", file=sys.stderr)
+    return choice
 
 
 def _read_best(plan: Plan, best: KeepBest, name: str) -> Checkpoint:
@@ -165,43 +189,41 @@ def _check_processes(resumed: Checkpoint, processes: int) -> None:
     )
 
 
-def _checkpoints(plan: Plan, stage: str, module: SaliencyModule) -> tuple[KeepBest, KeepLast]:
+def _checkpoints(plan: Plan, stage: str, choice: Choice) -> tuple[KeepBest, KeepLast]:
     """Make the callbacks of the best and the last checkpoint."""
-    folder, model = plan.folder / "checkpoints" / stage, stage_config(plan.config.model, stage)
-    constant = model.monitor in module.constant_monitors
+    folder = plan.folder / "checkpoints" / stage
     return (
         KeepBest(
             folder / "best.ckpt",
-            None if constant else f"val/{NATIVE}/{model.monitor}",
-            MONITORS[model.monitor].higher_is_better,
+            f"val/{NATIVE}/{choice.monitor}",
+            MONITORS[choice.monitor].higher_is_better,
+            f"val/{NATIVE}/{BY_BOXES}" if choice.regrets else None,
         ),
         KeepLast(folder / "last.ckpt", plan.folder, plan.config.trainer.get("checkpoint_minutes")),
     )
 
 
-def _callbacks(plan: Plan, stage: str, model: DictConfig) -> list[Callback]:
+def _callbacks(plan: Plan, stage: str, model: DictConfig, choice: Choice) -> list[Callback]:
     pictures = plan.folder / "pictures" / stage
     count, methods = plan.config.pictures.images, list(model.pictures)
     return [
         Divergence(),
-        RunRecord(plan.record, stage, plan.data),
+        RunRecord(plan.record, stage, plan.data, choice.supervision),
         Throughput(),
         Pictures(pictures, count, methods, plan.data.class_names),
         progress_bar(stage or model.name),
     ]
 
 
-def _facts(plan: Plan, stage: str, checkpoint: Checkpoint, best: KeepBest) -> dict[str, Any]:
+def _facts(
+    plan: Plan, stage: str, checkpoint: Checkpoint, best: KeepBest, choice: Choice
+) -> dict[str, Any]:
     """Collect the facts about a stage's best checkpoint."""
-    monitor = stage_config(plan.config.model, stage).monitor
-    if best.monitor is None:
-        reason = f"the last one: nothing chose it, as this training cannot change {monitor}"
-    else:
-        reason = "the last one: nothing chose it, as no epoch was validated"
     splits = [split for split in ("train", "val", "test") if plan.data.has_split(split)]
     return checkpoint_facts(checkpoint) | {
-        "metrics": {"val": {} if best.score is None else {monitor: best.score}},
-        "not_chosen": reason,
+        "metrics": {"val": {} if best.score is None else {choice.monitor: best.score}},
+        "not_chosen": "the last one: nothing chose it, as no epoch was validated",
         "splits": [plan.data.supervision(split) for split in splits],
+        "threshold_chosen_by": choice.threshold or "boxes",
         "stage": stage,
     }

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from learned_saliency.datamodules import DataError
-from learned_saliency.datamodules.masks import read_mask, read_object
+from learned_saliency.datamodules.masks import MaskValues, read_mask, read_object
 from tests.support.paths import GOLDEN
 
 OBJECT = np.zeros((9, 12), np.uint8)
@@ -110,3 +110,47 @@ def test_masks_of_values_that_are_no_numbers_are_named(tmp_path):
     Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(DataError, match=r"a\.tif: the mask does not decode .*no finite numbers"):
         read_mask([tmp_path / "a.tif"], [], 8)
+
+
+def test_declared_values_tell_object_from_ignored_region_in_one_file(tmp_path):
+    """By hand, at the file's own size: trimap of 1 object, 2 background, 3 not classified."""
+    trimap = np.full((8, 8), 2, np.uint8)
+    trimap[1:7, 1:7] = 3
+    trimap[2:6, 2:6] = 1
+    Image.fromarray(trimap).save(tmp_path / "trimap.png")
+    values = MaskValues(range(1, 2), range(3, 4))
+    found = read_mask([tmp_path / "trimap.png"], [], 8, values=values).numpy()
+    assert (found == np.choose(trimap, [0, 1, 0, 255])).all()
+    assert (read_mask([tmp_path / "trimap.png"], [], 8) == 1).all()  # undeclared: no pixel is 0
+
+
+def test_declared_values_of_several_files_and_ignore_masks_are_united(tmp_path):
+    files = []
+    for name, column, value in (("a", 0, 200), ("b", 1, 128), ("c", 2, 127), ("ignore", 1, 9)):
+        pixels = np.zeros((4, 4), np.uint8)
+        pixels[:, column] = value
+        pixels[3] = 9 if name == "ignore" else 0
+        files.append(tmp_path / f"{name}.png")
+        Image.fromarray(pixels).save(files[-1])
+    found = read_mask(files[:3], files[3:], 4, values=MaskValues(range(128, 256)))
+    assert found.tolist() == [[1, 1, 0, 0]] * 3 + [[255] * 4]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "LA", "P", "1"])
+def test_declared_values_are_read_from_files_of_any_mode_of_8_bits(tmp_path, mode):
+    gray = np.where(OBJECT, 255, 0).astype(np.uint8)
+    image = palette([(9, 9, 9)] * 256, 255) if mode == "P" else Image.fromarray(gray).convert(mode)
+    image.save(tmp_path / "mask.png")
+    found = read_mask([tmp_path / "mask.png"], [], 12, True, values=MaskValues(range(255, 256)))
+    assert found.sum() == read_mask([saved_gray(tmp_path, gray)], [], 12, True).sum() > 0
+
+
+def saved_gray(folder, gray):
+    Image.fromarray(gray).save(folder / "gray.png")
+    return folder / "gray.png"
+
+
+def test_declared_values_of_more_than_8_bits_are_refused(tmp_path):
+    Image.fromarray(OBJECT.astype(np.uint16) * 300).save(tmp_path / "deep.png")
+    with pytest.raises(DataError, match=r"deep\.png: the mask does not decode \(its values have"):
+        read_mask([tmp_path / "deep.png"], [], 8, values=MaskValues(range(1, 2)))

@@ -157,7 +157,7 @@ def test_missing_files_are_named(cub):
     with pytest.raises(DataError, match=r"data.parts.segmentations=false"):
         CUBParts(cub)
     (cub / "parts/part_locs.txt").unlink()
-    with pytest.raises(DataError, match=r"part_locs.txt: this metadata file is missing"):
+    with pytest.raises(DataError, match=r"part_locs.txt: is missing; unpack"):
         CUBParts(cub, segmentations=False)
     with pytest.raises(DataError, match=r"attributes.txt: this metadata file is missing"):
         CreaturesParts(cub, cub)

@@ -26,6 +26,7 @@ NEEDED = {  # words without which a command does not begin; "file" is one that e
     "predict": ["checkpoint=file", "images=file", "out=maps"],
     "export": ["checkpoint=file"],
     "convert": ["published=file"],
+    "data": ["wsol", "data.root=.", "data.metadata=."],
 }
 FITTING = {  # by the types of rows
     "integer": ["1", "5"],

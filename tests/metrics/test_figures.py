@@ -30,6 +30,11 @@ UPDATES = {  # arguments of the constructor and of ``update``
     "MaxBoxAcc": ((), (MAPS, BOXES)),
     "MaxBoxAccV2": ((), (MAPS, BOXES)),
     "PxAP": ((), (MAPS, MASKS)),
+    "ZeroBoxCutout": ((), (torch.rand(2, 9),)),
+    "ZeroBoxInsertion": ((), (torch.rand(2),)),
+    "ZeroBoxPseudoBoxes": ((), (MAPS, torch.tensor([[1, 1, 5, 6]] * len(MAPS)))),
+    "ZeroBoxSegments": ((), (torch.rand(2, 19).double(),)),
+    "ZeroBoxStability": ((), (MAPS, torch.rand(len(MAPS)))),
     "RemoveAndClassify": (((0.1, 0.25, 0.5),), (HITS, HITS, HITS[:, 0])),
 }
 EXPORTED = sorted(
@@ -105,6 +110,7 @@ def test_errors_and_drops_are_better_low():
         "map_mean",
         "map_std",
         "map_variation",
+        *(f"zerobox_{name}_threshold" for name in ("cutout", "pseudo_boxes", "segments")),
     }
 
 

@@ -4,7 +4,7 @@ import torch
 from torchmetrics import MetricCollection
 
 from learned_saliency.metrics import Localization, MaxBoxAcc, MaxBoxAccV2, boxes_from_saliency
-from learned_saliency.metrics.localization import _middle_of_longest_maximum
+from learned_saliency.metrics.localization import middle_of_longest_maximum
 from tests.support.paths import GOLDEN as FOLDER
 
 GOLDEN = FOLDER / "box_eval.npz"
@@ -180,7 +180,7 @@ def test_best_threshold_reaches_max_box_acc_through_boxes_from_saliency():
     ],
 )
 def test_best_threshold_is_the_middle_of_the_longest_maximum(curve, middle):
-    assert _middle_of_longest_maximum(torch.tensor(curve)) == middle
+    assert middle_of_longest_maximum(torch.tensor(curve)) == middle
 
 
 def test_collection_searches_contours_once(monkeypatch):

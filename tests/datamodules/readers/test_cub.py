@@ -1,33 +1,22 @@
+"""CUB-200-2011 from a miniature of its download: float boxes, masks, CUBV2, and faults."""
+
 import numpy as np
 import pytest
-from PIL import Image
 
-from learned_saliency.datamodules import CUBReader, DataError, WSOLDataModule
+from learned_saliency.datamodules import CUBParts, CUBReader, DataError, WSOLDataModule
 from learned_saliency.datamodules.metadata import read_split
-
-CLASSES = ("001.Black_footed_Albatross", "002.Crow")
+from tests.support import layouts
+from tests.support.layouts import BIRDS
 
 
 @pytest.fixture
 def cub(tmp_path):
-    """A download of 2 classes with 4 training and 2 test images each, 50x40 pixels."""
-    root = tmp_path / "CUB_200_2011"
-    rows = {name: [] for name in ("images", "image_class_labels", "train_test_split")}
-    boxes = []
-    for i in range(12):
-        name = f"{CLASSES[i % 2]}/{i}.jpg"
-        path = root / "images" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (50, 40), (i, i, i)).save(path)
-        rows["images"].append(f"{i + 1} {name}")
-        rows["image_class_labels"].append(f"{i + 1} {i % 2 + 1}")
-        rows["train_test_split"].append(f"{i + 1} {int(i < 8)}")
-        boxes.append(f"{i + 1} {i}.0 2.7 20.6 30.4")
-    boxes[11] = "12 10.0 5.0 40.0 35.0"  # ends at the width and height
-    for name, lines in {**rows, "bounding_boxes": boxes}.items():
-        (root / f"{name}.txt").write_text("\n".join(lines) + "\n")
-    (root / "classes.txt").write_text("".join(f"{i + 1} {n}\n" for i, n in enumerate(CLASSES)))
-    return root
+    return layouts.cub(tmp_path, segmentations=False)
+
+
+def image(i):
+    """Id of the image with this place in the list."""
+    return f"images/{BIRDS[i % 2]}/Bird_{i:04}_{100 + i}.jpg"
 
 
 def _splits(folder):
@@ -37,11 +26,11 @@ def _splits(folder):
 def test_official_test_split_and_boxes_are_the_benchmarks(cub, tmp_path):
     CUBReader(val_per_class=1).prepare(cub, tmp_path / "metadata")
     test = _splits(tmp_path / "metadata")["test"]
-    assert test.image_ids == [f"images/{CLASSES[i % 2]}/{i}.jpg" for i in range(8, 12)]
+    assert test.image_ids == [image(i) for i in range(8, 12)]
     assert test.labels.tolist() == [0, 1, 0, 1]
     assert test.sizes.tolist() == [[50, 40]] * 4
-    # int(x), int(y), int(x + w), int(y + h): 8 + 20.6, 2.7 + 30.4
-    assert test.boxes.tolist()[0] == [8, 2, 28, 33]
+    # int(x), int(y), int(x + w), int(y + h): 10 + 20.6, 2.7 + 30.4
+    assert test.boxes.tolist()[0] == [10, 2, 30, 33]
     assert test.boxes.tolist()[3] == [10, 5, 49, 39]
 
 
@@ -52,7 +41,7 @@ def test_validation_images_are_drawn_from_the_training_split_by_seed(cub, tmp_pa
         CUBReader(val_per_class=2, seed=seed).prepare(cub, folder)
         splits = _splits(folder)
         assert sorted(splits["val"].labels) == [0, 0, 1, 1]
-        official = {f"images/{CLASSES[i % 2]}/{i}.jpg" for i in range(8)}
+        official = {image(i) for i in range(8)}
         assert set(splits["val"].image_ids) | set(splits["train"].image_ids) == official
         assert len(splits["val"]) == len(splits["train"]) == 4
         drawn.append(tuple(splits["val"].image_ids))
@@ -63,32 +52,96 @@ def test_validation_images_are_drawn_from_the_training_split_by_seed(cub, tmp_pa
 
 @pytest.mark.parametrize("place", ["images", "elsewhere"])
 def test_cubv2_becomes_the_validation_split_and_training_keeps_all(cub, tmp_path, place):
-    v2 = tmp_path / "v2"
-    v2.mkdir()
-    (v2 / "image_ids.txt").write_text(f"{CLASSES[1]}/77.jpg\n")
-    (v2 / "class_labels.txt").write_text(f"{CLASSES[1]}/77.jpg,1\n")
-    (v2 / "image_sizes.txt").write_text(f"{CLASSES[1]}/77.jpg,30,20\n")
-    (v2 / "localization.txt").write_text(f"{CLASSES[1]}/77.jpg,1,2,3,4\n")
     images = cub / "images" if place == "images" else tmp_path / "elsewhere"
-    (images / CLASSES[1]).mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (30, 20)).save(images / CLASSES[1] / "77.jpg")
-    reader = CUBReader(v2, None if place == "images" else images)
+    metadata = layouts.cubv2(tmp_path / "benchmark", images)
+    reader = CUBReader(metadata, None if place == "images" else images)
     data = WSOLDataModule(
         cub, tmp_path / "metadata", reader=reader, resize_size=16, crop_size=16, batch_size=3
     )
     data.prepare_data()
     data.setup("fit")
-    assert [data.supervision(s)["images"] for s in ("train", "val", "test")] == [8, 1, 4]
+    assert [data.supervision(s)["images"] for s in ("train", "val", "test")] == [8, 2, 4]
     (batch,) = data.val_dataloader()
-    assert batch["label"].tolist() == [1]
-    assert batch["boxes"][0].tolist() == [[16 // 30, 2 * 16 // 20, 3 * 16 // 30, 4 * 16 // 20]]
+    assert batch["label"].tolist() == [0, 1]
+    # 1,2,23,14 and 2,2,23,14 of 30 x 20 pixels, scaled to 16 and truncated
+    assert [box.tolist() for box in batch["boxes"]] == [[[0, 1, 12, 11]], [[1, 1, 12, 11]]]
+
+
+def test_cubv2_that_is_not_there_is_named(cub, tmp_path):
+    metadata = layouts.cubv2(tmp_path / "benchmark", tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"4000\.jpg: this image of CUBV2 is missing; unpack"):
+        CUBReader(metadata).prepare(cub, tmp_path / "metadata")
+    with pytest.raises(DataError, match=r"nowhere: not the benchmark's folder metadata/CUB/val"):
+        CUBReader(tmp_path / "nowhere").prepare(cub, tmp_path / "metadata")
+
+
+def test_masks_hold_what_half_of_the_annotators_marked(cub, tmp_path):
+    """By hand, at the file's own width: image 8 has its bird in columns 10 to 30, rows 2 to 33."""
+    CUBReader(val_per_class=1).prepare(cub, tmp_path / "metadata")
+    assert _splits(tmp_path / "metadata")["test"].mask_paths is None
+    layouts.cub(tmp_path)  # the separate download arrives
+    reader = CUBReader(val_per_class=1)
+    options = {"resize_size": 50, "crop_size": 50, "batch_size": 4}
+    data = WSOLDataModule(cub, tmp_path / "metadata", reader=reader, **options)
+    data.prepare_data()
+    data.setup()
+    assert [data.has_masks(split) for split in ("train", "val", "test")] == [False, True, True]
+    (batch,) = data.test_dataloader()
+    expected = np.zeros((50, 50), np.uint8)
+    rows = np.arange(50) * 40 // 50
+    expected[(rows >= 2) & (rows < 34), 10:31] = 1  # not column 9, which two of five marked
+    assert (batch["mask"][0].numpy() == expected).all()
+    assert batch["boxes"][0].tolist() == [[10, 2 * 50 // 40, 30, 33 * 50 // 40]]
+
+
+def test_masks_are_not_read_in_training_and_missing_ones_are_named(tmp_path):
+    root = layouts.cub(tmp_path)
+    (root / mask_of(8)).unlink()
+    data = WSOLDataModule(root, tmp_path / "metadata", reader=CUBReader(val_per_class=1))
+    data.prepare_data()
+    with pytest.raises(DataError, match=r"masks.txt, line 1: .*Bird_0008_108.png does not"):
+        data.setup("test")
+    assert not (tmp_path / "metadata" / "train" / "masks.txt").exists()
+
+
+def mask_of(i):
+    return image(i).replace("images/", "segmentations/").replace(".jpg", ".png")
+
+
+def test_a_damaged_mask_is_named(tmp_path):
+    root = layouts.cub(tmp_path)
+    (root / mask_of(9)).write_bytes(b"\x89PNG\r\n\x1a\nshort")
+    data = WSOLDataModule(root, tmp_path / "metadata", reader=CUBReader(val_per_class=1))
+    data.prepare_data()
+    with pytest.raises(DataError, match=r"line 2: the mask .*Bird_0009_109.png does not decode"):
+        data.setup("test")
+
+
+def test_published_counts_follow_what_is_set_aside(cub, tmp_path):
+    drawn = CUBReader(val_per_class=5).published
+    assert [drawn[s].images for s in ("train", "val", "test")] == [4994, 1000, 5794]
+    benchmark = CUBReader(tmp_path).published
+    assert [benchmark[s].images for s in ("train", "val", "test")] == [5994, 1000, 5794]
+    needed = [source for source in CUBReader().sources if source.required]
+    assert all((cub / source.path).exists() for source in needed)
+    (cubv2,) = [s for s in CUBReader(tmp_path).sources if s.path == str(tmp_path)]
+    assert cubv2.required
+
+
+def test_parts_and_attributes_of_the_download_are_read(tmp_path):
+    root = layouts.cub(tmp_path, parts=True)
+    parts = CUBParts(root)
+    assert [(pair.first, pair.second, pair.parts) for pair in parts.pairs] == [(0, 1, (1, 7))]
+    (tmp_path / "attributes.txt").unlink()
+    with pytest.raises(DataError, match=r"attributes.txt: is missing; unpack CUB"):
+        CUBParts(root)
 
 
 def test_names_come_from_the_download(cub, tmp_path):
     data = WSOLDataModule(cub, tmp_path / "metadata", reader=CUBReader(val_per_class=1))
     data.prepare_data()
     data.setup()
-    assert data.class_names == ["Black_footed_Albatross", "Crow"]
+    assert data.class_names == ["Black_footed_Albatross", "Laysan_Albatross"]
     assert data.num_classes == 2
 
 
@@ -115,12 +168,22 @@ def test_folders_of_other_origin_are_left_alone(cub, tmp_path):
     [
         ("images", None, None, r"CUB_200_2011: not the unpacked folder CUB_200_2011"),
         ("classes", None, None, r"classes.txt: this metadata file is missing"),
-        ("classes", "2 002.Crow", "", r"class 2 of image 2 is not in classes.txt"),
-        ("bounding_boxes", "3 2.0 2.7 20.6 30.4", "", r"bounding_boxes.txt: no line for image 3"),
-        ("bounding_boxes", "3 2.0 2.7", "3 2.7", r"bounding_boxes.txt, line 3: expected `image_id"),
-        ("bounding_boxes", "3 2.0 2.7", "3 a 2.7", r"bounding_boxes.txt: could not convert"),
+        ("classes", "2 002.Laysan_Albatross", "", r"class 2 of image 2 is not in classes.txt"),
+        ("bounding_boxes", "3 4.0 2.7 20.6 30.4", "", r"bounding_boxes.txt: no line for image 3"),
+        ("bounding_boxes", "3 4.0 2.7", "3 2.7", r"bounding_boxes.txt, line 3: expected `image_id"),
+        ("bounding_boxes", "3 4.0 2.7", "3 a 2.7", r"bounding_boxes.txt: could not convert"),
         ("train_test_split", "3 1", "3", r"train_test_split.txt, line 3: expected `image_id is"),
-        ("images", "/5.jpg", "/55.jpg", r"images.txt, line 6: the image .*55.jpg cannot be read"),
+        (
+            "images",
+            "_105.jpg",
+            "_155.jpg",
+            r"images.txt, line 6: .*_155.jpg cannot be read",
+        ),
+        ("images", "all", "", r"images.txt: is empty; unpack"),
+        ("images", "4 002", "3 002", r"images.txt, line 4: 3 is listed twice"),
+        ("bounding_boxes", "4 5.0 2.7 20.6", "4 5.0 2.7 -3", r"of image 4 is inverted"),
+        ("bounding_boxes", "4 5.0 2.7", "4 nan 2.7", r"of image 4 is inverted"),
+        ("bounding_boxes", "4 5.0 2.7", "4 50.0 2.7", r"of image 4 lies outside of the image"),
     ],
 )
 def test_incomplete_downloads_are_named_and_leave_nothing(cub, tmp_path, name, old, new, message):
@@ -128,6 +191,7 @@ def test_incomplete_downloads_are_named_and_leave_nothing(cub, tmp_path, name, o
     text = path.read_text()
     path.unlink()
     if old is not None:
+        old = text if old == "all" else old
         assert old in text
         path.write_text(text.replace(old, new))
     with pytest.raises(DataError, match=message):

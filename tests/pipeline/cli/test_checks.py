@@ -98,6 +98,7 @@ def test_a_value_is_told_by_the_key_that_it_was_given_by():
         ("predict", "opacity=2", "opacity=2: expected a number from 0 to 1"),
         ("export", "tolerance=nan", "tolerance=nan: expected a number above 0"),
         ("convert", "published=3", "published=3: expected a path"),
+        ("doctor", "workers=0", "workers=0: expected an integer from 1"),
     ],
 )
 def test_every_command_checks_its_values(name, word, told):

@@ -18,6 +18,9 @@ GROUPS = config_groups()
 NEEDED = {
     "wsol": ["data.root=somewhere", "data.metadata=somewhere/metadata"],
     "cub": ["data.root=somewhere"],
+    "imagenet": ["data.root=somewhere"],
+    "openimages": ["data.root=somewhere"],
+    "pets": ["data.root=somewhere"],
     "timm": ["backbone.name=resnet18"],
 }
 

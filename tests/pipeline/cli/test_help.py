@@ -22,13 +22,18 @@ SHOWN = {  # words whose configurations have, together, every key that there is
     "predict": [[]],
     "export": [[]],
     "convert": [[]],
+    "data": [[f"data={name}"] for name in GROUPS["data"]],
 }
 CASES = [(command, words) for command, cases in SHOWN.items() for words in cases]
 
 
+def called(command: str) -> str:
+    return f"python {command}.py" if COMMANDS[command].script else f"learned-saliency {command}"
+
+
 def help_of(command: str, *words: str) -> str:
     chosen = COMMANDS[command]
-    return format_help(chosen.page, f"python {command}.py", chosen.config_name, words)
+    return format_help(chosen.page, called(command), chosen.config_name, words)
 
 
 def keys_with_meanings(text: str) -> dict[str, str]:
@@ -114,7 +119,7 @@ def test_every_command_answers(command, flag):
     assert answer.stderr == ""
     assert answer.stdout.startswith(COMMANDS[command].page.about)
     for usage in COMMANDS[command].page.usage:
-        assert f"  python {command}.py {usage}\n" in answer.stdout
+        assert f"  {called(command)} {usage}\n" in answer.stdout
         assert len(f"  learned-saliency {command} {usage}") <= 100
 
 

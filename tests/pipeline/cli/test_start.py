@@ -31,6 +31,7 @@ MISSPELT = {
     "predict": "imges=x",
     "export": "formt=onnx",
     "convert": "publishd=x",
+    "data": "full_decod=true",
 }
 MISSING = [
     ("train", ["resume=nowhere"], "resume=nowhere: there is no such run or checkpoint."),
@@ -76,6 +77,15 @@ MISSING = [
     ("export", [], "checkpoint has no value"),
     ("convert", ["published=nowhere"], "nowhere: there is no such file."),
     ("convert", ["published=[pyproject.toml,nowhere]"], "nowhere: there is no such file."),
+    ("data", ["wsol", "data.root=.", "data.metadata=nowhere"], "data.metadata=nowhere: "),
+    (
+        "data",
+        ["wsol", "data.root=nowhere", "data.metadata=."],
+        "data.root=nowhere: the root folder",
+    ),
+    ("data", ["cub", "data.root=.", "output_dir=/dev/null/x"], "cannot be written below"),
+    ("data", ["cub"], "data.root has no value: give it as data.root=..."),
+    ("data", ["cubb"], "data=cubb is no choice of 'data'; the nearest: cub"),
 ]
 
 
@@ -106,7 +116,7 @@ def test_a_missing_file_is_named_in_one_line(name, words, told):
     answer = run_command(name, *words)
     assert answer.returncode == 2
     assert told in answer.stderr
-    assert answer.stderr.startswith(f"{name}.py: ")
+    assert answer.stderr.startswith(f"{COMMANDS[name].program}: ")
     assert answer.stderr.count("\n") == 1
 
 
@@ -170,6 +180,7 @@ def test_weights_of_the_library_and_other_peoples_networks_are_no_files():
             ["published=A", "output_dir=B"],
             "a run of A as fcam with backbone resnet10t, ",
         ),
+        ("data", ["cub", "data.root=A"], "checking cub in A, into outputs/data-cub"),
     ],
 )
 def test_a_command_says_what_it_will_do(name, words, told):

@@ -16,6 +16,7 @@ KEYS = {
     "predict": ["checkpoint", "classifier", "weights", "class_names", "images", "out", "classes"],
     "export": ["checkpoint", "out", "verify_images"],
     "convert": ["published", "output_dir", "data.root"],
+    "data": ["output_dir", "data.root", "data.metadata", "data.class_names"],
 }
 
 

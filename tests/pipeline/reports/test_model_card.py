@@ -78,6 +78,8 @@ FACTS = {
     "parameters": 1234567,
     "splits": [{"split": s, "images": 9, "boxes": 0, "masks": 0} for s in ("train", "val", "test")],
     "stage": "",
+    "threshold_chosen_by": "zerobox_segments",
+    "selected_by": {"split": "val", "images": 9, "boxes": 0, "masks": 0},
 }
 
 
@@ -89,9 +91,12 @@ def test_many_classes_a_method_without_a_paper_and_no_figure_are_told_plainly():
     assert "net, trained from pretrained weights" in card
     assert "| parameters | 1,234,567 |" in card
     assert "Epoch 5, chosen by `pxap` of its own map on val: 45.7 %." in card
+    assert "saw 0 boxes and 0 masks of val." in card
+    assert "| val | 9 | 0 | 0 | choice of the checkpoint and, by its labels alone, of the" in card
     assert 'load("DIR/last.ckpt")' in card
-    assert "0.200 of the map's maximum, not chosen: val has no boxes" in card
-    with_boxes = model_card("last.ckpt", FACTS | {"splits": [FACTS["splits"][1] | {"boxes": 9}]})
+    by = "chosen by zerobox_segments on val, without a box"
+    assert f"0.200 of the map's maximum, {by}" in card
+    with_boxes = model_card("last.ckpt", FACTS | {"threshold_chosen_by": "boxes"})
     assert "0.200 of the map's maximum, best on val" in with_boxes
     names = [str(label) for label in range(30)]
     bare = model_card("last.ckpt", FACTS | {"metrics": {"val": {}}, "class_names": names})

@@ -45,7 +45,7 @@ def test_creatures_are_made_where_this_machine_says(tmp_path, cache):
     data = located_data(own, NOTHING, "x.ckpt")
     assert data.root.startswith(f"{cache}/creatures-48px-16c-")
     assert data.metadata == f"{data.root}/metadata-32-16-17"
-    assert data.reader is not None
+    assert not data.read_only
 
 
 def test_options_of_the_command_line_name_the_folder(tmp_path, cache):
@@ -59,7 +59,7 @@ def test_a_folder_that_holds_the_data_set_is_read_but_not_made(tmp_path):
     own = recorded(*SMALL_DATA, root=theirs, metadata=theirs / "metadata")
     data = located_data(own, NOTHING, "x.ckpt")
     assert places(data) == (str(theirs), f"{theirs}/metadata")
-    assert data.reader is None
+    assert data.read_only
 
 
 def test_this_machine_comes_first(tmp_path):
@@ -75,7 +75,7 @@ def test_what_is_given_is_written_to(tmp_path):
     mine = tmp_path / "mine"
     data = located_data(own, OmegaConf.create({"root": str(mine)}), "x.ckpt")
     assert places(data) == (str(mine), f"{mine}/metadata-32-16-17")
-    assert data.reader is not None
+    assert not data.read_only
     filled(mine)  # which moved along
     assert places(located_data(own, OmegaConf.create({"root": str(mine)}), "x.ckpt")) == (
         str(mine),
@@ -158,12 +158,12 @@ def test_a_resumed_run_finds_its_data_likewise(tmp_path, cache):
     filled(theirs, "metadata-32-16-17")
     data = _located(config, resumed).data
     assert places(data) == (str(theirs), f"{theirs}/metadata-32-16-17")
-    assert data.reader is None
-    assert config.data.reader is not None
+    assert data.read_only
+    assert not config.data.read_only
     moved = compose_checked([*words[:-1], f"data.root={tmp_path}/mine"])
     data = _located(moved, resumed).data
     assert places(data) == (f"{tmp_path}/mine", f"{tmp_path}/mine/metadata-32-16-17")
-    assert data.reader is not None
+    assert not data.read_only
 
 
 def test_other_options_of_the_reader_are_of_this_machine(tmp_path, cache):

@@ -60,14 +60,20 @@ def test_a_run_leaves_what_it_promises(run):
     saved = json.loads((folder / "results.json").read_text())
     assert set(saved["test"]) == {"native", "cam", "full_image", "centered_box"}
     assert saved["test"]["native"] == pytest.approx(result.results["native"])
+    kept = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
     assert saved["selection"] == {
-        "monitor": saved["selection"]["monitor"],
+        "monitor": "pxap",
+        "asked": "pxap",
+        "value": kept["callbacks"]["best"]["score"],
+        "threshold": float(kept["state_dict"]["box_threshold"]),
+        "threshold_by": "boxes",
         "split": "val",
         "images": 16,
         "boxes": 16,
         "masks": 16,
     }
     assert saved["tested_on"]["images"] == 17
+    assert "regret" not in saved
     for name in ("best.ckpt", "last.ckpt", "classifier/best.ckpt", "classifier/last.ckpt"):
         assert (folder / "checkpoints" / name).is_file(), name
     assert len(list((folder / "pictures").glob("epoch_*.png"))) == 2
@@ -219,23 +225,6 @@ def test_selection_needs_supervision_on_val(run, creatures, tmp_path):
         run(*words, "recipe.monitor=pxap")
     result = run(*words, "recipe.monitor=accuracy")
     assert json.loads((result.folder / "results.json").read_text())["selection"]["masks"] == 0
-
-
-def test_an_accuracy_that_a_training_cannot_change_chooses_nothing(run, creatures, tmp_path, capfd):
-    bare = tmp_path / "metadata"
-    shutil.copytree(creatures / "metadata", bare)
-    for name in ("masks", "localization", "image_sizes"):
-        (bare / "val" / f"{name}.txt").unlink()
-    words = [f"data.metadata={bare}", "data.reader=null", "recipe.monitor=accuracy"]
-    result = run("model=fcam", *words, "recipe.epochs=2", "model.first_stage.epochs=0")
-    best = result.folder / "checkpoints" / "best.ckpt"
-    assert torch.load(best, weights_only=True)["epoch"] == 1
-    reason = "the last one: nothing chose it, as this training cannot change accuracy"
-    assert f"fcam: epoch 2 of 2 is kept, {reason}\n" in capfd.readouterr().err
-    card = best.with_suffix(".md").read_text()
-    assert f"Epoch 2, {reason}." in card
-    assert "| val | 16 | 0 | 0 | looked at after each epoch, chose nothing |" in card
-    assert json.loads((result.folder / "results.json").read_text())["selection"]["monitor"] is None
 
 
 def test_the_console_says_which_epoch_is_kept_and_why(capsys):

@@ -159,8 +159,8 @@ def test_the_refusal_of_monitors_names_every_key_that_has_to_change(bare, plan):
         plan(*words)
     message = str(caught.value)
     assert "needs boxes and masks" in message
-    advised = message.partition("choose by ")[2].rstrip(".").split()
-    assert advised == ["model.first_stage.monitor=accuracy", "model.monitor=accuracy"]
+    advised = message.partition("choose by what it has: ")[2].rstrip(".").split()
+    assert advised == ["model.first_stage.monitor=auto", "model.monitor=auto"]
     assert plan(*words, *advised).data.supervision("val")["boxes"] == 0
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from learned_saliency.pipeline.training.keeping import KeepBest
+from learned_saliency.pipeline.training.best import KeepBest
 
 
 class Saver:
@@ -49,15 +49,15 @@ def test_without_a_metric_every_epoch_replaces_the_one_before(tmp_path):
 
 def test_a_score_counts_as_long_as_its_file_is_there(tmp_path):
     keep = KeepBest(tmp_path / "a" / "best.ckpt", "val/native/x")
-    keep.load_state_dict({"score": 0.9})
+    keep.load_state_dict({"score": 0.9, "values": {}, "best": None})
     assert keep.score is None
     keep.path.parent.mkdir()
     keep.path.touch()
-    keep.load_state_dict({"score": 0.9})
+    keep.load_state_dict({"score": 0.9, "values": {}, "best": None})
     assert Saver().run(keep, [0.8]) == []
 
 
 def test_a_state_holds_no_path(tmp_path):
     keep = KeepBest(tmp_path / "best.ckpt", "val/native/x")
-    assert keep.state_dict() == {"score": None}
+    assert keep.state_dict() == {"score": None, "values": {}, "best": None}
     assert str(tmp_path) not in keep.state_key

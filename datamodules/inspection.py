@@ -1,0 +1,142 @@
+"""Facts about single files of images and masks, for checks of a whole data set."""
+
+import os
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from learned_saliency.datamodules.checks import lacks_end
+from learned_saliency.datamodules.decoding import (
+    AS_STORED,
+    FIRST_LYING,
+    exif_orientation,
+    read_picture,
+    size_of,
+)
+from learned_saliency.datamodules.masks import read_object
+from learned_saliency.datamodules.opening import ImageError, ImageSource, PackedImage, opened
+from learned_saliency.datamodules.similarity import perceptual_hashes, read_gray
+
+_END = 1 << 14  # bytes at either end of a file that its digest is made of
+_DIGEST = 16  # bytes
+
+
+class ImageFacts(NamedTuple):
+    """Facts about an image or a mask.
+
+    Attributes:
+        problem: Reason why it cannot be read; empty where it can. Then the other facts are void.
+        width: In pixels, as stored.
+        height: Likewise.
+        orientation: EXIF orientation, 1 to 8.
+        digest: Hexadecimal digest of the content's length, first and last bytes. Equal images have
+            the same one; for the reverse see `content_digest`.
+        look: Perceptual hash, hexadecimal; empty where none was asked for.
+        decoded: Whether it was decoded as a whole because that was asked for.
+        marked: Share of a mask's pixels that are no background, in [0, 1]; 0 for an image.
+    """
+
+    problem: str = ""
+    width: int = 0
+    height: int = 0
+    orientation: int = 1
+    digest: str = ""
+    look: str = ""
+    decoded: bool = False
+    marked: float = 0.0
+
+    def size(self, turned: bool) -> tuple[int, int]:
+        """Return width and height in pixels: as stored, or ``turned`` as a person sees it."""
+        sides = (self.width, self.height)
+        return sides[::-1] if turned and self.orientation >= FIRST_LYING else sides
+
+
+def inspect_image(source: ImageSource, *, decode: bool = False, look: bool = False) -> ImageFacts:
+    """Read the facts about an image: from its header, its end and its size, unless more is asked.
+
+    Args:
+        source: The image.
+        decode: Whether it is decoded as a whole, which finds damage in the middle of a file.
+        look: Whether its perceptual hash is made, for which it is decoded at a reduced size.
+
+    Returns:
+        The facts. A file that is missing or no image has a ``problem``.
+    """
+    if isinstance(source, PackedImage):  # read once
+        try:
+            content = source.read_bytes()
+        except ImageError as error:
+            return ImageFacts(str(error))
+        source = source._replace(open=lambda image_id: content)
+    try:
+        with opened(source) as image:
+            (width, height), orientation = size_of(image, AS_STORED), exif_orientation(image)
+            if decode or lacks_end(source, image):
+                image.load()
+        if decode:
+            with opened(source) as image:
+                image.verify()  # checksums of a PNG, of which its decoder takes no notice
+        content = source.read_bytes() if look or isinstance(source, PackedImage) else None
+        digest = _ends_of(source) if content is None else _ends(content)
+        shown = _look(source, content, min(width, height)) if look else ""
+    except ImageError as error:
+        return ImageFacts(str(error))
+    except OSError as error:
+        return ImageFacts(error.strerror or str(error))
+    return ImageFacts("", width, height, orientation, digest, shown, decode)
+
+
+def inspect_mask(path: Path) -> ImageFacts:
+    """Decode a mask and read the facts about it; see `read_object` for which pixels are marked."""
+    try:
+        with opened(path) as image:
+            orientation = exif_orientation(image)
+        marked = read_object(path, AS_STORED)
+    except ImageError as error:
+        return ImageFacts(str(error))
+    height, width = marked.shape
+    return ImageFacts("", width, height, orientation, "", "", True, float(marked.mean()))
+
+
+def content_digest(source: ImageSource) -> str:
+    """Compute the digest of the whole content of an image, hexadecimal.
+
+    Raises:
+        OSError: If it cannot be read.
+        ImageError: Likewise, where it is a part of a larger file.
+    """
+    digest = blake2b(digest_size=_DIGEST)
+    if isinstance(source, PackedImage):
+        digest.update(source.read_bytes())
+        return digest.hexdigest()
+    with source.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _ends(content: bytes) -> str:
+    first, last = content[:_END], content[_END:][-_END:]
+    return _digest(len(content), first + last)
+
+
+def _ends_of(path: Path) -> str:
+    """Compute the digest of a file's ends without reading what lies between."""
+    with path.open("rb") as file:
+        first = file.read(_END)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(_END, size - _END))
+        return _digest(size, first + file.read())
+
+
+def _digest(size: int, content: bytes) -> str:
+    return blake2b(content, digest_size=_DIGEST, person=size.to_bytes(8, "little")).hexdigest()
+
+
+def _look(source: ImageSource, content: bytes, shorter_side: int) -> str:
+    gray = read_gray(content, shorter_side)
+    if gray is None:  # a format that OpenCV does not know
+        gray = np.asarray(read_picture(source).convert("L"))
+    return perceptual_hashes([gray])[0].tobytes().hex()

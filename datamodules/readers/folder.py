@@ -1,0 +1,240 @@
+"""Reader of a folder of photographs with a folder for each class."""
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from learned_saliency.datamodules.metadata import SPLITS
+from learned_saliency.datamodules.readers.annotations import (
+    AUTO,
+    NONE,
+    find_marks,
+    named_files,
+    named_place,
+)
+from learned_saliency.datamodules.readers.base import Published, Source
+from learned_saliency.datamodules.readers.folderrows import Photos, evaluation_rows, train_rows
+from learned_saliency.datamodules.readers.foldersplits import Rule, make_splits
+from learned_saliency.datamodules.readers.resemblance import inspect_all
+from learned_saliency.datamodules.readers.scanning import (
+    IMAGE_SUFFIXES,
+    NOTE_SUFFIXES,
+    Listing,
+    list_photos,
+)
+from learned_saliency.datamodules.readers.writing import Metadata, read_settings, write_metadata
+from learned_saliency.datamodules.textfile import DataError, read_columns, read_text
+
+_LOGGER = logging.getLogger(__name__)
+_NAME = "folder"
+_VERSION = 1
+_REPORT = "splits.json"
+
+
+class FolderReader:
+    r"""Writer of the metadata of a folder of photographs.
+
+    Below the root lies a folder for each class, with images of any kind in it and in folders below
+    it, or the folders ``train``, ``val`` and ``test`` (also ``valid`` and the like) with such
+    folders. Where some of the three are missing they are drawn out of the training images, in equal
+    shares of all classes; copies and images that look alike stay in one split. Where images lie in
+    given splits nothing is moved, and copies in two of them are told. ``splits.json`` among the
+    metadata says what was made, of what.
+
+    Boxes come from a CSV table, COCO's JSON or a VOC XML file per image, masks from images of the
+    same names in a folder ``masks``. They count for ``val`` and ``test`` alone. Where a part of the
+    images has them, these splits are drawn from that part.
+
+    The metadata is made anew when the listing of the folder changes; images that were there keep
+    the splits that were drawn.
+
+    Args:
+        val_fraction: Share of each class that becomes ``val`` where there is none, in [0, 1).
+        test_fraction: Share of each class that becomes ``test``, likewise; both together below 1.
+        seed: Seed of the draw, 0 or more.
+        boxes: ``"auto"`` for files beside the images, ``"none"``, or a file or folder of them,
+            relative to the root or the working directory.
+        masks: ``"auto"`` for folders named ``masks`` or ``segmentations`` below the root,
+            ``"none"``, or a folder.
+        keep_similar: Whether images that look alike stay in one split, for which each is decoded at
+            a reduced size. Copies do in any case.
+        group: Regular expression: images in whose names its first group is the same text stay in
+            one split, such as ``(person\\d+)_`` for images of one person; None for no such rule.
+        skip_broken: Whether images that cannot be read are left out, instead of being an error.
+        exif_orientation: Whether boxes and masks refer to what a person sees; the data module's.
+        published: Published counts by split, each a mapping with keys of `Published`.
+        sources: Parts of the download, each a mapping with keys of `Source`.
+
+    Raises:
+        ValueError: If a fraction or the seed is out of range.
+        DataError: If ``group`` is no regular expression.
+    """
+
+    def __init__(
+        self,
+        *,
+        val_fraction: float = 0.15,
+        test_fraction: float = 0.15,
+        seed: int = 0,
+        boxes: str | Path = AUTO,
+        masks: str | Path = AUTO,
+        keep_similar: bool = True,
+        group: str | None = None,
+        skip_broken: bool = False,
+        exif_orientation: bool = True,
+        published: Mapping[str, Mapping[str, int]] | None = None,
+        sources: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
+            raise ValueError(
+                "expected val_fraction and test_fraction of 0 or more, together below 1, got "
+                f"{val_fraction} and {test_fraction}"
+            )
+        if seed < 0:
+            raise ValueError(f"expected a seed of 0 or more, got {seed}")
+        self.fractions = {"val": val_fraction, "test": test_fraction}
+        self.seed, self.boxes, self.masks = seed, str(boxes), str(masks)
+        self.keep_similar, self.skip_broken = keep_similar, skip_broken
+        self.group, self.exif_orientation = group, exif_orientation
+        self.published = {split: Published(**counts) for split, counts in (published or {}).items()}
+        self.sources = [Source(**part) for part in sources]
+        try:
+            self._pattern = None if group is None else re.compile(group)
+        except re.error as error:
+            raise DataError(
+                f"data.reader.group={group}: is no regular expression ({error}); correct it."
+            ) from None
+
+    @property
+    def image_roots(self) -> list[Path]:
+        """Folders beside the root in which files may lie: that of the masks, if one is given."""
+        return [] if self.masks in (AUTO, NONE) else [Path(self.masks).expanduser().absolute()]
+
+    def prepare(self, root: Path, metadata: Path) -> None:
+        """Write the metadata unless it is there and the folder has not changed since.
+
+        Args:
+            root: The folder of photographs.
+            metadata: The folder to write.
+
+        Raises:
+            DataError: If the folder holds no classes, an image cannot be read (unless such images
+                are skipped), boxes or masks do not fit, or ``metadata`` has files of another
+                origin. The error names the file.
+        """
+        root, metadata = (path.expanduser().absolute() for path in (root, metadata))
+        if not root.is_dir():
+            raise DataError(f"{root}: the folder of photographs is missing; set `root`.")
+        masks = named_place(root, self.masks)
+        listing = list_photos(root, find_masks=self.masks == AUTO, leave_out=masks)
+        settings = self._settings(listing)
+        before = read_settings(metadata, _NAME)
+        known: dict[str, str] = {}
+        if before is not None and before != settings:
+            if before | {"listing": ""} == settings | {"listing": ""}:
+                known = _known_splits(metadata)
+            _LOGGER.info("%s: has changed since it was last read, and is read again.", root)
+        write_metadata(metadata, _NAME, settings, lambda: self._read(listing, known))
+        _LOGGER.info("%s: %s; see %s.", root, _summary(metadata), metadata / _REPORT)
+
+    def _settings(self, listing: Listing) -> dict[str, Any]:
+        """Return what the metadata depends on, the names, sizes and times of all files among it."""
+        root = listing.root
+        files = [*listing.images, *listing.notes, *listing.masks]
+        files += named_files(root, self.boxes, NOTE_SUFFIXES)
+        files += named_files(root, self.masks, IMAGE_SUFFIXES)
+        facts = "\n".join(f"{size} {changed} {name}" for name, size, changed in files)
+        listed = hashlib.sha256(facts.encode("utf-8", "surrogateescape")).hexdigest()
+        options = {key: value for key, value in vars(self).items() if not key.startswith("_")}
+        declared = {"published", "sources"}
+        kept = {key: value for key, value in options.items() if key not in declared}
+        return {"version": _VERSION, "root": str(root), **kept, "listing": listed}
+
+    def _read(self, listing: Listing, known: Mapping[str, str]) -> Metadata:
+        """Read the photographs, draw the splits that are missing, and tell what was done."""
+        marks = find_marks(listing, self.boxes, self.masks)
+        photos, left_out = self._readable(listing)
+        rule = Rule(self.fractions, self.seed, self._pattern)
+        splits = make_splits(photos, listing.class_names, marks, rule, known)
+        remarks = [*listing.remarks, *left_out, *marks.remarks, *splits.remarks]
+        rows = {}
+        for split in SPLITS:
+            own = splits.photos.splits
+            chosen = splits.photos.at([row for row, name in enumerate(own) if name == split])
+            if split == "train":
+                rows[split] = train_rows(chosen)
+            elif chosen.names:
+                rows[split], further = evaluation_rows(chosen, marks, self.exif_orientation, split)
+                remarks += further
+        for remark in remarks:
+            _LOGGER.warning("%s: %s", listing.root, remark)
+        images = {split: len(own.ids) for split, own in rows.items()}
+        report = {"images": images, **splits.report, "remarks": remarks}
+        text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+        return Metadata(listing.class_names, rows, {_REPORT: text})
+
+    def _readable(self, listing: Listing) -> tuple[Photos, list[str]]:
+        """Open all photographs.
+
+        Returns:
+            The readable ones, and a remark about the others.
+
+        Raises:
+            DataError: If one cannot be read and such ones are not skipped, or all of a class.
+        """
+        root, names = listing.root, [file.name for file in listing.images]
+        _LOGGER.info(
+            "%s: reading %d images of %d classes", root, len(names), len(listing.class_names)
+        )
+        facts = inspect_all(root, names, self.keep_similar)
+        photos = Photos(root, names, listing.labels, listing.splits, facts)
+        broken = [row for row, fact in enumerate(facts) if fact.problem]
+        if not broken:
+            return photos, []
+        first = f"{root / names[broken[0]]}: cannot be read ({facts[broken[0]].problem})"
+        if not self.skip_broken:
+            more = f", nor can {len(broken) - 1} others" if len(broken) > 1 else ""
+            raise DataError(
+                f"{first}{more}; replace or remove the file, or leave such files out by "
+                "data.reader.skip_broken=true."
+            )
+        kept = photos.at([row for row, fact in enumerate(facts) if not fact.problem])
+        lost = set(listing.labels) - set(kept.labels)
+        if lost:
+            raise DataError(
+                f"{first}: no image of {listing.class_names[min(lost)]} can be read; replace them, "
+                "or remove the folder."
+            )
+        return kept, [f"images that cannot be read, left out: {len(broken)}, such as {first}."]
+
+
+def _known_splits(metadata: Path) -> dict[str, str]:
+    """Read the splits of images in a folder of metadata; nothing of one that is damaged."""
+    found: dict[str, str] = {}
+    for split in SPLITS:
+        try:
+            (names,) = read_columns(metadata / split / "image_ids.txt", "id")
+        except DataError:
+            continue
+        found |= dict.fromkeys(names, split)
+    return found
+
+
+def _summary(metadata: Path) -> str:
+    """Say how many images each split has, and which of them were drawn."""
+    try:
+        report = json.loads(read_text(metadata / _REPORT))
+        counts = [f"{count} images of {split}" for split, count in report["images"].items()]
+        together = report.get("kept_together") or []
+        made = [split for split in report["made"] if split in report["images"]]
+        told = f"{' and '.join(made)} drawn with seed {report['seed']}" if made else "as given"
+        if together:
+            images = sum(map(len, together))
+            told += f", {images} similar images kept together in {len(together)} groups"
+        return f"{', '.join(counts)}; {told}"
+    except (DataError, ValueError, KeyError, TypeError, AttributeError):
+        raise DataError(f"{metadata / _REPORT}: is damaged; remove {metadata}.") from None

@@ -1,0 +1,42 @@
+"""Functions that the configuration's files may call, as ``${name:argument}``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+_DIGITS = 10
+_LONGEST = 40
+_UNUSUAL = re.compile(r"[^\w.-]+")
+
+
+def folder_key(folder: Any, *options: Any) -> str:
+    """Name what is made of a folder: by its name, and a digest of its place and the options.
+
+    Args:
+        folder: The folder; a relative path counts from the working directory.
+        options: Values and groups of the configuration on which the result depends, too.
+
+    Returns:
+        A name of letters, digits and ``_.-``, "photos-5f2c81d09a": the same for the same absolute
+        path and options, and another for any others.
+    """
+    place = Path(str(folder)).expanduser().absolute()
+    text = json.dumps([str(place), *map(_plain, options)], sort_keys=True)
+    digest = hashlib.sha256(text.encode())
+    name = _UNUSUAL.sub("_", place.name)[:_LONGEST] or "root"
+    return f"{name}-{digest.hexdigest()[:_DIGITS]}"
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def register() -> None:
+    """Make the functions known to OmegaConf."""
+    OmegaConf.register_new_resolver("folder_key", folder_key, replace=True)

@@ -1,0 +1,54 @@
+"""Checks of images: whether they are there, can be read, and are as large as it is said."""
+
+from __future__ import annotations
+
+from learned_saliency.pipeline.data.content import Content, SplitContent
+from learned_saliency.pipeline.data.findings import Findings
+from learned_saliency.pipeline.data.reading import MISSING
+from learned_saliency.pipeline.data.tables import Numbers
+
+LOOKS = {False: "as stored", True: "as its EXIF data turn it"}
+
+
+def check_images(content: Content, split: SplitContent, findings: Findings) -> None:
+    """Check the images of a split."""
+    table = split.table
+    refers = table.boxes is not None or table.masks is not None
+    for image, facts in enumerate(split.facts):
+        place = content.locate(table.ids[image])
+        if facts.problem == MISSING:
+            where = f"{table.folder.name}/image_ids.txt, line {table.lines[image]}"
+            message = f"{MISSING}, but {where}, lists it; restore it or correct the path."
+            findings.add("image-missing", str(place), message)
+        elif facts.problem:
+            findings.add("image-damaged", str(place), f"{facts.problem}; replace it.")
+        else:
+            _check_size(content, split, image, findings)
+            if refers and facts.orientation > 1 and not content.turned:
+                message = (
+                    f"has EXIF orientation {facts.orientation}; see whether boxes and masks fit "
+                    "the image as stored or as its EXIF data turn it (data.exif_orientation=true)."
+                )
+                findings.add("turned", str(place), message)
+
+
+def _check_size(content: Content, split: SplitContent, image: int, findings: Findings) -> None:
+    """Compare an image's size with that in the metadata."""
+    said: Numbers | None = (split.table.sizes or {}).get(image)
+    facts, turned = split.facts[image], content.turned
+    if said is None or said.values == facts.size(turned):
+        return
+    path, name = split.table.folder / "image_sizes.txt", split.table.ids[image]
+    found = "{}x{}".format(*facts.size(turned))
+    if said.values == facts.size(not turned):
+        other = str(not turned).lower()
+        message = (
+            f"{name} is {found} pixels large {LOOKS[turned]}, and its size here is that "
+            f"{LOOKS[not turned]}; set data.exif_orientation={other}, or turn the image's boxes."
+        )
+        findings.add("turned-size", path, message, said.line)
+        return
+    message = "{} is {} pixels large, not {}x{}; correct the line or the image.".format(
+        name, found, *said.values
+    )
+    findings.add("size", path, message, said.line)

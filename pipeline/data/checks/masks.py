@@ -1,0 +1,110 @@
+"""Checks of masks and ignore masks: whether they fit their images and mark something."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from learned_saliency.datamodules import ImageFacts
+from learned_saliency.pipeline.data.checks.images import LOOKS
+from learned_saliency.pipeline.data.content import Content, SplitContent
+from learned_saliency.pipeline.data.findings import Findings, Severity
+from learned_saliency.pipeline.data.reading import MISSING
+from learned_saliency.pipeline.data.tables import MaskRow
+
+_ROUNDING = 0.02  # by which the ratio of sides may differ, besides a pixel
+
+
+def check_masks(content: Content, split: SplitContent, findings: Findings) -> None:
+    """Check the masks of a split."""
+    if split.table.masks is None:
+        return
+    most = Severity.WARNING if split.table.is_trained_on else Severity.ERROR
+    marked: defaultdict[int, float] = defaultdict(float)
+    smaller = 0
+    with findings.at_most(most):
+        for row in split.table.masks:
+            for name in filter(None, (row.mask, row.ignore)):
+                smaller += _check_mask(content, split, row, name, findings)
+            marked[row.image] = max(marked[row.image], content.masks[row.mask].marked)
+            _check_ignored(content, split, row, findings)
+        _check_marked(content, split, marked, findings)
+    if smaller:
+        message = (
+            f"{smaller} masks have other sizes than their images, of the same shape; both are "
+            "resized to the same square."
+        )
+        findings.add("mask-size", split.table.mask_file, message)
+
+
+def _check_mask(
+    content: Content, split: SplitContent, row: MaskRow, name: str, findings: Findings
+) -> bool:
+    """Check the file of a mask; tell whether it has another size than its image."""
+    facts, place = content.masks[name], content.locate_mask(name)
+    if facts.problem == MISSING:
+        where = f"{split.table.mask_file.parent.name}/{split.table.mask_file.name}, line {row.line}"
+        message = f"{MISSING}, but {where}, lists it; restore it or correct the path."
+        findings.add("mask-missing", place, message)
+        return False
+    if facts.problem:
+        findings.add("mask-damaged", place, f"{facts.problem}; replace it.")
+        return False
+    size, found = split.size(row.image, content.turned), facts.size(content.turned)
+    if size is None or found == size:
+        return False
+    if _has_shape(found, size):
+        return True
+    message = "is {}x{} pixels large, but its image {} {}x{}".format(
+        *found, split.table.ids[row.image], *size
+    )
+    image = split.facts[row.image]
+    if not image.problem and _has_shape(found, image.size(not content.turned)):
+        message += f"; it fits the image {LOOKS[not content.turned]}: " + (
+            f"set data.exif_orientation={str(not content.turned).lower()}, or turn it."
+        )
+        findings.add("turned-size", place, message)
+    else:
+        findings.add("mask-shape", place, f"{message}; replace it.")
+    return False
+
+
+def _has_shape(found: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Tell whether a mask becomes as large as an image when its sides are scaled alike."""
+    scale = size[0] / found[0]
+    return abs(found[1] * scale - size[1]) <= max(scale, 1.0) + _ROUNDING * size[1]
+
+
+def _check_ignored(content: Content, split: SplitContent, row: MaskRow, findings: Findings) -> None:
+    if row.ignore and content.masks[row.ignore].marked == 1:
+        message = (
+            f"covers the image {split.table.ids[row.image]} wholly, so that nothing but its object "
+            "counts; see whether it is meant so."
+        )
+        findings.add("ignored", content.locate_mask(row.ignore), message)
+
+
+def _check_marked(
+    content: Content, split: SplitContent, marked: dict[int, float], findings: Findings
+) -> None:
+    """Find images in whose masks, all of which can be read, nothing is marked."""
+    names = defaultdict(list)
+    for row in split.table.masks:
+        names[row.image].append(row.mask)
+    empty = [
+        image
+        for image, share in marked.items()
+        if share == 0 and not any(_is_broken(content.masks[name]) for name in names[image])
+    ]
+    if empty and len(empty) == len(marked):
+        message = "no pixel of its masks is marked; see docs/own-data.md for which pixels count."
+        findings.add("masks-empty", split.table.mask_file, message)
+        return
+    for image in empty:
+        place = content.locate_mask(names[image][0])
+        more = f" (and {len(names[image]) - 1} more)" if len(names[image]) > 1 else ""
+        message = f"marks no pixel{more}; draw the object, or leave the image out."
+        findings.add("mask-empty", place, message)
+
+
+def _is_broken(facts: ImageFacts) -> bool:
+    return bool(facts.problem)

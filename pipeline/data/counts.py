@@ -1,0 +1,53 @@
+"""Counts of a split beside those that its paper or page states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from learned_saliency.datamodules import Published
+from learned_saliency.pipeline.data.tables import SplitTable
+
+COUNTED = ("images", "classes", "boxes", "masks")
+
+
+class Counts(NamedTuple):
+    """Counts of a split.
+
+    Attributes:
+        images: Number of images.
+        classes: Number of classes of which there are images.
+        boxes: Number of boxes.
+        masks: Number of instance masks.
+        ignores: Number of ignore masks.
+        published: Published counts.
+    """
+
+    images: int
+    classes: int
+    boxes: int
+    masks: int
+    ignores: int
+    published: Published
+
+    def differences(self) -> list[str]:
+        """List the counts that differ from the published ones, ``"4 images instead of 5"``."""
+        pairs = {what: (getattr(self, what), getattr(self.published, what)) for what in COUNTED}
+        return [
+            f"{ours} {what} instead of {stated}"
+            for what, (ours, stated) in pairs.items()
+            if stated is not None and ours != stated
+        ]
+
+
+def count_split(table: SplitTable, published: Mapping[str, Published]) -> Counts:
+    """Count what the usable lines of a split's text files list."""
+    masks = table.masks or []
+    return Counts(
+        images=len(table.ids),
+        classes=len({row.values[0] for row in table.labels.values()}),
+        boxes=len(table.boxes or ()),
+        masks=len(masks),
+        ignores=len({row.ignore for row in masks if row.ignore}),
+        published=published.get(table.name, Published()),
+    )

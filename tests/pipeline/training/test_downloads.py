@@ -1,0 +1,53 @@
+"""Miniature downloads of the papers' data sets through training and evaluation in one command."""
+
+import json
+
+import pytest
+
+from learned_saliency.pipeline.cli.compose import compose_checked
+from learned_saliency.pipeline.training.fit import train
+from tests.support import layouts
+from tests.support.words import SMALL_RUN
+
+SIZES = [word for word in SMALL_RUN if not word.startswith(("data=", "data.reader."))]
+
+
+def cub(folder):
+    root = layouts.cub(folder)
+    metadata = layouts.cubv2(folder / "benchmark", root / "images")
+    return root, [f"data.reader.cubv2_metadata={metadata}"]
+
+
+def imagenet(folder):
+    return layouts.imagenet(folder), ["data.reader.val_per_class=1"]
+
+
+def openimages(folder):
+    return layouts.openimages(folder), []
+
+
+def pets(folder):
+    return layouts.pets(folder), ["data.reader.val_per_class=1"]
+
+
+@pytest.mark.parametrize(
+    ("write", "monitor", "chosen_by", "tested_on"),
+    [  # images, boxes, masks of val and of test
+        (cub, "max_box_acc", (2, 2, 0), (4, 4, 4)),
+        (imagenet, "max_box_acc", (3, 3, 0), (6, 7, 0)),
+        (openimages, "pxap", (2, 0, 4), (4, 0, 6)),
+        (pets, "pxap", (2, 2, 2), (4, 4, 4)),
+    ],
+)
+def test_a_download_is_trained_on_and_evaluated(tmp_path, write, monitor, chosen_by, tested_on):
+    root, words = write(tmp_path)
+    place = [f"data.root={root}", f"data.metadata={tmp_path}/made", f"output_dir={tmp_path}/run"]
+    data = f"data={write.__name__}"
+    train(compose_checked([*SIZES, data, "data.num_workers=0", "model=cam", *place, *words]))
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["selection"]["monitor"] == monitor
+    for key, counts in (("selection", chosen_by), ("tested_on", tested_on)):
+        assert tuple(results[key][kind] for kind in ("images", "boxes", "masks")) == counts
+    native = results["test"]["native"]
+    for kind, metric in (("boxes", "max_box_acc_v2"), ("masks", "pxap")):
+        assert (metric in native) == (results["tested_on"][kind] > 0)
