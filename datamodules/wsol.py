@@ -105,7 +105,8 @@ class WSOLDataModule(LightningDataModule):
         parts: Factory of the reader of part labels, given ``root`` and ``metadata``; None where the
             data set has no part labels.
         superset: Classes that share all parts (Kim et al. 2021, Sec. 5.4), for methods that sum
-            over them: ``all``, ``class`` or ``wordnet``, see `attribution.superset_members`.
+            over them: ``all``, ``class``, ``wordnet``, ``wordnet:DEPTH`` or names of groups in the
+            order of the labels, see `attribution.superset_members`.
         pin_memory: Whether to lock batches in memory for faster copies; None does so where the
             trainer's device is not the CPU.
         exif_orientation: Whether images are turned as their EXIF data say. Sizes, boxes and masks
@@ -158,7 +159,7 @@ class WSOLDataModule(LightningDataModule):
         mask_root: str | Path | None = None,
         name: str = "wsol",
         parts: Callable[[Path, Path], PartReader] | None = None,
-        superset: str = "class",
+        superset: str | Sequence[str] = "class",
         pin_memory: bool | None = None,
         exif_orientation: bool = False,
         max_value: float | None = None,
