@@ -30,6 +30,7 @@ from learned_saliency.pipeline.runs import (
     library_class_names,
     method_names,
     read_subject,
+    with_class_files,
 )
 from learned_saliency.trainers import NATIVE
 
@@ -99,6 +100,7 @@ def build_model(
     """
     own = dict(methods or {})
     check_values(config)
+    config = with_class_files(config)
     subject = read_subject(config, "predict.py")
     refine = _refinement(config)
     names = _names(config, [NATIVE] if subject.native else ["gradcam"])
