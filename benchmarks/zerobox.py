@@ -26,6 +26,7 @@ import torch
 from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.metrics import Localization
 from learned_saliency.pipeline.cli import compose_checked
+from learned_saliency.pipeline.runs import CLASSIFIER
 from learned_saliency.pipeline.training import stage as stages
 from learned_saliency.pipeline.training import train
 from learned_saliency.pipeline.training.best import KeepBest
@@ -38,6 +39,7 @@ _LABELS_ONLY = [
     "pictures.images=0",
 ]
 _BOXES, _LAST, _ACCURACY = "boxes", "last epoch", "accuracy"
+_CHOOSERS = (_BOXES, *CRITERIA, _ACCURACY, _LAST)
 
 
 class Recording(KeepBest):
@@ -91,21 +93,22 @@ def record(out: Path, seed: int, words: list[str]) -> None:
     if path.is_file() and any(f'"seed": {seed},' in line for line in path.open()):
         return
     words = [*words, *_LABELS_ONLY, f"zerobox.also=[{_ALL}]", f"seed={seed}"]
+    config = compose_checked([*words, f"output_dir={out}/seed{seed}"])
     with _recorded() as notes:
-        train(compose_checked([*words, f"output_dir={out}/seed{seed}"]))
+        train(config)
     with path.open("a") as file:
-        file.writelines(json.dumps({"seed": seed, **note}) + "\n" for note in notes)
+        for note in notes:
+            model = "cam" if note["stage"] == CLASSIFIER else config.model.name
+            file.write(json.dumps({"seed": seed, "model": model, **note}) + "\n")
 
 
-def _runs(out: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Yield model and epochs of each run in the records."""
-    runs = defaultdict(list)
+def _runs(out: Path) -> dict[str, list[list[dict[str, Any]]]]:
+    """Read the epochs of each run by model."""
+    runs = defaultdict(lambda: defaultdict(list))
     for line in (out / "records.jsonl").open():
         note = json.loads(line)
-        model = "CAM" if note["stage"] == "classifier" else "model"
-        runs[model, note["seed"]].append(note)
-    for (model, _), notes in sorted(runs.items()):
-        yield model, notes
+        runs[note["model"]][note["seed"]].append(note)
+    return {model: [seeds[seed] for seed in sorted(seeds)] for model, seeds in runs.items()}
 
 
 def _chosen(notes: list[dict[str, Any]], chooser: str) -> dict[str, Any]:
@@ -114,6 +117,13 @@ def _chosen(notes: list[dict[str, Any]], chooser: str) -> dict[str, Any]:
         return notes[-1]
     name = {_BOXES: "max_box_acc"}.get(chooser, chooser)
     return max(notes, key=lambda note: note["val"][name])  # the first of equal ones
+
+
+def _chooses(chooser: str, runs: list[list[dict[str, Any]]]) -> bool:
+    """Tell whether the values of a chooser differ; the accuracy of a frozen classifier does not."""
+    if chooser in (_BOXES, _LAST):
+        return True
+    return any(note["val"][chooser] != notes[0]["val"][chooser] for notes in runs for note in notes)
 
 
 def _threshold(note: dict[str, Any], chooser: str) -> dict[str, float]:
@@ -133,32 +143,33 @@ def table(out: Path) -> str:
     """Tabulate, by model, the means over seeds with the single seeds in brackets, in percent."""
     rows = ["| model | chosen by | epochs | MaxBoxAccV2 | regret | threshold off by | costs |"]
     rows.append("| --- | --- | --- | --- | --- | --- | --- |")
-    by_model = defaultdict(list)
-    for model, notes in _runs(out):
-        by_model[model].append(notes)
+    by_model = _runs(out)
     for model, runs in by_model.items():
-        for chooser in (_BOXES, *CRITERIA, _ACCURACY, _LAST):
-            chosen = [_chosen(notes, chooser) for notes in runs]
-            best = [_chosen(notes, _BOXES) for notes in runs]
-            value = [100 * note["test"]["max_box_acc_v2"] for note in chosen]
-            regret = [
-                100 * b["test"]["max_box_acc_v2"] - v for b, v in zip(best, value, strict=True)
-            ]
-            cells = [model, chooser, " ".join(str(note["epoch"] + 1) for note in chosen)]
-            cells += [_mean(value), _mean(regret)]
-            if chooser == _BOXES or (chooser in CRITERIA and gives_threshold(chooser)):
-                found = [_threshold(note, chooser) for note in chosen]
-                cells.append(_mean([each["distance"] for each in found], 2))
-                cells.append(_mean([100 * each["regret"] for each in found]))
-            else:
-                cells += ["", ""]
-            rows.append(f"| {' | '.join(cells)} |")
+        rows += [_row(model, chooser, runs) for chooser in _CHOOSERS if _chooses(chooser, runs)]
+    every = [notes for runs in by_model.values() for notes in runs]
+    everywhere = [c for c in _CHOOSERS if all(_chooses(c, runs) for runs in by_model.values())]
+    rows += [_row("all", chooser, every, single=False) for chooser in everywhere]
     return "\n".join(rows)
 
 
-def _mean(values: list[float], digits: int = 1) -> str:
+def _row(model: str, chooser: str, runs: list[list[dict[str, Any]]], single: bool = True) -> str:
+    """Tabulate what a chooser came to, with the single runs or without."""
+    chosen = [_chosen(notes, chooser) for notes in runs]
+    best = [_chosen(notes, _BOXES) for notes in runs]
+    value = [100 * note["test"]["max_box_acc_v2"] for note in chosen]
+    regret = [100 * b["test"]["max_box_acc_v2"] - v for b, v in zip(best, value, strict=True)]
+    epochs = " ".join(str(note["epoch"] + 1) for note in chosen) if single else ""
+    cells = [model, chooser, epochs, _mean(value, single), _mean(regret, single), "", ""]
+    if chooser == _BOXES or (chooser in CRITERIA and gives_threshold(chooser)):
+        found = [_threshold(note, chooser) for note in chosen]
+        cells[-2] = _mean([each["distance"] for each in found], single, 2)
+        cells[-1] = _mean([100 * each["regret"] for each in found], single)
+    return f"| {' | '.join(cells)} |"
+
+
+def _mean(values: list[float], single: bool, digits: int = 1) -> str:
     each = ", ".join(f"{value:.{digits}f}" for value in values)
-    return f"{fmean(values):.{digits}f} ({each})"
+    return f"{fmean(values):.{digits}f}" + (f" ({each})" if single else "")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,11 @@
 
 from learned_saliency.datamodules.batch import WSOLBatch
 from learned_saliency.datamodules.checks import leaves
-from learned_saliency.datamodules.classes import read_class_names, read_name_list
+from learned_saliency.datamodules.classes import (
+    read_class_names,
+    read_groups,
+    read_name_list,
+)
 from learned_saliency.datamodules.decoding import (
     Decoding,
     Pixels,
@@ -98,6 +102,7 @@ __all__ = [
     "published",
     "read_class_names",
     "read_gray",
+    "read_groups",
     "read_lines",
     "read_name_list",
     "read_picture",

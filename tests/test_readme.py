@@ -12,6 +12,7 @@ from tests.support.paths import CONFIGS, ROOT
 
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "results").glob("*.md"))]
+TRAINING = re.compile(r"python benchmarks/zerobox\.py .*? -- (.*)")  # with the words of a training
 COMMAND = re.compile(rf"(?:python|learned-saliency) ({'|'.join(COMMANDS)})\b(?:\.py)?(.*)")
 
 
@@ -19,10 +20,12 @@ def bash_commands(text):
     """Give name and words of each command in the text's bash blocks, without comments."""
     for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL):
         for line in block.splitlines():
-            command = COMMAND.search(line)
-            assert command or not line.startswith("python ")
+            command, training = COMMAND.search(line), TRAINING.search(line)
+            assert command or training or not line.startswith("python ")
             if command:
                 yield command[1], shlex.split(command[2], comments=True)
+            elif training:
+                yield "train", shlex.split(training[1])
 
 
 def shown():

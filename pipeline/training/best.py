@@ -20,7 +20,8 @@ class KeepBest(Checkpoint):
 
     Args:
         path: The checkpoint.
-        monitor: Name of the logged metric that chooses; None keeps the last epoch.
+        monitor: Name of the logged metric that chooses; the last epoch is kept as long as none was
+            validated.
         higher_is_better: Direction of the metric.
         reference: Name of a logged metric that would have chosen otherwise, higher being better;
             None where there is none to compare with.
@@ -33,7 +34,7 @@ class KeepBest(Checkpoint):
     def __init__(
         self,
         path: Path,
-        monitor: str | None,
+        monitor: str,
         higher_is_better: bool = True,
         reference: str | None = None,
     ) -> None:
@@ -72,7 +73,7 @@ class KeepBest(Checkpoint):
         self._validated = not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Save the epoch if it is the best so far, or nothing chooses."""
+        """Save the epoch if it is the best so far, or none was validated yet."""
         value = trainer.callback_metrics.get(self.monitor) if self._validated else None
         reference = trainer.callback_metrics.get(self._reference) if self._validated else None
         self._validated = False
