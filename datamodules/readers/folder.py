@@ -54,10 +54,10 @@ class FolderReader:
         val_fraction: Share of each class that becomes ``val`` where there is none, in [0, 1).
         test_fraction: Share of each class that becomes ``test``, likewise; both together below 1.
         seed: Seed of the draw, 0 or more.
-        boxes: ``"auto"`` for files beside the images, ``"none"``, or a file or folder of them,
+        boxes: ``"auto"`` for files beside the images, ``"none"`` or None, or a file or folder,
             relative to the root or the working directory.
         masks: ``"auto"`` for folders named ``masks`` or ``segmentations`` below the root,
-            ``"none"``, or a folder.
+            ``"none"`` or None, or a folder.
         keep_similar: Whether images that look alike stay in one split, for which each is decoded at
             a reduced size. Copies do in any case.
         group: Regular expression: images in whose names its first group is the same text stay in
@@ -78,8 +78,8 @@ class FolderReader:
         val_fraction: float = 0.15,
         test_fraction: float = 0.15,
         seed: int = 0,
-        boxes: str | Path = AUTO,
-        masks: str | Path = AUTO,
+        boxes: str | Path | None = AUTO,
+        masks: str | Path | None = AUTO,
         keep_similar: bool = True,
         group: str | None = None,
         skip_broken: bool = False,
@@ -89,7 +89,8 @@ class FolderReader:
     ) -> None:
         self.fractions = {"val": val_fraction, "test": test_fraction}
         check_draw(self.fractions, seed)
-        self.seed, self.boxes, self.masks = seed, str(boxes), str(masks)
+        self.seed = seed
+        self.boxes, self.masks = (NONE if x is None else str(x) for x in (boxes, masks))
         self.keep_similar, self.skip_broken = keep_similar, skip_broken
         self.group, self.exif_orientation = group, exif_orientation
         self.published = {split: Published(**counts) for split, counts in (published or {}).items()}

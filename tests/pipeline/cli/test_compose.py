@@ -37,6 +37,11 @@ def test_every_model_composes_with_every_data_set(model, data):
     assert config.data.name == data
 
 
+@pytest.mark.parametrize("data", GROUPS["data"])
+def test_the_defaults_of_every_data_set_pass_the_checks_of_values(data):
+    check_command_line([f"data={data}", *needed(data)])
+
+
 @pytest.mark.parametrize(
     ("model", "experiment"), list(product(GROUPS["model"], GROUPS["experiment"]))
 )
