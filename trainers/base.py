@@ -12,7 +12,7 @@ from learned_saliency.attribution import Classifier, PostHocMethod, SharedFeatur
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.metrics import FLOORS
 from learned_saliency.ops import widen
-from learned_saliency.trainers.coverage import CoverageLosses
+from learned_saliency.trainers.coverage import CoverageSums
 from learned_saliency.trainers.faithfulness import FaithfulnessScores, Trial
 from learned_saliency.trainers.outputs import (
     NATIVE,
@@ -100,7 +100,7 @@ class SaliencyModule(TrainableModule):
         # Threshold with the native map's best MaxBoxAcc on `val`, or what a criterion without boxes
         # chose there, in [0, 1); 0.5 before the first validation.
         self.register_buffer("box_threshold", torch.tensor(0.5))
-        self.coverage = CoverageLosses()
+        self.coverage = CoverageSums()
         self.validation_scores = SplitScores([NATIVE])
         self.zerobox = zerobox or ZeroBoxScores()
         self.test_scores = SplitScores(self.map_names, floors=True)

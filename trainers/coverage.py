@@ -13,19 +13,20 @@ from learned_saliency.trainers.outputs import Explanation, NativeMap
 
 
 class _Explainer(Protocol):
-    """Part of a `SaliencyModule` that the losses need."""
+    """Interface of a module whose regions are counted; see `SaliencyModule`."""
 
-    native: NativeMap
+    @property
+    def native(self) -> NativeMap:
+        """Declaration of the native map."""
 
-    def native_maps(self, features: Tensor, images: Tensor, targets: Tensor) -> Tensor: ...
+    def native_maps(self, features: Tensor, images: Tensor, targets: Tensor) -> Tensor:
+        """Compute native maps of further classes."""
 
 
-class CoverageLosses(nn.Module):
-    """Losses of the last whole ``val``, kept beside the weights: see `CoverageCalibration`.
+class CoverageSums(nn.Module):
+    """Counter of a validation, which keeps the sums of the last one in the checkpoint.
 
-    Attributes:
-        losses: Sums over the images, see `CalibrationSums`.
-        images: Numbers of images, likewise.
+    Counted are the native maps that predict.py hands out, those of predicted classes.
     """
 
     losses: Tensor
@@ -33,40 +34,37 @@ class CoverageLosses(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        losses, images = empty_sums()
-        self.register_buffer("losses", losses)
-        self.register_buffer("images", images)
         self.metric = CoverageCalibration()
+        for name, value in empty_sums()._asdict().items():
+            self.register_buffer(name, value)
 
     @property
     def sums(self) -> CalibrationSums:
-        """Losses and numbers of images together."""
+        """The sums that are kept; zeros before the first validation."""
         return CalibrationSums(self.losses, self.images)
+
+    def reset(self) -> None:
+        """Begin to count anew."""
+        self.metric.reset()
 
     def update(self, module: _Explainer, batch: WSOLBatch, found: Explanation) -> None:
         """Count a batch that has boxes or masks.
 
-        The maps are those of the predicted classes, as predict.py hands them out.
-
         Args:
-            module: The module that explained the batch.
+            module: The validated module.
             batch: The batch.
-            found: What ``module.explain`` gave for its images and labels.
+            found: Native maps of the true classes, logits and features.
         """
         boxes, masks = batch.get("boxes"), batch.get("mask")
         if boxes is None and masks is None:
             return
-        saliency, predicted = found.saliency, found.logits.argmax(1)
+        maps, predicted = found.saliency, found.logits.argmax(1)
         if module.native.per_class and not torch.equal(predicted, batch["label"]):
-            saliency = module.native_maps(found.features, batch["image"], predicted)
-        self.metric.update(saliency, boxes, masks)
+            maps = module.native_maps(found.features, batch["image"], predicted)
+        self.metric.update(maps, boxes, masks)
 
     def keep(self) -> None:
-        """Keep what was counted since `reset`, over all processes."""
+        """Keep the sums over all processes, each of which must call this."""
         losses, images = self.metric.compute()
         self.losses.copy_(losses)
         self.images.copy_(images)
-
-    def reset(self) -> None:
-        """Begin to count anew; what was kept stays."""
-        self.metric.reset()

@@ -56,6 +56,7 @@ def model_card(name: str, facts: Mapping[str, Any]) -> str:
         ("parameters", f"{facts['parameters']:,}"),
         ("input", _input(facts)),
         ("box threshold", f"{facts['box_threshold']:.3f} of the map's maximum, {origin}"),
+        ("regions", _regions(facts.get("coverage"))),
     ]
     title = f"{facts['method']} on {facts['data']}, {facts['backbone']}"
     sections = [
@@ -73,6 +74,14 @@ def model_card(name: str, facts: Mapping[str, Any]) -> str:
         f"## Origin\n\n{_origin(facts)}",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _regions(coverage: Mapping[str, Any] | None) -> str:
+    """Say what `predict.py coverage=...` can promise."""
+    if coverage is None:
+        return "no coverage can be promised: nothing to calibrate them by on val"
+    images, truth = coverage["images"], coverage["truth"]
+    return f"their coverage is calibrated on {images} images of val by {truth}"
 
 
 def _input(facts: Mapping[str, Any]) -> str:

@@ -44,6 +44,7 @@ def test_a_run_leaves_a_card_beside_each_best_checkpoint(small_run, creatures):
     assert "16 classes: " in card
     assert "trained from random weights" in card
     assert "WACV 2022" in card
+    assert "| regions | their coverage is calibrated on 16 images of val by masks |" in card
 
     python = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
     photo = next((creatures / "images").rglob("*.png"))
