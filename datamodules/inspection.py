@@ -15,7 +15,7 @@ from learned_saliency.datamodules.decoding import (
     read_picture,
     size_of,
 )
-from learned_saliency.datamodules.masks import read_object
+from learned_saliency.datamodules.masks import MaskValues, read_parts
 from learned_saliency.datamodules.opening import ImageError, ImageSource, PackedImage, opened
 from learned_saliency.datamodules.similarity import perceptual_hashes, read_gray
 
@@ -35,7 +35,8 @@ class ImageFacts(NamedTuple):
             the same one; for the reverse see `content_digest`.
         look: Perceptual hash, hexadecimal; empty where none was asked for.
         decoded: Whether it was decoded as a whole because that was asked for.
-        marked: Share of a mask's pixels that are no background, in [0, 1]; 0 for an image.
+        marked: Share of a mask's pixels that are object, in [0, 1]; 0 for an image.
+        ignored: Share of a mask's pixels that count for nothing, likewise.
     """
 
     problem: str = ""
@@ -46,6 +47,7 @@ class ImageFacts(NamedTuple):
     look: str = ""
     decoded: bool = False
     marked: float = 0.0
+    ignored: float = 0.0
 
     def size(self, turned: bool) -> tuple[int, int]:
         """Return width and height in pixels: as stored, or ``turned`` as a person sees it."""
@@ -88,16 +90,22 @@ def inspect_image(source: ImageSource, *, decode: bool = False, look: bool = Fal
     return ImageFacts("", width, height, orientation, digest, shown, decode)
 
 
-def inspect_mask(path: Path) -> ImageFacts:
-    """Decode a mask and read the facts about it; see `read_object` for which pixels are marked."""
+def inspect_mask(path: Path, values: MaskValues | None = None) -> ImageFacts:
+    """Decode a mask and read the facts about it.
+
+    Args:
+        path: The file.
+        values: What the data set declares about its values; see `read_mask`.
+    """
     try:
         with opened(path) as image:
             orientation = exif_orientation(image)
-        marked = read_object(path, AS_STORED)
+        marked, ignored = read_parts(path, AS_STORED, values)
     except ImageError as error:
         return ImageFacts(str(error))
     height, width = marked.shape
-    return ImageFacts("", width, height, orientation, "", "", True, float(marked.mean()))
+    shares = float(marked.mean()), 0.0 if ignored is None else float(ignored.mean())
+    return ImageFacts("", width, height, orientation, "", "", True, *shares)
 
 
 def content_digest(source: ImageSource) -> str:

@@ -70,9 +70,9 @@ def read_mask(
     Raises:
         DataError: If a file is missing or does not decode.
     """
-    ignored, objects = [_read(path, decoding) for path in ignores], []
+    ignored, objects = [_read(path, decoding)[0] for path in ignores], []
     for path in masks:
-        found, unsure = _read_parts(path, decoding, values)
+        found, unsure = _read(path, decoding, values)
         objects.append(found)
         ignored += [] if unsure is None else [unsure]
     target = np.zeros((size, size), np.uint8)
@@ -103,7 +103,7 @@ def warn_of_empty_masks(
         DataError: If a mask is missing or does not decode.
     """
     paths = [root / path for paths in metadata.mask_paths for path in paths][:_MOST_EMPTY]
-    if not any(_read_parts(path, decoding, values)[0].any() for path in paths):
+    if not any(_read(path, decoding, values)[0].any() for path in paths):
         warnings.warn(
             f"{metadata.mask_file}: no pixel of its {len(paths)} first masks is object, so that "
             "metrics of masks mean nothing; see docs/own-data.md for which pixels count.",
@@ -164,23 +164,34 @@ def read_values(path: Path, decoding: Decoding = AS_STORED) -> NDArray[np.uint8]
         return np.asarray(turned(gray, orientation))
 
 
-def _read_parts(
+def read_parts(
     path: Path, decoding: Decoding, values: MaskValues | None
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None]:
-    """Read object and, where the file tells it, ignored region of a mask, each (H, W)."""
+    """Read the object and, where the file itself tells it, the ignored region of a mask.
+
+    Args:
+        path: The file; the first of several frames counts.
+        decoding: See `read_object`.
+        values: See `read_mask`.
+
+    Returns:
+        bool (H, W) each; None for the region where ``values`` is None.
+
+    Raises:
+        ImageError: See `read_object` and `read_values`.
+    """
     if values is None:
-        return _read(path, decoding), None
-    try:
-        found = read_values(path, decoding)
-    except ImageError as error:
-        raise unreadable(path, "mask", error) from None
-    return tuple(np.isin(found, part) for part in values)
+        return read_object(path, decoding), None
+    found = read_values(path, decoding)
+    return np.isin(found, values.object), np.isin(found, values.ignore)
 
 
-def _read(path: Path, decoding: Decoding) -> NDArray[np.bool_]:
-    """Read the object of a mask; turn what is wrong with it into a `DataError`."""
+def _read(
+    path: Path, decoding: Decoding, values: MaskValues | None = None
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None]:
+    """Read the parts of a mask; turn what is wrong with it into a `DataError`."""
     try:
-        return read_object(path, decoding)
+        return read_parts(path, decoding, values)
     except ImageError as error:
         raise unreadable(path, "mask", error) from None
 

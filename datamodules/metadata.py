@@ -1,5 +1,6 @@
 """Reader and checks of the public WSOL benchmark's metadata format (Choe et al., CVPR 2020)."""
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -52,6 +53,12 @@ class SplitMetadata:
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.image_ids)
+
+    def digest(self) -> str:
+        """Return a hexadecimal digest of the ids and labels in their order."""
+        digest = hashlib.sha256("\n".join(self.image_ids).encode())
+        digest.update(np.ascontiguousarray(self.labels).tobytes())
+        return digest.hexdigest()
 
 
 def read_split(folder: Path, *, localization: bool) -> SplitMetadata:

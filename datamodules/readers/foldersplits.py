@@ -32,6 +32,19 @@ class Rule(NamedTuple):
     pattern: re.Pattern[str] | None
 
 
+def check_draw(fractions: Mapping[str, float], seed: int) -> None:
+    """Check how splits are to be drawn.
+
+    Raises:
+        ValueError: If a fraction is below 0, their sum 1 or more, or the seed below 0.
+    """
+    if min(fractions.values()) < 0 or sum(fractions.values()) >= 1:
+        got = " and ".join(str(part) for part in fractions.values())
+        raise ValueError(f"expected fractions of 0 or more, together below 1, got {got}")
+    if seed < 0:
+        raise ValueError(f"expected a seed of 0 or more, got {seed}")
+
+
 class Splits(NamedTuple):
     """Splits of photographs.
 

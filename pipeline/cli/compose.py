@@ -95,7 +95,7 @@ def check_complete(config: DictConfig) -> None:
         UserError: Naming the first key that is missing or points to nothing.
     """
     try:
-        missing = sorted(OmegaConf.missing_keys(config))
+        missing = sorted(_missing_keys(config))
         if missing:
             raise UserError(f"{missing[0]} has no value: give it as {missing[0]}=...")
         OmegaConf.to_container(config, resolve=True)
@@ -110,6 +110,20 @@ def check_complete(config: DictConfig) -> None:
             f"{error.full_key} refers to '{reference}', which does not exist"
             f"{nearest(name, choices)}."
         ) from None
+
+
+def _missing_keys(node: DictConfig, prefix: str = "") -> list[str]:
+    """List the keys without a value; those that refer to such a key are not among them."""
+    found = []
+    for key in node:
+        child = node._get_node(key)
+        if child._is_missing() and not child._is_interpolation():
+            found.append(f"{prefix}{key}")
+        elif (
+            isinstance(child, DictConfig) and not child._is_none() and not child._is_interpolation()
+        ):
+            found += _missing_keys(child, f"{prefix}{key}.")
+    return found
 
 
 def _defaults(words: Sequence[str], name: str) -> DictConfig:

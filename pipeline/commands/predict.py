@@ -46,13 +46,16 @@ PREDICT = Command(
         usage=(
             "checkpoint=RUN images=photos out=maps 'methods=[native,opticam]' top_k=3",
             "checkpoint=RUN 'images=photos/**/*.jpg' out=maps/ refine=crf",
+            "checkpoint=RUN images=photos out=maps 'labels=[coco,png]' coverage=0.9",
             "classifier=timm:resnet50 weights=FILE layer=layer4 images=photos out=maps",
         ),
         more=(
             "Writes for each image FILE, method and class an overlay (FILE.METHOD.png) and the map "
             "(FILE.METHOD.map.png, FILE.METHOD.npy); FILE.METHOD-CLASS... where several classes "
             "are explained. predictions.json holds classes, probabilities and boxes, and says of "
-            "which images the map is flat, so that nothing stands out in it."
+            "which images the map is flat, so that nothing stands out in it. labels=coco writes "
+            "annotation files into labels/coco, coverage=0.9 adds a region that holds the object "
+            "with this probability."
         ),
     ),
     check=check,

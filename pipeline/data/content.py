@@ -42,7 +42,8 @@ class Content:
     Attributes:
         metadata: Folder of the metadata.
         splits: Its splits.
-        masks: Facts about masks and ignore masks by their paths in the text files.
+        masks: Facts about the masks by their paths in the text files.
+        ignores: Facts about the ignore masks, likewise.
         locate: Finds an image by its id.
         locate_mask: Finds a mask by its path in the text files.
         turned: Whether boxes and masks refer to images as their EXIF data turn them.
@@ -51,6 +52,7 @@ class Content:
     metadata: Path
     splits: Sequence[SplitContent]
     masks: Mapping[str, ImageFacts]
+    ignores: Mapping[str, ImageFacts]
     locate: Callable[[str], ImageSource]
     locate_mask: Callable[[str], Path]
     turned: bool

@@ -18,6 +18,7 @@ from learned_saliency.datamodules import (
     image_opener,
     image_roots,
     image_source,
+    mask_values,
     published,
     sources,
 )
@@ -106,7 +107,7 @@ class _Doctor:
 
     def _make(self) -> None:
         """Let the reader write the metadata; what it refuses is a finding."""
-        if self.data.reader is None:
+        if self.data.reader is None or self.data.read_only:
             return
         try:
             make_data(self.data, None)
@@ -156,20 +157,17 @@ class _Doctor:
         opener = image_opener(data.reader, data.root)
         locate = partial(image_source, data.root, opener=opener)
         splits = [SplitContent(table, reader.images(table.ids, locate)) for table in tables]
-        names = dict.fromkeys(
-            name
-            for table in tables
-            for row in table.masks or ()
-            for name in (row.mask, row.ignore)
-            if name
-        )
-        masks = reader.masks(list(names), data.mask_root.joinpath)
+        place = data.mask_root.joinpath
+        rows = [row for table in tables for row in table.masks or ()]
+        masks = list(dict.fromkeys(row.mask for row in rows))
+        ignores = list(dict.fromkeys(row.ignore for row in rows if row.ignore))
         return Content(
             data.metadata,
             splits,
-            dict(zip(names, masks, strict=True)),
+            dict(zip(masks, reader.masks(masks, place, mask_values(data.reader)), strict=True)),
+            dict(zip(ignores, reader.masks(ignores, place), strict=True)),
             locate,
-            data.mask_root.joinpath,
+            place,
             data.decoding.exif_orientation,
         )
 

@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from learned_saliency.datamodules import (
     ImageError,
     ImageFacts,
     ImageSource,
+    MaskValues,
     content_digest,
     inspect_image,
     inspect_mask,
@@ -23,7 +25,8 @@ from learned_saliency.pipeline.data.progress import Progress
 MISSING = "does not exist"  # the problem of a file that is not there
 _BATCH = 64  # files that a thread reads before it takes others
 _AHEAD = 4  # batches for each thread that may wait for it
-_COUNTED = {"image": "images", "mask": "masks", "content": "likely copies"}
+
+_PLURALS = {"image": "images", "mask": "masks", "copy": "likely copies"}
 
 Locate = Callable[[str], ImageSource]
 Inspect = Callable[[ImageSource], ImageFacts]
@@ -76,13 +79,22 @@ class FileReader:
         """
         return self._read("image", names, locate, self._inspect)
 
-    def masks(self, names: Sequence[str], locate: Locate) -> list[ImageFacts]:
-        """Read the facts about masks, for which all of them are decoded; see `images`."""
-        return self._read("mask", names, locate, inspect_mask)
+    def masks(
+        self, names: Sequence[str], locate: Locate, values: MaskValues | None = None
+    ) -> list[ImageFacts]:
+        """Read the facts about masks, for which all of them are decoded.
+
+        Args:
+            names: Their paths in the text files.
+            locate: Finds a mask by its path there.
+            values: What the data set declares about their values; see `read_mask`.
+        """
+        use = "mask" if values is None else f"mask of {values}"
+        return self._read(use, names, locate, partial(inspect_mask, values=values))
 
     def contents(self, names: Sequence[str], locate: Locate) -> list[ImageFacts]:
         """Read the digests of the whole contents of images, and no other facts; see `images`."""
-        return self._read("content", names, locate, _digest)
+        return self._read("copy", names, locate, _digest)
 
     def _inspect(self, source: ImageSource) -> ImageFacts:
         return inspect_image(source, decode=self._depth.decode, look=self._depth.look)
@@ -96,15 +108,16 @@ class FileReader:
             return [self._read_one(use, locate(name), inspect) for name in batch]
 
         found = []
-        self.files += len(names)
-        progress = Progress(_COUNTED[use], len(names))
+        progress = Progress(_PLURALS[use.split()[0]], len(names))
         pool = ThreadPoolExecutor(self._workers)
         try:
             for results in _in_order(pool, read, names, self._workers * _AHEAD):
                 entries = [result.entry for result in results if result.entry is not None]
                 # what is wrong with a file may be mended without a trace: it is looked at again
                 self._journal.add(entry for entry in entries if not entry.facts.problem)
-                self.opened += len(entries)
+                if use != "copy":  # copies are among the images, which are counted already
+                    self.files += len(results)
+                    self.opened += len(entries)
                 found += [result.facts for result in results]
                 progress.advance(len(results))
         finally:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from learned_saliency.datamodules import Published
 from learned_saliency.pipeline.cli import printable
 from learned_saliency.pipeline.data.counts import COUNTED, Counts
 from learned_saliency.pipeline.data.doctor import Examination
@@ -16,14 +17,15 @@ from learned_saliency.storage import write_text
 JSON_REPORT, PAGE = "report.json", "report.md"
 _SHOWN = 3  # findings of a kind on the terminal
 _LISTED = 100  # findings of a kind in the page; the JSON file has all
-_LEGEND = "Counts of the splits (published ones in brackets, ! where they differ)"
+_TITLE = "Counts of the splits"
+_LEGEND = f"{_TITLE} (published ones in brackets, ! where they differ)"
 
 
 def format_examination(examination: Examination) -> str:
     """Write the counts and the first findings of each kind for a terminal."""
     parts = []
     if examination.counts:
-        parts.append(f"{_LEGEND}\n{layout(_rows(examination.counts))}")
+        parts.append(f"{_title(examination.counts)}\n{layout(_rows(examination.counts))}")
     for severity in reversed(Severity):
         for kind, found in examination.findings.of(severity).items():
             lines = [f"{severity.word}: {KINDS[kind][0]}: {len(found)}"]
@@ -61,6 +63,11 @@ def write_reports(examination: Examination, folder: Path) -> list[Path]:
     return paths
 
 
+def _title(counts: dict[str, Counts]) -> str:
+    stated = any(found.published != Published() for found in counts.values())
+    return _LEGEND if stated else _TITLE
+
+
 def _rows(counts: dict[str, Counts]) -> list[list[str]]:
     """Lay out the counts, a row for each split."""
     rows = [["split", *COUNTED, "ignore masks"]]
@@ -84,7 +91,7 @@ def _page(examination: Examination) -> str:
         f"Files: {examination.files}, of which {examination.opened} were opened for this check"
     ]
     if examination.counts:
-        parts += [_LEGEND, markdown_table(_rows(examination.counts))]
+        parts += [_title(examination.counts), markdown_table(_rows(examination.counts))]
     for severity in reversed(Severity):
         for kind, found in examination.findings.of(severity).items():
             lines = [f"* {escaped(finding)}" for finding in found[:_LISTED]]

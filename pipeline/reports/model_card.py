@@ -63,7 +63,8 @@ def model_card(name: str, facts: Mapping[str, Any]) -> str:
         "A learned saliency model: for an image it gives the class and a map of where the evidence "
         "for it lies.",
         markdown_table([("", ""), *what]),
-        f"## Data\n\n{escaped(facts['data'])}, {_classes(facts['class_names'])}.",
+        f"## Data\n\n{escaped(facts['data'])}, {_classes(facts['class_names'])}."
+        + _decoding(config),
         markdown_table(_splits(facts)),
         f"## Figures\n\n{_selection(facts)}",
         *_tested(facts["metrics"].get("test")),
@@ -91,6 +92,16 @@ def _classes(names: list[str]) -> str:
     rest = len(names) - _MAX_NAMES
     shown = ", ".join(map(escaped, names[:_MAX_NAMES]))
     return f"{len(names)} classes: {shown}" + (f" and {rest} more" if rest > 0 else "")
+
+
+def _decoding(config: Mapping[str, Any]) -> str:
+    """Tell where the images of the training were not read exactly."""
+    if not config.get("data", {}).get("fast_decode"):
+        return ""
+    return (
+        " The training images were decoded faster, with slightly other pixels"
+        " (`data.fast_decode=true`); all others exactly."
+    )
 
 
 def _splits(facts: Mapping[str, Any]) -> list[tuple[str, ...]]:

@@ -84,6 +84,16 @@ def check_classes(checkpoint: Checkpoint, data: WSOLDataModule) -> None:
         )
 
 
+def check_images(checkpoint: Checkpoint, data: WSOLDataModule) -> None:
+    """Check that the training images are those of the run that goes on."""
+    kept = checkpoint.content.get(type(data).__qualname__)
+    if isinstance(kept, dict) and kept != data.state_dict():
+        raise UserError(
+            f"{checkpoint.path}: the training images in {data.root} are others than when the run "
+            "began; restore the folder, or start a new run."
+        )
+
+
 def check_splits(config: DictConfig, data: WSOLDataModule) -> None:
     """Check that the splits are there, and that ``val`` has the labels to choose checkpoints by."""
     if config.test and not data.has_split("test"):

@@ -34,12 +34,13 @@ from learned_saliency.pipeline.runs import (
     read_checkpoint,
     read_record,
     run_record,
-    with_class_names,
+    with_class_files,
 )
 from learned_saliency.pipeline.training.checks import (
     check_classes,
     check_clipping,
     check_contract,
+    check_images,
     check_parts,
     check_precision,
     check_splits,
@@ -86,7 +87,7 @@ def make_plan(config: DictConfig, resumed: Checkpoint | None = None) -> Plan:
     """
     check_values(config)
     check_complete(config)
-    config = with_class_names(config)
+    config = with_class_files(config)
     check_parts(config)
     check_hardware(config.trainer)
     check_precision(config.trainer)
@@ -110,6 +111,8 @@ def make_plan(config: DictConfig, resumed: Checkpoint | None = None) -> Plan:
     for checkpoint in (resumed, given):
         if checkpoint is not None:
             check_classes(checkpoint, data)
+    if resumed is not None:
+        check_images(resumed, data)
     try_to_build(config, data.num_classes, evaluation)
     goes_on = bool(config.resume)
     folder = find_resume_point(config.resume).folder if goes_on else create_folder(config, record)

@@ -172,10 +172,10 @@ def openimages(folder: Path) -> Path:
     """
     root = folder / "OpenImages"
     for k, mid in enumerate(MIDS):
-        for split, count in (("train", 3), ("val", 1), ("test", 2)):
+        for first, split, count in ((0, "train", 3), (3, "val", 1), (4, "test", 2)):
             for i in range(count):
                 stem = root / split / mid / f"{(100 * k + i) * 7919:016x}"
-                _image(stem.with_suffix(".jpg"), (32, 24), 300 + 10 * k + i)
+                _image(stem.with_suffix(".jpg"), (32, 24), 300 + 10 * k + first + i)
                 if split == "train":
                     continue
                 spans = [(4, 13), (20, 28)][: 2 if i == 0 else 1]

@@ -29,11 +29,14 @@ class _Listed(NamedTuple):
 
 
 class _File(NamedTuple):
-    """File of an image, and all places that list it; `key` is its path."""
+    """File of an image, and all places that list it; `key` is its path below the root."""
 
     key: str
     facts: ImageFacts
     listed: list[_Listed]
+
+    def place(self, content: Content) -> str:
+        return str(content.locate(self.key))
 
 
 def check_copies(
@@ -60,9 +63,9 @@ def check_copies(
         elif len(group) > 1:
             kind = "copy" if len(_labels(group)) == 1 else "copy-label"
             message = f"has the same content as {_named(group[1:])}; keep one."
-            findings.add(kind, group[0].key, message)
+            findings.add(kind, group[0].place(content), message)
     for group in _near_duplicates([group[0] for group in same]):
-        _tell_similar(group, findings)
+        _tell_similar(content, group, findings)
 
 
 def _files(content: Content) -> list[_File]:
@@ -73,7 +76,7 @@ def _files(content: Content) -> list[_File]:
         for image, facts in enumerate(split.facts):
             if facts.problem:
                 continue
-            key = os.path.normpath(str(content.locate(table.ids[image])))
+            key = os.path.normpath(table.ids[image])
             label = table.labels[image].values[0] if image in table.labels else None
             file = files.setdefault(key, _File(key, facts, []))
             file.listed.append(_Listed(table.name, table.ids[image], label))
@@ -135,10 +138,10 @@ def _tell_overlap(
         message = f"is listed as {_named(group)}; keep it in one split."
     else:
         message = f"has the content of images of several splits, {_named(group)}; keep one."
-    findings.add("split-overlap", group[0].key, message, severity=severity)
+    findings.add("split-overlap", group[0].place(content), message, severity=severity)
 
 
-def _tell_similar(group: list[_File], findings: Findings) -> None:
+def _tell_similar(content: Content, group: list[_File], findings: Findings) -> None:
     kind = "similar"
     if len(_splits(group)) > 1:
         kind = "split-similar"
@@ -147,4 +150,4 @@ def _tell_similar(group: list[_File], findings: Findings) -> None:
     first, *others = group
     listed = first.listed[0]
     message = f"this image of {listed.split}, class {listed.label}, looks like {_named(others)}"
-    findings.add(kind, first.key, f"{message}; see whether one should go.")
+    findings.add(kind, first.place(content), f"{message}; see whether one should go.")

@@ -15,13 +15,13 @@ def check_images(content: Content, split: SplitContent, findings: Findings) -> N
     table = split.table
     refers = table.boxes is not None or table.masks is not None
     for image, facts in enumerate(split.facts):
-        place = content.locate(table.ids[image])
         if facts.problem == MISSING:
             where = f"{table.folder.name}/image_ids.txt, line {table.lines[image]}"
             message = f"{MISSING}, but {where}, lists it; restore it or correct the path."
-            findings.add("image-missing", str(place), message)
+            findings.add("image-missing", _place(content, split, image), message)
         elif facts.problem:
-            findings.add("image-damaged", str(place), f"{facts.problem}; replace it.")
+            message = f"{facts.problem}; replace it."
+            findings.add("image-damaged", _place(content, split, image), message)
         else:
             _check_size(content, split, image, findings)
             if refers and facts.orientation > 1 and not content.turned:
@@ -29,7 +29,11 @@ def check_images(content: Content, split: SplitContent, findings: Findings) -> N
                     f"has EXIF orientation {facts.orientation}; see whether boxes and masks fit "
                     "the image as stored or as its EXIF data turn it (data.exif_orientation=true)."
                 )
-                findings.add("turned", str(place), message)
+                findings.add("turned", _place(content, split, image), message)
+
+
+def _place(content: Content, split: SplitContent, image: int) -> str:
+    return str(content.locate(split.table.ids[image]))
 
 
 def _check_size(content: Content, split: SplitContent, image: int, findings: Findings) -> None:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from learned_saliency.datamodules import ImageFacts
 from learned_saliency.pipeline.data.checks.images import LOOKS
 from learned_saliency.pipeline.data.content import Content, SplitContent
-from learned_saliency.pipeline.data.findings import Findings, Severity
+from learned_saliency.pipeline.data.findings import Findings
 from learned_saliency.pipeline.data.reading import MISSING
 from learned_saliency.pipeline.data.tables import MaskRow
 
@@ -18,16 +18,18 @@ def check_masks(content: Content, split: SplitContent, findings: Findings) -> No
     """Check the masks of a split."""
     if split.table.masks is None:
         return
-    most = Severity.WARNING if split.table.is_trained_on else Severity.ERROR
     marked: defaultdict[int, float] = defaultdict(float)
-    smaller = 0
-    with findings.at_most(most):
-        for row in split.table.masks:
-            for name in filter(None, (row.mask, row.ignore)):
-                smaller += _check_mask(content, split, row, name, findings)
-            marked[row.image] = max(marked[row.image], content.masks[row.mask].marked)
-            _check_ignored(content, split, row, findings)
-        _check_marked(content, split, marked, findings)
+    smaller, seen = 0, set()
+    for row in split.table.masks:
+        files = [(row.mask, content.masks[row.mask])]
+        files += [(row.ignore, content.ignores[row.ignore])] if row.ignore else []
+        for name, facts in files:
+            if (name, row.image) not in seen:  # instances may share an ignore mask
+                smaller += _check_mask(content, split, row, name, facts, findings)
+                seen.add((name, row.image))
+        marked[row.image] = max(marked[row.image], content.masks[row.mask].marked)
+    _check_ignored(content, split, findings)
+    _check_marked(content, split, marked, findings)
     if smaller:
         message = (
             f"{smaller} masks have other sizes than their images, of the same shape; both are "
@@ -37,10 +39,15 @@ def check_masks(content: Content, split: SplitContent, findings: Findings) -> No
 
 
 def _check_mask(
-    content: Content, split: SplitContent, row: MaskRow, name: str, findings: Findings
+    content: Content,
+    split: SplitContent,
+    row: MaskRow,
+    name: str,
+    facts: ImageFacts,
+    findings: Findings,
 ) -> bool:
     """Check the file of a mask; tell whether it has another size than its image."""
-    facts, place = content.masks[name], content.locate_mask(name)
+    place = content.locate_mask(name)
     if facts.problem == MISSING:
         where = f"{split.table.mask_file.parent.name}/{split.table.mask_file.name}, line {row.line}"
         message = f"{MISSING}, but {where}, lists it; restore it or correct the path."
@@ -74,13 +81,20 @@ def _has_shape(found: tuple[int, int], size: tuple[int, int]) -> bool:
     return abs(found[1] * scale - size[1]) <= max(scale, 1.0) + _ROUNDING * size[1]
 
 
-def _check_ignored(content: Content, split: SplitContent, row: MaskRow, findings: Findings) -> None:
-    if row.ignore and content.masks[row.ignore].marked == 1:
+def _check_ignored(content: Content, split: SplitContent, findings: Findings) -> None:
+    """Find files that say of a whole image that it counts for nothing."""
+    whole = {}
+    for row in split.table.masks:
+        if row.ignore and content.ignores[row.ignore].marked == 1:
+            whole[row.ignore] = row.image
+        if content.masks[row.mask].ignored == 1:
+            whole[row.mask] = row.image
+    for name, image in whole.items():
         message = (
-            f"covers the image {split.table.ids[row.image]} wholly, so that nothing but its object "
+            f"covers the image {split.table.ids[image]} wholly, so that nothing but its object "
             "counts; see whether it is meant so."
         )
-        findings.add("ignored", content.locate_mask(row.ignore), message)
+        findings.add("ignored", content.locate_mask(name), message)
 
 
 def _check_marked(

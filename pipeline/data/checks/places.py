@@ -17,11 +17,11 @@ _SHOWN = 3
 def check_download(root: Path, sources: Sequence[Source], findings: Findings) -> None:
     """Check which parts of a download are there, and say where the others are obtained."""
     for source in sources:
-        place = root / source.path
-        if not place.exists():
+        if source.find(root) is None:
             need = "is missing" if source.required else "is not there, which is optional"
-            message = f"{need}: {source.what}; it is obtained from {source.where}."
-            findings.add("download" if source.required else "option", place, message)
+            message = f"{need}: {source.what}; to be had from {source.where}."
+            kind = "download" if source.required else "option"
+            findings.add(kind, root / source.path, message)
 
 
 def check_inside(
@@ -36,7 +36,7 @@ def check_inside(
                 _tell(name, root, table.folder / "image_ids.txt", line, findings)
         for row in table.masks or ():
             for name in filter(None, (row.mask, row.ignore)):
-                if leaves(name, mask_root):
+                if leaves(name, mask_root, *further):
                     _tell(name, mask_root, table.mask_file, row.line, findings)
 
 
@@ -57,9 +57,10 @@ def check_unlisted(content: Content, root: Path, files: Sequence[str], findings:
         files: The image files below it, as `image_files` gives them.
         findings: Gets a note about them.
     """
-    listed = {os.path.normpath(content.locate_mask(name)) for name in content.masks}
+    masks = [*content.masks, *content.ignores]
+    listed = {os.path.normpath(content.locate_mask(name)) for name in masks}
     for split in content.splits:
-        listed |= {os.path.normpath(root / image_id) for image_id in split.table.ids}
+        listed |= {os.path.normpath(os.path.join(root, name)) for name in split.table.ids}
     others = [file for file in files if file not in listed]
     if others:
         first = ", ".join(os.path.relpath(file, root) for file in others[:_SHOWN])
@@ -83,5 +84,5 @@ def image_files(root: Path, without: Sequence[Path]) -> Iterator[str]:
             if name[0] != "." and os.path.join(folder, name) not in left_out
         )
         for name in sorted(files):
-            if name.lower().endswith(_SUFFIXES):
+            if name[0] != "." and name.lower().endswith(_SUFFIXES):
                 yield os.path.join(folder, name)

@@ -255,8 +255,8 @@ def test_options_out_of_range_are_refused(tmp_path):
 
 
 def test_a_page_of_a_data_set_states_counts_and_sources():
-    part = {"path": "cat", "what": "images of cats", "where": "a page"}
-    reader = FolderReader(published={"train": {"images": 7}}, sources=[part])
+    sources = {"cat": ["images of cats", "a page"]}
+    reader = FolderReader(published={"train": {"images": 7}}, sources=sources)
     assert reader.published["train"].images == 7
     assert reader.published["train"].boxes is None
     assert reader.sources[0].required

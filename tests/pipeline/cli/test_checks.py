@@ -28,7 +28,8 @@ def refused(*words: str, name: str = "config") -> str:
         ("model.loss=3", "model.loss=3: expected a group of keys"),
         ("data.reader=3", "data.reader=3: expected a group of keys or null"),
         ("data.mean=[0,0]", "data.mean=[0,0]: expected a list [a,b,...], 3 values, each a number"),
-        ("data.superset=clas", "expected one of all, class, wordnet; the nearest: class"),
+        ("data.superset=clas", "a .csv or .txt file of groups; the nearest: class"),
+        ("data.superset=wordnet:x", "expected one of all, class, wordnet, wordnet:DEPTH or a"),
         ("attribution.opticam.iterations=abc", "attribution.opticam.iterations=abc: expected"),
         ("trainer.devices=0", "trainer.devices=0: expected a number of devices from 1 on"),
         ("trainer.precision=bla", "expected one of 32-true, bf16-mixed, 16-mixed, 64-true"),
@@ -54,7 +55,7 @@ def test_a_wrong_value_is_told_with_its_key_and_what_is_expected(word, told):
     ("word", "told"),
     [
         ("experiment=nope", "experiment=nope is no choice of 'experiment'"),
-        ("data=null", "data=null is no choice of 'data'; there are: creatures"),
+        ("data=null", "data=null is no choice of 'data'; there are: chestxray"),
         ("seed=1,2", "seed=1,2: has several values, which need -m"),
         ("recipe.lr=choice(1,2)", "has several values, which need -m"),
         ("~logger", "~logger: a run needs this key"),

@@ -18,6 +18,7 @@ GROUPS = config_groups()
 NEEDED = {
     "wsol": ["data.root=somewhere", "data.metadata=somewhere/metadata"],
     "cub": ["data.root=somewhere"],
+    **{name: ["data.root=somewhere"] for name in ("chestxray", "folder", "kvasir", "parquet")},
     "imagenet": ["data.root=somewhere"],
     "openimages": ["data.root=somewhere"],
     "pets": ["data.root=somewhere"],

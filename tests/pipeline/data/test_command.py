@@ -165,7 +165,7 @@ def test_published_counts_stand_beside_those_that_there_are(examine_by):
 def test_missing_parts_of_a_download_come_with_the_page_that_offers_them(examine_by):
     examination = examine_by(StatedReader)
     assert messages(examination, "download") == [
-        f"{examination.root}/lists: is missing: lists of splits; it is obtained from A Page "
+        f"{examination.root}/lists: is missing: lists of splits; to be had from A Page "
         "(https://a.example/lists)."
     ]
     optional = [f for f in examination.findings if f.kind == "option"]

@@ -8,7 +8,9 @@ from learned_saliency.datamodules import ImageFacts, inspection
 from learned_saliency.pipeline.data.journal import Entry, Journal, Stamp
 from tests.support.small_set import photograph
 
-ENTRY = Entry("image", "/a/b.jpg", Stamp(10, 20), ImageFacts("", 3, 4, 1, "ab", "cd", True, 0.5))
+ENTRY = Entry(
+    "image", "/a/b.jpg", Stamp(10, 20), ImageFacts("", 3, 4, 1, "ab", "cd", True, 0.5, 0.0)
+)
 
 
 @pytest.fixture
@@ -57,9 +59,9 @@ def test_half_a_line_is_passed_over_and_what_follows_is_not_lost(path, left):
     "line",
     [
         *(b"", b"{}", b"[]", b"3", b"null", b"\xff\xfe", b"[" * 100_000, b'["image"]', b'"image"'),
-        b'["image", "/a/b.jpg", 10, 20, "", "3", 4, 1, "ab", "cd", true, 0.5]',
-        b'["image", "/a/b.jpg", 10, 20, "", 3, 4, 1, "ab", "cd", 1, 0.5]',
-        b'[["image"], "/a/b.jpg", 10, 20, "", 3, 4, 1, "ab", "cd", true, 0.5]',
+        b'["image", "/a/b.jpg", 10, 20, "", "3", 4, 1, "ab", "cd", true, 0.5, 0.1]',
+        b'["image", "/a/b.jpg", 10, 20, "", 3, 4, 1, "ab", "cd", 1, 0.5, 0.1]',
+        b'[["image"], "/a/b.jpg", 10, 20, "", 3, 4, 1, "ab", "cd", true, 0.5, 0.1]',
     ],
 )
 def test_lines_of_another_kind_are_passed_over(path, line):

@@ -102,6 +102,10 @@ def test_many_classes_a_method_without_a_paper_and_no_figure_are_told_plainly():
     bare = model_card("last.ckpt", FACTS | {"metrics": {"val": {}}, "class_names": names})
     assert "Epoch 5.\n" in bare
     assert "30 classes without names." in bare
+    assert "decoded" not in bare
+    config = FACTS["config"] | {"data": {"fast_decode": True}}
+    fast = model_card("last.ckpt", FACTS | {"config": config})
+    assert "training images were decoded faster, with slightly other pixels" in fast
 
 
 @pytest.mark.parametrize("model", config_groups()["model"])
