@@ -13,6 +13,7 @@ import yaml
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 COMMANDS = {
     "train": "config",
+    "search": "search",
     "evaluate": "evaluate",
     "predict": "predict",
     "export": "export",
@@ -29,6 +30,7 @@ GROUPS = (
     "logger",
     "attribution",
     "studies",
+    "search",
     "experiment",
     "recipe",
 )

@@ -28,6 +28,7 @@ ALLOWED = {
     | {"ops", "storage", "visualization"},
     **{room: {*LOWER, *SHARED[:i]} for i, room in enumerate(SHARED)},
     **{job: {*LOWER, *SHARED} for job in JOBS},
+    "pipeline.search": {*LOWER, *SHARED, "pipeline.training"},  # it consists of trainings
     "pipeline.commands": {"pipeline.cli"},  # finds the jobs by their names, when it needs them
     "pipeline": {"pipeline.commands"},
 }

@@ -26,6 +26,7 @@ from learned_saliency.pipeline.cli.paths import (
     find_resume_point,
 )
 from learned_saliency.pipeline.cli.schema import GROUP_FILES
+from learned_saliency.pipeline.cli.searches import Trials, check_trials, read_trials, with_value
 from learned_saliency.pipeline.cli.signals import ENDING, await_killing, end_on_signals, was_warned
 from learned_saliency.pipeline.cli.surroundings import surroundings_error
 from learned_saliency.pipeline.cli.values import SWEEP_RUNS, listed, values
@@ -41,6 +42,7 @@ __all__ = [
     "Command",
     "Page",
     "ResumePoint",
+    "Trials",
     "UserError",
     "await_killing",
     "check_class_names",
@@ -51,6 +53,7 @@ __all__ = [
     "check_folder",
     "check_images",
     "check_subject",
+    "check_trials",
     "check_values",
     "compose_checked",
     "config_groups",
@@ -63,8 +66,10 @@ __all__ = [
     "nearest",
     "origin_of",
     "printable",
+    "read_trials",
     "run_command",
     "surroundings_error",
     "values",
     "was_warned",
+    "with_value",
 ]

@@ -53,7 +53,7 @@ def check_values(config: DictConfig, defaults: Callable[[], DictConfig] | None =
 def _check_by_defaults(config: DictConfig, leaves: list[_Leaf], defaults: DictConfig) -> None:
     """Check that values have the type of the defaults that the YAML files give to their keys."""
     known = {}
-    for key in _all_keys(defaults):
+    for key in all_keys(defaults):
         try:
             known[key] = _plain(OmegaConf.select(defaults, key))
         except OmegaConfBaseException:
@@ -95,13 +95,14 @@ def _is_group(value: Any) -> bool:
     return isinstance(value, DictConfig)
 
 
-def _all_keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
+def all_keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Yield the keys of a node, of groups and of values, without following references."""
     for name in node:
         child = node._get_node(name)
         yield f"{prefix}{name}"
         opaque = child._is_none() or child._is_interpolation() or child._is_missing()
         if isinstance(child, DictConfig) and not opaque:
-            yield from _all_keys(child, f"{prefix}{name}.")
+            yield from all_keys(child, f"{prefix}{name}.")
 
 
 def _plain(value: Any) -> Any:

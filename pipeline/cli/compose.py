@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import OverrideParseException
@@ -30,6 +31,7 @@ from learned_saliency.pipeline.cli.words import MULTIRUN
 CONFIG_DIR = Path(configs.__file__).resolve().parent
 CONFIG_NAME = "config"
 _MAY_LACK = {"backbone", "trainer", "logger", "attribution", "studies"}  # keys, but not the group
+_LAUNCHER = "hydra/launcher"  # group of Hydra's
 _SHOWN = 80
 _MAX_SWEPT = 1000  # values of one word of a sweep, each of which is checked
 
@@ -217,10 +219,12 @@ def _explain(overrides: Iterable[str], config_name: str) -> str | None:
     assigned: list[Override] = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         name = override.key_or_group
-        if name not in groups:
+        if name == _LAUNCHER:
+            _check_launcher(override)
+        elif name not in groups:
             assigned.append(override)
             continue
-        if not override.is_delete():
+        elif not override.is_delete():
             _check_choice(override, groups[name])
         good.append(override.input_line or "")
     try:
@@ -234,6 +238,20 @@ def _explain(overrides: Iterable[str], config_name: str) -> str | None:
             close = _unchosen(name, keys, groups) or nearest(name, [*keys, *groups])
             return f"{name} is no key of the configuration{close}."
     return None
+
+
+def _check_launcher(override: Override) -> None:
+    """Check that the launcher of a sweep or search is installed.
+
+    Raises:
+        UserError: If it is not.
+    """
+    known = GlobalHydra.instance().config_loader().get_group_options(_LAUNCHER)
+    if override.value() not in known:
+        raise UserError(
+            f"{override.input_line}: is not installed; there are: {', '.join(known)}; those of "
+            "submitit come with pip install 'learned-saliency[cluster]'."
+        )
 
 
 def _unchosen(key: str, keys: Sequence[str], groups: dict[str, list[str]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,9 @@ class KeepBest(Checkpoint):
         self.path = trainer.strategy.broadcast(self.path)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the score, and what it is compared with."""
-        return {"score": self.score, "values": dict(self.values), "best": self._best}
+        """Return the score with the metric's name, and what it is compared with."""
+        state = {"monitor": self.monitor, "score": self.score}
+        return state | {"values": dict(self.values), "best": self._best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the score of the file that is there."""
@@ -101,3 +103,18 @@ class KeepBest(Checkpoint):
             return {}
         chosen = self.values[self._reference]
         return {"chosen": chosen, "best": self._best, "regret": self._best - chosen}
+
+
+def chosen_values(checkpoint: Mapping[str, Any]) -> tuple[str, dict[str, float]]:
+    """Read what has chosen the epoch of a ``best.ckpt``.
+
+    Args:
+        checkpoint: Lightning's dictionary.
+
+    Returns:
+        The metric that has chosen, and the metrics of the native map on `val` in this epoch by
+        name; empty where no epoch was validated.
+    """
+    state = checkpoint["callbacks"]["best"]
+    values = {name.rpartition("/")[2]: value for name, value in state["values"].items()}
+    return state["monitor"].rpartition("/")[2], values

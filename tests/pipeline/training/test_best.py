@@ -54,5 +54,6 @@ def test_a_score_counts_as_long_as_its_file_is_there(tmp_path):
 
 def test_a_state_holds_no_path(tmp_path):
     keep = KeepBest(tmp_path / "best.ckpt", "val/native/x")
-    assert keep.state_dict() == {"score": None, "values": {}, "best": None}
+    state = {"monitor": "val/native/x", "score": None, "values": {}, "best": None}
+    assert keep.state_dict() == state
     assert str(tmp_path) not in keep.state_key
