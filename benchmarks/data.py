@@ -68,7 +68,7 @@ def main() -> None:
             resize_size=_SIDE,
             crop_size=_CROP,
             batch_size=_BATCH,
-            cache_images=True,
+            cache="memory",
         )
         data.setup()
         ours, peer = data.train_dataloader(), _peer()

@@ -2,7 +2,11 @@
 
 from learned_saliency.datamodules.batch import WSOLBatch
 from learned_saliency.datamodules.checks import leaves
-from learned_saliency.datamodules.classes import read_class_names, read_name_list
+from learned_saliency.datamodules.classes import (
+    read_class_names,
+    read_groups,
+    read_name_list,
+)
 from learned_saliency.datamodules.decoding import (
     Decoding,
     Pixels,
@@ -34,6 +38,7 @@ from learned_saliency.datamodules.readers import (
     FolderReader,
     ImageNetReader,
     OpenImagesReader,
+    ParquetReader,
     PetsReader,
     Published,
     Reader,
@@ -71,6 +76,7 @@ __all__ = [
     "ImageSource",
     "MaskValues",
     "OpenImagesReader",
+    "ParquetReader",
     "PartReader",
     "PetsReader",
     "Pixels",
@@ -96,6 +102,7 @@ __all__ = [
     "published",
     "read_class_names",
     "read_gray",
+    "read_groups",
     "read_lines",
     "read_name_list",
     "read_picture",

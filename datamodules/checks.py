@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from learned_saliency.datamodules.dataset import CACHES
 from learned_saliency.datamodules.decoding import AS_STORED, Decoding, size_of
 from learned_saliency.datamodules.metadata import SplitMetadata
 from learned_saliency.datamodules.opening import (
@@ -225,6 +226,8 @@ def check_options(options: Mapping[str, Any]) -> None:
             "expected num_workers and seed of 0 or more and train_fraction in (0, 1], got"
             f" {options['num_workers']}, {options['seed']} and {options['train_fraction']}"
         )
+    if options["cache"] not in CACHES:
+        raise ValueError(f"expected a cache of {', '.join(CACHES)}, got {options['cache']!r}")
     if options["max_value"] is not None and not options["max_value"] > 0:
         raise ValueError(f"expected max_value above 0, got {options['max_value']}")
     if len(options["mean"]) != 3 or len(options["std"]) != 3 or min(options["std"]) <= 0:

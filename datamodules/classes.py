@@ -201,6 +201,48 @@ def read_name_list(path: Path) -> list[str]:
     return lines
 
 
+def read_groups(path: Path, names: Sequence[str] | None = None) -> list[str]:
+    """Read a file that puts classes into groups.
+
+    Args:
+        path: A text file with a line ``class,group`` per class, in any order, blank lines passed
+            over. A class is given by its number, or by its name if ``names`` are known; a name may
+            hold commas.
+        names: Names of the classes in the order of the labels.
+
+    Returns:
+        The group of each class in the order of the labels.
+
+    Raises:
+        DataError: If a line is malformed, names no class, or a class has no group or two.
+    """
+    if not os.path.lexists(path):
+        raise DataError(f"{path}: there is no such file of lines `class,group`.")
+    columns = read_columns(path, "class,group")
+    known = {name: label for label, name in enumerate(names or ())}
+    groups: dict[int, str] = {}
+    for row, (word, group) in enumerate(zip(*columns, strict=True)):
+        label = known.get(word)
+        if label is None and is_integer(word) and len(word) <= _LONGEST_LABEL:
+            label = int(word)
+        if label is None or label < 0 or (names and label >= len(names)):
+            told = "is no class" if names else "is no number of a class, and names are not known"
+            raise line_error(path, row, f"{word[:40]!r} {told}; write `class,group`.")
+        if not group:
+            raise line_error(path, row, "the group is empty; write `class,group`.")
+        if label in groups:
+            raise line_error(path, row, f"class {label} has a group already; remove one.")
+        groups[label] = group
+    if not groups:
+        raise DataError(f"{path}: is empty; write a line `class,group` per class.")
+    count = len(names) if names else 1 + max(groups)
+    if len(groups) < count:
+        missing = next(label for label in range(count) if label not in groups)
+        called = f" ({names[missing]})" if names and names[missing] != str(missing) else ""
+        raise DataError(f"{path}: class {missing}{called} has no group; write a line for it.")
+    return [groups[label] for label in range(count)]
+
+
 def check_labels(metadata: SplitMetadata, num_classes: int) -> None:
     """Check that every label names a class.
 

@@ -1,85 +1,123 @@
 """Data sets of one split that give whole batches, for training and for evaluation."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
+import cv2
 import numpy as np
+import PIL
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from learned_saliency.datamodules.batch import WSOLBatch
 from learned_saliency.datamodules.decoding import AS_STORED, Decoding
+from learned_saliency.datamodules.kept_images import KeptImages, keep_images
 from learned_saliency.datamodules.masks import MaskValues, read_mask
 from learned_saliency.datamodules.metadata import SplitMetadata
-from learned_saliency.datamodules.opening import image_source
+from learned_saliency.datamodules.opening import ImageSource, image_source
+from learned_saliency.datamodules.resampling import Window
 from learned_saliency.datamodules.transforms import (
-    random_crop_flip,
+    cut_window,
+    drawn_window,
     read_square,
+    read_window,
     scale_boxes,
-    standardize,
+    scaled,
+    standardize_into,
 )
 
-Opener = Callable[[str], bytes]
+CACHES = ("none", "memory", "disk")
+_LAYOUT = 1  # raise it with every change of the pixels or files that are kept on disk
+
+
+class ImageOptions(NamedTuple):
+    """Options of how images become batches, the same for training and evaluation.
+
+    Attributes:
+        mean: Mean of each of the 3 channels, in [0, 1].
+        std: Standard deviation of each of the 3 channels, positive.
+        decoding: What the data set declares about its files.
+        opener: Reads an image's bytes by its id, where images are no files below the root.
+        cache: Where ``fill_cache`` keeps the resized images: "none", "memory" or "disk".
+        cache_folder: Folder of images kept on disk, of all data sets.
+    """
+
+    mean: Sequence[float]
+    std: Sequence[float]
+    decoding: Decoding = AS_STORED
+    opener: Callable[[str], bytes] | None = None
+    cache: str = "none"
+    cache_folder: Path | None = None
 
 
 class _ImageDataset(Dataset):
-    """Images, labels and ids; a loader gets whole batches, so its ``collate_fn`` is ``as_is``."""
+    """Images, labels and ids; a loader gets whole batches, so its ``collate_fn`` is ``as_is``.
+
+    A subclass gives ``_read``, which makes of an image what is kept in a cache.
+    """
 
     def __init__(
-        self,
-        metadata: SplitMetadata,
-        root: Path,
-        *,
-        size: int,
-        mean: Sequence[float],
-        std: Sequence[float],
-        cache: bool = False,
-        decoding: Decoding = AS_STORED,
-        opener: Opener | None = None,
+        self, metadata: SplitMetadata, root: Path, size: int, options: ImageOptions
     ) -> None:
-        self._root, self._opener = root, opener
+        self._root = root
         # arrays, not lists: workers would copy the pages of every string whose count they touch
         self._ids = np.array(metadata.image_ids)
         self._labels = torch.from_numpy(metadata.labels)
-        self._size = size
-        self._mean, self._std = torch.tensor(mean).float(), torch.tensor(std).float()
-        self._cached, self._decoding = cache, decoding
-        self._center_crop = False
-        self._images: Tensor | None = None
+        self._size, self._options = size, options
+        channels = (torch.tensor(values).float() for values in (options.mean, options.std))
+        self._mean, self._std = scaled(*channels)
+        self._images: Tensor | KeptImages | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self._ids)
 
     def fill_cache(self) -> None:
-        """Decode and resize all images into memory, 3 R^2 bytes each, if caching was asked for.
+        """Decode and resize all images, 3 R^2 bytes each, if caching was asked for.
 
         Raises:
             DataError: If an image does not decode.
+            OSError: If the disk of the cache is full.
         """
-        if self._cached and self._images is None:
-            self._images = _read_all(self._read, len(self))
-
-    def _read(self, index: int) -> Tensor:
-        source = image_source(self._root, str(self._ids[index]), self._opener)
-        return read_square(source, self._size, self._center_crop, self._decoding)
-
-    def _read_rows(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return resized images, uint8 (N, 3, R, R), and the rows of ``indices`` in them, (B,)."""
         if self._images is not None:
-            return self._images, torch.tensor(indices, dtype=torch.int64)
-        if not indices:
-            return torch.empty((0, 3, self._size, self._size), dtype=torch.uint8), torch.arange(0)
-        return torch.stack([self._read(index) for index in indices]), torch.arange(len(indices))
+            return
+        if self._options.cache == "memory":
+            self._images = _read_all(lambda index: self._read(self._source(index)), len(self))
+        elif self._options.cache == "disk":
+            sources = [self._source(index) for index in range(len(self))]
+            folder = self._options.cache_folder / "-".join(self._kind())
+            self._images = keep_images(folder, sources, self._size, self._read)
 
-    def _batch(self, indices: Sequence[int], images: Tensor) -> WSOLBatch:
-        """Build the common entries of training and evaluation batches around uint8 images."""
+    def _kind(self) -> list[str]:
+        """Name what the pixels of a kept image depend on, beside the image."""
+        upright, white = self._options.decoding
+        kind = [f"v{_LAYOUT}", f"{self._size}px", f"pillow{PIL.__version__}"]
+        return kind + ["upright"] * upright + [f"white{white}"] * (white is not None)
+
+    def _source(self, index: int) -> ImageSource:
+        return image_source(self._root, str(self._ids[index]), self._options.opener)
+
+    def _read(self, source: ImageSource) -> Tensor:
+        raise NotImplementedError
+
+    def _batch(self, indices: Sequence[int], images: Iterable[Tensor], side: int) -> WSOLBatch:
+        """Build the common entries of training and evaluation batches.
+
+        Args:
+            indices: B places in the list of images.
+            images: Their pixels, uint8 (3, S, S) each, made one after the other.
+            side: Side S.
+        """
+        batch = torch.empty((len(indices), 3, side, side))
+        for target, image in zip(batch, images, strict=True):
+            standardize_into(target, image, self._mean, self._std)
         index = torch.tensor(indices, dtype=torch.int64)
         return {
-            "image": standardize(images, self._mean, self._std),
+            "image": batch,
             "label": self._labels[index],
             "image_id": self._ids[index.numpy()].tolist(),
             "index": index,
@@ -94,11 +132,8 @@ class TrainDataset(_ImageDataset):
         root: Folder that ids are relative to.
         size: Side R in pixels to which images are resized.
         crop_size: Side S in pixels of the random crop, at most R.
-        mean: Mean of each of the 3 channels, in [0, 1].
-        std: Standard deviation of each of the 3 channels, positive.
-        cache: Whether ``fill_cache`` keeps the resized images in memory.
-        decoding: What the data set declares about its files.
-        opener: Reads an image's bytes by its id, where images are no files below ``root``.
+        options: How images become batches.
+        fast: Whether pixels need not be exact, see `read_window`.
     """
 
     def __init__(
@@ -108,15 +143,11 @@ class TrainDataset(_ImageDataset):
         *,
         size: int,
         crop_size: int,
-        mean: Sequence[float],
-        std: Sequence[float],
-        cache: bool = False,
-        decoding: Decoding = AS_STORED,
-        opener: Opener | None = None,
+        options: ImageOptions,
+        fast: bool = False,
     ) -> None:
-        options = {"size": size, "mean": mean, "std": std, "cache": cache, "decoding": decoding}
-        super().__init__(metadata, root, opener=opener, **options)
-        self._crop_size = crop_size
+        super().__init__(metadata, root, size, options)
+        self._crop_size, self._fast = crop_size, fast
 
     def __getitems__(self, items: Sequence[tuple[int, int] | int]) -> WSOLBatch:
         """Load a batch; ``items`` are (index, draw) pairs as ``TrainSampler`` yields them.
@@ -127,10 +158,23 @@ class TrainDataset(_ImageDataset):
             DataError: If an image does not decode.
         """
         pairs = [item if isinstance(item, tuple) else (item, 0) for item in items]
-        indices, draws = zip(*pairs, strict=True)
-        images, rows = self._read_rows(indices)
-        crops = random_crop_flip(images, rows, torch.tensor(draws), self._crop_size)
-        return self._batch(indices, crops)
+        images = (
+            self._crop(index, drawn_window(draw, self._size, self._crop_size))
+            for index, draw in pairs
+        )
+        return self._batch([index for index, _ in pairs], images, self._crop_size)
+
+    def _crop(self, index: int, window: Window) -> Tensor:
+        if self._images is not None:
+            return cut_window(self._images[index], window)
+        return self._read(self._source(index), window)
+
+    def _read(self, source: ImageSource, window: Window | None = None) -> Tensor:
+        window = window or Window(0, 0, self._size, self._size)
+        return read_window(source, self._size, window, self._options.decoding, self._fast)
+
+    def _kind(self) -> list[str]:
+        return super()._kind() + [f"fast-opencv{cv2.__version__}"] * self._fast
 
 
 class EvaluationDataset(_ImageDataset):
@@ -141,15 +185,11 @@ class EvaluationDataset(_ImageDataset):
         root: Folder that ids are relative to.
         mask_root: Folder that mask paths are relative to.
         size: Side S in pixels to which images, boxes and masks are resized.
-        mean: Mean of each of the 3 channels, in [0, 1].
-        std: Standard deviation of each of the 3 channels, positive.
+        options: How images become batches. Masks are kept in memory only.
         center_crop: Whether the shorter edge is resized to ``size`` and the middle cut out, instead
             of resizing both edges to it.
         seen: Classes that were trained on, for the batches' ``seen``; None leaves it out.
-        cache: Whether ``fill_cache`` keeps images and masks in memory.
-        decoding: What the data set declares about its files.
-        opener: Reads an image's bytes by its id, where images are no files below ``root``.
-        mask_values: What it declares about the values of its masks; None for plain masks.
+        mask_values: What the data set declares about the values of its masks; None for plain masks.
     """
 
     def __init__(
@@ -159,17 +199,12 @@ class EvaluationDataset(_ImageDataset):
         mask_root: Path,
         *,
         size: int,
-        mean: Sequence[float],
-        std: Sequence[float],
+        options: ImageOptions,
         center_crop: bool = False,
         seen: Sequence[int] | None = None,
-        cache: bool = False,
-        decoding: Decoding = AS_STORED,
-        opener: Opener | None = None,
         mask_values: MaskValues | None = None,
     ) -> None:
-        options = {"size": size, "mean": mean, "std": std, "cache": cache, "decoding": decoding}
-        super().__init__(metadata, root, opener=opener, **options)
+        super().__init__(metadata, root, size, options)
         self._center_crop, self._mask_values = center_crop, mask_values
         self._seen = None if seen is None else torch.isin(self._labels, torch.tensor(seen))
         self._mask_root = mask_root
@@ -178,13 +213,15 @@ class EvaluationDataset(_ImageDataset):
         self._masks: Tensor | None = None
 
     def fill_cache(self) -> None:
-        """Decode and resize all images and masks into memory, if caching was asked for.
+        """Decode and resize all images, and for memory all masks, if caching was asked for.
 
         Raises:
             DataError: If an image or a mask does not decode.
+            OSError: If the disk of the cache is full.
         """
         super().fill_cache()
-        if self._cached and self._masks is None and self._mask_paths is not None:
+        in_memory = self._options.cache == "memory"
+        if in_memory and self._masks is None and self._mask_paths is not None:
             self._masks = _read_all(self._read_mask, len(self))
 
     def __getitems__(self, indices: Sequence[int]) -> WSOLBatch:
@@ -193,8 +230,11 @@ class EvaluationDataset(_ImageDataset):
         Raises:
             DataError: If an image or a mask does not decode.
         """
-        images, rows = self._read_rows(indices)
-        batch = self._batch(indices, images[rows])
+        kept = self._images
+        images = (
+            self._read(self._source(index)) if kept is None else kept[index] for index in indices
+        )
+        batch = self._batch(indices, images, self._size)
         if self._seen is not None:
             batch["seen"] = self._seen[batch["index"]]
         if self._boxes is not None:
@@ -207,10 +247,16 @@ class EvaluationDataset(_ImageDataset):
             batch["mask"] = torch.stack(masks) if masks else empty
         return batch
 
+    def _read(self, source: ImageSource) -> Tensor:
+        return read_square(source, self._size, self._center_crop, self._options.decoding)
+
+    def _kind(self) -> list[str]:
+        return super()._kind() + ["middle"] * self._center_crop
+
     def _read_mask(self, index: int) -> Tensor:
         masks = [self._mask_root / path for path in self._mask_paths[index]]
         ignores = [self._mask_root / path for path in self._ignore_paths[index]]
-        options = (self._size, self._center_crop, self._decoding, self._mask_values)
+        options = (self._size, self._center_crop, self._options.decoding, self._mask_values)
         return read_mask(masks, ignores, *options)
 
 

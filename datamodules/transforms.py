@@ -1,17 +1,22 @@
 """Transforms of images to tensors: resizing, cropping; likewise for boxes."""
 
+import math
+
+import cv2
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from learned_saliency.datamodules.decoding import AS_STORED, Decoding, read_picture
+from learned_saliency.datamodules.decoding import AS_STORED, Decoding, Pixels, read_pixels
 from learned_saliency.datamodules.opening import ImageError, ImageSource, MissingImageError
+from learned_saliency.datamodules.resampling import Window, resize_window
 from learned_saliency.datamodules.textfile import DataError
 
 # A longer strip is not resized as a whole where only its middle is wanted; the result differs by
 # rounding, one level of 255 at most.
 _MOST_PIXELS = 1 << 26
+_LEAST_SIDE = 0.7  # share of the wanted side that JPEG data decoded for speed have to have
 
 
 def read_square(
@@ -32,11 +37,58 @@ def read_square(
     Raises:
         DataError: If the file is missing or does not decode.
     """
+    return to_square(_read(path, decoding), size, center_crop)
+
+
+def read_window(
+    path: ImageSource,
+    size: int,
+    window: Window,
+    decoding: Decoding = AS_STORED,
+    fast: bool = False,
+) -> Tensor:
+    """Decode an image, resize it to a square and cut a window out of it.
+
+    Args:
+        path: The image, of any kind, see `read_picture`.
+        size: Side R of the square in pixels.
+        window: The part that is wanted.
+        decoding: What the data set declares about its files.
+        fast: Whether the image need not be exact: JPEG data are decoded at a scale at which no side
+            is shorter than 0.7 R, if they are large enough for that, and resized without
+            antialiasing, or by the mean of pixels where they are at least twice as large as R.
+
+    Returns:
+        uint8 of shape (3, window.height, window.width); without ``fast`` the same part of the
+        square that `read_square` gives.
+
+    Raises:
+        DataError: If the file is missing or does not decode.
+    """
+    if not fast:
+        return _planes(resize_window(_read(path, decoding), (size, size), window))
+    pixels = _read(path, decoding, math.ceil(_LEAST_SIDE * size))
+    shrinks = min(pixels.shape[:2]) >= 2 * size
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    left, top, width, height, mirrored = window
+    part = cv2.resize(pixels, (size, size), interpolation=method)
+    part = part[top : top + height, left : left + width]
+    return _planes(cv2.flip(part, 1) if mirrored else part)
+
+
+def _read(path: ImageSource, decoding: Decoding, least_side: int | None = None) -> Pixels:
+    """Decode an image; turn what is wrong with it into a `DataError`."""
     try:
-        picture = read_picture(path, decoding=decoding)
+        return read_pixels(path, decoding=decoding, least_side=least_side)
     except ImageError as error:
         raise unreadable(path, "image", error) from None
-    return to_square(picture, size, center_crop)
+
+
+def _planes(pixels: Pixels) -> Tensor:
+    """Put the channels first."""
+    planes = np.empty((3, *pixels.shape[:2]), np.uint8)
+    cv2.split(pixels, list(planes))
+    return torch.from_numpy(planes)
 
 
 def unreadable(path: ImageSource, what: str, error: ImageError) -> DataError:
@@ -46,27 +98,26 @@ def unreadable(path: ImageSource, what: str, error: ImageError) -> DataError:
     return DataError(f"{path}: the {what} does not decode ({error}); replace it.")
 
 
-def to_square(image: Image.Image, size: int, center_crop: bool = False) -> Tensor:
+def to_square(pixels: Pixels, size: int, center_crop: bool = False) -> Tensor:
     """Resize a decoded image to a square; see `read_square`.
 
     Args:
-        image: The image, in mode RGB.
+        pixels: uint8 (H, W, 3).
         size: Side S of the square in pixels.
         center_crop: See `read_square`.
 
     Returns:
         uint8 of shape (3, S, S).
     """
-    edges, (left, top) = placement(image.width, image.height, size, center_crop)
+    height, width = pixels.shape[:2]
+    edges, (left, top) = placement(width, height, size, center_crop)
     if edges[0] * edges[1] <= _MOST_PIXELS:
-        square = image.resize(edges, Image.Resampling.BILINEAR)
-        square = square.crop((left, top, left + size, top + size))
-    else:
-        x, y = image.width / edges[0], image.height / edges[1]
-        right = min((left + size) * x, image.width)  # despite rounding
-        part = (left * x, top * y, right, min((top + size) * y, image.height))
-        square = image.resize((size, size), Image.Resampling.BILINEAR, part)
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
+        return _planes(resize_window(pixels, edges, Window(left, top, size, size)))
+    x, y = width / edges[0], height / edges[1]
+    right = min((left + size) * x, width)  # despite rounding
+    part = (left * x, top * y, right, min((top + size) * y, height))
+    image = Image.fromarray(pixels)
+    return _planes(np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, part)))
 
 
 def scale_boxes(boxes: Tensor, sizes: Tensor, size: int, center_crop: bool = False) -> Tensor:
@@ -109,34 +160,30 @@ def placement(
     return edges, ((edges[0] - size) // 2, (edges[1] - size) // 2)
 
 
-def random_crop_flip(images: Tensor, rows: Tensor, draws: Tensor, size: int) -> Tensor:
-    """Select images, crop each at its own random place and flip half of them.
+def drawn_window(draw: int, size: int, crop_size: int) -> Window:
+    """Place a crop at random and flip it in half of the cases.
 
     Args:
-        images: Any type, shape (N, C, R, R) with R >= ``size``; a whole data set or a batch.
-        rows: Indices of the images to take, int64 of shape (B,), in [0, N).
-        draws: Random integers in [0, 2^63), int64 of shape (B,). The lowest bit decides about the
-            flip, the 31 bits above it place the crop vertically, the upper 31 bits horizontally.
-        size: Side S of the crop in pixels.
-
-    Returns:
-        Copies of shape (B, C, S, S), of the type of ``images``.
+        draw: Random integer in [0, 2^63). The lowest bit decides about the flip, the 31 bits above
+            it place the crop vertically, the upper 31 bits horizontally.
+        size: Side R of the square image in pixels.
+        crop_size: Side S of the crop in pixels.
 
     Raises:
-        ValueError: If an image is smaller than the crop or the shapes do not fit.
+        ValueError: If the image is smaller than the crop.
     """
-    if images.ndim != 4 or min(images.shape[-2:]) < size or rows.shape != draws.shape:
-        raise ValueError(
-            f"expected images (N, C, R, R) with R >= {size} and as many rows as draws, got"
-            f" {tuple(images.shape)}, {tuple(rows.shape)} and {tuple(draws.shape)}"
-        )
-    windows = images.unfold(2, size, 1).unfold(3, size, 1)  # (N, C, R-S+1, R-S+1, S, S), a view
-    top = (draws >> 1 & 0x7FFFFFFF) % windows.shape[2]
-    left = (draws >> 32) % windows.shape[3]
-    crops = windows[rows, :, top, left]
-    flipped = (draws & 1).nonzero()[:, 0]
-    crops[flipped] = crops[flipped].flip(-1)
-    return crops
+    places = size - crop_size + 1
+    if places < 1:
+        raise ValueError(f"expected a crop of at most {size} pixels, got {crop_size}")
+    top, left = (draw >> 1 & 0x7FFFFFFF) % places, (draw >> 32) % places
+    return Window(left, top, crop_size, crop_size, mirrored=bool(draw & 1))
+
+
+def cut_window(image: Tensor, window: Window) -> Tensor:
+    """Cut a window out of an image (3, R, R); a view, unless it is mirrored."""
+    left, top, width, height, mirrored = window
+    part = image[:, top : top + height, left : left + width]
+    return part.flip(-1) if mirrored else part
 
 
 def standardize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -150,5 +197,15 @@ def standardize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     Returns:
         (images / 255 - mean) / std in the type of ``mean``, shape (B, 3, H, W).
     """
-    scaled = images.to(mean.dtype).sub_(255 * mean[:, None, None])
-    return scaled.div_(255 * std[:, None, None])
+    standardized = torch.empty(images.shape, dtype=mean.dtype, device=images.device)
+    return standardize_into(standardized, images, *scaled(mean, std))
+
+
+def scaled(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+    """Bring mean and std of the channels, each (3,), to 8-bit levels, each (3, 1, 1)."""
+    return 255 * mean[:, None, None], 255 * std[:, None, None]
+
+
+def standardize_into(target: Tensor, images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Write into ``target`` what `standardize` gives; ``mean`` and ``std`` come from `scaled`."""
+    return target.copy_(images).sub_(mean).div_(std)

@@ -1,5 +1,6 @@
 """LightningDataModule for any data set in the metadata format of the WSOL benchmark."""
 
+import os
 from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,12 @@ from learned_saliency.datamodules.classes import (
     check_use,
     find_classes,
 )
-from learned_saliency.datamodules.dataset import EvaluationDataset, TrainDataset, as_is
+from learned_saliency.datamodules.dataset import (
+    EvaluationDataset,
+    ImageOptions,
+    TrainDataset,
+    as_is,
+)
 from learned_saliency.datamodules.decoding import Decoding
 from learned_saliency.datamodules.masks import warn_of_empty_masks
 from learned_saliency.datamodules.metadata import (
@@ -86,8 +92,12 @@ class WSOLDataModule(LightningDataModule):
         center_crop: Whether evaluation images keep their aspect ratio: the shorter edge is resized
             to ``crop_size`` and the middle cut out, so that boxes may reach beyond the image.
             Otherwise they are resized to the square regardless of it, as in the WSOL benchmark.
-        cache_images: Whether to keep all decoded and resized images in memory, for small sets:
-            3 ``resize_size``^2 bytes per image.
+        fast_decode: Whether training images are decoded and resized faster, with slightly other
+            pixels; see `read_window`. Evaluation images are always exact.
+        cache: Where to keep the resized images, 3 ``resize_size``^2 bytes per image: "none",
+            "memory", for small sets, or "disk", from one run to the next.
+        cache_folder: Folder of images kept on disk; None takes ``images`` below
+            ``LEARNED_SALIENCY_CACHE`` or ``~/.cache/learned-saliency``.
         verify_images: Whether `setup` opens every file of a split of up to 50000 images.
         seed: Seed of the training order and augmentation, 0 or more.
         mask_root: Folder that mask paths are relative to; None takes ``root``.
@@ -95,7 +105,8 @@ class WSOLDataModule(LightningDataModule):
         parts: Factory of the reader of part labels, given ``root`` and ``metadata``; None where the
             data set has no part labels.
         superset: Classes that share all parts (Kim et al. 2021, Sec. 5.4), for methods that sum
-            over them: ``all``, ``class`` or ``wordnet``, see `attribution.superset_members`.
+            over them: ``all``, ``class``, ``wordnet``, ``wordnet:DEPTH`` or names of groups in the
+            order of the labels, see `attribution.superset_members`.
         pin_memory: Whether to lock batches in memory for faster copies; None does so where the
             trainer's device is not the CPU.
         exif_orientation: Whether images are turned as their EXIF data say. Sizes, boxes and masks
@@ -118,6 +129,10 @@ class WSOLDataModule(LightningDataModule):
         ValueError: If a number is out of range.
     """
 
+    _splits: dict[str, SplitMetadata]
+    _datasets: dict[str, TrainDataset | EvaluationDataset]
+    _made = False
+
     def __init__(
         self,
         root: str | Path,
@@ -136,13 +151,15 @@ class WSOLDataModule(LightningDataModule):
         classes: Sequence[int] | None = None,
         train_fraction: float = 1.0,
         center_crop: bool = False,
-        cache_images: bool = False,
+        fast_decode: bool = False,
+        cache: str = "none",
+        cache_folder: str | Path | None = None,
         verify_images: bool = True,
         seed: int = 0,
         mask_root: str | Path | None = None,
         name: str = "wsol",
         parts: Callable[[Path, Path], PartReader] | None = None,
-        superset: str = "class",
+        superset: str | Sequence[str] = "class",
         pin_memory: bool | None = None,
         exif_orientation: bool = False,
         max_value: float | None = None,
@@ -151,22 +168,20 @@ class WSOLDataModule(LightningDataModule):
         limit: int | None = None,
     ) -> None:
         super().__init__()
+        self._splits, self._datasets, self.seed, self.num_classes = {}, {}, seed, num_classes
         self.root, self.metadata = _absolute(root), _absolute(metadata)
         self.mask_root = self.root if mask_root is None else _absolute(mask_root)
+        self.cache_folder = _absolute(cache_folder or _kept_images())
         self.reader, self._make_parts, self.name, self.superset = reader, parts, name, superset
         self.resize_size, self.crop_size, self.batch_size = resize_size, crop_size, batch_size
         self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
-        self.num_workers, self.pin_memory = num_workers, pin_memory
+        self.num_workers, self.pin_memory, self.center_crop = num_workers, pin_memory, center_crop
         self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
-        self.train_fraction, self.center_crop = train_fraction, center_crop
-        self.cache_images, self.verify_images = cache_images, verify_images
-        self.seed, self.num_classes, self.limit = seed, num_classes, limit
+        self.fast_decode, self.verify_images, self.cache = fast_decode, verify_images, cache
         self.class_names = None if class_names is None else list(class_names)
         self.classes = None if classes is None else sorted(set(classes))
-        self.decoding = Decoding(exif_orientation, max_value)
-        self.allow_outside_root, self.read_only, self._made = allow_outside_root, read_only, False
-        self._splits: dict[str, SplitMetadata] = {}
-        self._datasets: dict[str, TrainDataset | EvaluationDataset] = {}
+        self.decoding, self.train_fraction = Decoding(exif_orientation, max_value), train_fraction
+        self.allow_outside_root, self.read_only, self.limit = allow_outside_root, read_only, limit
         check_options(vars(self) | {"max_value": max_value})
 
     def make(self, stage: str | None = None) -> None:
@@ -332,7 +347,7 @@ class WSOLDataModule(LightningDataModule):
 
         Raises:
             ValueError: If there is no such split.
-            DataError: If the split is not set up or, with ``cache_images``, a file does not decode.
+            DataError: If the split is not set up or, with a cache, a file does not decode.
         """
         metadata = self._split(split)
         if split not in self._datasets:
@@ -344,7 +359,7 @@ class WSOLDataModule(LightningDataModule):
                 center_crop=self.center_crop,
                 seen=self.classes if split == "test" else None,
                 mask_values=mask_values(self.reader),
-                **self._pixel_options(),
+                options=self._image_options(),
             )
         dataset = self._datasets[split]
         dataset.fill_cache()
@@ -361,7 +376,8 @@ class WSOLDataModule(LightningDataModule):
                 self.root,
                 size=self.resize_size,
                 crop_size=self.crop_size,
-                **self._pixel_options(),
+                fast=self.fast_decode,
+                options=self._image_options(),
             )
         dataset = self._datasets[_AUGMENTED]
         dataset.fill_cache()
@@ -382,14 +398,10 @@ class WSOLDataModule(LightningDataModule):
         """Load the test split."""
         return self.dataloader("test")
 
-    def _pixel_options(self) -> dict[str, Any]:
-        return {
-            "mean": self.mean,
-            "std": self.std,
-            "cache": self.cache_images,
-            "decoding": self.decoding,
-            "opener": image_opener(self.reader, self.root),
-        }
+    def _image_options(self) -> ImageOptions:
+        opener = image_opener(self.reader, self.root)
+        cache = self.cache, self.cache_folder
+        return ImageOptions(self.mean, self.std, self.decoding, opener, *cache)
 
     def _loader_options(self) -> dict[str, Any]:
         device = self.trainer.strategy.root_device.type if self.trainer else "cpu"
@@ -412,3 +424,7 @@ class WSOLDataModule(LightningDataModule):
 
 def _absolute(path: str | Path) -> Path:
     return Path(path).expanduser().absolute()
+
+
+def _kept_images() -> Path:
+    return Path(os.environ.get("LEARNED_SALIENCY_CACHE", "~/.cache/learned-saliency"), "images")

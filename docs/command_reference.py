@@ -35,7 +35,7 @@ GROUPS = (
     "recipe",
 )
 _INTERNAL = {"_target_", "_partial_", "_convert_", "defaults", "hydra"}
-_LINE = re.compile(r"(?P<indent> *)(?P<key>[\w?]+): *(?P<value>.*)")
+_LINE = re.compile(r"(?P<indent> *)(?P<key>[\w?-]+): *(?P<value>.*)")
 _ANCHOR = re.compile(r"(?:([&*])(\w+) ?)?(.*)")
 _COMMENT = re.compile(r"(?:^|\s+)#\s?(.*)$")
 

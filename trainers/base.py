@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from learned_saliency.attribution import Classifier, PostHocMethod, SharedFeatures
 from learned_saliency.datamodules import WSOLBatch
-from learned_saliency.metrics import FLOORS, CoverageCalibration, empty_sums
+from learned_saliency.metrics import FLOORS
 from learned_saliency.ops import widen
+from learned_saliency.trainers.coverage import CoverageSums
 from learned_saliency.trainers.faithfulness import FaithfulnessScores, Trial
 from learned_saliency.trainers.outputs import (
     NATIVE,
@@ -99,11 +100,7 @@ class SaliencyModule(TrainableModule):
         # Threshold with the native map's best MaxBoxAcc on `val`, or what a criterion without boxes
         # chose there, in [0, 1); 0.5 before the first validation.
         self.register_buffer("box_threshold", torch.tensor(0.5))
-        # Losses of regions on `val`, from which predict.py has thresholds of any coverage.
-        losses, images = empty_sums()
-        self.register_buffer("coverage_losses", losses)
-        self.register_buffer("coverage_images", images)
-        self.coverage = CoverageCalibration()
+        self.coverage = CoverageSums()
         self.validation_scores = SplitScores([NATIVE])
         self.zerobox = zerobox or ZeroBoxScores()
         self.test_scores = SplitScores(self.map_names, floors=True)
@@ -278,17 +275,7 @@ class SaliencyModule(TrainableModule):
         found = self.explain(batch["image"], batch["label"])
         self.validation_scores.update({NATIVE: found.saliency}, found.logits, batch)
         self.zerobox.update(self, batch, found)
-        boxes, masks = batch.get("boxes"), batch.get("mask")
-        if boxes is not None or masks is not None:
-            handed_out = self._of_predicted(found, batch["image"], batch["label"])
-            self.coverage.update(handed_out, boxes, masks)
-
-    def _of_predicted(self, found: Explanation, images: Tensor, labels: Tensor) -> Tensor:
-        """Give maps (B, H, W) of the predicted classes, as predict.py hands them out."""
-        predicted = found.logits.argmax(1)
-        if not self.native.per_class or torch.equal(predicted, labels):
-            return found.saliency
-        return self.native_maps(found.features, images, predicted)
+        self.coverage.update(self, batch, found)
 
     def test_step(self, batch: WSOLBatch, batch_idx: int) -> TestOutput:
         """Update the metrics of ``test`` with the maps of the batch by all methods."""
@@ -324,9 +311,7 @@ class SaliencyModule(TrainableModule):
         values = self.zerobox.compute()
         results[NATIVE] |= values
         self.box_threshold.fill_(self.zerobox.box_threshold(values, threshold))
-        losses, images = self.coverage.compute()
-        self.coverage_losses.copy_(losses)
-        self.coverage_images.copy_(images)
+        self.coverage.keep()
         for name, value in _flatten(results):
             self.log(f"val/{name}", value, sync_dist=True)  # equal on all processes
 

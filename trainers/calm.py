@@ -64,7 +64,7 @@ class CALMModule(SaliencyModule):
         loss: CALMLoss,
         em_target: str = "current",
         ema_decay: float = 0.999,
-        superset: str = "class",
+        superset: str | Sequence[str] = "class",
         class_ids: Sequence[str] | None = None,
         head_lr_factor: float = 10.0,
         slow_layers: Sequence[str] | None = None,

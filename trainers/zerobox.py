@@ -119,7 +119,8 @@ CRITERIA: dict[str, _Criterion] = {
     "zerobox_pseudo_boxes": _Criterion(ZeroBoxPseudoBoxes, _pseudo_boxes),
 }
 
-#: Criterion that ``monitor=zerobox`` stands for, see results/zerobox.md.
+#: Criterion that ``monitor=zerobox`` stands for: that with the smallest regret on the creatures,
+#: see results/zerobox.md.
 DEFAULT_CRITERION = "zerobox_pseudo_boxes"
 
 #: Criterion that chooses the box threshold where the one that chooses the checkpoint gives none.

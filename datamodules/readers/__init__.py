@@ -17,6 +17,7 @@ from learned_saliency.datamodules.readers.cub import CUBReader
 from learned_saliency.datamodules.readers.folder import FolderReader
 from learned_saliency.datamodules.readers.imagenet import ImageNetReader
 from learned_saliency.datamodules.readers.openimages import OpenImagesReader
+from learned_saliency.datamodules.readers.parquet import ParquetReader
 from learned_saliency.datamodules.readers.pets import PetsReader
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "FolderReader",
     "ImageNetReader",
     "OpenImagesReader",
+    "ParquetReader",
     "PetsReader",
     "Published",
     "Reader",

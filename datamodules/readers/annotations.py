@@ -172,7 +172,7 @@ def find_marks(listing: Listing, boxes: str, masks: str) -> Marks:
     known, root = ImageNames(names), listing.root
     files = named_files(root, boxes, NOTE_SUFFIXES) or (listing.notes if boxes == AUTO else [])
     found, remarks = _read_boxes(root, [file.name for file in files], known, boxes != AUTO)
-    found, others = _of_own_class(found, class_of)
+    found, others = of_own_class(found, class_of)
     if others:
         remarks.append(f"boxes of other objects than the image's class, left out: {others}.")
     if masks == AUTO:
@@ -270,10 +270,18 @@ def _image_of(box: NotedBox, names: ImageNames, folder: str) -> str:
     )
 
 
-def _of_own_class(
+def of_own_class(
     boxes: Mapping[str, list[NotedBox]], class_of: Mapping[str, str]
 ) -> tuple[dict[str, list[NotedBox]], int]:
-    """Leave out boxes of other classes than their image's, where the labels are classes at all."""
+    """Leave out boxes of other classes than their image's, where the labels are classes at all.
+
+    Args:
+        boxes: Boxes by the names of their images.
+        class_of: Names of the images' classes.
+
+    Returns:
+        The boxes that are left, and the number of the others.
+    """
     classes = {name.casefold() for name in class_of.values()}
     labels = {box.label.casefold() for found in boxes.values() for box in found}
     if not labels & classes:

@@ -83,7 +83,7 @@ def read_table(path: Path) -> list[NotedBox] | None:
         if not any(numbers):
             continue
         fractions = fractions and all(0 <= value <= 1 for value in numbers)
-        box = _checked(numbers, columns["sides"], where)
+        box = checked_box(numbers, columns["sides"], where)
         if not image:
             raise DataError(f"{where}: the name of the image is missing; write it.")
         found.append(NotedBox(image, box, (fields.get(columns["label"]) or "").strip(), where))
@@ -157,7 +157,7 @@ def read_coco(path: Path) -> list[NotedBox] | None:
             raise DataError(f"{where}: image_id {image_id!r:.40} is not in images; correct it.")
         box = annotation["bbox"]
         texts = [*map(str, box)] if isinstance(box, list) else [str(box)]
-        corners = _checked(_four_numbers(texts, where), True, where)
+        corners = checked_box(_four_numbers(texts, where), True, where)
         label = categories.get(_key(annotation.get("category_id")), "")
         found.append(NotedBox(images[_key(image_id)], corners, label, where))
     return found
@@ -200,11 +200,22 @@ def _four_numbers(texts: Sequence[str], where: str) -> tuple[float, float, float
     return x, y, right, bottom
 
 
-def _checked(
+def checked_box(
     numbers: tuple[float, float, float, float], sides: bool, where: str
 ) -> tuple[float, float, float, float]:
-    """Turn a box into corners, which must not be inverted."""
+    """Turn a box into corners, which must not be inverted.
+
+    Args:
+        numbers: Corners x0 y0 x1 y1 in pixels, or with ``sides`` a corner, width and height.
+        sides: See above.
+        where: Place of the box, for a message.
+
+    Raises:
+        DataError: If it is inverted or a number is not finite.
+    """
     x, y, right, bottom = numbers
+    if not all(map(math.isfinite, numbers)):
+        raise DataError(f"{where}: the box {numbers} is not four finite numbers; correct it.")
     corners = (x, y, x + right, y + bottom) if sides else numbers
     if corners[2] < x or corners[3] < y:
         text = ",".join(f"{value:g}" for value in numbers)

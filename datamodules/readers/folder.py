@@ -1,14 +1,12 @@
 """Reader of a folder of photographs with a folder for each class."""
 
 import hashlib
-import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from learned_saliency.datamodules.metadata import SPLITS
 from learned_saliency.datamodules.readers.annotations import (
     AUTO,
     NONE,
@@ -17,8 +15,9 @@ from learned_saliency.datamodules.readers.annotations import (
     named_place,
 )
 from learned_saliency.datamodules.readers.base import Published, Source
-from learned_saliency.datamodules.readers.folderrows import Photos, evaluation_rows, train_rows
-from learned_saliency.datamodules.readers.foldersplits import Rule, make_splits
+from learned_saliency.datamodules.readers.folderrows import Photos
+from learned_saliency.datamodules.readers.foldersplits import Rule, check_draw
+from learned_saliency.datamodules.readers.making import known_splits, make_metadata, tell
 from learned_saliency.datamodules.readers.resemblance import inspect_all
 from learned_saliency.datamodules.readers.scanning import (
     IMAGE_SUFFIXES,
@@ -27,12 +26,11 @@ from learned_saliency.datamodules.readers.scanning import (
     list_photos,
 )
 from learned_saliency.datamodules.readers.writing import Metadata, read_settings, write_metadata
-from learned_saliency.datamodules.textfile import DataError, read_columns, read_text
+from learned_saliency.datamodules.textfile import DataError
 
 _LOGGER = logging.getLogger(__name__)
 _NAME = "folder"
 _VERSION = 1
-_REPORT = "splits.json"
 
 
 class FolderReader:
@@ -56,10 +54,10 @@ class FolderReader:
         val_fraction: Share of each class that becomes ``val`` where there is none, in [0, 1).
         test_fraction: Share of each class that becomes ``test``, likewise; both together below 1.
         seed: Seed of the draw, 0 or more.
-        boxes: ``"auto"`` for files beside the images, ``"none"``, or a file or folder of them,
+        boxes: ``"auto"`` for files beside the images, ``"none"`` or None, or a file or folder,
             relative to the root or the working directory.
         masks: ``"auto"`` for folders named ``masks`` or ``segmentations`` below the root,
-            ``"none"``, or a folder.
+            ``"none"`` or None, or a folder.
         keep_similar: Whether images that look alike stay in one split, for which each is decoded at
             a reduced size. Copies do in any case.
         group: Regular expression: images in whose names its first group is the same text stay in
@@ -80,8 +78,8 @@ class FolderReader:
         val_fraction: float = 0.15,
         test_fraction: float = 0.15,
         seed: int = 0,
-        boxes: str | Path = AUTO,
-        masks: str | Path = AUTO,
+        boxes: str | Path | None = AUTO,
+        masks: str | Path | None = AUTO,
         keep_similar: bool = True,
         group: str | None = None,
         skip_broken: bool = False,
@@ -89,15 +87,10 @@ class FolderReader:
         published: Mapping[str, Mapping[str, int]] | None = None,
         sources: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
-            raise ValueError(
-                "expected val_fraction and test_fraction of 0 or more, together below 1, got "
-                f"{val_fraction} and {test_fraction}"
-            )
-        if seed < 0:
-            raise ValueError(f"expected a seed of 0 or more, got {seed}")
         self.fractions = {"val": val_fraction, "test": test_fraction}
-        self.seed, self.boxes, self.masks = seed, str(boxes), str(masks)
+        check_draw(self.fractions, seed)
+        self.seed = seed
+        self.boxes, self.masks = (NONE if x is None else str(x) for x in (boxes, masks))
         self.keep_similar, self.skip_broken = keep_similar, skip_broken
         self.group, self.exif_orientation = group, exif_orientation
         self.published = {split: Published(**counts) for split, counts in (published or {}).items()}
@@ -136,10 +129,10 @@ class FolderReader:
         known: dict[str, str] = {}
         if before is not None and before != settings:
             if before | {"listing": ""} == settings | {"listing": ""}:
-                known = _known_splits(metadata)
+                known = known_splits(metadata)
             _LOGGER.info("%s: has changed since it was last read, and is read again.", root)
         write_metadata(metadata, _NAME, settings, lambda: self._read(listing, known))
-        _LOGGER.info("%s: %s; see %s.", root, _summary(metadata), metadata / _REPORT)
+        tell(root, metadata)
 
     def _settings(self, listing: Listing) -> dict[str, Any]:
         """Return what the metadata depends on, the names, sizes and times of all files among it."""
@@ -158,24 +151,15 @@ class FolderReader:
         """Read the photographs, draw the splits that are missing, and tell what was done."""
         marks = find_marks(listing, self.boxes, self.masks)
         photos, left_out = self._readable(listing)
-        rule = Rule(self.fractions, self.seed, self._pattern)
-        splits = make_splits(photos, listing.class_names, marks, rule, known)
-        remarks = [*listing.remarks, *left_out, *marks.remarks, *splits.remarks]
-        rows = {}
-        for split in SPLITS:
-            own = splits.photos.splits
-            chosen = splits.photos.at([row for row, name in enumerate(own) if name == split])
-            if split == "train":
-                rows[split] = train_rows(chosen)
-            elif chosen.names:
-                rows[split], further = evaluation_rows(chosen, marks, self.exif_orientation, split)
-                remarks += further
-        for remark in remarks:
-            _LOGGER.warning("%s: %s", listing.root, remark)
-        images = {split: len(own.ids) for split, own in rows.items()}
-        report = {"images": images, **splits.report, "remarks": remarks}
-        text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
-        return Metadata(listing.class_names, rows, {_REPORT: text})
+        return make_metadata(
+            photos,
+            listing.class_names,
+            marks,
+            Rule(self.fractions, self.seed, self._pattern),
+            exif=self.exif_orientation,
+            known=known,
+            remarks=[*listing.remarks, *left_out],
+        )
 
     def _readable(self, listing: Listing) -> tuple[Photos, list[str]]:
         """Open all photographs.
@@ -190,7 +174,7 @@ class FolderReader:
         _LOGGER.info(
             "%s: reading %d images of %d classes", root, len(names), len(listing.class_names)
         )
-        facts = inspect_all(root, names, self.keep_similar)
+        facts = inspect_all((root / name for name in names), self.keep_similar)
         photos = Photos(root, names, listing.labels, listing.splits, facts)
         broken = [row for row, fact in enumerate(facts) if fact.problem]
         if not broken:
@@ -210,31 +194,3 @@ class FolderReader:
                 "or remove the folder."
             )
         return kept, [f"images that cannot be read, left out: {len(broken)}, such as {first}."]
-
-
-def _known_splits(metadata: Path) -> dict[str, str]:
-    """Read the splits of images in a folder of metadata; nothing of one that is damaged."""
-    found: dict[str, str] = {}
-    for split in SPLITS:
-        try:
-            (names,) = read_columns(metadata / split / "image_ids.txt", "id")
-        except DataError:
-            continue
-        found |= dict.fromkeys(names, split)
-    return found
-
-
-def _summary(metadata: Path) -> str:
-    """Say how many images each split has, and which of them were drawn."""
-    try:
-        report = json.loads(read_text(metadata / _REPORT))
-        counts = [f"{count} images of {split}" for split, count in report["images"].items()]
-        together = report.get("kept_together") or []
-        made = [split for split in report["made"] if split in report["images"]]
-        told = f"{' and '.join(made)} drawn with seed {report['seed']}" if made else "as given"
-        if together:
-            images = sum(map(len, together))
-            told += f", {images} similar images kept together in {len(together)} groups"
-        return f"{', '.join(counts)}; {told}"
-    except (DataError, ValueError, KeyError, TypeError, AttributeError):
-        raise DataError(f"{metadata / _REPORT}: is damaged; remove {metadata}.") from None

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +30,19 @@ class Rule(NamedTuple):
     fractions: Mapping[str, float]
     seed: int
     pattern: re.Pattern[str] | None
+
+
+def check_draw(fractions: Mapping[str, float], seed: int) -> None:
+    """Check how splits are to be drawn.
+
+    Raises:
+        ValueError: If a fraction is below 0, their sum 1 or more, or the seed below 0.
+    """
+    if min(fractions.values()) < 0 or sum(fractions.values()) >= 1:
+        got = " and ".join(str(part) for part in fractions.values())
+        raise ValueError(f"expected fractions of 0 or more, together below 1, got {got}")
+    if seed < 0:
+        raise ValueError(f"expected a seed of 0 or more, got {seed}")
 
 
 class Splits(NamedTuple):
@@ -79,12 +92,7 @@ def make_splits(
     draw = draw_splits(
         drawn.names, drawn.labels, groups.tolist(), wanted, rule.seed, marked=marked, known=known
     )
-    for split in wanted:
-        if split not in draw.splits:
-            raise DataError(
-                f"{photos.root}: its classes have too few images, or groups of similar ones, to "
-                f"make {split} of them; add images, or a folder {split} with some of each class."
-            )
+    _check_drawn(photos, wanted, draw.splits)
     kind = "boxes" if boxed else "masks"
     few = "classes of too few images, or groups of similar ones, to be in each split"
     remarks += _named(few, draw.too_small, class_names)
@@ -95,6 +103,22 @@ def make_splits(
     report |= {"seed": rule.seed, "fractions": wanted}
     report["kept_together"] = _listed(groups, drawn.names)
     return Splits(photos._replace(splits=splits), report, remarks)
+
+
+def _check_drawn(photos: Photos, wanted: Iterable[str], splits: Sequence[str]) -> None:
+    """Check that each wanted split has images.
+
+    Raises:
+        DataError: If one has none.
+    """
+    for split in wanted:
+        if split not in splits:
+            without = ", or go without by data.reader.test_fraction=0 test=false"
+            raise DataError(
+                f"{photos.root}: its classes have too few images, or groups of similar ones, to "
+                f"make {split} of them; add images, or a folder {split} with some of each class"
+                f"{without if split == 'test' else ''}."
+            )
 
 
 def _named(what: str, labels: Sequence[int], class_names: Sequence[str]) -> list[str]:

@@ -2,31 +2,36 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from learned_saliency.datamodules.inspection import ImageFacts, inspect_image
+from learned_saliency.datamodules.opening import ImageSource
 from learned_saliency.datamodules.readers.splitting import merged_groups
 from learned_saliency.datamodules.similarity import near_duplicate_groups
 
+_AT_A_TIME = 256  # photographs
 
-def inspect_all(root: Path, names: Sequence[str], look: bool) -> list[ImageFacts]:
+
+def inspect_all(images: Iterable[ImageSource], look: bool) -> list[ImageFacts]:
     """Read the facts about photographs in threads.
 
     Args:
-        root: Folder that the names are relative to.
-        names: N names.
+        images: N photographs; few are held at a time.
         look: Whether perceptual hashes are made.
 
     Returns:
         The facts about each.
     """
+    images, facts = iter(images), []
     with ThreadPoolExecutor(max_workers=min(16, 4 * (os.cpu_count() or 1))) as pool:
-        return list(pool.map(lambda name: inspect_image(root / name, look=look), names))
+        while some := list(islice(images, _AT_A_TIME)):
+            facts += pool.map(lambda image: inspect_image(image, look=look), some)
+    return facts
 
 
 def copies(facts: Sequence[ImageFacts]) -> NDArray[np.int64]:

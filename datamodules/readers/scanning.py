@@ -20,7 +20,7 @@ NOTE_SUFFIXES = frozenset((".csv", ".json", ".xml"))  # files that may hold boxe
 _UNREAD_SUFFIXES = frozenset(  # photographs that the one reader of images does not decode
     (".heic", ".heif", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".svg")
 )
-_SPELLINGS = {
+SPELLINGS = {  # names of splits in other data sets
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
@@ -207,7 +207,7 @@ def _split_folders(root: Path, images: Sequence[FoundFile]) -> dict[str, str]:
     """
     tops = {file.folders[0] for file in images if file.folders}
     direct = {file.folders[0] for file in images if len(file.folders) == 1}
-    spelled = {top: _SPELLINGS[top.lower()] for top in sorted(tops) if top.lower() in _SPELLINGS}
+    spelled = {top: SPELLINGS[top.lower()] for top in sorted(tops) if top.lower() in SPELLINGS}
     nested = {top: split for top, split in spelled.items() if top not in direct}
     if "train" not in nested.values():
         if spelled and spelled.keys() == tops:

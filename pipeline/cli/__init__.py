@@ -25,6 +25,7 @@ from learned_saliency.pipeline.cli.paths import (
     find_checkpoint,
     find_resume_point,
 )
+from learned_saliency.pipeline.cli.schema import GROUP_FILES
 from learned_saliency.pipeline.cli.searches import Trials, check_trials, read_trials, with_value
 from learned_saliency.pipeline.cli.signals import ENDING, await_killing, end_on_signals, was_warned
 from learned_saliency.pipeline.cli.surroundings import surroundings_error
@@ -34,6 +35,7 @@ from learned_saliency.pipeline.cli.words import hydra_words
 __all__ = [
     "CONFIG_DIR",
     "ENDING",
+    "GROUP_FILES",
     "LIBRARY_WEIGHTS",
     "RECORD_FILE",
     "SWEEP_RUNS",

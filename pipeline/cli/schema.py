@@ -18,6 +18,7 @@ from learned_saliency import configs
 FOLDER = Path(configs.__file__).resolve().parent / "values"
 _INTEGERS = 2**31  # from here on an integer is taken for a slip
 _NUMBERS = 1e300
+GROUP_FILES = (".csv", ".txt")  # endings of files of groups of classes
 _DURATION = re.compile(r"\d+:\d\d:\d\d:\d\d")
 _PATH, _NAME = 4096, 255  # bytes of a path and of each name in it, on all usual systems
 _USUAL = f"with names of up to {_NAME} bytes and no ~NAME of a user who does not exist"
@@ -127,6 +128,19 @@ def _paths(row: Row, value: Any) -> bool:
     return all(_path(Row(), item) for item in value) if _list(row, value) else _path(row, value)
 
 
+def _groups(row: Row, value: Any) -> bool:
+    """Tell whether a value names groups of classes, a file of them, or lists them."""
+    if not isinstance(value, str):
+        return _list(Row(items=Row("text")), value) and bool(value)
+    if value.lower().endswith(GROUP_FILES):
+        return _path(row, value)
+    return value in (row.choices or ()) or re.fullmatch(row.form, value) is not None
+
+
+def _described_groups(row: Row) -> str:
+    return f"one of {', '.join(row.choices or ())}, {row.told}"
+
+
 def _classes(row: Row, value: Any) -> bool:
     one = Row("integer", least=0)
     items = value if isinstance(value, list | tuple) and value else [value]
@@ -200,6 +214,7 @@ TYPES = {
     "list": _Type(_list, _described_list),
     "names": _Type(_texts, _in_words("a name or a list of names")),
     "paths": _Type(_paths, _in_words(f"a path, {_USUAL}, or a list of these")),
+    "groups": _Type(_groups, _described_groups),
     "classes": _Type(_classes, _in_words("a class by its name or number, or a list of these")),
     "pretrained": _Type(
         lambda row, value: isinstance(value, bool) or _path(Row(), value),

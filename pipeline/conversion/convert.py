@@ -22,7 +22,7 @@ from learned_saliency.pipeline.runs import (
     check_finite,
     create_folder,
     untrained_network,
-    with_class_names,
+    with_class_files,
     write_checkpoint,
 )
 from learned_saliency.storage import write_text
@@ -49,7 +49,7 @@ def convert(config: DictConfig) -> ConversionResult:
         DataError: If the data set's ``class_names.txt`` is malformed.
     """
     check_values(config)
-    config = with_class_names(config)
+    config = with_class_files(config)
     config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
     given = config.published
     paths = [Path(p).expanduser() for p in (given if isinstance(given, ListConfig) else [given])]

@@ -10,7 +10,7 @@ from learned_saliency.pipeline.cli import UserError, printable
 from learned_saliency.pipeline.data.doctor import JOURNAL, examine
 from learned_saliency.pipeline.data.findings import Severity
 from learned_saliency.pipeline.data.report import format_examination, write_reports
-from learned_saliency.pipeline.runs import with_class_names
+from learned_saliency.pipeline.runs import with_class_files
 
 
 def run(config: DictConfig) -> None:
@@ -28,7 +28,7 @@ def run(config: DictConfig) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / JOURNAL).touch()  # by which the folder is known later
-    examination = examine(with_class_names(config), folder)
+    examination = examine(with_class_files(config), folder)
     written = write_reports(examination, folder)
     print(f"\n{format_examination(examination)}\n")
     print("\n".join(printable(str(path)) for path in written))

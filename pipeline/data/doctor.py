@@ -30,6 +30,7 @@ from learned_saliency.pipeline.data.journal import Journal, Stamp
 from learned_saliency.pipeline.data.reading import Depth, FileReader
 from learned_saliency.pipeline.data.tables import SplitTable, read_table
 from learned_saliency.pipeline.runs import create_data, make_data
+from learned_saliency.storage import read_json
 
 JOURNAL = "files.jsonl"
 _REQUIRED = ("train", "val")  # splits that a training needs
@@ -117,6 +118,8 @@ class _Doctor:
     def _read_tables(self) -> list[SplitTable]:
         """Read the text files of the splits that there are."""
         tables: list[SplitTable] = []
+        if not _is_of_root(self.data.metadata, self.data.root):
+            return tables  # the reader has refused the root and left them there
         if not any((self.data.metadata / split).is_dir() for split in SPLITS):
             if not self.findings.count(Severity.ERROR):  # which may be why
                 message = f"holds none of the folders {', '.join(SPLITS)}; set data.metadata."
@@ -175,8 +178,7 @@ class _Doctor:
         data, findings = self.data, self.findings
         for split in content.splits:
             checks.check_images(content, split, findings)
-            most = Severity.WARNING if split.table.is_trained_on else Severity.ERROR
-            with findings.at_most(most):  # no training reads its boxes and masks
+            with findings.at_most(split.table.most):
                 checks.check_boxes(content, split, findings)
                 checks.check_masks(content, split, findings)
         checks.check_classes(
@@ -215,6 +217,18 @@ class _Doctor:
                 self.data.setup()
             except DataError as error:
                 self.findings.add_refusal("refused", self.data.metadata, error)
+
+
+def _is_of_root(metadata: Path, root: Path) -> bool:
+    """Tell whether metadata has no stamp of a reader that made it for another root."""
+    for stamp in metadata.glob("*_reader.json"):
+        try:
+            made_for = read_json(stamp).get("root")
+        except (OSError, ValueError, AttributeError):
+            continue
+        if made_for not in (None, str(root)):
+            return False
+    return True
 
 
 def _state_of(root: Path) -> Stamp:

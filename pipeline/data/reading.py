@@ -108,7 +108,6 @@ class FileReader:
             return [self._read_one(use, locate(name), inspect) for name in batch]
 
         found = []
-        self.files += len(names)
         progress = Progress(_PLURALS[use.split()[0]], len(names))
         pool = ThreadPoolExecutor(self._workers)
         try:
@@ -116,7 +115,9 @@ class FileReader:
                 entries = [result.entry for result in results if result.entry is not None]
                 # what is wrong with a file may be mended without a trace: it is looked at again
                 self._journal.add(entry for entry in entries if not entry.facts.problem)
-                self.opened += len(entries)
+                if use != "copy":  # copies are among the images, which are counted already
+                    self.files += len(results)
+                    self.opened += len(entries)
                 found += [result.facts for result in results]
                 progress.advance(len(results))
         finally:

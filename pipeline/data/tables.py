@@ -79,6 +79,11 @@ class SplitTable:
         return self.name == "train"
 
     @property
+    def most(self) -> Severity:
+        """Severity of the faults of its boxes and masks, at most."""
+        return Severity.WARNING if self.is_trained_on else Severity.ERROR
+
+    @property
     def localization(self) -> Path:
         """Text file of its boxes, or of its masks where it has no boxes."""
         return self.folder / "localization.txt"
@@ -98,7 +103,7 @@ def read_table(folder: Path, findings: Findings) -> SplitTable:
     reader = _TableReader(table, findings)
     reader.read_ids()
     table.labels = reader.read_per_image("class_labels.txt", "id,label")
-    with findings.at_most(Severity.WARNING if table.is_trained_on else Severity.ERROR):
+    with findings.at_most(table.most):
         reader.read_localization()
     return table
 

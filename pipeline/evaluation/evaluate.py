@@ -38,7 +38,7 @@ from learned_saliency.pipeline.runs import (
     read_subject,
     subject_record,
     try_methods,
-    with_class_names,
+    with_class_files,
 )
 from learned_saliency.trainers import (
     TEST_FIGURES,
@@ -91,7 +91,7 @@ def evaluate(
         raise UserError("studies_only=true leaves nothing to do: name some, studies=[removal].")
     check_values(config)
     subject = read_subject(config, "evaluate.py")
-    config = with_data(with_class_names(config), subject.checkpoint)
+    config = with_data(with_class_files(config), subject.checkpoint)
     check_values(config)  # with those of the checkpoint
     check_hardware(config.trainer)
     options = build_evaluation(config)

@@ -19,7 +19,7 @@ from learned_saliency.storage import write_text
 _WORK = "work.json"  # says what the unfinished evaluation is about
 _FREE = ("output_dir", "logger")  # do not change a figure, as the trainer's but for these
 _OF_TRAINER = ("precision", "deterministic")
-_OF_DATA = ("num_workers", "pin_memory", "cache_images", "verify_images")
+_OF_DATA = ("num_workers", "pin_memory", "cache", "cache_folder", "verify_images")
 
 
 def open_folder(config: DictConfig, subject: Path | None, images: dict[str, Any]) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,6 +15,9 @@ from torch.nn import functional as F
 from learned_saliency.datamodules import (
     DataError,
     Decoding,
+    ImageSource,
+    image_opener,
+    image_source,
     leaves,
     read_split,
     read_square,
@@ -68,9 +72,11 @@ def find_images(checkpoint: Checkpoint, folder: str | Path | None) -> Images:
         root = Path(data.root).expanduser()
         if any(leaves(name, root) for name in metadata.image_ids):
             continue
-        paths = [root / name for name in metadata.image_ids]
-        if all(path.is_file() for path in _some(paths)):
-            return _read(paths, data, f"{split} of {checkpoint.config.data.name}")
+        reader = None if data.get("reader") is None else instantiate(data.reader)
+        opener = image_opener(reader, root)
+        images = [image_source(root, name, opener) for name in metadata.image_ids]
+        if root.is_dir() and (opener or all(path.is_file() for path in _some(images))):
+            return _read(images, data, f"{split} of {checkpoint.config.data.name}")
     warnings.warn(
         f"the images of {data.root} are not there: the file is tried on random colors; "
         "verify_images=FOLDER tries it on photographs.",
@@ -79,12 +85,12 @@ def find_images(checkpoint: Checkpoint, folder: str | Path | None) -> Images:
     return Images(_random_images(data.crop_size), "random colors")
 
 
-def _some(paths: list[Path]) -> list[Path]:
+def _some(paths: list[ImageSource]) -> list[ImageSource]:
     """Pick at most as many paths as are tried, from all over the list."""
     return paths[:: -(-len(paths) // _IMAGES)]
 
 
-def _read(paths: list[Path], data: DictConfig, source: str) -> Images:
+def _read(paths: list[ImageSource], data: DictConfig, source: str) -> Images:
     options = data.crop_size, data.center_crop, Decoding.of(data)
     pixels = [read_square(path, *options) for path in _some(paths)]
     copies = -(-max(BATCH_SIZES) // len(pixels))  # repeats fewer images than a batch has

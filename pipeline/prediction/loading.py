@@ -12,7 +12,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.attribution import PostHocMethod
 from learned_saliency.datamodules import Decoding, read_name_list
-from learned_saliency.metrics import CalibrationSums
 from learned_saliency.pipeline.cli import (
     UserError,
     check_values,
@@ -31,6 +30,7 @@ from learned_saliency.pipeline.runs import (
     library_class_names,
     method_names,
     read_subject,
+    with_class_files,
 )
 from learned_saliency.trainers import NATIVE
 
@@ -100,6 +100,7 @@ def build_model(
     """
     own = dict(methods or {})
     check_values(config)
+    config = with_class_files(config)
     subject = read_subject(config, "predict.py")
     refine = _refinement(config)
     names = _names(config, [NATIVE] if subject.native else ["gradcam"])
@@ -114,8 +115,7 @@ def build_model(
     }
     module = build_explained(config, subject, names, **options)
     if config.coverage is not None:
-        sums = CalibrationSums(module.coverage_losses, module.coverage_images)
-        given["coverage"] = find_coverage(sums, config.coverage, config.coverage_of)
+        given["coverage"] = find_coverage(module.coverage.sums, config.coverage, config.coverage_of)
     predictor = SaliencyPredictor(
         module,
         **given,

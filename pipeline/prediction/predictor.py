@@ -271,7 +271,7 @@ class SaliencyPredictor:
 
     def prepare(self, pixels: Pixels) -> Tensor:
         """Resize an image (H, W, 3) to the network's square as in evaluation: uint8 (3, S, S)."""
-        return to_square(Image.fromarray(pixels), self.size, self.center_crop)
+        return to_square(pixels, self.size, self.center_crop)
 
     def batch(
         self,

@@ -56,6 +56,7 @@ def model_card(name: str, facts: Mapping[str, Any]) -> str:
         ("parameters", f"{facts['parameters']:,}"),
         ("input", _input(facts)),
         ("box threshold", f"{facts['box_threshold']:.3f} of the map's maximum, {origin}"),
+        ("regions", _regions(facts.get("coverage"))),
     ]
     title = f"{facts['method']} on {facts['data']}, {facts['backbone']}"
     sections = [
@@ -63,7 +64,8 @@ def model_card(name: str, facts: Mapping[str, Any]) -> str:
         "A learned saliency model: for an image it gives the class and a map of where the evidence "
         "for it lies.",
         markdown_table([("", ""), *what]),
-        f"## Data\n\n{escaped(facts['data'])}, {_classes(facts['class_names'])}.",
+        f"## Data\n\n{escaped(facts['data'])}, {_classes(facts['class_names'])}."
+        + _decoding(config),
         markdown_table(_splits(facts)),
         f"## Figures\n\n{_selection(facts)}",
         *_tested(facts["metrics"].get("test")),
@@ -72,6 +74,14 @@ def model_card(name: str, facts: Mapping[str, Any]) -> str:
         f"## Origin\n\n{_origin(facts)}",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _regions(coverage: Mapping[str, Any] | None) -> str:
+    """Say what `predict.py coverage=...` can promise."""
+    if coverage is None:
+        return "no coverage can be promised: nothing to calibrate them by on val"
+    images, truth = coverage["images"], coverage["truth"]
+    return f"their coverage is calibrated on {images} images of val by {truth}"
 
 
 def _input(facts: Mapping[str, Any]) -> str:
@@ -91,6 +101,16 @@ def _classes(names: list[str]) -> str:
     rest = len(names) - _MAX_NAMES
     shown = ", ".join(map(escaped, names[:_MAX_NAMES]))
     return f"{len(names)} classes: {shown}" + (f" and {rest} more" if rest > 0 else "")
+
+
+def _decoding(config: Mapping[str, Any]) -> str:
+    """Tell where the images of the training were not read exactly."""
+    if not config.get("data", {}).get("fast_decode"):
+        return ""
+    return (
+        " The training images were decoded faster, with slightly other pixels"
+        " (`data.fast_decode=true`); all others exactly."
+    )
 
 
 def _splits(facts: Mapping[str, Any]) -> list[tuple[str, ...]]:

@@ -13,7 +13,7 @@ from learned_saliency.pipeline.runs.build import (
     make_data,
     method_names,
     stage_config,
-    with_class_names,
+    with_class_files,
 )
 from learned_saliency.pipeline.runs.checkpoints import (
     RECORD,
@@ -108,7 +108,7 @@ __all__ = [
     "third_party_network",
     "try_methods",
     "untrained_network",
-    "with_class_names",
+    "with_class_files",
     "with_references",
     "without_pretraining",
     "write_checkpoint",

@@ -10,16 +10,28 @@ import lightning as L
 from filelock import FileLock
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from learned_saliency.attribution import PostHocMethod
-from learned_saliency.datamodules import WSOLDataModule, read_name_list
+from learned_saliency.datamodules import (
+    WSOLDataModule,
+    read_class_names,
+    read_groups,
+    read_name_list,
+)
 from learned_saliency.errors import SurroundingsError
-from learned_saliency.pipeline.cli import UserError, first_sentence, nearest
+from learned_saliency.pipeline.cli import GROUP_FILES, UserError, first_sentence, nearest
 from learned_saliency.trainers import FIGURES, NATIVE, SaliencyModule
 
 FIRST_STAGE = "first_stage"  # key of the model that another model is built on
+# Keys that may name a file of groups of classes.
+_GROUPED = (
+    "data.superset",
+    "model.superset",
+    "model.module.superset",
+    "attribution.camsuperset.superset",
+)
 CLASSIFIER = "classifier"  # name of that stage: of its folders, and before a `/` of its curves
 
 
@@ -86,23 +98,43 @@ def make_data(data: WSOLDataModule, stage: str | None) -> None:
         ) from None
 
 
-def with_class_names(config: DictConfig) -> DictConfig:
-    """Copy a configuration with the names of the file that ``data.class_names`` names.
+def with_class_files(config: DictConfig) -> DictConfig:
+    """Copy a configuration with the content of the files that name or group its classes.
 
-    Checkpoints then hold the names, wherever the file goes, and keys that refer to them find them.
+    Checkpoints then hold the names and groups, wherever the files go, and keys that refer to them
+    find them.
 
     Returns:
-        ``config`` itself where the names are given, or none are.
+        ``config`` itself where no file is named.
 
     Raises:
-        DataError: If the file cannot be used.
+        DataError: If a file cannot be used.
     """
     given = (config.get("data") or {}).get("class_names")
-    if not isinstance(given, str):
-        return config
-    config = config.copy()
-    config.data.class_names = read_name_list(Path(given).expanduser())
+    if isinstance(given, str):
+        config = config.copy()
+        config.data.class_names = read_name_list(Path(given).expanduser())
+    for key in _GROUPED:
+        parent, _, name = key.rpartition(".")
+        group = OmegaConf.select(config, parent)
+        if not isinstance(group, DictConfig) or name not in group:
+            continue
+        value = None if OmegaConf.is_interpolation(group, name) else group[name]
+        if isinstance(value, str) and value.lower().endswith(GROUP_FILES):
+            config = config.copy()
+            groups = read_groups(Path(value).expanduser(), _known_names(config))
+            OmegaConf.update(config, key, groups)
     return config
+
+
+def _known_names(config: DictConfig) -> list[str] | None:
+    """Find the names of the classes that are known before the data set is made."""
+    data = config.get("data") or {}
+    if data.get("class_names") is not None:
+        return list(data.class_names)
+    if data.get("metadata") is None:
+        return None
+    return read_class_names(Path(data.metadata).expanduser() / "class_names.txt")
 
 
 def stage_config(model: DictConfig, stage: str) -> DictConfig:

@@ -85,7 +85,7 @@ def coverage_facts(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
         by level, null where there is none; None without calibration.
     """
     expected = empty_sums()
-    found = CalibrationSums(*(state.get(f"coverage_{name}") for name in expected._fields))
+    found = CalibrationSums(*(state.get(f"coverage.{name}") for name in expected._fields))
     if any(
         value is None or value.shape != wanted.shape or value.dtype != wanted.dtype
         for value, wanted in zip(found, expected, strict=True)

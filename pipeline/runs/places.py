@@ -3,7 +3,7 @@
 A checkpoint names the folders of its training. It may come from another machine or from anyone, so
 these folders count only where they are there and hold the data set, and then nothing is written
 into them. What a reader makes goes where the command line or this machine's own configuration says
-(``LEARNED_SALIENCY_CACHE``, for the embedded data set).
+(``LEARNED_SALIENCY_CACHE``, for the embedded data set and for images that are kept resized).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def located_data(own: DictConfig, given: DictConfig, origin: str | Path) -> Dict
             chosen = here | chosen
     if moved is not None:
         chosen = {"metadata": moved} | chosen
-    data.update(chosen)
+    data.update(chosen | {"cache_folder": given.get("cache_folder")})
     if not {"root", "metadata"} <= chosen.keys():
         _check_recorded(data, chosen, origin)
     if data.get("mask_root") is not None and "mask_root" not in given:

@@ -34,7 +34,7 @@ from learned_saliency.pipeline.runs import (
     read_checkpoint,
     read_record,
     run_record,
-    with_class_names,
+    with_class_files,
 )
 from learned_saliency.pipeline.training.checks import (
     check_classes,
@@ -87,7 +87,7 @@ def make_plan(config: DictConfig, resumed: Checkpoint | None = None) -> Plan:
     """
     check_values(config)
     check_complete(config)
-    config = with_class_names(config)
+    config = with_class_files(config)
     check_parts(config)
     check_hardware(config.trainer)
     check_precision(config.trainer)

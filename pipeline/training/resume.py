@@ -39,7 +39,7 @@ _KEYS = (
     *("resume", "test", "methods", "evaluate", "pictures", "recipe"),  # recipe: see what it changes
     *("model.epochs", "model.methods", "model.pictures"),
     *(f"data.{key}" for key in ("root", "metadata", "mask_root", "eval_batch_size", "num_workers")),
-    *(f"data.{key}" for key in ("pin_memory", "verify_images", "cache_images")),
+    *(f"data.{key}" for key in ("pin_memory", "verify_images", "cache", "cache_folder")),
 )
 _PLACES = ("root", "metadata")
 _OF_FIRST_STAGE = ("model.first_stage.epochs",)

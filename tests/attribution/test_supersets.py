@@ -61,27 +61,67 @@ def golden():
 @pytest.fixture(scope="module")
 def table():
     with room._TABLE.open(newline="") as file:
-        return list(csv.DictReader(file))
+        return {row["superset"]: row for row in csv.DictReader(file)}
 
 
 def test_the_table_has_the_papers_nodes_and_counts(table):
-    listed = {row["superset"]: row for row in table if row["listed"]}
-    assert len(listed) == 118  # 120 lines of Tab. 4, two of them twice
-    counts = {node: len(row["classes"].split()) for node, row in listed.items()}
-    assert {n: c for n, c in counts.items() if c != int(listed[n]["listed"])} == LARGER
-    assert (listed["n02083346"]["name"], listed["n02083346"]["listed"]) == ("canine", "116")
+    assert len(table) == 118  # 120 lines of Tab. 4, two of them twice
+    counts = {node: len(classes) for node, classes in room._listed_nodes().items()}
+    assert {n: c for n, c in counts.items() if c != int(table[n]["listed"])} == LARGER
+    assert (table["n02083346"]["name"], table["n02083346"]["listed"]) == ("canine", "116")
 
 
-def test_the_table_covers_each_imagenet_class(table):
-    classes = {name for row in table for name in row["classes"].split()}
+def test_670_classes_of_the_paper_and_702_differ_by_the_places_in_wordnet(table):
+    """The paper's 670 are its counts, less those of nodes below another one of the table."""
+    nodes = room._listed_nodes()
+    listed = {node: int(row["listed"]) for node, row in table.items()}
+    swine, bovid = "n02395003", "n02401031"
+    assert sum(listed.values()) - listed[swine] - listed[bovid] == 670
+    more = sum(len(nodes[node]) - count for node, count in listed.items())
+    assert more == 37
+    every = [name for node in nodes if node not in (swine, bovid) for name in nodes[node]]
+    assert len(every) - len(set(every)) == 5  # minivan, 2 warships, 2 pianos: twice in the table
+    assert len(set(every)) == 670 + more - 5 == 702
+
+
+def test_the_hierarchy_ends_in_the_imagenet_classes_and_begins_at_one_root():
+    classes = room._imagenet()
     assert len(classes) == 1000
-    assert (min(classes), max(classes)) == ("n01440764", "n15075141")
-    for row in table:
-        if not row["listed"]:
-            assert row["classes"] == row["superset"]
+    assert (classes[0], classes[-1]) == ("n01440764", "n15075141")
+    assert (classes[151], classes[999]) == ("n02085620", "n15075141")
+    roots = [name for name, above in room._hypernyms().items() if not above]
+    assert roots == ["n00001740"]  # entity
+    assert all(name in room._hypernyms() for above in room._hypernyms().values() for name in above)
+    assert max(len(room._path(name)) for name in classes) == 19
 
 
-def test_wordnet_supersets_of_imagenet(table):
+@pytest.mark.parametrize(
+    ("depth", "groups", "largest"), [(0, 1, 1000), (5, 34, 410), (9, 500, 218), (18, 1000, 1)]
+)
+def test_depths_of_the_hierarchy_part_the_classes(depth, groups, largest):
+    """Counts from WordNet's file data.noun, by a program of its own."""
+    members = superset_members(f"wordnet:{depth}", 1000)
+    assert torch.equal(members, members.T)
+    assert len(members.unique(dim=0)) == groups
+    assert members.sum(1).max() == largest
+
+
+def test_dogs_are_one_group_at_the_depth_of_canines():
+    chihuahua, timber_wolf, tabby, ox = 151, 269, 281, 345
+    members = superset_members("wordnet:12", 1000)
+    assert room._path("n02085620")[12] == "n02083346"
+    assert members[chihuahua].sum() == 130
+    assert members[chihuahua, timber_wolf]
+    assert not members[chihuahua, tabby]
+    assert not members[chihuahua, ox]
+
+
+def test_groups_by_name():
+    members = superset_members(["cat", "dog", "cat"], 3)
+    assert members.tolist() == [[True, False, True], [False, True, False], [True, False, True]]
+
+
+def test_wordnet_supersets_of_imagenet():
     members = superset_members("wordnet", 1000)
     assert members.diagonal().all()
     assert (members.sum(1) > 1).sum() == 702
@@ -114,6 +154,9 @@ def test_all_and_single_classes():
         (("wordnet", 3), "needs the WordNet ids of the 3 classes"),
         (("wordnet", 2, ["n02085620", "dog"]), "got 'dog'"),
         (("wordnet", 2, ["n02085620"]), "got 1 texts"),
+        (("wordnet:5", 1, ["n00000000"]), "n00000000 is none of ILSVRC's classes"),
+        (("wordnet:x", 3), "wordnet:DEPTH or a list of groups"),
+        ((["cat"], 2), "1 groups for 2 classes"),
     ],
 )
 def test_what_does_not_name_supersets_is_refused(arguments, told):

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from learned_saliency.datamodules import DataError, Decoding, ImageError, pixel_count, read_pixels
 from learned_saliency.datamodules.checks import read_sizes
-from learned_saliency.datamodules.dataset import EvaluationDataset, TrainDataset
+from learned_saliency.datamodules.dataset import EvaluationDataset, ImageOptions, TrainDataset
 from learned_saliency.datamodules.masks import read_object
 from learned_saliency.datamodules.metadata import SplitMetadata
 from learned_saliency.datamodules.transforms import read_square
@@ -285,7 +285,7 @@ def test_training_evaluation_and_prediction_see_the_same_pixels(tmp_path, name):
     seen = read_pixels(tmp_path / name, decoding=AS_SEEN)
     assert np.abs(seen - level[..., None].astype(float)).max() <= 1
     metadata = SplitMetadata(tmp_path, [name], np.zeros(1, np.int64))
-    options = {"size": 16, "mean": (0, 0, 0), "std": (1, 1, 1)}
+    options = {"size": 16, "options": ImageOptions((0, 0, 0), (1, 1, 1))}
     evaluated = EvaluationDataset(metadata, tmp_path, tmp_path, **options).__getitems__([0])
     trained = TrainDataset(metadata, tmp_path, crop_size=16, **options).__getitems__([(0, 0)])
     for batch in (evaluated, trained):

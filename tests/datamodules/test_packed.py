@@ -84,7 +84,7 @@ def test_broken_packed_images_are_named_before_training(tmp_path, cut, message):
 
 
 def test_they_are_kept_in_memory_as_files_are(tmp_path):
-    data = data_module(tmp_path, cache_images=True)
+    data = data_module(tmp_path, cache="memory")
     data.prepare_data()
     data.setup()
     (tmp_path / "root" / "all.npz").rename(tmp_path / "gone.npz")

@@ -1,13 +1,18 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torchvision.transforms import functional
 
-from learned_saliency.datamodules import DataError
+from learned_saliency.datamodules import DataError, decoding
+from learned_saliency.datamodules.resampling import Window
 from learned_saliency.datamodules.transforms import (
-    random_crop_flip,
+    cut_window,
+    drawn_window,
     read_square,
+    read_window,
     scale_boxes,
     standardize,
 )
@@ -45,6 +50,31 @@ def test_images_are_resized_as_torchvision_resizes_pillow_images(tmp_path, size)
     torch.testing.assert_close(read_square(tmp_path / "a.png", size), expected)
 
 
+def test_fast_reading_decodes_large_images_at_a_smaller_scale(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(decoding, "decode_jpeg", lambda data, factor: asked.append(factor))
+    window = Window(1, 2, 6, 5)
+    for sides in ((112, 90), (111, 300), (56, 600), (28, 28), (27, 27), (8, 8), (5, 9)):
+        Image.fromarray(_pixels(*sides, 3)).save(tmp_path / "a.jpg")
+        assert read_window(tmp_path / "a.jpg", 20, window, fast=True).shape == (3, 5, 6)
+    # no side becomes shorter than 0.7 x 20 pixels
+    assert asked == [4, 4, 4, 2, 1, 1, 1]
+    read_window(tmp_path / "a.jpg", 20, window)
+    assert asked[-1] == 1
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png"])
+@pytest.mark.parametrize("sides", [(30, 50), (95, 80), (200, 333)])
+def test_fast_reading_keeps_place_and_direction(tmp_path, kind, sides):
+    blotches = Image.fromarray(_pixels(4, 3, 3)).resize(sides, Image.Resampling.BICUBIC)
+    blotches.save(tmp_path / f"a.{kind}", quality=95)
+    window = Window(3, 11, 25, 20, mirrored=True)
+    exact, fast = (read_window(tmp_path / f"a.{kind}", 40, window, fast=fast) for fast in (0, 1))
+    whole = read_square(tmp_path / f"a.{kind}", 40)
+    torch.testing.assert_close(exact, whole[:, 11:31, 3:28].flip(-1), rtol=0, atol=0)
+    assert (fast.int() - exact.int()).abs().float().mean() < 5
+
+
 def test_missing_and_broken_images_are_named(tmp_path):
     with pytest.raises(DataError, match=r"absent\.png: the image is missing"):
         read_square(tmp_path / "absent.png", 8)
@@ -56,31 +86,25 @@ def test_missing_and_broken_images_are_named(tmp_path):
 
 
 def test_crop_and_flip_follow_the_bits_of_the_draws():
-    images = torch.from_numpy(_pixels(6, 3, 9, 9))
-    rows = torch.tensor([5, 0, 0, 3])
-    wanted = [(0, 0, 0), (4, 1, 1), (2, 4, 0), (3, 3, 1)]  # top, left, flip; 5 places each
-    draws = torch.tensor(
-        [(left + 5 * 99) << 32 | (top + 5 * 7) << 1 | f for top, left, f in wanted]
-    )
-    crops = random_crop_flip(images, rows, draws, 5)
-    for crop, row, (top, left, flip) in zip(crops, rows, wanted, strict=True):
-        expected = images[row, :, top : top + 5, left : left + 5]
+    image = torch.from_numpy(_pixels(3, 9, 9))
+    for top, left, flip in ((0, 0, 0), (4, 1, 1), (2, 4, 0), (3, 3, 1)):  # 5 places each
+        draw = (left + 5 * 99) << 32 | (top + 5 * 7) << 1 | flip
+        expected = image[:, top : top + 5, left : left + 5]
+        crop = cut_window(image, drawn_window(draw, 9, 5))
         torch.testing.assert_close(crop, expected.flip(-1) if flip else expected)
 
 
 def test_every_crop_and_both_flips_are_equally_likely():
-    image = torch.arange(36).view(1, 1, 6, 6)
-    draws = torch.from_numpy(np.random.default_rng(0).integers(0, 2**63 - 1, 18000))
-    crops = random_crop_flip(image, torch.zeros(18000).long(), draws, 4)
-    counts = torch.unique(crops.flatten(1), dim=0, return_counts=True)[1]
+    draws = np.random.default_rng(0).integers(0, 2**63 - 1, 18000)
+    counts = Counter(drawn_window(int(draw), 6, 4) for draw in draws)
     assert len(counts) == 18  # 3 x 3 places, two directions
     # each expected 1000 times, with a standard deviation of 31
-    assert (counts - 1000).abs().max() < 130
+    assert all(abs(count - 1000) < 130 for count in counts.values())
 
 
 def test_crop_refuses_images_smaller_than_itself():
-    with pytest.raises(ValueError, match="R >= 5"):
-        random_crop_flip(torch.zeros(1, 3, 4, 4), torch.zeros(1).long(), torch.zeros(1).long(), 5)
+    with pytest.raises(ValueError, match="a crop of at most 4 pixels, got 5"):
+        drawn_window(0, 4, 5)
 
 
 def test_normalize_agrees_with_torchvision():

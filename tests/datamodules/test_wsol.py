@@ -136,8 +136,13 @@ def test_workers_caching_and_processes_change_no_pixel(tiny, monkeypatch):
     plain.setup("fit")
     expected = _train_images(plain, epoch=2)
     evaluation = list(plain.val_dataloader())
-    for options in ({"num_workers": 2}, {"cache_images": True}, {"batch_size": 7}):
-        data = _data(folder, **options)
+    for options in (
+        {"num_workers": 2},
+        {"cache": "memory"},
+        {"batch_size": 7},
+        {"cache": "disk", "num_workers": 2},
+    ):
+        data = _data(folder, cache_folder=folder.parent / "kept", **options)
         data.setup("fit")
         images = _train_images(data, epoch=2)
         assert list(images) == list(expected)
@@ -152,6 +157,50 @@ def test_workers_caching_and_processes_change_no_pixel(tiny, monkeypatch):
         share = _train_images(plain, epoch=2)
         assert len(share) == 4
         torch.testing.assert_close(share, {key: expected[key] for key in share}, rtol=0, atol=0)
+
+
+def _photographs(folder):
+    """Write JPEGs of several sizes in place of the images."""
+    generator = np.random.default_rng(0)
+    for number, path in enumerate(sorted((folder / "train").glob("*.png"))):
+        colors = generator.integers(0, 256, (6, 5, 3), dtype=np.uint8)
+        image = Image.fromarray(colors).resize((60 + 30 * number, 200 - 11 * number))
+        image.save(path, "JPEG", quality=90)
+
+
+def test_training_crops_are_those_of_pillow_and_torchvision(tiny):
+    folder = tiny()
+    _photographs(folder)
+    data = _data(folder, resize_size=40, crop_size=32)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    draws = dict(iter(loader.sampler))
+    for batch in loader:
+        for index, image in zip(batch["index"].tolist(), batch["image"], strict=True):
+            stored = Image.open(folder / f"train/{index}.png").convert("RGB")
+            resized = functional.pil_to_tensor(functional.resize(stored, [40, 40]))
+            top, left = (draws[index] >> 1 & 0x7FFFFFFF) % 9, (draws[index] >> 32) % 9
+            crop = resized[:, top : top + 32, left : left + 32].float()
+            mean, std = (255 * torch.tensor(v)[:, None, None] for v in (data.mean, data.std))
+            expected = (crop.flip(-1) if draws[index] & 1 else crop).sub(mean).div(std)
+            torch.testing.assert_close(image, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("cache", ["none", "memory", "disk"])
+def test_fast_decoding_changes_training_images_a_little_and_no_other(tiny, tmp_path, cache):
+    folder = tiny()
+    _photographs(folder)
+    options = {"resize_size": 40, "crop_size": 32, "cache_folder": tmp_path / "kept"}
+    exact, fast = (
+        _data(folder, **options, **more) for more in ({}, {"fast_decode": True, "cache": cache})
+    )
+    for data in (exact, fast):
+        data.setup("fit")
+    expected, found = _train_images(exact), _train_images(fast)
+    differences = [(found[name] - expected[name]).abs().mean() for name in expected]
+    assert 0 < max(differences) < 0.15  # about 9 levels
+    for images, others in zip(fast.dataloader("train"), exact.dataloader("train"), strict=True):
+        torch.testing.assert_close(images["image"], others["image"], rtol=0, atol=0)
 
 
 def test_augmentation_changes_with_epoch_and_seed(tiny):
@@ -266,7 +315,7 @@ def test_a_broken_test_split_shows_before_the_training(tiny):
 
 def test_images_that_break_after_the_check_are_named(tiny):
     folder = tiny()
-    data = _data(folder, cache_images=True)
+    data = _data(folder, cache="memory")
     data.setup("fit")
     (folder / "train/2.png").write_text("no image")
     with pytest.raises(DataError, match=r"2.png: the image does not decode"):

@@ -94,13 +94,18 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
-def try_to_read(place: Path, root: Path, contents: dict[str, bytes | None], options: dict) -> None:
+def write(root: Path, contents: dict[str, bytes | None]) -> None:
+    """Write the text files of the metadata; None leaves one out."""
     for name, content in contents.items():
         path = root / "metadata" / name
         path.unlink(missing_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         if content is not None:
             path.write_bytes(content)
+
+
+def try_to_read(place: Path, root: Path, contents: dict[str, bytes | None], options: dict) -> None:
+    write(root, contents)
     named = [str(root), "/etc/hostname", "/dev/null"]  # what lies outside is named alone
     data = outcome(lambda: read(root, options), place, named).value
     if data is not None:

@@ -37,9 +37,10 @@ UPDATES = {  # arguments of the constructor and of ``update``
     "ZeroBoxStability": ((), (MAPS, torch.rand(len(MAPS)))),
     "RemoveAndClassify": (((0.1, 0.25, 0.5),), (HITS, HITS, HITS[:, 0])),
 }
+WITHOUT_FIGURES = {"CoverageCalibration"}  # its sums are kept, not shown
 EXPORTED = sorted(
     name
-    for name in metrics.__all__
+    for name in set(metrics.__all__) - WITHOUT_FIGURES
     if inspect.isclass(getattr(metrics, name)) and issubclass(getattr(metrics, name), Metric)
 )
 
@@ -92,6 +93,10 @@ def test_directions_agree_with_what_torchmetrics_is_told(name):
         assert directions == {cls.higher_is_better}
     for figure in figures:
         assert figure.headline or not (figure.leads or figure.progress)
+
+
+def test_sums_that_are_kept_declare_no_figure():
+    assert all(not getattr(metrics, name).figures for name in WITHOUT_FIGURES)
 
 
 def test_errors_and_drops_are_better_low():

@@ -13,7 +13,7 @@ LOOKS = {False: "as stored", True: "as its EXIF data turn it"}
 def check_images(content: Content, split: SplitContent, findings: Findings) -> None:
     """Check the images of a split."""
     table = split.table
-    refers = table.boxes is not None or table.masks is not None
+    refers = not table.is_trained_on and (table.boxes is not None or table.masks is not None)
     for image, facts in enumerate(split.facts):
         if facts.problem == MISSING:
             where = f"{table.folder.name}/image_ids.txt, line {table.lines[image]}"
@@ -23,7 +23,8 @@ def check_images(content: Content, split: SplitContent, findings: Findings) -> N
             message = f"{facts.problem}; replace it."
             findings.add("image-damaged", _place(content, split, image), message)
         else:
-            _check_size(content, split, image, findings)
+            with findings.at_most(table.most):
+                _check_size(content, split, image, findings)
             if refers and facts.orientation > 1 and not content.turned:
                 message = (
                     f"has EXIF orientation {facts.orientation}; see whether boxes and masks fit "

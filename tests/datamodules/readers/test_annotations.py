@@ -111,6 +111,7 @@ def test_files_may_be_named_or_left_out(root, tmp_path):
     assert len(boxes_of(prepared(root, boxes="boxes.csv"))) == 8
     assert len(boxes_of(prepared(root, boxes="dog"))) == 4
     assert prepared(root, boxes="none")["val"].boxes is None
+    assert prepared(root, boxes=None)["val"].boxes is None
     write_coco(tmp_path, images(), "elsewhere.json")
     assert len(boxes_of(prepared(root, boxes=str(tmp_path / "elsewhere.json")))) == 8
     (root / "plain.csv").write_text("a,b\n1,2\n")

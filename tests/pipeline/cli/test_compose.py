@@ -18,8 +18,8 @@ GROUPS = config_groups()
 NEEDED = {
     "wsol": ["data.root=somewhere", "data.metadata=somewhere/metadata"],
     "cub": ["data.root=somewhere"],
+    **{name: ["data.root=somewhere"] for name in ("chestxray", "folder", "kvasir", "parquet")},
     "imagenet": ["data.root=somewhere"],
-    **{name: ["data.root=somewhere"] for name in ("chestxray", "folder", "kvasir")},
     "openimages": ["data.root=somewhere"],
     "pets": ["data.root=somewhere"],
     "timm": ["backbone.name=resnet18"],
@@ -35,6 +35,11 @@ def test_every_model_composes_with_every_data_set(model, data):
     config = compose_checked([f"model={model}", f"data={data}", *needed(data)])
     assert config.model.name == model
     assert config.data.name == data
+
+
+@pytest.mark.parametrize("data", GROUPS["data"])
+def test_the_defaults_of_every_data_set_pass_the_checks_of_values(data):
+    check_command_line([f"data={data}", *needed(data)])
 
 
 @pytest.mark.parametrize(

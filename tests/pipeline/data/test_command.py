@@ -196,6 +196,16 @@ def test_without_metadata_all_images_that_there_are_are_looked_at(examine_by, sm
     ]
 
 
+def test_metadata_of_another_root_is_left_alone(examine_by, small_set):
+    stamp = small_set.metadata / "refusing_reader.json"
+    stamp.write_text(json.dumps({"root": str(small_set.root)}))
+    assert list(examine_by(RefusingReader).counts) == ["train", "val", "test"]
+    stamp.write_text(json.dumps({"root": "/another"}))
+    examination = examine_by(RefusingReader)
+    assert examination.counts == {}
+    assert [finding.kind for finding in examination.findings] == ["reader"]
+
+
 def test_images_that_are_parts_of_a_file_are_looked_at_and_known_until_it_changes(
     examine_by, small_set
 ):

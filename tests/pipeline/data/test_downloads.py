@@ -6,7 +6,7 @@ from PIL import Image
 
 from learned_saliency.pipeline.cli import compose_checked
 from learned_saliency.pipeline.data import Severity, examine
-from tests.support import layouts
+from tests.support import layouts, photos
 
 ALWAYS = {"count", "option", "unlisted"}  # kinds of findings about all miniatures
 
@@ -29,7 +29,31 @@ def pets(folder):
     return layouts.pets(folder), ["data.reader.val_per_class=1"]
 
 
-DOWNLOADS = {write.__name__: write for write in (cub, imagenet, openimages, pets)}
+def folder(place):
+    root = photos.fill(place / "photos", cat=12, dog=12)
+    for split in ("cat", "dog"):
+        boxes = [f"{split}_{i}.jpg,4,5,30,29" for i in range(12)]
+        (root / split / "boxes.csv").write_text("\n".join(["image,x0,y0,x1,y1", *boxes]) + "\n")
+    return root, []
+
+
+def parquet(place):
+    """Write two files of rows, whose images are their bytes."""
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    names = [name for name, count in (("train", 12), ("test", 4)) for _ in range(count)]
+    (place / "set/data").mkdir(parents=True)
+    for split in ("train", "test"):
+        numbers = [number for number, name in enumerate(names) if name == split]
+        files = [photos.save(place / f"{number}.png", number) for number in numbers]
+        cells = [{"bytes": file.read_bytes(), "path": file.name} for file in files]
+        rows = pa.table({"image": cells, "label": [number % 2 for number in numbers]})
+        pq.write_table(rows, place / f"set/data/{split}-00000-of-00001.parquet")
+    return place / "set", []
+
+
+DOWNLOADS = {write.__name__: write for write in (cub, imagenet, openimages, pets, folder, parquet)}
+STATED = ("cub", "imagenet", "openimages", "pets")  # whose pages state counts
 
 
 def check(name, folder, plant=None):
@@ -76,12 +100,23 @@ def reshape(pattern):
     return plant
 
 
+def spoil_image(root):
+    """Cut the end off an image in a row of a parquet file."""
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    path = root / "data/test-00000-of-00001.parquet"
+    columns = pq.read_table(path).to_pydict()
+    columns["image"][1]["bytes"] = columns["image"][1]["bytes"][:-60]
+    pq.write_table(pa.table(columns), path)
+
+
 @pytest.mark.parametrize("name", DOWNLOADS)
 def test_a_whole_download_is_usable(tmp_path, name):
     examination = check(name, tmp_path)
     assert {finding.kind for finding in examination.findings} <= ALWAYS
     assert list(examination.counts) == ["train", "val", "test"]
-    assert examination.counts["train"].published.images > 1000
+    if name in STATED:
+        assert examination.counts["train"].published.images > 1000
 
 
 @pytest.mark.parametrize(
@@ -97,6 +132,10 @@ def test_a_whole_download_is_usable(tmp_path, name):
         ("openimages", reshape("test/*/*_ignore.png"), "mask-shape", "_ignore.png"),
         ("pets", cut_off("annotations/trimaps/Abyssinian_5.png"), "image-damaged", "sinian_5.png"),
         ("pets", remove("images/american_bulldog_6.jpg"), "reader", "american_bulldog_6.jpg"),
+        ("folder", cut_off("cat/cat_3.jpg"), "image-damaged", "cat/cat_3.jpg"),
+        ("folder", spoil_line("cat/boxes.csv", "t_3.jpg,4", "t_3.jpg,44"), "reader", "boxes.csv"),
+        ("parquet", cut_off("data/test*.parquet"), "reader", "test-00000-of-00001.parquet"),
+        ("parquet", spoil_image, "reader", "test-00000-of-00001.parquet/1"),
     ],
 )
 def test_a_fault_of_a_download_is_named_by_its_file(tmp_path, name, plant, kind, place):

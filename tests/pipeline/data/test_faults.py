@@ -207,6 +207,13 @@ BOXES = {
         lambda s: s.save("more/x.jpg", photograph(99)),
         ("unlisted", NOTE, "images", None, "1 of 15 images here are in no split: more/x.jpg."),
     ),
+    "a size of train, which nobody reads, is wrong": (
+        lambda s: (
+            [s.append("train/localization.txt", f"train/{k}.jpg,1,1,2,3") for k in range(6)]
+            + [s.append("train/image_sizes.txt", f"train/{k}.jpg,120,9{k}") for k in range(6)]
+        ),
+        ("size", WARNING, "train/image_sizes.txt", 6, "120x90 pixels large, not 120x95"),
+    ),
     "a box of train, which nobody reads, is inverted": (
         lambda s: (
             [s.append("train/localization.txt", f"train/{k}.jpg,9,1,2,3") for k in range(6)]

@@ -74,8 +74,8 @@ def test_a_checkpoint_keeps_the_losses_of_the_maps_that_are_handed_out(request, 
                 missed = (~inside & (mask == 1)).sum().item() / (mask == 1).sum().item()
                 losses[0, step] += missed > 0
                 losses[1, step] += missed
-    assert int(module.coverage_images[0]) == count == 16
-    found = module.coverage_losses[0].double() / UNIT
+    assert int(module.coverage.images[0]) == count == 16
+    found = module.coverage.losses[0].double() / UNIT
     torch.testing.assert_close(found[:, ::111], losses[:, ::111], rtol=0, atol=1e-5)
     assert losses[0].max() > 0
 
@@ -106,8 +106,8 @@ def test_facts_hold_the_thresholds_of_usual_levels(fcam_run):
     assert (facts["truth"], facts["images"]) == ("masks", 16)
     assert facts["object"]["0.95"] is None  # takes 19 images
     assert facts["pixels"]["0.5"] >= (facts["object"]["0.5"] or 0)
-    assert coverage_facts({**state, "coverage_images": torch.zeros(2, dtype=torch.int64)}) is None
-    assert coverage_facts({**state, "coverage_images": torch.zeros(3)}) is None
+    assert coverage_facts({**state, "coverage.images": torch.zeros(2, dtype=torch.int64)}) is None
+    assert coverage_facts({**state, "coverage.images": torch.zeros(3)}) is None
     assert coverage_facts({}) is None
 
 
@@ -138,11 +138,11 @@ def test_no_region_where_val_had_no_truth_or_maps_miss_the_object(fcam_run, tmp_
     state = content["state_dict"]
     (tmp_path / "checkpoints").mkdir()
     path = tmp_path / "checkpoints" / "best.ckpt"
-    state["coverage_losses"][0, :, 1:] = 16 * UNIT
+    state["coverage.losses"][0, :, 1:] = 16 * UNIT
     torch.save(content, path)
     with pytest.raises(UserError, match="none short of the whole image, as on too many of the 16"):
         load(tmp_path, coverage=0.5)
-    state["coverage_images"].zero_()
+    state["coverage.images"].zero_()
     torch.save(content, path)
     with pytest.raises(UserError, match="neither boxes nor masks on `val`"):
         load(tmp_path, coverage=0.5, coverage_of="pixels")
@@ -150,7 +150,7 @@ def test_no_region_where_val_had_no_truth_or_maps_miss_the_object(fcam_run, tmp_
 
 def test_boxes_calibrate_where_there_are_no_masks(fcam_run, tmp_path):
     content = torch.load(fcam_run / "checkpoints" / "best.ckpt", weights_only=True)
-    content["state_dict"]["coverage_images"][0] = 0
+    content["state_dict"]["coverage.images"][0] = 0
     (tmp_path / "checkpoints").mkdir()
     torch.save(content, tmp_path / "checkpoints" / "best.ckpt")
     model = load(tmp_path, coverage=0.5, coverage_of="pixels", device="cpu")

@@ -44,6 +44,7 @@ def test_a_run_leaves_a_card_beside_each_best_checkpoint(small_run, creatures):
     assert "16 classes: " in card
     assert "trained from random weights" in card
     assert "WACV 2022" in card
+    assert "| regions | their coverage is calibrated on 16 images of val by masks |" in card
 
     python = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
     photo = next((creatures / "images").rglob("*.png"))
@@ -102,6 +103,10 @@ def test_many_classes_a_method_without_a_paper_and_no_figure_are_told_plainly():
     bare = model_card("last.ckpt", FACTS | {"metrics": {"val": {}}, "class_names": names})
     assert "Epoch 5.\n" in bare
     assert "30 classes without names." in bare
+    assert "decoded" not in bare
+    config = FACTS["config"] | {"data": {"fast_decode": True}}
+    fast = model_card("last.ckpt", FACTS | {"config": config})
+    assert "training images were decoded faster, with slightly other pixels" in fast
 
 
 @pytest.mark.parametrize("model", config_groups()["model"])

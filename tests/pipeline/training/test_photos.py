@@ -8,6 +8,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from learned_saliency.datamodules import read_split
 from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.runs.places import located_data
 from tests.support.commands import run_command
@@ -100,3 +101,31 @@ def test_a_run_goes_on_with_its_own_images_or_says_that_they_have_changed(tmp_pa
     assert done.returncode == 2
     told = f"the training images in {photos} are others than when the run began; restore the folder"
     assert told in done.stderr
+
+
+def test_kvasir_is_a_recipe_over_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("LEARNED_SALIENCY_CACHE", str(tmp_path / "cache"))
+    root = fill(tmp_path / "kvasir-dataset-v2", esophagitis=8, polyps=8)
+    data = instantiate(compose_checked(["data=kvasir", f"data.root={root}"]).data)
+    data.prepare_data()
+    data.setup()
+    images = [data.supervision(split)["images"] for split in ("train", "val", "test")]
+    assert images == [12, 2, 2]
+    assert data.reader.published["train"].images == 6000
+    assert len(data.reader.sources) == 8
+    assert data.reader.sources[0].where.startswith("kvasir-dataset-v2.zip of https://")
+
+
+def test_chest_x_rays_of_one_person_stay_together(tmp_path, monkeypatch):
+    monkeypatch.setenv("LEARNED_SALIENCY_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "chest_xray"
+    for i in range(24):
+        save(root / f"train/PNEUMONIA/person{i // 3}_virus_{i}.jpeg", i)
+        save(root / f"train/NORMAL/IM-{i // 3:04d}-{i}.jpeg", 100 + i)
+    save(root / "test/NORMAL/IM-9000-1.jpeg", 200)
+    save(root / "test/PNEUMONIA/person9000_virus_1.jpeg", 201)
+    config = compose_checked(["data=chestxray", f"data.root={root}"]).data
+    instantiate(config.reader).prepare(root, Path(config.metadata))
+    drawn = read_split(Path(config.metadata) / "val", localization=True).image_ids
+    assert len(drawn) == 6
+    assert len({name[: name.rindex("_" if "person" in name else "-")] for name in drawn}) <= 3

@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 
+from learned_saliency.datamodules import DataError
 from learned_saliency.models import MultiScaleBackbone
 from learned_saliency.pipeline.cli import UserError, compose_checked
 from learned_saliency.pipeline.runs import CLASSIFIER, FIRST_STAGE
@@ -49,6 +50,7 @@ def bare(creatures, tmp_path):
         ),
         (["model=calm", "model.em_target=last"], "em_target"),
         (["model=calm", "data.superset=wordnet"], "superset|WordNet"),
+        (["model=calm", "data.superset=[a,b]"], "there are 2 groups for 16 classes"),
         (["methods=[camm]"], "nearest: cam"),
         (
             ["model.pictures=[camm]"],
@@ -113,6 +115,20 @@ def test_class_names_of_a_file_go_into_the_configuration(plan, tmp_path):
     assert list(made.config.data.class_names) == [f"kind {label}" for label in range(16)]
     assert made.record["composed"]["data"]["class_names"] == made.data.class_names
     assert made.config.model.module.class_ids[3] == "kind 3"
+
+
+def test_groups_of_a_file_go_into_the_configuration(plan, tmp_path):
+    path = tmp_path / "groups.txt"
+    path.write_text("".join(f"{label},group {label % 3}\n" for label in range(16)))
+    groups = [f"group {label % 3}" for label in range(16)]
+    made = plan("model=calm", f"data.superset={path}")
+    assert list(made.config.data.superset) == list(made.config.model.module.superset) == groups
+    assert made.record["composed"]["data"]["superset"] == groups
+    with pytest.raises(DataError, match="there is no such file of lines `class,group`"):
+        plan("model=calm", f"data.superset={tmp_path}/missing.csv", f"output_dir={tmp_path}/none")
+    alone = plan("model=calm", f"model.superset={path}", f"output_dir={tmp_path}/alone")
+    assert alone.config.data.superset == "all"
+    assert list(alone.config.model.superset) == groups
 
 
 def test_a_plan_lists_the_stages_and_trains_nothing(plan, tmp_path):
