@@ -17,7 +17,7 @@ from learned_saliency.pipeline.runs import (
     build_data,
     create_data,
     make_data,
-    with_class_names,
+    with_class_files,
 )
 from learned_saliency.pipeline.search.choice import Rule, choose, given_rule, own_rule
 from learned_saliency.pipeline.search.launching import TrialLauncher
@@ -69,7 +69,7 @@ def _data(config: DictConfig) -> WSOLDataModule:
     What a reader makes is made as a whole, so that the chosen run can be tested when it has ended;
     only the splits of the training are read.
     """
-    named = with_class_names(config)
+    named = with_class_files(config)
     whole = create_data(named)
     if whole.reader is not None and not whole.read_only:
         make_data(whole, None)

@@ -32,6 +32,7 @@ MISSPELT = {
     "export": "formt=onnx",
     "convert": "publishd=x",
     "data": "full_decod=true",
+    "search": "search.valuse=[1]",
 }
 MISSING = [
     ("train", ["resume=nowhere"], "resume=nowhere: there is no such run or checkpoint."),
@@ -85,6 +86,7 @@ MISSING = [
     ),
     ("data", ["cub", "data.root=.", "output_dir=/dev/null/x"], "cannot be written below"),
     ("data", ["cub"], "data.root has no value: give it as data.root=..."),
+    ("search", ["search=lr", "classifier=nowhere"], "nowhere: there is no such checkpoint."),
     ("data", ["cubb"], "data=cubb is no choice of 'data'; the nearest: cub"),
 ]
 
