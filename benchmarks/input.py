@@ -4,7 +4,7 @@ Run by hand, ``taskset -c 0 python benchmarks/input.py [quality ...]``. Both sid
 JPEG files of 500 x 375 pixels, resize to 256 x 256, crop 224 x 224, flip, normalize and collate, in
 one process on one thread. The peer decodes by Pillow and handles one image at a time. The images
 are noise with a spectrum like that of photographs, and their files about as large as those of
-photographs of this size: 200 of ImageNet come to 42 kB at JPEG quality 75 and to 70 kB at 90.
+photographs of this size: 60 of ImageNet come to 42 kB at JPEG quality 75 and to 70 kB at 90.
 ``quality`` is that of the files, 75 and 90 by default. The time is that of the processor, so that
 other programs disturb little; the best of several epochs counts, which take turns.
 """
