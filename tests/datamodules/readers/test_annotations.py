@@ -131,6 +131,17 @@ def test_images_with_boxes_are_drawn_for_evaluation(root):
     assert "classes without boxes, all for training: dog." in remarks(root)
 
 
+def test_a_split_that_was_drawn_before_there_were_boxes_is_told(root):
+    before = set(prepared(root)["val"].image_ids)
+    write_csv(root, [name for name in images() if name not in before])
+    assert prepared(root)["val"].boxes is None
+    told = "val was drawn before there were boxes and has none of them; another data.reader.seed"
+    assert f"{told} draws it anew." in remarks(root)
+    write_csv(root, images())
+    assert boxes_of(prepared(root)).keys() >= before
+    assert not any("drawn before" in remark for remark in remarks(root))
+
+
 def test_images_without_boxes_are_left_out_of_a_given_split(root):
     for name in ("cat", "dog"):
         (root / "train").mkdir(exist_ok=True)
