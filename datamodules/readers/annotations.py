@@ -207,6 +207,7 @@ def _read_boxes(
     boxes: dict[str, list[NotedBox]] = defaultdict(list)
     sources: dict[str, list[str]] = defaultdict(list)
     strays: list[str] = []
+    unknown: list[str] = []
     for file in files:
         suffix = PurePosixPath(file).suffix.lower()
         read = _voc_boxes if suffix == ".xml" else _table_boxes
@@ -222,6 +223,8 @@ def _read_boxes(
                 f"{root / file}: has no boxes that are known: a CSV table has a header such as "
                 "image,xmin,ymin,xmax,ymax, and COCO's JSON has images and annotations."
             )
+        else:
+            unknown.append(file)
     if len(sources) > 1:
         kinds = " and ".join(
             f"{_KINDS[s]} files ({found[0]})" for s, found in sorted(sources.items())
@@ -234,8 +237,13 @@ def _read_boxes(
         f"images with boxes: {len(boxes)}, of {_KINDS[suffix]} files: {len(found)}, {found[0]}."
         for suffix, found in sources.items()
     ]
-    if strays and (sources or sure):
+    if strays:
         remarks.append(f"XML files of no image: {len(strays)}, such as {strays[0]}.")
+    if unknown:
+        remarks.append(
+            f"CSV and JSON files without boxes that are known: {len(unknown)}, such as "
+            f"{unknown[0]}; for boxes a table has a header such as image,xmin,ymin,xmax,ymax."
+        )
     return dict(boxes), remarks
 
 

@@ -97,6 +97,7 @@ def make_splits(
     few = "classes of too few images, or groups of similar ones, to be in each split"
     remarks += _named(few, draw.too_small, class_names)
     remarks += _named(f"classes without {kind}, all for training", draw.unmarked, class_names)
+    remarks += _unmarked_splits(wanted, draw.splits, marked or [], kind)
     splits = list(photos.splits)
     for row, split in zip(pool, draw.splits, strict=True):
         splits[row] = split
@@ -119,6 +120,19 @@ def _check_drawn(photos: Photos, wanted: Iterable[str], splits: Sequence[str]) -
                 f"make {split} of them; add images, or a folder {split} with some of each class"
                 f"{without if split == 'test' else ''}."
             )
+
+
+def _unmarked_splits(
+    wanted: Iterable[str], splits: Sequence[str], marked: Sequence[bool], kind: str
+) -> list[str]:
+    """Name the splits that were drawn before there were boxes or masks, and got none of them."""
+    with_some = {split for split, mark in zip(splits, marked, strict=False) if mark}
+    return [
+        f"{split} was drawn before there were {kind} and has none of them; another "
+        "data.reader.seed draws it anew."
+        for split in wanted
+        if marked and split not in with_some
+    ]
 
 
 def _named(what: str, labels: Sequence[int], class_names: Sequence[str]) -> list[str]:

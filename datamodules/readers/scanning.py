@@ -109,7 +109,8 @@ def list_photos(root: Path, *, find_masks: bool = True, leave_out: Path | None =
         _check_name(root, file.name)
     labels = {name: label for label, name in enumerate(names)}
     notes = [file for file in found if _suffix(file.name) in NOTE_SUFFIXES]
-    remarks = [*_left_out(images, placed), *_no_classes(walk, [*placed, *masks, *notes], folders)]
+    remarks = [*_spelled_alike(names), *_left_out(images, placed)]
+    remarks += _no_classes(walk, [*placed, *masks, *notes], folders)
     return Listing(
         root,
         names,
@@ -277,6 +278,18 @@ def _check_name(root: Path, name: str) -> None:
             f"{str(root)!r}: the name {name!r} begins or ends with a blank, or holds a line break "
             "or bytes that are no text; rename it."
         )
+
+
+def _spelled_alike(names: Sequence[str]) -> list[str]:
+    """Name the classes whose names differ in nothing but case, which may be one class."""
+    first: dict[str, str] = {}
+    pairs = [(first.setdefault(name.casefold(), name), name) for name in names]
+    return [
+        f"{one} and {two} are two classes, whose names differ in case alone; if they are one, put "
+        "their images into one folder."
+        for one, two in pairs
+        if one != two
+    ]
 
 
 def _left_out(images: Sequence[FoundFile], placed: Sequence[FoundFile]) -> list[str]:

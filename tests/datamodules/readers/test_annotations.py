@@ -131,6 +131,17 @@ def test_images_with_boxes_are_drawn_for_evaluation(root):
     assert "classes without boxes, all for training: dog." in remarks(root)
 
 
+def test_a_split_that_was_drawn_before_there_were_boxes_is_told(root):
+    before = set(prepared(root)["val"].image_ids)
+    write_csv(root, [name for name in images() if name not in before])
+    assert prepared(root)["val"].boxes is None
+    told = "val was drawn before there were boxes and has none of them; another data.reader.seed"
+    assert f"{told} draws it anew." in remarks(root)
+    write_csv(root, images())
+    assert boxes_of(prepared(root)).keys() >= before
+    assert not any("drawn before" in remark for remark in remarks(root))
+
+
 def test_images_without_boxes_are_left_out_of_a_given_split(root):
     for name in ("cat", "dog"):
         (root / "train").mkdir(exist_ok=True)
@@ -201,13 +212,32 @@ def test_annotations_of_no_image_are_counted(root):
     assert "XML files of no image: 1, such as cat/gone.xml." in remarks(root)
 
 
-def test_other_tables_and_documents_are_passed_over(root):
+def test_other_tables_and_documents_are_passed_over_and_told(root):
     (root / "labels.csv").write_text("file,breed\ncat/cat_0.jpg,tabby\n")
     (root / "settings.json").write_text('{"zoom": 3}')
     (root / "page.xml").write_text("<html><br></html>")
     splits = prepared(root)
     assert splits["val"].boxes is None
-    assert remarks(root) == []
+    assert remarks(root) == [
+        "XML files of no image: 1, such as page.xml.",
+        "CSV and JSON files without boxes that are known: 2, such as labels.csv; for boxes a table "
+        "has a header such as image,xmin,ymin,xmax,ymax.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "remark"),
+    [
+        ("boxes.csv", "picture,a,b,c,d\ncat/cat_0.jpg,1,2,20,30\n", "boxes that are known: 1"),
+        ("boxes.csv", "cat/cat_0.jpg,1,2,20,30\n", "boxes that are known: 1, such as boxes.csv"),
+        ("notes.json", "{}", "boxes that are known: 1, such as notes.json"),
+        ("cat_77.xml", VOC.format("cat", 1, 2, 20, 30), "XML files of no image: 1"),
+    ],
+)
+def test_files_that_give_no_boxes_are_told(root, file, text, remark):
+    (root / file).write_text(text)
+    assert prepared(root)["val"].boxes is None
+    assert any(remark in told for told in remarks(root))
 
 
 def test_names_are_found_by_their_longest_end():

@@ -113,3 +113,12 @@ def test_folders_that_are_no_data_set_are_refused_in_one_sentence(tmp_path, file
     touch(tmp_path / "photos", *files)
     with pytest.raises(DataError, match=message):
         list_photos(tmp_path / "photos")
+
+
+def test_classes_that_differ_in_case_alone_are_told(tmp_path):
+    listing = list_photos(touch(tmp_path, "Cat/1.jpg", "cat/2.jpg", "dog/3.jpg"))
+    assert listing.class_names == ["Cat", "cat", "dog"]
+    assert listing.remarks == [
+        "Cat and cat are two classes, whose names differ in case alone; if they are one, put their "
+        "images into one folder."
+    ]
