@@ -237,6 +237,12 @@ def _read_boxes(
         f"images with boxes: {len(boxes)}, of {_KINDS[suffix]} files: {len(found)}, {found[0]}."
         for suffix, found in sources.items()
     ]
+    return dict(boxes), remarks + _tell_unused(strays, unknown)
+
+
+def _tell_unused(strays: Sequence[str], unknown: Sequence[str]) -> list[str]:
+    """Tell of XML files that are of no image, and of tables and JSON files without boxes."""
+    remarks = []
     if strays:
         remarks.append(f"XML files of no image: {len(strays)}, such as {strays[0]}.")
     if unknown:
@@ -244,7 +250,7 @@ def _read_boxes(
             f"CSV and JSON files without boxes that are known: {len(unknown)}, such as "
             f"{unknown[0]}; for boxes a table has a header such as image,xmin,ymin,xmax,ymax."
         )
-    return dict(boxes), remarks
+    return remarks
 
 
 def _voc_boxes(root: Path, file: str, names: ImageNames) -> list[tuple[str, NotedBox]] | None:

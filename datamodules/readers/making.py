@@ -75,7 +75,7 @@ def tell(root: Path, metadata: Path) -> None:
         told = f"{' and '.join(made)} drawn with seed {report['seed']}" if made else "as given"
         if together:
             images = sum(map(len, together))
-            told += f", {images} similar images kept together in {len(together)} groups"
+            told += f", {images} similar images kept together, groups: {len(together)}"
     except (DataError, ValueError, KeyError, TypeError, AttributeError):
         raise DataError(f"{metadata / REPORT}: is damaged; remove {metadata}.") from None
     _LOGGER.info("%s: %s; %s; see %s.", root, ", ".join(counts), told, metadata / REPORT)
