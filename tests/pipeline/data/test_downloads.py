@@ -6,27 +6,10 @@ from PIL import Image
 
 from learned_saliency.pipeline.cli import compose_checked
 from learned_saliency.pipeline.data import Severity, examine
-from tests.support import layouts, photos
+from tests.support import photos
+from tests.support.downloads import cub, imagenet, openimages, pets
 
 ALWAYS = {"count", "option", "unlisted"}  # kinds of findings about all miniatures
-
-
-def cub(folder):
-    root = layouts.cub(folder)
-    metadata = layouts.cubv2(folder / "benchmark", root / "images")
-    return root, [f"data.reader.cubv2_metadata={metadata}"]
-
-
-def imagenet(folder):
-    return layouts.imagenet(folder), ["data.reader.val_per_class=1"]
-
-
-def openimages(folder):
-    return layouts.openimages(folder), []
-
-
-def pets(folder):
-    return layouts.pets(folder), ["data.reader.val_per_class=1"]
 
 
 def folder(place):

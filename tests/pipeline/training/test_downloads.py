@@ -6,28 +6,10 @@ import pytest
 
 from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.training.fit import train
-from tests.support import layouts
+from tests.support.downloads import cub, imagenet, openimages, pets
 from tests.support.words import SMALL_RUN
 
 SIZES = [word for word in SMALL_RUN if not word.startswith(("data=", "data.reader."))]
-
-
-def cub(folder):
-    root = layouts.cub(folder)
-    metadata = layouts.cubv2(folder / "benchmark", root / "images")
-    return root, [f"data.reader.cubv2_metadata={metadata}"]
-
-
-def imagenet(folder):
-    return layouts.imagenet(folder), ["data.reader.val_per_class=1"]
-
-
-def openimages(folder):
-    return layouts.openimages(folder), []
-
-
-def pets(folder):
-    return layouts.pets(folder), ["data.reader.val_per_class=1"]
 
 
 @pytest.mark.parametrize(
