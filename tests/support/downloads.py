@@ -1,6 +1,8 @@
 """Miniature downloads by the names of their data sets: the root, and words for their readers."""
 
-from tests.support import layouts
+import pytest
+
+from tests.support import layouts, photos
 
 
 def cub(folder):
@@ -19,3 +21,18 @@ def openimages(folder):
 
 def pets(folder):
     return layouts.pets(folder), ["data.reader.val_per_class=1"]
+
+
+def parquet(place):
+    """Write two files of rows, whose images are their bytes."""
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    names = [name for name, count in (("train", 12), ("test", 4)) for _ in range(count)]
+    (place / "set/data").mkdir(parents=True)
+    for split in ("train", "test"):
+        numbers = [number for number, name in enumerate(names) if name == split]
+        files = [photos.save(place / f"{number}.png", number) for number in numbers]
+        cells = [{"bytes": file.read_bytes(), "path": file.name} for file in files]
+        rows = pa.table({"image": cells, "label": [number % 2 for number in numbers]})
+        pq.write_table(rows, place / f"set/data/{split}-00000-of-00001.parquet")
+    return place / "set", []

@@ -7,7 +7,7 @@ from PIL import Image
 from learned_saliency.pipeline.cli import compose_checked
 from learned_saliency.pipeline.data import Severity, examine
 from tests.support import photos
-from tests.support.downloads import cub, imagenet, openimages, pets
+from tests.support.downloads import cub, imagenet, openimages, parquet, pets
 
 ALWAYS = {"count", "option", "unlisted"}  # kinds of findings about all miniatures
 
@@ -18,21 +18,6 @@ def folder(place):
         boxes = [f"{split}_{i}.jpg,4,5,30,29" for i in range(12)]
         (root / split / "boxes.csv").write_text("\n".join(["image,x0,y0,x1,y1", *boxes]) + "\n")
     return root, []
-
-
-def parquet(place):
-    """Write two files of rows, whose images are their bytes."""
-    pa = pytest.importorskip("pyarrow")
-    pq = pytest.importorskip("pyarrow.parquet")
-    names = [name for name, count in (("train", 12), ("test", 4)) for _ in range(count)]
-    (place / "set/data").mkdir(parents=True)
-    for split in ("train", "test"):
-        numbers = [number for number, name in enumerate(names) if name == split]
-        files = [photos.save(place / f"{number}.png", number) for number in numbers]
-        cells = [{"bytes": file.read_bytes(), "path": file.name} for file in files]
-        rows = pa.table({"image": cells, "label": [number % 2 for number in numbers]})
-        pq.write_table(rows, place / f"set/data/{split}-00000-of-00001.parquet")
-    return place / "set", []
 
 
 DOWNLOADS = {write.__name__: write for write in (cub, imagenet, openimages, pets, folder, parquet)}
