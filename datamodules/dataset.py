@@ -1,6 +1,7 @@
 """Data sets of one split that give whole batches, for training and for evaluation."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -54,7 +55,7 @@ class ImageOptions(NamedTuple):
     cache_folder: Path | None = None
 
 
-class _ImageDataset(Dataset):
+class _ImageDataset(Dataset, ABC):
     """Images, labels and ids; a loader gets whole batches, so its ``collate_fn`` is ``as_is``.
 
     A subclass gives ``_read``, which makes of an image what is kept in a cache.
@@ -101,8 +102,9 @@ class _ImageDataset(Dataset):
     def _source(self, index: int) -> ImageSource:
         return image_source(self._root, str(self._ids[index]), self._options.opener)
 
+    @abstractmethod
     def _read(self, source: ImageSource) -> Tensor:
-        raise NotImplementedError
+        """Make of an image what is kept in a cache, uint8 (3, R, R)."""
 
     def _batch(self, indices: Sequence[int], images: Iterable[Tensor], side: int) -> WSOLBatch:
         """Build the common entries of training and evaluation batches.

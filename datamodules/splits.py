@@ -1,0 +1,220 @@
+"""Splits of a data set: made by its reader, read, checked and described."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningDataModule
+
+from learned_saliency.datamodules.checks import check_files, check_inside
+from learned_saliency.datamodules.classes import (
+    check_classes,
+    check_labels,
+    check_use,
+    find_classes,
+)
+from learned_saliency.datamodules.decoding import Decoding
+from learned_saliency.datamodules.masks import warn_of_empty_masks
+from learned_saliency.datamodules.metadata import (
+    SPLITS,
+    SplitMetadata,
+    draw_sample,
+    keep_classes,
+    read_split,
+)
+from learned_saliency.datamodules.parts import PartReader
+from learned_saliency.datamodules.readers import (
+    Reader,
+    SplitReader,
+    image_opener,
+    image_roots,
+    mask_values,
+)
+from learned_saliency.datamodules.textfile import DataError
+
+_EVALUATED = ("validate", "test", "predict")  # Lightning's names for the use of a single split
+_REQUIRED = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
+_MAX_OPENED = 50_000  # opening more files would take minutes on a network disk
+
+
+class SplitDataModule(LightningDataModule):
+    """Base of `WSOLDataModule`, which sets the attributes: everything about splits but loading."""
+
+    root: Path
+    metadata: Path
+    mask_root: Path
+    name: str
+    reader: Reader | None
+    read_only: bool
+    num_classes: int | None
+    class_names: list[str] | None
+    classes: Sequence[int] | None
+    limit: int | None
+    seed: int
+    decoding: Decoding
+    allow_outside_root: bool
+    verify_images: bool
+    _make_parts: Callable[[Path, Path], PartReader] | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._made = False
+        self._splits: dict[str, SplitMetadata] = {}
+
+    def make(self, stage: str | None = None) -> None:
+        """Let the reader make the missing files of a stage's splits, unless it may not write.
+
+        Args:
+            stage: "fit" takes train and val, "validate" val, "test" and "predict" test, None all.
+
+        Raises:
+            DataError: If the original download is missing or unusable.
+        """
+        self._made = True
+        if self.read_only:
+            return
+        if isinstance(self.reader, SplitReader):
+            self.reader.prepare_splits(self.root, self.metadata, _REQUIRED.get(stage, SPLITS))
+        elif self.reader is not None:
+            self.reader.prepare(self.root, self.metadata)
+
+    def prepare_data(self) -> None:
+        """Let the reader make all missing files, unless `make` was called; see there.
+
+        Lightning calls this in one process per machine.
+        """
+        if not self._made:
+            self.make()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read and check the splits of a stage; a split that is set up already is left alone.
+
+        Args:
+            stage: "fit" takes train, val and, if there is one, test, so that a broken test split
+                shows before the training; "validate" takes val, "test" and "predict" take test;
+                None takes every split there is.
+
+        Raises:
+            DataError: If the data set cannot be used; one sentence names file, line and remedy.
+        """
+        if not self.root.is_dir():
+            raise DataError(f"{self.root}: the root folder of the images is missing; set `root`.")
+        required = _REQUIRED.get(stage, ())
+        wanted = required if stage in _EVALUATED else SPLITS
+        read = {
+            split: read_split(self.metadata / split, localization=split != "train")
+            for split in wanted
+            if split not in self._splits and (split in required or (self.metadata / split).is_dir())
+        }
+        if not read and not self._splits:
+            raise DataError(
+                f"{self.metadata}: holds none of the folders {', '.join(SPLITS)}; set `metadata`."
+            )
+        self.num_classes, self.class_names = find_classes(
+            self.metadata,
+            self._splits | read,
+            num_classes=self.num_classes,
+            class_names=self.class_names,
+        )
+        if self.classes is not None:
+            check_classes(self.classes, self.num_classes)
+        self._splits |= {name: self._checked(name, split) for name, split in read.items()}
+
+    def _checked(self, name: str, split: SplitMetadata) -> SplitMetadata:
+        """Check a split that was read, and leave out the images that are not wanted.
+
+        Raises:
+            DataError: See `setup`.
+        """
+        check_labels(split, self.num_classes)
+        if self.classes is not None and name != "test":
+            split = keep_classes(split, self.classes)
+        if name == "train":
+            check_use(split, self.class_names, self.classes)
+        if not self.allow_outside_root:
+            check_inside(split, self.root, self.mask_root, image_roots(self.reader))
+        if self.limit is not None and name != "train":
+            split = draw_sample(split, self.limit, self.seed)
+        open_files = self.verify_images and len(split) <= _MAX_OPENED
+        check_files(
+            split,
+            self.root,
+            self.mask_root,
+            open_files=open_files,
+            decoding=self.decoding,
+            opener=image_opener(self.reader, self.root),
+        )
+        if open_files and split.mask_paths is not None:
+            values = mask_values(self.reader)
+            warn_of_empty_masks(split, self.mask_root, self.decoding, values)
+        return split
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what tells the training images from others: a digest of their ids and labels."""
+        train = self._splits.get("train")
+        return {} if train is None else {"train": train.digest()}
+
+    def parts(self) -> PartReader:
+        """Open the labels of the parts.
+
+        Raises:
+            DataError: If the data set has no part labels, or their files are missing or malformed.
+        """
+        if self._make_parts is None:
+            raise DataError(
+                f"data={self.name}: has no labels of parts; choose data=creatures or data=cub."
+            )
+        return self._make_parts(self.root, self.metadata)
+
+    def has_split(self, split: str) -> bool:
+        """Return whether a split was there when the data were set up."""
+        return split in self._splits
+
+    def has_boxes(self, split: str) -> bool:
+        """Return whether the batches of a split hold ``boxes``.
+
+        Args:
+            split: "train", "val" or "test".
+
+        Returns:
+            False for "train" in any case.
+
+        Raises:
+            ValueError: If there is no such split.
+            DataError: If the split is not set up.
+        """
+        return self._split(split).boxes is not None
+
+    def has_masks(self, split: str) -> bool:
+        """Return whether the batches of a split hold ``mask``; see `has_boxes` for arguments."""
+        return self._split(split).mask_paths is not None
+
+    def supervision(self, split: str) -> dict[str, str | int]:
+        """Count the images, boxes and masks that a choice made on a split has seen.
+
+        Args:
+            split: "train", "val" or "test".
+
+        Returns:
+            The split's name as "split" and the numbers of its "images", "boxes" and instance
+            "masks".
+
+        Raises:
+            ValueError: If there is no such split.
+            DataError: If the split is not set up.
+        """
+        found = self._split(split)
+        return {
+            "split": split,
+            "images": len(found),
+            "boxes": 0 if found.boxes is None else len(found.boxes),
+            "masks": sum(map(len, found.mask_paths or [])),
+        }
+
+    def _split(self, split: str) -> SplitMetadata:
+        if split not in SPLITS:
+            raise ValueError(f"expected one of {', '.join(SPLITS)} as split, got {split!r}")
+        if split not in self._splits:
+            folder = self.metadata / split
+            raise DataError(f"{folder}: the split {split!r} is not set up; call `setup` first.")
+        return self._splits[split]
