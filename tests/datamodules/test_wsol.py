@@ -1,5 +1,3 @@
-import os
-
 import lightning
 import numpy as np
 import pytest
@@ -11,35 +9,11 @@ from torchvision.transforms import functional
 from learned_saliency.datamodules import DataError, WSOLDataModule
 from learned_saliency.datamodules import sampler as sampler_module
 from learned_saliency.datamodules.readers import SplitReader
-
-
-def _data(folder, **options):
-    defaults = {"resize_size": 10, "crop_size": 8, "batch_size": 4, "eval_batch_size": 3}
-    return WSOLDataModule(folder, folder / "metadata", **(defaults | options))
-
-
-def _train_images(data, epoch=0):
-    loader = data.train_dataloader()
-    loader.sampler.set_epoch(epoch)
-    return {
-        image_id: image
-        for batch in loader
-        for image_id, image in zip(batch["image_id"], batch["image"], strict=True)
-    }
-
-
-def _add_masks(folder, split="val", count=5):
-    lines = []
-    for i in range(count):
-        mask = np.zeros((10, 12), np.uint8)
-        mask[2:5, i : i + 4] = 1
-        Image.fromarray(mask).save(folder / split / f"mask{i}.png")
-        lines.append(f"{split}/{i}.png,{split}/mask{i}.png,")
-    (folder / "metadata" / split / "masks.txt").write_text("\n".join(lines))
+from tests.support.tiny import add_masks, tiny_data, train_images
 
 
 def test_training_batches_hold_images_labels_and_ids_only(tiny):
-    data = _data(tiny())
+    data = tiny_data(tiny())
     data.setup("fit")
     batches = list(data.train_dataloader())
     assert [len(batch["label"]) for batch in batches] == [4, 4, 3]
@@ -57,7 +31,7 @@ def test_training_batches_hold_images_labels_and_ids_only(tiny):
 
 def test_evaluation_batches_are_in_order_with_images_and_boxes_resized(tiny):
     folder = tiny()
-    data = _data(folder, mean=(0.5, 0.4, 0.3), std=(0.1, 0.2, 0.3))
+    data = tiny_data(folder, mean=(0.5, 0.4, 0.3), std=(0.1, 0.2, 0.3))
     data.setup("test")
     batches = list(data.test_dataloader())
     assert batches[0]["image_id"] == [f"test/{i}.png" for i in range(3)]
@@ -75,10 +49,10 @@ def test_evaluation_batches_are_in_order_with_images_and_boxes_resized(tiny):
 
 def test_masks_and_several_boxes_come_with_their_images(tiny):
     folder = tiny()
-    _add_masks(folder)
+    add_masks(folder)
     boxes = folder / "metadata" / "val" / "localization.txt"
     boxes.write_text("val/3.png,0,0,11,9\n" + boxes.read_text() + "val/1.png,6,5,9,9\n")
-    data = _data(folder, crop_size=10)
+    data = tiny_data(folder, crop_size=10)
     data.setup("validate")
     first, second = data.val_dataloader()
     assert first["mask"].dtype == torch.uint8
@@ -96,21 +70,21 @@ def test_masks_and_several_boxes_come_with_their_images(tiny):
 
 def test_masks_without_any_object_are_told(tiny, recwarn):
     folder = tiny()
-    _add_masks(folder)
+    add_masks(folder)
     for i in range(4):
         Image.new("L", (12, 10)).save(folder / f"val/mask{i}.png")
-    _data(folder).setup("validate")
+    tiny_data(folder).setup("validate")
     assert not recwarn
     Image.new("L", (12, 10)).save(folder / "val/mask4.png")
     with pytest.warns(UserWarning, match=r"val/masks.txt: no pixel of its 5 first masks is object"):
-        _data(folder).setup("validate")
+        tiny_data(folder).setup("validate")
 
 
 def test_a_split_with_masks_alone_has_no_boxes(tiny):
     folder = tiny()
-    _add_masks(folder)
+    add_masks(folder)
     (folder / "metadata/val/masks.txt").replace(folder / "metadata/val/localization.txt")
-    data = _data(folder)
+    data = tiny_data(folder)
     data.setup("validate")
     assert "boxes" not in next(iter(data.val_dataloader()))
     assert not data.has_boxes("val")
@@ -120,7 +94,7 @@ def test_a_split_with_masks_alone_has_no_boxes(tiny):
 def test_training_boxes_are_never_seen(tiny):
     folder = tiny()
     (folder / "metadata/train/localization.txt").write_text("not even a box")
-    data = _data(folder)
+    data = tiny_data(folder)
     data.setup()
     assert not data.has_boxes("train")
     assert data.supervision("train") == {"split": "train", "images": 11, "boxes": 0, "masks": 0}
@@ -131,10 +105,10 @@ def test_training_boxes_are_never_seen(tiny):
 
 def test_workers_caching_and_processes_change_no_pixel(tiny, monkeypatch):
     folder = tiny()
-    _add_masks(folder)
-    plain = _data(folder)
+    add_masks(folder)
+    plain = tiny_data(folder)
     plain.setup("fit")
-    expected = _train_images(plain, epoch=2)
+    expected = train_images(plain, epoch=2)
     evaluation = list(plain.val_dataloader())
     for options in (
         {"num_workers": 2},
@@ -142,9 +116,9 @@ def test_workers_caching_and_processes_change_no_pixel(tiny, monkeypatch):
         {"batch_size": 7},
         {"cache": "disk", "num_workers": 2},
     ):
-        data = _data(folder, cache_folder=folder.parent / "kept", **options)
+        data = tiny_data(folder, cache_folder=folder.parent / "kept", **options)
         data.setup("fit")
-        images = _train_images(data, epoch=2)
+        images = train_images(data, epoch=2)
         assert list(images) == list(expected)
         torch.testing.assert_close(images, expected, rtol=0, atol=0)
         for batch, other in zip(data.val_dataloader(), evaluation, strict=True):
@@ -154,7 +128,7 @@ def test_workers_caching_and_processes_change_no_pixel(tiny, monkeypatch):
     for rank in range(3):
         process = {"rank": rank, "num_replicas": 3}
         monkeypatch.setattr(sampler_module, "_process", lambda process=process: process)
-        share = _train_images(plain, epoch=2)
+        share = train_images(plain, epoch=2)
         assert len(share) == 4
         torch.testing.assert_close(share, {key: expected[key] for key in share}, rtol=0, atol=0)
 
@@ -171,7 +145,7 @@ def _photographs(folder):
 def test_training_crops_are_those_of_pillow_and_torchvision(tiny):
     folder = tiny()
     _photographs(folder)
-    data = _data(folder, resize_size=40, crop_size=32)
+    data = tiny_data(folder, resize_size=40, crop_size=32)
     data.setup("fit")
     loader = data.train_dataloader()
     draws = dict(iter(loader.sampler))
@@ -192,11 +166,11 @@ def test_fast_decoding_changes_training_images_a_little_and_no_other(tiny, tmp_p
     _photographs(folder)
     options = {"resize_size": 40, "crop_size": 32, "cache_folder": tmp_path / "kept"}
     exact, fast = (
-        _data(folder, **options, **more) for more in ({}, {"fast_decode": True, "cache": cache})
+        tiny_data(folder, **options, **more) for more in ({}, {"fast_decode": True, "cache": cache})
     )
     for data in (exact, fast):
         data.setup("fit")
-    expected, found = _train_images(exact), _train_images(fast)
+    expected, found = train_images(exact), train_images(fast)
     differences = [(found[name] - expected[name]).abs().mean() for name in expected]
     assert 0 < max(differences) < 0.15  # about 9 levels
     for images, others in zip(fast.dataloader("train"), exact.dataloader("train"), strict=True):
@@ -204,37 +178,37 @@ def test_fast_decoding_changes_training_images_a_little_and_no_other(tiny, tmp_p
 
 
 def test_augmentation_changes_with_epoch_and_seed(tiny):
-    data = _data(tiny(), resize_size=12, crop_size=4)
+    data = tiny_data(tiny(), resize_size=12, crop_size=4)
     data.setup("fit")
-    first, second = _train_images(data), _train_images(data, epoch=1)
+    first, second = train_images(data), train_images(data, epoch=1)
     same = [torch.equal(first[key], second[key]) for key in first]
     # 162 crops are possible
     assert sum(same) < 3
-    other = _data(data.root, resize_size=12, crop_size=4, seed=1)
+    other = tiny_data(data.root, resize_size=12, crop_size=4, seed=1)
     other.setup("fit")
-    other = _train_images(other)
+    other = train_images(other)
     assert sum(torch.equal(first[key], other[key]) for key in first) < 3
 
 
 def test_train_fraction_shortens_the_epoch(tiny):
-    data = _data(tiny(), train_fraction=0.5, batch_size=2)
+    data = tiny_data(tiny(), train_fraction=0.5, batch_size=2)
     data.setup("fit")
-    assert len(_train_images(data)) == 6
+    assert len(train_images(data)) == 6
     assert len(data.train_dataloader()) == 3
 
 
 def test_classes_are_counted_and_named(tiny):
     folder = tiny()
-    data = _data(folder)
+    data = tiny_data(folder)
     data.setup("test")  # counts the training labels, which are not set up
     assert data.num_classes == 3
     assert data.class_names == ["0", "1", "2"]
     (folder / "metadata/class_names.txt").write_text("0,cat\n1,dog\n2,emu\n3,fox\n")
-    data = _data(folder)
+    data = tiny_data(folder)
     data.setup("fit")
     assert data.class_names == ["cat", "dog", "emu", "fox"]
     with pytest.raises(DataError, match=r"class_labels.txt, line 3: label 2 is out of range 0..1"):
-        _data(folder, num_classes=2, class_names=["a", "b"]).setup("fit")
+        tiny_data(folder, num_classes=2, class_names=["a", "b"]).setup("fit")
 
 
 def test_relative_paths_and_home_work(tiny, monkeypatch):
@@ -257,12 +231,12 @@ def test_reader_runs_before_anything_is_read(tiny, tmp_path):
                 tiny(root)
 
     reader = Reader()
-    data = _data(tmp_path / "made", reader=reader)
+    data = tiny_data(tmp_path / "made", reader=reader)
     data.make("fit")
     data.setup("fit")
     data.prepare_data()  # Lightning's call, when all is there
     assert reader.calls == 1
-    _data(tmp_path / "made", reader=reader).prepare_data()
+    tiny_data(tmp_path / "made", reader=reader).prepare_data()
     assert reader.calls == 2
     assert data.supervision("train")["images"] == 11
 
@@ -282,127 +256,13 @@ def test_a_reader_makes_the_splits_of_the_stage_alone(tmp_path, stage, splits):
             self.made = tuple(splits)
 
     reader = Noted()
-    _data(tmp_path, reader=reader).make(stage)
+    tiny_data(tmp_path, reader=reader).make(stage)
     assert reader.made == splits
-
-
-def test_missing_folders_and_splits_are_named(tiny, tmp_path):
-    folder = tiny()
-    with pytest.raises(DataError, match="absent: the root folder of the images is missing"):
-        _data(tmp_path / "absent").setup("fit")
-    with pytest.raises(DataError, match="holds none of the folders train, val, test"):
-        WSOLDataModule(folder, folder / "nothing").setup()
-    data = _data(folder)
-    with pytest.raises(DataError, match="the split 'val' is not set up"):
-        data.val_dataloader()
-    with pytest.raises(ValueError, match="expected one of train, val, test"):
-        data.dataloader("training")
-    (folder / "metadata/test").rename(folder / "elsewhere")
-    data.setup("fit")  # a test split is not needed for training
-    with pytest.raises(DataError, match="test: this folder of metadata is missing"):
-        data.setup("test")
-    (folder / "metadata/val").rename(folder / "elsewhere2")
-    with pytest.raises(DataError, match="val: this folder of metadata is missing"):
-        _data(folder).setup("fit")
-
-
-def test_a_broken_test_split_shows_before_the_training(tiny):
-    folder = tiny()
-    (folder / "test/3.png").unlink()
-    with pytest.raises(DataError, match=r"image_ids.txt, line 4: .*3.png does not exist"):
-        _data(folder).setup("fit")
-
-
-def test_images_that_break_after_the_check_are_named(tiny):
-    folder = tiny()
-    data = _data(folder, cache="memory")
-    data.setup("fit")
-    (folder / "train/2.png").write_text("no image")
-    with pytest.raises(DataError, match=r"2.png: the image does not decode"):
-        data.train_dataloader()
-    for workers in (0, 1):
-        data = _data(folder, verify_images=False, num_workers=workers)
-        data.setup("fit")
-        with pytest.raises(DataError) as error:
-            list(data.train_dataloader())
-        assert str(error.value).startswith(f"{folder}/train/2.png: the image does not decode")
-        assert "\n" not in str(error.value)
 
 
 def _replace_name(folder, split, name, other):
     for file in (folder / "metadata" / split).iterdir():
         file.write_text(file.read_text().replace(name, other))
-
-
-@pytest.mark.parametrize("path", ["../x.png", "train/../../x.png", "link/../../x.png", "{}/x.png"])
-def test_images_outside_the_root_are_refused_unless_allowed(tiny, path):
-    folder = tiny()
-    path = path.format(folder.parent)
-    (folder / "train/2.png").replace(folder.parent / "x.png")
-    (folder / "link").symlink_to(folder / "train")
-    _replace_name(folder, "train", "train/2.png", path)
-    with pytest.raises(DataError, match=r"image_ids.txt, line 3: .*x.png' lies outside of .*tiny;"):
-        _data(folder).setup("fit")
-    data = _data(folder, allow_outside_root=True)
-    data.setup("fit")
-    assert path in _train_images(data)
-
-
-@pytest.mark.parametrize("ignored", [False, True])
-def test_masks_outside_the_root_are_refused_unless_allowed(tiny, ignored):
-    folder = tiny()
-    _add_masks(folder)
-    (folder / "val/mask2.png").replace(folder.parent / "mask.png")
-    old, new = "val/2.png,val/mask2.png,", "val/2.png,../mask.png,"
-    if ignored:
-        new = "val/2.png,val/mask1.png,../mask.png"
-    _replace_name(folder, "val", old, new)
-    with pytest.raises(DataError, match=r"masks.txt, line 3: '../mask.png' lies outside"):
-        _data(folder).setup("validate")
-    data = _data(folder, allow_outside_root=True)
-    data.setup("validate")
-    assert next(iter(data.val_dataloader()))["mask"].any()
-
-
-def test_absolute_paths_inside_and_links_lead_nowhere_else(tiny):
-    folder = tiny()
-    (folder / "train/2.png").replace(folder.parent / "x.png")
-    (folder / "train/2.png").symlink_to(folder.parent / "x.png")
-    _replace_name(folder, "train", "train/3.png", f"{folder}/train/3.png")
-    data = _data(folder)
-    data.setup("fit")
-    assert len(_train_images(data)) == 11
-
-
-@pytest.mark.parametrize("name", ["x" * 300, "x" * 5000, "y/" * 3000 + "x", "circle/../x"])
-def test_names_that_no_system_has_are_told_in_short(tiny, name):
-    folder = tiny()
-    (folder / "circle").symlink_to(folder / "circle")
-    _replace_name(folder, "train", "train/3.png", name)
-    with pytest.raises(
-        DataError, match=r"image_ids.txt, line 4: .*(does not exist|lies outside)"
-    ) as told:
-        _data(folder).setup("fit")
-    assert len(str(told.value)) < 2100
-    assert str(told.value).endswith(("correct the path.", "data.allow_outside_root=true."))
-
-
-def _read_all(data):
-    data.setup("fit")
-    return list(data.train_dataloader()), list(data.val_dataloader())
-
-
-@pytest.mark.parametrize("verify", [True, False])
-def test_a_pipe_is_named_and_never_waited_for(tiny, verify):
-    folder = tiny()
-    _add_masks(folder)
-    for name in ("train/2.png", "val/mask2.png"):
-        (folder / name).rename(folder / "kept.png")
-        os.mkfifo(folder / name)
-        with pytest.raises(DataError, match=rf"{name}.*no regular file, but a pipe"):
-            _read_all(_data(folder, verify_images=verify))
-        (folder / name).unlink()
-        (folder / "kept.png").rename(folder / name)
 
 
 def test_images_lie_as_the_data_set_declares(tiny):
@@ -412,39 +272,19 @@ def test_images_lie_as_the_data_set_declares(tiny):
     with Image.open(folder / "val/1.png") as image:
         pixels = np.asarray(image)
         image.save(folder / "val/1.png", exif=exif)
-    stored = _data(folder, resize_size=60, crop_size=60, mean=(0, 0, 0), std=(1, 1, 1))
+    stored = tiny_data(folder, resize_size=60, crop_size=60, mean=(0, 0, 0), std=(1, 1, 1))
     stored.setup("validate")
-    seen = _data(folder, exif_orientation=True)
+    seen = tiny_data(folder, exif_orientation=True)
     with pytest.raises(DataError, match=r"line 2: val/1.png is 10x12 pixels large, not 12x10"):
         seen.setup("validate")
     _replace_name(folder, "val", "val/1.png,12,10", "val/1.png,10,12")
     options = {"resize_size": 60, "crop_size": 60, "mean": (0, 0, 0), "std": (1, 1, 1)}
-    seen = _data(folder, exif_orientation=True, **options)
+    seen = tiny_data(folder, exif_orientation=True, **options)
     seen.setup("validate")
     for data, expected in ((stored, pixels), (seen, np.rot90(pixels, -1))):
         image = next(iter(data.val_dataloader()))["image"][1]
         resized = functional.resize(Image.fromarray(expected), [60, 60])
         torch.testing.assert_close(image, functional.to_tensor(resized), atol=1e-6, rtol=0)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"crop_size": 11},
-        {"crop_size": 0},
-        {"batch_size": 0},
-        {"eval_batch_size": 0},
-        {"num_workers": -1},
-        {"seed": -1},
-        {"train_fraction": 0.0},
-        {"std": (1.0, 1.0, 0.0)},
-        {"mean": (0.5,)},
-        {"max_value": 0},
-    ],
-)
-def test_numbers_out_of_range_are_refused(tmp_path, options):
-    with pytest.raises(ValueError, match="expected"):
-        _data(tmp_path, **options)
 
 
 class _Recorder(lightning.LightningModule):
@@ -482,7 +322,7 @@ def _fit(folder, tmp_path, *, stop_at=None, resume=None, every=2, workers=0, **o
         **options,
     )
     model = _Recorder(stop_at)
-    trainer.fit(model, datamodule=_data(folder, num_workers=workers), ckpt_path=resume)
+    trainer.fit(model, datamodule=tiny_data(folder, num_workers=workers), ckpt_path=resume)
     return model.seen
 
 
@@ -510,7 +350,7 @@ def test_lightning_predicts_each_image_once_and_can_overfit(tiny, tmp_path):
     seen = _fit(folder, tmp_path, overfit_batches=1)
     assert [ids for _, ids, _ in seen] == [[f"train/{i}.png" for i in range(4)]] * 3
     trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
-    predicted = trainer.predict(_Recorder(), datamodule=_data(folder))
+    predicted = trainer.predict(_Recorder(), datamodule=tiny_data(folder))
     assert [image_id for ids in predicted for image_id in ids] == [
         f"test/{i}.png" for i in range(7)
     ]
