@@ -8,17 +8,15 @@ import sys
 
 import numpy as np
 import pytest
-import timm
 import torch
-from safetensors.torch import save_file
 
 from learned_saliency.attribution import GradCAM, split
 from learned_saliency.metrics import AverageDrop, MaxBoxAcc, best_ious, masked_probabilities
-from learned_saliency.pipeline.cli.compose import check_command_line, compose_checked, config_groups
+from learned_saliency.pipeline.cli.compose import compose_checked, config_groups
 from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.commands import COMMANDS
 from learned_saliency.pipeline.commands.evaluate import evaluation_words
-from learned_saliency.pipeline.evaluation.evaluate import CONFIG_NAME, evaluate
+from learned_saliency.pipeline.evaluation.evaluate import CONFIG_NAME
 from learned_saliency.pipeline.runs.build import build_data
 from learned_saliency.pipeline.runs.checkpoints import load_network, read_checkpoint
 from learned_saliency.pipeline.training.fit import train
@@ -30,48 +28,6 @@ NONE = "evaluate.faithfulness=[]"
 IMAGENET_MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 IMAGENET_STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 FLOORS = {"full_image", "centered_box"}
-
-
-@pytest.fixture(scope="module")
-def run(creatures, tmp_path_factory):
-    """A trained F-CAM; its best checkpoint is its last one, after one epoch."""
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    place = [f"data.root={creatures}", f"data.metadata={creatures}/metadata"]
-    words = [*SMALL_RUN, "model=fcam", "pictures.images=0", *place, f"output_dir={folder}"]
-    return train(compose_checked(words))
-
-
-@pytest.fixture
-def evaluated(tmp_path):
-    def call(*words):
-        words = [f"output_dir={tmp_path}/evaluation", *words]
-        return evaluate(compose_checked(evaluation_words(words), CONFIG_NAME, complete=False))
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def network():
-    torch.manual_seed(0)
-    return timm.create_model("resnet10t", num_classes=16).eval()
-
-
-@pytest.fixture
-def foreign(creatures, network, tmp_path):
-    """Words of an evaluation of a network with weights in a file."""
-    save_file(network.state_dict(), tmp_path / "weights.safetensors")
-    return [
-        "classifier=timm:resnet10t",
-        "num_classes=16",
-        "layer=layer2",
-        f"weights={tmp_path}/weights.safetensors",
-        "data=wsol",
-        f"data.root={creatures}",
-        f"data.metadata={creatures}/metadata",
-        "data.crop_size=32",
-        "data.batch_size=6",
-        "data.num_workers=0",
-    ]
 
 
 def read_rows(path):
@@ -314,63 +270,6 @@ def number(cell):
         return int.from_bytes(cell.encode())
 
 
-@pytest.mark.parametrize(
-    ("word", "told"),
-    [
-        ("methods=[gradcm]", "nearest: gradcam"),
-        ("evaluate.faithfulness=[average_drp]", "nearest: average_drop"),
-        ("evaluate.explained=true", "label, predicted"),
-        ("split=tset", "expected one of test, val"),
-        ("layer=layr2", "layer2"),
-        ("layer=null", "layer4"),
-        ("classifier=timm:resnet10", "nearest: .*resnet10t"),
-        ("classifier=resnet10t", "timm:NAME"),
-        ("classifier=torchvision:squeezenet", "squeezenet1_0"),
-        ("classifier=no.such.module:f", "no.such.module"),
-        ("weights=nowhere.pt", "no such file"),
-        ("num_classes=7", "for 16 classes, but the network has 7"),
-        ("methods=[native,gradcam]", "native"),
-        ("methods=[]", "at least one"),
-        ("methods=[rollout]", "'rollout' does not fit"),
-        ("data.metadata=nowhere", "nowhere"),
-        ("checkpoint=somewhere", "either"),
-    ],
-)
-def test_bad_input_is_told_in_one_sentence(foreign, evaluated, word, told):
-    with pytest.raises(ValueError, match=told) as caught:
-        evaluated(*foreign, "methods=[gradcam]", NONE, word)
-    assert "\n" not in str(caught.value)
-
-
-def test_files_that_hold_code_or_other_weights_are_refused(foreign, evaluated, tmp_path):
-    marker = tmp_path / "ran"
-
-    class Payload:
-        def __reduce__(self):
-            return (open, (str(marker), "w"))
-
-    torch.save({"payload": Payload()}, tmp_path / "code.pt")
-    torch.save([1, 2], tmp_path / "list.pt")
-    (tmp_path / "cut.safetensors").write_bytes(b"\x00" * 20)
-    for name, told in [
-        ("code.pt", "more than weights"),
-        ("list.pt", "no state dict"),
-        ("cut.safetensors", "truncated"),
-    ]:
-        with pytest.raises(UserError, match=told):
-            evaluated(*foreign, "methods=[gradcam]", f"weights={tmp_path}/{name}")
-    assert not marker.exists()
-
-
-def test_data_with_more_classes_than_the_classifier_is_refused(foreign, evaluated, tmp_path):
-    words = [word for word in foreign if not word.startswith(("weights", "num_classes"))]
-    with (
-        pytest.raises(UserError, match=r"16 classes.* 3"),
-        pytest.warns(UserWarning, match="random"),
-    ):
-        evaluated(*words, "num_classes=3", "methods=[gradcam]")
-
-
 def test_class_names_of_a_file_are_read_and_counted(run, evaluated, tmp_path):
     path = tmp_path / "names.txt"
     path.write_text("a\n")
@@ -386,25 +285,3 @@ def test_class_names_of_a_file_are_read_and_counted(run, evaluated, tmp_path):
 def test_a_misspelt_key_of_the_checkpoint_s_data_is_found(run, evaluated):
     with pytest.raises(UserError, match=r"data\.rot .*nearest: root"):
         evaluated(f"checkpoint={run.folder}", "data.rot=elsewhere")
-
-
-@pytest.mark.parametrize(
-    ("word", "told"),
-    [
-        ("methodes=[gradcam]", "methods"),
-        ("chekpoint=x", "checkpoint"),
-        ("model=fcam", "no key"),
-        ("data=wsool", "wsol"),
-        ("attribution.opticam.iteratoins=3", "attribution.opticam.iterations"),
-        ("data=wsol", None),
-        ("methods=[gradcam]", None),
-        ("data.root=x", None),
-    ],
-)
-def test_the_command_line_is_checked_before_anything_runs(word, told):
-    words = evaluation_words([word])
-    if told is None:
-        check_command_line(words, CONFIG_NAME, complete=False)
-        return
-    with pytest.raises(UserError, match=told):
-        check_command_line(words, CONFIG_NAME, complete=False)
