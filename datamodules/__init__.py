@@ -54,6 +54,7 @@ from learned_saliency.datamodules.similarity import (
     perceptual_hashes,
     read_gray,
 )
+from learned_saliency.datamodules.splits import SplitDataModule
 from learned_saliency.datamodules.textfile import DataError, is_integer, read_lines
 from learned_saliency.datamodules.transforms import placement, read_square, standardize, to_square
 from learned_saliency.datamodules.wsol import WSOLDataModule
@@ -83,6 +84,7 @@ __all__ = [
     "Published",
     "Reader",
     "Source",
+    "SplitDataModule",
     "WSOLBatch",
     "WSOLDataModule",
     "class_pairs",

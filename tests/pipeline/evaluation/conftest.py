@@ -1,4 +1,4 @@
-"""What is evaluated, small: a checkpoint, a foreign network."""
+"""Fixtures of evaluations: a trained run, a foreign network, and the call that evaluates."""
 
 import pytest
 import timm
