@@ -29,7 +29,11 @@ def end_on_signals() -> None:
         signal.signal(signal.SIGUSR1, _note)
         for number in ENDING:
             signal.signal(number, _stop)
+        end_on_signals.called = time.monotonic()
         signal.set_wakeup_fd(_guard(), warn_on_full_buffer=False)
+
+
+end_on_signals.called = -1.0  # when a command last began to react: earlier signals were others'
 
 
 def await_killing() -> None:
@@ -87,9 +91,10 @@ def _look_after(reader: int) -> None:
     """End the process when the main thread has not seen a signal that should end it."""
     while True:
         numbers = os.read(reader, 64)
-        came = time.monotonic() - 1.0
+        came = time.monotonic()
         for number in set(numbers) & set(ENDING):
             time.sleep(_PATIENCE)
-            if signal.getsignal(number) is _stop and await_killing.called < came:
+            unseen = await_killing.called < came - 1.0 and end_on_signals.called < came
+            if unseen and signal.getsignal(number) is _stop:
                 print(f"{Stopped(number)}, within a long call", file=sys.stderr, flush=True)
                 os._exit(128 + number)

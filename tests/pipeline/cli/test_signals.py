@@ -51,3 +51,19 @@ def test_a_signal_ends_a_command_within_one_long_call_of_a_library():
     )
     assert done.returncode == 143
     assert done.stderr == "stopped by SIGTERM, within a long call\n"
+
+
+def test_a_signal_that_came_before_a_command_does_not_end_it():
+    script = (
+        "import os, signal, time\n"
+        "from learned_saliency.pipeline.cli import signals\n"
+        "signals._PATIENCE = 0.3\n"
+        "signals.end_on_signals()\n"
+        "signal.signal(signal.SIGTERM, lambda number, frame: None)\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "signals.end_on_signals()\n"
+        "time.sleep(1)\n"
+        "print('alive')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "alive\n")
