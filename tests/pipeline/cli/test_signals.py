@@ -61,6 +61,7 @@ def test_a_signal_that_came_before_a_command_does_not_end_it():
         "signals.end_on_signals()\n"
         "signal.signal(signal.SIGTERM, lambda number, frame: None)\n"
         "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "time.sleep(0.1)\n"
         "signals.end_on_signals()\n"
         "time.sleep(1)\n"
         "print('alive')\n"
