@@ -1,8 +1,15 @@
+from learned_saliency.models.amortized import Amortized, AmortizedOutput
 from learned_saliency.models.backbones import MultiScaleBackbone
 from learned_saliency.models.calm import CALM, CueDistribution, cue_distribution
 from learned_saliency.models.cam import CAMClassifier
 from learned_saliency.models.casm import CASM, CASMOutput, MaskDecoder
-from learned_saliency.models.classifier import MultiScaleClassifier
+from learned_saliency.models.channel_weights import ChannelWeights
+from learned_saliency.models.classifier import (
+    HeadGradients,
+    MultiScaleClassifier,
+    head_with_gradients,
+)
+from learned_saliency.models.evidence_decoder import EvidenceDecoder
 from learned_saliency.models.fcam import FCAM, FCAMOutput
 from learned_saliency.models.unet import UNetDecoder
 
@@ -10,13 +17,19 @@ __all__ = [
     "CALM",
     "CASM",
     "FCAM",
+    "Amortized",
+    "AmortizedOutput",
     "CAMClassifier",
     "CASMOutput",
+    "ChannelWeights",
     "CueDistribution",
+    "EvidenceDecoder",
     "FCAMOutput",
+    "HeadGradients",
     "MaskDecoder",
     "MultiScaleBackbone",
     "MultiScaleClassifier",
     "UNetDecoder",
     "cue_distribution",
+    "head_with_gradients",
 ]

@@ -3,15 +3,16 @@
 import pytest
 import torch
 
-from learned_saliency.attribution import CAM, GradCAM, SupersetAggregation
+from learned_saliency.attribution import CAM, GradCAM, MaskObjective, SupersetAggregation
 from learned_saliency.losses import CALMLoss, CASMLoss, DenseCRFLoss, FCAMLoss, SeedSampler
-from learned_saliency.models import CALM, CASM, FCAM, CAMClassifier
+from learned_saliency.models import CALM, CASM, FCAM, Amortized, CAMClassifier, EvidenceDecoder
 from learned_saliency.trainers import (
     CRITERIA,
     MONITORS,
     NATIVE,
     TEST_FIGURES,
     ZEROBOX_FIGURES,
+    AmortizedModule,
     CALMModule,
     CAMModule,
     CASMModule,
@@ -51,6 +52,9 @@ MODULES = {
         loss=CASMLoss(1.0),
         classifier_optimizer=SGD,
         optimizer=SGD,
+    ),
+    "amortized": lambda: AmortizedModule(
+        network=Amortized(classifier(), EvidenceDecoder), objective=MaskObjective(), optimizer=SGD
     ),
 }
 
