@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from learned_saliency.attribution.core.classifier import Classifier, frozen
 from learned_saliency.attribution.core.method import PostHocMethod, Query
+from learned_saliency.attribution.fitting import fit_weights
 from learned_saliency.attribution.objectives import MaskObjective
 
 
@@ -72,15 +73,12 @@ class Amortized(PostHocMethod):
     def u(self, query: Query) -> Tensor:
         """Compute u, shape (B, K), from which Opti-CAM may go on.
 
-        Raises:
-            ValueError: If the network makes its map in another way than by Eq. 8.
+        Of a network that makes its map in another way than by Eq. 8, these are the channel weights
+        whose map correlates best with it, see `fit_weights`.
         """
-        if not hasattr(self.network, "weights"):
-            raise ValueError(
-                f"{type(self.network).__name__} gives a map without channel weights, from which "
-                "Opti-CAM could start; take a network of the form `weights`"
-            )
-        return self._run(self.network.weights, query)
+        if hasattr(self.network, "weights"):
+            return self._run(self.network.weights, query)
+        return fit_weights(query.features.relu(), self._run(self.network, query))
 
     def coefficients(
         self, classifier: Classifier, images: Tensor, targets: Tensor | None = None

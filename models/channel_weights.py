@@ -9,6 +9,7 @@ from learned_saliency.models.evidence import EVIDENCE, check_channels, class_evi
 from learned_saliency.ops import full_precision, widen
 
 _STATISTICS = 12  # numbers that describe a channel
+_READ = 2  # what maps are read from: features and their evidence
 _TINY = 1e-12  # keeps quotients of zeros finite
 
 
@@ -20,8 +21,9 @@ class ChannelWeights(nn.Module):
     evidence for and against the class) that do not change when all features are scaled, apart from
     one that tells their size. Then ``blocks`` times: all channels vote for a few candidate maps,
     which are refined by convolutions beside four maps of evidence, and each channel looks how
-    similar its map is to them. So u is equivariant to the order of the channels, and the network
-    has as many parameters for 512 channels as for 2,048, unless ``embedding`` is given. The last
+    its map correlates with them. The convolutions also see what a 1x1 convolution reads out of
+    features and evidence. Without it and without ``embedding``, u is equivariant to the order of
+    the channels, and the network has as many parameters for 512 channels as for 2,048. The last
     layer begins at 0: an untrained network weighs all channels equally, as Opti-CAM begins.
 
     Args:
@@ -29,6 +31,8 @@ class ChannelWeights(nn.Module):
         width: Width of the description of a channel, at least 1.
         maps: Number of candidate maps, at least 1.
         blocks: Number of rounds, at least 0.
+        reading: Number of maps read out of the features, and as many out of the evidence; 0 for
+            none.
         embedding: Length of a learned vector for each channel, which lets the network know one from
             another; 0 for none.
 
@@ -37,20 +41,31 @@ class ChannelWeights(nn.Module):
     """
 
     def __init__(
-        self, channels: int, width: int = 64, maps: int = 8, blocks: int = 2, embedding: int = 0
+        self,
+        channels: int,
+        width: int = 64,
+        maps: int = 8,
+        blocks: int = 2,
+        reading: int = 32,
+        embedding: int = 0,
     ) -> None:
         super().__init__()
-        if min(channels, width, maps) < 1 or min(blocks, embedding) < 0:
+        if min(channels, width, maps) < 1 or min(blocks, reading, embedding) < 0:
             raise ValueError(
-                "channels, width and maps must be at least 1, blocks and embedding at least 0, "
-                f"got {channels}, {width}, {maps}, {blocks} and {embedding}"
+                "channels, width and maps must be at least 1, blocks, reading and embedding at "
+                f"least 0, got {channels}, {width}, {maps}, {blocks}, {reading} and {embedding}"
             )
         self.channels = channels
         self.embedding = nn.Parameter(0.5 * torch.randn(channels, embedding)) if embedding else None
         self.describe = nn.Sequential(
             nn.Linear(_STATISTICS + embedding, width), nn.GELU(), nn.Linear(width, width)
         )
-        self.blocks = nn.ModuleList(_Block(width, maps) for _ in range(blocks))
+        self.readers = nn.ModuleList(
+            nn.Conv2d(channels, reading, 1) for _ in range(2 * (reading > 0))
+        )
+        self.blocks = nn.ModuleList(
+            _Block(width, maps, EVIDENCE + 2 * reading) for _ in range(blocks)
+        )
         self.norm = nn.LayerNorm(width)
         self.u = nn.Linear(width, 1)
         nn.init.zeros_(self.u.weight)
@@ -73,8 +88,12 @@ class ChannelWeights(nn.Module):
         features, gradients = widen(features), widen(gradients)
         with full_precision(features.device):
             evidence = class_evidence(features, gradients)
-            directions = unit(features.flatten(2))
-            numbers = _statistics(features, gradients, directions, evidence)
+            numbers = _statistics(features, gradients, evidence)
+            directions = _centered(features.flatten(2))
+            if self.readers:
+                pairs = zip(self.readers, (features, features * gradients), strict=True)
+                read = [reader(scaled(part, (1, 2, 3))) for reader, part in pairs]
+                evidence = torch.cat([evidence, *read], dim=1)
             if self.embedding is not None:
                 own = self.embedding.expand(features.shape[0], -1, -1)
                 numbers = torch.cat([numbers, own], dim=2)
@@ -93,14 +112,16 @@ class ChannelWeights(nn.Module):
 class _Block(nn.Module):
     """Round in which channels vote for maps, and learn how similar they are to them."""
 
-    def __init__(self, width: int, maps: int) -> None:
+    def __init__(self, width: int, maps: int, evidence: int) -> None:
         super().__init__()
         inputs = 2 * (width + maps)
         self.vote = nn.Linear(width, maps)
         self.refine = nn.Sequential(
-            nn.Conv2d(maps + EVIDENCE, 32, 3, padding=1),
+            nn.Conv2d(maps + evidence, width, 3, padding=1),
             nn.GELU(),
-            nn.Conv2d(32, maps, 3, padding=1),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(width, maps, 3, padding=1),
         )
         self.update = nn.Sequential(
             nn.LayerNorm(inputs),
@@ -110,22 +131,18 @@ class _Block(nn.Module):
         )
 
     def forward(self, described: Tensor, directions: Tensor, evidence: Tensor) -> Tensor:
-        """Update descriptions (B, K, D) by directions (B, K, hw) and evidence (B, 4, h, w)."""
+        """Update descriptions (B, K, D) by directions (B, K, hw) and evidence (B, E, h, w)."""
         votes = self.vote(described).softmax(dim=1)
-        maps = (votes.transpose(1, 2) @ directions).unflatten(
-            2, evidence.shape[-2:]
-        )  # (B, J, h, w)
-        maps = scaled(maps, (2, 3))
+        maps = votes.transpose(1, 2) @ directions  # (B, J, hw)
+        maps = scaled(maps.unflatten(2, evidence.shape[-2:]), (2, 3))
         refined = maps + self.refine(torch.cat([maps, evidence], dim=1))
-        seen = unit(torch.cat([maps, refined], dim=1).flatten(2))
+        seen = _centered(torch.cat([maps, refined], dim=1).flatten(2))
         similarity = directions @ seen.transpose(1, 2)  # (B, K, 2 J)
         context = described.mean(dim=1, keepdim=True).expand_as(described)
         return described + self.update(torch.cat([described, context, similarity], dim=2))
 
 
-def _statistics(
-    features: Tensor, gradients: Tensor, directions: Tensor, evidence: Tensor
-) -> Tensor:
+def _statistics(features: Tensor, gradients: Tensor, evidence: Tensor) -> Tensor:
     """Describe each channel by numbers, (B, K, 12)."""
     flat, slopes = features.flatten(2), gradients.flatten(2)
     mean, largest = flat.mean(dim=2), flat.amax(dim=2)
@@ -145,7 +162,13 @@ def _statistics(
         torch.log1p(100 * mean),
         (largest > 0).to(flat.dtype),
     ]
-    return torch.cat([torch.stack(numbers, dim=2), directions @ seen.transpose(1, 2)], dim=2)
+    similar = unit(flat) @ seen.transpose(1, 2)
+    return torch.cat([torch.stack(numbers, dim=2), similar], dim=2)
+
+
+def _centered(maps: Tensor) -> Tensor:
+    """Subtract the mean of maps (..., hw) and scale them to length 1."""
+    return unit(maps - maps.mean(dim=-1, keepdim=True))
 
 
 def _squared_radius(features: Tensor) -> Tensor:

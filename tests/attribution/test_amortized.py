@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from learned_saliency.attribution import CAM, Amortized, OptiCAM, SharedFeatures, split
+from learned_saliency.attribution.fitting import fit_weights
 from learned_saliency.attribution.objectives import MaskObjective
 from tests.support.costs import CountFlops
 
@@ -72,6 +73,17 @@ def test_opticam_starts_at_the_objective_of_the_one_pass_form(classifier, images
     plain = OptiCAM(iterations=1, normalization=normalization)
     other = plain.optimize(classifier, images, TARGETS)
     assert not torch.allclose(other.objective[0], masked)
+
+
+def test_a_map_of_another_form_is_started_from_by_the_nearest_weights(classifier, images):
+    start = Amortized(EvidenceMap())
+    raw = start.raw_maps(classifier, images, TARGETS)
+    expected = fit_weights(classifier.features(images).detach(), raw)
+    method = OptiCAM(iterations=1, learning_rate=1e-9, start=start)
+    u = method.optimize(classifier, images, TARGETS).u
+    torch.testing.assert_close(u, expected, rtol=0, atol=1e-6)
+    coefficients = start.coefficients(classifier, images, TARGETS)
+    torch.testing.assert_close(coefficients, expected.softmax(1))
 
 
 def test_a_start_at_zero_is_no_start(classifier, images):

@@ -53,7 +53,7 @@ def test_the_map_of_the_weights_is_equation_8(inputs):
 
 def test_the_order_of_the_channels_is_the_order_of_the_weights(inputs):
     features, gradients = inputs
-    network = trained(ChannelWeights)
+    network = trained(lambda channels: ChannelWeights(channels, reading=0))
     order = torch.tensor([3, 0, 5, 1, 4, 2])
     u = network.weights(features, gradients)
     shuffled = network.weights(features[:, order], gradients[:, order])
