@@ -106,7 +106,7 @@ class CALMModule(SaliencyModule):
         features = self.network.features(images)
         found = self.network.distribution(features)
         logits = found.log_probs()
-        targets = logits.argmax(1) if labels is None else labels
+        targets = self.known_targets(labels, logits)
         return Explanation(self._attribution(found, images, targets), logits, features)
 
     def native_maps(self, features: Tensor, images: Tensor, targets: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ class CAMModule(SaliencyModule):
         """Compute CAMs of the given classes, from one pass; see `SaliencyModule.explain`."""
         features = self.network.features(images)
         logits = self.network.head(features)
-        targets = logits.argmax(1) if labels is None else labels
+        targets = self.known_targets(labels, logits)
         return Explanation(self.native_maps(features, images, targets), logits, features)
 
     def native_maps(self, features: Tensor, images: Tensor, targets: Tensor) -> Tensor:
