@@ -4,6 +4,9 @@ from learned_saliency.models.cam import CAMClassifier
 from learned_saliency.models.casm import CASM, CASMOutput, MaskDecoder
 from learned_saliency.models.classifier import MultiScaleClassifier
 from learned_saliency.models.fcam import FCAM, FCAMOutput
+from learned_saliency.models.pyramid import FeaturePyramid
+from learned_saliency.models.transformer import TransformerBackbone
+from learned_saliency.models.trunk import Trunk
 from learned_saliency.models.unet import UNetDecoder
 
 __all__ = [
@@ -14,9 +17,12 @@ __all__ = [
     "CASMOutput",
     "CueDistribution",
     "FCAMOutput",
+    "FeaturePyramid",
     "MaskDecoder",
     "MultiScaleBackbone",
     "MultiScaleClassifier",
+    "TransformerBackbone",
+    "Trunk",
     "UNetDecoder",
     "cue_distribution",
 ]

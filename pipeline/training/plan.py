@@ -195,7 +195,8 @@ def _given_classifier(config: DictConfig) -> Checkpoint:
             "model=cam backbone=timm backbone.name=... backbone.pretrained=true."
         )
     given = read_checkpoint(config.classifier, "best.ckpt")
-    theirs, ours = ({**c.backbone, "pretrained": None} for c in (given.config, config))
+    of_training = dict.fromkeys(("pretrained", "frozen", "trainable"))
+    theirs, ours = ({**c.backbone, **of_training} for c in (given.config, config))
     if theirs != ours:
         raise UserError(
             f"classifier={given.path}: its backbone is {given.config.backbone.name} with other "
