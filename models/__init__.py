@@ -4,6 +4,12 @@ from learned_saliency.models.cam import CAMClassifier
 from learned_saliency.models.casm import CASM, CASMOutput, MaskDecoder
 from learned_saliency.models.classifier import MultiScaleClassifier
 from learned_saliency.models.fcam import FCAM, FCAMOutput
+from learned_saliency.models.feature_cache import (
+    FeatureCache,
+    feature_key,
+    is_feature_cache,
+    is_frozen,
+)
 from learned_saliency.models.unet import UNetDecoder
 
 __all__ = [
@@ -14,9 +20,13 @@ __all__ = [
     "CASMOutput",
     "CueDistribution",
     "FCAMOutput",
+    "FeatureCache",
     "MaskDecoder",
     "MultiScaleBackbone",
     "MultiScaleClassifier",
     "UNetDecoder",
     "cue_distribution",
+    "feature_key",
+    "is_feature_cache",
+    "is_frozen",
 ]

@@ -40,6 +40,8 @@ from learned_saliency.pipeline.training.checks import (
     check_classes,
     check_clipping,
     check_contract,
+    check_feature_cache,
+    check_frozen,
     check_images,
     check_parts,
     check_precision,
@@ -92,6 +94,7 @@ def make_plan(config: DictConfig, resumed: Checkpoint | None = None) -> Plan:
     check_hardware(config.trainer)
     check_precision(config.trainer)
     check_clipping(config)
+    check_feature_cache(config)
     if not config.resume:
         check_folder("output_dir", config.output_dir)
     if resumed is None:
@@ -113,7 +116,7 @@ def make_plan(config: DictConfig, resumed: Checkpoint | None = None) -> Plan:
             check_classes(checkpoint, data)
     if resumed is not None:
         check_images(resumed, data)
-    try_to_build(config, data.num_classes, evaluation)
+    check_frozen(config, try_to_build(config, data.num_classes, evaluation))
     goes_on = bool(config.resume)
     folder = find_resume_point(config.resume).folder if goes_on else create_folder(config, record)
     stages = _stages(config, resumed)
