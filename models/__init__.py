@@ -4,6 +4,12 @@ from learned_saliency.models.cam import CAMClassifier
 from learned_saliency.models.casm import CASM, CASMOutput, MaskDecoder
 from learned_saliency.models.classifier import MultiScaleClassifier
 from learned_saliency.models.fcam import FCAM, FCAMOutput
+from learned_saliency.models.feature_cache import (
+    FeatureCache,
+    feature_key,
+    is_feature_cache,
+    is_frozen,
+)
 from learned_saliency.models.pyramid import FeaturePyramid
 from learned_saliency.models.transformer import TransformerBackbone
 from learned_saliency.models.trunk import Trunk
@@ -17,6 +23,7 @@ __all__ = [
     "CASMOutput",
     "CueDistribution",
     "FCAMOutput",
+    "FeatureCache",
     "FeaturePyramid",
     "MaskDecoder",
     "MultiScaleBackbone",
@@ -25,4 +32,7 @@ __all__ = [
     "Trunk",
     "UNetDecoder",
     "cue_distribution",
+    "feature_key",
+    "is_feature_cache",
+    "is_frozen",
 ]
