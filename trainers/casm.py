@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from learned_saliency.attribution import frozen
@@ -126,7 +126,7 @@ class CASMModule(SaliencyModule):
         """Build optimizer and scheduler of the mask network, then those of a trained classifier."""
         configured = [super().configure_optimizers()]
         if self.pool.trains:
-            parameters = [{"params": list(self.classifier.parameters())}]
+            parameters = [{"params": self._trained_classifier()}]
             found = {"optimizer": self._classifier_optimizer(parameters)}
             if self._classifier_scheduler is not None:
                 found["lr_scheduler"] = self._classifier_scheduler(found["optimizer"])
@@ -136,6 +136,10 @@ class CASMModule(SaliencyModule):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the mask network's parameters."""
         return [{"params": list(self.network.mask_parameters())}]
+
+    def _trained_classifier(self) -> list[nn.Parameter]:
+        """List the classifier's parameters but those of a frozen backbone."""
+        return [weight for weight in self.classifier.parameters() if weight.requires_grad]
 
     @property
     def accumulates(self) -> bool:
@@ -198,7 +202,7 @@ class CASMModule(SaliencyModule):
         learns = drawn is None and self.pool.trains
         gradient = self._gradient(terms.total * share, mask, retain_graph=learns)
         if learns:
-            self._backward(loss * share, last, inputs=list(self.classifier.parameters()))
+            self._backward(loss * share, last, inputs=self._trained_classifier())
         self._backward(saliency, last, gradient=gradient)
         parts = {"clean": clean.loss, "masked": loss, **terms.parts()}
         self.log_losses(terms.total, parts, len(images))

@@ -11,6 +11,7 @@ from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.models import MultiScaleClassifier
 from learned_saliency.pipeline.cli import (
     UserError,
+    check_folder,
     nearest,
     values,
 )
@@ -26,7 +27,7 @@ from learned_saliency.pipeline.training.selection import (
     check_monitors,
     ground_truth,
 )
-from learned_saliency.trainers import NATIVE
+from learned_saliency.trainers import NATIVE, SaliencyModule, frozen_backbone
 
 
 def check_parts(config: DictConfig) -> None:
@@ -58,6 +59,35 @@ def check_clipping(config: DictConfig) -> None:
             f"trainer.gradient_clip_val={limit}: model={config.model.name} clips by itself; "
             "set model.module.gradient_clip."
         )
+
+
+def check_feature_cache(config: DictConfig) -> None:
+    """Check that features can be kept where ``feature_cache`` says, and that images stay alike."""
+    folder = config.get("feature_cache")  # runs of before have no such key
+    if folder is None:
+        return
+    check_folder("feature_cache", folder)
+    if config.data.get("augment", True):
+        raise UserError(
+            f"feature_cache={folder}: keeps features of images that stay alike, but training "
+            "images are cropped and flipped anew in every epoch; set data.augment=false."
+        )
+
+
+def check_frozen(config: DictConfig, modules: Sequence[SaliencyModule]) -> None:
+    """Check that ``feature_cache`` is given only where a trunk is frozen.
+
+    Args:
+        config: The configuration.
+        modules: The modules of all stages.
+    """
+    if config.get("feature_cache") is None or any(map(frozen_backbone, modules)):
+        return
+    raise UserError(
+        f"feature_cache={config.feature_cache}: the trunk of model={config.model.name} is trained, "
+        "so that its features change with every step; choose a frozen one, backbone.frozen=true or "
+        "model=fcam, or leave the key out."
+    )
 
 
 def stage_key(stage: str) -> str:

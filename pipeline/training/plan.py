@@ -40,6 +40,8 @@ from learned_saliency.pipeline.training.checks import (
     check_classes,
     check_clipping,
     check_contract,
+    check_feature_cache,
+    check_frozen,
     check_images,
     check_labeled,
     check_parts,
@@ -93,6 +95,7 @@ def make_plan(config: DictConfig, resumed: Checkpoint | None = None) -> Plan:
     check_hardware(config.trainer)
     check_precision(config.trainer)
     check_clipping(config)
+    check_feature_cache(config)
     if not config.resume:
         check_folder("output_dir", config.output_dir)
     if resumed is None:
@@ -124,8 +127,9 @@ def make_plan(config: DictConfig, resumed: Checkpoint | None = None) -> Plan:
 def _try_stages(
     config: DictConfig, stages: list[str], data: WSOLDataModule, evaluation: dict[str, Any]
 ) -> None:
-    """Build all stages once; check that those to be trained have the labels that they need."""
+    """Build all stages once; check that those to be trained have what they need."""
     modules = try_to_build(config, data.num_classes, evaluation)
+    check_frozen(config, list(modules.values()))
     check_labeled(config, data, [name for name in stages if modules[name].needs_labels])
 
 
@@ -195,7 +199,8 @@ def _given_classifier(config: DictConfig) -> Checkpoint:
             "model=cam backbone=timm backbone.name=... backbone.pretrained=true."
         )
     given = read_checkpoint(config.classifier, "best.ckpt")
-    theirs, ours = ({**c.backbone, "pretrained": None} for c in (given.config, config))
+    of_training = dict.fromkeys(("pretrained", "frozen", "trainable"))
+    theirs, ours = ({**c.backbone, **of_training} for c in (given.config, config))
     if theirs != ours:
         raise UserError(
             f"classifier={given.path}: its backbone is {given.config.backbone.name} with other "
