@@ -10,6 +10,7 @@ from learned_saliency.models.feature_cache import (
     is_feature_cache,
     is_frozen,
 )
+from learned_saliency.models.trilite import TriLite, TriLiteOutput, region_features
 from learned_saliency.models.unet import UNetDecoder
 
 __all__ = [
@@ -24,9 +25,12 @@ __all__ = [
     "MaskDecoder",
     "MultiScaleBackbone",
     "MultiScaleClassifier",
+    "TriLite",
+    "TriLiteOutput",
     "UNetDecoder",
     "cue_distribution",
     "feature_key",
     "is_feature_cache",
     "is_frozen",
+    "region_features",
 ]
