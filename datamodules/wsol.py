@@ -63,6 +63,10 @@ class WSOLDataModule(SplitDataModule):
             ``class_names.txt`` or the training labels, the first of these that exists.
         class_names: Names in the order of the labels; None reads ``class_names.txt`` and, where the
             file is missing, takes the labels themselves.
+        known_classes: Names of the classes of a classifier that was trained on other data, in the
+            order of its logits: they become ``num_classes`` and ``class_names``, and the labels of
+            the data set are translated by name, see `match_classes`. An image of a class that the
+            classifier does not know has the label -1. None keeps the data set's own classes.
         classes: Labels of the classes to train on and to choose checkpoints by: other classes are
             left out of train and val. test keeps all classes and marks in ``seen`` those trained
             on. Labels and ``num_classes`` do not change. None takes all classes.
@@ -126,6 +130,7 @@ class WSOLDataModule(SplitDataModule):
         std: Sequence[float] = IMAGENET_STD,
         num_classes: int | None = None,
         class_names: Sequence[str] | None = None,
+        known_classes: Sequence[str] | None = None,
         classes: Sequence[int] | None = None,
         train_fraction: float = 1.0,
         augment: bool = True,
@@ -146,7 +151,7 @@ class WSOLDataModule(SplitDataModule):
         read_only: bool = False,
         limit: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(class_names, known_classes)
         self._datasets, self.seed, self.num_classes, self.augment = {}, seed, num_classes, augment
         places = root, metadata, mask_root or root, cache_folder or _kept_images()
         self.root, self.metadata, self.mask_root, self.cache_folder = map(_absolute, places)
@@ -156,7 +161,6 @@ class WSOLDataModule(SplitDataModule):
         self.num_workers, self.pin_memory, self.center_crop = num_workers, pin_memory, center_crop
         self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
         self.fast_decode, self.verify_images, self.cache = fast_decode, verify_images, cache
-        self.class_names = None if class_names is None else list(class_names)
         self.classes = None if classes is None else sorted(set(classes))
         self.decoding, self.train_fraction = Decoding(exif_orientation, max_value), train_fraction
         self.allow_outside_root, self.read_only, self.limit = allow_outside_root, read_only, limit

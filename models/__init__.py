@@ -10,7 +10,10 @@ from learned_saliency.models.feature_cache import (
     is_feature_cache,
     is_frozen,
 )
+from learned_saliency.models.pyramid import FeaturePyramid
+from learned_saliency.models.transformer import TransformerBackbone
 from learned_saliency.models.trilite import TriLite, TriLiteOutput, region_features
+from learned_saliency.models.trunk import Trunk
 from learned_saliency.models.unet import UNetDecoder
 
 __all__ = [
@@ -22,11 +25,14 @@ __all__ = [
     "CueDistribution",
     "FCAMOutput",
     "FeatureCache",
+    "FeaturePyramid",
     "MaskDecoder",
     "MultiScaleBackbone",
     "MultiScaleClassifier",
+    "TransformerBackbone",
     "TriLite",
     "TriLiteOutput",
+    "Trunk",
     "UNetDecoder",
     "cue_distribution",
     "feature_key",

@@ -126,8 +126,14 @@ def check_images(checkpoint: Checkpoint, data: WSOLDataModule) -> None:
         )
 
 
-def check_splits(config: DictConfig, data: WSOLDataModule) -> None:
-    """Check that the splits are there, and that ``val`` has the labels to choose checkpoints by."""
+def check_splits(config: DictConfig, data: WSOLDataModule, stages: Sequence[str]) -> None:
+    """Check that the splits are there, and that ``val`` has what chooses the stages' checkpoints.
+
+    Args:
+        config: The configuration.
+        data: The data module, set up.
+        stages: Stages to train.
+    """
     if config.test and not data.has_split("test"):
         raise UserError(
             f"{data.metadata}: has no folder `test`, by which the run is tested at its end; add "
@@ -135,9 +141,32 @@ def check_splits(config: DictConfig, data: WSOLDataModule) -> None:
         )
     _check_pictures(config)
     check_criteria(values(config.zerobox.also))
-    stages = [CLASSIFIER, ""] if FIRST_STAGE in config.model else [""]
     asked = {f"{stage_key(s)}.monitor": str(stage_config(config.model, s).monitor) for s in stages}
     check_monitors(asked, ground_truth(data))
+
+
+def check_labeled(config: DictConfig, data: WSOLDataModule, stages: Sequence[str]) -> None:
+    """Check that all training images have a label, where a stage learns from labels.
+
+    Args:
+        config: The configuration.
+        data: The data module, set up.
+        stages: Stages to train that need labels, see `SaliencyModule.needs_labels`.
+    """
+    images = int(data.supervision("train")["images"])
+    unlabeled = images - data.num_labeled("train")
+    if not stages or not unlabeled:
+        return
+    learns = f"model={config.model.name} learns from labels"
+    remedy = "choose model=fcam or model=casm model.thinning=F with a trained classifier=..."
+    if list(stages) == [CLASSIFIER]:
+        learns = f"the classifier of model={config.model.name} learns from labels"
+        remedy = "name a trained one by classifier=..."
+    source = data.metadata / "train" / "class_labels.txt"
+    raise UserError(
+        f"{source}: {unlabeled} of {images} training images have no label that can be learned "
+        f"(-1), but {learns}; label them, or {remedy}."
+    )
 
 
 def _check_pictures(config: DictConfig) -> None:

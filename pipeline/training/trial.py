@@ -29,15 +29,16 @@ from learned_saliency.trainers import SaliencyModule
 
 def try_to_build(
     config: DictConfig, num_classes: int, evaluation: dict[str, Any]
-) -> list[SaliencyModule]:
+) -> dict[str, SaliencyModule]:
     """Build every stage once, untrained and on no device, with its optimizers.
 
     A misfit shows now, also in a stage that is trained hours later.
 
     Returns:
-        The module of each stage.
+        The modules by stage, to be asked what they declare.
     """
-    plain, modules = without_pretraining(config.model), []
+    plain = without_pretraining(config.model)
+    modules = {}
     for stage in [CLASSIFIER, ""] if FIRST_STAGE in plain else [""]:
         model = stage_config(plain, stage)
         key = stage_key(stage)
@@ -52,7 +53,7 @@ def try_to_build(
                 if "lr_scheduler" in part:
                     part["lr_scheduler"].step()
         _try_on_one_image(module, config)
-        modules.append(module)
+        modules[stage] = module
     return modules
 
 
