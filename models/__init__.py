@@ -12,6 +12,7 @@ from learned_saliency.models.feature_cache import (
 )
 from learned_saliency.models.pyramid import FeaturePyramid
 from learned_saliency.models.transformer import TransformerBackbone
+from learned_saliency.models.trilite import TriLite, TriLiteOutput, region_features
 from learned_saliency.models.trunk import Trunk
 from learned_saliency.models.unet import UNetDecoder
 
@@ -29,10 +30,13 @@ __all__ = [
     "MultiScaleBackbone",
     "MultiScaleClassifier",
     "TransformerBackbone",
+    "TriLite",
+    "TriLiteOutput",
     "Trunk",
     "UNetDecoder",
     "cue_distribution",
     "feature_key",
     "is_feature_cache",
     "is_frozen",
+    "region_features",
 ]

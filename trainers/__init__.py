@@ -61,6 +61,7 @@ from learned_saliency.trainers.strategies import (
     meet,
     place,
 )
+from learned_saliency.trainers.trilite import TriLiteModule
 from learned_saliency.trainers.zerobox import (
     CRITERIA,
     DEFAULT_CRITERION,
@@ -119,6 +120,7 @@ __all__ = [
     "TensorBoardDashboard",
     "TestOutput",
     "Throughput",
+    "TriLiteModule",
     "Trial",
     "WandbDashboard",
     "ZeroBoxScores",
