@@ -8,6 +8,11 @@ from learned_saliency.attribution.core.classifier import Classifier, SharedFeatu
 from learned_saliency.attribution.core.cut import LayerError
 from learned_saliency.attribution.core.deeplift import Contributions, deeplift
 from learned_saliency.attribution.core.layout import LAYOUTS
+from learned_saliency.attribution.core.levels import (
+    LeveledClassifier,
+    described_levels,
+    split_levels,
+)
 from learned_saliency.attribution.core.method import (
     ChannelWeightedMethod,
     PostHocMethod,
@@ -55,6 +60,7 @@ __all__ = [
     "IntegratedGradients",
     "LayerCAM",
     "LayerError",
+    "LeveledClassifier",
     "MaskObjective",
     "OptiCAM",
     "OptiCAMResult",
@@ -74,6 +80,7 @@ __all__ = [
     "VarGrad",
     "XGradCAM",
     "deeplift",
+    "described_levels",
     "encode",
     "find_logits",
     "frozen",
@@ -81,5 +88,6 @@ __all__ = [
     "normalize",
     "resize",
     "split",
+    "split_levels",
     "superset_members",
 ]

@@ -11,6 +11,16 @@ from learned_saliency.models.classifier import (
 )
 from learned_saliency.models.evidence_decoder import EvidenceDecoder
 from learned_saliency.models.fcam import FCAM, FCAMOutput
+from learned_saliency.models.feature_cache import (
+    FeatureCache,
+    feature_key,
+    is_feature_cache,
+    is_frozen,
+)
+from learned_saliency.models.pyramid import FeaturePyramid
+from learned_saliency.models.transformer import TransformerBackbone
+from learned_saliency.models.trilite import TriLite, TriLiteOutput, region_features
+from learned_saliency.models.trunk import Trunk
 from learned_saliency.models.unet import UNetDecoder
 
 __all__ = [
@@ -25,11 +35,21 @@ __all__ = [
     "CueDistribution",
     "EvidenceDecoder",
     "FCAMOutput",
+    "FeatureCache",
+    "FeaturePyramid",
     "HeadGradients",
     "MaskDecoder",
     "MultiScaleBackbone",
     "MultiScaleClassifier",
+    "TransformerBackbone",
+    "TriLite",
+    "TriLiteOutput",
+    "Trunk",
     "UNetDecoder",
     "cue_distribution",
+    "feature_key",
     "head_with_gradients",
+    "is_feature_cache",
+    "is_frozen",
+    "region_features",
 ]

@@ -99,11 +99,12 @@ class SharedFeatures(nn.Module):
         images: The batch, shape (B, 3, H, W). It is recognized by identity (``is``), so the same
             tensor must be handed to the methods, and must not be modified meanwhile.
         features: Activations (B, K, h, w) of the batch if they are there already; by default they
-            are computed here, in evaluation mode and without gradients. A classifier with an
-            ``encode`` of its own (one made by `attribution.core.split`) must leave this out.
+            are computed here, in evaluation mode and without gradients. A classifier made by
+            `attribution.core.split` knows the head of those that its last pass returned.
 
     Raises:
-        TypeError: If ``features`` is given for a classifier that has ``encode``.
+        RuntimeError: If ``features`` is not of the last pass of a classifier whose head reads more.
+        TypeError: If ``features`` is given for a classifier that has ``encode`` alone.
     """
 
     def __init__(
@@ -115,6 +116,8 @@ class SharedFeatures(nn.Module):
         if features is None:
             with frozen(classifier), torch.no_grad():
                 self._encoded = encode(classifier, images)
+        elif hasattr(classifier, "head_of"):
+            self._encoded = features, classifier.head_of(features)
         elif hasattr(classifier, "encode"):
             raise TypeError(
                 f"{type(classifier).__name__} has an encode() whose head goes with the pass that "

@@ -3,7 +3,7 @@
 import builtins
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -29,16 +29,17 @@ class LayerError(ValueError):
 
 
 class _Tracer(fx.Tracer):
-    """Trace a module into a graph in which the layer is one node."""
+    """Trace a module into a graph in which the layer, and others by their names, are one node."""
 
-    def __init__(self, layer: str) -> None:
+    def __init__(self, layer: str, others: Sequence[str]) -> None:
         super().__init__()
         self._layer = layer
+        self._nodes = {layer, *others}
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if self._layer.startswith(f"{module_qualified_name}."):
             return False
-        return module_qualified_name == self._layer or super().is_leaf_module(
+        return module_qualified_name in self._nodes or super().is_leaf_module(
             m, module_qualified_name
         )
 
@@ -53,6 +54,8 @@ class GraphCut:
     Args:
         root: A module of one input, in evaluation mode.
         layer: Qualified name of a submodule of ``root`` that runs once and returns a tensor.
+        others: Qualified names of further submodules that run as modules, so that their hooks are
+            called.
 
     Attributes:
         pure: Whether the tail needs no context.
@@ -62,8 +65,8 @@ class GraphCut:
         Exception: Whatever tracing raises for a network that cannot be traced.
     """
 
-    def __init__(self, root: nn.Module, layer: str) -> None:
-        graph = _Tracer(layer).trace(root)
+    def __init__(self, root: nn.Module, layer: str, others: Sequence[str] = ()) -> None:
+        graph = _Tracer(layer, others).trace(root)
         calls = [node for node in graph.nodes if node.op == "call_module" and node.target == layer]
         check_calls(layer, len(calls))
         cut = calls[0]
@@ -80,10 +83,10 @@ class GraphCut:
         self._writes = _writes_inputs(root, self._tail)
         self.pure = not context
 
-    def body(self, root: nn.Module, images: Tensor) -> tuple[Tensor, Context]:
-        """Run ``root`` on images (B, 3, H, W) up to the layer; return output and context."""
+    def body(self, root: nn.Module, images: Tensor) -> tuple[Tensor, Context, None]:
+        """Run ``root`` on images (B, 3, H, W) up to the layer; return output, context, None."""
         output, *context = fx.Interpreter(root, graph=self._body).run(images)
-        return output, tuple(context)
+        return output, tuple(context), None
 
     def tail(self, root: nn.Module, output: Tensor, context: Context) -> Any:
         """Run the rest of ``root`` from the layer's output; return what the network returns."""
@@ -111,8 +114,12 @@ class HookCut:
     def __init__(self, layer: str) -> None:
         self._layer = layer
 
-    def body(self, root: nn.Module, images: Tensor) -> tuple[Tensor, Context]:
-        """Run ``root`` on images (B, 3, H, W); return the layer's output and the context."""
+    def body(self, root: nn.Module, images: Tensor) -> tuple[Tensor, Context, Any]:
+        """Run ``root`` on images (B, 3, H, W).
+
+        Returns:
+            The layer's output, the context, and what ``root`` returns.
+        """
         outputs: list[Tensor] = []
 
         def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
@@ -121,11 +128,11 @@ class HookCut:
 
         handle = root.get_submodule(self._layer).register_forward_hook(keep)
         try:
-            root(images)
+            returned = root(images)
         finally:
             handle.remove()
         check_calls(self._layer, len(outputs))
-        return outputs[0], (images,)
+        return outputs[0], (images,), returned
 
     def tail(self, root: nn.Module, output: Tensor, context: Context) -> Tensor:
         """Run ``root`` with the layer's output replaced; return the logits (R, C)."""

@@ -2,6 +2,7 @@
 
 import difflib
 import warnings
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ class _Rest(NamedTuple):
     prefix: Tensor | None  # (B, P, K): class token and the like
     context: Context
     batch: int
+    known: tuple[Tensor, Tensor] | None = None  # activations and logits of the pass itself
 
 
 class SplitClassifier(nn.Module):
@@ -41,6 +43,7 @@ class SplitClassifier(nn.Module):
         layout: Layout of its output, or None.
         prefix_tokens: Number of tokens before the grid, or None.
         tracing: True, False or None.
+        levels: Names of layers before it whose hooks are called in its pass, too.
     """
 
     def __init__(
@@ -51,9 +54,10 @@ class SplitClassifier(nn.Module):
         layout: str | None = None,
         prefix_tokens: int | None = None,
         tracing: bool | None = None,
+        levels: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        _check_layer(model, layer)
+        check_layer(model, layer)
         if layout is not None and layout not in LAYOUTS:
             raise ValueError(f"layout must be None or one of {tuple(LAYOUTS)}, got {layout!r}")
         if prefix_tokens is not None and prefix_tokens < 0:
@@ -65,8 +69,9 @@ class SplitClassifier(nn.Module):
         if prefix_tokens is None:
             prefix_tokens = getattr(model, "num_prefix_tokens", None)
         self.layout = None if layout is None else Layout(layout, prefix_tokens)
-        self._cut = _make_cut(self, f"model.{layer}", tracing)
+        self._cut = make_cut(self, tracing, levels)
         self._last: _Rest | None = None
+        self._last_features: Tensor | None = None
 
     def forward(self, images: Tensor) -> Tensor:
         """Run the network: images (B, 3, H, W) to logits (B, C)."""
@@ -77,8 +82,8 @@ class SplitClassifier(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Run up to the layer: images (B, 3, H, W) to activations (B, K, h, w)."""
-        features, self._last = self._features(images)
-        return features
+        self._last_features, self._last = self._features(images)
+        return self._last_features
 
     def head(self, features: Tensor) -> Tensor:
         """Run from the layer on: activations of the last `features` call, to logits (B, C).
@@ -101,13 +106,40 @@ class SplitClassifier(nn.Module):
         features, rest = self._features(images)
         return features, partial(self._head, rest)
 
+    def head_of(self, features: Tensor) -> Head:
+        """Return the head that belongs to the activations of the last `features` call.
+
+        Args:
+            features: The very tensor that the call returned; any where the head is ``pure``.
+
+        Returns:
+            ``head(features, rows=None) -> logits``, see `encode`; later calls do not change it.
+
+        Raises:
+            RuntimeError: If the head is not, and the call returned another tensor.
+        """
+        known = self._last is not None or getattr(self.layout, "name", "tokens") != "tokens"
+        if known and self.pure:
+            return partial(self._head, _Rest(self.layout, None, (), len(features)))
+        if self._last is None or features is not self._last_features:
+            raise RuntimeError(
+                f"the head after {self.layer!r} reads more of the images than these activations: "
+                "ask for it before the next features() call"
+            )
+        return partial(self._head, self._last)
+
+    @property
+    def traced(self) -> bool:
+        """True if the head is found by tracing, false if a hook replaces the layer's output."""
+        return isinstance(self._cut, GraphCut)
+
     @property
     def pure(self) -> bool:
         """True if the network after the layer reads nothing of the image but its output."""
         return self._cut.pure and (self._last is None or self._last.prefix is None)
 
     def _features(self, images: Tensor) -> tuple[Tensor, _Rest]:
-        output, context = self._cut.body(self, images)
+        output, context, returned = self._cut.body(self, images)
         if not isinstance(output, Tensor) or output.dim() not in (3, 4):
             got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise LayerError(f"layer {self.layer!r} gives no spatial grid or tokens, but {got}")
@@ -125,7 +157,8 @@ class SplitClassifier(nn.Module):
                 f"layer {self.layer!r}: {error}; name another layer, or its layout, one of "
                 f"{', '.join(LAYOUTS)}"
             ) from None
-        return grid, _Rest(self.layout, prefix, context, len(images))
+        known = None if returned is None else (grid, find_logits(returned, len(images)))
+        return grid, _Rest(self.layout, prefix, context, len(images), known)
 
     def _recognized(self, images: Tensor, output: Tensor) -> Layout:
         declared = getattr(self.model, "num_prefix_tokens", None)
@@ -138,6 +171,8 @@ class SplitClassifier(nn.Module):
 
     def _head(self, rest: _Rest, features: Tensor, rows: Tensor | None = None) -> Tensor:
         prefix, context = rest.prefix, rest.context
+        if rest.known and features is rest.known[0] and not torch.is_grad_enabled():
+            return rest.known[1]
         if prefix is None and not context:
             rows = None
         elif rows is None and len(features) != rest.batch:
@@ -200,7 +235,8 @@ def split(
     )
 
 
-def _check_layer(model: nn.Module, layer: str) -> None:
+def check_layer(model: nn.Module, layer: str) -> None:
+    """Check that a network has a layer; raises what `split` does if not."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
     names = [name for name, _ in model.named_modules() if name]
@@ -210,12 +246,26 @@ def _check_layer(model: nn.Module, layer: str) -> None:
     raise ValueError(f"there is no layer {layer!r}; there are, nearest first: {', '.join(nearest)}")
 
 
-def _make_cut(root: SplitClassifier, layer: str, tracing: bool | None) -> GraphCut | HookCut:
+def make_cut(
+    root: SplitClassifier, tracing: bool | None, others: Sequence[str] = ()
+) -> GraphCut | HookCut:
+    """Cut the network of a classifier at its layer, by tracing or a hook; see `split`.
+
+    Args:
+        root: The classifier, with its network and its layer.
+        tracing: See `split`.
+        others: Names of further layers whose hooks the pass up to the layer calls.
+
+    Raises:
+        LayerError: If the network cannot be cut at the layer.
+        Exception: Whatever tracing raises, with ``tracing=True``.
+    """
+    layer = f"model.{root.layer}"
     if tracing is False:
         return HookCut(layer)
     try:
         with frozen(root):
-            return GraphCut(root, layer)
+            return GraphCut(root, layer, [f"model.{name}" for name in others])
     except LayerError:
         raise
     except Exception as error:  # whatever the network's own code does when traced

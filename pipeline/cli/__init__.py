@@ -13,6 +13,7 @@ from learned_saliency.pipeline.cli.entry import Command, run_command
 from learned_saliency.pipeline.cli.errors import UserError, first_sentence, printable
 from learned_saliency.pipeline.cli.help import Page
 from learned_saliency.pipeline.cli.paths import (
+    CLASS_FILES,
     LIBRARY_WEIGHTS,
     RECORD_FILE,
     ResumePoint,
@@ -33,6 +34,7 @@ from learned_saliency.pipeline.cli.values import SWEEP_RUNS, listed, values
 from learned_saliency.pipeline.cli.words import hydra_words
 
 __all__ = [
+    "CLASS_FILES",
     "CONFIG_DIR",
     "ENDING",
     "GROUP_FILES",

@@ -40,7 +40,10 @@ from learned_saliency.pipeline.training.checks import (
     check_classes,
     check_clipping,
     check_contract,
+    check_feature_cache,
+    check_frozen,
     check_images,
+    check_labeled,
     check_parts,
     check_precision,
     check_splits,
@@ -92,6 +95,7 @@ def make_plan(config: DictConfig, resumed: Checkpoint | None = None) -> Plan:
     check_hardware(config.trainer)
     check_precision(config.trainer)
     check_clipping(config)
+    check_feature_cache(config)
     if not config.resume:
         check_folder("output_dir", config.output_dir)
     if resumed is None:
@@ -106,18 +110,27 @@ def make_plan(config: DictConfig, resumed: Checkpoint | None = None) -> Plan:
     evaluation = build_evaluation(config)
     located = _located(config, resumed) if config.resume else config
     data = build_data(located, None if config.test else "fit")
-    check_splits(config, data)
+    stages = _stages(config, resumed)
+    check_splits(config, data, stages)
     check_limits(config.trainer, data, {split: split for split in ("train", "val", "test")})
     for checkpoint in (resumed, given):
         if checkpoint is not None:
             check_classes(checkpoint, data)
     if resumed is not None:
         check_images(resumed, data)
-    try_to_build(config, data.num_classes, evaluation)
+    _try_stages(config, stages, data, evaluation)
     goes_on = bool(config.resume)
     folder = find_resume_point(config.resume).folder if goes_on else create_folder(config, record)
-    stages = _stages(config, resumed)
     return Plan(config, record, stages, data, evaluation, resumed, classifier, folder, goes_on)
+
+
+def _try_stages(
+    config: DictConfig, stages: list[str], data: WSOLDataModule, evaluation: dict[str, Any]
+) -> None:
+    """Build all stages once; check that those to be trained have what they need."""
+    modules = try_to_build(config, data.num_classes, evaluation)
+    check_frozen(config, list(modules.values()))
+    check_labeled(config, data, [name for name in stages if modules[name].needs_labels])
 
 
 def _located(config: DictConfig, resumed: Checkpoint | None) -> DictConfig:
@@ -186,7 +199,8 @@ def _given_classifier(config: DictConfig) -> Checkpoint:
             "model=cam backbone=timm backbone.name=... backbone.pretrained=true."
         )
     given = read_checkpoint(config.classifier, "best.ckpt")
-    theirs, ours = ({**c.backbone, "pretrained": None} for c in (given.config, config))
+    of_training = dict.fromkeys(("pretrained", "frozen", "trainable"))
+    theirs, ours = ({**c.backbone, **of_training} for c in (given.config, config))
     if theirs != ours:
         raise UserError(
             f"classifier={given.path}: its backbone is {given.config.backbone.name} with other "

@@ -27,12 +27,18 @@ from learned_saliency.pipeline.training.checks import stage_key
 from learned_saliency.trainers import SaliencyModule
 
 
-def try_to_build(config: DictConfig, num_classes: int, evaluation: dict[str, Any]) -> None:
+def try_to_build(
+    config: DictConfig, num_classes: int, evaluation: dict[str, Any]
+) -> dict[str, SaliencyModule]:
     """Build every stage once, untrained and on no device, with its optimizers.
 
     A misfit shows now, also in a stage that is trained hours later.
+
+    Returns:
+        The modules by stage, to be asked what they declare.
     """
     plain = without_pretraining(config.model)
+    modules = {}
     for stage in [CLASSIFIER, ""] if FIRST_STAGE in plain else [""]:
         model = stage_config(plain, stage)
         key = stage_key(stage)
@@ -47,6 +53,8 @@ def try_to_build(config: DictConfig, num_classes: int, evaluation: dict[str, Any
                 if "lr_scheduler" in part:
                     part["lr_scheduler"].step()
         _try_on_one_image(module, config)
+        modules[stage] = module
+    return modules
 
 
 def _try_on_one_image(module: SaliencyModule, config: DictConfig) -> None:

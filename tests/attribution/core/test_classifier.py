@@ -66,10 +66,24 @@ def test_shared_features_of_a_split_network_come_from_its_own_pass(tiny_cnn, ima
             return self.inner(images)
 
     classifier = attribution.split(Whole(tiny_cnn("flat")), "inner.conv3")
-    with pytest.raises(TypeError, match="without features"):
-        SharedFeatures(classifier, images, classifier.features(images))
     maps = attribution.GradCAM()(SharedFeatures(classifier, images), images)
     torch.testing.assert_close(maps, attribution.GradCAM()(classifier, images))
+    given = SharedFeatures(classifier, images, classifier.features(images))
+    torch.testing.assert_close(attribution.GradCAM()(given, images), maps)
+
+
+def test_shared_features_are_refused_that_no_head_is_known_for(tiny_cnn, images):
+    class Encoding(torch.nn.Module):
+        def encode(self, images):
+            return images, None
+
+    with pytest.raises(TypeError, match="without features"):
+        SharedFeatures(Encoding(), images, images)
+    classifier = attribution.split(tiny_cnn("flat"), "conv3", tracing=False)
+    old = classifier.features(images)
+    classifier.features(images)
+    with pytest.raises(RuntimeError, match="before the next features"):
+        SharedFeatures(classifier, images, old)
 
 
 def test_shared_features_pass_on_the_classifiers_own_maps(tiny_cnn, images):

@@ -25,6 +25,7 @@ MODELS = {
     "calm": ["model=calm", "model.em_target=ema", "data.superset=class"],
     "fcam": ["model=fcam"],
     "casm": ["model=casm"],
+    "trilite": ["model=trilite"],
     "amortized": ["model=amortized", "recipe.form=weights"],
 }
 BLOCKED = """
@@ -74,7 +75,7 @@ def programs(runs, tmp_path_factory):
         name: [f"checkpoint={run}", f"out={folder}", "format=pt2"] for name, run in runs.items()
     }
     words["cam"].append("maps=all")
-    for name in ("cam", "fcam", "casm"):
+    for name in ("cam", "fcam", "casm", "trilite"):
         words[name].append("verify=false")  # the tests compare
     return {name: export(compose_checked(w, CONFIG_NAME)) for name, w in words.items()}
 
@@ -120,6 +121,7 @@ def assert_equal(found, expected):
         ("fcam", None),
         ("casm", None),
         ("amortized", "label"),
+        ("trilite", None),
     ],
 )
 def test_onnx_equals_the_checkpoint_in_batches_of_1_and_5(runs, exported, photographs, name, maps):
