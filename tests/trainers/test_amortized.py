@@ -135,6 +135,17 @@ def test_maps_of_classes_come_from_the_features_of_one_pass(batch, form):
     torch.testing.assert_close(every.logits, found.logits)
 
 
+@torch.no_grad()
+def test_an_unknown_class_is_explained_as_predicted(batch):
+    module = make().eval()
+    images = batch["image"]
+    predicted = module.classifier(images).argmax(1)
+    labels = torch.tensor([-1, 3, -1, 0])
+    expected = module.saliency(images, torch.where(labels < 0, predicted, labels))
+    torch.testing.assert_close(module.saliency(images, labels), expected)
+    torch.testing.assert_close(module.saliency(images), module.saliency(images, predicted))
+
+
 def test_the_native_map_is_where_opticam_starts_from_its_u(batch):
     module = make().eval()
     images = batch["image"]
