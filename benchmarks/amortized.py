@@ -131,6 +131,10 @@ class Layer(nn.Module):
         """Compute the level (B, 512, 13, 13)."""
         return self.split.features(images)
 
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """Compute the only level."""
+        return [self.features(images)]
+
     def head(self, features: Tensor) -> Tensor:
         """Compute logits (B, 1000)."""
         return self.split.head(features)

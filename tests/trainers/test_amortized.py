@@ -130,6 +130,12 @@ def test_maps_of_classes_come_from_the_features_of_one_pass(batch, form):
     found = module.explain(images, batch["label"])
     again = module.native_maps(found.features, images, batch["label"])
     torch.testing.assert_close(again, found.saliency)
+    module.classifier.pure = False  # a head that reads more than the features takes a pass
+    passes = []
+    module.classifier.backbone.register_forward_hook(lambda *_: passes.append(1))
+    again = module.native_maps(found.features * 0, images, batch["label"])
+    torch.testing.assert_close(again, found.saliency)
+    assert len(passes) == 1
     every = module.explain_all(images)
     torch.testing.assert_close(every.saliency[:, 3], found.saliency)
     torch.testing.assert_close(every.logits, found.logits)
