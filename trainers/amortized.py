@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -38,6 +39,7 @@ class AmortizedModule(SaliencyModule):
     """
 
     network: Amortized
+    for_given: ClassVar[Mapping[str, Any]] = {}  # a given classifier needs no other values
 
     def __init__(
         self, *, network: Amortized, objective: MaskObjective, targets: int = 1, **options: Any
