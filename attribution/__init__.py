@@ -20,6 +20,7 @@ from learned_saliency.attribution.core.method import (
     resize,
 )
 from learned_saliency.attribution.core.outputs import OutputError, find_logits
+from learned_saliency.attribution.core.scales import LevelError
 from learned_saliency.attribution.core.split import SplitClassifier, split
 from learned_saliency.attribution.fakecam import FakeCAM
 from learned_saliency.attribution.gradcam import GradCAM
@@ -57,6 +58,7 @@ __all__ = [
     "IntegratedGradients",
     "LayerCAM",
     "LayerError",
+    "LevelError",
     "LeveledClassifier",
     "OptiCAM",
     "OptiCAMResult",

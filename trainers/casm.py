@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
@@ -69,6 +70,7 @@ class CASMModule(SaliencyModule):
         ValueError: If ``gradient_clip`` is not above 0.
     """
 
+    for_given: ClassVar[Mapping[str, Any]] = {"thinning": "F"}
     network: CASM
 
     def __init__(

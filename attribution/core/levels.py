@@ -221,8 +221,8 @@ def split_levels(
 
     Raises:
         TypeError: If ``model`` is not a module.
-        LayerError: If a layer that was named gives no grid, does not run once, comes after the
-            layer, or its output is overwritten in place.
+        LevelError: If a layer that was named as a level gives no grid, does not run once, comes
+            after the layer, or its output is overwritten in place.
         ValueError: As `attribution.split`.
         OutputError: If the network's output has no logits.
     """

@@ -13,6 +13,7 @@ from learned_saliency.pipeline.runs.build import (
     make_data,
     method_names,
     stage_config,
+    trained_stages,
     with_class_files,
 )
 from learned_saliency.pipeline.runs.checkpoints import (
@@ -40,6 +41,14 @@ from learned_saliency.pipeline.runs.folder import (
     read_record,
     write_record,
 )
+from learned_saliency.pipeline.runs.given import (
+    build_given,
+    given_network,
+    given_part,
+    given_stage,
+    rebuild_given,
+)
+from learned_saliency.pipeline.runs.input import OwnInput, own_input
 from learned_saliency.pipeline.runs.named_parts import check_named_parts, foreign_parts
 from learned_saliency.pipeline.runs.places import located_data
 from learned_saliency.pipeline.runs.ranks import as_one
@@ -66,6 +75,7 @@ __all__ = [
     "Checkpoint",
     "Coverage",
     "DurableCheckpointIO",
+    "OwnInput",
     "PlainLogits",
     "RunRecord",
     "Subject",
@@ -75,6 +85,7 @@ __all__ = [
     "build_data",
     "build_evaluation",
     "build_explained",
+    "build_given",
     "build_methods",
     "build_module",
     "build_network",
@@ -91,6 +102,9 @@ __all__ = [
     "find_coverage",
     "find_state_dict",
     "foreign_parts",
+    "given_network",
+    "given_part",
+    "given_stage",
     "library_class_names",
     "load_module",
     "load_network",
@@ -98,14 +112,17 @@ __all__ = [
     "located_data",
     "make_data",
     "method_names",
+    "own_input",
     "read_checkpoint",
     "read_record",
     "read_subject",
     "read_weights",
+    "rebuild_given",
     "run_record",
     "stage_config",
     "subject_record",
     "third_party_network",
+    "trained_stages",
     "try_methods",
     "untrained_network",
     "with_class_files",

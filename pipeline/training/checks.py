@@ -18,6 +18,7 @@ from learned_saliency.pipeline.runs import (
     Checkpoint,
     foreign_parts,
     stage_config,
+    trained_stages,
 )
 from learned_saliency.pipeline.training.selection import (
     check_criteria,
@@ -103,7 +104,7 @@ def check_splits(config: DictConfig, data: WSOLDataModule) -> None:
         )
     _check_pictures(config)
     check_criteria(values(config.zerobox.also))
-    stages = [CLASSIFIER, ""] if FIRST_STAGE in config.model else [""]
+    stages = trained_stages(config.model)
     asked = {f"{stage_key(s)}.monitor": str(stage_config(config.model, s).monitor) for s in stages}
     check_monitors(asked, ground_truth(data))
 
@@ -111,7 +112,7 @@ def check_splits(config: DictConfig, data: WSOLDataModule) -> None:
 def _check_pictures(config: DictConfig) -> None:
     """Check that the methods in the pictures of every epoch exist."""
     known = [NATIVE, *config.attribution]
-    for stage in [CLASSIFIER, ""] if FIRST_STAGE in config.model else [""]:
+    for stage in trained_stages(config.model):
         for name in values(stage_config(config.model, stage).pictures):
             if name not in known:
                 close, there = nearest(name, known), ", ".join(known)
