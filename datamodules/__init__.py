@@ -1,6 +1,6 @@
 """Data module for all data sets, and the readers of data sets."""
 
-from learned_saliency.datamodules.batch import WSOLBatch
+from learned_saliency.datamodules.batch import UNKNOWN, WSOLBatch
 from learned_saliency.datamodules.checks import leaves
 from learned_saliency.datamodules.classes import (
     read_class_names,
@@ -62,6 +62,7 @@ from learned_saliency.datamodules.wsol import WSOLDataModule
 __all__ = [
     "MAX_PIXELS",
     "SPLITS",
+    "UNKNOWN",
     "ByteReader",
     "CUBParts",
     "CUBReader",

@@ -4,13 +4,16 @@ from typing import NotRequired, TypedDict
 
 from torch import Tensor
 
+#: Label of an image whose class is not known.
+UNKNOWN = -1
+
 
 class WSOLBatch(TypedDict):
     """B images with their labels; on evaluation splits also with boxes or masks of the object.
 
     Attributes:
         image: Normalized images, float32 of shape (B, 3, H, W); (value / 255 - mean) / std.
-        label: Classes, int64 of shape (B,), in [0, num_classes).
+        label: Classes, int64 of shape (B,), in [0, num_classes), or -1 where the class is unknown.
         image_id: B identifiers, each a path relative to the root of the data set.
         index: Places of the images in the list of their split, int64 of shape (B,).
         boxes: B int64 tensors of shape (n, 4), n >= 1, x0 y0 x1 y1 in pixels of the resized image.

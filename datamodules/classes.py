@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from learned_saliency.datamodules.batch import UNKNOWN
 from learned_saliency.datamodules.metadata import SplitMetadata, read_split
 from learned_saliency.datamodules.textfile import (
     DataError,
@@ -38,7 +39,8 @@ def find_classes(
 
     Returns:
         The number of classes: ``num_classes``, or the number of names, or 1 + the largest training
-        label (the largest label of ``splits`` where there is no training split). The names:
+        label (the largest label of ``splits`` where there is no training split), or 1 where all
+        labels are unknown. The names:
         ``class_names``, or the names in ``class_names.txt``, or the labels as text.
 
     Raises:
@@ -72,7 +74,7 @@ def _count(splits: Mapping[str, SplitMetadata]) -> int:
     """Count the classes by the training labels, which must leave no gap, or by those there are."""
     if "train" in splits:
         _check_gaps(splits["train"])
-        return 1 + int(splits["train"].labels.max())
+        return max(1 + int(splits["train"].labels.max()), 1)
     for split in splits.values():
         wrong = split.labels >= _MAX_COUNTED
         if wrong.any():
@@ -83,11 +85,11 @@ def _count(splits: Mapping[str, SplitMetadata]) -> int:
                 f"label {split.labels[first]} is beyond the {_MAX_COUNTED} classes that are"
                 " counted; correct it, or set `num_classes`.",
             )
-    return 1 + max(int(split.labels.max()) for split in splits.values())
+    return max(1 + max(int(split.labels.max()) for split in splits.values()), 1)
 
 
 def _check_gaps(train: SplitMetadata) -> None:
-    """Check that the training labels are 0, 1, 2, ... without a gap.
+    """Check that the known training labels are 0, 1, 2, ... without a gap.
 
     Raises:
         DataError: If they are not. The error names the line of the smallest label beyond the gap.
@@ -119,7 +121,7 @@ def check_use(
     """
     wanted = range(len(class_names)) if classes is None else classes
     absent = np.setdiff1d(np.array(wanted, np.int64), train.labels)
-    if len(absent):
+    if len(absent) and (train.labels != UNKNOWN).any():
         first = int(absent[0])
         named = "" if class_names[first] == str(first) else f" ({class_names[first]})"
         more = f", nor of {len(absent) - 1} other classes" if len(absent) > 1 else ""
@@ -244,23 +246,23 @@ def read_groups(path: Path, names: Sequence[str] | None = None) -> list[str]:
 
 
 def check_labels(metadata: SplitMetadata, num_classes: int) -> None:
-    """Check that every label names a class.
+    """Check that every label names a class or is -1, unknown.
 
     Args:
         metadata: A split with labels of shape (N,).
         num_classes: The number of classes C.
 
     Raises:
-        DataError: If a label is outside [0, C).
+        DataError: If a label is neither in [0, C) nor -1.
     """
-    wrong = (metadata.labels < 0) | (metadata.labels >= num_classes)
+    wrong = (metadata.labels < UNKNOWN) | (metadata.labels >= num_classes)
     if wrong.any():
         first = int(wrong.argmax())
         raise _label_error(
             metadata,
             first,
-            f"label {metadata.labels[first]} is out of range 0..{num_classes - 1}; correct it or"
-            " set `num_classes`.",
+            f"label {metadata.labels[first]} is out of range 0..{num_classes - 1}; correct it, set"
+            " `num_classes`, or write -1 where the class is unknown.",
         )
 
 

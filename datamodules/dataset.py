@@ -190,6 +190,7 @@ class EvaluationDataset(_ImageDataset):
         options: How images become batches. Masks are kept in memory only.
         center_crop: Whether the shorter edge is resized to ``size`` and the middle cut out, instead
             of resizing both edges to it.
+        fast: Whether pixels need not be exact, see `read_square`.
         seen: Classes that were trained on, for the batches' ``seen``; None leaves it out.
         mask_values: What the data set declares about the values of its masks; None for plain masks.
     """
@@ -203,11 +204,12 @@ class EvaluationDataset(_ImageDataset):
         size: int,
         options: ImageOptions,
         center_crop: bool = False,
+        fast: bool = False,
         seen: Sequence[int] | None = None,
         mask_values: MaskValues | None = None,
     ) -> None:
         super().__init__(metadata, root, size, options)
-        self._center_crop, self._mask_values = center_crop, mask_values
+        self._center_crop, self._fast, self._mask_values = center_crop, fast, mask_values
         self._seen = None if seen is None else torch.isin(self._labels, torch.tensor(seen))
         self._mask_root = mask_root
         self._mask_paths, self._ignore_paths = metadata.mask_paths, metadata.ignore_paths
@@ -226,12 +228,15 @@ class EvaluationDataset(_ImageDataset):
         if in_memory and self._masks is None and self._mask_paths is not None:
             self._masks = _read_all(self._read_mask, len(self))
 
-    def __getitems__(self, indices: Sequence[int]) -> WSOLBatch:
-        """Load a batch of the images at ``indices``, which may be empty.
+    def __getitems__(self, items: Sequence[tuple[int, int] | int]) -> WSOLBatch:
+        """Load a batch of the images at the indices ``items``, which may be empty.
+
+        Of the (index, draw) pairs that ``TrainSampler`` yields, the draws change nothing.
 
         Raises:
             DataError: If an image or a mask does not decode.
         """
+        indices = [item[0] if isinstance(item, tuple) else item for item in items]
         kept = self._images
         images = (
             self._read(self._source(index)) if kept is None else kept[index] for index in indices
@@ -250,10 +255,11 @@ class EvaluationDataset(_ImageDataset):
         return batch
 
     def _read(self, source: ImageSource) -> Tensor:
-        return read_square(source, self._size, self._center_crop, self._options.decoding)
+        decoding = self._options.decoding
+        return read_square(source, self._size, self._center_crop, decoding, self._fast)
 
     def _kind(self) -> list[str]:
-        return super()._kind() + ["middle"] * self._center_crop
+        return super()._kind() + ["middle"] * self._center_crop + ["reduced"] * self._fast
 
     def _read_mask(self, index: int) -> Tensor:
         masks = [self._mask_root / path for path in self._mask_paths[index]]

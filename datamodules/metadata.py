@@ -30,7 +30,7 @@ class SplitMetadata:
     Attributes:
         folder: The split's folder of text files.
         image_ids: N paths relative to the root of the images.
-        labels: Classes, int64 of shape (N,); `check_labels` checks their range.
+        labels: Classes, int64 of shape (N,), -1 where unknown; `check_labels` checks their range.
         sizes: Width and height in pixels, int64 of shape (N, 2); None without boxes.
         boxes: All M boxes in file order, int64 of shape (M, 4), x0 y0 x1 y1 in pixels of the
             original image; None where the split has none.

@@ -1,11 +1,12 @@
 """Splits of a data set: made by its reader, read, checked and described."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning import LightningDataModule
 
+from learned_saliency.datamodules.batch import UNKNOWN
 from learned_saliency.datamodules.checks import check_files, check_inside
 from learned_saliency.datamodules.classes import (
     check_classes,
@@ -14,6 +15,7 @@ from learned_saliency.datamodules.classes import (
     find_classes,
 )
 from learned_saliency.datamodules.decoding import Decoding
+from learned_saliency.datamodules.known_classes import KnownClasses, match_classes
 from learned_saliency.datamodules.masks import warn_of_empty_masks
 from learned_saliency.datamodules.metadata import (
     SPLITS,
@@ -38,7 +40,12 @@ _MAX_OPENED = 50_000  # opening more files would take minutes on a network disk
 
 
 class SplitDataModule(LightningDataModule):
-    """Base of `WSOLDataModule`, which sets the attributes: everything about splits but loading."""
+    """Base of `WSOLDataModule`, which sets the attributes: everything about splits but loading.
+
+    Args:
+        class_names: See `WSOLDataModule`.
+        known_classes: See `WSOLDataModule`.
+    """
 
     root: Path
     metadata: Path
@@ -47,7 +54,6 @@ class SplitDataModule(LightningDataModule):
     reader: Reader | None
     read_only: bool
     num_classes: int | None
-    class_names: list[str] | None
     classes: Sequence[int] | None
     limit: int | None
     seed: int
@@ -56,10 +62,16 @@ class SplitDataModule(LightningDataModule):
     verify_images: bool
     _make_parts: Callable[[Path, Path], PartReader] | None
 
-    def __init__(self) -> None:
+    def __init__(
+        self, class_names: Sequence[str] | None, known_classes: Sequence[str] | None
+    ) -> None:
         super().__init__()
+        self.class_names = None if class_names is None else list(class_names)
+        self.known_classes = None if known_classes is None else list(known_classes)
         self._made = False
         self._splits: dict[str, SplitMetadata] = {}
+        self._translation: KnownClasses | None = None
+        self._labeled: dict[str, int] = {}  # images with a label before the translation, by split
 
     def make(self, stage: str | None = None) -> None:
         """Let the reader make the missing files of a stage's splits, unless it may not write.
@@ -110,15 +122,23 @@ class SplitDataModule(LightningDataModule):
             raise DataError(
                 f"{self.metadata}: holds none of the folders {', '.join(SPLITS)}; set `metadata`."
             )
-        self.num_classes, self.class_names = find_classes(
-            self.metadata,
-            self._splits | read,
-            num_classes=self.num_classes,
-            class_names=self.class_names,
-        )
+        if self._translation is None:
+            self._settle_classes(self._splits | read)
         if self.classes is not None:
             check_classes(self.classes, self.num_classes)
         self._splits |= {name: self._checked(name, split) for name, split in read.items()}
+
+    def _settle_classes(self, splits: Mapping[str, SplitMetadata]) -> None:
+        """Settle the number of classes and their names, and how labels are translated."""
+        self.num_classes, self.class_names = find_classes(
+            self.metadata,
+            splits,
+            num_classes=self.num_classes,
+            class_names=self.class_names,
+        )
+        if self.known_classes is not None:
+            self._translation = match_classes(self.class_names, self.known_classes)
+            self.num_classes, self.class_names = len(self.known_classes), self.known_classes
 
     def _checked(self, name: str, split: SplitMetadata) -> SplitMetadata:
         """Check a split that was read, and leave out the images that are not wanted.
@@ -126,15 +146,20 @@ class SplitDataModule(LightningDataModule):
         Raises:
             DataError: See `setup`.
         """
-        check_labels(split, self.num_classes)
+        translation = self._translation
+        check_labels(split, self.num_classes if translation is None else len(translation.names))
+        labels = dict(zip(split.image_ids, split.labels.tolist(), strict=True))
+        if translation is not None:
+            split = translation.apply(split)
         if self.classes is not None and name != "test":
             split = keep_classes(split, self.classes)
-        if name == "train":
+        if name == "train" and (translation is None or translation.kept):
             check_use(split, self.class_names, self.classes)
         if not self.allow_outside_root:
             check_inside(split, self.root, self.mask_root, image_roots(self.reader))
         if self.limit is not None and name != "train":
             split = draw_sample(split, self.limit, self.seed)
+        self._labeled[name] = sum(labels[image] != UNKNOWN for image in split.image_ids)
         open_files = self.verify_images and len(split) <= _MAX_OPENED
         check_files(
             split,
@@ -154,12 +179,38 @@ class SplitDataModule(LightningDataModule):
         train = self._splits.get("train")
         return {} if train is None else {"train": train.digest()}
 
+    def told_classes(self) -> str:
+        """Describe how many classes and images a classifier of other classes knows.
+
+        Returns:
+            A sentence; empty where labels have their own meaning, or there are none.
+        """
+        images = sum(self._labeled.values())
+        if self._translation is None or self._translation.kept or not images:
+            return ""
+        return self._translation.told(images, sum(map(self.num_labeled, self._splits)))
+
+    def num_labeled(self, split: str) -> int:
+        """Return the number of images of a split whose class is known.
+
+        Raises:
+            ValueError: If there is no such split.
+            DataError: If the split is not set up.
+        """
+        return int((self._split(split).labels != UNKNOWN).sum())
+
     def parts(self) -> PartReader:
         """Open the labels of the parts.
 
         Raises:
-            DataError: If the data set has no part labels, or their files are missing or malformed.
+            DataError: If the data set has no part labels, their files are missing or malformed, or
+                the labels are those of a classifier of other classes.
         """
+        if self._translation is not None and not self._translation.kept:
+            raise DataError(
+                f"data={self.name}: the classifier was trained on other classes than those whose "
+                "parts are labeled; choose one that was trained on them."
+            )
         if self._make_parts is None:
             raise DataError(
                 f"data={self.name}: has no labels of parts; choose data=creatures or data=cub."

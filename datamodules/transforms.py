@@ -20,7 +20,11 @@ _LEAST_SIDE = 0.7  # share of the wanted side that JPEG data decoded for speed h
 
 
 def read_square(
-    path: ImageSource, size: int, center_crop: bool = False, decoding: Decoding = AS_STORED
+    path: ImageSource,
+    size: int,
+    center_crop: bool = False,
+    decoding: Decoding = AS_STORED,
+    fast: bool = False,
 ) -> Tensor:
     """Decode an image and resize it to a square, without regard to its aspect ratio.
 
@@ -30,6 +34,8 @@ def read_square(
         center_crop: Keep the aspect ratio instead: the shorter edge becomes S pixels long, and the
             square in the middle is taken.
         decoding: What the data set declares about its files.
+        fast: Whether the image need not be exact: JPEG data are decoded at a scale at which no side
+            is shorter than 0.7 S, if they are large enough for that.
 
     Returns:
         uint8 of shape (3, S, S), resized bilinearly with antialiasing as Pillow does it.
@@ -37,7 +43,8 @@ def read_square(
     Raises:
         DataError: If the file is missing or does not decode.
     """
-    return to_square(_read(path, decoding), size, center_crop)
+    least_side = math.ceil(_LEAST_SIDE * size) if fast else None
+    return to_square(_read(path, decoding, least_side), size, center_crop)
 
 
 def read_window(

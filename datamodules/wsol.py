@@ -15,6 +15,7 @@ from learned_saliency.datamodules.dataset import (
     as_is,
 )
 from learned_saliency.datamodules.decoding import Decoding
+from learned_saliency.datamodules.metadata import SplitMetadata
 from learned_saliency.datamodules.parts import PartReader
 from learned_saliency.datamodules.readers import Reader, image_opener, mask_values
 from learned_saliency.datamodules.sampler import (
@@ -27,7 +28,7 @@ from learned_saliency.datamodules.splits import SplitDataModule
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_AUGMENTED = "augmented train"  # key of the data set for training; that of a split is its name
+_TRAINED_ON = "trained on"  # key of the data set for training; that of a split is its name
 
 
 class WSOLDataModule(SplitDataModule):
@@ -37,11 +38,12 @@ class WSOLDataModule(SplitDataModule):
     files) and optionally ``class_names.txt``. The training split gives images and labels only;
     boxes or masks that lie in its folder are never read.
 
-    Training images are resized to a square, randomly cropped and flipped. The look of an image in
-    an epoch and the order of images depend on seed and epoch only; see `TrainSampler`.
-    Evaluation images are resized to the crop's size, boxes and masks with them, or cut to it with
-    ``center_crop``. Several processes share the training images evenly, wrapping round, and the
-    evaluation images without padding or doubles: their numbers of batches can differ by one.
+    Training images are resized to a square, randomly cropped and flipped; without ``augment`` they
+    are prepared as evaluation images are. The look of an image in an epoch and the order of images
+    depend on seed and epoch only; see `TrainSampler`. Evaluation images are resized to the crop's
+    size, boxes and masks with them, or cut to it with ``center_crop``. Several processes share the
+    training images evenly, wrapping round, and the evaluation images without padding or doubles:
+    their numbers of batches can differ by one.
 
     `setup` finds the faults that can be found before training: bad lines, missing files, broken
     images.
@@ -61,10 +63,16 @@ class WSOLDataModule(SplitDataModule):
             ``class_names.txt`` or the training labels, the first of these that exists.
         class_names: Names in the order of the labels; None reads ``class_names.txt`` and, where the
             file is missing, takes the labels themselves.
+        known_classes: Names of the classes of a classifier that was trained on other data, in the
+            order of its logits: they become ``num_classes`` and ``class_names``, and the labels of
+            the data set are translated by name, see `match_classes`. An image of a class that the
+            classifier does not know has the label -1. None keeps the data set's own classes.
         classes: Labels of the classes to train on and to choose checkpoints by: other classes are
             left out of train and val. test keeps all classes and marks in ``seen`` those trained
             on. Labels and ``num_classes`` do not change. None takes all classes.
         train_fraction: Part of the training images in an epoch, in (0, 1], drawn anew each time.
+        augment: Whether training images are randomly cropped and flipped. Otherwise they are
+            prepared as evaluation images are, with the same pixels unless ``fast_decode`` is set.
         center_crop: Whether evaluation images keep their aspect ratio: the shorter edge is resized
             to ``crop_size`` and the middle cut out, so that boxes may reach beyond the image.
             Otherwise they are resized to the square regardless of it, as in the WSOL benchmark.
@@ -122,8 +130,10 @@ class WSOLDataModule(SplitDataModule):
         std: Sequence[float] = IMAGENET_STD,
         num_classes: int | None = None,
         class_names: Sequence[str] | None = None,
+        known_classes: Sequence[str] | None = None,
         classes: Sequence[int] | None = None,
         train_fraction: float = 1.0,
+        augment: bool = True,
         center_crop: bool = False,
         fast_decode: bool = False,
         cache: str = "none",
@@ -141,18 +151,16 @@ class WSOLDataModule(SplitDataModule):
         read_only: bool = False,
         limit: int | None = None,
     ) -> None:
-        super().__init__()
-        self._datasets, self.seed, self.num_classes = {}, seed, num_classes
-        self.root, self.metadata = _absolute(root), _absolute(metadata)
-        self.mask_root = self.root if mask_root is None else _absolute(mask_root)
-        self.cache_folder = _absolute(cache_folder or _kept_images())
+        super().__init__(class_names, known_classes)
+        self._datasets, self.seed, self.num_classes, self.augment = {}, seed, num_classes, augment
+        places = root, metadata, mask_root or root, cache_folder or _kept_images()
+        self.root, self.metadata, self.mask_root, self.cache_folder = map(_absolute, places)
         self.reader, self._make_parts, self.name, self.superset = reader, parts, name, superset
         self.resize_size, self.crop_size, self.batch_size = resize_size, crop_size, batch_size
         self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
         self.num_workers, self.pin_memory, self.center_crop = num_workers, pin_memory, center_crop
         self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
         self.fast_decode, self.verify_images, self.cache = fast_decode, verify_images, cache
-        self.class_names = None if class_names is None else list(class_names)
         self.classes = None if classes is None else sorted(set(classes))
         self.decoding, self.train_fraction = Decoding(exif_orientation, max_value), train_fraction
         self.allow_outside_root, self.read_only, self.limit = allow_outside_root, read_only, limit
@@ -175,15 +183,8 @@ class WSOLDataModule(SplitDataModule):
         """
         metadata = self._split(split)
         if split not in self._datasets:
-            self._datasets[split] = EvaluationDataset(
-                metadata,
-                self.root,
-                self.mask_root,
-                size=self.crop_size,
-                center_crop=self.center_crop,
-                seen=self.classes if split == "test" else None,
-                mask_values=mask_values(self.reader),
-                options=self._image_options(),
+            self._datasets[split] = self._evaluation_dataset(
+                metadata, seen=self.classes if split == "test" else None
             )
         dataset = self._datasets[split]
         dataset.fill_cache()
@@ -192,18 +193,22 @@ class WSOLDataModule(SplitDataModule):
         return DataLoader(dataset, batch_sampler=batches, **self._loader_options())
 
     def train_dataloader(self) -> ResumableLoader:
-        """Load the augmented training images in random order."""
+        """Load the training images in random order, augmented unless ``augment`` is false."""
         metadata = self._split("train")
-        if _AUGMENTED not in self._datasets:
-            self._datasets[_AUGMENTED] = TrainDataset(
-                metadata,
-                self.root,
-                size=self.resize_size,
-                crop_size=self.crop_size,
-                fast=self.fast_decode,
-                options=self._image_options(),
+        if _TRAINED_ON not in self._datasets:
+            self._datasets[_TRAINED_ON] = (
+                TrainDataset(
+                    metadata,
+                    self.root,
+                    size=self.resize_size,
+                    crop_size=self.crop_size,
+                    fast=self.fast_decode,
+                    options=self._image_options(),
+                )
+                if self.augment
+                else self._evaluation_dataset(metadata, fast=self.fast_decode)
             )
-        dataset = self._datasets[_AUGMENTED]
+        dataset = self._datasets[_TRAINED_ON]
         dataset.fill_cache()
         sampler = TrainSampler(len(dataset), seed=self.seed, fraction=self.train_fraction)
         return ResumableLoader(
@@ -221,6 +226,18 @@ class WSOLDataModule(SplitDataModule):
     def predict_dataloader(self) -> DataLoader:
         """Load the test split."""
         return self.dataloader("test")
+
+    def _evaluation_dataset(self, metadata: SplitMetadata, **options: Any) -> EvaluationDataset:
+        return EvaluationDataset(
+            metadata,
+            self.root,
+            self.mask_root,
+            size=self.crop_size,
+            center_crop=self.center_crop,
+            mask_values=mask_values(self.reader),
+            options=self._image_options(),
+            **options,
+        )
 
     def _image_options(self) -> ImageOptions:
         opener = image_opener(self.reader, self.root)

@@ -113,7 +113,7 @@ class Localization(_BoxAccuracy):
       reached. On 8-bit maps whole stretches of t reach it. The middle of the longest stretch (the
       first of several) is given, because it is the choice that a shift of the curve, as from the
       validation to the test split, hurts last; the first t would lie on the edge of a drop.
-    - ``top1_loc``, ``top5_loc``, if logits were given: fraction of the images with logits whose
+    - ``top1_loc``, ``top5_loc``, if logits and labels were given: fraction of these images whose
       class is among the 1 or 5 highest logits *and* whose largest contour reaches IoU 0.5, at the
       best threshold for this fraction. Among equal logits the lower class comes first, so that
       constant logits are not right.
@@ -157,7 +157,8 @@ class Localization(_BoxAccuracy):
             boxes: For each map its true boxes x0 y0 x1 y1 in pixels of the map, integers (n, 4), of
                 which one must be met. x1 and y1 are counted as inside the box.
             logits: Class scores of any range, (B, C), for ``top1_loc`` and ``top5_loc``.
-            labels: True classes in 0..C-1, integers (B,); with ``logits`` or not at all.
+            labels: True classes in 0..C-1, integers (B,), -1 where unknown: such an image counts
+                for the boxes alone; with ``logits`` or not at all.
 
         Raises:
             TypeError: If ``saliency`` is not floating, or ``boxes`` or ``labels`` not integers.
@@ -172,9 +173,10 @@ class Localization(_BoxAccuracy):
             ranks = _rank(logits, labels, len(saliency)).to(self.class_hits.device)
         hits = self._count(saliency, boxes)
         if ranks is not None:
-            correct = torch.stack([ranks < 1, ranks < 5])  # (2, B)
+            known = ranks >= 0
+            correct = torch.stack([ranks < 1, ranks < 5]) & known  # (2, B)
             self.class_hits += (correct[:, :, None] & hits).sum(1)
-            self.classified += len(ranks)
+            self.classified += known.sum()
 
     def compute(self) -> dict[str, Tensor]:
         """Compute all metrics as scalars; the class docstring lists them."""
@@ -210,7 +212,10 @@ class Localization(_BoxAccuracy):
 
 
 def _rank(logits: Tensor, labels: Tensor, batch_size: int) -> Tensor:
-    """Count classes ahead of the true one, (B,); among equal logits the lower class is ahead."""
+    """Count classes ahead of the true one, (B,); among equal logits the lower class is ahead.
+
+    The rank of an image whose class is unknown is -1.
+    """
     if logits.ndim != 2 or len(logits) != batch_size or labels.shape != logits.shape[:1]:
         raise ValueError(
             f"expected logits ({batch_size}, C) and labels ({batch_size},), "
@@ -219,13 +224,16 @@ def _rank(logits: Tensor, labels: Tensor, batch_size: int) -> Tensor:
     if labels.is_floating_point() or labels.dtype == torch.bool:
         raise TypeError(f"labels must be integers, got {labels.dtype}")
     labels = labels.to(logits.device)[:, None]
-    if ((labels < 0) | (labels >= logits.shape[1])).any():
-        raise ValueError(f"labels must be in 0..{logits.shape[1] - 1}, got {labels[:, 0].tolist()}")
+    if ((labels < -1) | (labels >= logits.shape[1])).any():
+        raise ValueError(
+            f"labels must be in 0..{logits.shape[1] - 1} or -1, got {labels[:, 0].tolist()}"
+        )
     if logits.isnan().any():
         raise ValueError("logits contain NaN")
-    own = logits.gather(1, labels.long())
+    own = logits.gather(1, labels.long().clamp(min=0))
     classes = torch.arange(logits.shape[1], device=logits.device)
-    return ((logits > own) | ((logits == own) & (classes < labels))).sum(1)
+    ranks = ((logits > own) | ((logits == own) & (classes < labels))).sum(1)
+    return torch.where(labels[:, 0] < 0, -1, ranks)
 
 
 def middle_of_longest_maximum(curve: Tensor) -> Tensor:

@@ -122,7 +122,7 @@ class MaskLocalization(Metric):
 
     - ``le``: localization error, the fraction of images whose box is wrong;
     - ``om``: official metric, the fraction of images whose box or predicted class is wrong; only
-      if logits were given;
+      if logits and labels were given;
     - ``f1``: mean over images of the continuous map's F1 with the true box that suits it best.
 
     Lower is better for ``le`` and ``om``, higher for ``f1``. All are NaN before any image was seen.
@@ -167,7 +167,8 @@ class MaskLocalization(Metric):
             saliency: See `overlap_with_boxes`, as for ``boxes`` and the errors.
             boxes: True boxes of each map.
             logits: Class scores of any range, (B, C), for ``om``; with ``labels`` or not at all.
-            labels: True classes, integers (B,).
+            labels: True classes, integers (B,), -1 where unknown: such an image counts for ``le``
+                and ``f1`` alone.
 
         Raises:
             ValueError: Also if only one of ``logits`` and ``labels`` is given or their shapes do
@@ -186,9 +187,10 @@ class MaskLocalization(Metric):
         self.wrong_boxes += missed.sum().to(self.wrong_boxes.device)
         self.f1 += f1.sum().to(self.f1.device)
         if logits is not None:
+            known = (labels >= 0).to(missed.device)
             wrong = missed | (logits.argmax(dim=1) != labels).to(missed.device)
-            self.classified += len(wrong)
-            self.wrong += wrong.sum().to(self.wrong.device)
+            self.classified += known.sum().to(self.classified.device)
+            self.wrong += (wrong & known).sum().to(self.wrong.device)
 
     def compute(self) -> dict[str, Tensor]:
         """Compute the metrics as scalars; the class docstring lists them."""

@@ -1,4 +1,5 @@
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Self
 
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from learned_saliency.models.classifier import MultiScaleClassifier
+from learned_saliency.models.pyramid import FeaturePyramid
 from learned_saliency.models.resizing import resize
 from learned_saliency.ops import widen
 
@@ -31,7 +33,8 @@ class MaskDecoder(nn.Module):
     The first level is taken as it is; each other level goes through a 1x1 convolution, batch
     normalization and ReLU and is resized bilinearly to the first level's cells. All are
     concatenated, and one 3x3 convolution and a sigmoid give the mask, which is then enlarged to the
-    image.
+    image. Levels that are all equally big, a plain vision transformer's, go through a
+    `FeaturePyramid` first.
 
     Args:
         channels: Channels K_i of the levels, from fine to coarse.
@@ -40,7 +43,8 @@ class MaskDecoder(nn.Module):
         map_reduction: Pixels of the image per cell of the mask, along one side: a finer first level
             is pooled (maximum of 3x3 cells, stride 2) until it has that size. 4 in the paper: then
             a ResNet's first level becomes the output of its stem, 64 channels of 56x56 cells at 224
-            pixels. None keeps the first level's size.
+            pixels. Of fractional sizes (3.5 pixels, of patches of 14) the largest that is not above
+            it is taken. None keeps the first level's size.
         interpolation: How the mask is enlarged: ``"bilinear"`` as in the paper's text, or
             ``"nearest"``, which its Tab. 1 compares and the released code has by default.
 
@@ -51,7 +55,7 @@ class MaskDecoder(nn.Module):
     def __init__(
         self,
         channels: Sequence[int],
-        reductions: Sequence[int],
+        reductions: Sequence[float],
         width: int = 64,
         map_reduction: int | None = 4,
         interpolation: str = "bilinear",
@@ -61,9 +65,10 @@ class MaskDecoder(nn.Module):
             raise ValueError(f"width must be at least 1, got {width}")
         if interpolation not in ("bilinear", "nearest"):
             raise ValueError(f"interpolation must be bilinear or nearest, got {interpolation!r}")
-        self.poolings = _poolings(reductions[0], map_reduction)
+        self.pyramid = FeaturePyramid(channels, reductions)
+        self.poolings = _poolings(self.pyramid.reductions[0], map_reduction)
         self.interpolation = interpolation
-        first, *others = channels
+        first, *others = self.pyramid.channels
         self.branches = nn.ModuleList(
             nn.Sequential(nn.Conv2d(number, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
             for number in others
@@ -80,7 +85,7 @@ class MaskDecoder(nn.Module):
         Returns:
             Masks of shape (B, H, W) in [0, 1], at least float32.
         """
-        first, *others = levels
+        first, *others = self.pyramid(levels)
         for _ in range(self.poolings):
             first = functional.max_pool2d(first, 3, stride=2, padding=1)
         parts = [first, *(b(level) for b, level in zip(self.branches, others, strict=True))]
@@ -116,6 +121,10 @@ class CASM(nn.Module):
         width: See `MaskDecoder`.
         map_reduction: See `MaskDecoder`.
         interpolation: See `MaskDecoder`.
+
+    Raises:
+        ValueError: If a separate encoder is wanted of a backbone that is frozen; see `MaskDecoder`,
+            too.
     """
 
     def __init__(
@@ -129,6 +138,11 @@ class CASM(nn.Module):
         super().__init__()
         self.classifier = classifier
         backbone = classifier.backbone
+        if not shared and getattr(backbone, "frozen", False):
+            raise ValueError(
+                "shared=false trains a copy of the backbone, but backbone.frozen=true trains none: "
+                "leave one of them out"
+            )
         self.encoder = None if shared else copy.deepcopy(backbone)
         self.decoder = MaskDecoder(
             backbone.channels, backbone.reductions, width, map_reduction, interpolation
@@ -170,15 +184,17 @@ class CASM(nn.Module):
         return CASMOutput(logits, levels, self.masks(images, levels))
 
     def mask_parameters(self) -> Iterator[nn.Parameter]:
-        """List the parameters of the mask network: the decoder's, and a separate encoder's."""
-        yield from self.decoder.parameters()
-        if self.encoder is not None:
-            yield from self.encoder.parameters()
+        """List the trained parameters of the mask network: decoder's, and a separate encoder's."""
+        parts = [self.decoder] if self.encoder is None else [self.decoder, self.encoder]
+        for part in parts:
+            yield from (weight for weight in part.parameters() if weight.requires_grad)
 
 
-def _poolings(reduction: int, wanted: int | None) -> int:
+def _poolings(reduction: float, wanted: int | None) -> int:
     """Count the halvings after which a level has ``wanted`` pixels of the image per cell."""
     count, reached = 0, reduction
+    if wanted is not None and not float(reduction).is_integer():
+        return max(0, math.floor(math.log2(wanted / reduction)))
     while wanted is not None and reached < wanted:
         count, reached = count + 1, 2 * reached
     if wanted is not None and (wanted < 1 or (count and reached != wanted)):

@@ -1,3 +1,4 @@
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, Self
 
@@ -5,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from learned_saliency.models.classifier import MultiScaleClassifier
+from learned_saliency.models.pyramid import FeaturePyramid
 from learned_saliency.models.unet import UNetDecoder
 from learned_saliency.ops import widen
 
@@ -32,6 +34,8 @@ class FCAM(nn.Module):
     Belharbi et al. 2022, Fig. 2. The classifier is frozen for good: its parameters need no
     gradient, it runs in evaluation mode (batch normalization included) whatever ``train`` says,
     and no graph is recorded for it. One pass of the classifier serves logits, CAMs and decoder.
+    Levels that are all equally big, a plain vision transformer's, go through a `FeaturePyramid`,
+    which is trained with the decoder.
 
     Args:
         classifier: Trained classifier, an ``nn.Module``; taken over and frozen in place.
@@ -54,16 +58,18 @@ class FCAM(nn.Module):
         self.classifier = classifier.requires_grad_(False).eval()
         backbone = classifier.backbone
         # One layer for each skip connection and, from the finest level on, for each doubling.
-        doublings = (backbone.reductions[0] - 1).bit_length()
-        needed = len(backbone.channels) - 1 + doublings
+        self.pyramid = FeaturePyramid(backbone.channels, backbone.reductions)
+        channels, reductions = self.pyramid.channels, self.pyramid.reductions
+        doublings = (math.ceil(reductions[0]) - 1).bit_length()
+        needed = len(channels) - 1 + doublings
         if widths is None:
             widths = [*_WIDTHS[:needed], *_WIDTHS[-1:] * (needed - len(_WIDTHS))]
-        elif not len(backbone.channels) - 1 <= len(widths) <= needed:
+        elif not len(channels) - 1 <= len(widths) <= needed:
             raise ValueError(
-                f"levels of {backbone.channels} channels at 1/{backbone.reductions} of the image "
-                f"take {len(backbone.channels) - 1} to {needed} decoder widths, got {list(widths)}"
+                f"levels of {channels} channels at 1/{reductions} of the image "
+                f"take {len(channels) - 1} to {needed} decoder widths, got {list(widths)}"
             )
-        self.decoder = UNetDecoder(backbone.channels, widths, center)
+        self.decoder = UNetDecoder(channels, widths, center)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of the decoder; the classifier stays in evaluation mode."""
@@ -83,7 +89,7 @@ class FCAM(nn.Module):
         with torch.no_grad():
             levels = self.classifier.levels(images)
             logits = self.classifier.head(levels[-1])
-        scores = self.decoder(levels, images.shape[-2:])
+        scores = self.decoder(self.pyramid(levels), images.shape[-2:])
         return FCAMOutput(logits, levels[-1], scores)
 
     @staticmethod

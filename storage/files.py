@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,19 +16,22 @@ _MAX_JSON = 2**26  # bytes, of a file that this project wrote
 
 
 @contextmanager
-def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
+def replacing(path: Path, durable: bool = False, shared: bool = False) -> Iterator[Path]:
     """Write a file that appears when it is whole; a failure leaves what was there before.
 
     Args:
         path: The file; the folder is made as needed.
         durable: Whether the content is on the disk before the file appears, so that a power cut
             leaves the old or the new file and never an empty one.
+        shared: Whether several processes or threads may write the file at once, each under a name
+            of its own; the last one counts.
 
     Yields:
         A path beside ``path`` to write to. At the end this file takes the place of ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
+    own = f".{uuid.uuid4().hex}" if shared else ""
+    temporary = path.with_name(f"{path.name}{own}.tmp")
     try:
         yield temporary
         if durable:

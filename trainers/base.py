@@ -22,6 +22,7 @@ from learned_saliency.trainers.outputs import (
     Prediction,
     PredictionBatch,
     TestOutput,
+    known_targets,
 )
 from learned_saliency.trainers.scores import BOX_THRESHOLD, SplitScores
 from learned_saliency.trainers.strategies.ddp import broadcast_buffers
@@ -41,8 +42,9 @@ class SaliencyModule(TrainableModule):
     by which the checkpoint is chosen; test and prediction run any post-hoc methods over the same
     batches too, on the features of the same pass, and test feeds their maps to the same metrics.
 
-    True classes are explained in validation and, by default, in test; in prediction the classes
-    that the batch asks for, or the predicted classes.
+    True classes are explained in validation and, by default, in test, where an image's class is
+    unknown the predicted one; in prediction the classes that the batch asks for, or the predicted
+    classes.
     A map is scored for the class that it explains: the WSOL benchmark explains the true class, and
     average drop, increase and gain look at its probability (paper 000, Sec. 4); insertion and
     deletion look at the predicted class there (App. B.1), which is ``explained="predicted"``. So
@@ -140,9 +142,23 @@ class SaliencyModule(TrainableModule):
 
         Args:
             images: Normalized images of shape (B, 3, H, W).
-            labels: Classes to explain, int64 (B,); ``None`` for the predicted classes.
+            labels: Classes to explain, int64 (B,), -1 for the predicted class; ``None`` for the
+                predicted classes of all images. `known_targets` gives the classes.
         """
         raise NotImplementedError
+
+    @staticmethod
+    def known_targets(labels: Tensor | None, logits: Tensor) -> Tensor:
+        """Take labels as classes to explain, and the predicted classes where they are unknown.
+
+        Args:
+            labels: Classes, int64 (B,), -1 where unknown; ``None`` where all are.
+            logits: Class scores (B, C).
+
+        Returns:
+            Classes in [0, C), int64 (B,).
+        """
+        return known_targets(labels, logits)
 
     def native_maps(self, features: Tensor, images: Tensor, targets: Tensor) -> Tensor:
         """Compute native maps of further classes of images that were explained already.
@@ -180,14 +196,15 @@ class SaliencyModule(TrainableModule):
 
         Args:
             images: Normalized images of shape (B, 3, H, W).
-            labels: Classes to explain, int64 (B,); ``None`` for the predicted classes.
+            labels: Classes to explain, int64 (B,), -1 for the predicted class; ``None`` for the
+                predicted classes of all images.
             names: Keys of ``methods``; ``None`` for all.
 
         Returns:
             Maps (B, H, W) in [0, 1] by method, ``native`` first, and the logits (B, C).
         """
         explanation = self.explain(images, labels)
-        targets = explanation.logits.argmax(1) if labels is None else labels
+        targets = self.known_targets(labels, explanation.logits)
         shared = SharedFeatures(self.classifier, images, explanation.features)
         post_hoc = self.post_hoc_maps(shared, images, targets, names)
         return {NATIVE: explanation.saliency} | post_hoc, explanation.logits
@@ -252,10 +269,14 @@ class SaliencyModule(TrainableModule):
         return (images * self.std + self.mean).clamp(0, 1) * 255
 
     @property
+    def needs_labels(self) -> bool:
+        """Tell whether the training needs the class of every image: it trains the classifier."""
+        return any(p.requires_grad for p in self.classifier.parameters())
+
+    @property
     def constant_monitors(self) -> set[str]:
         """Names in `MONITORS` of metrics that this training cannot change."""
-        learns = any(p.requires_grad for p in self.classifier.parameters())
-        return set() if learns else {"accuracy"}
+        return set() if self.needs_labels else {"accuracy"}
 
     def on_validation_start(self) -> None:
         """Under DDP, give all ranks the BatchNorm statistics of the first rank, which is saved."""
@@ -288,7 +309,7 @@ class SaliencyModule(TrainableModule):
             return TestOutput({}, images.new_empty((0, 1)), batch["label"], {})
         labels = batch["label"] if self.explained == "label" else None
         maps, logits = self.maps(images, labels)
-        targets = logits.argmax(1) if labels is None else labels
+        targets = self.known_targets(labels, logits)
         self.test_scores.update(maps, logits, batch)
         terms = {}
         for name, saliency in maps.items():

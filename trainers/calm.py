@@ -14,6 +14,7 @@ from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.losses import CALMLoss
 from learned_saliency.models import CALM, CueDistribution
 from learned_saliency.trainers.base import SaliencyModule
+from learned_saliency.trainers.layer_rates import check_decay, rate_groups
 from learned_saliency.trainers.outputs import Explanation, NativeMap
 
 EM_TARGETS = ("current", "ema", "epoch")
@@ -46,6 +47,8 @@ class CALMModule(SaliencyModule):
             backbone. The released ResNet recipe has ``conv1, layer1, layer2, layer3``: there the
             stem's BatchNorm is fast and so is the last stage, except for the first convolution of
             each block.
+        layer_decay: Learning rate of each layer of the backbone, over that of the layer above it,
+            in (0, 1]; None for one rate. See `rate_groups`.
         **options: See `SaliencyModule`.
 
     Attributes:
@@ -68,9 +71,11 @@ class CALMModule(SaliencyModule):
         class_ids: Sequence[str] | None = None,
         head_lr_factor: float = 10.0,
         slow_layers: Sequence[str] | None = None,
+        layer_decay: float | None = None,
         **options: Any,
     ) -> None:
         super().__init__(network=network, **options)
+        check_decay(layer_decay)
         if em_target not in EM_TARGETS:
             raise ValueError(f"em_target must be one of {EM_TARGETS}, got {em_target!r}")
         if em_target != "current" and loss.objective != "em":
@@ -82,6 +87,7 @@ class CALMModule(SaliencyModule):
         self.ema_decay = ema_decay
         self.head_lr_factor = head_lr_factor
         self.slow_layers = None if slow_layers is None else tuple(slow_layers)
+        self.layer_decay = layer_decay
         self.target_network = None if em_target == "current" else _copy(network)
         members = superset_members(superset, network.num_classes, class_ids)
         self.register_buffer("members", members, persistent=False)
@@ -106,7 +112,7 @@ class CALMModule(SaliencyModule):
         features = self.network.features(images)
         found = self.network.distribution(features)
         logits = found.log_probs()
-        targets = logits.argmax(1) if labels is None else labels
+        targets = self.known_targets(labels, logits)
         return Explanation(self._attribution(found, images, targets), logits, features)
 
     def native_maps(self, features: Tensor, images: Tensor, targets: Tensor) -> Tensor:
@@ -162,25 +168,8 @@ class CALMModule(SaliencyModule):
             average.lerp_(current, 1 - self.ema_decay)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Group parameters at the backbone's rate, and at ``head_lr_factor`` times this rate."""
-        backbone = dict(self.network.backbone.network.named_parameters())  # timm's, without a neck
-        patterns = self.slow_layers
-        slow = [
-            parameter
-            for name, parameter in backbone.items()
-            if patterns is None or any(pattern in name for pattern in patterns)
-        ]
-        if patterns is not None and not slow:
-            raise ValueError(
-                f"slow_layers={list(patterns)} matches no parameter of the backbone, whose names "
-                f"are like {next(iter(backbone))}"
-            )
-        known = {id(parameter) for parameter in slow}
-        fast = [p for p in self.network.parameters() if id(p) not in known]
-        return [
-            {"params": slow},
-            {"params": fast, "lr_factor": self.head_lr_factor, "name": "head"},
-        ]
+        """Group what is trained by its learning rate; see `rate_groups`."""
+        return rate_groups(self.network, self.head_lr_factor, self.layer_decay, self.slow_layers)
 
 
 def _copy(network: nn.Module) -> nn.Module:

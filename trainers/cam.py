@@ -12,6 +12,7 @@ from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.models import CAMClassifier
 from learned_saliency.ops import widen
 from learned_saliency.trainers.base import SaliencyModule
+from learned_saliency.trainers.layer_rates import check_decay, rate_groups
 from learned_saliency.trainers.outputs import Explanation, NativeMap
 
 
@@ -24,16 +25,28 @@ class CAMModule(SaliencyModule):
     Args:
         network: A `models.CAMClassifier`.
         head_lr_factor: Learning rate of the layers on top of the backbone, over the backbone's.
+        layer_decay: Learning rate of each layer of the backbone, over that of the layer above it,
+            in (0, 1]; None for one rate. See `rate_groups`.
         **options: See `SaliencyModule`.
+
+    Raises:
+        ValueError: If ``layer_decay`` is out of range.
     """
 
     network: CAMClassifier
 
     def __init__(
-        self, *, network: CAMClassifier, head_lr_factor: float = 1.0, **options: Any
+        self,
+        *,
+        network: CAMClassifier,
+        head_lr_factor: float = 1.0,
+        layer_decay: float | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(network=network, **options)
+        check_decay(layer_decay)
         self.head_lr_factor = head_lr_factor
+        self.layer_decay = layer_decay
         self.cam = CAM(interpolation="bicubic")
 
     @property
@@ -50,7 +63,7 @@ class CAMModule(SaliencyModule):
         """Compute CAMs of the given classes, from one pass; see `SaliencyModule.explain`."""
         features = self.network.features(images)
         logits = self.network.head(features)
-        targets = logits.argmax(1) if labels is None else labels
+        targets = self.known_targets(labels, logits)
         return Explanation(self.native_maps(features, images, targets), logits, features)
 
     def native_maps(self, features: Tensor, images: Tensor, targets: Tensor) -> Tensor:
@@ -74,11 +87,5 @@ class CAMModule(SaliencyModule):
         return loss
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Group the backbone, and the new layers at ``head_lr_factor`` times its rate."""
-        backbone = list(self.network.backbone.network.parameters())  # timm's part, without the neck
-        known = {id(p) for p in backbone}
-        new = [p for p in self.network.parameters() if id(p) not in known]
-        return [
-            {"params": backbone},
-            {"params": new, "lr_factor": self.head_lr_factor, "name": "head"},
-        ]
+        """Group what is trained by its learning rate; see `rate_groups`."""
+        return rate_groups(self.network, self.head_lr_factor, self.layer_decay)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from learned_saliency.attribution import frozen
@@ -48,8 +48,10 @@ class CASMModule(SaliencyModule):
        cross-entropy (second term of Eq. 8).
     6. The mask network's optimizer steps with the gradient of step 4, its norm clipped.
 
-    Thinning ``F`` freezes the classifier: steps 2 and 5 are left out. Stored classifiers are
-    evaluated with their own BatchNorm statistics, the current one with the batch's statistics.
+    Thinning ``F`` freezes the classifier: steps 2 and 5 are left out. There the class of an image
+    may be unknown, and what the classifier predicts for the clean image stands for it. Stored
+    classifiers are evaluated with their own BatchNorm statistics, the current one with the batch's
+    statistics.
 
     With ``Trainer(accumulate_grad_batches=n)`` an iteration covers n batches: each of the steps 2,
     5 and 6 has the gradient of all n batches, and all of them meet the same drawn classifier.
@@ -126,7 +128,7 @@ class CASMModule(SaliencyModule):
         """Build optimizer and scheduler of the mask network, then those of a trained classifier."""
         configured = [super().configure_optimizers()]
         if self.pool.trains:
-            parameters = [{"params": list(self.classifier.parameters())}]
+            parameters = [{"params": self._trained_classifier()}]
             found = {"optimizer": self._classifier_optimizer(parameters)}
             if self._classifier_scheduler is not None:
                 found["lr_scheduler"] = self._classifier_scheduler(found["optimizer"])
@@ -136,6 +138,10 @@ class CASMModule(SaliencyModule):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the mask network's parameters."""
         return [{"params": list(self.network.mask_parameters())}]
+
+    def _trained_classifier(self) -> list[nn.Parameter]:
+        """List the classifier's parameters but those of a frozen backbone."""
+        return [weight for weight in self.classifier.parameters() if weight.requires_grad]
 
     @property
     def accumulates(self) -> bool:
@@ -169,11 +175,11 @@ class CASMModule(SaliencyModule):
 
     def _clean_pass(self, batch: WSOLBatch, share: float, last: bool) -> CleanPass:
         """Classify clean images and add the gradient of their cross-entropy (step 2)."""
-        labels = batch["label"]
         with torch.set_grad_enabled(self.pool.trains):
             levels = self.classifier.levels(batch["image"])
             logits = self.classifier.head(levels[-1])
-            loss = casm_classifier_loss(labels, clean_logits=logits)
+            targets = self.known_targets(batch["label"], logits)
+            loss = casm_classifier_loss(targets, clean_logits=logits)
         if self.pool.trains:
             self._backward(loss * share, last)
         return CleanPass([level.detach() for level in levels], logits.detach(), loss.detach())
@@ -187,21 +193,22 @@ class CASMModule(SaliencyModule):
         last: bool,
     ) -> None:
         """Add the gradients of a drawn classifier that sees masked-out images (steps 3 to 6)."""
-        images, labels = batch["image"], batch["label"]
+        images = batch["image"]
+        targets = self.known_targets(batch["label"], clean.logits)
         saliency = self.network.masks(images, clean.levels)
         mask = saliency.detach().requires_grad_()  # where the graph of the classifier ends
         masked = (images * (1 - mask[:, None])).to(images.dtype)
         logits = self._classify(masked, drawn)
-        terms = self.loss(mask, clean.logits, logits, labels)
-        loss = casm_classifier_loss(labels, masked_logits=logits)
+        terms = self.loss(mask, clean.logits, logits, targets)
+        loss = casm_classifier_loss(targets, masked_logits=logits)
         learns = drawn is None and self.pool.trains
         gradient = self._gradient(terms.total * share, mask, retain_graph=learns)
         if learns:
-            self._backward(loss * share, last, inputs=list(self.classifier.parameters()))
+            self._backward(loss * share, last, inputs=self._trained_classifier())
         self._backward(saliency, last, gradient=gradient)
         parts = {"clean": clean.loss, "masked": loss, **terms.parts()}
-        self.log_losses(terms.total, parts, len(labels))
-        self.log_means({"train/map_mean": mask.mean()}, len(labels))
+        self.log_losses(terms.total, parts, len(images))
+        self.log_means({"train/map_mean": mask.mean()}, len(images))
 
     def _classify(self, images: Tensor, drawn: Snapshot | None) -> Tensor:
         """Compute logits (B, C) by the current classifier, or a stored one in evaluation mode."""

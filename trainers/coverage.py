@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.metrics import CalibrationSums, CoverageCalibration, empty_sums
-from learned_saliency.trainers.outputs import Explanation, NativeMap
+from learned_saliency.trainers.outputs import Explanation, NativeMap, known_targets
 
 
 class _Explainer(Protocol):
@@ -53,13 +53,15 @@ class CoverageSums(nn.Module):
         Args:
             module: The validated module.
             batch: The batch.
-            found: Native maps of the true classes, logits and features.
+            found: Native maps of the true classes (of the predicted ones where those are unknown),
+                logits and features.
         """
         boxes, masks = batch.get("boxes"), batch.get("mask")
         if boxes is None and masks is None:
             return
         maps, predicted = found.saliency, found.logits.argmax(1)
-        if module.native.per_class and not torch.equal(predicted, batch["label"]):
+        explained = known_targets(batch["label"], found.logits)
+        if module.native.per_class and not torch.equal(predicted, explained):
             maps = module.native_maps(found.features, batch["image"], predicted)
         self.metric.update(maps, boxes, masks)
 

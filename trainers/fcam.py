@@ -20,17 +20,17 @@ class FCAMModule(SaliencyModule):
     """Module that trains the decoder of F-CAM (Belharbi et al., WACV 2022) on a frozen classifier.
 
     A step takes features of the frozen classifier (no gradient), the map of the true class by
-    ``seed_method`` on these features, a few foreground and background pixels drawn from the map
-    (Eq. 1-2), and the pixel alignment loss of the decoder's two maps (Eq. 3). The classification
-    term of Eq. 3 belongs to the classifier's own training, which comes before. The barrier's t
-    grows after each epoch.
+    ``seed_method`` on these features (of the predicted class where the true one is unknown), a few
+    foreground and background pixels drawn from the map (Eq. 1-2), and the pixel alignment loss of
+    the decoder's two maps (Eq. 3). The classification term of Eq. 3 belongs to the classifier's own
+    training, which comes before. The barrier's t grows after each epoch.
 
     The native map is the softmax probability of the foreground, as it is: it needs no class and no
     min-max normalization.
 
     Args:
         network: A `models.FCAM`.
-        seed_method: Post-hoc method from whose maps of the true class pseudo-labels are drawn.
+        seed_method: Post-hoc method from whose maps of that class pseudo-labels are drawn.
         sampler: Sampler of the pseudo-labeled pixels.
         loss: Pixel alignment loss.
         **options: See `SaliencyModule`.
@@ -86,13 +86,14 @@ class FCAMModule(SaliencyModule):
 
     def training_step(self, batch: WSOLBatch, batch_idx: int) -> Tensor:
         """Compute the pixel alignment loss of the decoder's maps (Eq. 3)."""
-        images, labels = batch["image"], batch["label"]
+        images = batch["image"]
         output = self.network(images)
         shared = SharedFeatures(self.classifier, images, output.features)
+        targets = self.known_targets(batch["label"], output.logits)
         with torch.no_grad():
-            pseudo_labels = self.sampler(self.seed_method(shared, images, labels))
+            pseudo_labels = self.sampler(self.seed_method(shared, images, targets))
         terms = self.loss(output.scores, pseudo_labels, self.colors(images))
-        self.log_losses(terms.total, terms.parts(), len(labels))
+        self.log_losses(terms.total, terms.parts(), len(images))
         return terms.total
 
     def on_train_epoch_end(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, NotRequired, TypedDict
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -132,7 +133,7 @@ class Example(NamedTuple):
 
     Attributes:
         image_id: Name of the image.
-        label: True class of the image.
+        label: True class of the image; -1 where it is unknown.
         predicted: The class that the classifier predicts.
         target: The class that the maps explain.
         image: The image with its true boxes, colors in 0..255, shape (H, W, 3), red first.
@@ -154,8 +155,24 @@ class Example(NamedTuple):
     flat: frozenset[str]
 
 
+def known_targets(labels: Tensor | None, logits: Tensor) -> Tensor:
+    """Take the labels as the classes to explain, and predicted classes where they are unknown.
+
+    Args:
+        labels: Classes, int64 (B,), -1 where unknown; None where all are.
+        logits: Class scores (B, C).
+
+    Returns:
+        Classes in [0, C), int64 (B,).
+    """
+    predicted = logits.argmax(1)
+    return predicted if labels is None else torch.where(labels < 0, predicted, labels)
+
+
 def class_name(names: Sequence[str], label: int) -> str:
-    """The name of a class; its number where there is none."""
+    """The name of a class; its number where there is none; "unknown" for -1."""
+    if label < 0:
+        return "unknown"
     return names[label] if label < len(names) else str(label)
 
 

@@ -53,7 +53,7 @@ class PostHocModule(SaliencyModule):
         shared = SharedFeatures(self.classifier, images)
         with torch.no_grad():
             logits = shared(images)
-        targets = logits.argmax(1) if labels is None else labels
+        targets = self.known_targets(labels, logits)
         return self.post_hoc_maps(shared, images, targets, names), logits
 
     @torch.no_grad()

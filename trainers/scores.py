@@ -25,6 +25,7 @@ from learned_saliency.trainers.zerobox import ZEROBOX_FIGURES
 BOX_THRESHOLD = "best_threshold"
 
 _SOURCES = {"boxes": "boxes", "masks": "mask", "seen": "seen"}  # keys of a batch by the need
+_LABELS = "labels"  # the need of the classes, which single images may lack
 
 
 class _Observed(NamedTuple):
@@ -33,7 +34,7 @@ class _Observed(NamedTuple):
     Attributes:
         saliency: Maps (B, H, W) in [0, 1].
         logits: Class scores (B, C).
-        labels: True classes, int64 (B,).
+        labels: True classes, int64 (B,), -1 where unknown.
         boxes: True boxes of each image, or None.
         masks: True masks (B, H, W), or None.
         seen: Whether each image is of a class that was trained, bool (B,), or None.
@@ -107,8 +108,8 @@ _SCORES: dict[str, _Score] = {  # in the order of the results
     "pixels": _Score(PxAP, lambda observed: (observed.saliency, observed.masks)),
 }
 _ACCURACY = {
-    "accuracy": Figure(True, progress=True, needs=frozenset({"labels"})),
-    "top5_accuracy": Figure(True, headline=False, needs=frozenset({"labels"})),
+    "accuracy": Figure(True, progress=True, needs=frozenset({_LABELS})),
+    "top5_accuracy": Figure(True, headline=False, needs=frozenset({_LABELS})),
 }
 
 #: Declarations of a split's values by name, each with the ground truth that it needs.
@@ -129,7 +130,8 @@ class SplitScores(nn.Module):
 
     For each method it counts the metrics whose ground truth the images have: boxes (metrics of maps
     cut at the mean also apart for images of seen and of unseen classes, where the batches tell
-    them), masks, or none; and the accuracy of the classifier that all methods explain.
+    them), masks, or none; and the accuracy of the classifier that all methods explain on the images
+    whose class is known. What needs the class is absent where no image has one.
 
     Args:
         methods: Names of the methods.
@@ -147,7 +149,7 @@ class SplitScores(nn.Module):
         self.accuracy = nn.ModuleDict({name: MeanMetric() for name in _ACCURACY})
         self.floors = LocalizationFloors() if floors else None
         # Counted over all processes: a process without a batch must not stay behind.
-        self.available = nn.ModuleDict({need: SumMetric() for need in _SOURCES})
+        self.available = nn.ModuleDict({need: SumMetric() for need in (*_SOURCES, _LABELS)})
 
     def update(self, maps: Mapping[str, Tensor], logits: Tensor, batch: WSOLBatch) -> None:
         """Count a batch.
@@ -158,8 +160,10 @@ class SplitScores(nn.Module):
             batch: The labels, and boxes and masks where the split has them.
         """
         labels = batch["label"]
+        known = labels >= 0
         truth = {need: batch.get(key) for need, key in _SOURCES.items()}
         present = {need for need, values in truth.items() if values is not None}
+        present |= {_LABELS} if known.any() else set()
         for need, count in self.available.items():
             count.update(len(labels) if need in present else 0)
         for name, saliency in maps.items():
@@ -170,7 +174,9 @@ class SplitScores(nn.Module):
         if self.floors is not None and present & {"boxes", "masks"}:
             size = tuple(batch["image"].shape[-2:])
             self.floors.update(truth["boxes"], image_size=size, masks=truth["masks"])
-        hits = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
+        if _LABELS not in present:
+            return
+        hits = (logits.topk(min(5, logits.shape[1])).indices == labels[:, None])[known]
         self.accuracy["accuracy"].update(hits[:, 0].float())
         self.accuracy["top5_accuracy"].update(hits.any(dim=1).float())
 
@@ -180,7 +186,9 @@ class SplitScores(nn.Module):
         The floors stand beside the methods as ``full_image`` and ``centered_box``.
         """
         present = self._present()
-        accuracy = _floats({name: metric.compute() for name, metric in self.accuracy.items()})
+        accuracy = {}
+        if _LABELS in present:
+            accuracy = _floats({name: metric.compute() for name, metric in self.accuracy.items()})
         results = {}
         for method, metrics in self.scores.items():
             results[method] = {}

@@ -39,7 +39,7 @@ class TrainableModule(L.LightningModule):
         self.means = EpochMeans()
         self._optimizer = optimizer
         self._scheduler = scheduler
-        self._group_names: list[str] = []  # names of the optimizer's parameter groups
+        self._group_names: list[str | None] = []  # names of the optimizer's parameter groups
 
     @property
     def accumulates(self) -> bool:
@@ -100,14 +100,17 @@ class TrainableModule(L.LightningModule):
         self.log_learning_rates(first)
 
     def log_learning_rates(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log each parameter group's rate as ``train/lr``, or ``train/lr_<name>`` if named."""
+        """Log each group's rate as ``train/lr``, or ``train/lr_<name>``; not of the name None."""
         for name, group in zip(self._group_names or [""], optimizer.param_groups, strict=False):
+            if name is None:
+                continue
             self.log(f"train/lr_{name}" if name else "train/lr", group["lr"], sync_dist=True)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the trained parameters in groups; ``lr_factor`` multiplies a group's rate.
 
-        The rate of a group with a ``name`` is logged under that name; a single group has none.
+        The rate of a group with a ``name`` is logged under that name, of the name None not at all;
+        a single group needs no name.
         """
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 

@@ -1,4 +1,4 @@
-"""Criteria of ``val`` that choose checkpoints and box thresholds by the labels alone."""
+"""Criteria of ``val`` that choose checkpoints and box thresholds without boxes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from learned_saliency.metrics import (
     view_agreement,
 )
 from learned_saliency.ops import widen
-from learned_saliency.trainers.outputs import Explanation
+from learned_saliency.trainers.outputs import Explanation, known_targets
 
 _BATCH = 32  # altered images in one pass of the classifier
 _THRESHOLD = "threshold"
@@ -42,7 +42,7 @@ class Explained(NamedTuple):
         classifier: The classifier that the maps explain, in evaluation mode.
         explain: Function of images (B, 3, H, W) to native maps (B, H, W) of the same labels.
         images: Normalized images (B, 3, H, W).
-        labels: True classes, int64 (B,).
+        labels: True classes, int64 (B,); the predicted class where the true one is unknown.
         saliency: Native maps (B, H, W) in [0, 1], at least float32.
         features: Activations of the classifier's last layer, (B, K, h, w).
         regions: Gives the class-agnostic regions of each image; they are kept over epochs.
@@ -196,7 +196,7 @@ class ZeroBoxScores(nn.Module):
         rows = self._rows(batch)
         if not len(rows):
             return
-        images, labels = batch["image"][rows], batch["label"][rows]
+        images, labels = batch["image"][rows], known_targets(batch["label"], found.logits)[rows]
         names = [batch["image_id"][row] for row in rows.tolist()]
         given = Explained(
             module.classifier,

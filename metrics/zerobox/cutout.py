@@ -85,7 +85,7 @@ class ZeroBoxCutout(Metric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
-    needs: ClassVar[frozenset[str]] = frozenset({"labels"})
+    needs: ClassVar[frozenset[str]] = frozenset()
     figures: ClassVar[Mapping[str, Figure]] = {
         "zerobox_cutout": Figure(True, progress=True),
         "zerobox_cutout_threshold": Figure(None, headline=False),

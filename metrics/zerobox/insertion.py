@@ -92,7 +92,7 @@ class ZeroBoxInsertion(ImageMean):
     """
 
     higher_is_better = True
-    needs: ClassVar[frozenset[str]] = frozenset({"labels"})
+    needs: ClassVar[frozenset[str]] = frozenset()
     figures: ClassVar[Mapping[str, Figure]] = {"zerobox_insertion": Figure(True, progress=True)}
 
     def update(self, differences: Tensor) -> None:

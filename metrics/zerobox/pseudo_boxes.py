@@ -78,7 +78,7 @@ class ZeroBoxPseudoBoxes(Metric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
-    needs: ClassVar[frozenset[str]] = frozenset({"labels"})
+    needs: ClassVar[frozenset[str]] = frozenset()
     figures: ClassVar[Mapping[str, Figure]] = {
         "zerobox_pseudo_boxes": Figure(True, progress=True),
         "zerobox_pseudo_boxes_threshold": Figure(None, headline=False),

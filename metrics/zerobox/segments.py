@@ -73,7 +73,7 @@ class ZeroBoxSegments(Metric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
-    needs: ClassVar[frozenset[str]] = frozenset({"labels"})
+    needs: ClassVar[frozenset[str]] = frozenset()
     figures: ClassVar[Mapping[str, Figure]] = {
         "zerobox_segments": Figure(True, progress=True),
         "zerobox_segments_threshold": Figure(None, headline=False),

@@ -68,7 +68,7 @@ class ZeroBoxStability(Metric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
-    needs: ClassVar[frozenset[str]] = frozenset({"labels"})
+    needs: ClassVar[frozenset[str]] = frozenset()
     figures: ClassVar[Mapping[str, Figure]] = {"zerobox_stability": Figure(True, progress=True)}
 
     agreement: Tensor

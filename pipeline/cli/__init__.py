@@ -13,6 +13,7 @@ from learned_saliency.pipeline.cli.entry import Command, run_command
 from learned_saliency.pipeline.cli.errors import UserError, first_sentence, printable
 from learned_saliency.pipeline.cli.help import Page
 from learned_saliency.pipeline.cli.paths import (
+    CLASS_FILES,
     LIBRARIES,
     LIBRARY_WEIGHTS,
     RECORD_FILE,
@@ -38,6 +39,7 @@ from learned_saliency.pipeline.cli.values import SWEEP_RUNS, listed, values
 from learned_saliency.pipeline.cli.words import hydra_words, named_keys
 
 __all__ = [
+    "CLASS_FILES",
     "CONFIG_DIR",
     "ENDING",
     "GROUP_FILES",

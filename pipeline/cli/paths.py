@@ -186,14 +186,18 @@ def check_images(source: str) -> None:
         raise UserError(f"images={source}: the pattern matches no file.")
 
 
+CLASS_FILES = ("class_names", "known_classes")  # keys of a data set that may name a file
+
+
 def check_class_names(data: Mapping[str, Any]) -> None:
-    """Check that the file is there that ``class_names`` of a data set names.
+    """Check that the files are there that give a data set's names of classes.
 
     Raises:
-        UserError: If it is not.
+        UserError: If one is not.
     """
-    if isinstance(data.get("class_names"), str):
-        check_file("data.class_names", data.class_names)
+    for key in CLASS_FILES:
+        if isinstance(data.get(key), str):
+            check_file(f"data.{key}", data[key])
 
 
 def check_data(data: DictConfig) -> None:

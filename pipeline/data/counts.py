@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from learned_saliency.datamodules import Published
+from learned_saliency.datamodules import UNKNOWN, Published
 from learned_saliency.pipeline.data.tables import SplitTable
 
 COUNTED = ("images", "classes", "boxes", "masks")
@@ -45,7 +45,7 @@ def count_split(table: SplitTable, published: Mapping[str, Published]) -> Counts
     masks = table.masks or []
     return Counts(
         images=len(table.ids),
-        classes=len({row.values[0] for row in table.labels.values()}),
+        classes=len({row.values[0] for row in table.labels.values()} - {UNKNOWN}),
         boxes=len(table.boxes or ()),
         masks=len(masks),
         ignores=len({row.ignore for row in masks if row.ignore}),

@@ -96,7 +96,7 @@ def evaluate(
     check_hardware(config.trainer)
     options = build_evaluation(config)
     studies = build_studies(config)
-    data = build_data(config, _STAGES[config.split], config.limit)
+    data = build_data(config, _STAGES[config.split], limit=config.limit)
     check_limits(config.trainer, data, {"test": config.split})
     options |= {"mean": data.mean, "std": data.std}
     if subject.checkpoint is not None:

@@ -115,13 +115,20 @@ def _classes(names: list[str]) -> str:
 
 
 def _decoding(config: Mapping[str, Any]) -> str:
-    """Tell where the images of the training were not read exactly."""
-    if not config.get("data", {}).get("fast_decode"):
-        return ""
-    return (
-        " The training images were decoded faster, with slightly other pixels"
-        " (`data.fast_decode=true`); all others exactly."
-    )
+    """Tell how the training images were prepared, where it was not the usual way."""
+    data = config.get("data", {})
+    told = ""
+    if not data.get("augment", True):
+        told += (
+            " The training images were prepared as all others are, without random crops and flips"
+            " (`data.augment=false`)."
+        )
+    if data.get("fast_decode"):
+        told += (
+            " The training images were decoded faster, with slightly other pixels"
+            " (`data.fast_decode=true`); all others exactly."
+        )
+    return told
 
 
 def _splits(facts: Mapping[str, Any]) -> list[tuple[str, ...]]:

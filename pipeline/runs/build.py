@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ import lightning as L
 from filelock import FileLock
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -22,7 +24,13 @@ from learned_saliency.datamodules import (
     read_name_list,
 )
 from learned_saliency.errors import SurroundingsError
-from learned_saliency.pipeline.cli import GROUP_FILES, UserError, first_sentence, nearest
+from learned_saliency.pipeline.cli import (
+    CLASS_FILES,
+    GROUP_FILES,
+    UserError,
+    first_sentence,
+    nearest,
+)
 from learned_saliency.trainers import FIGURES, NATIVE, SaliencyModule
 
 FIRST_STAGE = "first_stage"  # key of the model that another model is built on
@@ -36,22 +44,25 @@ _GROUPED = (
 CLASSIFIER = "classifier"  # name of that stage: of its folders, and before a `/` of its curves
 
 
-def build_data(
-    config: DictConfig, stage: str | None = None, limit: int | None = None
-) -> WSOLDataModule:
+def build_data(config: DictConfig, stage: str | None = None, **options: Any) -> WSOLDataModule:
     """Build the data module; its data set is made if necessary, read and checked.
 
-    A lock keeps the processes of one machine from making the data set at the same time.
+    Where the classes are those of a classifier that was trained on other data, it is told how many
+    of the data set's own are among them. A lock keeps the processes of one machine from making the
+    data set at the same time.
 
     Args:
         config: Configuration whose ``data`` describes the data module.
         stage: Stage whose splits are read and checked, see `WSOLDataModule.setup`.
-        limit: Number of images of an evaluation split to keep; None for all.
+        **options: Options that replace configured ones; None for those that are configured.
     """
-    data = create_data(config, **({} if limit is None else {"limit": limit}))
+    given = {name: value for name, value in options.items() if value is not None}
+    data = create_data(config, **given)
     if data.reader is not None and not data.read_only:
         make_data(data, stage)
     data.setup(stage)
+    if (told := data.told_classes()) and rank_zero_only.rank == 0:
+        print(f"data: {told}", file=sys.stderr)
     return data
 
 
@@ -111,10 +122,11 @@ def with_class_files(config: DictConfig) -> DictConfig:
     Raises:
         DataError: If a file cannot be used.
     """
-    given = (config.get("data") or {}).get("class_names")
-    if isinstance(given, str):
-        config = config.copy()
-        config.data.class_names = read_name_list(Path(given).expanduser())
+    for key in CLASS_FILES:
+        given = (config.get("data") or {}).get(key)
+        if isinstance(given, str):
+            config = config.copy()
+            config.data[key] = read_name_list(Path(given).expanduser())
     for key in _GROUPED:
         parent, _, name = key.rpartition(".")
         group = OmegaConf.select(config, parent)

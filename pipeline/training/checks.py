@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -9,6 +11,7 @@ from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.models import MultiScaleClassifier
 from learned_saliency.pipeline.cli import (
     UserError,
+    check_folder,
     nearest,
     values,
 )
@@ -25,7 +28,7 @@ from learned_saliency.pipeline.training.selection import (
     check_monitors,
     ground_truth,
 )
-from learned_saliency.trainers import NATIVE
+from learned_saliency.trainers import NATIVE, SaliencyModule, frozen_backbone
 
 
 def check_parts(config: DictConfig) -> None:
@@ -57,6 +60,35 @@ def check_clipping(config: DictConfig) -> None:
             f"trainer.gradient_clip_val={limit}: model={config.model.name} clips by itself; "
             "set model.module.gradient_clip."
         )
+
+
+def check_feature_cache(config: DictConfig) -> None:
+    """Check that features can be kept where ``feature_cache`` says, and that images stay alike."""
+    folder = config.get("feature_cache")  # runs of before have no such key
+    if folder is None:
+        return
+    check_folder("feature_cache", folder)
+    if config.data.get("augment", True):
+        raise UserError(
+            f"feature_cache={folder}: keeps features of images that stay alike, but training "
+            "images are cropped and flipped anew in every epoch; set data.augment=false."
+        )
+
+
+def check_frozen(config: DictConfig, modules: Sequence[SaliencyModule]) -> None:
+    """Check that ``feature_cache`` is given only where a trunk is frozen.
+
+    Args:
+        config: The configuration.
+        modules: The modules of all stages.
+    """
+    if config.get("feature_cache") is None or any(map(frozen_backbone, modules)):
+        return
+    raise UserError(
+        f"feature_cache={config.feature_cache}: the trunk of model={config.model.name} is trained, "
+        "so that its features change with every step; choose a frozen one, backbone.frozen=true or "
+        "model=fcam, or leave the key out."
+    )
 
 
 def stage_key(stage: str) -> str:
@@ -95,8 +127,14 @@ def check_images(checkpoint: Checkpoint, data: WSOLDataModule) -> None:
         )
 
 
-def check_splits(config: DictConfig, data: WSOLDataModule) -> None:
-    """Check that the splits are there, and that ``val`` has the labels to choose checkpoints by."""
+def check_splits(config: DictConfig, data: WSOLDataModule, stages: Sequence[str]) -> None:
+    """Check that the splits are there, and that ``val`` has what chooses the stages' checkpoints.
+
+    Args:
+        config: The configuration.
+        data: The data module, set up.
+        stages: Stages to train.
+    """
     if config.test and not data.has_split("test"):
         raise UserError(
             f"{data.metadata}: has no folder `test`, by which the run is tested at its end; add "
@@ -104,9 +142,32 @@ def check_splits(config: DictConfig, data: WSOLDataModule) -> None:
         )
     _check_pictures(config)
     check_criteria(values(config.zerobox.also))
-    stages = trained_stages(config.model)
     asked = {f"{stage_key(s)}.monitor": str(stage_config(config.model, s).monitor) for s in stages}
     check_monitors(asked, ground_truth(data))
+
+
+def check_labeled(config: DictConfig, data: WSOLDataModule, stages: Sequence[str]) -> None:
+    """Check that all training images have a label, where a stage learns from labels.
+
+    Args:
+        config: The configuration.
+        data: The data module, set up.
+        stages: Stages to train that need labels, see `SaliencyModule.needs_labels`.
+    """
+    images = int(data.supervision("train")["images"])
+    unlabeled = images - data.num_labeled("train")
+    if not stages or not unlabeled:
+        return
+    learns = f"model={config.model.name} learns from labels"
+    remedy = "choose model=fcam or model=casm model.thinning=F with a trained classifier=..."
+    if list(stages) == [CLASSIFIER]:
+        learns = f"the classifier of model={config.model.name} learns from labels"
+        remedy = "name a trained one by classifier=..."
+    source = data.metadata / "train" / "class_labels.txt"
+    raise UserError(
+        f"{source}: {unlabeled} of {images} training images have no label that can be learned "
+        f"(-1), but {learns}; label them, or {remedy}."
+    )
 
 
 def _check_pictures(config: DictConfig) -> None:

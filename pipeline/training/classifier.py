@@ -122,7 +122,8 @@ def _of_run(config: DictConfig) -> Checkpoint:
     if FIRST_STAGE not in config.model:
         raise UserError(f"classifier=... is given, but model={config.model.name} is built on none.")
     given = read_checkpoint(config.classifier, "best.ckpt")
-    theirs, ours = ({**c.backbone, "pretrained": None} for c in (given.config, config))
+    of_training = dict.fromkeys(("pretrained", "frozen", "trainable"))
+    theirs, ours = ({**c.backbone, **of_training} for c in (given.config, config))
     if theirs != ours:
         raise UserError(
             f"classifier={given.path}: its backbone is {given.config.backbone.name} with other "

@@ -37,7 +37,10 @@ from learned_saliency.pipeline.runs import (
 from learned_saliency.pipeline.training.checks import (
     check_classes,
     check_clipping,
+    check_feature_cache,
+    check_frozen,
     check_images,
+    check_labeled,
     check_parts,
     check_precision,
     check_splits,
@@ -93,6 +96,7 @@ def make_plan(
     check_hardware(config.trainer)
     check_precision(config.trainer)
     check_clipping(config)
+    check_feature_cache(config)
     if not config.resume:
         check_folder("output_dir", config.output_dir)
     if resumed is None:
@@ -103,7 +107,8 @@ def make_plan(
     evaluation = build_evaluation(config)
     located = _located(config, resumed) if config.resume else config
     data = build_data(located, None if config.test else "fit")
-    check_splits(config, data)
+    stages = _stages(config, resumed)
+    check_splits(config, data, stages)
     check_limits(config.trainer, data, {split: split for split in ("train", "val", "test")})
     for checkpoint in (resumed, found.checkpoint):
         if checkpoint is not None:
@@ -111,12 +116,24 @@ def make_plan(
     found.check_classes(data)
     if resumed is not None:
         check_images(resumed, data)
-    try_to_build(config, data.num_classes, evaluation, found.given)
+    _try_stages(config, stages, data, evaluation, found.given)
     goes_on = bool(config.resume)
     folder = find_resume_point(config.resume).folder if goes_on else create_folder(config, record)
-    stages = _stages(config, resumed)
     network = found.network
     return Plan(config, record, stages, data, evaluation, resumed, network, folder, goes_on)
+
+
+def _try_stages(
+    config: DictConfig,
+    stages: list[str],
+    data: WSOLDataModule,
+    evaluation: dict[str, Any],
+    given: nn.Module | None,
+) -> None:
+    """Build all stages once; check that those to be trained have what they need."""
+    modules = try_to_build(config, data.num_classes, evaluation, given)
+    check_frozen(config, list(modules.values()))
+    check_labeled(config, data, [name for name in stages if modules[name].needs_labels])
 
 
 def _located(config: DictConfig, resumed: Checkpoint | None) -> DictConfig:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from learned_saliency.models import is_feature_cache
 from learned_saliency.pipeline.cli import (
     RECORD_FILE,
     ResumePoint,
@@ -37,7 +40,8 @@ from learned_saliency.pipeline.runs import (
 # gets and where its data lie. All other keys define the run, or lie in its optimizers' state.
 _GROUPS = ("trainer", "logger", "attribution")
 _KEYS = (
-    *("resume", "test", "methods", "evaluate", "pictures", "recipe"),  # recipe: see what it changes
+    *("resume", "test", "methods", "evaluate", "pictures", "feature_cache"),
+    "recipe",  # see what it changes
     *("model.epochs", "model.methods", "model.pictures"),
     *(f"data.{key}" for key in ("root", "metadata", "mask_root", "eval_batch_size", "num_workers")),
     *(f"data.{key}" for key in ("pin_memory", "verify_images", "cache", "cache_folder")),
@@ -76,6 +80,7 @@ def resumed_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
         for word in words:
             _apply(word, resumed, config)
         _locate(resumed, words, started, point)
+        _locate_features(resumed, words)
         resumed.resume = str(config.resume)
         _check_changes(started, resumed, words)
     except OmegaConfBaseException as error:
@@ -218,6 +223,24 @@ def _locate(
     recorded = OmegaConf.create(started.record["config"]["data"])
     found = located_data(recorded, OmegaConf.create(), point.checkpoint or point.folder)
     resumed.data.update({key: found[key] for key in _PLACES})
+
+
+def _locate_features(resumed: DictConfig, words: Sequence[Override]) -> None:
+    """Leave out a folder of features that no word names and that is none on this machine.
+
+    The record may be anyone's, and nothing is written where it alone says.
+    """
+    folder = resumed.get("feature_cache")
+    given = "feature_cache" in {word.key_or_group for word in words}
+    if folder is None or given or is_feature_cache(folder):
+        return
+    resumed.feature_cache = None
+    if rank_zero_only.rank == 0:
+        print(
+            f"feature_cache={folder}: holds no features on this machine, and the run goes on "
+            "without; give feature_cache=FOLDER to keep them.",
+            file=sys.stderr,
+        )
 
 
 def _apply(word: Override, resumed: DictConfig, config: DictConfig) -> None:

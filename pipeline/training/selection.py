@@ -19,8 +19,8 @@ from learned_saliency.trainers import (
     gives_threshold,
 )
 
-AUTO = "auto"  # boxes choose, or masks, or where there are neither, the labels
-ZEROBOX = "zerobox"  # the default of the criteria that need labels alone
+AUTO = "auto"  # boxes choose, or masks, or where there are neither, a criterion without them
+ZEROBOX = "zerobox"  # the default of the criteria that need neither boxes nor masks
 BY_BOXES = "max_box_acc"
 _BY_MASKS = "pxap"
 
@@ -36,9 +36,9 @@ def resolve_monitor(asked: str, there: Set[str], constant: Set[str] = frozenset(
 
     Args:
         asked: The value of the key, one of `known_monitors`.
-        there: Ground truth of the split: ``"labels"``, maybe ``"boxes"`` and ``"masks"``.
-        constant: Metrics that the training cannot change; a criterion that sees labels alone
-            chooses in their place.
+        there: Ground truth of the split: ``"labels"``, ``"boxes"`` and ``"masks"``, or some.
+        constant: Metrics that the training cannot change; a criterion that sees no boxes chooses
+            in their place.
 
     Returns:
         A name in `MONITORS`.
@@ -52,8 +52,12 @@ def resolve_monitor(asked: str, there: Set[str], constant: Set[str] = frozenset(
 
 def ground_truth(data: WSOLDataModule) -> set[str]:
     """Name the ground truth of ``val``; see `Figure.needs`."""
-    found = {"boxes": data.has_boxes("val"), "masks": data.has_masks("val")}
-    return {"labels"} | {name for name, there in found.items() if there}
+    found = {
+        "labels": data.num_labeled("val") > 0,
+        "boxes": data.has_boxes("val"),
+        "masks": data.has_masks("val"),
+    }
+    return {name for name, there in found.items() if there}
 
 
 class Choice(NamedTuple):
@@ -66,6 +70,7 @@ class Choice(NamedTuple):
         criteria: Criteria that need no box to compute: those that choose, and those to watch.
         supervision: Numbers of images, boxes and masks of ``val`` that the choice sees.
         boxes: Whether ``val`` has boxes.
+        labels: Whether ``val`` has labels; predicted classes stand in for those that are unknown.
     """
 
     asked: str
@@ -74,6 +79,7 @@ class Choice(NamedTuple):
     criteria: list[str]
     supervision: dict[str, str | int]
     boxes: bool
+    labels: bool = True
 
     @property
     def regrets(self) -> bool:
@@ -89,7 +95,10 @@ class Choice(NamedTuple):
             first += f" (monitor={self.asked}{reason})"
         own = " and" if self.threshold == self.monitor else f", {self.threshold or 'its boxes'}"
         seen = f"{self.supervision['boxes']} boxes and {self.supervision['masks']} masks are seen"
-        return f"{first}{own} the box threshold; {seen}"
+        blind = (
+            "" if self.labels else ", and no label: predicted classes stand in for the true ones"
+        )
+        return f"{first}{own} the box threshold; {seen}{blind}"
 
 
 def choose(
@@ -114,7 +123,8 @@ def choose(
     supervision = data.supervision("val")
     if monitor in CRITERIA:
         supervision |= {"boxes": 0, "masks": 0}
-    return Choice(asked, monitor, threshold, criteria, supervision, "boxes" in there)
+    has_boxes, has_labels = "boxes" in there, "labels" in there
+    return Choice(asked, monitor, threshold, criteria, supervision, has_boxes, has_labels)
 
 
 def build_scores(choice: Choice, options: DictConfig, images: int, seed: int) -> ZeroBoxScores:

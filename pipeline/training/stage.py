@@ -16,6 +16,8 @@ from torch import nn
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.reports import write_model_card
 from learned_saliency.pipeline.runs import (
+    CLASSIFIER,
+    FIRST_STAGE,
     Checkpoint,
     DurableCheckpointIO,
     RunRecord,
@@ -25,6 +27,7 @@ from learned_saliency.pipeline.runs import (
     load_weights,
     read_checkpoint,
     stage_config,
+    without_pretraining,
 )
 from learned_saliency.pipeline.training.best import KeepBest
 from learned_saliency.pipeline.training.keeping import EPOCH, KeepLast, read_position
@@ -36,6 +39,7 @@ from learned_saliency.trainers import (
     NATIVE,
     Dashboard,
     Divergence,
+    KeepFeatures,
     MetricsFile,
     Pictures,
     SaliencyModule,
@@ -211,8 +215,20 @@ def _callbacks(plan: Plan, stage: str, model: DictConfig, choice: Choice) -> lis
         RunRecord(plan.record, stage, plan.data, choice.supervision),
         Throughput(),
         Pictures(pictures, count, methods, plan.data.class_names),
+        *_feature_cache(plan, stage, model),
         progress_bar(stage or model.name),
     ]
+
+
+def _feature_cache(plan: Plan, stage: str, model: DictConfig) -> list[KeepFeatures]:
+    """Make the callback that keeps features, if they are to be kept."""
+    folder = plan.config.get("feature_cache")
+    if folder is None:
+        return []
+    network = stage_config(model, CLASSIFIER if FIRST_STAGE in model else "").network
+    options = OmegaConf.to_yaml(without_pretraining(network.get("backbone", network)))
+    images = sum(plan.data.supervision(split)["images"] for split in ("train", "val"))
+    return [KeepFeatures(folder, options, images, stage or model.name)]
 
 
 def _facts(

@@ -33,7 +33,7 @@ def try_to_build(
     num_classes: int,
     evaluation: dict[str, Any],
     given: nn.Module | None = None,
-) -> None:
+) -> dict[str, SaliencyModule]:
     """Build every stage once, untrained and on no device, with its optimizers.
 
     A misfit shows now, also in a stage that is trained hours later.
@@ -43,8 +43,12 @@ def try_to_build(
         num_classes: Number of classes of the data set.
         evaluation: See `Plan`.
         given: Network from outside that stays as it is, on which the model is built.
+
+    Returns:
+        The modules by stage, to be asked what they declare.
     """
     plain = without_pretraining(config.model)
+    modules = {}
     for stage in trained_stages(plain):
         model = stage_config(plain, stage)
         key = stage_key(stage)
@@ -59,6 +63,8 @@ def try_to_build(
                 if "lr_scheduler" in part:
                     part["lr_scheduler"].step()
         _try_on_one_image(module, config)
+        modules[stage] = module
+    return modules
 
 
 def _try_on_one_image(module: SaliencyModule, config: DictConfig) -> None:

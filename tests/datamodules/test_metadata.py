@@ -173,8 +173,8 @@ def test_labels_out_of_range_are_named(boxes):
     check_labels(split, 5)
     with pytest.raises(DataError, match=r"class_labels.txt, line 1: label 4 is out of range 0..3"):
         check_labels(split, 4)
-    _write(boxes, class_labels="a,1.png,4\nb.png,-1\n")
-    with pytest.raises(DataError, match=r"class_labels.txt, line 2: label -1 is out of range 0..4"):
+    _write(boxes, class_labels="a,1.png,4\nb.png,-2\n")
+    with pytest.raises(DataError, match=r"class_labels.txt, line 2: label -2 is out of range 0..4"):
         check_labels(read_split(boxes, localization=False), 5)
 
 

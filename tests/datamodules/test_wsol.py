@@ -177,6 +177,45 @@ def test_fast_decoding_changes_training_images_a_little_and_no_other(tiny, tmp_p
         torch.testing.assert_close(images["image"], others["image"], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("center_crop", [False, True])
+@pytest.mark.parametrize("cache", ["none", "memory", "disk"])
+def test_images_are_prepared_alike_for_training_and_evaluation_without_augmentation(
+    tiny, tmp_path, cache, center_crop
+):
+    options = {"augment": False, "cache": cache, "cache_folder": tmp_path / "kept"}
+    data = tiny_data(tiny(), center_crop=center_crop, **options)
+    data.setup("fit")
+    expected = {}
+    for batch in data.dataloader("train"):
+        expected |= dict(zip(batch["image_id"], batch["image"], strict=True))
+    orders = [train_images(data, epoch) for epoch in range(2)]
+    for found in orders:
+        assert found.keys() == expected.keys()
+        for name, image in found.items():
+            torch.testing.assert_close(image, expected[name], rtol=0, atol=0)
+    augmented = tiny_data(data.root)
+    augmented.setup("fit")
+    assert [list(found) for found in orders] == [
+        list(train_images(augmented, epoch)) for epoch in range(2)
+    ]
+    assert set(next(iter(data.train_dataloader()))) == {"image", "label", "image_id", "index"}
+
+
+@pytest.mark.parametrize("center_crop", [False, True])
+def test_fast_decoding_without_augmentation_changes_training_images_a_little(tiny, center_crop):
+    folder = tiny()
+    _photographs(folder)
+    options = {"augment": False, "resize_size": 40, "crop_size": 32, "center_crop": center_crop}
+    exact, fast = (tiny_data(folder, **options, fast_decode=wanted) for wanted in (False, True))
+    for data in (exact, fast):
+        data.setup("fit")
+    expected, found = train_images(exact), train_images(fast)
+    differences = [(found[name] - expected[name]).abs().mean() for name in expected]
+    assert 0 < max(differences) < 0.15
+    for images, others in zip(fast.dataloader("train"), exact.dataloader("train"), strict=True):
+        torch.testing.assert_close(images["image"], others["image"], rtol=0, atol=0)
+
+
 def test_augmentation_changes_with_epoch_and_seed(tiny):
     data = tiny_data(tiny(), resize_size=12, crop_size=4)
     data.setup("fit")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from learned_saliency.datamodules import DataError, read_class_names
+from learned_saliency.datamodules import UNKNOWN, DataError, read_class_names
 from learned_saliency.pipeline.data.content import Content
 from learned_saliency.pipeline.data.findings import Findings
 from learned_saliency.pipeline.data.tables import SplitTable
@@ -52,7 +52,7 @@ def _count(train: SplitTable, findings: Findings) -> int | None:
     labels = sorted({row.values[0] for row in train.labels.values() if row.values[0] >= 0})
     gap = next((k for k, label in enumerate(labels) if label != k), None)
     if gap is None:
-        return len(labels)
+        return len(labels) or None
     counted = "; labels count from 0" if gap == 0 else ""
     row = next(row for row in train.labels.values() if row.values[0] == labels[gap])
     message = (
@@ -67,9 +67,10 @@ def _check_range(table: SplitTable, count: int | None, findings: Findings) -> No
     path = table.folder / "class_labels.txt"
     for row in table.labels.values():
         label = row.values[0]
-        if label < 0 or (count is not None and label >= count):
+        if label < UNKNOWN or (count is not None and label >= count):
             fits = "is negative" if count is None else f"is out of range 0..{count - 1}"
-            message = f"label {label} {fits}; correct it or set data.num_classes."
+            remedy = "correct it, set data.num_classes, or write -1 where the class is unknown"
+            message = f"label {label} {fits}; {remedy}."
             findings.add("label", path, message, row.line)
 
 
@@ -77,6 +78,8 @@ def _check_used(
     train: SplitTable, wanted: Sequence[int], names: Sequence[str], findings: Findings
 ) -> None:
     used = {row.values[0] for row in train.labels.values()}
+    if used <= {UNKNOWN}:
+        return
     for label in wanted:
         if label not in used:
             named = f" ({names[label]})" if label < len(names) else ""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from learned_saliency.datamodules import ImageFacts, near_duplicate_groups
+from learned_saliency.datamodules import UNKNOWN, ImageFacts, near_duplicate_groups
 from learned_saliency.pipeline.data.content import Content
 from learned_saliency.pipeline.data.findings import Findings, Severity
 
@@ -25,7 +25,12 @@ class _Listed(NamedTuple):
     label: int | None
 
     def __str__(self) -> str:
-        return f"{self.image_id} ({self.split}, class {self.label})"
+        return f"{self.image_id} ({self.place})"
+
+    @property
+    def place(self) -> str:
+        """Its split, and its class where that is known."""
+        return self.split if self.label is None else f"{self.split}, class {self.label}"
 
 
 class _File(NamedTuple):
@@ -61,7 +66,7 @@ def check_copies(
         if len(_splits(group)) > 1:
             _tell_overlap(content, group, copied, findings)
         elif len(group) > 1:
-            kind = "copy" if len(_labels(group)) == 1 else "copy-label"
+            kind = "copy" if len(_labels(group)) <= 1 else "copy-label"
             message = f"has the same content as {_named(group[1:])}; keep one."
             findings.add(kind, group[0].place(content), message)
     for group in _near_duplicates([group[0] for group in same]):
@@ -77,7 +82,8 @@ def _files(content: Content) -> list[_File]:
             if facts.problem:
                 continue
             key = os.path.normpath(table.ids[image])
-            label = table.labels[image].values[0] if image in table.labels else None
+            label = table.labels[image].values[0] if image in table.labels else UNKNOWN
+            label = None if label == UNKNOWN else label
             file = files.setdefault(key, _File(key, facts, []))
             file.listed.append(_Listed(table.name, table.ids[image], label))
     return list(files.values())
@@ -117,8 +123,10 @@ def _splits(files: Iterable[_File]) -> set[str]:
     return {listed.split for file in files for listed in file.listed}
 
 
-def _labels(files: Iterable[_File]) -> set[int | None]:
-    return {listed.label for file in files for listed in file.listed}
+def _labels(files: Iterable[_File]) -> set[int]:
+    """Collect the classes that are known."""
+    labels = {listed.label for file in files for listed in file.listed}
+    return {label for label in labels if label is not None}
 
 
 def _named(files: Iterable[_File]) -> str:
@@ -149,5 +157,5 @@ def _tell_similar(content: Content, group: list[_File], findings: Findings) -> N
         kind = "similar-label"
     first, *others = group
     listed = first.listed[0]
-    message = f"this image of {listed.split}, class {listed.label}, looks like {_named(others)}"
+    message = f"this image of {listed.place}, looks like {_named(others)}"
     findings.add(kind, first.place(content), f"{message}; see whether one should go.")

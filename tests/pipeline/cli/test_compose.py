@@ -23,6 +23,7 @@ NEEDED = {
     "openimages": ["data.root=somewhere"],
     "pets": ["data.root=somewhere"],
     "timm": ["backbone.name=resnet18"],
+    "vit": ["backbone.name=vit_tiny_patch16_224"],
 }
 
 

@@ -107,6 +107,10 @@ def test_many_classes_a_method_without_a_paper_and_no_figure_are_told_plainly():
     config = FACTS["config"] | {"data": {"fast_decode": True}}
     fast = model_card("last.ckpt", FACTS | {"config": config})
     assert "training images were decoded faster, with slightly other pixels" in fast
+    assert "flips" not in fast
+    config["data"] = {"augment": False}
+    plain = model_card("last.ckpt", FACTS | {"config": config})
+    assert "as all others are, without random crops and flips" in plain
 
 
 @pytest.mark.parametrize("model", config_groups()["model"])

@@ -164,6 +164,44 @@ def test_the_refusal_of_monitors_names_every_key_that_has_to_change(bare, plan):
     assert plan(*words, *advised).data.supervision("val")["boxes"] == 0
 
 
+def test_methods_that_learn_from_labels_refuse_unlabeled_images(bare, creatures, plan, tmp_path):
+    words, metadata = bare
+    labels = metadata / "train" / "class_labels.txt"
+    lines = labels.read_text().splitlines()
+    labels.write_text("\n".join([f"{lines[0].rpartition(',')[0]},-1", *lines[1:]]) + "\n")
+    told = rf"class_labels.txt: 1 of {len(lines)} training images have no label"
+    for model in ("cam", "calm"):
+        with pytest.raises(UserError, match=f"{told}.*model={model} learns.*classifier=") as caught:
+            plan(f"model={model}", *words)
+        assert str(labels) in str(caught.value)
+    with pytest.raises(UserError, match=f"{told}.*the classifier of model=fcam learns.*classifier"):
+        plan("model=fcam", *words)
+    with pytest.raises(UserError, match=f"{told}.*model=casm learns from labels"):
+        plan("model=casm", *words)
+    cam = untrained_run(creatures, tmp_path / "cam", "model=cam")
+    assert plan("model=fcam", f"classifier={cam}", *words).data.num_labeled("train") < len(lines)
+    plan("model=casm", "model.thinning=F", f"classifier={cam}", *words)
+
+
+def test_fcam_trains_without_boxes_and_labels(bare, creatures, small_run, tmp_path, capfd):
+    words, metadata = bare
+    for split in ("train", "val", "test"):
+        labels = metadata / split / "class_labels.txt"
+        ids = (line.rpartition(",")[0] for line in labels.read_text().splitlines())
+        labels.write_text("".join(f"{image_id},-1\n" for image_id in ids))
+        for name in ("localization.txt", "masks.txt", "image_sizes.txt"):
+            (metadata / split / name).unlink(missing_ok=True)
+    cam = untrained_run(creatures, tmp_path / "cam", "model=cam")
+    words += ["model=fcam", f"classifier={cam}", "pictures.images=2"]
+    words += ["recipe.monitor=auto", "recipe.classifier_monitor=auto"]
+    run = train(compose_checked([*small_run, *words, "+trainer.limit_train_batches=1"]))
+    told = capfd.readouterr().err
+    assert "(monitor=auto)" in told
+    assert "no label: predicted classes stand in for the true ones" in told
+    assert "accuracy" not in run.results["native"]
+    assert 0 < run.results["native"]["map_mean"] < 1
+
+
 def test_any_classifier_of_several_scales_serves_fcam(creatures, plan, tmp_path):
     calm = untrained_run(creatures, tmp_path / "calm", "model=calm")
     made = plan("model=fcam", f"classifier={calm}")

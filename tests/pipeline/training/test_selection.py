@@ -27,6 +27,7 @@ BY = DEFAULT_CRITERION if gives_threshold(DEFAULT_CRITERION) else THRESHOLD_CRIT
         ("auto", {LABELS, MASKS}, set(), "pxap"),
         ("auto", {LABELS}, set(), DEFAULT_CRITERION),
         ("auto", {LABELS}, {"accuracy"}, DEFAULT_CRITERION),
+        ("auto", set(), {"accuracy"}, DEFAULT_CRITERION),
         ("zerobox", {LABELS, BOXES, MASKS}, set(), DEFAULT_CRITERION),
         ("zerobox_cutout", {LABELS}, set(), "zerobox_cutout"),
         ("accuracy", {LABELS}, set(), "accuracy"),

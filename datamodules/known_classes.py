@@ -1,0 +1,126 @@
+"""Labels of a data set in the classes of a classifier that was trained on another one."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from learned_saliency.datamodules.batch import UNKNOWN
+from learned_saliency.datamodules.metadata import SplitMetadata
+
+_WORDNET = re.compile(r"n\d{8}(?!\d)", re.IGNORECASE)
+_MANY = 0.9  # part of the names that a list of ImageNet's classes shares with timm's
+
+
+class KnownClasses(NamedTuple):
+    """A data set's labels in the classes of a classifier.
+
+    Attributes:
+        known: Classifier's class of each class of the data set, int64 (N,); -1 for none.
+        names: Names of the data set's classes, N strings.
+        kept: Whether the labels stay as they are.
+    """
+
+    known: np.ndarray
+    names: list[str]
+    kept: bool
+
+    def apply(self, split: SplitMetadata) -> SplitMetadata:
+        """Give a split with labels in [-1, N) the classifier's labels."""
+        labels = np.where(split.labels == UNKNOWN, UNKNOWN, self.known[split.labels])
+        return replace(split, labels=labels)
+
+    def told(self, images: int, matched: int) -> str:
+        """Describe in a sentence how much of the data set the classifier knows.
+
+        Args:
+            images: Number of images with a label.
+            matched: Number of them with a label that the classifier knows.
+        """
+        missing = [name for name, label in zip(self.names, self.known, strict=True) if label < 0]
+        found = len(self.names) - len(missing)
+        first = (
+            f"the classifier knows {found} of the {len(self.names)} classes of the data set, "
+            f"{matched} of {images} images"
+        )
+        if not missing:
+            return first
+        more = "" if len(missing) == 1 else f" and {len(missing) - 1} more"
+        return f"{first}; unknown to it: {missing[0]}{more}, whose images count as unlabeled"
+
+
+def match_classes(names: Sequence[str], known: Sequence[str]) -> KnownClasses:
+    """Find the classes of a data set among those that a classifier knows.
+
+    Names agree whatever their case, and with ``_``, ``-`` or a space between words. A name may list
+    synonyms, separated by commas, of which one has to agree with one class alone. Of a classifier
+    of ImageNet's classes also WordNet's synonyms and ids are known: ``n01440764``,
+    ``n01440764_tench``. Where the data set or the classifier has mere numbers as names, and there
+    are equally many classes, the labels stay as they are.
+
+    Args:
+        names: Names of the data set's classes, in the order of the labels.
+        known: Names of the classifier's classes, in the order of the logits.
+    """
+    if len(names) == len(known) and (_are_numbers(names) or _are_numbers(known)):
+        return KnownClasses(np.arange(len(names)), list(names), True)
+    own = [[name] for name in known]
+    tables = [_unique(own), _unique([_parts(name) for name in known])]
+    found = [_look_up(name, tables) for name in names]
+    if UNKNOWN in found and (synonyms := _imagenet_synonyms(known)) is not None:
+        tables += [_unique(synonyms)]
+        found = [_look_up(name, tables) for name in names]
+    kept = len(names) == len(known) and found == list(range(len(names)))
+    return KnownClasses(np.array(found, np.int64), list(names), kept)
+
+
+def _are_numbers(names: Sequence[str]) -> bool:
+    return all(name == str(label) for label, name in enumerate(names))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", name).strip().casefold()
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in name.split(",") if part.strip()]
+
+
+def _unique(spellings: Sequence[Iterable[str]]) -> dict[str, int]:
+    """Find the class of each spelling that belongs to one class alone."""
+    found: dict[str, int] = {}
+    for label, names in enumerate(spellings):
+        for name in {_plain(name) for name in names}:
+            found[name] = UNKNOWN if name in found else label
+    return {name: label for name, label in found.items() if label != UNKNOWN}
+
+
+def _look_up(name: str, tables: Sequence[dict[str, int]]) -> int:
+    identity = _WORDNET.match(name.strip())
+    words = [name] + ([identity[0]] if identity else []) + _parts(name)
+    for table in tables:
+        for word in words:
+            if _plain(word) in table:
+                return table[_plain(word)]
+    return UNKNOWN
+
+
+def _imagenet_synonyms(known: Sequence[str]) -> list[list[str]] | None:
+    """List WordNet's ids and synonyms of ImageNet's classes; None if ``known`` are others."""
+    # timm takes half a second to import, which only data sets that need it are to wait for
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    subset = infer_imagenet_subset({"num_classes": len(known)})
+    if subset is None:
+        return None
+    info = ImageNetInfo(subset)
+    synonyms = [_parts(info.index_to_description(label)) for label in range(len(known))]
+    shared = sum(
+        _plain(name).startswith(_plain(first[0]))
+        for name, first in zip(known, synonyms, strict=True)
+    )
+    if shared < _MANY * len(known):
+        return None
+    return [[info.index_to_label_name(k), *names] for k, names in enumerate(synonyms)]
