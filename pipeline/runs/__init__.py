@@ -60,7 +60,12 @@ from learned_saliency.pipeline.runs.third_party import (
     third_party_network,
 )
 from learned_saliency.pipeline.runs.trainer import check_hardware, check_limits
-from learned_saliency.pipeline.runs.weights import check_finite, find_state_dict, read_weights
+from learned_saliency.pipeline.runs.weights import (
+    check_finite,
+    find_state_dict,
+    fit_state_dict,
+    read_weights,
+)
 from learned_saliency.pipeline.runs.writing import (
     DurableCheckpointIO,
     RunRecord,
@@ -101,6 +106,7 @@ __all__ = [
     "create_folder",
     "find_coverage",
     "find_state_dict",
+    "fit_state_dict",
     "foreign_parts",
     "given_network",
     "given_part",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -28,12 +29,15 @@ from learned_saliency.pipeline.runs import (
     Checkpoint,
     OwnInput,
     build_given,
+    check_finite,
+    fit_state_dict,
     given_part,
     given_stage,
     load_network,
     method_names,
     own_input,
     read_checkpoint,
+    read_weights,
     rebuild_given,
     third_party_network,
 )
@@ -99,6 +103,11 @@ def find_classifier(
         if config[key] is not None:
             what = f"{word} brings its own" if word else "there is no classifier=timm:NAME"
             raise UserError(f"{key}={config[key]}: leave it out, {what}.")
+    if networks := _pool(config):
+        raise UserError(
+            f"model.pool.networks={networks[0]}: goes with a given network, classifier=timm:NAME; "
+            "a classifier of this project fills its pool itself."
+        )
     if word is None:
         return FoundClassifier(config)
     given = _of_run(config)
@@ -156,6 +165,7 @@ def _from_outside(config: DictConfig, word: str, named: Collection[str]) -> Foun
     classifier = build_given(config, network)
     if not config.resume:
         config = _with_classes(config, own, classifier, named)
+    _check_pool(config, classifier)
     _say(config, classifier)
     _try_methods(config, classifier)
     return FoundClassifier(_with_first_stage(config, given_stage(config, classifier)), classifier)
@@ -209,6 +219,19 @@ def _with_classes(
     config = config.copy()
     config.data.known_classes = names
     return config
+
+
+def _pool(config: DictConfig) -> list[str]:
+    """List the files of further networks that a method trains against."""
+    return values((config.model.get("pool") or {}).get("networks") or [])
+
+
+def _check_pool(config: DictConfig, classifier: LeveledClassifier) -> None:
+    """Check that the files of further networks have weights of the given one's architecture."""
+    for path in map(Path, _pool(config)):
+        label = f"model.pool.networks={path}"
+        wanted = classifier.model.state_dict()
+        check_finite(fit_state_dict(read_weights(path.expanduser(), label), wanted, label), label)
 
 
 def _say(config: DictConfig, classifier: LeveledClassifier) -> None:
