@@ -24,7 +24,7 @@ __all__ = [
     "SaliencyPredictor",
     "load",
 ]
-_ROOMS = {"SaliencyCallback": "trainers"}  # of the names that are not of `pipeline.prediction`
+_ROOMS = {"SaliencyCallback": "trainers"}  # where names lie that `pipeline.prediction` lacks
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -79,7 +80,8 @@ class AmortizedModule(SaliencyModule):
 
     def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
         """Compute masks of the given classes; see `SaliencyModule.explain`."""
-        return self._explanation(self.network(images, labels), images)
+        targets = partial(self.known_targets, labels)
+        return self._explanation(self.network(images, targets), images)
 
     def native_maps(self, features: Tensor, images: Tensor, targets: Tensor) -> Tensor:
         """Compute masks from the features of an earlier pass; see `SaliencyModule.native_maps`."""
