@@ -1,6 +1,7 @@
 """Post-hoc saliency of any classifier."""
 
 from learned_saliency.attribution.ablationcam import AblationCAM
+from learned_saliency.attribution.amortized import Amortized
 from learned_saliency.attribution.cam import CAM
 from learned_saliency.attribution.core.affine import is_affine
 from learned_saliency.attribution.core.classifier import Classifier, SharedFeatures, encode, frozen
@@ -33,7 +34,8 @@ from learned_saliency.attribution.gradients import (
 from learned_saliency.attribution.hirescam import HiResCAM
 from learned_saliency.attribution.layercam import LayerCAM
 from learned_saliency.attribution.liftcam import LIFTCAM
-from learned_saliency.attribution.opticam import OptiCAM, OptiCAMResult
+from learned_saliency.attribution.objectives import MaskObjective
+from learned_saliency.attribution.opticam import OptiCAM, OptiCAMResult, Start
 from learned_saliency.attribution.rollout import RawAttention, Rollout
 from learned_saliency.attribution.scorecam import ScoreCAM
 from learned_saliency.attribution.shapcam import SHAPCAM
@@ -47,6 +49,7 @@ __all__ = [
     "LIFTCAM",
     "SHAPCAM",
     "AblationCAM",
+    "Amortized",
     "ChannelWeightedMethod",
     "Classifier",
     "Contributions",
@@ -58,6 +61,7 @@ __all__ = [
     "LayerCAM",
     "LayerError",
     "LeveledClassifier",
+    "MaskObjective",
     "OptiCAM",
     "OptiCAMResult",
     "OutputError",
@@ -70,6 +74,7 @@ __all__ = [
     "SmoothGrad",
     "SmoothGradCAMPlusPlus",
     "SplitClassifier",
+    "Start",
     "SupersetAggregation",
     "VanillaGradient",
     "VarGrad",

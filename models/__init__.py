@@ -1,8 +1,15 @@
+from learned_saliency.models.amortized import Amortized, AmortizedOutput
 from learned_saliency.models.backbones import MultiScaleBackbone
 from learned_saliency.models.calm import CALM, CueDistribution, cue_distribution
 from learned_saliency.models.cam import CAMClassifier
 from learned_saliency.models.casm import CASM, CASMOutput, MaskDecoder
-from learned_saliency.models.classifier import MultiScaleClassifier
+from learned_saliency.models.channel_weights import ChannelWeights
+from learned_saliency.models.classifier import (
+    HeadGradients,
+    MultiScaleClassifier,
+    head_with_gradients,
+)
+from learned_saliency.models.evidence_decoder import EvidenceDecoder
 from learned_saliency.models.fcam import FCAM, FCAMOutput
 from learned_saliency.models.feature_cache import (
     FeatureCache,
@@ -20,12 +27,17 @@ __all__ = [
     "CALM",
     "CASM",
     "FCAM",
+    "Amortized",
+    "AmortizedOutput",
     "CAMClassifier",
     "CASMOutput",
+    "ChannelWeights",
     "CueDistribution",
+    "EvidenceDecoder",
     "FCAMOutput",
     "FeatureCache",
     "FeaturePyramid",
+    "HeadGradients",
     "MaskDecoder",
     "MultiScaleBackbone",
     "MultiScaleClassifier",
@@ -36,6 +48,7 @@ __all__ = [
     "UNetDecoder",
     "cue_distribution",
     "feature_key",
+    "head_with_gradients",
     "is_feature_cache",
     "is_frozen",
     "region_features",

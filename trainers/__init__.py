@@ -1,5 +1,6 @@
 """LightningModules, with their callbacks, loggers and strategies."""
 
+from learned_saliency.trainers.amortized import AmortizedModule
 from learned_saliency.trainers.base import EXPLAINED, MASK_COLORS, NATIVE, SaliencyModule
 from learned_saliency.trainers.callbacks import (
     ContactSheet,
@@ -86,6 +87,7 @@ __all__ = [
     "TEST_FIGURES",
     "THRESHOLD_CRITERION",
     "ZEROBOX_FIGURES",
+    "AmortizedModule",
     "CALMModule",
     "CAMModule",
     "CASMModule",

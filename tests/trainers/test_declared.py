@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from learned_saliency.attribution import CAM, GradCAM, SupersetAggregation
+from learned_saliency.attribution import CAM, GradCAM, MaskObjective, SupersetAggregation
 from learned_saliency.losses import (
     CALMLoss,
     CASMLoss,
@@ -12,13 +12,22 @@ from learned_saliency.losses import (
     SeedSampler,
     TriLiteLoss,
 )
-from learned_saliency.models import CALM, CASM, FCAM, CAMClassifier, TriLite
+from learned_saliency.models import (
+    CALM,
+    CASM,
+    FCAM,
+    Amortized,
+    CAMClassifier,
+    EvidenceDecoder,
+    TriLite,
+)
 from learned_saliency.trainers import (
     CRITERIA,
     MONITORS,
     NATIVE,
     TEST_FIGURES,
     ZEROBOX_FIGURES,
+    AmortizedModule,
     CALMModule,
     CAMModule,
     CASMModule,
@@ -62,6 +71,9 @@ MODULES = {
     ),
     "trilite": lambda: TriLiteModule(
         network=TriLite(classifier()), loss=TriLiteLoss(), optimizer=SGD
+    ),
+    "amortized": lambda: AmortizedModule(
+        network=Amortized(classifier(), EvidenceDecoder), objective=MaskObjective(), optimizer=SGD
     ),
 }
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.pipeline.cli.compose import check_command_line, compose_checked, config_groups
 from learned_saliency.pipeline.cli.errors import UserError
-from learned_saliency.pipeline.runs.build import build_methods
+from learned_saliency.pipeline.runs.methods import build_methods
 from tests.support.paths import ROOT
 
 GROUPS = config_groups()
