@@ -113,7 +113,8 @@ def check_classes(checkpoint: Checkpoint, data: WSOLDataModule) -> None:
     if checkpoint.num_classes != data.num_classes:
         raise UserError(
             f"{checkpoint.path}: was trained on {checkpoint.num_classes} classes, but the data set "
-            f"has {data.num_classes}."
+            f"has {data.num_classes}; data.known_classes=FILE with the names of the former "
+            "translates labels to them by name."
         )
 
 
