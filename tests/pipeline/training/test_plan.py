@@ -170,7 +170,7 @@ def test_methods_that_learn_from_labels_refuse_unlabeled_images(bare, creatures,
     labels = metadata / "train" / "class_labels.txt"
     lines = labels.read_text().splitlines()
     labels.write_text("\n".join([f"{lines[0].rpartition(',')[0]},-1", *lines[1:]]) + "\n")
-    told = rf"class_labels.txt: 1 of {len(lines)} training images have no label"
+    told = rf"class_labels.txt: 1 of {len(lines)} training images have no known label"
     for model in ("cam", "calm"):
         with pytest.raises(UserError, match=f"{told}.*model={model} learns.*classifier=") as caught:
             plan(f"model={model}", *words)
