@@ -166,8 +166,8 @@ def check_labeled(config: DictConfig, data: WSOLDataModule, stages: Sequence[str
         remedy = "name a trained one by classifier=RUN or classifier=torchvision:NAME"
     source = data.metadata / "train" / "class_labels.txt"
     raise UserError(
-        f"{source}: {unlabeled} of {images} training images have no known label (-1), but {learns}; "
-        f"label them, or {remedy}."
+        f"{source}: {unlabeled} of {images} training images have no known label (-1), but "
+        f"{learns}; label them, or {remedy}."
     )
 
 
