@@ -161,7 +161,7 @@ def test_the_first_process_of_two_draws(tmp_path):
         "class Say(SaliencyCallback):\n"
         "    def on_fit_end(self, trainer, module):\n"
         "        total = sum(float(p.double().sum()) for p in module.parameters())\n"
-        "        print(f'rank {trainer.global_rank} {total!r}', flush=True)\n"
+        "        print(f'rank {trainer.global_rank} {total!r}\\n', end='', flush=True)\n"  # at once
         "class Quiet(Say):\n"
         "    def _draws(self, trainer):\n"
         "        return False\n"
