@@ -113,7 +113,8 @@ def check_classes(checkpoint: Checkpoint, data: WSOLDataModule) -> None:
     if checkpoint.num_classes != data.num_classes:
         raise UserError(
             f"{checkpoint.path}: was trained on {checkpoint.num_classes} classes, but the data set "
-            f"has {data.num_classes}."
+            f"has {data.num_classes}; data.known_classes=FILE with the names of the former "
+            "translates labels to them by name."
         )
 
 
@@ -159,14 +160,14 @@ def check_labeled(config: DictConfig, data: WSOLDataModule, stages: Sequence[str
     if not stages or not unlabeled:
         return
     learns = f"model={config.model.name} learns from labels"
-    remedy = "choose model=fcam or model=casm model.thinning=F with a trained classifier=..."
+    remedy = "choose model=fcam, or model=casm model.thinning=F, with a trained classifier=RUN"
     if list(stages) == [CLASSIFIER]:
         learns = f"the classifier of model={config.model.name} learns from labels"
-        remedy = "name a trained one by classifier=..."
+        remedy = "name a trained one by classifier=RUN or classifier=torchvision:NAME"
     source = data.metadata / "train" / "class_labels.txt"
     raise UserError(
-        f"{source}: {unlabeled} of {images} training images have no label that can be learned "
-        f"(-1), but {learns}; label them, or {remedy}."
+        f"{source}: {unlabeled} of {images} training images have no known label (-1), but "
+        f"{learns}; label them, or {remedy}."
     )
 
 
