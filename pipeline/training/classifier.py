@@ -263,9 +263,8 @@ def _try_methods(config: DictConfig, classifier: LeveledClassifier) -> None:
             instantiate(config.attribution[name])(classifier, images, torch.zeros(1).long())
         except ValueError as error:
             seeds = config.model.get("pseudo_labels") == name
-            key = f"model.pseudo_labels={name}" if seeds else f"methods={name}"
-            remedy = "; gradcam fits every network" if name != "gradcam" else ""
+            key = "model.pseudo_labels" if seeds else "methods"
             raise UserError(
-                f"{key}: does not fit classifier={config.classifier} at layer={config.layer}: "
-                f"{first_sentence(error)}{remedy}."
+                f"{key}={name}: does not fit classifier={config.classifier} at "
+                f"layer={config.layer}: {first_sentence(error)}; choose {key}=gradcam."
             ) from None

@@ -182,7 +182,7 @@ def test_a_library_s_network_is_loaded_without_a_word_and_its_input_counts(words
         (["model=casm", "model.thinning=L100"], r"model\.thinning=F"),
         (
             [f"classifier={OWN}:nonlinear"],
-            r"model\.pseudo_labels=cam: does not fit .*; gradcam fits every network",
+            r"model\.pseudo_labels=cam: does not fit .*; choose model\.pseudo_labels=gradcam",
         ),
         (
             [f"classifier={OWN}:transformer", "layer=encoder.ln", "data.crop_size=48"],
