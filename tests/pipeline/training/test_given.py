@@ -265,3 +265,29 @@ def test_a_run_counts_as_a_classifier_of_post_hoc_methods(words, tmp_path):
     words = [f"classifier={folder}", "layer=features"]
     with pytest.raises(UserError, match="layer=features: leave it out"):
         evaluate(compose_checked(words, "evaluate", complete=False))
+
+
+def test_labels_are_looked_for_among_the_network_s_own_classes(words):
+    given = ["classifier=torchvision:squeezenet1_1", "layer=features", "test=false"]
+    given += ["model.pseudo_labels=gradcam", "data.crop_size=64", "data.resize_size=64"]
+    plan = make_plan(compose_checked([*words, *given]), named=SIZES)
+    assert plan.config.data.known_classes[:2] == ["tench", "goldfish"]
+    assert plan.data.num_classes == plan.classifier.num_classes == 1000
+    with pytest.raises(UserError, match="knows 1000 classes, but the data set in .* has 16"):
+        make_plan(compose_checked([*words, *given]), named=[*SIZES, "data.known_classes"])
+
+
+def test_features_of_a_given_network_are_kept(words, tmp_path, capsys):
+    own = [f"classifier={OWN}:convolutional", "layer=last", "test=false", "data.augment=false"]
+    plain = trained(words, *own)
+    keep = [f"feature_cache={tmp_path}/kept", "recipe.epochs=1"]
+    folders = [trained(words, *own, *keep) for _ in range(2)]
+    assert "features were found 32 times and computed 0 times" in capsys.readouterr().err
+    states = [read_checkpoint(each, "last.ckpt").content["state_dict"] for each in folders]
+    expected = read_checkpoint(plain, "last.ckpt").content["state_dict"]
+    for state in states:
+        assert all(torch.equal(expected[key], value) for key, value in state.items())
+    impure = [f"classifier={OWN}:transformer", "layer=encoder.layers.encoder_layer_3.ln_1"]
+    with pytest.raises(UserError, match="reads more than its levels"):
+        make_plan(compose_checked([*words, *own, *impure, "model.pseudo_labels=gradcam", *keep]),
+                  named=SIZES)  # fmt: skip
