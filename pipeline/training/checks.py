@@ -88,7 +88,7 @@ def check_frozen(config: DictConfig, modules: Sequence[SaliencyModule]) -> None:
     if (given := given_part(config.model)) is not None:
         raise UserError(
             f"feature_cache={config.feature_cache}: classifier={given['classifier']} reads more "
-            "than its levels after the layer, so that these alone give no logits; leave the key out."
+            "than its levels after the layer, so that these alone give no logits; leave it out."
         )
     raise UserError(
         f"feature_cache={config.feature_cache}: the trunk of model={config.model.name} is trained, "

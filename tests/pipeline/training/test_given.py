@@ -273,7 +273,7 @@ def test_labels_are_looked_for_among_the_network_s_own_classes(words):
     plan = make_plan(compose_checked([*words, *given]), named=SIZES)
     assert plan.config.data.known_classes[:2] == ["tench", "goldfish"]
     assert plan.data.num_classes == plan.classifier.num_classes == 1000
-    with pytest.raises(UserError, match="knows 1000 classes, but the data set in .* has 16"):
+    with pytest.raises(UserError, match=r"knows 1000 classes, but the data set in .* has 16"):
         make_plan(compose_checked([*words, *given]), named=[*SIZES, "data.known_classes"])
 
 
