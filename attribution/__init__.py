@@ -1,6 +1,7 @@
 """Post-hoc saliency of any classifier."""
 
 from learned_saliency.attribution.ablationcam import AblationCAM
+from learned_saliency.attribution.amortized import Amortized
 from learned_saliency.attribution.cam import CAM
 from learned_saliency.attribution.core.affine import is_affine
 from learned_saliency.attribution.core.classifier import Classifier, SharedFeatures, encode, frozen
@@ -34,7 +35,8 @@ from learned_saliency.attribution.gradients import (
 from learned_saliency.attribution.hirescam import HiResCAM
 from learned_saliency.attribution.layercam import LayerCAM
 from learned_saliency.attribution.liftcam import LIFTCAM
-from learned_saliency.attribution.opticam import OptiCAM, OptiCAMResult
+from learned_saliency.attribution.objectives import MaskObjective
+from learned_saliency.attribution.opticam import OptiCAM, OptiCAMResult, Start
 from learned_saliency.attribution.rollout import RawAttention, Rollout
 from learned_saliency.attribution.scorecam import ScoreCAM
 from learned_saliency.attribution.shapcam import SHAPCAM
@@ -48,6 +50,7 @@ __all__ = [
     "LIFTCAM",
     "SHAPCAM",
     "AblationCAM",
+    "Amortized",
     "ChannelWeightedMethod",
     "Classifier",
     "Contributions",
@@ -60,6 +63,7 @@ __all__ = [
     "LayerError",
     "LevelError",
     "LeveledClassifier",
+    "MaskObjective",
     "OptiCAM",
     "OptiCAMResult",
     "OutputError",
@@ -72,6 +76,7 @@ __all__ = [
     "SmoothGrad",
     "SmoothGradCAMPlusPlus",
     "SplitClassifier",
+    "Start",
     "SupersetAggregation",
     "VanillaGradient",
     "VarGrad",

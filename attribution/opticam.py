@@ -1,14 +1,14 @@
 """Opti-CAM: channel weights optimized for each image."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from learned_saliency.attribution.core.classifier import Classifier
-from learned_saliency.attribution.core.method import PostHocMethod, Query, resize
-from learned_saliency.attribution.objectives import NORMALIZATIONS, OBJECTIVES, SELECTORS, TWO_SIDED
+from learned_saliency.attribution.core.method import PostHocMethod, Query
+from learned_saliency.attribution.objectives import MaskObjective
 from learned_saliency.ops import full_precision
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8  # Adam's constants
@@ -31,13 +31,26 @@ class OptiCAMResult(NamedTuple):
     steps: Tensor
 
 
+@runtime_checkable
+class Start(Protocol):
+    """Interface of what gives Opti-CAM's first u."""
+
+    def u(self, query: Query) -> Tensor:
+        """Compute u for a batch, shape (B, K), any sign, at least float32.
+
+        Args:
+            query: The batch, with its features and gradients.
+        """
+        ...
+
+
 class OptiCAM(PostHocMethod):
     """Opti-CAM (paper 000, Eq. 8-11).
 
     The map is S = sum_k softmax(u)_k A_k (Eq. 8), resized to the image and normalized by n. Adam
     finds the u of each image for which the image multiplied by n(S) has the largest score of the
-    target class (Eq. 9, 10), starting from equal weights. An iteration is one forward and one
-    backward pass of the network for the whole batch; only u gets a gradient.
+    target class (Eq. 9, 10), from equal weights or from ``start``. An iteration is one forward and
+    one backward pass of the network for the whole batch; only u gets a gradient.
 
     The images of a batch influence each other by rounding alone: each has an Adam state of its own,
     and an image whose objective changes by less than ``tolerance`` stops alone and leaves the
@@ -78,6 +91,8 @@ class OptiCAM(PostHocMethod):
             which in normalized images is the mean color.
         std: See ``mean``; above 0.
         rectify: Whether negative features are set to 0 first.
+        start: What gives the u that Adam starts from, such as an `Amortized` method; None for
+            zeros, equal weights.
         progress: Called as ``progress(step, iterations)`` after each iteration, step from 1.
         **options: See `PostHocMethod`.
 
@@ -99,27 +114,28 @@ class OptiCAM(PostHocMethod):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         rectify: bool = True,
+        start: Start | None = None,
         progress: Callable[[int, int], None] | None = None,
         **options: str,
     ) -> None:
         super().__init__(**options)
-        _check_choices(
-            (objective, "objective", OBJECTIVES),
-            (selector, "selector", SELECTORS),
-            (normalization, "normalization", NORMALIZATIONS),
-        )
         if iterations < 1 or not learning_rate > 0 or not tolerance >= 0:
             raise ValueError(
                 "iterations must be at least 1, learning_rate above 0 and tolerance at least 0, "
                 f"got {iterations}, {learning_rate} and {tolerance}"
             )
-        self.objective = objective
-        self.selector = selector
-        self.normalization = normalization
+        self.objective = MaskObjective(
+            objective=objective,
+            selector=selector,
+            normalization=normalization,
+            interpolation=self.interpolation,
+            mean=mean,
+            std=std,
+        )
         self.iterations = iterations
         self.learning_rate = learning_rate
         self.tolerance = tolerance
-        self.black = _black(mean, std)
+        self.start = start
         self.rectify = rectify
         self.progress = progress
 
@@ -173,11 +189,13 @@ class OptiCAM(PostHocMethod):
             Maps, u, objective and steps, see `OptiCAMResult`.
         """
         with self._query(classifier, images, targets) as query:
-            return self._maximize(_Problem.of(self, query))
+            u = torch.zeros_like(query.features[:, :, 0, 0])
+            if self.start is not None:
+                u += self.start.u(query)
+            return self._maximize(_Problem.of(self, query), u)
 
-    def _maximize(self, problem: "_Problem") -> OptiCAMResult:
+    def _maximize(self, problem: "_Problem", u: Tensor) -> OptiCAMResult:
         """Run Adam (Eq. 9) on the u of all images, each of which stops by itself."""
-        u = torch.zeros_like(problem.features[:, :, 0, 0])
         mean, square = torch.zeros_like(u), torch.zeros_like(u)  # Adam's moments
         value = u.new_full((len(u),), float("nan"))
         rows = torch.arange(len(u), device=u.device)  # the images that have not stopped
@@ -204,7 +222,7 @@ class OptiCAM(PostHocMethod):
 class _Problem(NamedTuple):
     """F of Eq. 10 for some images, as a function of their u."""
 
-    method: OptiCAM
+    objective: MaskObjective
     classifier: Classifier
     images: Tensor  # (R, 3, H, W)
     features: Tensor  # (R, K, h, w)
@@ -214,67 +232,30 @@ class _Problem(NamedTuple):
     @classmethod
     def of(cls, method: OptiCAM, query: Query) -> "_Problem":
         images = query.images.clone() if query.images.is_inference() else query.images
-        if method.black is not None and len(method.black) != images.shape[1]:
-            raise ValueError(
-                f"mean and std have {len(method.black)} values, images {images.shape[1]} channels"
-            )
         features = query.features.relu() if method.rectify else query.features
-        original = SELECTORS[method.selector](query.logits.detach(), query.targets)
-        return cls(method, query.classifier, images, features, query.targets, original)
+        original = method.objective.select(query.logits.detach(), query.targets)
+        return cls(method.objective, query.classifier, images, features, query.targets, original)
 
     def pick(self, kept: Tensor) -> "_Problem":
         """Return the problem of the images for which ``kept``, bool (R,), is true."""
         parts = (self.images, self.features, self.targets, self.original)
-        return _Problem(self.method, self.classifier, *(part[kept] for part in parts))
+        return _Problem(self.objective, self.classifier, *(part[kept] for part in parts))
 
     def masks(self, u: Tensor) -> Tensor:
         """Compute the masks n(up(S)), (R, H, W) in [0, 1], from u (R, K)."""
         with full_precision(u.device):
             maps = torch.einsum("bk,bkhw->bhw", u.softmax(dim=1), self.features)  # Eq. 8
-            maps = resize(maps, self.images.shape[-2:], self.method.interpolation)
-            return NORMALIZATIONS[self.method.normalization](maps)
+        return self.objective.masks(maps, self.images.shape[-2:])
 
     def evaluate(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Compute F, shape (R,), and its gradient (R, K), at u (R, K)."""
         with torch.enable_grad():
             u = u.detach().requires_grad_()
-            masks = self.masks(u)
-            if self.method.objective in TWO_SIDED:
-                inside, outside = self.scores(torch.stack([masks, 1 - masks]))
-            else:
-                inside, outside = self.scores(masks[None])[0], None
-            value = OBJECTIVES[self.method.objective](self.original, inside, outside)
+            value = self.objective(
+                self.classifier, self.images, self.masks(u), self.targets, self.original
+            )
             if not value.requires_grad:  # the logits do not depend on the image
                 return value, torch.zeros_like(u)
             with full_precision(u.device):
                 (gradient,) = torch.autograd.grad(value.sum(), u)
         return value.detach(), gradient
-
-    def scores(self, masks: Tensor) -> Tensor:
-        """Compute g_c of the masked images in one pass: masks (N, R, H, W) to scores (N, R)."""
-        masks = masks[:, :, None].to(self.images.dtype)
-        if self.method.black is None:
-            masked = self.images * masks
-        else:
-            black = self.images.new_tensor(self.method.black)[:, None, None]
-            masked = (self.images - black) * masks + black
-        logits = self.classifier(masked.flatten(0, 1))
-        logits = logits.to(self.features.dtype)
-        return SELECTORS[self.method.selector](logits, self.targets.repeat(len(masks))).unflatten(
-            0, masks.shape[:2]
-        )
-
-
-def _check_choices(*choices: tuple[str, str, dict]) -> None:
-    for value, name, known in choices:
-        if value not in known:
-            raise ValueError(f"{name} must be one of {tuple(known)}, got {value!r}")
-
-
-def _black(mean: Sequence[float] | None, std: Sequence[float] | None) -> list[float] | None:
-    """Return a black pixel's value in each channel of an image normalized with mean and std."""
-    if mean is None and std is None:
-        return None
-    if mean is None or std is None or len(mean) != len(std) or not all(s > 0 for s in std):
-        raise ValueError(f"expected as many mean as std, these above 0, got {mean} and {std}")
-    return [-m / s for m, s in zip(mean, std, strict=True)]

@@ -57,8 +57,9 @@ def match_classes(names: Sequence[str], known: Sequence[str]) -> KnownClasses:
     Names agree whatever their case, and with ``_``, ``-`` or a space between words. A name may list
     synonyms, separated by commas, of which one has to agree with one class alone. Of a classifier
     of ImageNet's classes also WordNet's synonyms and ids are known: ``n01440764``,
-    ``n01440764_tench``. Where the data set or the classifier has mere numbers as names, and there
-    are equally many classes, the labels stay as they are.
+    ``n01440764_tench``. Where there are equally many classes, a class whose name also belongs to
+    the classifier's class in the same place keeps its label, and so do all where the data set or
+    the classifier has mere numbers as names.
 
     Args:
         names: Names of the data set's classes, in the order of the labels.
@@ -66,14 +67,13 @@ def match_classes(names: Sequence[str], known: Sequence[str]) -> KnownClasses:
     """
     if len(names) == len(known) and (_are_numbers(names) or _are_numbers(known)):
         return KnownClasses(np.arange(len(names)), list(names), True)
-    own = [[name] for name in known]
-    tables = [_unique(own), _unique([_parts(name) for name in known])]
-    found = [_look_up(name, tables) for name in names]
-    if UNKNOWN in found and (synonyms := _imagenet_synonyms(known)) is not None:
-        tables += [_unique(synonyms)]
-        found = [_look_up(name, tables) for name in names]
-    kept = len(names) == len(known) and found == list(range(len(names)))
-    return KnownClasses(np.array(found, np.int64), list(names), kept)
+    spellings = [[[name] for name in known], [_parts(name) for name in known]]
+    found = _find(names, spellings)
+    same = list(range(len(known)))
+    if UNKNOWN in found or (len(found) == len(same) and found != same):
+        synonyms = _imagenet_synonyms(known)
+        found = found if synonyms is None else _find(names, [*spellings, synonyms])
+    return KnownClasses(np.array(found, np.int64), list(names), found == same)
 
 
 def _are_numbers(names: Sequence[str]) -> bool:
@@ -97,14 +97,31 @@ def _unique(spellings: Sequence[Iterable[str]]) -> dict[str, int]:
     return {name: label for name, label in found.items() if label != UNKNOWN}
 
 
-def _look_up(name: str, tables: Sequence[dict[str, int]]) -> int:
+def _find(names: Sequence[str], spellings: Sequence[Sequence[Sequence[str]]]) -> list[int]:
+    """Find the class of each name.
+
+    Args:
+        names: The names.
+        spellings: Lists of the spellings of each class, those that count more first.
+    """
+    tables = [_unique(level) for level in spellings]
+    found = []
+    for place, name in enumerate(names):
+        words = _words(name)
+        own = (level[place] for level in spellings if len(names) == len(level))
+        if any(_plain(spelling) in words for level in own for spelling in level):
+            found.append(place)
+            continue
+        hits = (table[word] for table in tables for word in words if word in table)
+        found.append(next(hits, UNKNOWN))
+    return found
+
+
+def _words(name: str) -> list[str]:
+    """List a name, its WordNet id and its synonyms."""
     identity = _WORDNET.match(name.strip())
-    words = [name] + ([identity[0]] if identity else []) + _parts(name)
-    for table in tables:
-        for word in words:
-            if _plain(word) in table:
-                return table[_plain(word)]
-    return UNKNOWN
+    parts = [name, *([identity[0]] if identity else []), *_parts(name)]
+    return [_plain(part) for part in parts]
 
 
 def _imagenet_synonyms(known: Sequence[str]) -> list[list[str]] | None:

@@ -18,6 +18,7 @@ from learned_saliency.losses.log_barrier import BarrierTemperature, log_barrier
 from learned_saliency.losses.partial_cross_entropy import IGNORE, partial_cross_entropy
 from learned_saliency.losses.seeds import SamplingRegions, SeedSampler, sampling_regions
 from learned_saliency.losses.size_constraint import size_constraint
+from learned_saliency.losses.trilite import TriLiteLoss, TriLiteLossTerms, adversarial_background
 from learned_saliency.ops import otsu_threshold
 
 __all__ = [
@@ -31,6 +32,9 @@ __all__ = [
     "FCAMLossTerms",
     "SamplingRegions",
     "SeedSampler",
+    "TriLiteLoss",
+    "TriLiteLossTerms",
+    "adversarial_background",
     "casm_classifier_loss",
     "dense_crf",
     "expectation_maximization",

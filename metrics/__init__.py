@@ -59,6 +59,7 @@ from learned_saliency.metrics.remove_and_classify import (
 from learned_saliency.metrics.zerobox import (
     Regions,
     ZeroBoxCutout,
+    ZeroBoxGain,
     ZeroBoxInsertion,
     ZeroBoxPseudoBoxes,
     ZeroBoxSegments,
@@ -68,6 +69,7 @@ from learned_saliency.metrics.zerobox import (
     explained_by_segments,
     find_regions,
     insertion_minus_deletion,
+    kept_probabilities,
     view_agreement,
 )
 
@@ -101,6 +103,7 @@ __all__ = [
     "RemovalCurve",
     "RemoveAndClassify",
     "ZeroBoxCutout",
+    "ZeroBoxGain",
     "ZeroBoxInsertion",
     "ZeroBoxPseudoBoxes",
     "ZeroBoxSegments",
@@ -127,6 +130,7 @@ __all__ = [
     "inpaint",
     "insertion_curves",
     "insertion_minus_deletion",
+    "kept_probabilities",
     "largest_component_boxes",
     "largest_regions",
     "masked_probabilities",

@@ -1,8 +1,15 @@
+from learned_saliency.models.amortized import Amortized, AmortizedOutput
 from learned_saliency.models.backbones import MultiScaleBackbone
 from learned_saliency.models.calm import CALM, CueDistribution, cue_distribution
 from learned_saliency.models.cam import CAMClassifier
 from learned_saliency.models.casm import CASM, CASMOutput, MaskDecoder
-from learned_saliency.models.classifier import MultiScaleClassifier
+from learned_saliency.models.channel_weights import ChannelWeights
+from learned_saliency.models.classifier import (
+    HeadGradients,
+    MultiScaleClassifier,
+    head_with_gradients,
+)
+from learned_saliency.models.evidence_decoder import EvidenceDecoder
 from learned_saliency.models.fcam import FCAM, FCAMOutput
 from learned_saliency.models.feature_cache import (
     FeatureCache,
@@ -12,6 +19,7 @@ from learned_saliency.models.feature_cache import (
 )
 from learned_saliency.models.pyramid import FeaturePyramid
 from learned_saliency.models.transformer import TransformerBackbone
+from learned_saliency.models.trilite import TriLite, TriLiteOutput, region_features
 from learned_saliency.models.trunk import Trunk
 from learned_saliency.models.unet import UNetDecoder
 
@@ -19,20 +27,29 @@ __all__ = [
     "CALM",
     "CASM",
     "FCAM",
+    "Amortized",
+    "AmortizedOutput",
     "CAMClassifier",
     "CASMOutput",
+    "ChannelWeights",
     "CueDistribution",
+    "EvidenceDecoder",
     "FCAMOutput",
     "FeatureCache",
     "FeaturePyramid",
+    "HeadGradients",
     "MaskDecoder",
     "MultiScaleBackbone",
     "MultiScaleClassifier",
     "TransformerBackbone",
+    "TriLite",
+    "TriLiteOutput",
     "Trunk",
     "UNetDecoder",
     "cue_distribution",
     "feature_key",
+    "head_with_gradients",
     "is_feature_cache",
     "is_frozen",
+    "region_features",
 ]

@@ -99,7 +99,17 @@ class MultiScaleBackbone(Trunk):
             self.reductions = [*self.reductions[:kept], self.reductions[-1]]
 
     def _levels(self, images: Tensor) -> list[Tensor]:
-        levels = self.network(images)
+        try:
+            levels = self.network(images)
+        except (RuntimeError, AssertionError) as error:
+            height, width = images.shape[-2:]
+            cell = self.reductions[-1]
+            if height % cell == 0 and width % cell == 0:
+                raise
+            raise ValueError(
+                f"{height} x {width} pixels do not divide into cells of {cell} x {cell} pixels, "
+                f"which this network needs ({one_line(error)})"
+            ) from error
         if getattr(self.network, "output_fmt", "NCHW") == "NHWC":
             levels = [level.permute(0, 3, 1, 2) for level in levels]
         if len(self.neck) > 0:

@@ -120,6 +120,22 @@ class CAMClassifier(nn.Module):
             cams = torch.einsum("bkhw,bk->bhw", features, weight[labels])
         return cams + bias[labels, None, None]
 
+    def head_gradients(self, features: Tensor, targets: Tensor) -> Tensor:
+        """Compute the gradient of each image's logit of a class by the features.
+
+        It is the class's weights, divided by the number of cells.
+
+        Args:
+            features: Maps of shape (B, K, h, w).
+            targets: One class per image, int64 (B,) in 0..C-1.
+
+        Returns:
+            Gradients of shape (B, K, h, w), at least float32.
+        """
+        self._check(features)
+        weights = widen(self.fc.weight)[targets] / features.shape[2:].numel()
+        return weights[:, :, None, None].expand_as(features)
+
     def _check(self, features: Tensor) -> None:
         if features.ndim != 4 or features.shape[1] != self.fc.in_features:
             expected = f"(B, {self.fc.in_features}, h, w)"

@@ -34,8 +34,9 @@ class FeatureCache:
     Attached to a backbone, it takes the place of the backbone's ``forward``. It answers for the
     tensors alone that `expect` was told, recognized by identity. Masked or noisy copies of them and
     images that want a gradient go through the backbone, as does everything while a graph is
-    recorded for export or compilation, while the backbone is in training mode, and once its weights
-    have changed. An image is known by a hash of its very values, their type and device and the
+    recorded for export or compilation, while the backbone is in training mode (unless it is
+    ``frozen``, as a `Trunk` that computes in evaluation mode alone), and once its weights have
+    changed. An image is known by a hash of its very values, their type and device and the
     precision of the computation, so that other images or settings never find its features. Images
     of a batch that are not kept yet are computed together, in one pass.
 
@@ -136,7 +137,7 @@ class FeatureCache:
             any(known() is images for known in self._expected)
             and len(images) > 0
             and not images.requires_grad
-            and not self._backbone.training
+            and (getattr(self._backbone, "frozen", False) or not self._backbone.training)
             and not torch.compiler.is_compiling()
             and not torch.jit.is_tracing()
             and self._weights == _versions(self._backbone)
@@ -156,8 +157,8 @@ def is_frozen(backbone: nn.Module) -> bool:
 def is_feature_cache(folder: str | Path) -> bool:
     """Tell whether a `FeatureCache` has kept features in a folder before."""
     try:
-        tags = list(Path(folder).expanduser().glob(f"*/{_TAG}"))
-        return any(tag.read_bytes() == _TAG_TEXT.encode() for tag in tags)
+        tags = [tag for tag in Path(folder).expanduser().glob(f"*/{_TAG}") if tag.is_file()]
+        return any(_begins(tag, _TAG_TEXT.encode()) for tag in tags)
     except OSError:
         return False
 
@@ -181,6 +182,11 @@ def feature_key(backbone: nn.Module, options: str) -> str:
     kind = f"{type(backbone).__module__}.{type(backbone).__qualname__}"
     versions = f"torch {torch.__version__}, timm {timm.__version__}"
     return "\n".join((kind, versions, options, digest.hexdigest(), repr(backbone)))
+
+
+def _begins(path: Path, content: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(content)) == content
 
 
 def _kind(images: Tensor) -> str:

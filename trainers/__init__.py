@@ -1,5 +1,6 @@
 """LightningModules, with their callbacks, loggers and strategies."""
 
+from learned_saliency.trainers.amortized import AmortizedModule
 from learned_saliency.trainers.base import EXPLAINED, MASK_COLORS, NATIVE, SaliencyModule
 from learned_saliency.trainers.callbacks import (
     ContactSheet,
@@ -13,6 +14,7 @@ from learned_saliency.trainers.callbacks import (
     Kept,
     MetricTree,
     Pictures,
+    SaliencyCallback,
     Sums,
     Throughput,
     check_weights,
@@ -61,6 +63,7 @@ from learned_saliency.trainers.strategies import (
     meet,
     place,
 )
+from learned_saliency.trainers.trilite import TriLiteModule
 from learned_saliency.trainers.zerobox import (
     CRITERIA,
     DEFAULT_CRITERION,
@@ -85,6 +88,7 @@ __all__ = [
     "TEST_FIGURES",
     "THRESHOLD_CRITERION",
     "ZEROBOX_FIGURES",
+    "AmortizedModule",
     "CALMModule",
     "CAMModule",
     "CASMModule",
@@ -113,12 +117,14 @@ __all__ = [
     "Prediction",
     "PredictionBatch",
     "Report",
+    "SaliencyCallback",
     "SaliencyModule",
     "SnapshotPool",
     "Sums",
     "TensorBoardDashboard",
     "TestOutput",
     "Throughput",
+    "TriLiteModule",
     "Trial",
     "WandbDashboard",
     "ZeroBoxScores",

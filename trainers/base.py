@@ -132,6 +132,16 @@ class SaliencyModule(TrainableModule):
         raise NotImplementedError
 
     @property
+    def export_obstacle(self) -> str | None:
+        """Reason why no graph can hold the native map, as a sentence without its full stop."""
+        return None
+
+    @property
+    def map_parts(self) -> dict[str, Any]:
+        """Trained parts of the native map that a post-hoc method is built with; mostly none."""
+        return {}
+
+    @property
     def floors(self) -> dict[str, float]:
         """Box accuracies of the last test that need no map, fractions by name."""
         found = {name: self.results.get(name, {}) for name in FLOORS}

@@ -16,6 +16,7 @@ from learned_saliency.metrics import (
     Figure,
     Regions,
     ZeroBoxCutout,
+    ZeroBoxGain,
     ZeroBoxInsertion,
     ZeroBoxPseudoBoxes,
     ZeroBoxSegments,
@@ -26,6 +27,7 @@ from learned_saliency.metrics import (
     explained_by_segments,
     find_regions,
     insertion_minus_deletion,
+    kept_probabilities,
     view_agreement,
 )
 from learned_saliency.ops import widen
@@ -45,6 +47,7 @@ class Explained(NamedTuple):
         labels: True classes, int64 (B,); the predicted class where the true one is unknown.
         saliency: Native maps (B, H, W) in [0, 1], at least float32.
         features: Activations of the classifier's last layer, (B, K, h, w).
+        logits: Class scores of the images, (B, C).
         regions: Gives the class-agnostic regions of each image; they are kept over epochs.
     """
 
@@ -54,6 +57,7 @@ class Explained(NamedTuple):
     labels: Tensor
     saliency: Tensor
     features: Tensor
+    logits: Tensor
     regions: Callable[[], Sequence[Regions]]
 
     @property
@@ -110,12 +114,17 @@ def _pseudo_boxes(given: Explained) -> tuple[object, ...]:
     return given.saliency, chosen_boxes(response, given.regions())
 
 
+def _gain(given: Explained) -> tuple[object, ...]:
+    return kept_probabilities(*given.masked, given.logits, batch_size=_BATCH)
+
+
 #: The criteria by name, which is that of the value that chooses.
 CRITERIA: dict[str, _Criterion] = {
     "zerobox_insertion": _Criterion(ZeroBoxInsertion, _insertion),
     "zerobox_cutout": _Criterion(ZeroBoxCutout, _cutout),
     "zerobox_stability": _Criterion(ZeroBoxStability, _stability),
     "zerobox_segments": _Criterion(ZeroBoxSegments, _segments),
+    "zerobox_gain": _Criterion(ZeroBoxGain, _gain),
     "zerobox_pseudo_boxes": _Criterion(ZeroBoxPseudoBoxes, _pseudo_boxes),
 }
 
@@ -205,6 +214,7 @@ class ZeroBoxScores(nn.Module):
             labels,
             widen(found.saliency[rows]),
             found.features[rows],
+            found.logits[rows],
             lambda: self._find_regions(names, images, module.colors),
         )
         for name, metric in self.metrics.items():

@@ -19,6 +19,7 @@ from learned_saliency.datamodules.readers.imagenet import ImageNetReader
 from learned_saliency.datamodules.readers.openimages import OpenImagesReader
 from learned_saliency.datamodules.readers.parquet import ParquetReader
 from learned_saliency.datamodules.readers.pets import PetsReader
+from learned_saliency.datamodules.readers.photos import PhotosReader
 
 __all__ = [
     "ByteReader",
@@ -29,6 +30,7 @@ __all__ = [
     "OpenImagesReader",
     "ParquetReader",
     "PetsReader",
+    "PhotosReader",
     "Published",
     "Reader",
     "Source",

@@ -1,8 +1,6 @@
 """Reader of a folder of photographs with a folder for each class."""
 
-import hashlib
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,15 +13,15 @@ from learned_saliency.datamodules.readers.annotations import (
     named_place,
 )
 from learned_saliency.datamodules.readers.base import Published, Source
-from learned_saliency.datamodules.readers.folderrows import Photos
-from learned_saliency.datamodules.readers.foldersplits import Rule, check_draw
+from learned_saliency.datamodules.readers.folderrows import Photos, open_photos
+from learned_saliency.datamodules.readers.foldersplits import Rule, check_draw, group_pattern
 from learned_saliency.datamodules.readers.making import known_splits, make_metadata, tell
-from learned_saliency.datamodules.readers.resemblance import inspect_all
 from learned_saliency.datamodules.readers.scanning import (
     IMAGE_SUFFIXES,
     NOTE_SUFFIXES,
     Listing,
     list_photos,
+    listing_digest,
 )
 from learned_saliency.datamodules.readers.writing import Metadata, read_settings, write_metadata
 from learned_saliency.datamodules.textfile import DataError
@@ -95,12 +93,7 @@ class FolderReader:
         self.group, self.exif_orientation = group, exif_orientation
         self.published = {split: Published(**counts) for split, counts in (published or {}).items()}
         self.sources = [Source(path, *part) for path, part in (sources or {}).items()]
-        try:
-            self._pattern = None if group is None else re.compile(group)
-        except re.error as error:
-            raise DataError(
-                f"data.reader.group={group}: is no regular expression ({error}); correct it."
-            ) from None
+        self._pattern = group_pattern(group)
 
     @property
     def image_roots(self) -> list[Path]:
@@ -140,12 +133,10 @@ class FolderReader:
         files = [*listing.images, *listing.notes, *listing.masks]
         files += named_files(root, self.boxes, NOTE_SUFFIXES)
         files += named_files(root, self.masks, IMAGE_SUFFIXES)
-        facts = "\n".join(f"{size} {changed} {name}" for name, size, changed in files)
-        listed = hashlib.sha256(facts.encode("utf-8", "surrogateescape")).hexdigest()
         options = {key: value for key, value in vars(self).items() if not key.startswith("_")}
         declared = {"published", "sources"}
         kept = {key: value for key, value in options.items() if key not in declared}
-        return {"version": _VERSION, "root": str(root), **kept, "listing": listed}
+        return {"version": _VERSION, "root": str(root), **kept, "listing": listing_digest(files)}
 
     def _read(self, listing: Listing, known: Mapping[str, str]) -> Metadata:
         """Read the photographs, draw the splits that are missing, and tell what was done."""
@@ -174,23 +165,12 @@ class FolderReader:
         _LOGGER.info(
             "%s: reading %d images of %d classes", root, len(names), len(listing.class_names)
         )
-        facts = inspect_all((root / name for name in names), self.keep_similar)
-        photos = Photos(root, names, listing.labels, listing.splits, facts)
-        broken = [row for row, fact in enumerate(facts) if fact.problem]
-        if not broken:
-            return photos, []
-        first = f"{root / names[broken[0]]}: cannot be read ({facts[broken[0]].problem})"
-        if not self.skip_broken:
-            more = f", nor can {len(broken) - 1} others" if len(broken) > 1 else ""
-            raise DataError(
-                f"{first}{more}; replace or remove the file, or leave such files out by "
-                "data.reader.skip_broken=true."
-            )
-        kept = photos.at([row for row, fact in enumerate(facts) if not fact.problem])
-        lost = set(listing.labels) - set(kept.labels)
+        photos = Photos(root, names, listing.labels, listing.splits, [])
+        opened = open_photos(photos, look=self.keep_similar, skip_broken=self.skip_broken)
+        lost = set(listing.labels) - set(opened.photos.labels)
         if lost:
             raise DataError(
-                f"{first}: no image of {listing.class_names[min(lost)]} can be read; replace them, "
-                "or remove the folder."
+                f"{opened.broken}: no image of {listing.class_names[min(lost)]} can be read; "
+                "replace them, or remove the folder."
             )
-        return kept, [f"images that cannot be read, left out: {len(broken)}, such as {first}."]
+        return opened.photos, opened.remarks

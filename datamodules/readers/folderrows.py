@@ -1,4 +1,4 @@
-"""Rows of the metadata of photographs, with their boxes and masks."""
+"""Photographs of a folder, and the rows of their metadata with boxes and masks."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +11,7 @@ from learned_saliency.datamodules.decoding import FIRST_LYING, Decoding
 from learned_saliency.datamodules.inspection import ImageFacts
 from learned_saliency.datamodules.readers.annotations import Marks
 from learned_saliency.datamodules.readers.boxtables import NotedBox
+from learned_saliency.datamodules.readers.resemblance import inspect_all
 from learned_saliency.datamodules.readers.writing import SplitRows
 from learned_saliency.datamodules.textfile import DataError
 
@@ -23,7 +24,7 @@ class Photos(NamedTuple):
         names: N names relative to it.
         labels: Their classes.
         splits: Their splits; empty texts where these are to be made.
-        facts: What their files hold.
+        facts: What their files hold; none before `open_photos`.
     """
 
     root: Path
@@ -36,6 +37,49 @@ class Photos(NamedTuple):
         """Return some of the photographs."""
         columns = ([column[row] for row in rows] for column in self[1:])
         return Photos(self.root, *columns)
+
+
+class Opened(NamedTuple):
+    """Photographs that were opened.
+
+    Attributes:
+        photos: The readable ones.
+        broken: What is wrong with the first of the others; empty where there are none.
+        remarks: Sentences about the others, which are left out.
+    """
+
+    photos: Photos
+    broken: str
+    remarks: list[str]
+
+
+def open_photos(photos: Photos, *, look: bool, skip_broken: bool) -> Opened:
+    """Open all photographs.
+
+    Args:
+        photos: The photographs, without facts.
+        look: Whether perceptual hashes are made.
+        skip_broken: Whether those that cannot be read are left out.
+
+    Raises:
+        DataError: If one cannot be read and such ones are not skipped.
+    """
+    root, names = photos.root, photos.names
+    facts = inspect_all((root / name for name in names), look)
+    photos = photos._replace(facts=facts)
+    broken = [row for row, fact in enumerate(facts) if fact.problem]
+    if not broken:
+        return Opened(photos, "", [])
+    first = f"{root / names[broken[0]]}: cannot be read ({facts[broken[0]].problem})"
+    if not skip_broken:
+        more = f", nor can {len(broken) - 1} others" if len(broken) > 1 else ""
+        raise DataError(
+            f"{first}{more}; replace or remove the file, or leave such files out by "
+            "data.reader.skip_broken=true."
+        )
+    kept = photos.at([row for row, fact in enumerate(facts) if not fact.problem])
+    left_out = f"images that cannot be read, left out: {len(broken)}, such as {first}."
+    return Opened(kept, first, [left_out])
 
 
 def train_rows(photos: Photos) -> SplitRows:

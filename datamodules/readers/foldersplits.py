@@ -25,11 +25,28 @@ class Rule(NamedTuple):
         fractions: Share of each class that each split gets where it is missing.
         seed: Seed of the draw.
         pattern: Regular expression of names that belong together; see `together`.
+        remedy: Advice of how to get a split where there are too few images, which may name it as
+            ``{split}``.
     """
 
     fractions: Mapping[str, float]
     seed: int
     pattern: re.Pattern[str] | None
+    remedy: str = "add images, or a folder {split} with some of each class"
+
+
+def group_pattern(group: str | None) -> re.Pattern[str] | None:
+    """Compile the expression of names that belong together; None for none.
+
+    Raises:
+        DataError: If ``group`` is no regular expression.
+    """
+    try:
+        return None if group is None else re.compile(group)
+    except re.error as error:
+        raise DataError(
+            f"data.reader.group={group}: is no regular expression ({error}); correct it."
+        ) from None
 
 
 def check_draw(fractions: Mapping[str, float], seed: int) -> None:
@@ -92,7 +109,7 @@ def make_splits(
     draw = draw_splits(
         drawn.names, drawn.labels, groups.tolist(), wanted, rule.seed, marked=marked, known=known
     )
-    _check_drawn(photos, wanted, draw.splits)
+    _check_drawn(photos, wanted, draw.splits, rule.remedy)
     kind = "boxes" if boxed else "masks"
     few = "classes of too few images, or groups of similar ones, to be in each split"
     remarks += _named(few, draw.too_small, class_names)
@@ -106,7 +123,7 @@ def make_splits(
     return Splits(photos._replace(splits=splits), report, remarks)
 
 
-def _check_drawn(photos: Photos, wanted: Iterable[str], splits: Sequence[str]) -> None:
+def _check_drawn(photos: Photos, wanted: Iterable[str], splits: Sequence[str], remedy: str) -> None:
     """Check that each wanted split has images.
 
     Raises:
@@ -117,7 +134,7 @@ def _check_drawn(photos: Photos, wanted: Iterable[str], splits: Sequence[str]) -
             without = ", or go without by data.reader.test_fraction=0 test=false"
             raise DataError(
                 f"{photos.root}: its classes have too few images, or groups of similar ones, to "
-                f"make {split} of them; add images, or a folder {split} with some of each class"
+                f"make {split} of them; {remedy.format(split=split)}"
                 f"{without if split == 'test' else ''}."
             )
 

@@ -48,9 +48,11 @@ def make_metadata(
     for split in SPLITS:
         own = splits.photos.splits
         chosen = splits.photos.at([row for row, name in enumerate(own) if name == split])
+        if not chosen.names:
+            continue
         if split == "train":
             rows[split] = train_rows(chosen)
-        elif chosen.names:
+        else:
             rows[split], left_out = evaluation_rows(chosen, marks, exif, split)
             told += left_out
     for remark in told:

@@ -1,8 +1,9 @@
 """Listing of a folder of photographs: splits, classes and images, and what is left out."""
 
+import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -46,6 +47,12 @@ class FoundFile(NamedTuple):
     def folders(self) -> list[str]:
         """Names of the folders on the way to the file."""
         return self.name.split("/")[:-1]
+
+
+def listing_digest(files: Iterable[FoundFile]) -> str:
+    """Return a hexadecimal digest of the names, sizes and times of files."""
+    facts = "\n".join(f"{size} {changed} {name}" for name, size, changed in files)
+    return hashlib.sha256(facts.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,7 @@ def list_photos(root: Path, *, find_masks: bool = True, leave_out: Path | None =
             splits without a training split, or a class that the training split lacks, or if a name
             cannot be written to a text file.
     """
-    walk = _Walk(root, leave_out)
+    walk = Walk(root, leave_out)
     found = sorted(walk.files())
     images, masks = _without_masks(found, find_masks)
     folders = _split_folders(root, images)
@@ -106,7 +113,7 @@ def list_photos(root: Path, *, find_masks: bool = True, leave_out: Path | None =
     names = sorted(set(classes))
     _check_classes(root, placed, classes, splits)
     for file in placed:
-        _check_name(root, file.name)
+        check_name(root, file.name)
     labels = {name: label for label, name in enumerate(names)}
     notes = [file for file in found if _suffix(file.name) in NOTE_SUFFIXES]
     remarks = [*_spelled_alike(names), *_left_out(images, placed)]
@@ -123,8 +130,13 @@ def list_photos(root: Path, *, find_masks: bool = True, leave_out: Path | None =
     )
 
 
-class _Walk:
-    """Walk through all files below a folder; links are followed, but not in circles."""
+class Walk:
+    """Walk through all files below a folder; links are followed, but not in circles.
+
+    Args:
+        root: The folder.
+        leave_out: A folder of which nothing is listed.
+    """
 
     def __init__(self, root: Path, leave_out: Path | None) -> None:
         self.root, self.leave_out = root, leave_out
@@ -260,7 +272,7 @@ def _check_classes(
             )
 
 
-def _check_name(root: Path, name: str) -> None:
+def check_name(root: Path, name: str) -> None:
     """Check that a path can be written to a text file of lines.
 
     Raises:
@@ -300,7 +312,7 @@ def _left_out(images: Sequence[FoundFile], placed: Sequence[FoundFile]) -> list[
 
 
 def _no_classes(
-    walk: _Walk, used: Sequence[FoundFile], split_folders: Mapping[str, str]
+    walk: Walk, used: Sequence[FoundFile], split_folders: Mapping[str, str]
 ) -> list[str]:
     """Name the folders in the place of class folders that hold nothing."""
     depth = 2 if split_folders else 1

@@ -39,7 +39,7 @@ class Metadata:
     """Content of a folder of metadata.
 
     Attributes:
-        class_names: Names of the classes in the order of the labels.
+        class_names: Names of the classes in the order of the labels; none for no such file.
         splits: Rows of the splits by their names.
         texts: Contents of further text files by their names, relative to the folder.
     """
@@ -127,7 +127,8 @@ def _write(content: Metadata, folder: Path) -> None:
     """Write all files into a new folder."""
     for split, rows in content.splits.items():
         _write_split(folder / split, rows)
-    _write_lines(folder / "class_names.txt", enumerate(content.class_names))
+    if content.class_names:
+        _write_lines(folder / "class_names.txt", enumerate(content.class_names))
     for name, text in content.texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, "utf-8")

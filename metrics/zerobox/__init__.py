@@ -1,6 +1,7 @@
 """Criteria that judge maps by the images' labels alone."""
 
 from learned_saliency.metrics.zerobox.cutout import ZeroBoxCutout, cutout_evidence
+from learned_saliency.metrics.zerobox.gain import ZeroBoxGain, kept_probabilities
 from learned_saliency.metrics.zerobox.insertion import ZeroBoxInsertion, insertion_minus_deletion
 from learned_saliency.metrics.zerobox.pseudo_boxes import ZeroBoxPseudoBoxes, chosen_boxes
 from learned_saliency.metrics.zerobox.regions import Regions, find_regions
@@ -10,6 +11,7 @@ from learned_saliency.metrics.zerobox.stability import ZeroBoxStability, view_ag
 __all__ = [
     "Regions",
     "ZeroBoxCutout",
+    "ZeroBoxGain",
     "ZeroBoxInsertion",
     "ZeroBoxPseudoBoxes",
     "ZeroBoxSegments",
@@ -19,5 +21,6 @@ __all__ = [
     "explained_by_segments",
     "find_regions",
     "insertion_minus_deletion",
+    "kept_probabilities",
     "view_agreement",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
@@ -20,7 +21,7 @@ def run(config: DictConfig) -> None:
     folders: list[Path] = []
     try:
         with as_one():
-            result = evaluate(config, folders.append)
+            result = evaluate(config, folders.append, _given())
     except (Stopped, OtherProcessEnded) as ended:
         how = advice(folders[0]) if folders and rank_zero_only.rank == 0 else ""
         if not how:
@@ -33,3 +34,8 @@ def run(config: DictConfig) -> None:
         title = f"Split {config.split}{part}"
         print(f"\n{format_table(result.results, result.figures, title)}\n")
         print("\n".join(printable(str(path)) for path in result.written))
+
+
+def _given() -> set[str]:
+    """List the keys that the command line gives values."""
+    return {word.partition("=")[0].lstrip("+~") for word in HydraConfig.get().overrides.task}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.errors import Stopped
 from learned_saliency.metrics import Figure
 from learned_saliency.pipeline.cli import UserError, check_complete, check_values, nearest
+from learned_saliency.pipeline.evaluation.inputs import trained_options
 from learned_saliency.pipeline.evaluation.studies import Study, build_studies, run_studies
 from learned_saliency.pipeline.evaluation.unfinished import (
     drop_if_nothing_is_done,
@@ -75,13 +75,17 @@ class EvaluationResult(NamedTuple):
 
 
 def evaluate(
-    config: DictConfig, opened: Callable[[Path], None] = lambda folder: None
+    config: DictConfig,
+    opened: Callable[[Path], None] = lambda folder: None,
+    given: Collection[str] = (),
 ) -> EvaluationResult:
     """Test all configured methods in one pass over a split, then run the studies.
 
     Args:
         config: See ``configs/evaluate.yaml``.
         opened: Called with the folder before the work begins.
+        given: Keys such as ``data.crop_size`` that a person gave a value, which therefore counts
+            more than the one that the checkpoint was trained with; see `trained_options`.
 
     Raises:
         UserError: If the configuration, a checkpoint, the weights or a method do not fit.
@@ -91,26 +95,42 @@ def evaluate(
         raise UserError("studies_only=true leaves nothing to do: name some, studies=[removal].")
     check_values(config)
     subject = read_subject(config, "evaluate.py")
+    chosen = "_target_" in (config.get("data") or {})
     config = with_data(with_class_files(config), subject.checkpoint)
     check_values(config)  # with those of the checkpoint
     check_hardware(config.trainer)
     options = build_evaluation(config)
     studies = build_studies(config)
-    data = build_data(config, _STAGES[config.split], limit=config.limit)
+    own = trained_options(chosen, config, subject, given)
+    data = build_data(config, _STAGES[config.split], limit=config.limit, **own)
     check_limits(config.trainer, data, {"test": config.split})
     options |= {"mean": data.mean, "std": data.std}
-    if subject.checkpoint is not None:
-        _warn_of_other_classes(subject.checkpoint, data)
     module = build_explained(config, subject, method_names(config), **options)
-    for study in studies:
-        study.check_module(module)
-        study.check_data(data)
+    _check_studies(studies, module, data, config.split)
     _try_on_one_image(module, data, config.split)
     file = config.weights if subject.checkpoint is None else subject.checkpoint.path
     path = None if file is None else Path(file).expanduser()
     folder = open_folder(config, path, data.supervision(config.split))
     opened(folder)
     return _test(config, module, data, studies, folder)
+
+
+def _check_studies(
+    studies: Sequence[Study], module: SaliencyModule, data: WSOLDataModule, split: str
+) -> None:
+    """Check that module and data suit the studies.
+
+    Raises:
+        UserError: If they do not.
+    """
+    for study in studies:
+        if study.needs_labels and not data.num_labeled(split):
+            raise UserError(
+                f"studies=[{study.name}]: compares with true classes, but no image of {split} has "
+                "one that the network knows; leave the study out."
+            )
+        study.check_module(module)
+        study.check_data(data)
 
 
 def with_data(config: DictConfig, checkpoint: Checkpoint | None) -> DictConfig:
@@ -157,22 +177,6 @@ def _leaves(node: DictConfig, prefix: str = "") -> list[str]:
         name = f"{prefix}{key}"
         found += _leaves(value, f"{name}.") if isinstance(value, DictConfig) else [name]
     return found
-
-
-def _warn_of_other_classes(checkpoint: Checkpoint, data: WSOLDataModule) -> None:
-    """Warn where class names show that a label has another meaning than in training."""
-    trained, given = checkpoint.class_names, data.class_names
-    numbers = [str(label) for label in range(max(len(trained), len(given)))]
-    if trained == numbers[: len(trained)] or given == numbers[: len(given)]:
-        return  # a data set without names
-    for label, (theirs, ours) in enumerate(zip(trained, given, strict=False)):
-        if theirs != ours:
-            warnings.warn(
-                f"label {label} is '{ours}' in the data, but '{theirs}' to the checkpoint: the "
-                "metrics compare different classes.",
-                stacklevel=2,
-            )
-            return
 
 
 def _try_on_one_image(module: SaliencyModule, data: WSOLDataModule, split: str) -> None:
@@ -302,7 +306,7 @@ def _record(config: DictConfig, module: SaliencyModule, data: WSOLDataModule) ->
         **subject_record(config),
         **({} if limit is None else {"limit_test_batches": str(limit)}),
         **({} if config.limit is None else {"limit": config.limit}),
-        "explained": module.explained,
+        "explained": module.explained if data.num_labeled(config.split) else "predicted",
         "mask_color": config.evaluate.mask_color,
         "mean": list(data.mean),
         "std": list(data.std),

@@ -72,6 +72,8 @@ def export(config: DictConfig) -> ExportResult:
         check_onnx()
     checkpoint = read_checkpoint(config.checkpoint, "best.ckpt", config.classifier)
     module = load_module(checkpoint).eval()
+    if config.format in _GRAPHS and module.export_obstacle is not None:
+        raise UserError(f"format={config.format}: {module.export_obstacle}.")
     maps = _maps(config, checkpoint, module)
     path = _path(config, checkpoint, maps)
     try:

@@ -4,14 +4,11 @@ from learned_saliency.pipeline.runs.build import (
     CLASSIFIER,
     FIRST_STAGE,
     build_data,
-    build_evaluation,
-    build_methods,
     build_module,
     build_network,
     build_trainer,
     create_data,
     make_data,
-    method_names,
     stage_config,
     trained_stages,
     with_class_files,
@@ -49,6 +46,11 @@ from learned_saliency.pipeline.runs.given import (
     rebuild_given,
 )
 from learned_saliency.pipeline.runs.input import OwnInput, own_input
+from learned_saliency.pipeline.runs.methods import (
+    build_evaluation,
+    build_methods,
+    method_names,
+)
 from learned_saliency.pipeline.runs.named_parts import check_named_parts, foreign_parts
 from learned_saliency.pipeline.runs.places import located_data
 from learned_saliency.pipeline.runs.ranks import as_one

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import lightning as L
 from filelock import FileLock
@@ -16,7 +16,6 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from learned_saliency.attribution import PostHocMethod
 from learned_saliency.datamodules import (
     WSOLDataModule,
     read_class_names,
@@ -29,9 +28,8 @@ from learned_saliency.pipeline.cli import (
     GROUP_FILES,
     UserError,
     first_sentence,
-    nearest,
 )
-from learned_saliency.trainers import FIGURES, NATIVE, SaliencyModule
+from learned_saliency.trainers import SaliencyModule
 
 FIRST_STAGE = "first_stage"  # key of the model that another model is built on
 # Keys that may name a file of groups of classes.
@@ -183,49 +181,6 @@ def build_network(
 def build_module(model: DictConfig, network: nn.Module, **options: Any) -> SaliencyModule:
     """Build a model's Lightning module around its network; ``options`` replace configured ones."""
     return instantiate(model.module, _partial_=True)(network=network, **options)
-
-
-def build_evaluation(config: DictConfig) -> dict[str, Any]:
-    """Build the options of a `SaliencyModule` for its test, from ``methods`` and ``evaluate``.
-
-    Raises:
-        UserError: If a method or a metric does not exist.
-    """
-    wanted = config.evaluate
-    for name in wanted.faithfulness:
-        if name not in FIGURES:
-            _refuse("evaluate.faithfulness", "metric", str(name), list(FIGURES))
-    return {
-        "methods": build_methods(config),
-        "faithfulness": list(wanted.faithfulness),
-        "mask_color": wanted.mask_color,
-        "explained": wanted.explained,
-    }
-
-
-def method_names(config: DictConfig) -> list[str]:
-    """List the names in ``methods``, which is a list or a single name; each once."""
-    given = config.methods
-    return list(dict.fromkeys([given] if isinstance(given, str) else map(str, given or [])))
-
-
-def build_methods(config: DictConfig) -> dict[str, PostHocMethod]:
-    """Build the post-hoc methods that ``methods`` names, with options from ``attribution``.
-
-    Raises:
-        UserError: If a name is not in ``attribution``.
-    """
-    names = [name for name in method_names(config) if name != NATIVE]
-    for name in names:
-        if name not in config.attribution:
-            _refuse("methods", "method", name, [NATIVE, *config.attribution])
-    return {name: instantiate(config.attribution[name]) for name in names}
-
-
-def _refuse(key: str, kind: str, name: str, known: list[str]) -> NoReturn:
-    raise UserError(
-        f"{key}: no {kind} is named '{name}'{nearest(name, known)}; there are: {', '.join(known)}."
-    )
 
 
 def build_trainer(config: DictConfig, **parts: Any) -> L.Trainer:

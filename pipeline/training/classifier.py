@@ -155,7 +155,7 @@ def _from_outside(config: DictConfig, word: str, named: Collection[str]) -> Foun
     if module.for_given is None:
         raise UserError(
             f"classifier={word}: model={config.model.name} trains its classifier itself, so that a "
-            "given network would not stay as it is; model=fcam and model=casm learn maps for it."
+            "given network would not stay as it is; model=fcam, casm and amortized learn maps for it."
         )
     network = third_party_network(word, config.num_classes, config.weights)
     own = own_input(word, network)
@@ -262,8 +262,8 @@ def _try_methods(config: DictConfig, classifier: LeveledClassifier) -> None:
         try:
             instantiate(config.attribution[name])(classifier, images, torch.zeros(1).long())
         except ValueError as error:
-            seeds = config.model.get("pseudo_labels") == name
-            key = "model.pseudo_labels" if seeds else "methods"
+            key = "methods" if name in method_names(config) else "model.pictures"
+            key = "model.pseudo_labels" if config.model.get("pseudo_labels") == name else key
             raise UserError(
                 f"{key}={name}: does not fit classifier={config.classifier} at "
                 f"layer={config.layer}: {first_sentence(error)}; choose {key}=gradcam."

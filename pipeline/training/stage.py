@@ -226,7 +226,9 @@ def _feature_cache(plan: Plan, stage: str, model: DictConfig) -> list[KeepFeatur
     if folder is None:
         return []
     network = stage_config(model, CLASSIFIER if FIRST_STAGE in model else "").network
-    options = OmegaConf.to_yaml(without_pretraining(network.get("backbone", network)))
+    trunk = without_pretraining(network.get("backbone", network))
+    named = sorted(trunk.keys() - {"frozen", "trainable"})  # what is trained changes no feature
+    options = OmegaConf.to_yaml(OmegaConf.masked_copy(trunk, named))
     images = sum(plan.data.supervision(split)["images"] for split in ("train", "val"))
     return [KeepFeatures(folder, options, images, stage or model.name)]
 

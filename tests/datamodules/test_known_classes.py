@@ -24,6 +24,7 @@ from learned_saliency.datamodules.metadata import read_split
         (["cat", "dog"], ["0", "1"], [0, 1]),
         (["0", "1"], ["cat", "dog", "mouse"], [UNKNOWN, UNKNOWN]),
         (["0", "1"], ["0", "1", "2"], [0, 1]),
+        (["crane", "crane"], ["crane, bird", "crane"], [0, 1]),  # equally many, each in its place
     ],
 )
 def test_labels_are_found_by_name(names, known, labels):

@@ -31,6 +31,7 @@ UPDATES = {  # arguments of the constructor and of ``update``
     "MaxBoxAccV2": ((), (MAPS, BOXES)),
     "PxAP": ((), (MAPS, MASKS)),
     "ZeroBoxCutout": ((), (torch.rand(2, 9),)),
+    "ZeroBoxGain": ((), (PROBS, PROBS)),
     "ZeroBoxInsertion": ((), (torch.rand(2),)),
     "ZeroBoxPseudoBoxes": ((), (MAPS, torch.tensor([[1, 1, 5, 6]] * len(MAPS)))),
     "ZeroBoxSegments": ((), (torch.rand(2, 19).double(),)),
@@ -115,6 +116,8 @@ def test_errors_and_drops_are_better_low():
         "map_mean",
         "map_std",
         "map_variation",
+        "zerobox_drop",
+        "zerobox_increase",
         *(f"zerobox_{name}_threshold" for name in ("cutout", "pseudo_boxes", "segments")),
     }
 

@@ -5,6 +5,7 @@ import timm
 import torch
 import yaml
 from safetensors.torch import save_file
+from timm.models.swin_transformer import checkpoint_filter_fn
 from torch import nn
 
 from learned_saliency.models import MultiScaleBackbone
@@ -238,12 +239,72 @@ def test_channels_last_networks_give_channels_first_levels():
     ]
 
 
+SMALL_SWIN = {"embed_dim": 8, "depths": (1,) * 4, "num_heads": (1,) * 4}
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 96)])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("swin_tiny_patch4_window7_224", SMALL_SWIN),
+        ("swinv2_tiny_window8_256", SMALL_SWIN),
+        ("swinv2_cr_tiny_224", SMALL_SWIN),
+        ("convnext_atto", {}),
+        ("maxvit_rmlp_pico_rw_256", {}),
+        ("coatnet_pico_rw_224", {}),
+        ("hiera_tiny_224", {"embed_dim": 8, "num_heads": 1, "stages": (1,) * 4}),
+        ("pvt_v2_b0", {}),
+        ("efficientvit_b0", {}),
+        ("fastvit_t8", {}),
+        ("tiny_vit_5m_224", {}),
+    ],
+)
+def test_hierarchical_transformers_take_other_sizes(name, options, size):
+    backbone = MultiScaleBackbone(name, img_size=size, **options)
+    levels = backbone(images(2, 3, *size))
+    assert [tuple(level.shape[1:]) for level in levels] == [
+        (width, size[0] // side, size[1] // side)
+        for width, side in zip(backbone.channels, backbone.reductions, strict=True)
+    ]
+    levels[-1].square().sum().backward()
+    assert all(weight.grad is not None for weight in backbone.parameters())
+
+
+def test_a_size_that_a_hierarchical_transformer_cannot_take_is_refused():
+    options = {"embed_dim": 8, "num_heads": 1, "stages": (1,) * 4}
+    backbone = MultiScaleBackbone("hiera_tiny_224", img_size=60, **options)
+    with pytest.raises(ValueError, match="60 x 60 pixels do not divide into cells of 32 x 32"):
+        backbone(images(1, 3, 60, 60))
+
+
+def test_a_file_of_a_swin_at_another_size_has_its_tables_resampled(tmp_path):
+    """As timm does it in a whole network, window by window."""
+    torch.manual_seed(1)
+    whole = timm.create_model("swin_tiny_patch4_window7_224", **SMALL_SWIN).eval()
+    for name, weight in whole.named_parameters():
+        if "relative_position" in name:
+            nn.init.normal_(weight)
+    save_file(whole.state_dict(), tmp_path / "weights.safetensors")
+    path = str(tmp_path / "weights.safetensors")
+    options = {"img_size": 64, "pretrained": path, **SMALL_SWIN}
+    backbone = MultiScaleBackbone("swin_tiny_patch4_window7_224", **options).eval()
+    peer = timm.create_model("swin_tiny_patch4_window7_224", img_size=64, **SMALL_SWIN).eval()
+    peer.load_state_dict(checkpoint_filter_fn(whole.state_dict(), peer))
+    batch = images(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = peer.forward_intermediates(batch, intermediates_only=True)
+        torch.testing.assert_close(backbone(batch), expected)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"name": "resnet5O"}, "no network 'resnet5O'. Did you mean .*resnet50"),
         ({"name": "resnet50.tv_in1"}, "no weights 'resnet50.tv_in1'. Did you mean .*tv_in1k"),
-        ({"name": "vit_tiny_patch16_224"}, "no multi-scale features"),
+        (
+            {"name": "vit_tiny_patch16_224"},
+            "no multi-scale .*backbone=vit backbone.name=vit",
+        ),
         ({"name": "resnet10t", "wdith": 3}, "rejects an option: .*wdith"),
         ({"name": "resnet10t", "out_indices": [1, 9]}, r"no levels \(1, 9\)"),
         ({"name": "resnet10t", "out_indices": [2, 1]}, "must increase"),

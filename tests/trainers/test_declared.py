@@ -3,15 +3,31 @@
 import pytest
 import torch
 
-from learned_saliency.attribution import CAM, GradCAM, SupersetAggregation
-from learned_saliency.losses import CALMLoss, CASMLoss, DenseCRFLoss, FCAMLoss, SeedSampler
-from learned_saliency.models import CALM, CASM, FCAM, CAMClassifier
+from learned_saliency.attribution import CAM, GradCAM, MaskObjective, SupersetAggregation
+from learned_saliency.losses import (
+    CALMLoss,
+    CASMLoss,
+    DenseCRFLoss,
+    FCAMLoss,
+    SeedSampler,
+    TriLiteLoss,
+)
+from learned_saliency.models import (
+    CALM,
+    CASM,
+    FCAM,
+    Amortized,
+    CAMClassifier,
+    EvidenceDecoder,
+    TriLite,
+)
 from learned_saliency.trainers import (
     CRITERIA,
     MONITORS,
     NATIVE,
     TEST_FIGURES,
     ZEROBOX_FIGURES,
+    AmortizedModule,
     CALMModule,
     CAMModule,
     CASMModule,
@@ -19,6 +35,7 @@ from learned_saliency.trainers import (
     PostHocModule,
     SaliencyModule,
     SnapshotPool,
+    TriLiteModule,
     ZeroBoxScores,
 )
 from learned_saliency.trainers.scores import SPLIT_FIGURES, SplitScores
@@ -51,6 +68,12 @@ MODULES = {
         loss=CASMLoss(1.0),
         classifier_optimizer=SGD,
         optimizer=SGD,
+    ),
+    "trilite": lambda: TriLiteModule(
+        network=TriLite(classifier()), loss=TriLiteLoss(), optimizer=SGD
+    ),
+    "amortized": lambda: AmortizedModule(
+        network=Amortized(classifier(), EvidenceDecoder), objective=MaskObjective(), optimizer=SGD
     ),
 }
 

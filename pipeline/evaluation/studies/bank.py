@@ -20,6 +20,7 @@ from learned_saliency.pipeline.evaluation.studies.base import (
     Setting,
     Study,
     explainers,
+    labeled,
 )
 from learned_saliency.pipeline.runs import (
     PlainLogits,
@@ -68,6 +69,7 @@ class Bank(Study):
     """
 
     name = "bank"
+    needs_labels = True
 
     def __init__(self, classifiers: Sequence[str] = (), alpha: float = 1.0) -> None:
         if not alpha > 0:
@@ -96,13 +98,16 @@ class Bank(Study):
         bank = {name: member.to(module.device) for name, member in self._bank.items()}
         scores = bank_scores(bank, methods, module.device)
         options = {"alpha": self.alpha, "note": setting.note, **colors}
-        count_bank(bank, module.classifier, setting.batches(scores), methods, scores, **options)
+        batches = labeled(setting.batches(scores))
+        count_bank(bank, module.classifier, batches, methods, scores, **options)
         found = bank_accuracies(scores)
         files = {"bank.csv": partial(write_accuracies, accuracies=found)}
         if setting.pictures and place().rank == 0:
             split = setting.data.dataloader(setting.config.split)
             batch = setting.to_device(spread(split, setting.pictures))
-            images, labels = batch["image"], batch["label"]
+            images = batch["image"]
+            with torch.no_grad():
+                labels = module.known_targets(batch["label"], module.classifier(images))
             for name, method in methods.items():
                 with torch.no_grad():
                     binary = binarize(method(module.classifier, images, labels), self.alpha)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, SequentialSampler
@@ -100,9 +101,12 @@ class Study(ABC):
 
     Attributes:
         name: Name of the study's file in ``configs/studies/``.
+        needs_labels: Whether the study compares with the true class. It is refused where no image
+            has one, and takes its batches through `labeled`.
     """
 
     name: ClassVar[str]
+    needs_labels: ClassVar[bool] = False
 
     def check(self, config: DictConfig) -> None:  # noqa: B027
         """Check before any work what can be checked with the evaluation's configuration alone.
@@ -132,6 +136,20 @@ class Study(ABC):
         Raises:
             UserError: If model or data turn out not to fit.
         """
+
+
+def labeled(batches: Iterable[WSOLBatch]) -> Iterator[WSOLBatch]:
+    """Leave out of batches the images whose class is unknown, and batches without any other."""
+    for batch in batches:
+        rows = torch.nonzero(batch["label"] >= 0)[:, 0]
+        if len(rows) == len(batch["label"]):
+            yield batch
+        elif len(rows):
+            yield {name: _chosen(values, rows) for name, values in batch.items()}
+
+
+def _chosen(values: Tensor | list[Any], rows: Tensor) -> Tensor | list[Any]:
+    return values[rows] if isinstance(values, Tensor) else [values[row] for row in rows.tolist()]
 
 
 def class_wise_methods(module: SaliencyModule) -> dict[str, PostHocMethod]:

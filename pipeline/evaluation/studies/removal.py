@@ -27,6 +27,7 @@ from learned_saliency.pipeline.evaluation.studies.base import (
     Setting,
     Study,
     explainers,
+    labeled,
 )
 from learned_saliency.storage import replacing, write_csv
 
@@ -45,6 +46,7 @@ class Removal(Study):
     """
 
     name = "removal"
+    needs_labels = True
 
     def __init__(self, fractions: Sequence[float] = FRACTIONS, seed: int = 0) -> None:
         self.figures = declared(RemoveAndClassify(fractions))
@@ -57,7 +59,7 @@ class Removal(Study):
         scores = {name: RemoveAndClassify(self.fractions).to(device) for name in methods}
         count_removed(
             setting.module.classifier,
-            setting.batches(scores),
+            labeled(setting.batches(scores)),
             methods,
             scores,
             seed=self.seed,

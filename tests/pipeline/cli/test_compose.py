@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.pipeline.cli.compose import check_command_line, compose_checked, config_groups
 from learned_saliency.pipeline.cli.errors import UserError
-from learned_saliency.pipeline.runs.build import build_methods
+from learned_saliency.pipeline.runs.methods import build_methods
 from tests.support.paths import ROOT
 
 GROUPS = config_groups()
@@ -22,6 +22,7 @@ NEEDED = {
     "imagenet": ["data.root=somewhere"],
     "openimages": ["data.root=somewhere"],
     "pets": ["data.root=somewhere"],
+    "photos": ["data.root=somewhere"],
     "timm": ["backbone.name=resnet18"],
     "vit": ["backbone.name=vit_tiny_patch16_224"],
 }

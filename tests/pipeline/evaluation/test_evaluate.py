@@ -66,15 +66,19 @@ def test_every_model_is_evaluated(creatures, evaluated, tmp_path, model):
         assert 0 <= found.results[method]["average_drop"] <= 1
 
 
-def test_other_classes_than_those_of_training_are_told(run, evaluated, creatures, tmp_path):
+def test_labels_of_other_data_are_those_of_the_training(run, evaluated, creatures, tmp_path, capfd):
     metadata = tmp_path / "metadata"
     shutil.copytree(creatures / "metadata", metadata)
     lines = (metadata / "class_names.txt").read_text().splitlines()
     (metadata / "class_names.txt").write_text("\n".join(["0,other", *lines[1:]]) + "\n")
+    first = [line for line in (metadata / "test/class_labels.txt").open() if line.endswith(",0\n")]
     words = ["data=wsol", f"data.root={creatures}", f"data.metadata={metadata}", NONE]
     words += ["data.crop_size=32", "data.num_workers=0", "methods=[native]"]
-    with pytest.warns(UserWarning, match="label 0 is 'other' in the data"):
-        evaluated(f"checkpoint={run.folder}", *words)
+    found = evaluated(f"checkpoint={run.folder}", *words)
+    told = f"knows 15 of the 16 classes of the data set, {17 - len(first)} of 17 images; unknown to"
+    assert f"{told} it: other, whose images count as unlabeled" in capfd.readouterr().err
+    labels = [row["label"] for row in read_rows(found.folder / "images.csv")]
+    assert labels.count("-1") == len(first) > 0
 
 
 def test_rows_of_images_average_to_the_table(run, evaluated):

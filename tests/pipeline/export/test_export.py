@@ -25,6 +25,8 @@ MODELS = {
     "calm": ["model=calm", "model.em_target=ema", "data.superset=class"],
     "fcam": ["model=fcam"],
     "casm": ["model=casm"],
+    "trilite": ["model=trilite"],
+    "amortized": ["model=amortized", "recipe.form=weights"],
 }
 BLOCKED = """
 import sys
@@ -73,7 +75,7 @@ def programs(runs, tmp_path_factory):
         name: [f"checkpoint={run}", f"out={folder}", "format=pt2"] for name, run in runs.items()
     }
     words["cam"].append("maps=all")
-    for name in ("cam", "fcam", "casm"):
+    for name in ("cam", "fcam", "casm", "trilite"):
         words[name].append("verify=false")  # the tests compare
     return {name: export(compose_checked(w, CONFIG_NAME)) for name, w in words.items()}
 
@@ -113,7 +115,14 @@ def assert_equal(found, expected):
 
 @pytest.mark.parametrize(
     ("name", "maps"),
-    [("cam", "label"), ("calm", "all"), ("fcam", None), ("casm", None)],
+    [
+        ("cam", "label"),
+        ("calm", "all"),
+        ("fcam", None),
+        ("casm", None),
+        ("amortized", "label"),
+        ("trilite", None),
+    ],
 )
 def test_onnx_equals_the_checkpoint_in_batches_of_1_and_5(runs, exported, photographs, name, maps):
     onnx = pytest.importorskip("onnx")
@@ -143,7 +152,7 @@ def test_pt2_runs_where_only_torch_is(runs, programs, photographs, tmp_path):
     inputs, labels = {}, torch.arange(5) * 3
     files = {name: str(made.file) for name, made in programs.items()}
     for name, file in files.items():
-        given = [labels] if name == "calm" else []
+        given = [labels] if name in ("calm", "amortized") else []
         inputs[file] = [(photographs[:s] / 255, *(g[:s] for g in given)) for s in (1, 5)]
     torch.save(inputs, tmp_path / "inputs.pt")
     command = [sys.executable, "-I", "-c", BLOCKED, str(tmp_path / "inputs.pt"), *files.values()]

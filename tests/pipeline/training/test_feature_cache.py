@@ -89,6 +89,14 @@ def test_only_the_stage_whose_trunk_is_frozen_keeps_features(run, passes, tmp_pa
     assert "casm: features were found 48 times and computed 48 times" in told
 
 
+@pytest.mark.parametrize("model", ["cam", "trilite"])
+def test_trunks_that_were_frozen_by_a_word_are_kept_for_every_method(run, passes, tmp_path, model):
+    words = ("recipe.classifier_epochs=2", "++recipe.epochs=2", "++recipe.pretraining_epochs=0")
+    frozen = f"model={model}", "backbone.frozen=true", "data.augment=false", "pictures.images=0"
+    run(*frozen, *words, "test=false", f"feature_cache={tmp_path}/features")
+    assert passes["frozen"] == 48 + (2 if model == "trilite" else 1)  # an image tries each stage
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

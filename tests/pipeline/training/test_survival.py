@@ -37,6 +37,7 @@ METHODS = {
     "calm": ["model=calm", "model.first_stage.epochs=0"],
     "fcam": ["model=fcam", "model.first_stage.epochs=0"],
     "casm": ["model=casm", "model.first_stage.epochs=0", "model.pool.thinning=L2"],
+    "trilite": ["model=trilite", "model.first_stage.epochs=0"],
 }
 
 

@@ -1,0 +1,74 @@
+"""Options of a data set that the explained network, trained on another one, decides."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig
+
+from learned_saliency.pipeline.runs import (
+    Checkpoint,
+    Subject,
+    check_library_network,
+    library_class_names,
+)
+
+_INPUT = ("mean", "std", "crop_size", "center_crop")
+
+
+def trained_options(
+    chosen: bool, config: DictConfig, subject: Subject, given: Collection[str] = ()
+) -> dict[str, Any]:
+    """Find the options with which a data set fits the network that is explained on it.
+
+    A checkpoint sees the images of another data set as it saw those that it was trained on:
+    normalized and resized in the same way, with its own classes, to which labels are translated by
+    name. So are labels to the classes that a library's network was trained on.
+
+    Args:
+        chosen: Whether the data set was chosen, instead of being the checkpoint's own.
+        config: The configuration, whose ``data`` is complete.
+        subject: The network.
+        given: Keys such as ``data.crop_size`` that a person gave a value, which counts.
+
+    Returns:
+        Options of the data module that replace configured ones.
+
+    Raises:
+        UserError: If the library has no such network.
+    """
+    options: dict[str, Any] = {}
+    if not chosen:
+        return options
+    if subject.checkpoint is not None:
+        options = _trained_input(config, subject.checkpoint, given)
+        names = subject.checkpoint.class_names
+    else:
+        check_library_network(str(config.classifier))
+        names = library_class_names(str(config.classifier)) or []
+        if config.num_classes not in (None, len(names)):
+            names = []  # a network of the library's that was trained on other classes
+    if names and "data.known_classes" not in given and config.data.known_classes is None:
+        options["known_classes"] = list(names)
+    return options
+
+
+def _trained_input(
+    config: DictConfig, checkpoint: Checkpoint, given: Collection[str]
+) -> dict[str, Any]:
+    """Find how a checkpoint wants its images; tell what differs from the configuration."""
+    trained, options = checkpoint.config.data, {}
+    for key in _INPUT:
+        if trained[key] != config.data[key] and f"data.{key}" not in given:
+            options[key] = trained[key]
+    if not options:
+        return options
+    if rank_zero_only.rank == 0:
+        values = " ".join(f"data.{key}={value}" for key, value in options.items())
+        print(f"data: {values}, as {checkpoint.path} was trained", file=sys.stderr)
+    if "crop_size" in options:
+        options["resize_size"] = max(config.data.resize_size, options["crop_size"])
+    return options

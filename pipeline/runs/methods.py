@@ -1,0 +1,105 @@
+"""Post-hoc methods of a run, built from its configuration."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NoReturn
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from learned_saliency.attribution import PostHocMethod, Start
+from learned_saliency.pipeline.cli import UserError, nearest
+from learned_saliency.pipeline.runs.checkpoints import load_module, read_checkpoint
+from learned_saliency.trainers import FIGURES, NATIVE
+
+_RUN = "checkpoint"  # option of a method: the run whose trained parts it is built with
+_START = "start"  # option of a method: the method from whose channel weights it starts
+
+
+def build_evaluation(config: DictConfig) -> dict[str, Any]:
+    """Build the options of a `SaliencyModule` for its test, from ``methods`` and ``evaluate``.
+
+    Raises:
+        UserError: If a method or a metric does not exist.
+    """
+    wanted = config.evaluate
+    for name in wanted.faithfulness:
+        if name not in FIGURES:
+            _refuse("evaluate.faithfulness", "metric", str(name), list(FIGURES))
+    return {
+        "methods": build_methods(config),
+        "faithfulness": list(wanted.faithfulness),
+        "mask_color": wanted.mask_color,
+        "explained": wanted.explained,
+    }
+
+
+def method_names(config: DictConfig) -> list[str]:
+    """List the names in ``methods``, which is a list or a single name; each once."""
+    given = config.methods
+    return list(dict.fromkeys([given] if isinstance(given, str) else map(str, given or [])))
+
+
+def build_methods(config: DictConfig) -> dict[str, PostHocMethod]:
+    """Build the post-hoc methods that ``methods`` names, with options from ``attribution``.
+
+    A method with the key ``checkpoint`` is built with the trained parts of that run, by default of
+    the one that is explained; one with the key ``start`` begins where the method of that name ends.
+
+    Raises:
+        UserError: If a name is not in ``attribution``, a run has no such parts, or a method gives
+            nothing to start from.
+    """
+    names = [name for name in method_names(config) if name != NATIVE]
+    for name in names:
+        if name not in config.attribution:
+            _refuse("methods", "method", name, [NATIVE, *config.attribution])
+    return {name: _build_method(config, name) for name in names}
+
+
+def _build_method(config: DictConfig, name: str) -> PostHocMethod:
+    options = config.attribution[name]
+    if _RUN not in options and options.get(_START) is None:
+        return instantiate(options)
+    options = OmegaConf.to_container(options, resolve=True)
+    parts = {}
+    if _RUN in options:
+        parts |= _trained_parts(config, name, options.pop(_RUN))
+    if options.get(_START) is not None:
+        parts[_START] = _build_start(config, name, options.pop(_START))
+    return instantiate(options, _partial_=True)(**parts)
+
+
+def _build_start(config: DictConfig, name: str, start: str) -> Start:
+    """Build the method from whose channel weights another one starts."""
+    key = f"attribution.{name}.{_START}"
+    if start not in config.attribution or start == name:
+        _refuse(key, "method", start, [other for other in config.attribution if other != name])
+    method = _build_method(config, start)
+    if not isinstance(method, Start):
+        raise UserError(f"{key}={start}: gives nothing to start from; amortized does.")
+    return method
+
+
+def _trained_parts(config: DictConfig, name: str, path: str | None) -> dict[str, Any]:
+    """Load the trained parts of a method from a run."""
+    key = f"attribution.{name}.{_RUN}"
+    explained = [config.get("checkpoint"), config.get("classifier")]
+    explained = [p for p in explained if p is not None and os.path.exists(os.path.expanduser(p))]
+    if path is None and not explained:
+        raise UserError(f"{key} has no value: name a run whose trained network gives the maps.")
+    checkpoint = read_checkpoint(path or explained[0], "best.ckpt")
+    parts = load_module(checkpoint).map_parts
+    if not parts:
+        raise UserError(
+            f"{key}: {checkpoint.path} holds a '{checkpoint.model.name}' model, whose map is no "
+            "network on a classifier's features; name a run of model=amortized."
+        )
+    return parts
+
+
+def _refuse(key: str, kind: str, name: str, known: list[str]) -> NoReturn:
+    raise UserError(
+        f"{key}: no {kind} is named '{name}'{nearest(name, known)}; there are: {', '.join(known)}."
+    )
