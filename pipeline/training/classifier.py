@@ -154,8 +154,9 @@ def _from_outside(config: DictConfig, word: str, named: Collection[str]) -> Foun
     module: type[SaliencyModule] = get_class(config.model.module._target_)
     if module.for_given is None:
         raise UserError(
-            f"classifier={word}: model={config.model.name} trains its classifier itself, so that a "
-            "given network would not stay as it is; model=fcam, casm and amortized learn maps for it."
+            f"classifier={word}: model={config.model.name} trains its classifier itself, so that "
+            "a given network would not stay as it is; model=fcam, casm and amortized learn maps "
+            "for it."
         )
     network = third_party_network(word, config.num_classes, config.weights)
     own = own_input(word, network)
