@@ -100,10 +100,10 @@ class SharedFeatures(nn.Module):
             tensor must be handed to the methods, and must not be modified meanwhile.
         features: Activations (B, K, h, w) of the batch if they are there already; by default they
             are computed here, in evaluation mode and without gradients. A classifier made by
-            `attribution.core.split` knows the head of those that its last pass returned.
+            `attribution.core.split` knows the head of those that its last pass returned; where its
+            head reads more than them, those of an earlier pass are computed again.
 
     Raises:
-        RuntimeError: If ``features`` is not of the last pass of a classifier whose head reads more.
         TypeError: If ``features`` is given for a classifier that has ``encode`` alone.
     """
 
@@ -113,11 +113,13 @@ class SharedFeatures(nn.Module):
         super().__init__()
         self.classifier = classifier
         self._images = images
-        if features is None:
+        known = getattr(classifier, "head_of", None)
+        head = None if known is None or features is None else known(features)
+        if head is not None:
+            self._encoded = features, head
+        elif features is None or known is not None:
             with frozen(classifier), torch.no_grad():
                 self._encoded = encode(classifier, images)
-        elif hasattr(classifier, "head_of"):
-            self._encoded = features, classifier.head_of(features)
         elif hasattr(classifier, "encode"):
             raise TypeError(
                 f"{type(classifier).__name__} has an encode() whose head goes with the pass that "

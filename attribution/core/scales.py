@@ -127,18 +127,24 @@ def _cells(found: FoundLevel) -> int:
 
 
 def _run(network: nn.Module, layer: str, images: Tensor) -> list[_Output]:
-    """List the outputs of all modules that ran once before a layer had its output, in order."""
+    """List the outputs of all modules that ran once before a layer had its output, in order.
+
+    Modules before the first one with parameters are left out: they give the image itself.
+    """
     outputs: list[_Output] = []
     calls: Counter[str] = Counter()
     reached: list[str] = []
+    learned: list[str] = []
 
     def keep(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             calls[name] += 1
             tensor = output[0] if isinstance(output, tuple) and output else output
+            if not learned and next(module.parameters(), None) is not None:
+                learned.append(name)
             if name == layer:
                 reached.append(name)
-            elif not reached and _is_spatial(tensor, len(images)):
+            elif learned and not reached and _is_spatial(tensor, len(images)):
                 raw = isinstance(output, Tensor)
                 outputs.append(_Output(name, tensor, type(module), tensor._version, raw))
 

@@ -106,26 +106,21 @@ class SplitClassifier(nn.Module):
         features, rest = self._features(images)
         return features, partial(self._head, rest)
 
-    def head_of(self, features: Tensor) -> Head:
-        """Return the head that belongs to the activations of the last `features` call.
+    def head_of(self, features: Tensor) -> Head | None:
+        """Find the head that belongs to the activations of the last `features` call.
 
         Args:
             features: The very tensor that the call returned; any where the head is ``pure``.
 
         Returns:
             ``head(features, rows=None) -> logits``, see `encode`; later calls do not change it.
-
-        Raises:
-            RuntimeError: If the head is not, and the call returned another tensor.
+            None for other activations, of which the rest that the head reads is not known.
         """
         known = self._last is not None or getattr(self.layout, "name", "tokens") != "tokens"
         if known and self.pure:
             return partial(self._head, _Rest(self.layout, None, (), features.shape[0]))
         if self._last is None or features is not self._last_features:
-            raise RuntimeError(
-                f"the head after {self.layer!r} reads more of the images than these activations: "
-                "ask for it before the next features() call"
-            )
+            return None
         return partial(self._head, self._last)
 
     @property

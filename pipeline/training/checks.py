@@ -20,6 +20,7 @@ from learned_saliency.pipeline.runs import (
     FIRST_STAGE,
     Checkpoint,
     foreign_parts,
+    given_part,
     stage_config,
     trained_stages,
 )
@@ -84,6 +85,11 @@ def check_frozen(config: DictConfig, modules: Sequence[SaliencyModule]) -> None:
     """
     if config.get("feature_cache") is None or any(map(frozen_backbone, modules)):
         return
+    if (given := given_part(config.model)) is not None:
+        raise UserError(
+            f"feature_cache={config.feature_cache}: classifier={given['classifier']} reads more "
+            "than its levels after the layer, so that these alone give no logits; leave it out."
+        )
     raise UserError(
         f"feature_cache={config.feature_cache}: the trunk of model={config.model.name} is trained, "
         "so that its features change with every step; choose a frozen one, backbone.frozen=true or "

@@ -157,8 +157,9 @@ def _from_outside(config: DictConfig, word: str, named: Collection[str]) -> Foun
     module: type[SaliencyModule] = get_class(config.model.module._target_)
     if module.for_given is None:
         raise UserError(
-            f"classifier={word}: model={config.model.name} trains its classifier itself, so that a "
-            "given network would not stay as it is; model=fcam and model=casm learn maps for it."
+            f"classifier={word}: model={config.model.name} trains its classifier itself, so that "
+            "a given network would not stay as it is; model=fcam, casm and amortized learn maps "
+            "for it."
         )
     network = third_party_network(word, config.num_classes, config.weights)
     own = own_input(word, network)
@@ -274,10 +275,9 @@ def _try_methods(config: DictConfig, classifier: LeveledClassifier) -> None:
         try:
             instantiate(config.attribution[name])(classifier, images, torch.zeros(1).long())
         except ValueError as error:
-            seeds = config.model.get("pseudo_labels") == name
-            key = f"model.pseudo_labels={name}" if seeds else f"methods={name}"
-            remedy = "; gradcam fits every network" if name != "gradcam" else ""
+            key = "methods" if name in method_names(config) else "model.pictures"
+            key = "model.pseudo_labels" if config.model.get("pseudo_labels") == name else key
             raise UserError(
-                f"{key}: does not fit classifier={config.classifier} at layer={config.layer}: "
-                f"{first_sentence(error)}{remedy}."
+                f"{key}={name}: does not fit classifier={config.classifier} at "
+                f"layer={config.layer}: {first_sentence(error)}; choose {key}=gradcam."
             ) from None

@@ -1,8 +1,22 @@
 """Networks as a user's own module has them, for words ``tests.support.own_networks:NAME``."""
 
+from pathlib import Path
+
 import torch
 import torchvision
 from torch import Tensor, nn
+
+from learned_saliency.pipeline.cli import compose_checked
+from learned_saliency.pipeline.training import train
+
+OWN = __name__
+SIZES = ("data.crop_size", "data.resize_size")  # keys that the words of a small run name
+COMMON = ["++recipe.decoder_widths=null", "+trainer.limit_train_batches=2", "pictures.images=0"]
+
+
+def trained(words: list[str], *more: str) -> Path:
+    """Train by the words of a command line; return the run's folder."""
+    return train(compose_checked([*words, *more]), SIZES).folder
 
 
 def convolutional(num_classes: int = 16) -> nn.Module:

@@ -79,11 +79,15 @@ def test_shared_features_are_refused_that_no_head_is_known_for(tiny_cnn, images)
 
     with pytest.raises(TypeError, match="without features"):
         SharedFeatures(Encoding(), images, images)
+
+
+def test_features_of_an_earlier_pass_are_computed_again_where_the_head_reads_more(tiny_cnn, images):
     classifier = attribution.split(tiny_cnn("flat"), "conv3", tracing=False)
     old = classifier.features(images)
-    classifier.features(images)
-    with pytest.raises(RuntimeError, match="before the next features"):
-        SharedFeatures(classifier, images, old)
+    classifier.features(images.flip(0))
+    assert classifier.head_of(old) is None
+    maps = attribution.GradCAM()(SharedFeatures(classifier, images, old), images)
+    torch.testing.assert_close(maps, attribution.GradCAM()(classifier, images))
 
 
 def test_shared_features_pass_on_the_classifiers_own_maps(tiny_cnn, images):

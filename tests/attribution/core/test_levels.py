@@ -31,6 +31,7 @@ class Plain(nn.Module):
     def __init__(self, traceable=True):
         super().__init__()
         self.traceable = traceable
+        self.pad = nn.ZeroPad2d(32)  # no level: it gives the image
         self.stem = nn.Conv2d(3, 4, 3, padding=1)
         self.act = nn.ReLU(inplace=True)
         self.pool = nn.MaxPool2d(2)
@@ -41,7 +42,7 @@ class Plain(nn.Module):
     def forward(self, x):
         if not self.traceable and x.sum() > 1e9:
             return None
-        x = self.act(self.stem(x))
+        x = self.act(self.stem(self.pad(x)[:, :, 32:-32, 32:-32]))
         x = self.pool(self.middle(self.pool(x)))
         return {"logits": self.fc(self.last(x).mean((2, 3)))}
 
@@ -176,6 +177,7 @@ def test_levels_may_be_named():
     [
         (["nowhere"], "there is no layer 'nowhere'"),
         (["stem"], "overwritten in place"),
+        (["pad"], "before 'last' has its output"),
         (["fc"], "before 'last' has its output"),
         (["pool"], "does not run once"),
         (["last"], "before 'last' has its output"),

@@ -3,7 +3,12 @@
 import pytest
 from omegaconf import OmegaConf
 
-from learned_saliency.pipeline.cli import check_command_line, compose_checked, hydra_words
+from learned_saliency.pipeline.cli import (
+    check_command_line,
+    compose_checked,
+    hydra_words,
+    named_keys,
+)
 from learned_saliency.pipeline.commands import COMMANDS
 
 ODD = "my runs (1), [a]/epoch=0-step=3, it's.ckpt"
@@ -57,3 +62,8 @@ def test_switches_and_nothing_stay_what_they_are():
     config = compose_checked(words)
     assert config.backbone.pretrained is True
     assert config.classifier is config.resume is None
+
+
+def test_the_keys_that_words_name_are_known():
+    words = ["data=cub", "data.mean=[0,0,0]", "++recipe.epochs=1", "~logger.csv", "a='b=c'"]
+    assert named_keys(words) == {"data", "data.mean", "recipe.epochs", "logger.csv", "a"}

@@ -17,21 +17,15 @@ from learned_saliency.pipeline.export import export
 from learned_saliency.pipeline.runs import load_module, read_checkpoint
 from learned_saliency.pipeline.training import make_plan, resumed_config, train
 from tests.support import own_networks
+from tests.support.own_networks import COMMON, OWN, SIZES, trained
 from tests.support.words import SMALL_RUN
 
-OWN = "tests.support.own_networks"
-SIZES = ("data.crop_size", "data.resize_size")
-COMMON = ["++recipe.decoder_widths=null", "+trainer.limit_train_batches=2", "pictures.images=0"]
 pytestmark = pytest.mark.filterwarnings("ignore:.*(TreeSpec|in eval mode|has random weights)")
 
 
 @pytest.fixture
 def words(small_run):
     return [*small_run, *COMMON]
-
-
-def trained(words, *more):
-    return train(compose_checked([*words, *more]), SIZES).folder
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +176,7 @@ def test_a_library_s_network_is_loaded_without_a_word_and_its_input_counts(words
         (["model=casm", "model.thinning=L100"], r"model\.thinning=F"),
         (
             [f"classifier={OWN}:nonlinear"],
-            r"model\.pseudo_labels=cam: does not fit .*; gradcam fits every network",
+            r"model\.pseudo_labels=cam: does not fit .*; choose model\.pseudo_labels=gradcam",
         ),
         (
             [f"classifier={OWN}:transformer", "layer=encoder.ln", "data.crop_size=48"],
@@ -204,64 +198,11 @@ def test_a_checkpoint_cannot_have_own_code_imported_by_the_part_it_names(runs):
         instantiate(checkpoint.model.first_stage.network, num_classes=16)
 
 
-@pytest.fixture
-def pool_files(tmp_path):
-    """Weights of the given network itself, and of another of its architecture."""
-    network = own_networks.nonlinear()
-    save_file(network.state_dict(), tmp_path / "same.safetensors")
-    network.fc.weight.data.mul_(-3)
-    torch.save(network.state_dict(), tmp_path / "other.pt")
-    return tmp_path / "same.safetensors", tmp_path / "other.pt"
-
-
-def test_casm_draws_from_a_pool_of_given_networks(words, pool_files):
-    same, other = pool_files
-    own = ["model=casm", f"classifier={OWN}:nonlinear", "layer=last", "test=false"]
-    never = "model.pool.current_probability=0"
-    states = []
-    for more in ([], [f"model.pool.networks=[{same}]", never],
-                 [f"model.pool.networks=[{same},{other}]", never]):  # fmt: skip
-        folder = trained(words, *own, *more)
-        states.append(read_checkpoint(folder, "last.ckpt").content)
-    alone, by_same, by_both = (state["state_dict"] for state in states)
-    assert all(torch.equal(alone[key], value) for key, value in by_same.items())
-    assert not all(torch.equal(alone[key], value) for key, value in by_both.items())
-    stored = [snapshot["model.fc.weight"] for snapshot in states[-1]["snapshots"]["snapshots"]]
-    assert torch.equal(stored[1], -3 * stored[0])
-    for path in pool_files:
-        path.unlink()  # the checkpoint holds their weights
-    more = [f"resume={folder}", f"classifier={OWN}:nonlinear", "recipe.epochs=2"]
-    train(resumed_config(compose_checked(more), more))
-
-
-@pytest.mark.parametrize(
-    ("given", "told"),
-    [
-        (["model.pool.networks=[{other}]", "classifier=null", "layer=null"], "fills its pool"),
-        (["model.pool.networks=[nowhere.pt]"], r"model\.pool\.networks=nowhere\.pt: "),
-        (
-            ["model.pool.networks=[{same}]", f"classifier={OWN}:convolutional", "num_classes=7"],
-            r"model\.pool\.networks=.*same\.safetensors: ",
-        ),
-    ],
-)
-def test_a_pool_that_does_not_fit_is_refused(words, pool_files, given, told):
-    same, other = pool_files
-    given = [word.format(same=same, other=other) for word in given]
-    base = ["model=casm", f"classifier={OWN}:nonlinear", "layer=last"]
-    with pytest.raises(UserError, match=told):
-        make_plan(compose_checked([*words, *base, *given]), named=SIZES)
-
-
-def test_a_run_counts_as_a_classifier_of_post_hoc_methods(words, tmp_path):
-    given = ["classifier=torchvision:squeezenet1_1", "layer=features", "num_classes=16"]
+def test_labels_are_looked_for_among_the_network_s_own_classes(words):
+    given = ["classifier=torchvision:squeezenet1_1", "layer=features", "test=false"]
     given += ["model.pseudo_labels=gradcam", "data.crop_size=64", "data.resize_size=64"]
-    folder = trained(words, *given, "test=false")
-    more = [f"classifier={folder}", "methods=[gradcam]", "limit=4", "evaluate.faithfulness=[]"]
-    more += [f"output_dir={tmp_path}/out", "pictures.images=0"]
-    results = evaluate(compose_checked(more, "evaluate", complete=False)).results
-    assert "native" not in results
-    assert "gradcam" in results
-    words = [f"classifier={folder}", "layer=features"]
-    with pytest.raises(UserError, match="layer=features: leave it out"):
-        evaluate(compose_checked(words, "evaluate", complete=False))
+    plan = make_plan(compose_checked([*words, *given]), named=SIZES)
+    assert plan.config.data.known_classes[:2] == ["tench", "goldfish"]
+    assert plan.data.num_classes == plan.classifier.num_classes == 1000
+    with pytest.raises(UserError, match=r"knows 1000 classes, but the data set in .* has 16"):
+        make_plan(compose_checked([*words, *given]), named=[*SIZES, "data.known_classes"])
