@@ -63,13 +63,15 @@ class FeatureCache:
         self.hits = self.misses = self.image_bytes = 0
         self._expected: list[ref[Tensor]] = []
         self._backbone: nn.Module | None = None
+        self._network: nn.Module | None = None
         self._weights: list[tuple[int, int]] = []
 
-    def attach(self, backbone: nn.Module) -> None:
+    def attach(self, backbone: nn.Module, network: nn.Module | None = None) -> None:
         """Answer for a backbone from now on.
 
         Args:
             backbone: Network of images (B, 3, H, W) to a list of levels (B, K_i, h_i, w_i).
+            network: Module that holds the weights of a backbone without weights of its own.
 
         Raises:
             ValueError: If a parameter of it needs a gradient.
@@ -78,13 +80,15 @@ class FeatureCache:
         """
         if self._backbone is not None:
             raise RuntimeError("the cache is attached to a backbone already")
-        if not is_frozen(backbone):
+        network = network or backbone
+        if not is_frozen(network):
             raise ValueError("features are kept of a frozen backbone only, this one is trained")
         for name, text in (("about.txt", f"{self._key}\n"), (_TAG, _TAG_TEXT)):
             with replacing(self.folder / name, shared=True) as temporary:
                 temporary.write_text(text, encoding="utf-8")
         self._backbone, self._own = backbone, vars(backbone).get("forward")
-        self._forward, self._weights = backbone.forward, _versions(backbone)
+        self._network, self._weights = network, _versions(network)
+        self._forward = backbone.forward
         self._threads = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
         backbone.forward = self._answer
 
@@ -96,7 +100,7 @@ class FeatureCache:
             del self._backbone.forward
         else:
             self._backbone.forward = self._own
-        self._backbone, self._expected = None, []
+        self._backbone, self._network, self._expected = None, None, []
         self._threads.shutdown()
 
     def expect(self, images: Tensor) -> None:
@@ -140,7 +144,7 @@ class FeatureCache:
             and (getattr(self._backbone, "frozen", False) or not self._backbone.training)
             and not torch.compiler.is_compiling()
             and not torch.jit.is_tracing()
-            and self._weights == _versions(self._backbone)
+            and self._weights == _versions(self._network)
         )
 
     def _path(self, image: Tensor, kind: str) -> Path:
@@ -163,25 +167,25 @@ def is_feature_cache(folder: str | Path) -> bool:
         return False
 
 
-def feature_key(backbone: nn.Module, options: str) -> str:
+def feature_key(network: nn.Module, options: str) -> str:
     """Describe all that a backbone's levels depend on, beside the images.
 
     Args:
-        backbone: The network. Its class, its structure and the values of its parameters and
-            buffers count.
+        network: The backbone, or what holds its weights. Its class, its structure and the values of
+            its parameters and buffers count.
         options: What it was made with.
 
     Returns:
         A text; the values are in it as a hash.
     """
     digest = hashlib.sha256()
-    tensors = dict(backbone.named_parameters()) | dict(backbone.named_buffers())
+    tensors = dict(network.named_parameters()) | dict(network.named_buffers())
     for name, tensor in tensors.items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(_bytes(tensor.detach().cpu().contiguous()))
-    kind = f"{type(backbone).__module__}.{type(backbone).__qualname__}"
+    kind = f"{type(network).__module__}.{type(network).__qualname__}"
     versions = f"torch {torch.__version__}, timm {timm.__version__}"
-    return "\n".join((kind, versions, options, digest.hexdigest(), repr(backbone)))
+    return "\n".join((kind, versions, options, digest.hexdigest(), repr(network)))
 
 
 def _begins(path: Path, content: bytes) -> bool:
@@ -206,9 +210,9 @@ def _bytes(tensor: Tensor) -> Any:
     return tensor.reshape(-1).view(torch.uint8).numpy()
 
 
-def _versions(backbone: nn.Module) -> list[tuple[int, int]]:
+def _versions(network: nn.Module) -> list[tuple[int, int]]:
     """Return what changes when a weight is replaced or written to."""
-    return [(id(weight), weight._version) for weight in backbone.parameters()]
+    return [(id(weight), weight._version) for weight in network.parameters()]
 
 
 def _rows(levels: Sequence[Tensor]) -> list[list[Tensor]]:

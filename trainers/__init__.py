@@ -17,10 +17,10 @@ from learned_saliency.trainers.callbacks import (
     Sums,
     Throughput,
     check_weights,
-    frozen_backbone,
     listen,
     progress_bar,
     spread,
+    unkept,
 )
 from learned_saliency.trainers.calm import CALMModule
 from learned_saliency.trainers.cam import CAMModule
@@ -128,7 +128,6 @@ __all__ = [
     "ZeroBoxScores",
     "check_weights",
     "draw_images",
-    "frozen_backbone",
     "gathered",
     "gives_threshold",
     "is_flat",
@@ -137,4 +136,5 @@ __all__ = [
     "place",
     "progress_bar",
     "spread",
+    "unkept",
 ]
