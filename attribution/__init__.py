@@ -21,6 +21,7 @@ from learned_saliency.attribution.core.method import (
     resize,
 )
 from learned_saliency.attribution.core.outputs import OutputError, find_logits
+from learned_saliency.attribution.core.scales import LevelError
 from learned_saliency.attribution.core.split import SplitClassifier, split
 from learned_saliency.attribution.fakecam import FakeCAM
 from learned_saliency.attribution.gradcam import GradCAM
@@ -60,6 +61,7 @@ __all__ = [
     "IntegratedGradients",
     "LayerCAM",
     "LayerError",
+    "LevelError",
     "LeveledClassifier",
     "MaskObjective",
     "OptiCAM",

@@ -94,8 +94,9 @@ class Amortized(PostHocMethod):
         """Run the network or its ``weights`` on the device and in the precision of the features."""
         network: nn.Module = self.network
         network.to(query.features.device)
-        precision = next(network.parameters()).dtype
+        own = query.features.dtype
+        precision = next((weight.dtype for weight in network.parameters()), own)
         inputs = query.features.relu(), query.gradients
         with frozen(network):
             found = function(*(numbers.to(precision) for numbers in inputs))
-        return found.to(torch.promote_types(precision, query.features.dtype))
+        return found.to(torch.promote_types(precision, own))

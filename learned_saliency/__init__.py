@@ -3,6 +3,7 @@
 The rooms are sub-packages: `learned_saliency.attribution`, `learned_saliency.trainers` and so on.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,14 +14,22 @@ if TYPE_CHECKING:
         SaliencyPredictor,
         load,
     )
+    from learned_saliency.trainers import SaliencyCallback
 
-__all__ = ["ClassScore", "ImageError", "ImageSaliency", "SaliencyPredictor", "load"]
+__all__ = [
+    "ClassScore",
+    "ImageError",
+    "ImageSaliency",
+    "SaliencyCallback",
+    "SaliencyPredictor",
+    "load",
+]
+_ROOMS = {"SaliencyCallback": "trainers"}  # where names lie that `pipeline.prediction` lacks
 
 
 def __getattr__(name: str) -> Any:
     """Import a name when it is asked for, with all that it needs."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from learned_saliency.pipeline import prediction
-
-    return getattr(prediction, name)
+    room = _ROOMS.get(name, "pipeline.prediction")
+    return getattr(import_module(f"{__name__}.{room}"), name)

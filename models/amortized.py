@@ -74,7 +74,7 @@ class Amortized(nn.Module):
             Logits, features, classes and raw maps; only the maps carry a gradient.
         """
         with torch.no_grad():
-            features = self.classifier.features(images)
+            features = self.classifier.levels(images)[-1]
         return self.explain(features, targets)
 
     def explain(self, features: Tensor, targets: Targets = None) -> AmortizedOutput:

@@ -19,7 +19,7 @@ class TransformerBackbone(Trunk):
     makes a `FeaturePyramid` of them. Each level is what timm's
     ``forward_intermediates(..., norm=True)`` gives: the network's last normalization is applied to
     every level, as DINOv2 does it, which tames the few huge channels of the inner blocks. In a
-    network that normalizes after pooling, this normalization is part of the head, and left out.
+    network that normalizes after pooling (BEiT, EVA-02), this is part of the head, and left out.
 
     Images may have another size than those of the pretraining, and need not be square: timm
     resamples the positions, once for ``img_size``, and on each pass for any other size, where the

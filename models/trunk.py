@@ -59,12 +59,12 @@ class Trunk(nn.Module):
         self.frozen = frozen
         self._name = name
         self._used = dict(used)
-        self._resting: list[str] = []  # names of the modules that stay in evaluation mode
+        self._resting: list[str] = []  # names of parts that stay in evaluation mode
         if frozen:
             network.requires_grad_(False)
         elif trainable is not None:
             self._train_last(trainable)
-        self._rest()
+        self.train()
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Extract all levels in one pass.
@@ -91,8 +91,9 @@ class Trunk(nn.Module):
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode; what is not trained stays in evaluation mode."""
-        super().train(mode)
-        self._rest()
+        super().train(mode and not self.frozen)
+        for name in self._resting:
+            self.network.get_submodule(name).eval()
         return self
 
     def layers(self) -> list[tuple[str, nn.Parameter, int]]:
@@ -122,12 +123,6 @@ class Trunk(nn.Module):
         for weight, number in zip(self.network.parameters(), numbers, strict=True):
             weight.requires_grad_(number > count - wanted)
         self._resting = list(_resting(self.network))
-
-    def _rest(self) -> None:
-        if self.frozen:
-            self.network.eval()
-        for name in self._resting:
-            self.network.get_submodule(name).eval()
 
 
 def increasing(indices: Sequence[int]) -> tuple[int, ...]:

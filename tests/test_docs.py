@@ -31,6 +31,7 @@ BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```', re.MULTILINE | 
 
 # What is shown, and what is run in its stead.
 SMALL = {
+    "any-network.md": {"img_size=224": "img_size=224, embed_dim=24, depth=4, num_heads=2"},
     "attribution.md": {
         'resnet50(weights="DEFAULT")': "resnet18(weights=None)",
         "224, 224": "64, 64",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -79,16 +80,22 @@ class AmortizedModule(SaliencyModule):
 
     def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
         """Compute masks of the given classes; see `SaliencyModule.explain`."""
-        return self._explanation(self.network(images, labels), images)
+        targets = partial(self.known_targets, labels)
+        return self._explanation(self.network(images, targets), images)
 
     def native_maps(self, features: Tensor, images: Tensor, targets: Tensor) -> Tensor:
-        """Compute masks from the features of an earlier pass; see `SaliencyModule.native_maps`."""
+        """Compute masks from the features of an earlier pass; see `SaliencyModule.native_maps`.
+
+        Where the head reads more of the image than the features, it takes another pass.
+        """
+        if not getattr(self.classifier, "pure", True):
+            return super().native_maps(features, images, targets)
         return self._explanation(self.network.explain(features, targets), images).saliency
 
     def explain_all(self, images: Tensor) -> Explanation:
         """Compute masks of all classes from one pass; see `SaliencyModule.explain_all`."""
         with torch.no_grad():
-            features = self.classifier.features(images)
+            features = self.classifier.levels(images)[-1]
             logits = self.classifier.head(features)
         count, classes = logits.shape
         every = torch.arange(classes, device=features.device).repeat(count)

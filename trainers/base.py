@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -65,9 +65,13 @@ class SaliencyModule(TrainableModule):
         zerobox: Criteria of ``val`` that need no box; None for none of them.
 
     Attributes:
+        for_given: Keys of ``model`` with the values that they need where the classifier is a given
+            network, which stays as it is; None for a method that trains its classifier itself.
         note: Called in test with a description of the current work; a progress bar puts itself
             here.
     """
+
+    for_given: ClassVar[Mapping[str, Any] | None] = None
 
     def __init__(
         self,

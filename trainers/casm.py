@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
@@ -15,11 +17,14 @@ from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.losses import CASMLoss, casm_classifier_loss
 from learned_saliency.models import CASM, MultiScaleClassifier
 from learned_saliency.ops import full_precision
+from learned_saliency.storage import fit_state_dict, read_weights
 from learned_saliency.trainers.base import SaliencyModule
 from learned_saliency.trainers.casm_pool import Snapshot, SnapshotPool
 from learned_saliency.trainers.outputs import Explanation, NativeMap
 from learned_saliency.trainers.strategies.ddp import broadcast_buffers
 from learned_saliency.trainers.training import OptimizerFactory, SchedulerFactory
+
+_OF_GIVEN = "model."  # before the names of a given network's weights, see `LeveledClassifier`
 
 
 class CleanPass(NamedTuple):
@@ -47,7 +52,8 @@ class CASMModule(SaliencyModule):
        cross-entropy (second term of Eq. 8).
     6. The mask network's optimizer steps with the gradient of step 4, its norm clipped.
 
-    Thinning ``F`` freezes the classifier: steps 2 and 5 are left out. There the class of an image
+    Thinning ``F`` freezes the classifier: steps 2 and 5 are left out, and the pool may hold other
+    networks of its architecture, which are frozen likewise. There the class of an image
     may be unknown, and what the classifier predicts for the clean image stands for it. Stored
     classifiers are evaluated with their own BatchNorm statistics, the current one with the batch's
     statistics.
@@ -71,6 +77,7 @@ class CASMModule(SaliencyModule):
         ValueError: If ``gradient_clip`` is not above 0.
     """
 
+    for_given: ClassVar[Mapping[str, Any]] = {"thinning": "F"}
     network: CASM
 
     def __init__(
@@ -112,6 +119,16 @@ class CASMModule(SaliencyModule):
         """Compute masks, the same for every class; see `SaliencyModule.explain`."""
         output = self.network(images)
         return Explanation(output.saliency, output.logits, output.levels[-1])
+
+    def on_fit_start(self) -> None:
+        """Read the networks of the pool, unless a checkpoint has brought them."""
+        super().on_fit_start()
+        if len(self.pool):
+            return
+        for path in self.pool.networks:
+            wanted = {k.removeprefix(_OF_GIVEN): v for k, v in self.classifier.state_dict().items()}
+            found = fit_state_dict(read_weights(Path(path).expanduser()), wanted).state
+            self.pool.take({f"{_OF_GIVEN}{name}": value for name, value in found.items()})
 
     def configure_callbacks(self) -> list[Any]:
         """Take over the trainer's accumulation of batches, which manual optimization leaves out.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,8 @@ class SnapshotPool:
     ``thinning`` says which classifiers are kept besides the current one:
 
     - ``F``: only the first. The current classifier has to stay the first, so `trains` is False:
-      the paper's classifier-dependent baseline.
+      the paper's classifier-dependent baseline. With ``networks`` beside it these are the family,
+      which stays as it is, too.
     - ``L``: none, only the last, current classifier is used.
     - ``FL``: the first, as it was when the training began.
     - ``L100``, ``L1000`` or any ``L<n>``: one every n iterations, from the first iteration on. When
@@ -34,6 +35,9 @@ class SnapshotPool:
         current_probability: Probability of drawing the current classifier, in [0, 1]; 0.5 in the
             paper. The snapshots share the rest evenly.
         seed: Seed of the draws, 0 or more.
+        networks: Files of weights of further classifiers of the same architecture, with thinning
+            ``F`` alone. The pool names them; who trains reads and `take`s them, once: later they
+            are part of its state.
         on_device: Whether snapshots stay in the memory of the classifier's device. Otherwise they
             lie in the host's memory, where 30 snapshots of a ResNet-50 take 3 GB, and a drawn
             snapshot is copied to the device.
@@ -49,6 +53,7 @@ class SnapshotPool:
         current_probability: float = 0.5,
         seed: int = 0,
         on_device: bool = False,
+        networks: Sequence[str] | None = None,
     ) -> None:
         found = re.fullmatch(r"F|L|FL|L([1-9]\d*)", str(thinning))
         if found is None:
@@ -58,7 +63,12 @@ class SnapshotPool:
                 "expected size of 1 or more, current_probability in [0, 1] and seed of 0 or more,"
                 f" got {size}, {current_probability} and {seed}"
             )
+        self.networks = list(networks or ())
         self.trains = thinning != "F"
+        if self.networks and self.trains:
+            raise ValueError(f"networks stay as they are, with thinning F, got {thinning}")
+        if len(self.networks) > size:
+            raise ValueError(f"expected at most size={size} networks, got {len(self.networks)}")
         self.period = int(found[1]) if found[1] else None
         self.keeps_first = thinning == "FL"
         self.size = size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -36,6 +36,7 @@ class FCAMModule(SaliencyModule):
         **options: See `SaliencyModule`.
     """
 
+    for_given: ClassVar[Mapping[str, Any]] = {}
     network: FCAM
 
     def __init__(

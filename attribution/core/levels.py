@@ -10,6 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from learned_saliency.attribution.core.backbone import LevelBackbone
 from learned_saliency.attribution.core.cut import LayerError
 from learned_saliency.attribution.core.layout import LAYOUTS, Layout
 from learned_saliency.attribution.core.scales import (
@@ -19,33 +20,6 @@ from learned_saliency.attribution.core.scales import (
     noise,
 )
 from learned_saliency.attribution.core.split import SplitClassifier
-
-
-class LevelBackbone(nn.Module):
-    """The levels of a `LeveledClassifier` as a backbone; it has no parameters of its own.
-
-    Args:
-        classifier: The classifier.
-        channels: Channels K_i of each level, from fine to coarse.
-        reductions: Pixels of the image per cell of each level, along one side, rounded.
-
-    Attributes:
-        frozen: True: no parameter needs a gradient, and the mode is that of evaluation.
-    """
-
-    frozen = True
-
-    def __init__(
-        self, classifier: LeveledClassifier, channels: Sequence[int], reductions: Sequence[int]
-    ) -> None:
-        super().__init__()
-        object.__setattr__(self, "_classifier", classifier)  # no part of this module
-        self.channels = list(channels)
-        self.reductions = list(reductions)
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Extract levels (B, K_i, h_i, w_i) of images (B, 3, H, W) in one pass."""
-        return self._classifier.extract(images)
 
 
 class LeveledClassifier(SplitClassifier):
@@ -221,8 +195,8 @@ def split_levels(
 
     Raises:
         TypeError: If ``model`` is not a module.
-        LayerError: If a layer that was named gives no grid, does not run once, comes after the
-            layer, or its output is overwritten in place.
+        LevelError: If a layer that was named as a level gives no grid, does not run once, comes
+            after the layer, or its output is overwritten in place.
         ValueError: As `attribution.split`.
         OutputError: If the network's output has no logits.
     """

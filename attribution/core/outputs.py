@@ -43,7 +43,7 @@ def find_logits(output: Any, batch: int) -> Tensor:
         found = found.reshape(batch, 1)
     if found.dim() > 2 and shape[2:].count(1) == len(shape[2:]):
         found = found.flatten(1)
-    if found.dim() != 2 or len(found) != batch or not found.shape[1]:
+    if found.dim() != 2 or found.shape[0] != batch or not found.shape[1]:
         raise OutputError(
             f"the network returns {shape} for {batch} images, not logits (B, C): wrap it in a "
             "module that returns these"

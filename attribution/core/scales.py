@@ -18,6 +18,10 @@ _TRIES = 6  # modules of one scale whose layout is looked for
 _AXES = frozenset(LAYOUTS.values())
 
 
+class LevelError(LayerError):
+    """A layer that was named as a level and cannot be one."""
+
+
 class Level(NamedTuple):
     """A layer whose output is a level, and the layout of that output."""
 
@@ -86,7 +90,7 @@ def named_levels(
     """Look at the levels that a user has named; see `find_levels`.
 
     Raises:
-        LayerError: If a name is no layer, does not run once before the layer has its output, gives
+        LevelError: If a name is no layer, does not run once before the layer has its output, gives
             no grid, or is overwritten in place; or if the order is not from fine to coarse.
     """
     known = [name for name, _ in network.named_modules()]
@@ -94,21 +98,24 @@ def named_levels(
     found: list[FoundLevel] = []
     for name in names:
         if name not in known:
-            raise LayerError(f"there is no layer {name!r} to be a level")
+            raise LevelError(f"there is no layer {name!r} to be a level")
         if name not in outputs or name == layer:
-            raise LayerError(
+            raise LevelError(
                 f"layer {name!r} does not run once, with images first in its output, before "
                 f"{layer!r} has its output: it cannot be a level of that"
             )
         output = outputs[name]
         if not _is_usable(output):
-            raise LayerError(
+            raise LevelError(
                 f"the output of layer {name!r} is overwritten in place by what follows, or is no "
                 "tensor of three or four axes: name the module after it as a level"
             )
-        found.append(_level(network, images, output))
+        try:
+            found.append(_level(network, images, output))
+        except LayerError as error:
+            raise LevelError(str(error)) from None
         if len(found) > 1 and _cells(found[-1]) > _cells(found[-2]):
-            raise LayerError(
+            raise LevelError(
                 f"layer {name!r} has a finer grid than {found[-2].level.layer!r}: name the levels "
                 "from fine to coarse"
             )

@@ -78,7 +78,7 @@ class SplitClassifier(nn.Module):
         output = self.model(images)
         if isinstance(images, fx.Proxy):  # a cut ends with what the network itself returns
             return output
-        return find_logits(output, len(images))
+        return find_logits(output, images.shape[0])  # len() would fix the batch of an export
 
     def features(self, images: Tensor) -> Tensor:
         """Run up to the layer: images (B, 3, H, W) to activations (B, K, h, w)."""
@@ -120,7 +120,7 @@ class SplitClassifier(nn.Module):
         """
         known = self._last is not None or getattr(self.layout, "name", "tokens") != "tokens"
         if known and self.pure:
-            return partial(self._head, _Rest(self.layout, None, (), len(features)))
+            return partial(self._head, _Rest(self.layout, None, (), features.shape[0]))
         if self._last is None or features is not self._last_features:
             raise RuntimeError(
                 f"the head after {self.layer!r} reads more of the images than these activations: "
@@ -143,7 +143,7 @@ class SplitClassifier(nn.Module):
         if not isinstance(output, Tensor) or output.dim() not in (3, 4):
             got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise LayerError(f"layer {self.layer!r} gives no spatial grid or tokens, but {got}")
-        if len(output) != len(images):
+        if output.shape[0] != images.shape[0]:
             raise LayerError(
                 f"layer {self.layer!r} gives {tuple(output.shape)} for {len(images)} images, not "
                 "one grid for each: name a layer around it"
@@ -157,8 +157,9 @@ class SplitClassifier(nn.Module):
                 f"layer {self.layer!r}: {error}; name another layer, or its layout, one of "
                 f"{', '.join(LAYOUTS)}"
             ) from None
-        known = None if returned is None else (grid, find_logits(returned, len(images)))
-        return grid, _Rest(self.layout, prefix, context, len(images), known)
+        batch = images.shape[0]
+        known = None if returned is None else (grid, find_logits(returned, batch))
+        return grid, _Rest(self.layout, prefix, context, batch, known)
 
     def _recognized(self, images: Tensor, output: Tensor) -> Layout:
         declared = getattr(self.model, "num_prefix_tokens", None)
@@ -175,7 +176,7 @@ class SplitClassifier(nn.Module):
             return rest.known[1]
         if prefix is None and not context:
             rows = None
-        elif rows is None and len(features) != rest.batch:
+        elif rows is None and features.shape[0] != rest.batch:
             raise ValueError(
                 f"features of {len(features)} rows after a pass of {rest.batch} images: the head "
                 f"after {self.layer!r} needs to know which image each row belongs to"
@@ -185,7 +186,7 @@ class SplitClassifier(nn.Module):
         if not torch.is_autocast_enabled(features.device.type):
             context = pytree.tree_map(partial(_converted, features.dtype), context)
         features = rest.layout.to_output(features, prefix)
-        return find_logits(self._cut.tail(self, features, context), len(features))
+        return find_logits(self._cut.tail(self, features, context), features.shape[0])
 
 
 def split(

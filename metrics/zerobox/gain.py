@@ -1,4 +1,4 @@
-"""Average gain, drop and increase of the true class, as a criterion."""
+"""Average gain, drop and increase as a criterion."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -61,7 +61,7 @@ class ZeroBoxGain(Metric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
-    needs: ClassVar[frozenset[str]] = frozenset({"labels"})
+    needs: ClassVar[frozenset[str]] = frozenset()
     figures: ClassVar[Mapping[str, Figure]] = {
         "zerobox_gain": Figure(True, progress=True),
         "zerobox_drop": Figure(None, headline=False),

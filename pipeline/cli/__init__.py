@@ -14,30 +14,36 @@ from learned_saliency.pipeline.cli.errors import UserError, first_sentence, prin
 from learned_saliency.pipeline.cli.help import Page
 from learned_saliency.pipeline.cli.paths import (
     CLASS_FILES,
+    LIBRARIES,
     LIBRARY_WEIGHTS,
     RECORD_FILE,
     ResumePoint,
     check_class_names,
     check_classifier,
     check_data,
+    check_file,
     check_folder,
     check_images,
     check_subject,
     find_checkpoint,
     find_resume_point,
+    is_library_network,
+    is_network,
+    is_own_code,
 )
 from learned_saliency.pipeline.cli.schema import GROUP_FILES
 from learned_saliency.pipeline.cli.searches import Trials, check_trials, read_trials, with_value
 from learned_saliency.pipeline.cli.signals import ENDING, await_killing, end_on_signals, was_warned
 from learned_saliency.pipeline.cli.surroundings import surroundings_error
 from learned_saliency.pipeline.cli.values import SWEEP_RUNS, listed, values
-from learned_saliency.pipeline.cli.words import hydra_words
+from learned_saliency.pipeline.cli.words import hydra_words, named_keys
 
 __all__ = [
     "CLASS_FILES",
     "CONFIG_DIR",
     "ENDING",
     "GROUP_FILES",
+    "LIBRARIES",
     "LIBRARY_WEIGHTS",
     "RECORD_FILE",
     "SWEEP_RUNS",
@@ -52,6 +58,7 @@ __all__ = [
     "check_command_line",
     "check_complete",
     "check_data",
+    "check_file",
     "check_folder",
     "check_images",
     "check_subject",
@@ -64,7 +71,11 @@ __all__ = [
     "find_resume_point",
     "first_sentence",
     "hydra_words",
+    "is_library_network",
+    "is_network",
+    "is_own_code",
     "listed",
+    "named_keys",
     "nearest",
     "origin_of",
     "printable",

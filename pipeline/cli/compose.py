@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -31,6 +32,8 @@ from learned_saliency.pipeline.cli.words import MULTIRUN
 CONFIG_DIR = Path(configs.__file__).resolve().parent
 CONFIG_NAME = "config"
 _MAY_LACK = {"backbone", "trainer", "logger", "attribution", "studies"}  # keys, but not the group
+# Arguments of an optimizer, which others do not have: AdamW has no momentum.
+_OF_OPTIMIZERS = re.compile(r"model\.(\w+\.)*\w*optimizer\.(?!_)\w+")
 _LAUNCHER = "hydra/launcher"  # group of Hydra's
 _SHOWN = 80
 _MAX_SWEPT = 1000  # values of one word of a sweep, each of which is checked
@@ -172,8 +175,10 @@ def _check_words(parsed: Sequence[Override], name: str, several: bool) -> None:
 def _check_deletions(parsed: Sequence[Override]) -> None:
     """Check that words take away arguments of parts alone, not what every run needs."""
     for override in parsed:
-        group, _, rest = override.key_or_group.partition(".")
-        if override.is_delete() and not (rest and group in _MAY_LACK):
+        key = override.key_or_group
+        group, _, rest = key.partition(".")
+        is_argument = (rest and group in _MAY_LACK) or _OF_OPTIMIZERS.fullmatch(key)
+        if override.is_delete() and not is_argument:
             raise UserError(f"{override.input_line}: a run needs this key; give it a value.")
 
 

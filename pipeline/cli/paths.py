@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from learned_saliency.pipeline.cli.errors import UserError
 
 LIBRARY_WEIGHTS = "default"  # in place of a file: the weights that a network's library has for it
+LIBRARIES = ("torchvision", "timm")  # whose networks have names, torchvision:NAME
 RECORD_FILE = "run.json"  # what a run goes on by before it has a checkpoint
 _FIRST = "classifier"  # folder of the first stage's checkpoints
 
@@ -86,9 +87,13 @@ def check_subject(config: DictConfig, program: str) -> None:
         program: Name of the command, for a message.
 
     Raises:
-        UserError: If none or both of ``checkpoint`` and ``classifier`` are given, or a file is
-            missing.
+        UserError: If none or both of ``checkpoint`` and ``classifier`` are given, but for code of
+            the user's own that a checkpoint was trained on; or a file is missing.
     """
+    own = config.classifier is not None and is_own_code(str(config.classifier))
+    if config.checkpoint is not None and own:
+        find_checkpoint(config.checkpoint, "best.ckpt")
+        return
     if (config.checkpoint is None) == (config.classifier is None):
         raise UserError(
             "give either checkpoint=RUN_OR_FILE or classifier=torchvision:NAME layer=...; "
@@ -118,6 +123,22 @@ def check_classifier(name: str) -> None:
             f"classifier={name} is not understood: write torchvision:NAME, timm:NAME, "
             "MODULE:FUNCTION or the path of a run or checkpoint (there is none at this one)."
         )
+
+
+def is_library_network(name: str) -> bool:
+    """Tell whether a word names a network of a library, ``torchvision:NAME`` or ``timm:NAME``."""
+    return name.partition(":")[0] in LIBRARIES and ":" in name
+
+
+def is_own_code(name: str) -> bool:
+    """Tell whether a word names a network of the user's own code, ``MODULE:FUNCTION``."""
+    library, colon, _ = name.partition(":")
+    return bool(colon) and library not in LIBRARIES and not Path(name).expanduser().exists()
+
+
+def is_network(name: str) -> bool:
+    """Tell whether a word names a network, instead of the path of something."""
+    return is_library_network(name) or is_own_code(name)
 
 
 def check_file(key: str, value: Any) -> None:

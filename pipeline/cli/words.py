@@ -31,6 +31,11 @@ def hydra_words(arguments: Sequence[str]) -> list[str]:
     return words
 
 
+def named_keys(words: Sequence[str]) -> frozenset[str]:
+    """Collect the keys and groups that words of a command line name."""
+    return frozenset(word.lstrip("+~").partition("=")[0] for word in words)
+
+
 def _is_added(key: str) -> bool:
     """Tell whether a key is an argument of the trainer, which may have no default."""
     return key.startswith("trainer.") and key in rows()

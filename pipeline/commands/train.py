@@ -5,12 +5,15 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from learned_saliency.pipeline.cli import (
+    LIBRARY_WEIGHTS,
     Command,
     Page,
     check_data,
+    check_file,
     check_folder,
     find_checkpoint,
     find_resume_point,
+    is_network,
 )
 
 
@@ -21,8 +24,11 @@ def check(config: DictConfig) -> None:
         return  # the data set is that of the run
     check_folder("output_dir", config.output_dir)
     classifier = config.classifier
-    if classifier is not None and ":" not in classifier:
-        find_checkpoint(classifier, "best.ckpt")
+    if classifier is not None:
+        if not is_network(str(classifier)):
+            find_checkpoint(classifier, "best.ckpt")
+        elif config.weights not in (None, LIBRARY_WEIGHTS):
+            check_file("weights", config.weights)
     check_data(config.data)
 
 
@@ -39,9 +45,10 @@ def announce(config: DictConfig) -> str:
         epochs += f" on the classifier of {config.classifier}"
     elif first is not None and first.epochs:
         epochs += f" after {first.epochs} of its classifier"
+    given = config.classifier is not None and is_network(str(config.classifier))
+    backbone = "" if given else f" with backbone {config.backbone.name}"
     return (
-        f"training {model.name} with backbone {config.backbone.name} on {config.data.name}, "
-        f"{epochs}, into {config.output_dir}"
+        f"training {model.name}{backbone} on {config.data.name}, {epochs}, into {config.output_dir}"
     )
 
 
@@ -55,6 +62,7 @@ TRAIN = Command(
             "model=fcam backbone=resnet50 data=cub data.root=CUB_200_2011",
             "data=wsol data.root=IMAGES data.metadata=METADATA",
             "experiment=fcam_cub_resnet50 data.root=CUB_200_2011",
+            "classifier=timm:NAME weights=FILE layer=LAYER data=folder data.root=photos",
             "resume=RUN",
         ),
     ),

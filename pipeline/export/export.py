@@ -70,7 +70,7 @@ def export(config: DictConfig) -> ExportResult:
     check_values(config)
     if config.format == "onnx":
         check_onnx()
-    checkpoint = read_checkpoint(config.checkpoint, "best.ckpt")
+    checkpoint = read_checkpoint(config.checkpoint, "best.ckpt", config.classifier)
     module = load_module(checkpoint).eval()
     if config.format in _GRAPHS and module.export_obstacle is not None:
         raise UserError(f"format={config.format}: {module.export_obstacle}.")
@@ -108,7 +108,7 @@ def _export(
     beside(made).write_text(json.dumps(facts))
     made.chmod(beside(made).stat().st_mode & 0o777)  # safetensors hides its files from others
     if images is not None:
-        found = differences(_runner(config.format, made), module, maps, images.pixels)
+        found = differences(_runner(config, made), module, maps, images.pixels)
         _check(found, config)
         facts["verified"] = {
             "images": len(images.pixels),
@@ -187,10 +187,10 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _runner(kind: str, path: Path) -> Runner:
-    if kind in _GRAPHS:
-        return _GRAPHS[kind][1](path)
-    model = load_module(read_checkpoint(path)).eval()
+def _runner(config: DictConfig, path: Path) -> Runner:
+    if config.format in _GRAPHS:
+        return _GRAPHS[config.format][1](path)
+    model = load_module(read_checkpoint(path, named=config.classifier)).eval()
     return ExportedModel(model, "predicted" if model.native.per_class else None)
 
 

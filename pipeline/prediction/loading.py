@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from learned_saliency.attribution import PostHocMethod
 from learned_saliency.datamodules import Decoding, read_name_list
@@ -41,6 +42,7 @@ _REFINED = "coverage: was calibrated on maps that are not refined; leave refine=
 def load(
     checkpoint: str | os.PathLike[str],
     *,
+    classifier: str | nn.Module | None = None,
     methods: Sequence[str] | Mapping[str, PostHocMethod] = (NATIVE,),
     refine: str | Refinement | None = None,
     box_threshold: float | None = None,
@@ -53,6 +55,8 @@ def load(
 
     Args:
         checkpoint: A run's folder (its best checkpoint) or a checkpoint file.
+        classifier: Of a model that was trained on a network of your own code, ``MODULE:FUNCTION``
+            again, which is imported, or the network itself, which is copied.
         methods: Names of the maps to give: ``native``, names in ``configs/attribution/all.yaml``;
             or post-hoc methods by names of your own, beside the native map.
         refine: ``"crf"``, or a function of image (H, W, 3) and map (H, W) that gives a map.
@@ -77,7 +81,7 @@ def load(
     config.refine = refine if isinstance(refine, str) else None
     if coverage is not None and refine is not None:
         raise UserError(_REFINED)
-    model = build_model(config, own, _device(device))
+    model = build_model(config, own, _device(device), classifier)
     if refine is not None and not isinstance(refine, str):
         model.refine = refine
     return model
@@ -87,6 +91,7 @@ def build_model(
     config: DictConfig,
     methods: Mapping[str, PostHocMethod] | None = None,
     device: torch.device | None = None,
+    named: str | nn.Module | None = None,
 ) -> SaliencyPredictor:
     """Build the model that ``configs/predict.yaml`` describes.
 
@@ -94,6 +99,7 @@ def build_model(
         config: The composed configuration.
         methods: Further post-hoc methods by name.
         device: Device of the network; None for the CPU.
+        named: See `Checkpoint.named`; by default what ``classifier`` says beside ``checkpoint``.
 
     Raises:
         UserError: If a value, the checkpoint or the weights do not fit.
@@ -101,7 +107,7 @@ def build_model(
     own = dict(methods or {})
     check_values(config)
     config = with_class_files(config)
-    subject = read_subject(config, "predict.py")
+    subject = read_subject(config, "predict.py", named)
     refine = _refinement(config)
     names = _names(config, [NATIVE] if subject.native else ["gradcam"])
     _check_coverage(config, subject, names)

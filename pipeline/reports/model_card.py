@@ -52,7 +52,7 @@ def model_card(name: str, facts: Mapping[str, Any]) -> str:
     origin = "best on val" if by == "boxes" else f"chosen by {by} on val, without a box"
     what = [
         ("method", f"{facts['method']}: {model['paper']}" if "paper" in model else facts["method"]),
-        ("backbone", f"{facts['backbone']}, {_start(config['backbone'])}"),
+        _network(facts),
         ("parameters", f"{facts['parameters']:,}"),
         ("input", _input(facts)),
         ("box threshold", f"{facts['box_threshold']:.3f} of the map's maximum, {origin}"),
@@ -88,6 +88,17 @@ def _input(facts: Mapping[str, Any]) -> str:
     height, width = facts["input_size"]
     mean, std = (", ".join(f"{v:g}" for v in facts[key]) for key in ("mean", "std"))
     return f"{height} x {width} pixels, RGB in [0, 1], minus ({mean}), divided by ({std})"
+
+
+def _network(facts: Mapping[str, Any]) -> tuple[str, str]:
+    """Name the network that the model is built on."""
+    if "layer" not in facts:
+        return "backbone", f"{facts['backbone']}, {_start(facts['config']['backbone'])}"
+    levels = ", ".join([*facts["levels"], facts["layer"]])
+    return "classifier", (
+        f"{facts['backbone']}, given and frozen as it was; explained at its layer "
+        f"{facts['layer']}; the levels {levels} are read"
+    )
 
 
 def _start(backbone: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from learned_saliency.pipeline.runs.build import (
     create_data,
     make_data,
     stage_config,
+    trained_stages,
     with_class_files,
 )
 from learned_saliency.pipeline.runs.checkpoints import (
@@ -37,6 +38,14 @@ from learned_saliency.pipeline.runs.folder import (
     read_record,
     write_record,
 )
+from learned_saliency.pipeline.runs.given import (
+    build_given,
+    given_network,
+    given_part,
+    given_stage,
+    rebuild_given,
+)
+from learned_saliency.pipeline.runs.input import OwnInput, own_input
 from learned_saliency.pipeline.runs.methods import (
     build_evaluation,
     build_methods,
@@ -53,7 +62,12 @@ from learned_saliency.pipeline.runs.third_party import (
     third_party_network,
 )
 from learned_saliency.pipeline.runs.trainer import check_hardware, check_limits
-from learned_saliency.pipeline.runs.weights import check_finite, find_state_dict, read_weights
+from learned_saliency.pipeline.runs.weights import (
+    check_finite,
+    find_state_dict,
+    fit_state_dict,
+    read_weights,
+)
 from learned_saliency.pipeline.runs.writing import (
     DurableCheckpointIO,
     RunRecord,
@@ -68,6 +82,7 @@ __all__ = [
     "Checkpoint",
     "Coverage",
     "DurableCheckpointIO",
+    "OwnInput",
     "PlainLogits",
     "RunRecord",
     "Subject",
@@ -77,6 +92,7 @@ __all__ = [
     "build_data",
     "build_evaluation",
     "build_explained",
+    "build_given",
     "build_methods",
     "build_module",
     "build_network",
@@ -92,7 +108,11 @@ __all__ = [
     "create_folder",
     "find_coverage",
     "find_state_dict",
+    "fit_state_dict",
     "foreign_parts",
+    "given_network",
+    "given_part",
+    "given_stage",
     "library_class_names",
     "load_module",
     "load_network",
@@ -100,14 +120,17 @@ __all__ = [
     "located_data",
     "make_data",
     "method_names",
+    "own_input",
     "read_checkpoint",
     "read_record",
     "read_subject",
     "read_weights",
+    "rebuild_given",
     "run_record",
     "stage_config",
     "subject_record",
     "third_party_network",
+    "trained_stages",
     "try_methods",
     "untrained_network",
     "with_class_files",

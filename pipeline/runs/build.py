@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,14 @@ def _known_names(config: DictConfig) -> list[str] | None:
 def stage_config(model: DictConfig, stage: str) -> DictConfig:
     """Return the configuration of a stage: `CLASSIFIER`, or empty for the model itself."""
     return model[FIRST_STAGE] if stage else model
+
+
+def trained_stages(model: Mapping[str, Any]) -> list[str]:
+    """List the stages of a model that are trained, see `stage_config`.
+
+    A given network, which stays as it is, has no module that would train it.
+    """
+    return [CLASSIFIER, ""] if "module" in model.get(FIRST_STAGE, {}) else [""]
 
 
 def build_network(

@@ -16,6 +16,7 @@ from torch import nn
 from learned_saliency import storage
 from learned_saliency.pipeline.cli import UserError, find_checkpoint, first_sentence
 from learned_saliency.pipeline.runs.build import build_module, build_network
+from learned_saliency.pipeline.runs.given import given_part, rebuild_given
 from learned_saliency.pipeline.runs.named_parts import check_named_parts
 from learned_saliency.pipeline.runs.record import (
     RecordError,
@@ -45,6 +46,8 @@ class Checkpoint(NamedTuple):
         model: The stage's part of the configuration.
         num_classes: Number of classes of the run's data set.
         class_names: Names of these classes.
+        named: What the user names a network of their own code by, on which it was trained:
+            ``MODULE:FUNCTION``, or the network itself.
     """
 
     path: Path
@@ -54,6 +57,7 @@ class Checkpoint(NamedTuple):
     model: DictConfig
     num_classes: int
     class_names: list[str]
+    named: str | nn.Module | None = None
 
     @property
     def run_folder(self) -> Path:
@@ -62,12 +66,15 @@ class Checkpoint(NamedTuple):
         return above[min(2 if self.stage else 1, len(above) - 1)]
 
 
-def read_checkpoint(path: str | Path, of_run: str = "last.ckpt") -> Checkpoint:
+def read_checkpoint(
+    path: str | Path, of_run: str = "last.ckpt", named: str | nn.Module | None = None
+) -> Checkpoint:
     """Read a checkpoint; nothing but tensors and plain values is ever unpickled.
 
     Args:
         path: A checkpoint, an exported ``.safetensors`` with its JSON, or the folder of a run.
         of_run: Name of the checkpoint that is read from a run's folder.
+        named: See `Checkpoint`.
 
     Raises:
         UserError: If the file is missing, truncated, damaged, holds code, is no checkpoint of this
@@ -97,7 +104,7 @@ def read_checkpoint(path: str | Path, of_run: str = "last.ckpt") -> Checkpoint:
     except OmegaConfBaseException as error:
         reason = first_sentence(error)
         raise UserError(f"{path}: the record of its run is damaged ({reason}).") from None
-    return Checkpoint(path, content, config, stage, model, len(names), names)
+    return Checkpoint(path, content, config, stage, model, len(names), names, named)
 
 
 def beside(path: Path) -> Path:
@@ -170,8 +177,7 @@ def _check_shapes(checkpoint: Checkpoint) -> None:
     """
     state = checkpoint.content["state_dict"]
     given = {k: v.shape for k, v in state.items() if k.startswith("network.")}
-    with torch.device("meta"):
-        network = untrained_network(checkpoint)
+    network = _laid_out(checkpoint)
     wanted = {f"network.{k}": v.shape for k, v in network.state_dict().items()}
     wrong = [k for k in sorted(given.keys() | wanted.keys()) if given.get(k) != wanted.get(k)]
     if wrong:
@@ -183,10 +189,34 @@ def _check_shapes(checkpoint: Checkpoint) -> None:
         )
 
 
+def _laid_out(checkpoint: Checkpoint) -> nn.Module:
+    """Build the network of a checkpoint without memory for its weights, where that is possible."""
+    given = given_part(checkpoint.model) is not None
+    if checkpoint.named is not None:  # code that the user trusts, which may do anything
+        return untrained_network(checkpoint)
+    try:
+        with torch.device("meta"):
+            return untrained_network(checkpoint)
+    except UserError:
+        if not given:
+            raise
+    return untrained_network(checkpoint)  # the size of a library's network is fixed by its name
+
+
 def untrained_network(checkpoint: Checkpoint) -> nn.Module:
-    """Build the network of a checkpoint without weights, pretrained ones included."""
+    """Build the network of a checkpoint without weights, pretrained ones included.
+
+    Raises:
+        UserError: If its configuration is of another version, or it was trained on a network of a
+            user's own code that is not ``named``.
+    """
+    try:
+        model, number = checkpoint.model, checkpoint.num_classes
+        classifier = rebuild_given(model, number, checkpoint.named)
+    except UserError as error:
+        raise UserError(f"{checkpoint.path}: {str(error).rstrip('.')}.") from None
     with _explained(checkpoint):
-        return build_network(without_pretraining(checkpoint.model), checkpoint.num_classes)
+        return build_network(without_pretraining(model), number, classifier)
 
 
 @contextmanager

@@ -39,13 +39,14 @@ class Subject(NamedTuple):
     native: bool
 
 
-def read_subject(config: DictConfig, program: str) -> Subject:
+def read_subject(config: DictConfig, program: str, named: str | nn.Module | None = None) -> Subject:
     """Read the checkpoint that ``checkpoint`` or ``classifier`` names, if it is this project's.
 
     Args:
         config: Configuration with ``checkpoint``, or ``classifier`` with ``weights``, ``layer``,
             ``num_classes``, ``box_threshold`` and, where the command has it, ``class_names``.
         program: Name of the command, for a message.
+        named: See `Checkpoint.named`; by default what ``classifier`` says beside ``checkpoint``.
 
     Raises:
         UserError: If neither or both are given, the checkpoint cannot be read, or a key is given
@@ -62,7 +63,9 @@ def read_subject(config: DictConfig, program: str) -> Subject:
                 f"{key}={config[key]}: leave it out, {path} is a checkpoint of this project, which "
                 "brings its own."
             )
-    return Subject(read_checkpoint(path, "best.ckpt"), native)
+    if native and named is None:
+        named = config.classifier
+    return Subject(read_checkpoint(path, "best.ckpt", named), native)
 
 
 def subject_record(config: DictConfig) -> dict[str, str]:

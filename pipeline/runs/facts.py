@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -10,6 +11,7 @@ from omegaconf import OmegaConf
 
 from learned_saliency.pipeline.runs.checkpoints import RECORD, Checkpoint
 from learned_saliency.pipeline.runs.coverage import coverage_facts
+from learned_saliency.pipeline.runs.given import given_part
 from learned_saliency.storage import read_json
 
 _PACKAGES = ("learned-saliency", "torch", "torchvision", "lightning", "timm")
@@ -19,18 +21,22 @@ def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
     """Collect a checkpoint's origin, needs and metrics, ready for JSON.
 
     Returns:
-        ``method``, ``backbone``, ``data``, ``class_names``; the input: ``input_size`` (height and
-        width in pixels), ``mean`` and ``std`` of the color channels in [0, 1]; ``box_threshold`` in
-        [0, 1]; ``coverage``: see `coverage_facts`; ``metrics``: the metrics in the run's
-        ``results.json`` by split and method, empty if this file is missing or belongs to another
-        checkpoint; ``selected_by``: the supervision of the split that chose the checkpoint;
+        ``method``, ``backbone``, ``data``, ``class_names``; of a network from outside, which is
+        named as the ``backbone``, ``layer`` and the finer ``levels``; the input: ``input_size``
+        (height and width in pixels), ``mean`` and ``std`` of the color channels in [0, 1];
+        ``box_threshold`` in [0, 1]; ``coverage``: see `coverage_facts`; ``metrics``: the metrics in
+        the run's ``results.json`` by split and method, empty if this file is missing or belongs to
+        another checkpoint; ``selected_by``: the supervision of the split that chose the checkpoint;
         ``versions`` of the packages; ``config``: the run's configuration.
     """
     config = OmegaConf.to_container(checkpoint.config, resolve=True)
     data = config["data"]
+    given = given_part(config["model"])
+    layers = {} if given is None else _layers(given)
     return {
         "method": checkpoint.model.name,
-        "backbone": config["backbone"]["name"],
+        "backbone": given["classifier"] if given else config["backbone"]["name"],
+        **layers,
         "data": config["data"]["name"],
         "epoch": checkpoint.content.get("epoch"),
         "class_names": list(checkpoint.class_names),
@@ -47,6 +53,12 @@ def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
         },
         "config": config,
     }
+
+
+def _layers(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the layers of a network from outside that a model reads."""
+    levels = given["levels"]
+    return {"layer": levels["layer"], "levels": [name for name, *_ in levels["levels"]]}
 
 
 def _metrics(checkpoint: Checkpoint) -> dict[str, Any]:

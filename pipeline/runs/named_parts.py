@@ -13,11 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 from learned_saliency import attribution, datamodules, losses, metrics, models, trainers
 from learned_saliency.pipeline.cli import UserError
 
+_GIVEN = f"{__name__.rpartition('.')[0]}.given_network"  # builds networks of libraries alone
+
 
 @functools.cache
 def _allowed_targets() -> frozenset[str]:
     rooms = (attribution, datamodules, losses, metrics, models, trainers)
-    return frozenset(f"{room.__name__}.{name}" for room in rooms for name in room.__all__)
+    parts = {f"{room.__name__}.{name}" for room in rooms for name in room.__all__}
+    return frozenset(parts | {_GIVEN})
 
 
 def foreign_parts(config: DictConfig) -> Iterator[tuple[str, Any]]:

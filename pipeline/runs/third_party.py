@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from learned_saliency.attribution import LAYOUTS, SplitClassifier, find_logits, split
 from learned_saliency.pipeline.cli import (
+    LIBRARIES,
     LIBRARY_WEIGHTS,
     UserError,
     check_classifier,
     first_sentence,
+    is_own_code,
     nearest,
 )
 from learned_saliency.pipeline.runs.weights import check_finite, fit_state_dict, read_weights
@@ -33,6 +35,19 @@ def build_classifier(config: DictConfig) -> SplitClassifier:
         UserError: If one of these values is wrong or does not fit the others.
     """
     network = third_party_network(config.classifier, config.num_classes, config.weights)
+    check_layer_named(config, network)
+    try:
+        return split(network.eval(), config.layer, layout=config.layer_layout)
+    except ValueError as error:
+        raise UserError(f"layer={config.layer}: {error}") from None
+
+
+def check_layer_named(config: DictConfig, network: nn.Module) -> None:
+    """Check that ``layer`` has a value, and ``layer_layout`` one that exists.
+
+    Raises:
+        UserError: If not; the message names layers of the network.
+    """
     if config.layer is None:
         names = ", ".join(name for name, _ in network.named_children())
         raise UserError(
@@ -42,10 +57,6 @@ def build_classifier(config: DictConfig) -> SplitClassifier:
     layout = config.layer_layout
     if layout is not None and layout not in LAYOUTS:
         raise UserError(f"layer_layout={layout}: it must be one of {', '.join(LAYOUTS)}.")
-    try:
-        return split(network.eval(), config.layer, layout=layout)
-    except ValueError as error:
-        raise UserError(f"layer={config.layer}: {error}") from None
 
 
 def third_party_network(classifier: str, num_classes: int | None, weights: str | None) -> nn.Module:
@@ -54,20 +65,21 @@ def third_party_network(classifier: str, num_classes: int | None, weights: str |
     Args:
         classifier: ``torchvision:NAME``, ``timm:NAME`` or ``MODULE:FUNCTION``.
         num_classes: Number of classes; None takes the architecture's own number.
-        weights: A file of weights, ``"default"`` for the library's own, or None for random weights.
+        weights: A file of weights, ``"default"`` for the library's own, or None for random weights;
+            of ``MODULE:FUNCTION`` for those that the network comes with.
 
     Raises:
         UserError: If an argument is wrong or does not fit the others.
     """
-    network = _create(classifier, num_classes, weights == LIBRARY_WEIGHTS)
-    if weights is None:
+    network = create_network(classifier, num_classes, weights == LIBRARY_WEIGHTS)
+    if weights is None and not is_own_code(classifier):
         warnings.warn(
             f"{classifier} has random weights: give weights=FILE, or "
             f"weights={LIBRARY_WEIGHTS} for those of the library.",
             stacklevel=2,
         )
-    elif weights != LIBRARY_WEIGHTS:
-        _load(network, Path(weights).expanduser())
+    elif weights not in (None, LIBRARY_WEIGHTS):
+        load_into(network, Path(weights).expanduser())
     return network
 
 
@@ -145,11 +157,18 @@ def _unique(names: Sequence[str]) -> list[str]:
     return [f"{name} ({i})" if often[name] > 1 else name for i, name in enumerate(names)]
 
 
-def _create(classifier: str, num_classes: int | None, own_weights: bool) -> nn.Module:
+def create_network(
+    classifier: str, num_classes: int | None, own_weights: bool = False
+) -> nn.Module:
+    """Build a network by its name, with random weights or those of its library.
+
+    Raises:
+        UserError: If it does not exist, or does not take this number of classes.
+    """
     library, _, name = classifier.partition(":")
     options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
     check_classifier(classifier)
-    if library not in ("torchvision", "timm"):
+    if library not in LIBRARIES:
         return _create_own(library, name, options)
     check_library_network(classifier)
     try:
@@ -177,7 +196,12 @@ def _create_own(module: str, function: str, options: dict[str, Any]) -> nn.Modul
     return network
 
 
-def _load(network: nn.Module, path: Path) -> None:
-    label = f"weights={path}"
+def load_into(network: nn.Module, path: Path, key: str = "weights") -> None:
+    """Load a file of weights into a network.
+
+    Raises:
+        UserError: If the file cannot be read or is of another network; the message names the key.
+    """
+    label = f"{key}={path}"
     network.load_state_dict(fit_state_dict(read_weights(path, label), network.state_dict(), label))
     check_finite(dict(network.named_parameters()), label)

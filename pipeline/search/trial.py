@@ -12,10 +12,17 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from learned_saliency.errors import MendableError
-from learned_saliency.pipeline.cli import RECORD_FILE, first_sentence, printable, surroundings_error
+from learned_saliency.pipeline.cli import (
+    RECORD_FILE,
+    first_sentence,
+    named_keys,
+    printable,
+    surroundings_error,
+)
 from learned_saliency.pipeline.runs import CLASSIFIER, as_one, read_checkpoint
 from learned_saliency.pipeline.training import chosen_values, resumed_config, train
 from learned_saliency.storage import read_json, write_text
@@ -98,7 +105,7 @@ def train_trial(config: DictConfig) -> MendableError | None:
     folder = Path(config.output_dir)
     try:
         with as_one():
-            train(_going_on(config, folder))
+            train(_going_on(config, folder), named_keys(_words()))
         outcome = _trained(folder)
     except DivergedError as error:
         outcome = Outcome(DIVERGED, str(error))
@@ -112,6 +119,11 @@ def train_trial(config: DictConfig) -> MendableError | None:
         print(f"{folder}: {printable(outcome.reason)}", file=sys.stderr)
     write_text(_outcome_path(folder), json.dumps(outcome._asdict(), indent=2) + "\n", durable=True)
     return None
+
+
+def _words() -> list[str]:
+    """List the words of the run, which Hydra's launcher knows."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def _surroundings(error: Exception) -> MendableError:

@@ -21,6 +21,7 @@ from learned_saliency.pipeline.runs import (
     Checkpoint,
     foreign_parts,
     stage_config,
+    trained_stages,
 )
 from learned_saliency.pipeline.training.selection import (
     check_criteria,
@@ -173,7 +174,7 @@ def check_labeled(config: DictConfig, data: WSOLDataModule, stages: Sequence[str
 def _check_pictures(config: DictConfig) -> None:
     """Check that the methods in the pictures of every epoch exist."""
     known = [NATIVE, *config.attribution]
-    for stage in [CLASSIFIER, ""] if FIRST_STAGE in config.model else [""]:
+    for stage in trained_stages(config.model):
         for name in values(stage_config(config.model, stage).pictures):
             if name not in known:
                 close, there = nearest(name, known), ", ".join(known)

@@ -9,7 +9,7 @@ from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from learned_saliency.pipeline.cli import printable
+from learned_saliency.pipeline.cli import named_keys, printable
 from learned_saliency.pipeline.reports import format_table
 from learned_saliency.pipeline.runs import as_one
 from learned_saliency.pipeline.training import slurm
@@ -27,7 +27,7 @@ def run(config: DictConfig) -> None:
         config.resume, words = str(requeued), []  # the words are those that it was begun with
         print(f"train.py: back from the queue, going on in {requeued}", file=sys.stderr)
     with as_one():
-        result = train(resumed_config(config, words))
+        result = train(resumed_config(config, words), named_keys(words))
     if rank_zero_only.rank == 0:
         note_run(result.folder, result.results)
         print(f"\n{format_table(result.results, title='Test split')}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,12 +62,17 @@ class TrainingResult(NamedTuple):
     val: dict[str, float] = {}  # noqa: RUF012 - nobody changes it
 
 
-def train(config: DictConfig) -> TrainingResult:
+def train(config: DictConfig, named: Collection[str] = ()) -> TrainingResult:
     """Train the configured model, test it and write the results.
 
     For a model that is built on a classifier (``model.first_stage``) the classifier is trained
     first, unless ``classifier`` names one. ``resume`` continues an interrupted run in its own
     folder.
+
+    Args:
+        config: The configuration.
+        named: Keys that the user has given; other keys of the data set's images are those of a
+            classifier from outside, if ``classifier`` names one.
 
     Raises:
         UserError: If the configuration or a checkpoint is wrong, before any training.
@@ -74,14 +80,14 @@ def train(config: DictConfig) -> TrainingResult:
     """
     try:
         slurm.listen()
-        return _train(config)
+        return _train(config, named)
     except Stopped as stopped:
         if rank_zero_only.rank == 0 and stopped.signal == signal.SIGUSR1:
             slurm.requeue()
         raise
 
 
-def _train(config: DictConfig) -> TrainingResult:
+def _train(config: DictConfig, named: Collection[str]) -> TrainingResult:
     point = find_resume_point(config.resume) if config.resume else None
     resumed = read_checkpoint(point.checkpoint) if point and point.checkpoint else None
     if point and rank_zero_only.rank == 0:
@@ -95,7 +101,7 @@ def _train(config: DictConfig) -> TrainingResult:
             f"resume={point.folder} goes on with that; classifier={point.checkpoint} begins a new "
             "run on this classifier."
         )
-    plan = make_plan(config, resumed)
+    plan = make_plan(config, resumed, named)
     try:
         return _run(plan)
     except Stopped as stopped:

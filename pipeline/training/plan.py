@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,6 @@ from torch import nn
 
 from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.pipeline.cli import (
-    UserError,
     check_complete,
     check_folder,
     check_values,
@@ -29,9 +29,7 @@ from learned_saliency.pipeline.runs import (
     check_hardware,
     check_limits,
     create_folder,
-    load_network,
     located_data,
-    read_checkpoint,
     read_record,
     run_record,
     with_class_files,
@@ -39,7 +37,6 @@ from learned_saliency.pipeline.runs import (
 from learned_saliency.pipeline.training.checks import (
     check_classes,
     check_clipping,
-    check_contract,
     check_feature_cache,
     check_frozen,
     check_images,
@@ -48,6 +45,7 @@ from learned_saliency.pipeline.training.checks import (
     check_precision,
     check_splits,
 )
+from learned_saliency.pipeline.training.classifier import find_classifier
 from learned_saliency.pipeline.training.trial import try_to_build
 
 
@@ -77,12 +75,15 @@ class Plan(NamedTuple):
     goes_on: bool
 
 
-def make_plan(config: DictConfig, resumed: Checkpoint | None = None) -> Plan:
+def make_plan(
+    config: DictConfig, resumed: Checkpoint | None = None, named: Collection[str] = ()
+) -> Plan:
     """Check a configuration and the parts that it names; render or read the data set last.
 
     Args:
         config: The configuration.
         resumed: The checkpoint to go on from; None before the first one of a run.
+        named: Keys that the user has given, see `find_classifier`.
 
     Raises:
         UserError: If a value, a combination of values, a checkpoint or the folder is wrong.
@@ -100,12 +101,8 @@ def make_plan(config: DictConfig, resumed: Checkpoint | None = None) -> Plan:
         check_folder("output_dir", config.output_dir)
     if resumed is None:
         config = _with_widths_of_file(config)
-    # a checkpoint holds the classifier that the run was begun with
-    given = _given_classifier(config) if config.classifier and resumed is None else None
-    classifier = load_network(given) if given else None
-    if given is not None:
-        check_contract(config, given, classifier)
-        config = _with_first_stage(config, given.model)
+    found = find_classifier(config, resumed, named)
+    config = found.config
     record = run_record(config)  # Hydra's instantiate resolves references in place
     evaluation = build_evaluation(config)
     located = _located(config, resumed) if config.resume else config
@@ -113,22 +110,28 @@ def make_plan(config: DictConfig, resumed: Checkpoint | None = None) -> Plan:
     stages = _stages(config, resumed)
     check_splits(config, data, stages)
     check_limits(config.trainer, data, {split: split for split in ("train", "val", "test")})
-    for checkpoint in (resumed, given):
+    for checkpoint in (resumed, found.checkpoint):
         if checkpoint is not None:
             check_classes(checkpoint, data)
+    found.check_classes(data)
     if resumed is not None:
         check_images(resumed, data)
-    _try_stages(config, stages, data, evaluation)
+    _try_stages(config, stages, data, evaluation, found.given)
     goes_on = bool(config.resume)
     folder = find_resume_point(config.resume).folder if goes_on else create_folder(config, record)
-    return Plan(config, record, stages, data, evaluation, resumed, classifier, folder, goes_on)
+    network = found.network
+    return Plan(config, record, stages, data, evaluation, resumed, network, folder, goes_on)
 
 
 def _try_stages(
-    config: DictConfig, stages: list[str], data: WSOLDataModule, evaluation: dict[str, Any]
+    config: DictConfig,
+    stages: list[str],
+    data: WSOLDataModule,
+    evaluation: dict[str, Any],
+    given: nn.Module | None,
 ) -> None:
     """Build all stages once; check that those to be trained have what they need."""
-    modules = try_to_build(config, data.num_classes, evaluation)
+    modules = try_to_build(config, data.num_classes, evaluation, given)
     check_frozen(config, list(modules.values()))
     check_labeled(config, data, [name for name in stages if modules[name].needs_labels])
 
@@ -186,32 +189,3 @@ def _stages(config: DictConfig, resumed: Checkpoint | None) -> list[str]:
     if FIRST_STAGE not in config.model or on_last or config.classifier:
         return [""]
     return [CLASSIFIER, ""]
-
-
-def _given_classifier(config: DictConfig) -> Checkpoint:
-    """Read the checkpoint that ``classifier`` names; check that it has the configured backbone."""
-    if FIRST_STAGE not in config.model:
-        raise UserError(f"classifier=... is given, but model={config.model.name} is built on none.")
-    if ":" in config.classifier and not Path(config.classifier).expanduser().exists():
-        raise UserError(
-            f"classifier={config.classifier}: model={config.model.name} reads feature maps of "
-            "several scales, which only a run or checkpoint of this project gives; train one by "
-            "model=cam backbone=timm backbone.name=... backbone.pretrained=true."
-        )
-    given = read_checkpoint(config.classifier, "best.ckpt")
-    of_training = dict.fromkeys(("pretrained", "frozen", "trainable"))
-    theirs, ours = ({**c.backbone, **of_training} for c in (given.config, config))
-    if theirs != ours:
-        raise UserError(
-            f"classifier={given.path}: its backbone is {given.config.backbone.name} with other "
-            f"settings than the configured {config.backbone.name}: choose the same backbone=..."
-        )
-    return given
-
-
-def _with_first_stage(config: DictConfig, model: DictConfig) -> DictConfig:
-    """Copy the configuration with the given classifier, so that checkpoints can be read back."""
-    config = config.copy()
-    OmegaConf.set_struct(config, False)
-    config.model[FIRST_STAGE] = model
-    return config

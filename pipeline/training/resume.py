@@ -21,18 +21,19 @@ from learned_saliency.pipeline.cli import (
     config_groups,
     find_resume_point,
     first_sentence,
+    is_own_code,
     nearest,
 )
 from learned_saliency.pipeline.runs import (
-    CLASSIFIER,
-    FIRST_STAGE,
     RECORD,
     Checkpoint,
     asks_the_machine,
     check_named_parts,
+    given_part,
     located_data,
     read_checkpoint,
     read_record,
+    trained_stages,
 )
 
 # Keys that may change set how a run is computed and watched, how long it goes on, which tests it
@@ -72,6 +73,7 @@ def resumed_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
         return config
     point = find_resume_point(config.resume)
     started = _started(point)
+    _check_own_code(config, started.record["config"], point)
     words = OverridesParser.create().parse_overrides(list(overrides))
     try:
         resumed = _composed(point, started.record)
@@ -87,6 +89,24 @@ def resumed_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
             f"({first_sentence(error)})."
         ) from None
     return resumed
+
+
+def _check_own_code(config: DictConfig, record: dict[str, Any], point: ResumePoint) -> None:
+    """Check that the user names the code again on whose network a run was begun.
+
+    Raises:
+        UserError: If not: it is not imported because a file says so.
+    """
+    part = given_part(record["model"]) or {}
+    words = {str(word) for word in (record.get("classifier"), part.get("classifier")) if word}
+    path = point.checkpoint or point.folder
+    for word in sorted(words):
+        if not is_own_code(word) or config.classifier == word:
+            continue
+        raise UserError(
+            f"resume={path}: was begun on a network of your own code, which is imported only where "
+            f"you name it again: classifier={word}."
+        )
 
 
 class _Started(NamedTuple):
@@ -105,7 +125,7 @@ def _started(point: ResumePoint) -> _Started:
     wanted = _last_words(point.folder)
     if point.checkpoint is None:
         record = wanted or read_record(point.folder)
-        stage = CLASSIFIER if FIRST_STAGE in record["config"]["model"] else ""
+        stage = trained_stages(record["config"]["model"])[0]
     else:
         checkpoint = read_checkpoint(point.checkpoint)
         if "optimizer_states" not in checkpoint.content:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from learned_saliency.pipeline.cli import (
     UserError,
@@ -16,11 +17,11 @@ from learned_saliency.pipeline.cli import (
     origin_of,
 )
 from learned_saliency.pipeline.runs import (
-    CLASSIFIER,
-    FIRST_STAGE,
     build_module,
     build_network,
+    given_part,
     stage_config,
+    trained_stages,
     without_pretraining,
 )
 from learned_saliency.pipeline.training.checks import stage_key
@@ -28,22 +29,31 @@ from learned_saliency.trainers import SaliencyModule
 
 
 def try_to_build(
-    config: DictConfig, num_classes: int, evaluation: dict[str, Any]
+    config: DictConfig,
+    num_classes: int,
+    evaluation: dict[str, Any],
+    given: nn.Module | None = None,
 ) -> dict[str, SaliencyModule]:
     """Build every stage once, untrained and on no device, with its optimizers.
 
     A misfit shows now, also in a stage that is trained hours later.
+
+    Args:
+        config: The configuration.
+        num_classes: Number of classes of the data set.
+        evaluation: See `Plan`.
+        given: Network from outside that stays as it is, on which the model is built.
 
     Returns:
         The modules by stage, to be asked what they declare.
     """
     plain = without_pretraining(config.model)
     modules = {}
-    for stage in [CLASSIFIER, ""] if FIRST_STAGE in plain else [""]:
+    for stage in trained_stages(plain):
         model = stage_config(plain, stage)
         key = stage_key(stage)
         with _naming(key, f".network{_origins(config, f'{key}.network')}"):
-            network = build_network(model, num_classes)
+            network = build_network(model, num_classes, given)
         with _naming(key, ".module"):
             module = build_module(model, network, **({} if stage else evaluation))
         with _naming(key, ".module (optimizer, scheduler)"):
@@ -63,20 +73,23 @@ def _try_on_one_image(module: SaliencyModule, config: DictConfig) -> None:
     Raises:
         UserError: If the network does not take it, or leaves no map of several cells.
     """
-    size = config.data.crop_size
+    size, given = config.data.crop_size, given_part(config.model)
+    name = f"backbone={config.backbone.name}"
+    if given is not None:
+        name = f"classifier={given['classifier']} at layer={given['levels']['layer']}"
     image = torch.zeros(1, 3, size, size)
     try:
         with torch.no_grad():
             found = module.eval().explain(image, torch.zeros(1, dtype=torch.int64))
     except Exception as error:  # a network of timm may raise anything
         raise UserError(
-            f"data.crop_size={size}: backbone={config.backbone.name} does not take images of this "
-            f"size: {first_sentence(error)}; choose another size, or another backbone."
+            f"data.crop_size={size}: {name} does not take images of this size: "
+            f"{first_sentence(error)}; choose another size, or another network."
         ) from None
     if found.features.shape[-2:].numel() < 2:
         raise UserError(
-            f"data.crop_size={size}: the map of backbone={config.backbone.name} has one cell at "
-            "this size, so that it shows nothing; give larger images."
+            f"data.crop_size={size}: the map of {name} has one cell at this size, so that it shows "
+            "nothing; give larger images."
         )
 
 

@@ -48,7 +48,7 @@ def test_the_map_of_the_weights_is_equation_8(inputs):
         share = u[image].exp() / u[image].exp().sum()
         expected = sum(share[k] * features[image, k] for k in range(K))
         torch.testing.assert_close(maps[image], expected)
-    assert float(u.std(dim=1).min()) > 1e-3
+    assert float(u.detach().std(dim=1).min()) > 1e-3
 
 
 def test_the_order_of_the_channels_is_the_order_of_the_weights(inputs):
@@ -78,6 +78,16 @@ def test_images_do_not_see_each_other_and_zeros_stay_finite(form, inputs):
     maps = network(*nothing)
     assert bool(maps.isfinite().all())
     assert maps.dtype == torch.float32
+
+
+@pytest.mark.parametrize("form", [ChannelWeights, EvidenceDecoder])
+def test_maps_are_made_in_float32_under_autocast(form, inputs):
+    network = trained(form)
+    half = [numbers.bfloat16() for numbers in inputs]
+    expected = network(*(numbers.float() for numbers in half))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = network(*half)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
 def test_the_decoder_doubles_the_features_and_gives_probabilities(inputs):

@@ -129,6 +129,21 @@ def test_a_file_written_at_another_size_has_its_positions_resampled(tmp_path):
         torch.testing.assert_close(backbone(batch)[-1], expected, rtol=0, atol=1e-5)
 
 
+def test_names_in_the_authors_files_are_known(tmp_path):
+    """As DINOv2's: register tokens by another name, and a position of the class token."""
+    torch.manual_seed(1)
+    state = random_positions(timm.create_model(REGISTERS, img_size=56, **TINY)).state_dict()
+    first = torch.randn(1, 1, 24)
+    given = {key: value for key, value in state.items() if key not in ("reg_token", "pos_embed")}
+    given |= {"register_tokens": state["reg_token"], "mask_token": torch.zeros(1, 24)}
+    given |= {"pos_embed": torch.cat([first, state["pos_embed"]], 1)}
+    torch.save(given, tmp_path / "dinov2.pth")
+    options = {"pretrained": str(tmp_path / "dinov2.pth"), "img_size": 56, **TINY}
+    found = TransformerBackbone(REGISTERS, **options).network.state_dict()
+    expected = state | {"cls_token": state["cls_token"] + first[:, :1]}
+    torch.testing.assert_close(dict(found), dict(expected))
+
+
 def test_a_file_of_another_network_is_named(tmp_path):
     whole = timm.create_model(PLAIN, **{**TINY, "embed_dim": 32})
     save_file(whole.state_dict(), tmp_path / "vit.safetensors")

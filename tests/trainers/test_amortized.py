@@ -130,9 +130,26 @@ def test_maps_of_classes_come_from_the_features_of_one_pass(batch, form):
     found = module.explain(images, batch["label"])
     again = module.native_maps(found.features, images, batch["label"])
     torch.testing.assert_close(again, found.saliency)
+    module.classifier.pure = False  # a head that reads more than the features takes a pass
+    passes = []
+    module.classifier.backbone.register_forward_hook(lambda *_: passes.append(1))
+    again = module.native_maps(found.features * 0, images, batch["label"])
+    torch.testing.assert_close(again, found.saliency)
+    assert len(passes) == 1
     every = module.explain_all(images)
     torch.testing.assert_close(every.saliency[:, 3], found.saliency)
     torch.testing.assert_close(every.logits, found.logits)
+
+
+@torch.no_grad()
+def test_an_unknown_class_is_explained_as_predicted(batch):
+    module = make().eval()
+    images = batch["image"]
+    predicted = module.classifier(images).argmax(1)
+    labels = torch.tensor([-1, 3, -1, 0])
+    expected = module.saliency(images, torch.where(labels < 0, predicted, labels))
+    torch.testing.assert_close(module.saliency(images, labels), expected)
+    torch.testing.assert_close(module.saliency(images), module.saliency(images, predicted))
 
 
 def test_the_native_map_is_where_opticam_starts_from_its_u(batch):

@@ -12,7 +12,7 @@ from learned_saliency.trainers.scores import SplitScores
 from tests.support.networks import TinyBackbone
 from tests.trainers.test_declared import MODULES
 
-LEARN_LABELS = {"cam", "calm of the class", "calm of all"}
+LEARN_LABELS = {"cam", "calm of the class", "calm of all", "trilite"}
 
 
 @pytest.fixture

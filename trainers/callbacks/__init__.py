@@ -9,6 +9,7 @@ from learned_saliency.trainers.callbacks.keep_features import KeepFeatures, unke
 from learned_saliency.trainers.callbacks.keep_signals import KeepSignals
 from learned_saliency.trainers.callbacks.pictures import Pictures, spread
 from learned_saliency.trainers.callbacks.progress import listen, progress_bar
+from learned_saliency.trainers.callbacks.saliency import SaliencyCallback
 from learned_saliency.trainers.callbacks.throughput import Throughput
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Kept",
     "MetricTree",
     "Pictures",
+    "SaliencyCallback",
     "Sums",
     "Throughput",
     "check_weights",

@@ -14,7 +14,12 @@ from learned_saliency.attribution import (
     described_levels,
     split_levels,
 )
-from learned_saliency.models import MultiScaleClassifier
+from learned_saliency.models import (
+    FeatureCache,
+    MultiScaleClassifier,
+    feature_key,
+    is_frozen,
+)
 
 TV = torchvision.models
 IMAGES = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -194,3 +199,21 @@ def test_a_damaged_description_is_refused(change):
     description = split_levels(Plain(), "last", size=(64, 64)).description | change
     with pytest.raises(ValueError, match=r"no layout|no layer|expected channels"):
         described_levels(Plain(), description, 5)
+
+
+def test_levels_are_kept_where_the_head_reads_nothing_else(tmp_path):
+    classifiers = [split_levels(net, "last", size=(64, 64)) for net in (Plain(), Plain())]
+    keys = [feature_key(classifier.backbone, "") for classifier in classifiers]
+    assert keys[0] != keys[1]  # other weights
+    assert is_frozen(classifiers[0].backbone)
+    with torch.no_grad():
+        expected = classifiers[0](IMAGES)
+        for _ in range(2):
+            cache = FeatureCache(tmp_path, keys[0])
+            cache.attach(classifiers[0].backbone)
+            cache.expect(IMAGES)
+            levels = classifiers[0].levels(IMAGES)
+            assert torch.equal(classifiers[0].head(levels[-1]), expected)
+            cache.detach()
+    assert cache.hits == len(IMAGES)
+    assert not is_frozen(split_levels(Skipping(), "last", size=(64, 64)).backbone)

@@ -60,6 +60,8 @@ def test_a_wrong_value_is_told_with_its_key_and_what_is_expected(word, told):
         ("recipe.lr=choice(1,2)", "has several values, which need -m"),
         ("~logger", "~logger: a run needs this key"),
         ("~data.name", "~data.name: a run needs this key"),
+        ("~model.module.optimizer", "~model.module.optimizer: a run needs this key"),
+        ("~model.module.optimizer._target_", "_target_: a run needs this key"),
         ("seed=${seed}", "data.seed: Recursive interpolation detected"),
         ("recipe.lr=${nothing}", "refers to 'nothing', which does not exist"),
         ("recipe.lr=${data.name}", "data.name=creatures: expected a number above 0 for model"),
@@ -78,6 +80,8 @@ def test_what_hydra_passes_over_or_tells_at_length_is_one_sentence(word, told):
 
 def test_arguments_of_parts_may_be_taken_away():
     check_command_line(["~backbone.channels", "~trainer.log_every_n_steps"])
+    check_command_line(["~model.module.optimizer.nesterov"])
+    check_command_line(["~model.first_stage.module.optimizer.momentum"])
 
 
 def test_a_value_is_told_by_the_key_that_it_was_given_by():

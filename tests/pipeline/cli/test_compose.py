@@ -22,6 +22,7 @@ NEEDED = {
     "imagenet": ["data.root=somewhere"],
     "openimages": ["data.root=somewhere"],
     "pets": ["data.root=somewhere"],
+    "photos": ["data.root=somewhere"],
     "timm": ["backbone.name=resnet18"],
     "vit": ["backbone.name=vit_tiny_patch16_224"],
 }

@@ -11,7 +11,7 @@ from torch import nn
 
 from learned_saliency.models import MultiScaleBackbone
 from learned_saliency.pipeline.cli import UserError
-from learned_saliency.pipeline.runs.third_party import _load
+from learned_saliency.pipeline.runs.third_party import load_into
 from learned_saliency.storage import WeightsError, read_weights
 
 STATE = {f"{i}.weight": torch.full((8, 8), float(i)) for i in range(4)}
@@ -120,10 +120,10 @@ def test_weights_of_foreign_networks_that_are_no_numbers_are_named(tmp_path):
     path, network = tmp_path / "a.pt", nn.Linear(2, 2)
     network.register_buffer("mask", torch.full((2,), -torch.inf))  # which is meant so
     torch.save(network.state_dict(), path)
-    _load(network, path)
+    load_into(network, path)
     torch.save(network.state_dict() | {"bias": torch.tensor([0, torch.nan])}, path)
     with pytest.raises(UserError, match=r"^weights=.*a\.pt: its weights 'bias' hold NaN"):
-        _load(network, path)
+        load_into(network, path)
 
 
 def test_weights_of_a_backbone_that_are_no_numbers_are_named(tmp_path):

@@ -60,7 +60,7 @@ def bare(creatures, tmp_path):
         (["backbone.name=nonsense"], r"model\.first_stage\.network\.backbone: timm has no network"),
         (["+model.network.nonsense=1"], r"model\.network .*unexpected keyword argument 'nonsense'"),
         (["evaluate.mask_color=pink"], "mean, black"),
-        (["classifier=torchvision:resnet18"], "feature maps of several scales"),
+        (["layer=layer4"], "layer=layer4: leave it out, there is no classifier=timm:NAME"),
     ],
 )
 def test_what_cannot_work_is_refused_before_the_run_has_a_folder(plan, tmp_path, words, told):

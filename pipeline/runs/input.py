@@ -1,0 +1,74 @@
+"""Input that a network from outside was trained with: size, colors, and names of its classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torchvision
+from torch import nn
+
+from learned_saliency.pipeline.runs.third_party import library_class_names
+
+_SHARE = 224 / 256  # side of a crop over the side of the image, where a network does not say it
+
+
+class OwnInput(NamedTuple):
+    """Input of a network, as far as it or its library declares it; None for what is not declared.
+
+    Attributes:
+        crop_size: Side of the images, pixels.
+        resize_size: Side of images before a crop in training, pixels.
+        mean: Mean of each color channel, in [0, 1].
+        std: Standard deviation of each color channel, above 0.
+        class_names: Names of the classes.
+    """
+
+    crop_size: int | None = None
+    resize_size: int | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    class_names: list[str] | None = None
+
+
+def own_input(classifier: str, network: nn.Module) -> OwnInput:
+    """Find the input that a network was trained with.
+
+    torchvision's weights declare it, and timm's networks do in ``default_cfg``; a network of one's
+    own may have such a ``default_cfg``, or an ``image_size`` in pixels.
+
+    Args:
+        classifier: See `third_party_network`.
+        network: The network.
+    """
+    if classifier.partition(":")[0] == "torchvision":
+        declared = _of_torchvision(classifier.partition(":")[2])
+    elif isinstance(getattr(network, "default_cfg", None), Mapping):
+        declared = _of_timm(network.default_cfg)
+    else:
+        size = getattr(network, "image_size", None)
+        declared = _of_size(size if isinstance(size, int) else None)
+    return declared._replace(class_names=library_class_names(classifier))
+
+
+def _of_torchvision(name: str) -> OwnInput:
+    weights = torchvision.models.get_model_weights(name)
+    if not len(weights):
+        return OwnInput()
+    preset: Any = weights.DEFAULT.transforms()
+    (crop,), (resize,) = preset.crop_size, preset.resize_size
+    return OwnInput(crop, max(resize, crop), list(preset.mean), list(preset.std))
+
+
+def _of_timm(facts: Mapping[str, Any]) -> OwnInput:
+    shape = facts.get("input_size")
+    found = _of_size(None if shape is None else int(shape[-1]), facts.get("crop_pct"))
+    mean, std = facts.get("mean"), facts.get("std")
+    return found._replace(mean=mean and list(mean), std=std and list(std))
+
+
+def _of_size(size: int | None, share: float | None = None) -> OwnInput:
+    if size is None:
+        return OwnInput()
+    return OwnInput(size, max(size, math.floor(size / (share or _SHARE))))

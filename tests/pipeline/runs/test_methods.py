@@ -1,0 +1,90 @@
+"""Post-hoc methods with trained parts of a run, and methods that start from others."""
+
+import pytest
+import torch
+
+from learned_saliency.attribution import Amortized, OptiCAM
+from learned_saliency.pipeline.cli.compose import compose_checked
+from learned_saliency.pipeline.cli.errors import UserError
+from learned_saliency.pipeline.runs import build_methods, load_module, read_checkpoint
+from tests.support.untrained import untrained_run
+
+
+@pytest.fixture(scope="module")
+def runs(creatures, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    words = {
+        "weights": ["model=amortized", "recipe.form=weights", "model.mask.normalization=max"],
+        "decoder": ["model=amortized", "recipe.form=decoder"],
+        "cam": ["model=cam"],
+    }
+    return {name: untrained_run(creatures, folder / name, *given) for name, given in words.items()}
+
+
+def methods(*words):
+    return build_methods(compose_checked(list(words), "evaluate", complete=False))
+
+
+@pytest.mark.parametrize("form", ["weights", "decoder"])
+def test_a_run_gives_its_own_map_as_a_method_and_to_other_runs(runs, form):
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    module = load_module(read_checkpoint(runs[form], "best.ckpt")).eval()
+    own = methods(f"checkpoint={runs[form]}", "methods=[amortized]")["amortized"]
+    other = methods(
+        f"checkpoint={runs['cam']}",
+        "methods=[amortized]",
+        f"attribution.amortized.checkpoint={runs[form]}",
+    )["amortized"]
+    with torch.no_grad():
+        native = module.saliency(images)
+    for method in (own, other):
+        torch.testing.assert_close(method(module.classifier, images), native)
+    assert own.mask.normalization == ("max" if form == "weights" else "range")
+
+
+def test_opticam_starts_where_another_method_ends(runs):
+    found = methods(
+        f"checkpoint={runs['weights']}",
+        "methods=[opticam]",
+        "attribution.opticam.start=amortized",
+        "attribution.opticam.iterations=7",
+    )["opticam"]
+    assert isinstance(found, OptiCAM)
+    assert isinstance(found.start, Amortized)
+    assert found.iterations == 7
+    assert methods("methods=[opticam]")["opticam"].start is None
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["methods=[amortized]", "classifier=timm:resnet18"],
+            r"attribution\.amortized\.checkpoint has no value: name a run",
+        ),
+        (
+            ["methods=[amortized]", "checkpoint={cam}"],
+            "checkpoint: .* holds a 'cam' model, .*; name a run of model=amortized",
+        ),
+        (
+            ["methods=[amortized]", "attribution.amortized.checkpoint=nowhere"],
+            "nowhere: there is no such checkpoint",
+        ),
+        (
+            ["methods=[opticam]", "attribution.opticam.start=cam"],
+            "start=cam: gives nothing to start from; amortized does",
+        ),
+        (
+            ["methods=[opticam]", "attribution.opticam.start=amortised"],
+            "start: no method is named 'amortised'; the nearest: amortized",
+        ),
+        (
+            ["methods=[opticam]", "attribution.opticam.start=opticam"],
+            "start: no method is named 'opticam'",
+        ),
+    ],
+)
+def test_what_cannot_be_built_is_told_in_one_sentence(runs, words, told):
+    with pytest.raises(UserError, match=told) as caught:
+        methods(*(word.format(cam=runs["cam"]) for word in words))
+    assert str(caught.value).count(". ") == 0
