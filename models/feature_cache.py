@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,6 @@ class FeatureCache:
         self.hits = self.misses = self.image_bytes = 0
         self._expected: list[ref[Tensor]] = []
         self._backbone: nn.Module | None = None
-        self._network: nn.Module | None = None
-        self._weights: list[tuple[int, int]] = []
 
     def attach(self, backbone: nn.Module, network: nn.Module | None = None) -> None:
         """Answer for a backbone from now on.
@@ -87,8 +85,7 @@ class FeatureCache:
             with replacing(self.folder / name, shared=True) as temporary:
                 temporary.write_text(text, encoding="utf-8")
         self._backbone, self._own = backbone, vars(backbone).get("forward")
-        self._network, self._weights = network, _versions(network)
-        self._forward = backbone.forward
+        self._forward, self._state = backbone.forward, _State(network)
         self._threads = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
         backbone.forward = self._answer
 
@@ -100,7 +97,7 @@ class FeatureCache:
             del self._backbone.forward
         else:
             self._backbone.forward = self._own
-        self._backbone, self._network, self._expected = None, None, []
+        self._backbone, self._expected = None, []
         self._threads.shutdown()
 
     def expect(self, images: Tensor) -> None:
@@ -144,12 +141,34 @@ class FeatureCache:
             and (getattr(self._backbone, "frozen", False) or not self._backbone.training)
             and not torch.compiler.is_compiling()
             and not torch.jit.is_tracing()
-            and self._weights == _versions(self._network)
+            and self._state.is_unchanged()
         )
 
     def _path(self, image: Tensor, kind: str) -> Path:
         name = hashlib.blake2b(_bytes(image), digest_size=20, person=_person(kind)).hexdigest()
         return self.folder / name[:2] / f"{name}.safetensors"
+
+
+class _State:
+    """State of a network that its levels depend on, remembered to notice a change."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+        self._weights = _versions(network.parameters())
+        self._buffers = _versions(network.buffers())
+        self._values = [buffer.clone() for buffer in network.buffers()]
+
+    def is_unchanged(self) -> bool:
+        """Tell whether the state is the remembered one."""
+        buffers = list(self._network.buffers())
+        if self._weights != _versions(self._network.parameters()):
+            return False
+        if self._buffers == _versions(buffers):
+            return True
+        if not all(map(torch.equal, buffers, self._values)):
+            return False
+        self._buffers = _versions(buffers)  # DDP writes the same values before each validation
+        return True
 
 
 def is_frozen(backbone: nn.Module) -> bool:
@@ -210,9 +229,9 @@ def _bytes(tensor: Tensor) -> Any:
     return tensor.reshape(-1).view(torch.uint8).numpy()
 
 
-def _versions(network: nn.Module) -> list[tuple[int, int]]:
-    """Return what changes when a weight is replaced or written to."""
-    return [(id(weight), weight._version) for weight in network.parameters()]
+def _versions(tensors: Iterable[Tensor]) -> list[tuple[int, int]]:
+    """Return what changes when a tensor is replaced or written to."""
+    return [(id(tensor), tensor._version) for tensor in tensors]
 
 
 def _rows(levels: Sequence[Tensor]) -> list[list[Tensor]]:
