@@ -40,7 +40,6 @@ class AmortizedModule(SaliencyModule):
         ValueError: If ``targets`` or ``gradient_clip`` is out of range.
     """
 
-    for_given: ClassVar[Mapping[str, Any]] = {}
     network: Amortized
     for_given: ClassVar[Mapping[str, Any]] = {}  # a given classifier needs no other values
 
