@@ -20,6 +20,10 @@ def words(small_run):
     return [*small_run, *COMMON]
 
 
+def weights(folder):
+    return read_checkpoint(folder, "last.ckpt").content["state_dict"]
+
+
 @pytest.fixture
 def pool_files(tmp_path):
     """Weights of the given network itself, and of another of its architecture."""
@@ -33,21 +37,19 @@ def pool_files(tmp_path):
 def test_casm_draws_from_a_pool_of_given_networks(words, pool_files):
     same, other = pool_files
     own = ["model=casm", f"classifier={OWN}:nonlinear", "layer=last", "test=false"]
-    never = "model.pool.current_probability=0"
-    states = []
-    for more in ([], [f"model.pool.networks=[{same}]", never],
-                 [f"model.pool.networks=[{same},{other}]", never]):  # fmt: skip
-        folder = trained(words, *own, *more)
-        states.append(read_checkpoint(folder, "last.ckpt").content)
-    alone, by_same, by_both = (state["state_dict"] for state in states)
+    drawn = "model.pool.current_probability=0"
+    one, both = f"model.pool.networks=[{same}]", f"model.pool.networks=[{same},{other}]"
+    folders = [trained(words, *own, *more) for more in ([], [one, drawn], [both, drawn])]
+    straight = trained(words, *own, both, drawn, "recipe.epochs=2")
+    alone, by_same, by_both = (weights(folder) for folder in folders)
     assert all(torch.equal(alone[key], value) for key, value in by_same.items())
     assert not all(torch.equal(alone[key], value) for key, value in by_both.items())
-    stored = [snapshot["model.fc.weight"] for snapshot in states[-1]["snapshots"]["snapshots"]]
-    assert torch.equal(stored[1], -3 * stored[0])
     for path in pool_files:
         path.unlink()  # the checkpoint holds their weights
-    more = [f"resume={folder}", f"classifier={OWN}:nonlinear", "recipe.epochs=2"]
+    more = [f"resume={folders[-1]}", f"classifier={OWN}:nonlinear", "recipe.epochs=2"]
     train(resumed_config(compose_checked(more), more))
+    resumed = weights(folders[-1])
+    assert all(torch.equal(resumed[key], value) for key, value in weights(straight).items())
 
 
 @pytest.mark.parametrize(
@@ -85,18 +87,15 @@ def test_a_run_counts_as_a_classifier_of_post_hoc_methods(words, tmp_path):
 
 def test_features_of_a_given_network_are_kept(words, tmp_path, capsys):
     own = [f"classifier={OWN}:convolutional", "layer=last", "test=false", "data.augment=false"]
-    plain = trained(words, *own)
-    keep = [f"feature_cache={tmp_path}/kept", "recipe.epochs=1"]
-    folders = [trained(words, *own, *keep) for _ in range(2)]
-    assert "features were found 32 times and computed 0 times" in capsys.readouterr().err
-    states = [read_checkpoint(each, "last.ckpt").content["state_dict"] for each in folders]
-    expected = read_checkpoint(plain, "last.ckpt").content["state_dict"]
-    for state in states:
-        assert all(torch.equal(expected[key], value) for key, value in state.items())
+    own += ["recipe.epochs=2", "trainer.limit_train_batches=4"]
+    keep = f"feature_cache={tmp_path}/kept"
+    plain, kept = (weights(trained(words, *own, *more)) for more in ([], [keep]))
+    assert "features were found 48 times and computed 48 times" in capsys.readouterr().err
+    assert all(torch.equal(plain[key], value) for key, value in kept.items())
     impure = [f"classifier={OWN}:transformer", "layer=encoder.layers.encoder_layer_3.ln_1"]
+    impure += ["model.pseudo_labels=gradcam", keep]
     with pytest.raises(UserError, match="reads more than its levels"):
-        make_plan(compose_checked([*words, *own, *impure, "model.pseudo_labels=gradcam", *keep]),
-                  named=SIZES)  # fmt: skip
+        make_plan(compose_checked([*words, *own, *impure]), named=SIZES)
 
 
 def test_amortized_opticam_is_trained_for_a_given_network(words):
