@@ -100,10 +100,14 @@ class AmortizedModule(SaliencyModule):
     def native_maps(self, features: Tensor, images: Tensor, targets: Tensor) -> Tensor:
         """Compute masks from the features of an earlier pass; see `SaliencyModule.native_maps`.
 
-        Where the head reads more of the image than the features, it takes another pass.
+        Where the head reads more of the image than the features, and these are not of the latest
+        pass, it takes another one.
         """
-        if not getattr(self.classifier, "pure", True):
-            return super().native_maps(features, images, targets)
+        if hasattr(self.classifier, "head_of"):
+            try:
+                self.classifier.head_of(features)
+            except RuntimeError:
+                return super().native_maps(features, images, targets)
         return self._explanation(self.network.explain(features, targets), images).saliency
 
     def explain_all(self, images: Tensor) -> Explanation:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from learned_saliency import load
 from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.evaluation import evaluate
@@ -66,5 +67,8 @@ def test_a_given_classifier_is_explained_in_one_pass(small_run, tmp_path):
     words += ["attribution.opticam.iterations=1", "evaluate.faithfulness=[average_gain]"]
     results = evaluate(compose_checked(words, "evaluate", complete=False)).results
     assert results["amortized"] == pytest.approx(results["native"])
+    model = load(run, methods=["native", "gradcam"], classifier=word.partition("=")[2])
+    found = model(torch.rand(3, 40, 50), top_k=2)
+    assert found[0].maps["native"].shape[0] == 2
     with pytest.raises(UserError, match="gradient of the head of LeveledClassifier"):
         export(compose_checked([f"checkpoint={run}", word], "export", complete=False))
