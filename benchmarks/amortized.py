@@ -245,6 +245,7 @@ def train(given: argparse.Namespace) -> None:
             loss = -objective(classifier, batch, masks, output.targets, original).mean()
             optimizer.zero_grad()
             loss.backward()
+            nn.utils.clip_grad_norm_(network.form.parameters(), model.module.gradient_clip)
             optimizer.step()
             losses.append(loss.item())
         scheduler.step()

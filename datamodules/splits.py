@@ -248,18 +248,19 @@ class SplitDataModule(LightningDataModule):
 
         Returns:
             The split's name as "split" and the numbers of its "images", "boxes" and instance
-            "masks".
+            "masks"; where images lack a label, that of the others as "labels".
 
         Raises:
             ValueError: If there is no such split.
             DataError: If the split is not set up.
         """
-        found = self._split(split)
+        found, labels = self._split(split), self.num_labeled(split)
         return {
             "split": split,
             "images": len(found),
             "boxes": 0 if found.boxes is None else len(found.boxes),
             "masks": sum(map(len, found.mask_paths or [])),
+            **({"labels": labels} if labels < len(found) else {}),
         }
 
     def _split(self, split: str) -> SplitMetadata:

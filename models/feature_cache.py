@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -63,13 +63,13 @@ class FeatureCache:
         self.hits = self.misses = self.image_bytes = 0
         self._expected: list[ref[Tensor]] = []
         self._backbone: nn.Module | None = None
-        self._weights: list[tuple[int, int]] = []
 
-    def attach(self, backbone: nn.Module) -> None:
+    def attach(self, backbone: nn.Module, network: nn.Module | None = None) -> None:
         """Answer for a backbone from now on.
 
         Args:
             backbone: Network of images (B, 3, H, W) to a list of levels (B, K_i, h_i, w_i).
+            network: Module that holds the weights of a backbone without weights of its own.
 
         Raises:
             ValueError: If a parameter of it needs a gradient.
@@ -78,13 +78,14 @@ class FeatureCache:
         """
         if self._backbone is not None:
             raise RuntimeError("the cache is attached to a backbone already")
-        if not is_frozen(backbone):
+        network = network or backbone
+        if not is_frozen(network):
             raise ValueError("features are kept of a frozen backbone only, this one is trained")
         for name, text in (("about.txt", f"{self._key}\n"), (_TAG, _TAG_TEXT)):
             with replacing(self.folder / name, shared=True) as temporary:
                 temporary.write_text(text, encoding="utf-8")
         self._backbone, self._own = backbone, vars(backbone).get("forward")
-        self._forward, self._weights = backbone.forward, _versions(backbone)
+        self._forward, self._state = backbone.forward, _State(network)
         self._threads = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
         backbone.forward = self._answer
 
@@ -140,12 +141,34 @@ class FeatureCache:
             and (getattr(self._backbone, "frozen", False) or not self._backbone.training)
             and not torch.compiler.is_compiling()
             and not torch.jit.is_tracing()
-            and self._weights == _versions(self._backbone)
+            and self._state.is_unchanged()
         )
 
     def _path(self, image: Tensor, kind: str) -> Path:
         name = hashlib.blake2b(_bytes(image), digest_size=20, person=_person(kind)).hexdigest()
         return self.folder / name[:2] / f"{name}.safetensors"
+
+
+class _State:
+    """State of a network that its levels depend on, remembered to notice a change."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+        self._weights = _versions(network.parameters())
+        self._buffers = _versions(network.buffers())
+        self._values = [buffer.clone() for buffer in network.buffers()]
+
+    def is_unchanged(self) -> bool:
+        """Tell whether the state is the remembered one."""
+        buffers = list(self._network.buffers())
+        if self._weights != _versions(self._network.parameters()):
+            return False
+        if self._buffers == _versions(buffers):
+            return True
+        if not all(map(torch.equal, buffers, self._values)):
+            return False
+        self._buffers = _versions(buffers)  # DDP writes the same values before each validation
+        return True
 
 
 def is_frozen(backbone: nn.Module) -> bool:
@@ -163,25 +186,25 @@ def is_feature_cache(folder: str | Path) -> bool:
         return False
 
 
-def feature_key(backbone: nn.Module, options: str) -> str:
+def feature_key(network: nn.Module, options: str) -> str:
     """Describe all that a backbone's levels depend on, beside the images.
 
     Args:
-        backbone: The network. Its class, its structure and the values of its parameters and
-            buffers count.
+        network: The backbone, or what holds its weights. Its class, its structure and the values of
+            its parameters and buffers count.
         options: What it was made with.
 
     Returns:
         A text; the values are in it as a hash.
     """
     digest = hashlib.sha256()
-    tensors = dict(backbone.named_parameters()) | dict(backbone.named_buffers())
+    tensors = dict(network.named_parameters()) | dict(network.named_buffers())
     for name, tensor in tensors.items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(_bytes(tensor.detach().cpu().contiguous()))
-    kind = f"{type(backbone).__module__}.{type(backbone).__qualname__}"
+    kind = f"{type(network).__module__}.{type(network).__qualname__}"
     versions = f"torch {torch.__version__}, timm {timm.__version__}"
-    return "\n".join((kind, versions, options, digest.hexdigest(), repr(backbone)))
+    return "\n".join((kind, versions, options, digest.hexdigest(), repr(network)))
 
 
 def _begins(path: Path, content: bytes) -> bool:
@@ -206,9 +229,9 @@ def _bytes(tensor: Tensor) -> Any:
     return tensor.reshape(-1).view(torch.uint8).numpy()
 
 
-def _versions(backbone: nn.Module) -> list[tuple[int, int]]:
-    """Return what changes when a weight is replaced or written to."""
-    return [(id(weight), weight._version) for weight in backbone.parameters()]
+def _versions(tensors: Iterable[Tensor]) -> list[tuple[int, int]]:
+    """Return what changes when a tensor is replaced or written to."""
+    return [(id(tensor), tensor._version) for tensor in tensors]
 
 
 def _rows(levels: Sequence[Tensor]) -> list[list[Tensor]]:

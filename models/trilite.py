@@ -89,7 +89,7 @@ class TriLite(nn.Module):
     def forward(self, images: Tensor) -> TriLiteOutput:
         """Classify and localize images of shape (B, 3, H, W)."""
         with torch.no_grad():
-            features = self.classifier.features(images)
+            features = self.classifier.levels(images)[-1]
         logits = self.classifier.head(features)
         return TriLiteOutput(logits, features, self.tri_head(features))
 

@@ -18,10 +18,10 @@ from learned_saliency.trainers.callbacks import (
     Sums,
     Throughput,
     check_weights,
-    frozen_backbone,
     listen,
     progress_bar,
     spread,
+    unkept,
 )
 from learned_saliency.trainers.calm import CALMModule
 from learned_saliency.trainers.cam import CAMModule
@@ -130,7 +130,6 @@ __all__ = [
     "ZeroBoxScores",
     "check_weights",
     "draw_images",
-    "frozen_backbone",
     "gathered",
     "gives_threshold",
     "is_flat",
@@ -139,4 +138,5 @@ __all__ = [
     "place",
     "progress_bar",
     "spread",
+    "unkept",
 ]

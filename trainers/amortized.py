@@ -32,21 +32,33 @@ class AmortizedModule(SaliencyModule):
         network: A `models.Amortized`.
         objective: What is maximized.
         targets: Number of an image's most probable classes of which a step draws one, at least 1.
+        gradient_clip: Largest norm of the gradient of a step, above 0: images that have nearly lost
+            their class would lead otherwise.
         **options: See `SaliencyModule`.
 
     Raises:
-        ValueError: If ``targets`` is below 1.
+        ValueError: If ``targets`` or ``gradient_clip`` is out of range.
     """
 
-    for_given: ClassVar[Mapping[str, Any]] = {}
     network: Amortized
+    for_given: ClassVar[Mapping[str, Any]] = {}  # a given classifier needs no other values
 
     def __init__(
-        self, *, network: Amortized, objective: MaskObjective, targets: int = 1, **options: Any
+        self,
+        *,
+        network: Amortized,
+        objective: MaskObjective,
+        targets: int = 1,
+        gradient_clip: float = 1.0,
+        **options: Any,
     ) -> None:
         super().__init__(network=network, **options)
-        if targets < 1:
-            raise ValueError(f"targets must be at least 1, got {targets}")
+        if targets < 1 or not gradient_clip > 0:
+            raise ValueError(
+                "targets must be at least 1 and gradient_clip above 0, "
+                f"got {targets} and {gradient_clip}"
+            )
+        self.gradient_clip = gradient_clip
         self.objective = objective
         self.targets = targets
 
@@ -88,10 +100,14 @@ class AmortizedModule(SaliencyModule):
     def native_maps(self, features: Tensor, images: Tensor, targets: Tensor) -> Tensor:
         """Compute masks from the features of an earlier pass; see `SaliencyModule.native_maps`.
 
-        Where the head reads more of the image than the features, it takes another pass.
+        Where the head reads more of the image than the features, and these are not of the latest
+        pass, it takes another one.
         """
-        if not getattr(self.classifier, "pure", True):
-            return super().native_maps(features, images, targets)
+        if hasattr(self.classifier, "head_of"):
+            try:
+                self.classifier.head_of(features)
+            except RuntimeError:
+                return super().native_maps(features, images, targets)
         return self._explanation(self.network.explain(features, targets), images).saliency
 
     def explain_all(self, images: Tensor) -> Explanation:
@@ -128,3 +144,9 @@ class AmortizedModule(SaliencyModule):
             return known[:, 0]
         chosen = torch.randint(known.shape[1], (len(known), 1), device=known.device)
         return known.gather(1, chosen)[:, 0]
+
+    def configure_gradient_clipping(
+        self, optimizer: torch.optim.Optimizer, *given: Any, **options: Any
+    ) -> None:
+        """Clip the norm of the gradient; the trainer itself is not asked to."""
+        self.clip_gradients(optimizer, self.gradient_clip, "norm")

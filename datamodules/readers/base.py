@@ -52,8 +52,9 @@ class Reader(Protocol):
     """Maker of a data set's metadata, and where needed its images, on first use.
 
     A reader says more about its data set by optional attributes. Each is asked by the function of
-    this module of that name: ``image_roots``, ``mask_values``, ``published`` and ``sources``. The
-    methods ``at`` and ``open`` are those of `ByteReader`.
+    this module of that name: ``image_roots``, ``mask_values``, ``published`` and ``sources``. A
+    reader whose images have no labels says so by ``unlabeled = True`` on its class. The methods
+    ``at`` and ``open`` are those of `ByteReader`.
     """
 
     def prepare(self, root: Path, metadata: Path) -> None:

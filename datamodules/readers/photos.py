@@ -62,6 +62,8 @@ class PhotosReader:
         DataError: If ``group`` is no regular expression.
     """
 
+    unlabeled = True
+
     def __init__(
         self,
         *,

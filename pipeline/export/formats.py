@@ -45,18 +45,29 @@ def check_onnx() -> None:
 
 
 def write_onnx(program: ExportedProgram, path: Path) -> None:
-    """Write an ONNX model, weights included, as one file; checked by onnx."""
+    """Write an ONNX model, weights included, as one file; checked by onnx.
+
+    Raises:
+        UserError: If the network does something that ONNX cannot express.
+    """
     onnx = _import("onnx")
     labels = len(program.graph_signature.user_inputs) > 1
     for name in ("onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)  # these loggers report every step
-    made = torch.onnx.export(
-        program,
-        dynamo=True,
-        verbose=False,
-        input_names=list(INPUTS if labels else INPUTS[:1]),
-        output_names=list(OUTPUTS),
-    )
+    try:
+        made = torch.onnx.export(
+            program,
+            dynamo=True,
+            verbose=False,
+            input_names=list(INPUTS if labels else INPUTS[:1]),
+            output_names=list(OUTPUTS),
+        )
+    except torch.onnx.OnnxExporterError as error:
+        reasons = " ".join(str(error.__cause__ or error).split())
+        raise UserError(
+            "format=onnx: the network computes something that the ONNX exporter cannot translate; "
+            f"format=pt2 may serve. The reason given: {reasons[:200]}"
+        ) from None
     model = made.model_proto
     graph = model.graph
     symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
@@ -72,12 +75,26 @@ def trace(model: ExportedModel, size: int) -> ExportedProgram:
     if model.has_labels:
         inputs += (torch.zeros(2, dtype=torch.int64),)
     shapes = tuple({0: Dim("batch", min=1)} for _ in inputs)
-    program = torch.export.export(model, inputs, dynamic_shapes=shapes)
+    with _plain_attention(model):
+        program = torch.export.export(model, inputs, dynamic_shapes=shapes)
     _drop_unused_state(program)
     program.example_inputs = None
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
     return program
+
+
+@contextmanager
+def _plain_attention(model: nn.Module) -> Iterator[None]:
+    """Let timm's layers compute attention step by step: Hiera's fused form has no ONNX operator."""
+    fused = [module for module in model.modules() if getattr(module, "fused_attn", False) is True]
+    for module in fused:
+        module.fused_attn = False
+    try:
+        yield
+    finally:
+        for module in fused:
+            module.fused_attn = True
 
 
 def _drop_unused_state(program: ExportedProgram) -> None:

@@ -133,7 +133,7 @@ def _decoding(config: Mapping[str, Any]) -> str:
 
 def _splits(facts: Mapping[str, Any]) -> list[tuple[str, ...]]:
     use = {
-        "train": "weights, from the labels alone",
+        "train": f"weights, from {_supervision('train', facts)}",
         "val": _use_of_val(facts),
         "test": "final figures, read once",
     }
@@ -144,9 +144,19 @@ def _splits(facts: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return [("split", "images", "boxes", "masks", "for"), *rows]
 
 
+def _supervision(name: str, facts: Mapping[str, Any]) -> str:
+    """Say what was known of the images of a split beside their boxes and masks."""
+    split = next((s for s in facts["splits"] if s["split"] == name), {})
+    labels = split.get("labels")
+    if labels is None:
+        return "its labels alone"
+    rest = "the classes that the classifier predicts"
+    return f"{labels:,} labels and, of the other images, {rest}" if labels else rest
+
+
 def _use_of_val(facts: Mapping[str, Any]) -> str:
     """Say what the split has chosen."""
-    by = "its boxes" if facts["threshold_chosen_by"] == "boxes" else "its labels alone"
+    by = "its boxes" if facts["threshold_chosen_by"] == "boxes" else _supervision("val", facts)
     chose = "the checkpoint and, by" if facts["metrics"].get("val") else "by"
     return f"choice of {chose} {by}, of the box threshold"
 

@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.attribution import PostHocMethod, Start
-from learned_saliency.pipeline.cli import UserError, nearest
+from learned_saliency.pipeline.cli import UserError, is_library_network, nearest
 from learned_saliency.pipeline.runs.checkpoints import load_module, read_checkpoint
 from learned_saliency.trainers import FIGURES, NATIVE
 
@@ -85,11 +85,13 @@ def _build_start(config: DictConfig, name: str, start: str) -> Start:
 def _trained_parts(config: DictConfig, name: str, path: str | None) -> dict[str, Any]:
     """Load the trained parts of a method from a run."""
     key = f"attribution.{name}.{_RUN}"
-    explained = [config.get("checkpoint"), config.get("classifier")]
-    explained = [p for p in explained if p is not None and os.path.exists(os.path.expanduser(p))]
-    if path is None and not explained:
+    word = config.get("classifier")
+    is_run = word is not None and os.path.exists(os.path.expanduser(word))
+    path = path or config.get("checkpoint") or (word if is_run else None)
+    if path is None:
         raise UserError(f"{key} has no value: name a run whose trained network gives the maps.")
-    checkpoint = read_checkpoint(path or explained[0], "best.ckpt")
+    own_code = word is not None and not is_run and not is_library_network(word)
+    checkpoint = read_checkpoint(path, "best.ckpt", word if own_code else None)
     parts = load_module(checkpoint).map_parts
     if not parts:
         raise UserError(

@@ -29,7 +29,7 @@ from learned_saliency.pipeline.training.selection import (
     check_monitors,
     ground_truth,
 )
-from learned_saliency.trainers import NATIVE, SaliencyModule, frozen_backbone
+from learned_saliency.trainers import NATIVE, SaliencyModule, unkept
 
 
 def check_parts(config: DictConfig) -> None:
@@ -77,13 +77,14 @@ def check_feature_cache(config: DictConfig) -> None:
 
 
 def check_frozen(config: DictConfig, modules: Sequence[SaliencyModule]) -> None:
-    """Check that ``feature_cache`` is given only where a trunk is frozen.
+    """Check that ``feature_cache`` is given only where a stage has features that can be kept.
 
     Args:
         config: The configuration.
         modules: The modules of all stages.
     """
-    if config.get("feature_cache") is None or any(map(frozen_backbone, modules)):
+    reasons = [unkept(module) for module in modules]
+    if config.get("feature_cache") is None or not all(reasons):
         return
     if (given := given_part(config.model)) is not None:
         raise UserError(
@@ -91,9 +92,9 @@ def check_frozen(config: DictConfig, modules: Sequence[SaliencyModule]) -> None:
             "than its levels after the layer, so that these alone give no logits; leave it out."
         )
     raise UserError(
-        f"feature_cache={config.feature_cache}: the trunk of model={config.model.name} is trained, "
-        "so that its features change with every step; choose a frozen one, backbone.frozen=true or "
-        "model=fcam, or leave the key out."
+        f"feature_cache={config.feature_cache}: no features of model={config.model.name} can be "
+        f"kept: {reasons[-1]}; freeze the trunk by backbone.frozen=true, cut a given network at "
+        "another layer=..., or leave the key out."
     )
 
 
@@ -119,7 +120,8 @@ def check_classes(checkpoint: Checkpoint, data: WSOLDataModule) -> None:
     if checkpoint.num_classes != data.num_classes:
         raise UserError(
             f"{checkpoint.path}: was trained on {checkpoint.num_classes} classes, but the data set "
-            f"has {data.num_classes}."
+            f"has {data.num_classes}; data.known_classes=FILE with the names of the former "
+            "translates labels to them by name."
         )
 
 
@@ -165,14 +167,14 @@ def check_labeled(config: DictConfig, data: WSOLDataModule, stages: Sequence[str
     if not stages or not unlabeled:
         return
     learns = f"model={config.model.name} learns from labels"
-    remedy = "choose model=fcam or model=casm model.thinning=F with a trained classifier=..."
+    remedy = "choose model=fcam, or model=casm model.thinning=F, with a trained classifier=RUN"
     if list(stages) == [CLASSIFIER]:
         learns = f"the classifier of model={config.model.name} learns from labels"
-        remedy = "name a trained one by classifier=..."
+        remedy = "name a trained one by classifier=RUN or classifier=torchvision:NAME"
     source = data.metadata / "train" / "class_labels.txt"
     raise UserError(
-        f"{source}: {unlabeled} of {images} training images have no label that can be learned "
-        f"(-1), but {learns}; label them, or {remedy}."
+        f"{source}: {unlabeled} of {images} training images have no known label (-1), but "
+        f"{learns}; label them, or {remedy}."
     )
 
 

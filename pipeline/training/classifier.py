@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,6 +113,9 @@ def find_classifier(
     given = _of_run(config)
     network = load_network(given)
     check_contract(config, given, network)
+    reader = config.data.get("reader")
+    if reader is not None and getattr(get_class(reader._target_), "unlabeled", False):
+        config = _with_known_classes(config, given.class_names, named)
     return FoundClassifier(_with_first_stage(config, given.model), network, given)
 
 
@@ -214,11 +217,20 @@ def _with_classes(
 ) -> DictConfig:
     """Copy the configuration with the names of the network's classes, which labels are found by."""
     names = own.class_names
-    known = names is not None and len(names) == classifier.num_classes
-    if not known or "known_classes" not in config.data or "data.known_classes" in named:
+    if names is None or len(names) != classifier.num_classes:
+        return config
+    return _with_known_classes(config, names, named)
+
+
+def _with_known_classes(
+    config: DictConfig, names: Sequence[str], named: Collection[str]
+) -> DictConfig:
+    """Copy the configuration with the classes of a classifier, unless the user has given some."""
+    given = "data.known_classes" in named or config.data.get("known_classes") is not None
+    if given or "known_classes" not in config.data or config.resume:
         return config
     config = config.copy()
-    config.data.known_classes = names
+    config.data.known_classes = list(names)
     return config
 
 

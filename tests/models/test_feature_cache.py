@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from learned_saliency.models import FeatureCache, feature_key, is_feature_cache, is_frozen
+from tests.support.networks import TinyBackbone
 
 
 class Trunk(nn.Module):
@@ -152,6 +153,21 @@ def test_other_weights_and_training_mode_are_not_answered_for(trunk, attached):
         trunk.first.weight.mul_(2)
     found = trunk(images)[0]
     torch.testing.assert_close(found, trunk.first(images).relu())
+    assert (cache.hits, cache.misses) == (2, 2)
+
+
+def test_statistics_that_changed_are_noticed_and_equal_ones_are_not_a_change(attached):
+    trunk = TinyBackbone().requires_grad_(False).eval()
+    images = torch.randn(2, 3, 8, 8)
+    cache = attached(trunk)
+    cache.expect(images)
+    trunk(images)
+    mean = trunk.network[0][1].running_mean
+    mean.copy_(mean.clone())  # as DDP does before each validation
+    trunk(images)
+    assert (cache.hits, cache.misses) == (2, 2)
+    mean.add_(1)
+    torch.testing.assert_close(trunk(images)[0], trunk(images.clone())[0])
     assert (cache.hits, cache.misses) == (2, 2)
 
 

@@ -2,8 +2,10 @@
 
 import copy
 
+import lightning as L
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from learned_saliency import attribution
 from learned_saliency.attribution import MaskObjective, OptiCAM
@@ -118,8 +120,37 @@ def test_labels_are_not_read_and_further_classes_are_drawn(batch):
     torch.manual_seed(0)
     ranks = (logits > logits.gather(1, several._draw(logits)[:, None])).sum(1)
     assert ranks.bincount().tolist() == pytest.approx([67, 67, 67], abs=20)
-    with pytest.raises(ValueError, match="targets"):
-        make(targets=0)
+    for wrong in ({"targets": 0}, {"gradient_clip": 0.0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            make(**wrong)
+
+
+class Batches(L.LightningDataModule):
+    """One batch of images that have nearly lost their class, and an epoch of it."""
+
+    def __init__(self, batch):
+        super().__init__()
+        self.batch = batch
+
+    def train_dataloader(self):
+        return DataLoader([self.batch], batch_size=None)
+
+
+def test_no_step_is_longer_than_the_clipped_gradient(batch):
+    module = make(gradient_clip=0.01)
+    del module.log
+    module.network.classifier.fc.weight.data *= 100
+    before = [p.detach().clone() for p in module.network.form.parameters()]
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = L.Trainer(max_epochs=1, accelerator="cpu", enable_model_summary=False, **options)
+    trainer.fit(module, datamodule=Batches(batch))
+    pairs = zip(module.network.form.parameters(), before, strict=True)
+    length = float(sum((p.detach() - b).square().sum() for p, b in pairs)) ** 0.5
+    assert length == pytest.approx(0.1 * 0.01, rel=0.01)  # the learning rate times the norm
+
+
+def unknown(features):
+    raise RuntimeError("these are not of the latest pass")
 
 
 @torch.no_grad()
@@ -130,12 +161,13 @@ def test_maps_of_classes_come_from_the_features_of_one_pass(batch, form):
     found = module.explain(images, batch["label"])
     again = module.native_maps(found.features, images, batch["label"])
     torch.testing.assert_close(again, found.saliency)
-    module.classifier.pure = False  # a head that reads more than the features takes a pass
+    module.classifier.head_of = unknown  # a head that reads more than the features takes a pass
     passes = []
     module.classifier.backbone.register_forward_hook(lambda *_: passes.append(1))
     again = module.native_maps(found.features * 0, images, batch["label"])
     torch.testing.assert_close(again, found.saliency)
     assert len(passes) == 1
+    del module.classifier.head_of
     every = module.explain_all(images)
     torch.testing.assert_close(every.saliency[:, 3], found.saliency)
     torch.testing.assert_close(every.logits, found.logits)

@@ -5,7 +5,7 @@ from learned_saliency.trainers.callbacks.divergence import DivergedError, Diverg
 from learned_saliency.trainers.callbacks.image_table import ImageTable
 from learned_saliency.trainers.callbacks.journal import Journal, Kept, MetricTree, Sums
 from learned_saliency.trainers.callbacks.journaled_test import JournaledTest
-from learned_saliency.trainers.callbacks.keep_features import KeepFeatures, frozen_backbone
+from learned_saliency.trainers.callbacks.keep_features import KeepFeatures, unkept
 from learned_saliency.trainers.callbacks.keep_signals import KeepSignals
 from learned_saliency.trainers.callbacks.pictures import Pictures, spread
 from learned_saliency.trainers.callbacks.progress import listen, progress_bar
@@ -28,8 +28,8 @@ __all__ = [
     "Sums",
     "Throughput",
     "check_weights",
-    "frozen_backbone",
     "listen",
     "progress_bar",
     "spread",
+    "unkept",
 ]

@@ -25,8 +25,8 @@ from learned_saliency.trainers.base import SaliencyModule
 class KeepFeatures(L.Callback):
     """Callback that keeps the features of a module's frozen backbone, see `models.FeatureCache`.
 
-    They are kept for the images of the training and validation batches. Where the backbone is
-    trained, nothing is kept. Nothing of it goes into checkpoints.
+    They are kept for the images of the training and validation batches. Where they cannot be kept,
+    see `unkept`, that is said and nothing is done. Nothing of it goes into checkpoints.
 
     Args:
         folder: Folder of the features of all backbones.
@@ -42,12 +42,12 @@ class KeepFeatures(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, module: SaliencyModule) -> None:
         """Begin to answer for the backbone; its weights are those of the checkpoint by now."""
-        backbone = frozen_backbone(module)
-        if backbone is None:
-            self._tell(trainer, "its trunk is trained, so that no features are kept")
+        if reason := unkept(module):
+            self._tell(trainer, f"no features are kept: {reason}")
             return
-        self._cache = FeatureCache(self.folder, feature_key(backbone, self.options))
-        self._cache.attach(backbone)
+        network = _weights_of(module.classifier)
+        self._cache = FeatureCache(self.folder, feature_key(network, self.options))
+        self._cache.attach(module.classifier.backbone, network)
 
     def on_train_batch_start(
         self, trainer: L.Trainer, module: SaliencyModule, batch: WSOLBatch, batch_idx: int
@@ -120,9 +120,17 @@ class KeepFeatures(L.Callback):
             print(f"{self.title}: {what}", file=sys.stderr, flush=True)
 
 
-def frozen_backbone(module: SaliencyModule) -> nn.Module | None:
-    """Find the backbone of a module's classifier; None where it is trained, or there is none."""
+def unkept(module: SaliencyModule) -> str:
+    """Say why the features of a module's classifier cannot be kept; nothing where they can."""
     classifier = module.classifier
-    if isinstance(classifier, MultiScaleClassifier) and is_frozen(classifier.backbone):
-        return classifier.backbone
-    return None
+    if not isinstance(classifier, MultiScaleClassifier) or not is_frozen(_weights_of(classifier)):
+        return "its trunk is trained, so that they change with every step"
+    if not getattr(classifier, "pure", True):
+        return "its head reads more of an image than them, a class token or a skip connection"
+    return ""
+
+
+def _weights_of(classifier: MultiScaleClassifier) -> nn.Module:
+    """Find the module that holds the weights of a classifier's backbone."""
+    own = next(classifier.backbone.parameters(), None)
+    return classifier if own is None else classifier.backbone

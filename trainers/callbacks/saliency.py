@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
@@ -157,7 +158,7 @@ class SaliencyCallback(L.Callback):
 
     def _split(self, module: L.LightningModule) -> SplitClassifier:
         if self._classifier is None:
-            network = module if self.network is None else _attribute(module, self.network)
+            network = _network(module, self.network)
             with torch.inference_mode(False):
                 self._classifier = split(network, self.layer, layout=self.layout)
         return self._classifier
@@ -313,12 +314,20 @@ def _normal(tensor: Tensor) -> Tensor:
     return tensor.clone() if tensor.is_inference() else tensor
 
 
-def _attribute(module: nn.Module, name: str) -> nn.Module:
-    """Find a submodule.
+def _network(module: L.LightningModule, name: str | None) -> nn.Module:
+    """Find the network of images to logits: a submodule, or the module itself.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is none of this name, or the module itself has no ``forward``.
     """
+    if name is None and not is_overridden("forward", module):
+        known = ", ".join(child for child, _ in module.named_children())
+        raise ValueError(
+            f"SaliencyCallback: {type(module).__name__} has no forward(images): name its network "
+            f"by network=, one of {known}"
+        )
+    if name is None:
+        return module
     try:
         return module.get_submodule(name)
     except AttributeError:

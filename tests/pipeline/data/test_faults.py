@@ -145,6 +145,10 @@ BOXES = {
         lambda s: s.replace("test/class_labels.txt", 2, "test/1.jpg,2"),
         ("label", ERROR, "test/class_labels.txt", 2, "label 2 is out of range 0..1"),
     ),
+    "a label is negative": (
+        lambda s: s.replace("test/class_labels.txt", 2, "test/1.jpg,-2"),
+        ("label", ERROR, "test/class_labels.txt", 2, "write -1 where the class is unknown"),
+    ),
     "training labels leave a gap": (
         lambda s: (
             (s.metadata / "class_names.txt").unlink(),
@@ -326,6 +330,16 @@ def test_a_fault_of_a_set_with_masks_is_found(masked_set, fault):
 
 def test_a_faultless_set_with_boxes_has_no_finding(small_set):
     assert told(small_set.examine()) == []
+
+
+def test_unknown_labels_are_no_fault(small_set):
+    for split in ("train", "val", "test"):
+        names = (small_set.metadata / split / "image_ids.txt").read_text().split()
+        lines = "".join(f"{name},-1\n" for name in names)
+        (small_set.metadata / split / "class_labels.txt").write_text(lines)
+    examination = small_set.examine()
+    assert told(examination) == []
+    assert not training_refuses(small_set)
 
 
 def test_a_faultless_set_with_masks_has_no_finding(masked_set):

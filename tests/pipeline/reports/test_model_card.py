@@ -116,3 +116,11 @@ def test_many_classes_a_method_without_a_paper_and_no_figure_are_told_plainly():
 @pytest.mark.parametrize("model", config_groups()["model"])
 def test_every_model_names_its_paper(model):
     assert OmegaConf.load(CONFIG_DIR / "model" / f"{model}.yaml").paper
+
+
+def test_a_card_says_what_stood_in_for_labels():
+    splits = [{"split": "train", "images": 9, "boxes": 0, "masks": 0, "labels": 0}]
+    splits += [{"split": "val", "images": 9, "boxes": 0, "masks": 0, "labels": 4}]
+    card = model_card("last.ckpt", FACTS | {"splits": splits})
+    assert "| weights, from the classes that the classifier predicts |" in card
+    assert "by 4 labels and, of the other images, the classes that the classifier predicts" in card

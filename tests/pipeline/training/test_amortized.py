@@ -3,7 +3,11 @@
 import pytest
 import torch
 
+from learned_saliency import load
 from learned_saliency.pipeline.cli.compose import compose_checked
+from learned_saliency.pipeline.cli.errors import UserError
+from learned_saliency.pipeline.evaluation import evaluate
+from learned_saliency.pipeline.export import export
 from learned_saliency.pipeline.runs import read_checkpoint
 from learned_saliency.pipeline.training.fit import train
 from learned_saliency.trainers import AmortizedModule
@@ -50,3 +54,21 @@ def test_a_run_killed_within_an_epoch_goes_on_to_the_same_end(run, tmp_path, mon
     for part in ("state_dict", "optimizer_states", "lr_schedulers"):
         torch.testing.assert_close(ours[part], theirs[part], rtol=0, atol=0)
     assert resumed.results == whole.results
+
+
+def test_a_given_classifier_is_explained_in_one_pass(small_run, tmp_path):
+    """Its head is not linear, so that the gradient comes by autograd and no graph holds it."""
+    word = "classifier=tests.support.own_networks:nonlinear"
+    words = [*small_run, "model=amortized", word, "layer=last", "recipe.epochs=1"]
+    words += ["+trainer.limit_train_batches=2", "pictures.images=0", "methods=[native]"]
+    run = train(compose_checked(words), ("data.crop_size", "data.resize_size")).folder
+    words = [f"checkpoint={run}", word, "limit=4", f"output_dir={tmp_path}/out"]
+    words += ["methods=[amortized,opticam]", "attribution.opticam.start=amortized"]
+    words += ["attribution.opticam.iterations=1", "evaluate.faithfulness=[average_gain]"]
+    results = evaluate(compose_checked(words, "evaluate", complete=False)).results
+    assert results["amortized"] == pytest.approx(results["native"])
+    model = load(run, methods=["native", "gradcam"], classifier=word.partition("=")[2])
+    found = model(torch.rand(3, 40, 50), top_k=2)
+    assert found[0].maps["native"].shape[0] == 2
+    with pytest.raises(UserError, match="gradient of the head of LeveledClassifier"):
+        export(compose_checked([f"checkpoint={run}", word], "export", complete=False))

@@ -85,7 +85,7 @@ def test_only_the_stage_whose_trunk_is_frozen_keeps_features(run, passes, tmp_pa
     run(*SHORT, *casm, f"feature_cache={tmp_path}/features")
     assert passes["frozen"] == 1 + 48 + 2 * 32  # the masked images of each epoch, too
     told = capsys.readouterr().err
-    assert "classifier: its trunk is trained, so that no features are kept" in told
+    assert "classifier: no features are kept: its trunk is trained" in told
     assert "casm: features were found 48 times and computed 48 times" in told
 
 
@@ -101,7 +101,7 @@ def test_trunks_that_were_frozen_by_a_word_are_kept_for_every_method(run, passes
     ("words", "message"),
     [
         (["model=fcam"], "set data.augment=false"),
-        (["model=cam", "data.augment=false"], "the trunk of model=cam is trained"),
+        (["model=cam", "data.augment=false"], "model=cam can be kept: its trunk is trained"),
         (["model=fcam", "data.augment=false", "feature_cache=/dev/null/x"], "cannot be written"),
     ],
 )

@@ -10,6 +10,7 @@ from learned_saliency.models import MultiScaleBackbone
 from learned_saliency.pipeline.cli import UserError, compose_checked
 from learned_saliency.pipeline.runs import CLASSIFIER, FIRST_STAGE
 from learned_saliency.pipeline.training import make_plan, train
+from tests.support.photos import save
 from tests.support.untrained import untrained_run
 
 
@@ -169,7 +170,7 @@ def test_methods_that_learn_from_labels_refuse_unlabeled_images(bare, creatures,
     labels = metadata / "train" / "class_labels.txt"
     lines = labels.read_text().splitlines()
     labels.write_text("\n".join([f"{lines[0].rpartition(',')[0]},-1", *lines[1:]]) + "\n")
-    told = rf"class_labels.txt: 1 of {len(lines)} training images have no label"
+    told = rf"class_labels.txt: 1 of {len(lines)} training images have no known label"
     for model in ("cam", "calm"):
         with pytest.raises(UserError, match=f"{told}.*model={model} learns.*classifier=") as caught:
             plan(f"model={model}", *words)
@@ -200,6 +201,22 @@ def test_fcam_trains_without_boxes_and_labels(bare, creatures, small_run, tmp_pa
     assert "no label: predicted classes stand in for the true ones" in told
     assert "accuracy" not in run.results["native"]
     assert 0 < run.results["native"]["map_mean"] < 1
+
+
+def test_photographs_have_the_classes_of_the_given_classifier(
+    creatures, small_run, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("LEARNED_SALIENCY_CACHE", str(tmp_path / "cache"))
+    for number in range(10):
+        save(tmp_path / "photos" / f"{number}.png", number)
+    cam = untrained_run(creatures, tmp_path / "cam", "model=cam")
+    words = [word for word in small_run if not word.startswith(("data=", "data.reader", "data.ro"))]
+    words = [word for word in words if not word.startswith("data.metadata")]
+    words += ["data=photos", f"data.root={tmp_path}/photos", f"classifier={cam}", "test=false"]
+    made = make_plan(compose_checked([*words, "model=fcam", "recipe.monitor=auto"]))
+    assert made.data.class_names == list(made.config.data.known_classes)
+    assert made.data.num_classes == 16
+    assert made.data.num_labeled("train") == 0
 
 
 def test_any_classifier_of_several_scales_serves_fcam(creatures, plan, tmp_path):
@@ -241,5 +258,7 @@ def test_a_classifier_of_other_classes_is_refused(creatures, plan, tmp_path):
         for name, value in content["state_dict"].items()
     }
     torch.save(content, folder / "checkpoints" / "best.ckpt")
-    with pytest.raises(UserError, match="3 classes, but the data set has 16"):
+    with pytest.raises(UserError, match=r"3 classes, but the data set has 16.*known_classes=FILE"):
         plan("model=fcam", f"classifier={folder}")
+    known = [f"data.known_classes=[{','.join(content['run']['class_names'])}]"]
+    assert plan("model=fcam", f"classifier={folder}", *known).data.num_classes == 3

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torchvision
 from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger
+from lightning.pytorch.strategies import FSDPStrategy
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -161,7 +162,7 @@ def test_the_first_process_of_two_draws(tmp_path):
         "class Say(SaliencyCallback):\n"
         "    def on_fit_end(self, trainer, module):\n"
         "        total = sum(float(p.double().sum()) for p in module.parameters())\n"
-        "        print(f'rank {trainer.global_rank} {total!r}', flush=True)\n"
+        "        print(f'rank {trainer.global_rank} {total!r}\\n', end='', flush=True)\n"  # at once
         "class Quiet(Say):\n"
         "    def _draws(self, trainer):\n"
         "        return False\n"
@@ -230,6 +231,26 @@ def test_a_wrong_layer_network_or_batch_is_told_before_the_training(tmp_path):
     ):
         with pytest.raises(ValueError, match=told):
             fit(tmp_path, callback, module=Untrained())
+
+
+def test_a_module_without_a_forward_is_told_to_name_its_network(tmp_path):
+    class Closed(L.LightningModule):
+        training_step, configure_optimizers = Own.training_step, Own.configure_optimizers
+        validation_step = Own.validation_step
+
+        def __init__(self):
+            super().__init__()
+            self.model = nn.Linear(2, 2)
+
+    with pytest.raises(ValueError, match=r"Closed has no forward.*network=, one of model"):
+        fit(tmp_path, SaliencyCallback("model"), module=Closed())
+
+
+def test_networks_that_are_spread_over_processes_are_left_alone():
+    callback = SaliencyCallback(LAYER)
+    trainer = SimpleNamespace(is_global_zero=True, strategy=object.__new__(FSDPStrategy))
+    callback.on_validation_batch_start(trainer, None, "no batch", 0)
+    callback.on_validation_end(trainer, None)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,35 @@
+"""Batches of a study that compares with true classes."""
+
+import torch
+
+from learned_saliency.pipeline.evaluation.studies import Bank, Cues, Removal
+from learned_saliency.pipeline.evaluation.studies.base import Study, labeled
+
+
+def batch(*labels):
+    count = len(labels)
+    return {
+        "image": torch.arange(count * 12.0).view(count, 3, 2, 2),
+        "label": torch.tensor(labels),
+        "image_id": [f"{number}.png" for number in range(count)],
+        "boxes": [torch.tensor([[number, 0, 5, 5]]) for number in range(count)],
+    }
+
+
+def test_images_without_a_label_are_left_out():
+    given = [batch(1, 0), batch(-1, -1), batch(-1, 2, -1, 3)]
+    whole, part = labeled(given)
+    assert whole is given[0]
+    assert part["label"].tolist() == [2, 3]
+    assert part["image_id"] == ["1.png", "3.png"]
+    assert [int(boxes[0, 0]) for boxes in part["boxes"]] == [1, 3]
+    torch.testing.assert_close(part["image"], given[2]["image"][[1, 3]])
+
+
+def test_studies_declare_whether_they_need_labels():
+    assert [study.needs_labels for study in (Bank, Removal, Cues, Study)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
