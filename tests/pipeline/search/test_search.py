@@ -128,7 +128,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(creatures, tmp_path, mon
 
 
 def test_a_search_without_any_run_to_choose_says_why(creatures, tmp_path, monkeypatch):
-    def fail(config):
+    def fail(config, named):
         raise ValueError("a saliency map has NaN or infinite values. Are they?")
 
     monkeypatch.setattr(trial, "train", fail)

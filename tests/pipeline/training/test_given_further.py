@@ -101,8 +101,10 @@ def test_features_of_a_given_network_are_kept(words, tmp_path, capsys):
 def test_amortized_opticam_is_trained_for_a_given_network(words):
     own = ["model=amortized", f"classifier={OWN}:nonlinear", "layer=last", "test=false"]
     with pytest.raises(UserError, match=r"methods=cam: .* choose methods=gradcam"):
-        make_plan(compose_checked([*words, *own]), named=SIZES)
-    folder = trained(words, *own, "methods=[native,gradcam]", "model.pictures=[]")
+        make_plan(compose_checked([*words, *own, "methods=[native,cam]"]), named=SIZES)
+    with pytest.raises(UserError, match=r"model\.pictures=cam: .* choose model\.pictures=gradcam"):
+        make_plan(compose_checked([*words, *own, "model.pictures=[cam]"]), named=SIZES)
+    folder = trained(words, *own)
     image = torch.rand(3, 40, 50, generator=torch.Generator().manual_seed(0))
     (found,) = load(folder, classifier=f"{OWN}:nonlinear", methods=["native"])(image, top_k=2)
     assert found.maps["native"].shape == (2, 40, 50)
