@@ -14,9 +14,11 @@ from learned_saliency.pipeline.runs import (
     Subject,
     check_library_network,
     library_class_names,
+    library_input,
 )
 
 _INPUT = ("mean", "std", "crop_size", "center_crop")
+_COLORS = ("mean", "std")
 
 
 def trained_options(
@@ -26,7 +28,8 @@ def trained_options(
 
     A checkpoint sees the images of another data set as it saw those that it was trained on:
     normalized and resized in the same way, with its own classes, to which labels are translated by
-    name. So are labels to the classes that a library's network was trained on.
+    name. So are labels to the classes that a library's network was trained on, and images are
+    normalized as its weights want it.
 
     Args:
         chosen: Whether the data set was chosen, instead of being the checkpoint's own.
@@ -48,6 +51,7 @@ def trained_options(
         names = subject.checkpoint.class_names
     else:
         check_library_network(str(config.classifier))
+        options = _library_colors(config, given)
         names = library_class_names(str(config.classifier)) or []
         if config.num_classes not in (None, len(names)):
             names = []  # a network of the library's that was trained on other classes
@@ -64,11 +68,22 @@ def _trained_input(
     for key in _INPUT:
         if trained[key] != config.data[key] and f"data.{key}" not in given:
             options[key] = trained[key]
-    if not options:
-        return options
-    if rank_zero_only.rank == 0:
-        values = " ".join(f"data.{key}={value}" for key, value in options.items())
-        print(f"data: {values}, as {checkpoint.path} was trained", file=sys.stderr)
+    _tell(options, str(checkpoint.path))
     if "crop_size" in options:
         options["resize_size"] = max(config.data.resize_size, options["crop_size"])
     return options
+
+
+def _library_colors(config: DictConfig, given: Collection[str]) -> dict[str, Any]:
+    """Find how a library's weights want colors normalized, where that differs."""
+    own = library_input(str(config.classifier))
+    found = {key: getattr(own, key) for key in _COLORS if f"data.{key}" not in given}
+    options = {k: v for k, v in found.items() if v is not None and v != list(config.data[k])}
+    _tell(options, str(config.classifier))
+    return options
+
+
+def _tell(options: dict[str, Any], trained: str) -> None:
+    if options and rank_zero_only.rank == 0:
+        values = " ".join(f"data.{key}={value}" for key, value in options.items())
+        print(f"data: {values}, as {trained} was trained", file=sys.stderr)

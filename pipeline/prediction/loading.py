@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
 from learned_saliency.attribution import PostHocMethod
@@ -29,6 +30,7 @@ from learned_saliency.pipeline.runs import (
     build_methods,
     find_coverage,
     library_class_names,
+    library_input,
     method_names,
     read_subject,
     with_class_files,
@@ -184,6 +186,9 @@ def _foreign(config: DictConfig) -> tuple[_Given, _Known]:
     if config.class_names is not None:
         names = read_name_list(Path(config.class_names).expanduser())
     given = dict(config.input)
+    own = library_input(config.classifier)
+    given["mean"] = given["mean"] or own.mean or IMAGENET_DEFAULT_MEAN
+    given["std"] = given["std"] or own.std or IMAGENET_DEFAULT_STD
     decoding = AS_SEEN._replace(max_value=given.pop("max_value"))
     return {**given, "class_names": names, "decoding": decoding}, {"class_names": names}
 

@@ -45,7 +45,7 @@ from learned_saliency.pipeline.runs.given import (
     given_stage,
     rebuild_given,
 )
-from learned_saliency.pipeline.runs.input import OwnInput, own_input
+from learned_saliency.pipeline.runs.input import OwnInput, library_input, own_input
 from learned_saliency.pipeline.runs.methods import (
     build_evaluation,
     build_methods,
@@ -114,6 +114,7 @@ __all__ = [
     "given_part",
     "given_stage",
     "library_class_names",
+    "library_input",
     "load_module",
     "load_network",
     "load_weights",

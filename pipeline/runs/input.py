@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torchvision
 from torch import nn
 
-from learned_saliency.pipeline.runs.third_party import library_class_names
+from learned_saliency.pipeline.runs.third_party import library_class_names, pretrained_facts
 
 _SHARE = 224 / 256  # side of a crop over the side of the image, where a network does not say it
 
@@ -43,13 +43,25 @@ def own_input(classifier: str, network: nn.Module) -> OwnInput:
         network: The network.
     """
     if classifier.partition(":")[0] == "torchvision":
-        declared = _of_torchvision(classifier.partition(":")[2])
+        declared = library_input(classifier)
     elif isinstance(getattr(network, "default_cfg", None), Mapping):
         declared = _of_timm(network.default_cfg)
     else:
         size = getattr(network, "image_size", None)
         declared = _of_size(size if isinstance(size, int) else None)
     return declared._replace(class_names=library_class_names(classifier))
+
+
+def library_input(classifier: str) -> OwnInput:
+    """Find the input that a library's weights of a network were trained with, without building it.
+
+    Args:
+        classifier: See `third_party_network`; of ``MODULE:FUNCTION`` nothing is known.
+    """
+    library, _, name = classifier.partition(":")
+    if library == "torchvision":
+        return _of_torchvision(name)
+    return _of_timm(pretrained_facts(name)) if library == "timm" else OwnInput()
 
 
 def _of_torchvision(name: str) -> OwnInput:

@@ -135,7 +135,7 @@ def library_class_names(classifier: str) -> list[str] | None:
         weights = torchvision.models.get_model_weights(name)
         names = weights.DEFAULT.meta.get("categories") if len(weights) else None
     elif library == "timm":
-        subset = infer_imagenet_subset(_pretrained_facts(name))
+        subset = infer_imagenet_subset(pretrained_facts(name))
         known = ImageNetInfo(subset) if subset else None
         # The first of several synonyms: "tench, Tinca tinca".
         names = known and [
@@ -146,7 +146,8 @@ def library_class_names(classifier: str) -> list[str] | None:
     return _unique(names) if names else None
 
 
-def _pretrained_facts(name: str) -> dict[str, Any]:
+def pretrained_facts(name: str) -> dict[str, Any]:
+    """Return what timm knows of the pretrained weights of a network; nothing where it has none."""
     found = timm.get_pretrained_cfg(name)
     return found.to_dict() if found is not None else {}
 

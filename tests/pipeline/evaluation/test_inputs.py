@@ -46,6 +46,17 @@ def test_a_checkpoint_decides_how_images_of_other_data_are_seen(run, capfd):
     assert trained_options(False, own, subject) == {}
 
 
+def test_a_network_of_a_library_has_its_colors_normalized_as_its_weights_want_them(capfd):
+    words = ["layer=blocks", "data=wsol", "data.root=x", "data.metadata=y"]
+    lite = ["classifier=timm:tf_efficientnet_lite0", *words]
+    found = options(Subject(None, False), *lite)
+    assert found["mean"] == found["std"] == [0.5, 0.5, 0.5]
+    assert "data.std=[0.5, 0.5, 0.5], as timm:tf_efficientnet_lite0" in capfd.readouterr().err
+    assert options(Subject(None, False), *lite, given={"data.mean", "data.std"}).keys() == {
+        "known_classes"
+    }
+
+
 def test_a_network_of_a_library_has_the_classes_of_the_library():
     words = ["layer=features", "data=wsol", "data.root=x", "data.metadata=y"]
     foreign = Subject(None, False)
