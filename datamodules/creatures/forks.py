@@ -7,9 +7,11 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from types import FrameType
 from typing import Any
 
 _CHUNK = 16  # calls handed to a process at once
+_PATIENCE = 5.0  # seconds from a signal to the end of a process
 
 _work: Callable[[int], Any]  # the work of a forked process
 
@@ -42,7 +44,18 @@ def _adopt(work: Callable[[int], Any]) -> None:
     global _work
     _work = work
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # for the parent to handle, which cancels the rest
+    signal.signal(signal.SIGTERM, _end_soon)  # not by the parent's handler, which raises an error
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_soon(number: int, frame: FrameType | None) -> None:
+    """End in some seconds, unless the parent, which mostly gets the signal too, does it before.
+
+    An error raised here would pass for one of the work, or leave the queue of all processes locked.
+    """
+    timer = threading.Timer(_PATIENCE, os._exit, (128 + number,))
+    timer.daemon = True
+    timer.start()
 
 
 def _end_with_parent() -> None:

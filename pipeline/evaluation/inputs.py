@@ -12,7 +12,6 @@ from omegaconf import DictConfig
 from learned_saliency.pipeline.runs import (
     Checkpoint,
     Subject,
-    check_library_network,
     library_class_names,
     library_input,
 )
@@ -50,7 +49,6 @@ def trained_options(
         options = _trained_input(config, subject.checkpoint, given)
         names = subject.checkpoint.class_names
     else:
-        check_library_network(str(config.classifier))
         options = _library_colors(config, given)
         names = library_class_names(str(config.classifier)) or []
         if config.num_classes not in (None, len(names)):

@@ -9,7 +9,11 @@ from typing import Any, NamedTuple
 import torchvision
 from torch import nn
 
-from learned_saliency.pipeline.runs.third_party import library_class_names, pretrained_facts
+from learned_saliency.pipeline.runs.third_party import (
+    check_library_network,
+    library_class_names,
+    pretrained_facts,
+)
 
 _SHARE = 224 / 256  # side of a crop over the side of the image, where a network does not say it
 
@@ -57,7 +61,11 @@ def library_input(classifier: str) -> OwnInput:
 
     Args:
         classifier: See `third_party_network`; of ``MODULE:FUNCTION`` nothing is known.
+
+    Raises:
+        UserError: If the library has no such network.
     """
+    check_library_network(classifier)
     library, _, name = classifier.partition(":")
     if library == "torchvision":
         return _of_torchvision(name)

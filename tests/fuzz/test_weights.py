@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from learned_saliency.pipeline.conversion.published import read_published
-from learned_saliency.pipeline.runs.third_party import _load
+from learned_saliency.pipeline.runs.third_party import load_into
 from learned_saliency.pipeline.runs.weights import find_state_dict, read_weights
 from tests.fuzz.archives import weight_files
 from tests.fuzz.guards import budget, outcome
@@ -37,7 +37,7 @@ def test_weights(place, draw, form):
     loaded = network()
     outcome(lambda: find_state_dict(read_weights(path, str(path)), str(path)), place, [str(path)])
     outcome(lambda: read_published([path]), place, [str(path)])
-    found = outcome(lambda: _load(loaded, path), place, [str(path)])
+    found = outcome(lambda: load_into(loaded, path), place, [str(path)])
     if not found.message:
         logits = loaded(torch.zeros(1, 3, 4, 4))
         assert logits.shape == (1, 2)

@@ -1,5 +1,7 @@
 import multiprocessing
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -66,3 +68,33 @@ def test_processes_end_with_the_one_that_forked_them(tmp_path):
     parent.join()
     pids = [int(path.name) for path in tmp_path.iterdir()]
     assert wait_until(lambda: not any(running(pid) for pid in pids))
+
+
+_SCRIPT = """
+import signal, time
+from learned_saliency.datamodules.creatures.forks import fork_map
+
+class Stopped(BaseException):
+    pass
+
+def stop(number, frame):
+    raise Stopped
+
+signal.signal(signal.SIGTERM, stop)
+try:
+    fork_map(lambda number: print(end="*", flush=True) or time.sleep(0.01), 4000, workers=2)
+except Stopped:
+    print("stopped", flush=True)
+"""
+
+
+def test_a_signal_to_all_processes_ends_them():
+    """As ``timeout`` and ``scancel`` send it: the error of the parent's handler is the parent's."""
+    command = [sys.executable, "-c", _SCRIPT]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, start_new_session=True, **pipes) as process:
+        assert process.stdout.read(1) == "*"
+        os.killpg(process.pid, signal.SIGTERM)
+        told, errors = process.communicate(timeout=60)
+    assert "stopped" in told
+    assert errors == ""

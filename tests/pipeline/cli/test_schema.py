@@ -38,8 +38,9 @@ def compositions(name: str) -> list[list[str]]:
         if not group.startswith(_CHOSEN_BY_OTHERS):
             words += [[f"{group}={choice}"] for choice in choices]
     if name == "config":
-        models, sets = config_groups()["model"], config_groups()["data"]
-        words += [[f"model={model}", f"data={data}"] for model in models for data in sets]
+        for fit in config_groups()["recipe/fit"]:  # a file for each pair with keys of its own
+            data, _, model = fit.rpartition("_")
+            words.append([f"model={model}", f"data={data}"])
     return words
 
 

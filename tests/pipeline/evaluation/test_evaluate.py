@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -182,7 +183,8 @@ def test_own_code_and_missing_weights_do(foreign, evaluated):
     assert set(found.results) == {"fakecam"} | FLOORS
     words = [word for word in words if not word.startswith(("num_classes", "layer"))]
     own = "classifier=tests.pipeline.evaluation.test_evaluate:own_network"
-    with pytest.warns(UserWarning, match="random weights"):
+    with warnings.catch_warnings():  # its weights are its own matter
+        warnings.filterwarnings("error", ".*random weights")
         evaluated(own, "layer='0'", *words, "methods=[gradcam]", NONE)
 
 
