@@ -66,7 +66,7 @@ class SaliencyModule(TrainableModule):
 
     Attributes:
         for_given: Keys of ``model`` with the values that they need where the classifier is a given
-            network, which stays as it is; None for a method that trains its classifier itself.
+            network, which stays as it is; None for a method that cannot be trained for it.
         note: Called in test with a description of the current work; a progress bar puts itself
             here.
     """

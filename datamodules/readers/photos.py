@@ -143,7 +143,10 @@ class PhotosReader:
         _LOGGER.info("%s: reading %d images", root, len(names))
         photos = Photos(root, names, [UNKNOWN] * len(names), splits, [])
         opened = open_photos(photos, look=self.keep_similar, skip_broken=self.skip_broken)
-        remedy = "add images, or list the files of each split in files, data.reader.splits=FOLDER"
+        remedy = (
+            "add images, choose shares by data.reader.val_fraction and data.reader.test_fraction "
+            "(0 and 1 test all), or list the files of each split in data.reader.splits=FOLDER"
+        )
         made = make_metadata(
             opened.photos,
             [_ALL],

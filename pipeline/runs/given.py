@@ -131,9 +131,10 @@ def rebuild_given(
             raise UserError("was not trained on code of your own; leave classifier=... out")
         return None
     if named is None or (isinstance(named, str) and named != word):
+        other = "" if named is None else f", and {named} is another name"
         raise UserError(
             f"was trained on a network of your own code, which is imported only where you name it "
-            f"again: classifier={word}"
+            f"again: classifier={word}{other}"
         )
     own = isinstance(named, str)
     network = create_network(word, part["outputs"]) if own else copy.deepcopy(named)

@@ -76,7 +76,9 @@ class FoundClassifier(NamedTuple):
         if given is not None and given.num_classes != data.num_classes:
             raise UserError(
                 f"classifier={self.config.classifier}: knows {given.num_classes} classes, "
-                f"but the data set in {data.metadata} has {data.num_classes}."
+                f"but the data set in {data.metadata} has {data.num_classes}; "
+                "data.known_classes=FILE with the names of the former translates labels to them by "
+                "name."
             )
 
 
@@ -113,8 +115,7 @@ def find_classifier(
     given = _of_run(config)
     network = load_network(given)
     check_contract(config, given, network)
-    reader = config.data.get("reader")
-    if reader is not None and getattr(get_class(reader._target_), "unlabeled", False):
+    if _is_unlabeled(config):
         config = _with_known_classes(config, given.class_names, named)
     return FoundClassifier(_with_first_stage(config, given.model), network, given)
 
@@ -157,10 +158,12 @@ def _from_outside(config: DictConfig, word: str, named: Collection[str]) -> Foun
     module: type[SaliencyModule] = get_class(config.model.module._target_)
     if module.for_given is None:
         raise UserError(
-            f"classifier={word}: model={config.model.name} trains its classifier itself, so that "
-            "a given network would not stay as it is; model=fcam, casm and amortized learn maps "
-            "for it."
+            f"classifier={word}: model={config.model.name} cannot learn a map for a given network "
+            "that stays as it is; model=fcam, casm and amortized can."
         )
+    for key in sorted(named):
+        if key.partition(".")[0] == "backbone":
+            raise UserError(f"{key}: leave it out, classifier={word} is a whole network.")
     network = third_party_network(word, config.num_classes, config.weights)
     own = own_input(word, network)
     if not config.resume:  # else the record of the run has them
@@ -185,7 +188,8 @@ def _with_own_input(config: DictConfig, own: OwnInput, named: Collection[str]) -
             continue
         if f"data.{key}" in named:
             warnings.warn(
-                f"data.{key}={given}: counts, though {config.classifier} was trained with {value}.",
+                f"data.{key}={given} is used, although {config.classifier} was trained with "
+                f"{value}.",
                 stacklevel=2,
             )
         else:
@@ -218,8 +222,18 @@ def _with_classes(
     """Copy the configuration with the names of the network's classes, which labels are found by."""
     names = own.class_names
     if names is None or len(names) != classifier.num_classes:
+        if not _is_unlabeled(config) or "data.num_classes" in named:
+            return config
+        config = config.copy()
+        config.data.num_classes = classifier.num_classes
         return config
     return _with_known_classes(config, names, named)
+
+
+def _is_unlabeled(config: DictConfig) -> bool:
+    """Tell whether the data set consists of images without labels."""
+    reader = config.data.get("reader")
+    return reader is not None and getattr(get_class(reader._target_), "unlabeled", False)
 
 
 def _with_known_classes(

@@ -30,5 +30,6 @@ def run(config: DictConfig) -> None:
         result = train(resumed_config(config, words), named_keys(words))
     if rank_zero_only.rank == 0:
         note_run(result.folder, result.results)
-        print(f"\n{format_table(result.results, title='Test split')}\n")
+        if result.results:
+            print(f"\n{format_table(result.results, title='Test split')}\n")
         print("\n".join(printable(str(path)) for path in result.written))

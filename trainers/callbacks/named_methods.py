@@ -62,4 +62,11 @@ def _built(title: str, value: Any) -> PostHocMethod:
     try:
         return instantiate(known.attribution[name], **options)
     except InstantiationException as error:
-        raise ValueError(f"methods: {name}: {error.__cause__ or error}") from None
+        cause = error.__cause__ or error
+        if isinstance(cause, TypeError):
+            reason = str(cause).rpartition("__init__() ")[2]
+            raise ValueError(
+                f"methods: {name}: its options do not fit ({reason}); give others, or the method "
+                "itself, made in Python"
+            ) from None
+        raise ValueError(f"methods: {name}: {cause}") from None

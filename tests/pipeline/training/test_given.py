@@ -147,7 +147,7 @@ def test_a_library_s_network_is_loaded_without_a_word_and_its_input_counts(words
     given += ["data.mean=[0,0,0]", "levels=[features.4]", "data.batch_size=4", "test=false"]
     given += ["data.crop_size=64", "data.resize_size=64"]
     config = compose_checked([*words, *given])
-    with pytest.warns(UserWarning, match=r"data\.mean=\[0, 0, 0\]: counts"):
+    with pytest.warns(UserWarning, match=r"data\.mean=\[0, 0, 0\] is used"):
         plan = make_plan(config, named=["data.mean"])
     data = plan.config.data
     assert (data.crop_size, data.resize_size) == (224, 256)
@@ -165,8 +165,8 @@ def test_a_library_s_network_is_loaded_without_a_word_and_its_input_counts(words
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (["model=cam"], "model=cam trains its classifier itself"),
-        (["model=calm"], "model=calm trains its classifier itself"),
+        (["model=cam"], "model=cam cannot learn a map for a given network"),
+        (["model=calm"], "model=calm cannot learn a map for a given network"),
         (["layer=null"], "layer has no value: name the layer to explain, one of stem, norm"),
         (["layer=lst"], "layer=lst: there is no layer 'lst'; there are, nearest first: last"),
         (["layer=fc"], "layer=fc: "),

@@ -11,6 +11,7 @@ from learned_saliency.pipeline.runs import read_checkpoint
 from learned_saliency.pipeline.training import make_plan, resumed_config, train
 from tests.support import own_networks
 from tests.support.own_networks import COMMON, OWN, SIZES, trained
+from tests.support.photos import save
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(TreeSpec|in eval mode|has random weights)")
 
@@ -108,3 +109,26 @@ def test_amortized_opticam_is_trained_for_a_given_network(words):
     image = torch.rand(3, 40, 50, generator=torch.Generator().manual_seed(0))
     (found,) = load(folder, classifier=f"{OWN}:nonlinear", methods=["native"])(image, top_k=2)
     assert found.maps["native"].shape == (2, 40, 50)
+
+
+@pytest.mark.parametrize("model", ["fcam", "casm"])
+def test_photographs_without_labels_have_the_classes_of_a_network_of_one_s_own(
+    model, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("LEARNED_SALIENCY_CACHE", str(tmp_path / "cache"))
+    for number in range(9):
+        save(tmp_path / "photos" / f"{number}.png", number)
+    shares = ["data.reader.val_fraction=0.3", "data.reader.test_fraction=0.3"]
+    words = [
+        *(f"model={model}", "data=photos", f"data.root={tmp_path}/photos", *shares),
+        *("data.crop_size=32", "data.resize_size=36", "data.num_workers=0", "test=false"),
+        *(f"classifier={OWN}:convolutional", "layer=last", f"output_dir={tmp_path}/run"),
+    ]
+    plan = make_plan(compose_checked(words), named=SIZES)
+    assert plan.data.num_classes == plan.classifier.num_classes == 16
+    with pytest.raises(UserError, match=r"knows 16 classes, but the data set in .* has 3"):
+        make_plan(
+            compose_checked([*words, "data.num_classes=3"]), named=[*SIZES, "data.num_classes"]
+        )
+    with pytest.raises(UserError, match=r"backbone\.name: leave it out"):
+        make_plan(compose_checked(words), named=[*SIZES, "backbone.name"])

@@ -260,6 +260,7 @@ def test_networks_that_are_spread_over_processes_are_left_alone():
         ({"methods": []}, "name at least one"),
         ({"methods": [GradCAM(), GradCAM()]}, "has a title twice"),
         ({"methods": {"opticam": {"iterations": 0}}}, "opticam: "),
+        ({"methods": ["amortized"]}, "amortized: its options do not fit .*'network'"),
         ({"images": 0}, "of 1 or more, got 0 and 1"),
         ({"every_n_epochs": 0}, "of 1 or more"),
         ({"mean": (0.5, 0.5, 0.5)}, "together or not at all"),
