@@ -16,8 +16,8 @@ _MAX_NAMES = 20  # most names of classes on a page
 
 _LIMITS = """\
 For research on weakly supervised localization and on explaining classifiers: a map says where this
-network finds evidence for a class, as training from image labels alone has taught it, which need
-not be the whole object nor what a person would point at. The figures hold for images like those of
+network finds evidence for a class, as training without boxes or masks has taught it, which need not
+be the whole object nor what a person would point at. The figures hold for images like those of
 the data set named here; on others both class and map can be wrong without a sign of it, so nothing
 that matters to people should rest on them unchecked."""
 

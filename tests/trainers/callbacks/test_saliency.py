@@ -17,14 +17,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from learned_saliency import SaliencyCallback
 from learned_saliency.attribution import GradCAM, OptiCAM, split
+from learned_saliency.trainers.callbacks.inference_tensors import normal_tensors
 from learned_saliency.trainers.callbacks.named_methods import named_methods
-from learned_saliency.trainers.callbacks.saliency import (
-    Drawn,
-    first_images,
-    normal_tensors,
-    to_colors,
-)
 from learned_saliency.trainers.callbacks.showing import show_picture
+from learned_saliency.trainers.callbacks.shown_images import Drawn, first_images, to_colors
 from tests.support.paths import ROOT
 
 LAYER = "model.features.12"
