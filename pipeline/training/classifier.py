@@ -137,10 +137,15 @@ def _of_run(config: DictConfig) -> Checkpoint:
     given = read_checkpoint(config.classifier, "best.ckpt")
     of_training = dict.fromkeys(("pretrained", "frozen", "trainable"))
     theirs, ours = ({**c.backbone, **of_training} for c in (given.config, config))
-    if theirs != ours:
+    wrong = [key for key in theirs | ours if theirs.get(key) != ours.get(key)]
+    if wrong:
+        own = " ".join(f"backbone.{key}={theirs.get(key)}" for key in wrong if key in theirs)
+        size = given.config.data.crop_size
+        remedy = f" (it was trained with data.crop_size={size})" if "img_size" in wrong else ""
         raise UserError(
-            f"classifier={given.path}: its backbone is {given.config.backbone.name} with other "
-            f"settings than the configured {config.backbone.name}: choose the same backbone=..."
+            f"classifier={given.path}: has another backbone than the configured "
+            f"{config.backbone.name}, with {own or 'fewer settings'}{remedy}: choose the same "
+            "backbone=..."
         )
     return given
 

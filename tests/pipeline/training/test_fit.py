@@ -171,7 +171,7 @@ def test_checkpoints_that_do_not_fit_are_refused_before_training(cam, run, tmp_p
     ]:
         with pytest.raises(UserError, match=told):
             run("model=fcam", f"classifier={path}")
-    with pytest.raises(UserError, match="backbone"):
+    with pytest.raises(UserError, match=r"than the configured resnet.*, with backbone\.channels="):
         run("model=fcam", f"classifier={good}", "backbone.channels=[8,8,8,8]")
     fcam = run("model=fcam", f"classifier={good}", f"output_dir={tmp_path}/fcam")
     with pytest.raises(UserError, match="'fcam' model"):
