@@ -109,6 +109,7 @@ class Trunk(nn.Module):
         return [(key, weight, n) for (key, weight), n in zip(named, numbers, strict=True)]
 
     def _levels(self, images: Tensor) -> list[Tensor]:
+        """Extract all levels of images that `forward` has checked; a subclass does it."""
         raise NotImplementedError
 
     def _train_last(self, trainable: str) -> None:

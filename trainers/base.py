@@ -157,18 +157,7 @@ class SaliencyModule(TrainableModule):
         """
         raise NotImplementedError
 
-    @staticmethod
-    def known_targets(labels: Tensor | None, logits: Tensor) -> Tensor:
-        """Take labels as classes to explain, and the predicted classes where they are unknown.
-
-        Args:
-            labels: Classes, int64 (B,), -1 where unknown; ``None`` where all are.
-            logits: Class scores (B, C).
-
-        Returns:
-            Classes in [0, C), int64 (B,).
-        """
-        return known_targets(labels, logits)
+    known_targets = staticmethod(known_targets)
 
     def native_maps(self, features: Tensor, images: Tensor, targets: Tensor) -> Tensor:
         """Compute native maps of further classes of images that were explained already.

@@ -107,9 +107,7 @@ def _segments(given: Explained) -> tuple[object, ...]:
 
 
 def _pseudo_boxes(given: Explained) -> tuple[object, ...]:
-    # a head that reads more of the images than the features belongs to a pass of its own
-    features = given.features if getattr(given.classifier, "pure", True) else None
-    shared = SharedFeatures(given.classifier, given.images, features)
+    shared = SharedFeatures(given.classifier, given.images, given.features)
     # a classifier without class maps of its own may have any head, for which CAM is not defined
     method = CAM() if hasattr(given.classifier, "cams") else GradCAM()
     response = widen(method(shared, given.images, given.labels))

@@ -9,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from learned_saliency.errors import OtherProcessEnded, Stopped
-from learned_saliency.pipeline.cli import printable
+from learned_saliency.pipeline.cli import named_keys, printable
 from learned_saliency.pipeline.evaluation.evaluate import evaluate
 from learned_saliency.pipeline.evaluation.unfinished import advice
 from learned_saliency.pipeline.reports import format_table
@@ -21,7 +21,8 @@ def run(config: DictConfig) -> None:
     folders: list[Path] = []
     try:
         with as_one():
-            result = evaluate(config, folders.append, _given())
+            words = HydraConfig.get().overrides.task
+            result = evaluate(config, folders.append, named_keys(words))
     except (Stopped, OtherProcessEnded) as ended:
         how = advice(folders[0]) if folders and rank_zero_only.rank == 0 else ""
         if not how:
@@ -34,8 +35,3 @@ def run(config: DictConfig) -> None:
         title = f"Split {config.split}{part}"
         print(f"\n{format_table(result.results, result.figures, title)}\n")
         print("\n".join(printable(str(path)) for path in result.written))
-
-
-def _given() -> set[str]:
-    """List the keys that the command line gives values."""
-    return {word.partition("=")[0].lstrip("+~") for word in HydraConfig.get().overrides.task}
