@@ -10,7 +10,7 @@ from learned_saliency.attribution.core.variants import pair_batches
 class AblationCAM(ChannelWeightedMethod):
     """Ablation-CAM (Desai and Ramaswamy 2020; Eq. 9 of paper 002).
 
-    w_k = (F(A) - F(A without k)) / F(A), where F is the head's logit of the class and a missing
+    w_k = (F(A) - F(A without k)) / F(A), where F is the score of the class and a missing
     channel is zero. A negative F(A) flips all signs, as in the equation; F(A) = 0 is taken as 1.
 
     Only the head is run, on all images and channels in batches. Where the head is affine
@@ -31,7 +31,7 @@ class AblationCAM(ChannelWeightedMethod):
         self.batch_size = batch_size
 
     def _coefficients(self, query: Query) -> Tensor:
-        full = query.logits.gather(1, query.targets[:, None])  # (B, 1)
+        full = query.score.detach()[:, None]  # (B, 1)
         drops = query.linear_contributions
         if drops is None:
             drops = full - self._scores_without(query)

@@ -45,7 +45,7 @@ class CAM(ChannelWeightedMethod):
         gradients = query.gradients
         spread = gradients.amax(dim=(2, 3)) - gradients.amin(dim=(2, 3))
         tolerance = 1e3 * torch.finfo(gradients.dtype).eps * gradients.abs().amax()
-        if not is_affine(query.logits) or bool((spread > tolerance).any()):
+        if not is_affine(query.score) or bool((spread > tolerance).any()):
             raise ValueError(
                 "CAM needs a head of global average pooling and one linear layer (or a classifier "
                 "with cams()); GradCAM is its generalization to any head"

@@ -76,13 +76,13 @@ class VanillaGradient(PostHocMethod):
         ``variants(rows, index)`` gives for image indices and variant indices (R,) the images
         (R, 3, H, W). Both averages are (B, 3, H, W), of saliency (B, 1, H, W), at least float32.
         """
-        images, targets = query.images, query.targets
+        images = query.images
         colors = slice(None) if self.averages == "gradient" else slice(1)
         first, second = (torch.zeros_like(widen(images[:, colors])) for _ in range(2))
         for rows, index in pair_batches(len(images), count, self.batch_size, images.device):
             with torch.enable_grad():
                 leaf = variants(rows, index).detach().requires_grad_()
-                selected = query.classifier(leaf).gather(1, targets[rows, None]).sum()
+                selected = query.image_scores(leaf, rows).sum()
             with full_precision(images.device):
                 gradients = widen(torch.autograd.grad(selected, leaf)[0])
             if self.averages == "saliency":

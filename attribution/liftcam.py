@@ -33,7 +33,7 @@ class LIFTCAM(ChannelWeightedMethod):
     needs_gradients = True
 
     def _coefficients(self, query: Query) -> Tensor:
-        if is_affine(query.logits):
+        if is_affine(query.score):
             return (query.gradients * query.features).sum(dim=(2, 3))
         with full_precision(query.features.device):
             found = deeplift(query.scores, query.features, torch.zeros_like(query.features))
@@ -43,7 +43,7 @@ class LIFTCAM(ChannelWeightedMethod):
 
 def _check_sum(query: Query, values: Tensor, output: Tensor, reference: Tensor) -> None:
     """Raise ValueError unless the run gave the head's own output and Eq. 8 holds, up to 2%."""
-    expected = query.logits.detach().gather(1, query.targets[:, None])[:, 0]
+    expected = query.score.detach()
     error = (output - expected).abs() + (values.sum(dim=(1, 2, 3)) - (output - reference)).abs()
     scale = values.abs().sum(dim=(1, 2, 3)) + expected.abs() + reference.abs()
     if not bool((error <= 0.02 * scale).all()):

@@ -6,35 +6,8 @@ import torch
 from torch import Tensor
 
 from learned_saliency.attribution.core.maps import INTERPOLATIONS, normalize, resize
+from learned_saliency.attribution.core.targets import TARGETS
 from learned_saliency.ops import full_precision, widen
-
-
-def _logit(logits: Tensor, targets: Tensor) -> Tensor:
-    return logits.gather(1, targets[:, None])[:, 0]
-
-
-def _probability(logits: Tensor, targets: Tensor) -> Tensor:
-    return _logit(logits.softmax(dim=1), targets)
-
-
-def _log_probability(logits: Tensor, targets: Tensor) -> Tensor:
-    return _logit(logits.log_softmax(dim=1), targets)
-
-
-def _margin(logits: Tensor, targets: Tensor) -> Tensor:
-    if logits.shape[1] < 2:
-        raise ValueError("the margin to the best other class needs at least two classes")
-    others = logits.scatter(1, targets[:, None], float("-inf"))
-    return _logit(logits, targets) - others.amax(dim=1)
-
-
-#: g_c(logits (R, C), targets (R,)) -> scores (R,); paper 000, Sec. 3.2.
-SELECTORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "logit": _logit,
-    "probability": _probability,
-    "log_probability": _log_probability,
-    "margin": _margin,
-}
 
 
 def _mask(original: Tensor, inside: Tensor, outside: None) -> Tensor:
@@ -126,7 +99,7 @@ class MaskObjective:
     ) -> None:
         _check_choices(
             (objective, "objective", OBJECTIVES),
-            (selector, "selector", SELECTORS),
+            (selector, "selector", TARGETS),
             (normalization, "normalization", NORMALIZATIONS),
             (interpolation, "interpolation", INTERPOLATIONS),
         )
@@ -152,7 +125,7 @@ class MaskObjective:
 
     def select(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Compute g_c of logits (R, C) for targets c, int64 (R,): scores (R,)."""
-        return SELECTORS[self.selector](logits, targets)
+        return TARGETS[self.selector](logits, targets)
 
     def __call__(
         self,

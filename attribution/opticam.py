@@ -223,7 +223,8 @@ class _Problem(NamedTuple):
     """F of Eq. 10 for some images, as a function of their u."""
 
     objective: MaskObjective
-    classifier: Classifier
+    query: Query
+    rows: Tensor  # (R,), the images' rows in the query
     images: Tensor  # (R, 3, H, W)
     features: Tensor  # (R, K, h, w)
     targets: Tensor  # (R,)
@@ -234,12 +235,17 @@ class _Problem(NamedTuple):
         images = query.images.clone() if query.images.is_inference() else query.images
         features = query.features.relu() if method.rectify else query.features
         original = method.objective.select(query.logits.detach(), query.targets)
-        return cls(method.objective, query.classifier, images, features, query.targets, original)
+        rows = torch.arange(len(images), device=images.device)
+        return cls(method.objective, query, rows, images, features, query.targets, original)
 
     def pick(self, kept: Tensor) -> "_Problem":
         """Return the problem of the images for which ``kept``, bool (R,), is true."""
-        parts = (self.images, self.features, self.targets, self.original)
-        return _Problem(self.objective, self.classifier, *(part[kept] for part in parts))
+        objective, query, *parts = self
+        return _Problem(objective, query, *(part[kept] for part in parts))
+
+    def _run(self, shown: Tensor) -> Tensor:
+        """Run the network on masked images, those of each mask in turn: (N * R, 3, H, W)."""
+        return self.query.run(shown, self.rows.repeat(len(shown) // len(self.rows)))
 
     def masks(self, u: Tensor) -> Tensor:
         """Compute the masks n(up(S)), (R, H, W) in [0, 1], from u (R, K)."""
@@ -252,7 +258,7 @@ class _Problem(NamedTuple):
         with torch.enable_grad():
             u = u.detach().requires_grad_()
             value = self.objective(
-                self.classifier, self.images, self.masks(u), self.targets, self.original
+                self._run, self.images, self.masks(u), self.targets, self.original
             )
             if not value.requires_grad:  # the logits do not depend on the image
                 return value, torch.zeros_like(u)

@@ -31,13 +31,12 @@ class ScoreCAM(ChannelWeightedMethod):
         self.batch_size = batch_size
 
     def _coefficients(self, query: Query) -> Tensor:
-        images, features, targets = query.images, query.features, query.targets
+        images, features = query.images, query.features
         count, channels = features.shape[:2]
         scores = []
         for rows, channel in pair_batches(count, channels, self.batch_size, images.device):
             masks = resize(features[rows, channel], images.shape[-2:], self.interpolation)
             masks = normalize(masks).to(images.dtype)  # (R, H, W)
-            logits = query.classifier(images[rows] * masks[:, None])
-            scores.append(logits.gather(1, targets[rows, None])[:, 0])
+            scores.append(query.image_scores(images[rows] * masks[:, None], rows))
         scores = torch.cat(scores).to(features.dtype).view(count, channels)
         return scores.softmax(dim=1)

@@ -69,10 +69,10 @@ class SHAPCAM(ChannelWeightedMethod):
 
     def _coefficients(self, query: Query) -> Tensor:
         orders = self._draw(query.features.shape[1]).to(query.features.device)
-        if is_affine(query.logits):
+        if is_affine(query.score):
             return (query.gradients * query.features).sum(dim=(2, 3))
         none = query.scores(torch.zeros_like(query.features))
-        everything = query.logits.detach().gather(1, query.targets[:, None])
+        everything = query.score.detach()[:, None]
         total = torch.zeros_like(query.features[:, :, 0, 0])
         blocks = orders.split(max(1, self.batch_size // len(none)))
         for done, block in enumerate(blocks, start=1):

@@ -51,12 +51,12 @@ class SmoothGradCAMPlusPlus(ChannelWeightedMethod):
         self.batch_size = batch_size
 
     def _coefficients(self, query: Query) -> Tensor:
-        images, targets = query.images, query.targets
+        images = query.images
         noise = self.noise_std * gaussian_noise(self.samples, images, self.seed)
         first, second, third = (torch.zeros_like(query.features) for _ in range(3))
         for rows, sample in pair_batches(len(images), self.samples, self.batch_size, images.device):
             noisy = images[rows] + noise[sample]
-            gradients = Query(query.classifier, noisy, targets[rows], True).gradients
+            gradients = query.of_variants(noisy, rows).gradients
             first.index_add_(0, rows, gradients, alpha=1 / self.samples)
             second.index_add_(0, rows, gradients**2, alpha=1 / self.samples)
             third.index_add_(0, rows, gradients**3, alpha=1 / self.samples)

@@ -20,7 +20,7 @@ from training_step import CLASSES, CONFIGS, build, measure  # beside this file
 from learned_saliency.attribution import CAM
 from learned_saliency.losses import FCAMLoss, SeedSampler
 from learned_saliency.models import FCAM
-from learned_saliency.pipeline.export.formats import run_onnx, run_pt2, write_onnx, write_pt2
+from learned_saliency.pipeline.export.formats.onnx import run_onnx, write_onnx
 from learned_saliency.pipeline.export.graph import ExportedModel, trace
 from learned_saliency.trainers import CAMModule, FCAMModule, SaliencyModule
 
@@ -46,12 +46,12 @@ def variants(
     """The module and its files, each run on the same images."""
     labels = [torch.arange(len(images)) % CLASSES] if maps == "label" else []
     program = trace(ExportedModel(module, maps), images.shape[-1])
-    write_pt2(program, folder / "model.pt2")
+    torch.export.save(program, folder / "model.pt2")
     write_onnx(program, folder / "model.onnx")
     normalized = (images - module.mean) / module.std
     return {
         "eager": partial(module.explain, normalized, labels[0] if labels else None),
-        "pt2": partial(run_pt2(folder / "model.pt2"), images, *labels),
+        "pt2": partial(torch.export.load(folder / "model.pt2").module(), images, *labels),
         "onnxruntime": partial(run_onnx(folder / "model.onnx"), images, *labels),
     }
 

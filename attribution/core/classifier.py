@@ -18,8 +18,9 @@ class Classifier(Protocol):
 
     ``classifier(images)`` equals ``classifier.head(classifier.features(images))``.
 
-    Two optional methods are used where a classifier offers them: ``encode(images)``, see
-    `encode`, and ``cams(features, targets)``, see `attribution.CAM`. A classifier with ``cams``
+    Three optional methods are used where a classifier offers them: ``encode(images)``, see
+    `encode`, ``of_rows(rows)``, see `of_rows`, and ``cams(features, targets)``, see
+    `attribution.CAM`. A classifier with ``cams``
     declares beside it, as ``cams_are_probabilities``, whether these are p(y, z|x) instead of scores
     of any range.
     """
@@ -60,6 +61,21 @@ def encode(classifier: Classifier, images: Tensor) -> tuple[Tensor, Head]:
         return classifier.head(features)
 
     return classifier.features(images), head
+
+
+def of_rows(classifier: Classifier, rows: Tensor | None) -> Classifier:
+    """Return the classifier for variants of the images of a batch.
+
+    A classifier that holds inputs for each image of a batch beside the images (a question) offers
+    ``of_rows(rows)`` itself, the classifier for images of which row r is a variant of image
+    ``rows[r]``. All others take any images as they are.
+
+    Args:
+        classifier: A `Classifier`.
+        rows: Index of an image for each variant, int (R,); None for the images themselves.
+    """
+    own = getattr(classifier, "of_rows", None)
+    return classifier if own is None or rows is None else own(rows)
 
 
 @contextmanager
@@ -146,6 +162,10 @@ class SharedFeatures(nn.Module):
     def head(self, features: Tensor) -> Tensor:
         """Map activations of the stored batch, (B, K, h, w), to logits (B, C)."""
         return self._encoded[1](features)
+
+    def of_rows(self, rows: Tensor) -> Classifier:
+        """Return the classifier for variants of the stored images, see `of_rows`."""
+        return of_rows(self.classifier, rows)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (B, 3, H, W) to logits (B, C); only the head runs for the stored batch."""

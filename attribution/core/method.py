@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from learned_saliency.attribution.core.affine import is_affine
-from learned_saliency.attribution.core.classifier import Classifier, encode, frozen
+from learned_saliency.attribution.core.classifier import Classifier, encode, frozen, of_rows
 from learned_saliency.attribution.core.maps import INTERPOLATIONS, normalize, resize
+from learned_saliency.attribution.core.targets import TARGETS
 from learned_saliency.ops import full_precision, widen
 
 
@@ -27,6 +28,7 @@ class Query:
         images: Shape (B, 3, H, W).
         targets: Classes to explain, int (B,), or None for the predicted ones.
         needs_gradients: Whether `logits` must carry a graph to the activations.
+        target: Score of the class that is explained, a word of `TARGETS`.
 
     Attributes:
         classifier: As given; ``classifier(images)`` is the full network.
@@ -36,13 +38,19 @@ class Query:
     """
 
     def __init__(
-        self, classifier: Classifier, images: Tensor, targets: Tensor | None, needs_gradients: bool
+        self,
+        classifier: Classifier,
+        images: Tensor,
+        targets: Tensor | None,
+        needs_gradients: bool,
+        target: str = "logit",
     ) -> None:
         self.classifier = classifier
         self.images = images.detach()
         self.given_images = images
         self._given_targets = targets
         self._needs_gradients = needs_gradients
+        self._target = target
 
     @cached_property
     def _encoded(self) -> tuple[Tensor, torch.dtype]:
@@ -93,15 +101,53 @@ class Query:
         return widen(logits)
 
     def scores(self, features: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Run `head`, but return only the logit of each image's target class, shape (R,)."""
+        """Run `head`, but return only the score to explain of each row, shape (R,)."""
+        return self._select(self.head(features, rows), rows)
+
+    def run(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Run the whole network on variants of the images, in the caller's precision.
+
+        Args:
+            images: Shape (R, 3, H, W).
+            rows: For each of them the image that it is a variant of, int (R,), values in [0, B);
+                default: one per image, in order.
+
+        Returns:
+            Logits (R, C), at least float32.
+        """
+        return widen(of_rows(self.classifier, rows)(images))
+
+    def image_scores(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Run `run`, but return only the score to explain of each row, shape (R,)."""
+        return self._select(self.run(images, rows), rows)
+
+    def of_variants(self, images: Tensor, rows: Tensor) -> "Query":
+        """Return the query of variants (R, 3, H, W) of the images, with their targets.
+
+        Args:
+            images: The variants.
+            rows: See `run`.
+        """
+        classifier = of_rows(self.classifier, rows)
+        targets = self.targets[rows]
+        return Query(classifier, images, targets, self._needs_gradients, self._target)
+
+    def _select(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Compute the scores to explain (R,) of logits (R, C)."""
         targets = self.targets if rows is None else self.targets[rows]
-        return self.head(features, rows).gather(1, targets[:, None])[:, 0]
+        return TARGETS[self._target](logits, targets)
 
     @cached_property
     def logits(self) -> Tensor:
         """Logits (B, C) of the images; with a graph to the activations if the method asked."""
         with torch.set_grad_enabled(self._needs_gradients):
             return self.head(self._leaf)
+
+    @property
+    def score(self) -> Tensor:
+        """Score to explain of each image, shape (B,); with a graph as `logits` has it."""
+        with torch.set_grad_enabled(self._needs_gradients):
+            return self._select(self.logits)
 
     @cached_property
     def targets(self) -> Tensor:
@@ -118,19 +164,19 @@ class Query:
 
     @cached_property
     def gradients(self) -> Tensor:
-        """Gradient of each image's target logit by its activations, shape (B, K, h, w).
+        """Gradient of each image's score to explain by its activations, shape (B, K, h, w).
 
         The backward pass runs through the head alone, and reaches no parameter.
         """
         with torch.enable_grad():
-            selected = self.logits.gather(1, self.targets[:, None]).sum()
+            selected = self.score.sum()
         with full_precision(self._leaf.device):
             (gradients,) = torch.autograd.grad(selected, self._leaf, retain_graph=True)
         return gradients
 
     @cached_property
     def linear_contributions(self) -> Tensor | None:
-        """Each channel's share of the target logit, (B, K), if the head is affine, else None.
+        """Each channel's share of the score, (B, K), if that is affine in them, else None.
 
         The sum over positions of gradient times activation. For an affine head this is exactly
         F(A) - F(A without channel k), and the Shapley value of the channel; see `is_affine`. It
@@ -158,17 +204,23 @@ class PostHocMethod:
     Args:
         interpolation: How maps are brought to the size of the images: ``"bilinear"`` (as in all
             papers), ``"bicubic"`` (both with half-pixel centers), or ``"nearest"``.
+        target: Score of the class that is explained: ``"logit"`` y_c, ``"probability"``
+            softmax(y)_c, ``"log_probability"`` its logarithm, ``"margin"`` y_c minus the largest
+            other logit.
 
     Raises:
-        ValueError: If ``interpolation`` is none of these.
+        ValueError: If a word is none of these.
     """
 
     needs_gradients = False
 
-    def __init__(self, *, interpolation: str = "bilinear") -> None:
+    def __init__(self, *, interpolation: str = "bilinear", target: str = "logit") -> None:
         if interpolation not in INTERPOLATIONS:
             raise ValueError(f"interpolation must be one of {INTERPOLATIONS}: {interpolation!r}")
+        if target not in TARGETS:
+            raise ValueError(f"target must be one of {tuple(TARGETS)}: {target!r}")
         self.interpolation = interpolation
+        self.target = target
 
     def __call__(
         self, classifier: Classifier, images: Tensor, targets: Tensor | None = None
@@ -229,7 +281,7 @@ class PostHocMethod:
                 "call it outside, or under torch.no_grad(), which is fine"
             )
         with frozen(classifier), torch.no_grad():
-            yield Query(classifier, images, targets, self.needs_gradients)
+            yield Query(classifier, images, targets, self.needs_gradients, self.target)
 
 
 class ChannelWeightedMethod(PostHocMethod):

@@ -26,7 +26,6 @@ from learned_saliency.datamodules import (
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.export.formats import Runner
 from learned_saliency.pipeline.export.graph import OUTPUTS
-from learned_saliency.pipeline.runs import Checkpoint
 from learned_saliency.trainers import SaliencyModule
 
 BATCH_SIZES = (1, 5)
@@ -47,17 +46,20 @@ class Images(NamedTuple):
     source: str
 
 
-def find_images(checkpoint: Checkpoint, folder: str | Path | None) -> Images:
-    """Read some images of a folder, or of the checkpoint's data set, from its test split if any.
+def find_images(data: DictConfig, folder: str | Path | None) -> Images:
+    """Read some images of a folder, or of a run's data set, from its test split if any.
 
     Where the data set is not on this machine, smooth random colors take the images' place, with a
     warning.
+
+    Args:
+        data: ``data`` of the run's configuration.
+        folder: Folder of images; None for those of the data set.
 
     Raises:
         UserError: If the folder holds no images.
         DataError: If an image does not decode.
     """
-    data = checkpoint.config.data
     if folder is not None:
         folder = Path(folder).expanduser()
         paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
@@ -76,7 +78,7 @@ def find_images(checkpoint: Checkpoint, folder: str | Path | None) -> Images:
         opener = image_opener(reader, root)
         images = [image_source(root, name, opener) for name in metadata.image_ids]
         if root.is_dir() and (opener or all(path.is_file() for path in _some(images))):
-            return _read(images, data, f"{split} of {checkpoint.config.data.name}")
+            return _read(images, data, f"{split} of {data.name}")
     warnings.warn(
         f"the images of {data.root} are not there: the file is tried on random colors; "
         "verify_images=FOLDER tries it on photographs.",

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from learned_saliency.attribution import OptiCAM, SharedFeatures, split
-from learned_saliency.attribution.objectives import NORMALIZATIONS, OBJECTIVES, SELECTORS
+from learned_saliency.attribution.core.targets import TARGETS
+from learned_saliency.attribution.objectives import NORMALIZATIONS, OBJECTIVES
 from tests.support.paths import GOLDEN
 
 PREFIXES = {"range": "", "max": "max_", "sigmoid": "sigmoid_"}
@@ -109,7 +110,7 @@ def test_updates_are_those_of_torch_adam(classifier, images):
 
 
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
-@pytest.mark.parametrize("selector", SELECTORS)
+@pytest.mark.parametrize("selector", TARGETS)
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_choice_improves_its_own_objective(
     tiny_cnn, golden, objective, selector, normalization
@@ -144,12 +145,12 @@ def test_normalizations_by_hand(name):
     torch.testing.assert_close(NORMALIZATIONS[name](maps), expected)
 
 
-@pytest.mark.parametrize("name", SELECTORS)
+@pytest.mark.parametrize("name", TARGETS)
 def test_selectors_by_hand(name):
     generator = torch.Generator().manual_seed(3)
     logits = torch.randn(5, 4, generator=generator, dtype=torch.float64)
     targets = torch.tensor([0, 1, 2, 3, 0])
-    found = SELECTORS[name](logits, targets)
+    found = TARGETS[name](logits, targets)
     torch.testing.assert_close(found, select(name, logits, targets))
 
 

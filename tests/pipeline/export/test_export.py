@@ -270,26 +270,26 @@ def test_safetensors_are_read_as_a_checkpoint(runs, exported, photographs):
 
 
 def test_images_to_verify_on(runs, tmp_path):
-    checkpoint = read_checkpoint(runs["cam"], "best.ckpt")
-    found = find_images(checkpoint, None)
+    data = read_checkpoint(runs["cam"], "best.ckpt").config.data
+    found = find_images(data, None)
     assert (found.source, found.pixels.shape) == ("test of creatures", (9, 3, 32, 32))
     with pytest.raises(UserError, match="there are no images"):
-        find_images(checkpoint, tmp_path)
+        find_images(data, tmp_path)
     Image.new("RGB", (40, 20), (255, 0, 0)).save(tmp_path / "red.png")
-    red = find_images(checkpoint, tmp_path).pixels
+    red = find_images(data, tmp_path).pixels
     assert red.shape == (5, 3, 32, 32)  # enough for the larger batch
     assert red[4, :, 5, 5].tolist() == [255, 0, 0]
     for split in ("test", "val"):
         (tmp_path / "out" / split).mkdir(parents=True)
         (tmp_path / "out" / split / "image_ids.txt").write_text("../red.png")
         (tmp_path / "out" / split / "class_labels.txt").write_text("../red.png,0")
-    checkpoint.config.data.metadata = str(tmp_path / "out")
-    checkpoint.config.data.root = str(tmp_path / "out")
+    data.metadata = str(tmp_path / "out")
+    data.root = str(tmp_path / "out")
     with pytest.warns(UserWarning, match="verify_images=FOLDER"):
-        assert find_images(checkpoint, None).source == "random colors"
-    checkpoint.config.data.metadata = str(tmp_path / "none")
+        assert find_images(data, None).source == "random colors"
+    data.metadata = str(tmp_path / "none")
     with pytest.warns(UserWarning, match="verify_images=FOLDER"):
-        assert find_images(checkpoint, None).source == "random colors"
+        assert find_images(data, None).source == "random colors"
 
 
 def test_a_missing_extra_is_one_sentence(exported, monkeypatch):

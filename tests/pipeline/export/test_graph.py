@@ -5,7 +5,7 @@ import torch
 
 from learned_saliency.models import CAMClassifier, MultiScaleBackbone
 from learned_saliency.pipeline.cli import UserError
-from learned_saliency.pipeline.export.formats import write_onnx
+from learned_saliency.pipeline.export.formats.onnx import write_onnx
 from learned_saliency.pipeline.export.graph import ExportedModel, trace
 from learned_saliency.trainers import CAMModule
 from tests.support.networks import SGD

@@ -1,47 +1,37 @@
-"""Formats of exported files: writers, and runners of the written files."""
+"""ONNX models, weights included, as one file."""
 
 from __future__ import annotations
 
 import logging
-import warnings
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from omegaconf import DictConfig
 from torch import Tensor
 from torch.export import ExportedProgram
 
 from learned_saliency.pipeline.cli import UserError
+from learned_saliency.pipeline.export.formats.base import Format, Runner, import_package
 from learned_saliency.pipeline.export.graph import INPUTS, OUTPUTS
-from learned_saliency.trainers import SaliencyModule
-
-ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-Runner = Callable[..., dict[str, Tensor]]  # runner(images, labels) or runner(images)
+from learned_saliency.pipeline.export.source import ExportSource
 
 
-def write_pt2(program: ExportedProgram, path: Path) -> None:
-    """Write a program of torch.export, which runs wherever torch is."""
-    with warnings.catch_warnings():
-        # torch takes channels-last weights for views of others, which matters only on GPUs
-        warnings.filterwarnings("ignore", message="No complete tensor found")
-        torch.export.save(program, path)
+class Onnx(Format):
+    """An ONNX model, which onnxruntime runs; see `Format`."""
 
+    suffix = ".onnx"
+    packages = ("onnx", "onnxscript", "onnxruntime")
+    extra = "onnx"
 
-def run_pt2(path: Path) -> Runner:
-    """Load a program of torch.export."""
-    return torch.export.load(path).module()
+    def write(self, source: ExportSource, config: DictConfig, path: Path) -> dict[str, Any]:
+        """Write the model; checked by onnx."""
+        write_onnx(source.program(), path)
+        return {}
 
-
-def check_onnx() -> None:
-    """Check that the packages of the extra ``onnx`` are there.
-
-    Raises:
-        UserError: If a package is missing.
-    """
-    for name in ONNX_PACKAGES:
-        _import(name)
+    def load(self, path: Path, config: DictConfig) -> Runner:
+        """Load the model into onnxruntime."""
+        return run_onnx(path)
 
 
 def write_onnx(program: ExportedProgram, path: Path) -> None:
@@ -50,7 +40,7 @@ def write_onnx(program: ExportedProgram, path: Path) -> None:
     Raises:
         UserError: If the network does something that ONNX cannot express.
     """
-    onnx = _import("onnx")
+    onnx = import_package("onnx", "onnx", Onnx.extra)
     labels = len(program.graph_signature.user_inputs) > 1
     for name in ("onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)  # these loggers report every step
@@ -83,7 +73,7 @@ def write_onnx(program: ExportedProgram, path: Path) -> None:
 
 def run_onnx(path: Path) -> Runner:
     """Load an ONNX model into onnxruntime, on the CPU and with torch's number of threads."""
-    runtime = _import("onnxruntime")
+    runtime = import_package("onnxruntime", "onnx", Onnx.extra)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -95,18 +85,3 @@ def run_onnx(path: Path) -> Runner:
         return {name: torch.from_numpy(v) for name, v in zip(OUTPUTS, values, strict=True)}
 
     return run
-
-
-def write_safetensors(module: SaliencyModule, path: Path) -> None:
-    """Write plain weights under the names that they have in a checkpoint."""
-    state = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
-    save_file(state, path)
-
-
-def _import(name: str) -> ModuleType:
-    try:
-        return __import__(name)
-    except ImportError:
-        raise UserError(
-            f"format=onnx needs the package {name}: pip install -e '.[onnx]'."
-        ) from None
