@@ -22,7 +22,9 @@ from learned_saliency.attribution.core.method import (
 )
 from learned_saliency.attribution.core.outputs import OutputError, find_logits
 from learned_saliency.attribution.core.scales import LevelError
+from learned_saliency.attribution.core.scored import ScoredClassifier
 from learned_saliency.attribution.core.split import SplitClassifier, split
+from learned_saliency.attribution.core.targets import TARGETS
 from learned_saliency.attribution.fakecam import FakeCAM
 from learned_saliency.attribution.gradcam import GradCAM
 from learned_saliency.attribution.gradcampp import GradCAMPlusPlus
@@ -42,6 +44,12 @@ from learned_saliency.attribution.scorecam import ScoreCAM
 from learned_saliency.attribution.shapcam import SHAPCAM
 from learned_saliency.attribution.smoothgradcampp import SmoothGradCAMPlusPlus
 from learned_saliency.attribution.supersets import SupersetAggregation, superset_members
+from learned_saliency.attribution.targets import (
+    BoxScore,
+    EmbeddingSimilarity,
+    RawScores,
+    RegionScore,
+)
 from learned_saliency.attribution.xgradcam import XGradCAM
 
 __all__ = [
@@ -49,11 +57,14 @@ __all__ = [
     "LAYOUTS",
     "LIFTCAM",
     "SHAPCAM",
+    "TARGETS",
     "AblationCAM",
     "Amortized",
+    "BoxScore",
     "ChannelWeightedMethod",
     "Classifier",
     "Contributions",
+    "EmbeddingSimilarity",
     "FakeCAM",
     "GradCAM",
     "GradCAMPlusPlus",
@@ -70,8 +81,11 @@ __all__ = [
     "PostHocMethod",
     "Query",
     "RawAttention",
+    "RawScores",
+    "RegionScore",
     "Rollout",
     "ScoreCAM",
+    "ScoredClassifier",
     "SharedFeatures",
     "SmoothGrad",
     "SmoothGradCAMPlusPlus",

@@ -12,6 +12,7 @@ class AblationCAM(ChannelWeightedMethod):
 
     w_k = (F(A) - F(A without k)) / F(A), where F is the score of the class and a missing
     channel is zero. A negative F(A) flips all signs, as in the equation; F(A) = 0 is taken as 1.
+    A log-probability is never positive, so its size divides: else every map would be flipped.
 
     Only the head is run, on all images and channels in batches. Where the head is affine
     (pooling and a linear layer), one derivative gives the differences exactly.
@@ -35,6 +36,8 @@ class AblationCAM(ChannelWeightedMethod):
         drops = query.linear_contributions
         if drops is None:
             drops = full - self._scores_without(query)
+        if self.target == "log_probability":
+            full = full.abs()
         return drops / torch.where(full == 0, 1.0, full)
 
     def _scores_without(self, query: Query) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,8 @@ class Amortized(PostHocMethod):
     backward pass of the head, and the small network. It belongs to the layer of the classifier that
     it was trained on.
 
-    As with Opti-CAM the map is n(S), the very mask that was trained.
+    As with Opti-CAM the map is n(S), the very mask that was trained. What it keeps, the logit or
+    another score, was chosen in the training; the gradient that it reads is the logit's.
 
     Args:
         network: A trained `MapNetwork`.
@@ -46,6 +47,7 @@ class Amortized(PostHocMethod):
     """
 
     needs_gradients = True
+    allowed_targets: ClassVar[tuple[str, ...]] = ("logit",)
 
     def __init__(
         self, network: MapNetwork, *, normalization: str = "range", **options: str
@@ -96,7 +98,7 @@ class Amortized(PostHocMethod):
         network.to(query.features.device)
         own = query.features.dtype
         precision = next((weight.dtype for weight in network.parameters()), own)
-        inputs = query.features.relu(), query.gradients
+        inputs = query.features.relu(), query.gradients_of(self.target)
         with frozen(network):
             found = function(*(numbers.to(precision) for numbers in inputs))
         return found.to(torch.promote_types(precision, own))

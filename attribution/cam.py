@@ -1,5 +1,7 @@
 """Class activation mapping."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -27,6 +29,7 @@ class CAM(ChannelWeightedMethod):
 
     needs_gradients = True
     rectify = False
+    allowed_targets: ClassVar[tuple[str, ...]] = ("logit",)  # no other is linear in the channels
 
     def gives_probabilities(self, classifier: Classifier) -> bool:
         """True if the classifier has class maps of its own and declares them as p(y, z|x)."""
@@ -45,7 +48,7 @@ class CAM(ChannelWeightedMethod):
         gradients = query.gradients
         spread = gradients.amax(dim=(2, 3)) - gradients.amin(dim=(2, 3))
         tolerance = 1e3 * torch.finfo(gradients.dtype).eps * gradients.abs().amax()
-        if not is_affine(query.score) or bool((spread > tolerance).any()):
+        if not is_affine(query.logits) or bool((spread > tolerance).any()):
             raise ValueError(
                 "CAM needs a head of global average pooling and one linear layer (or a classifier "
                 "with cams()); GradCAM is its generalization to any head"

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from learned_saliency.attribution.core.classifier import Classifier
 from learned_saliency.attribution.core.method import PostHocMethod, Query
+from learned_saliency.attribution.core.targets import TARGETS
 from learned_saliency.attribution.objectives import MaskObjective
 from learned_saliency.ops import full_precision
 
@@ -78,8 +79,7 @@ class OptiCAM(PostHocMethod):
     Args:
         objective: ``"mask"`` (Eq. 10), ``"diff"`` (Eq. 19), ``"iomask"`` (Eq. A1) or ``"iodiff"``
             (Eq. A2). The latter two look at two masked images per iteration and cost twice.
-        selector: g_c of the logits y: ``"logit"`` y_c, ``"probability"`` softmax(y)_c,
-            ``"log_probability"`` its logarithm, ``"margin"`` y_c minus the largest other logit.
+        selector: The paper's word for ``target``, g_c; None for that of ``target``.
         normalization: n: ``"range"`` (Eq. 16), ``"max"`` (Eq. 17) or ``"sigmoid"`` (Eq. 18).
         iterations: Most updates of u per image, at least 1.
         learning_rate: Learning rate of Adam, above 0.
@@ -94,10 +94,13 @@ class OptiCAM(PostHocMethod):
         start: What gives the u that Adam starts from, such as an `Amortized` method; None for
             zeros, equal weights.
         progress: Called as ``progress(step, iterations)`` after each iteration, step from 1.
+        target: Score of the class that the masked image shall keep, see `PostHocMethod`; None for
+            ``"logit"``.
         **options: See `PostHocMethod`.
 
     Raises:
-        ValueError: If a name is unknown or a number outside its range.
+        ValueError: If a name is unknown, a number outside its range, or ``selector`` and ``target``
+            are given and differ.
     """
 
     needs_gradients = True
@@ -106,7 +109,7 @@ class OptiCAM(PostHocMethod):
         self,
         *,
         objective: str = "mask",
-        selector: str = "logit",
+        selector: str | None = None,
         normalization: str = "range",
         iterations: int = 100,
         learning_rate: float = 0.1,
@@ -116,9 +119,17 @@ class OptiCAM(PostHocMethod):
         rectify: bool = True,
         start: Start | None = None,
         progress: Callable[[int, int], None] | None = None,
+        target: str | None = None,
         **options: str,
     ) -> None:
-        super().__init__(**options)
+        if None not in (selector, target) and selector != target:
+            raise ValueError(
+                f"selector={selector!r} and target={target!r} are two words for the same option: "
+                "give one of them"
+            )
+        if selector not in (None, *TARGETS):
+            raise ValueError(f"selector must be one of {tuple(TARGETS)}: {selector!r}")
+        super().__init__(target=target or selector or "logit", **options)
         if iterations < 1 or not learning_rate > 0 or not tolerance >= 0:
             raise ValueError(
                 "iterations must be at least 1, learning_rate above 0 and tolerance at least 0, "
@@ -126,7 +137,7 @@ class OptiCAM(PostHocMethod):
             )
         self.objective = MaskObjective(
             objective=objective,
-            selector=selector,
+            selector=self.target,
             normalization=normalization,
             interpolation=self.interpolation,
             mean=mean,
@@ -234,7 +245,7 @@ class _Problem(NamedTuple):
     def of(cls, method: OptiCAM, query: Query) -> "_Problem":
         images = query.images.clone() if query.images.is_inference() else query.images
         features = query.features.relu() if method.rectify else query.features
-        original = method.objective.select(query.logits.detach(), query.targets)
+        original = query.score.detach()
         rows = torch.arange(len(images), device=images.device)
         return cls(method.objective, query, rows, images, features, query.targets, original)
 

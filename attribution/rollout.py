@@ -15,8 +15,8 @@ class RawAttention(PostHocMethod):
 
     For timm's vision transformers, whole or split: any model whose attention modules have
     ``q_norm``, ``k_norm`` and ``scale``, softmax attention over all tokens, and square patches.
-    The map depends on the image alone, not on the class (paper 000, Sec. 5.3). Without a class
-    token the attention of all tokens is averaged.
+    The map depends on the image alone, on neither class (paper 000, Sec. 5.3) nor target. Without a
+    class token the attention of all tokens is averaged.
 
     Args:
         **options: See `PostHocMethod`.

@@ -13,7 +13,9 @@ class ScoreCAM(ChannelWeightedMethod):
     w = softmax(u) over channels, u_k = f(x * n(up(A_k)))_c - f(x_b)_c: the logit of the image
     masked by each channel alone. The baseline's logit is the same for all channels and cancels in
     the softmax, so it is not computed. A masked pixel becomes 0 in the given image, the mean color
-    for images that are normalized. The method costs K runs of the network per image.
+    for images that are normalized. Of a target whose values differ by far less than 1, such as a
+    probability, the softmax makes nearly equal weights. The method costs K runs of the network per
+    image.
 
     Args:
         batch_size: Masked images in one pass of the network, at least 1; bounds memory. Processors

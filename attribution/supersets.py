@@ -180,10 +180,11 @@ class SupersetAggregation(PostHocMethod):
         method: Method that gives the classes' maps.
         superset: See `superset_members`.
         class_ids: See `superset_members`.
+        target: Score that ``method`` explains; None for whatever it does.
         **options: See `PostHocMethod`.
 
     Raises:
-        ValueError: If ``superset`` is unknown.
+        ValueError: If ``superset`` is unknown, or ``target`` is not that of ``method``.
     """
 
     def __init__(
@@ -191,9 +192,15 @@ class SupersetAggregation(PostHocMethod):
         method: PostHocMethod,
         superset: str | Sequence[str] = "all",
         class_ids: Sequence[str] | None = None,
+        target: str | None = None,
         **options: str,
     ) -> None:
-        super().__init__(**options)
+        if target not in (None, method.target):
+            raise ValueError(
+                f"the maps that are summed explain the {method.target}, not the {target}: give "
+                f"{type(method).__name__} the target"
+            )
+        super().__init__(target=method.target, **options)
         check_superset(superset)
         self.method = method
         self.superset = superset if isinstance(superset, str) else list(superset)

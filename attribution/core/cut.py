@@ -115,10 +115,10 @@ class HookCut:
         self._layer = layer
 
     def body(self, root: nn.Module, images: Tensor) -> tuple[Tensor, Context, Any]:
-        """Run ``root`` on images (B, 3, H, W).
+        """Run ``root.model`` on images (B, 3, H, W).
 
         Returns:
-            The layer's output, the context, and what ``root`` returns.
+            The layer's output, the context, and what ``root.model`` returns.
         """
         outputs: list[Tensor] = []
 
@@ -128,19 +128,19 @@ class HookCut:
 
         handle = root.get_submodule(self._layer).register_forward_hook(keep)
         try:
-            returned = root(images)
+            returned = root.model(images)
         finally:
             handle.remove()
         check_calls(self._layer, len(outputs))
         return outputs[0], (images,), returned
 
-    def tail(self, root: nn.Module, output: Tensor, context: Context) -> Tensor:
-        """Run ``root`` with the layer's output replaced; return the logits (R, C)."""
+    def tail(self, root: nn.Module, output: Tensor, context: Context) -> Any:
+        """Run ``root.model`` with the layer's output replaced; return what it returns."""
         handle = root.get_submodule(self._layer).register_forward_hook(
             lambda module, inputs, replaced: output.clone()
         )
         try:
-            return root(*context)
+            return root.model(*context)
         finally:
             handle.remove()
 

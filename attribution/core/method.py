@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from learned_saliency.attribution.core.affine import is_affine
 from learned_saliency.attribution.core.classifier import Classifier, encode, frozen, of_rows
 from learned_saliency.attribution.core.maps import INTERPOLATIONS, normalize, resize
+from learned_saliency.attribution.core.outputs import NoGradientError
 from learned_saliency.attribution.core.targets import TARGETS
 from learned_saliency.ops import full_precision, widen
 
@@ -168,8 +170,12 @@ class Query:
 
         The backward pass runs through the head alone, and reaches no parameter.
         """
+        return self.gradients_of(self._target)
+
+    def gradients_of(self, target: str) -> Tensor:
+        """Compute `gradients` of another score, a word of `TARGETS`."""
         with torch.enable_grad():
-            selected = self.score.sum()
+            selected = TARGETS[target](self.logits, self.targets).sum()
         with full_precision(self._leaf.device):
             (gradients,) = torch.autograd.grad(selected, self._leaf, retain_graph=True)
         return gradients
@@ -186,7 +192,10 @@ class Query:
             return None
         with torch.enable_grad():
             leaf = self.features.detach().requires_grad_()
-            scores = self.scores(leaf)
+            try:
+                scores = self.scores(leaf)
+            except NoGradientError:
+                return None
         if not is_affine(scores):
             return None
         with full_precision(leaf.device):
@@ -206,19 +215,29 @@ class PostHocMethod:
             papers), ``"bicubic"`` (both with half-pixel centers), or ``"nearest"``.
         target: Score of the class that is explained: ``"logit"`` y_c, ``"probability"``
             softmax(y)_c, ``"log_probability"`` its logarithm, ``"margin"`` y_c minus the largest
-            other logit.
+            other logit. The logits are those that the classifier gives, or the scores that
+            ``outputs`` of `attribution.split` puts in their place.
+
+    Attributes:
+        allowed_targets: The words that the method takes; others need another method.
 
     Raises:
-        ValueError: If a word is none of these.
+        ValueError: If a word is none of these, or the method does not take it.
     """
 
     needs_gradients = False
+    allowed_targets: ClassVar[tuple[str, ...]] = tuple(TARGETS)
 
     def __init__(self, *, interpolation: str = "bilinear", target: str = "logit") -> None:
         if interpolation not in INTERPOLATIONS:
             raise ValueError(f"interpolation must be one of {INTERPOLATIONS}: {interpolation!r}")
         if target not in TARGETS:
             raise ValueError(f"target must be one of {tuple(TARGETS)}: {target!r}")
+        if target not in self.allowed_targets:
+            raise ValueError(
+                f"{type(self).__name__} explains the {' or '.join(self.allowed_targets)}, not the "
+                f"{target}; GradCAM takes any target"
+            )
         self.interpolation = interpolation
         self.target = target
 

@@ -1,14 +1,77 @@
-"""Logits in what a network returns."""
+"""Logits, or scores of any kind, in what a network returns."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
+
+#: Function of what a network returns for B images to the scores (B, T) that can be explained, or
+#: (B,) where there is one.
+Outputs = Callable[[Any], Tensor]
 
 
 class OutputError(ValueError):
-    """An output of a network in which there are no logits."""
+    """An output of a network in which there are no logits, or no scores by a function."""
+
+
+class NoGradientError(OutputError):
+    """Scores that have no gradient, of an output that has one."""
+
+
+def find_scores(output: Any, batch: int, function: Outputs | None = None) -> Tensor:
+    """Compute the scores that can be explained from what a network returns for a batch of images.
+
+    Args:
+        output: Whatever the network returns.
+        batch: Number B of images.
+        function: See `Outputs`; None for the logits, see `find_logits`.
+
+    Returns:
+        Scores (B, T), or logits (B, C).
+
+    Raises:
+        OutputError: If the function raises, or gives no finite scores of this shape; the message
+            names the function.
+        NoGradientError: If gradients are recorded and the function drops them.
+    """
+    if function is None:
+        return find_logits(output, batch)
+    name = name_of(function)
+    try:
+        scores = function(output)
+    except Exception as error:  # the function's own
+        raise OutputError(
+            f"{name} fails on what the network returns, {_described(output)}: {error} "
+            f"({type(error).__name__})"
+        ) from error
+    if not isinstance(scores, Tensor) or not scores.is_floating_point():
+        raise OutputError(f"{name} gives {_described(scores)}, not a floating-point tensor (B, T)")
+    if tuple(scores.shape) == (batch,):
+        scores = scores[:, None]
+    if scores.dim() != 2 or scores.shape[0] != batch or not scores.shape[1]:
+        raise OutputError(
+            f"{name} gives {tuple(scores.shape)} for {batch} images, not scores (B,) or (B, T)"
+        )
+    if not torch.compiler.is_exporting() and not bool(scores.isfinite().all()):
+        raise OutputError(f"{name} gives scores that are NaN or infinite")
+    if torch.is_grad_enabled() and not scores.requires_grad and _has_graph(output):
+        raise NoGradientError(
+            f"{name} gives scores without a gradient: it detaches, rounds, counts or leaves torch; "
+            "methods that need no gradient, such as ScoreCAM, take it"
+        )
+    return scores
+
+
+def name_of(function: Outputs) -> str:
+    """Name a function in a message."""
+    return getattr(function, "__qualname__", type(function).__name__)
+
+
+def _has_graph(output: Any) -> bool:
+    values = pytree.tree_leaves(output)
+    return any(isinstance(value, Tensor) and value.requires_grad for value in values)
 
 
 def find_logits(output: Any, batch: int) -> Tensor:
@@ -51,7 +114,36 @@ def find_logits(output: Any, batch: int) -> Tensor:
     return torch.cat([-found / 2, found / 2], dim=1) if found.shape[1] == 1 else found
 
 
+def find_entry(output: Any, entry: str | int | None = None) -> Tensor:
+    """Find one entry of what a network returns.
+
+    Args:
+        output: Whatever the network returns.
+        entry: A key of a dictionary, an attribute of an object or an index of a list or tuple; None
+            for the only one, or the one that is named ``logits``.
+
+    Raises:
+        KeyError: If there is no such entry.
+        TypeError: If it is no tensor.
+    """
+    if entry is None:
+        found = _unpacked(output)
+    elif isinstance(output, Mapping) or isinstance(entry, int):
+        try:
+            found = output[entry]
+        except (LookupError, TypeError):
+            raise KeyError(f"there is no entry {entry!r}") from None
+    elif hasattr(output, entry):
+        found = getattr(output, entry)
+    else:
+        raise KeyError(f"there is no entry {entry!r}")
+    if not isinstance(found, Tensor):
+        raise TypeError(f"expected a tensor, got {_described(found)}: name its entry")
+    return found
+
+
 def _unpacked(output: Any) -> Any:
+    """Take the logits, or the only entry, out of an output."""
     if isinstance(output, Mapping):
         if "logits" in output:
             return output["logits"]

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from learned_saliency.attribution.core.classifier import Head, frozen
 from learned_saliency.attribution.core.cut import Context, GraphCut, HookCut, LayerError
 from learned_saliency.attribution.core.layout import LAYOUTS, Layout, recognize
-from learned_saliency.attribution.core.outputs import find_logits
+from learned_saliency.attribution.core.outputs import Outputs, find_scores
 
 
 class _Rest(NamedTuple):
@@ -44,6 +44,7 @@ class SplitClassifier(nn.Module):
         prefix_tokens: Number of tokens before the grid, or None.
         tracing: True, False or None.
         levels: Names of layers before it whose hooks are called in its pass, too.
+        outputs: Function of what the network returns, or None.
     """
 
     def __init__(
@@ -55,9 +56,12 @@ class SplitClassifier(nn.Module):
         prefix_tokens: int | None = None,
         tracing: bool | None = None,
         levels: Sequence[str] = (),
+        outputs: Outputs | None = None,
     ) -> None:
         super().__init__()
         check_layer(model, layer)
+        if outputs is not None and not callable(outputs):
+            raise TypeError(f"outputs must be a function, got {type(outputs).__name__}")
         if layout is not None and layout not in LAYOUTS:
             raise ValueError(f"layout must be None or one of {tuple(LAYOUTS)}, got {layout!r}")
         if prefix_tokens is not None and prefix_tokens < 0:
@@ -65,6 +69,7 @@ class SplitClassifier(nn.Module):
         self.model = model
         self.training = model.training  # metrics refuse a model in training mode
         self.layer = layer
+        self.outputs = outputs
         self.prefix_tokens = prefix_tokens
         if prefix_tokens is None:
             prefix_tokens = getattr(model, "num_prefix_tokens", None)
@@ -74,11 +79,13 @@ class SplitClassifier(nn.Module):
         self._last_features: Tensor | None = None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Run the network: images (B, 3, H, W) to logits (B, C)."""
+        """Run the network: images (B, 3, H, W) to logits (B, C), or to the scores of `outputs`."""
         output = self.model(images)
         if isinstance(images, fx.Proxy):  # a cut ends with what the network itself returns
             return output
-        return find_logits(output, images.shape[0])  # len() would fix the batch of an export
+        return find_scores(
+            output, images.shape[0], self.outputs
+        )  # len() would fix the batch of an export
 
     def features(self, images: Tensor) -> Tensor:
         """Run up to the layer: images (B, 3, H, W) to activations (B, K, h, w)."""
@@ -153,7 +160,7 @@ class SplitClassifier(nn.Module):
                 f"{', '.join(LAYOUTS)}"
             ) from None
         batch = images.shape[0]
-        known = None if returned is None else (grid, find_logits(returned, batch))
+        known = None if returned is None else (grid, find_scores(returned, batch, self.outputs))
         return grid, _Rest(self.layout, prefix, context, batch, known)
 
     def _recognized(self, images: Tensor, output: Tensor) -> Layout:
@@ -181,7 +188,8 @@ class SplitClassifier(nn.Module):
         if not torch.is_autocast_enabled(features.device.type):
             context = pytree.tree_map(partial(_converted, features.dtype), context)
         features = rest.layout.to_output(features, prefix)
-        return find_logits(self._cut.tail(self, features, context), features.shape[0])
+        output = self._cut.tail(self, features, context)
+        return find_scores(output, features.shape[0], self.outputs)
 
 
 def split(
@@ -191,6 +199,7 @@ def split(
     layout: str | None = None,
     prefix_tokens: int | None = None,
     tracing: bool | None = None,
+    outputs: Outputs | None = None,
 ) -> SplitClassifier:
     """Make a classifier of any network (torchvision, timm, your own) by naming a layer.
 
@@ -198,9 +207,7 @@ def split(
     alone. ``split(vgg16, "features.29")``, ``split(resnet50, "layer4")``, and for vision
     transformers the first norm of the last block, ``split(vit, "blocks.11.norm1")``: its tokens
     become the grid, while the class token and the residual stream stay as they are in the image.
-
-    A network may return its logits under a name, and one with a single logit becomes a classifier
-    of two classes, see `attribution.core.outputs`.
+    Logits may have a name, and a single one becomes two classes, see `attribution.core.outputs`.
 
     Args:
         model: Network of images (B, 3, H, W) to logits (B, C). It is used, not copied.
@@ -212,22 +219,28 @@ def split(
         prefix_tokens: Tokens before those of the grid (class, distillation, registers). Default:
             the model's ``num_prefix_tokens``, else what an image of another size shows, else as
             many as a grid in the proportions of the image leaves over, at most two.
-        tracing: Whether the head is found by tracing the network (torch.fx). False: a hook
-            replaces the layer's output in a run of the whole network, which works for every
-            network but makes each head call cost a full pass. Default: tracing where it works,
-            else the hook, with a warning.
+        tracing: Whether the head is found by tracing the network (torch.fx). False: a hook replaces
+            the layer's output in a run of the whole network, which works for every network but
+            costs a full pass. Default: tracing where it works, else the hook, with a warning.
+        outputs: Function of what the network returns for R images, altered ones among them, to
+            scores (R, T) or (R,): what is explained if it is no class, see `attribution.targets`. A
+            method's ``targets`` are then indices in [0, T), by default that of the largest score.
 
     Returns:
         A `Classifier` around ``model``.
 
     Raises:
-        TypeError: If ``model`` is not a module.
-        ValueError: If the layer does not exist (the error lists those that do, the nearest
-            first), runs never or more than once, or does not reach the output; in the first pass,
-            if it gives neither grid nor tokens or its layout is not recognized.
+        TypeError: If ``model`` is not a module or ``outputs`` no function.
+        ValueError: If the layer does not exist, runs never or more than once, or does not reach the
+            output; in the first pass, if its layout is not recognized.
     """
     return SplitClassifier(
-        model, layer, layout=layout, prefix_tokens=prefix_tokens, tracing=tracing
+        model,
+        layer,
+        layout=layout,
+        prefix_tokens=prefix_tokens,
+        tracing=tracing,
+        outputs=outputs,
     )
 
 

@@ -10,18 +10,25 @@ def _logit(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def _probability(logits: Tensor, targets: Tensor) -> Tensor:
-    return _logit(logits.softmax(dim=1), targets)
+    return _logit(_of_several(logits, "probability").softmax(dim=1), targets)
 
 
 def _log_probability(logits: Tensor, targets: Tensor) -> Tensor:
-    return _logit(logits.log_softmax(dim=1), targets)
+    return _logit(_of_several(logits, "log_probability").log_softmax(dim=1), targets)
 
 
 def _margin(logits: Tensor, targets: Tensor) -> Tensor:
-    if logits.shape[1] < 2:
-        raise ValueError("the margin to the best other class needs at least two classes")
-    others = logits.scatter(1, targets[:, None], float("-inf"))
+    others = _of_several(logits, "margin").scatter(1, targets[:, None], float("-inf"))
     return _logit(logits, targets) - others.amax(dim=1)
+
+
+def _of_several(logits: Tensor, target: str) -> Tensor:
+    """Check that there are classes to compare; of a single one the score would be constant."""
+    if logits.shape[1] < 2:
+        raise ValueError(
+            f"target={target!r} compares classes, of which there is one: explain its logit"
+        )
+    return logits
 
 
 #: Scores to explain, by their words: logits (R, C) and classes (R,) to scores (R,); g_c of paper
