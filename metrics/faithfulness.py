@@ -152,9 +152,8 @@ def masked_probabilities(
         targets: Classes, int (B,); paper 000 takes the true classes. Default: the predicted ones.
         mean: With ``std``, the values that ``images`` were normalized with, one per color channel.
             Then the color image is masked and normalized again: masked pixels are black. Without
-            them, the images are masked as they are, so that masked pixels become 0, in normalized
-            images the mean color. For a model without input normalization (paper 000, App. G),
-            give images in [0, 1] and leave ``mean`` and ``std`` out.
+            them, masked pixels become 0, in normalized images the mean color. For a model without
+            input normalization (paper 000, App. G), give images in [0, 1] alone.
         std: See ``mean``; above 0.
         minmax: Whether the maps are scaled to [0, 1] by minimum and maximum first (Eq. 10 of
             paper 002); constant maps become zeros.
@@ -177,8 +176,9 @@ def masked_probabilities(
     black = black_level(images, mean, std)
     inside = (images - black) * masks + black
     outside = (images - black) * (1 - masks) + black
-    found = predict(model, torch.cat([images, inside, outside]), probabilities, batch_size)
-    found = found.unflatten(0, (3, len(images)))
+    shown = torch.cat([images, inside, outside])
+    rows = torch.arange(len(images), device=images.device).repeat(3)
+    found = predict(model, shown, probabilities, batch_size, rows).unflatten(0, (3, len(images)))
     targets = check_targets(targets, found[0])
     return MaskedProbabilities(*found.gather(2, targets.expand(3, -1)[..., None])[..., 0])
 

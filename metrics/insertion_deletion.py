@@ -182,11 +182,12 @@ def _curves(
     """Measure (B, steps + 1) while one version (B, 3, H, W) replaces the other pixel by pixel."""
     if steps < 1 or batch_size < 1:
         raise ValueError(f"steps and batch_size must be at least 1, got {steps}, {batch_size}")
-    classes = predict(model, images, probabilities, batch_size)
+    rows = torch.arange(len(images), device=images.device)
+    classes = predict(model, images, probabilities, batch_size, rows)
     targets = check_targets(targets, classes)
     curves = classes.new_empty(len(images), steps + 1)
     for image, step, altered in _altered(versions, saliency, steps, batch_size):
-        found = predict(model, altered, probabilities)
+        found = predict(model, altered, probabilities, rows=image)
         curves[image, step] = found.gather(1, targets[image, None])[:, 0]
     return curves
 

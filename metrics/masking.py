@@ -15,14 +15,19 @@ def predict(
     images: Tensor,
     probabilities: bool = False,
     batch_size: int | None = None,
+    rows: Tensor | None = None,
 ) -> Tensor:
     """Compute class probabilities, at most ``batch_size`` images at a time.
 
     Args:
-        model: Images (R, 3, H, W) to logits (R, C), or to probabilities.
+        model: Images (R, 3, H, W) to logits (R, C), or to probabilities. One that holds inputs for
+            each image of a batch (a question) offers ``of_rows(rows)``, the model for variants of
+            these images; see `attribution.SplitClassifier`.
         images: Shape (N, 3, H, W).
         probabilities: Whether the model gives probabilities.
         batch_size: Most images per call of the model, at least 1, or None for all at once.
+        rows: For each image the place, in the model's batch, of the one that it is a variant of,
+            int (N,); None for a model of images alone, or for the whole batch in order.
 
     Returns:
         Probabilities, shape (N, C), at least float32.
@@ -35,7 +40,12 @@ def predict(
         raise ValueError("the model is in training mode; call model.eval() first")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    outputs = torch.cat([model(part) for part in images.split(batch_size or len(images))])
+    size = batch_size or len(images)
+    parts = images.split(size)
+    models = [model] * len(parts)
+    if rows is not None and hasattr(model, "of_rows"):
+        models = [model.of_rows(part) for part in rows.split(size)]
+    outputs = torch.cat([run(part) for run, part in zip(models, parts, strict=True)])
     if outputs.dim() != 2 or len(outputs) != len(images):
         raise ValueError(f"expected outputs ({len(images)}, C), got {tuple(outputs.shape)}")
     outputs = widen(outputs)

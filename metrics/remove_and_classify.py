@@ -155,10 +155,12 @@ def removal_hits(
     order = saliency.flatten(1).argsort(dim=1, descending=True, stable=True)
     ranks = order.argsort(dim=1).view_as(saliency)  # 0 for the most salient pixel
     blurred = strong_blur(images)
+    rows = torch.arange(len(images), device=images.device)
     found = []
     for fraction in fractions:
         erased = (ranks < int(fraction * pixels))[:, None]
-        probs = predict(model, torch.where(erased, blurred, images), batch_size=batch_size)
+        shown = torch.where(erased, blurred, images)
+        probs = predict(model, shown, batch_size=batch_size, rows=rows)
         found.append(probs.argmax(1) == check_targets(labels, probs))
     return torch.stack(found, dim=1)
 
@@ -181,7 +183,8 @@ def blurred_hits(
         TypeError: If labels are of the wrong type.
         ValueError: If shapes do not fit, a value is out of range, or the model is in training mode.
     """
-    probs = predict(model, strong_blur(images), batch_size=batch_size)
+    rows = torch.arange(len(images), device=images.device)
+    probs = predict(model, strong_blur(images), batch_size=batch_size, rows=rows)
     return probs.argmax(1) == check_targets(labels, probs)
 
 

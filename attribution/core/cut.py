@@ -3,7 +3,7 @@
 import builtins
 import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -52,8 +52,10 @@ class GraphCut:
     the live module at each run; the evaluation path is what is traced.
 
     Args:
-        root: A module of one input, in evaluation mode.
-        layer: Qualified name of a submodule of ``root`` that runs once and returns a tensor.
+        root: A module of two inputs, images and a list of the tensors of its further inputs, in
+            evaluation mode.
+        layer: Qualified name of a submodule of ``root`` that returns a tensor and runs once, or
+            once on what depends on the images.
         others: Qualified names of further submodules that run as modules, so that their hooks are
             called.
 
@@ -67,7 +69,10 @@ class GraphCut:
 
     def __init__(self, root: nn.Module, layer: str, others: Sequence[str] = ()) -> None:
         graph = _Tracer(layer, others).trace(root)
+        self._constants = _taken_constants(root, graph)
         calls = [node for node in graph.nodes if node.op == "call_module" and node.target == layer]
+        of_images = _users(_placeholders(graph)[:1])
+        calls = [node for node in calls if node in of_images] or calls
         check_calls(layer, len(calls))
         cut = calls[0]
         (sink,) = graph.find_nodes(op="output")
@@ -83,9 +88,11 @@ class GraphCut:
         self._writes = _writes_inputs(root, self._tail)
         self.pure = not context
 
-    def body(self, root: nn.Module, images: Tensor) -> tuple[Tensor, Context, None]:
+    def body(
+        self, root: nn.Module, images: Tensor, tensors: Sequence[Tensor]
+    ) -> tuple[Tensor, Context, None]:
         """Run ``root`` on images (B, 3, H, W) up to the layer; return output, context, None."""
-        output, *context = fx.Interpreter(root, graph=self._body).run(images)
+        output, *context = self._run(root, self._body, images, tensors)
         return output, tuple(context), None
 
     def tail(self, root: nn.Module, output: Tensor, context: Context) -> Any:
@@ -94,13 +101,27 @@ class GraphCut:
             output, *context = (
                 x.clone() if isinstance(x, Tensor) else x for x in (output, *context)
             )
-        return fx.Interpreter(root, graph=self._tail).run(output, *context)
+        return self._run(root, self._tail, output, *context)
+
+    def _run(self, root: nn.Module, graph: fx.Graph, *inputs: Any) -> Any:
+        return _Interpreter(root, graph, self._constants).run(*inputs)
+
+
+class _Interpreter(fx.Interpreter):
+    """Run a graph of a module with tensors that tracing found outside of it."""
+
+    def __init__(self, root: nn.Module, graph: fx.Graph, constants: Mapping[str, Tensor]) -> None:
+        super().__init__(root, graph=graph)
+        self._constants = constants
+
+    def fetch_attr(self, target: str) -> Any:
+        return self._constants[target] if target in self._constants else super().fetch_attr(target)
 
 
 class HookCut:
     """A cut of a network that cannot be traced: a hook replaces the layer's output.
 
-    The tail costs a run of the whole network on the images, which are the context.
+    The tail costs a run of the whole network on images and further inputs, which are the context.
 
     Args:
         layer: Qualified name of a submodule that runs once and returns a tensor.
@@ -114,11 +135,13 @@ class HookCut:
     def __init__(self, layer: str) -> None:
         self._layer = layer
 
-    def body(self, root: nn.Module, images: Tensor) -> tuple[Tensor, Context, Any]:
-        """Run ``root.model`` on images (B, 3, H, W).
+    def body(
+        self, root: nn.Module, images: Tensor, tensors: Sequence[Tensor]
+    ) -> tuple[Tensor, Context, Any]:
+        """Run the network on images (B, 3, H, W) and the tensors of its further inputs.
 
         Returns:
-            The layer's output, the context, and what ``root.model`` returns.
+            The layer's output, the context, and what the network returns.
         """
         outputs: list[Tensor] = []
 
@@ -128,49 +151,21 @@ class HookCut:
 
         handle = root.get_submodule(self._layer).register_forward_hook(keep)
         try:
-            returned = root.model(images)
+            returned = root.returned(images, tensors)
         finally:
             handle.remove()
         check_calls(self._layer, len(outputs))
-        return outputs[0], (images,), returned
+        return outputs[0], (images, tensors), returned
 
     def tail(self, root: nn.Module, output: Tensor, context: Context) -> Any:
-        """Run ``root.model`` with the layer's output replaced; return what it returns."""
+        """Run the network with the layer's output replaced; return what it returns."""
         handle = root.get_submodule(self._layer).register_forward_hook(
             lambda module, inputs, replaced: output.clone()
         )
         try:
-            return root.model(*context)
+            return root.returned(*context)
         finally:
             handle.remove()
-
-
-class _Reached(BaseException):
-    """End of a pass at a layer; no exception that a network handles itself."""
-
-    def __init__(self, output: Any) -> None:
-        self.output = output
-
-
-def run_up_to(root: nn.Module, layer: str, images: Tensor) -> Any:
-    """Run a network on images (B, 3, H, W) until a layer has its output; return that.
-
-    Raises:
-        LayerError: If the layer does not run.
-        Exception: Whatever the network raises for these images.
-    """
-
-    def end(module: nn.Module, inputs: Any, output: Any) -> None:
-        raise _Reached(output)
-
-    handle = root.get_submodule(layer).register_forward_hook(end)
-    try:
-        root(images)
-    except _Reached as reached:
-        return reached.output
-    finally:
-        handle.remove()
-    raise LayerError(f"layer {layer!r} runs 0 times")
 
 
 def check_calls(layer: str, calls: int) -> None:
@@ -184,6 +179,13 @@ def check_calls(layer: str, calls: int) -> None:
 
 def _user_name(layer: str) -> str:
     return layer.removeprefix("model.")
+
+
+def _taken_constants(root: nn.Module, graph: fx.Graph) -> dict[str, Tensor]:
+    """Take the tensors that tracing found outside of a module, and left in it, out of it again."""
+    names = {node.target for node in graph.find_nodes(op="get_attr")}
+    names = {name for name in names if name.startswith("_tensor_constant")}
+    return {name: root.__dict__.pop(name) for name in names}
 
 
 def _placeholders(graph: fx.Graph) -> list[fx.Node]:

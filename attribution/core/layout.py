@@ -10,13 +10,13 @@ a function such as a convolution, applied to it, shows that channels come first.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from learned_saliency.attribution.core.cut import LayerError, run_up_to
+from learned_saliency.attribution.core.cut import LayerError
 from learned_saliency.attribution.core.known_axes import has_channels_first
 from learned_saliency.attribution.core.tokens import to_grid
 
@@ -100,7 +100,7 @@ def recognize(
     """
 
     def run(given: Tensor) -> Tensor:
-        return run_up_to(network, layer, given)
+        return _run_up_to(network, layer, given)
 
     growth = _growth(run, images, output)
     if growth is not None:
@@ -122,6 +122,34 @@ def recognize(
         f"it gives {_form(output)}, and neither other sizes nor changes of an image show which of "
         "these are rows, columns and channels"
     )
+
+
+class _Reached(BaseException):
+    """End of a pass at a layer; no exception that a network handles itself."""
+
+    def __init__(self, output: Any) -> None:
+        self.output = output
+
+
+def _run_up_to(root: nn.Module, layer: str, images: Tensor) -> Any:
+    """Run a network on images (B, 3, H, W) until a layer has its output; return that.
+
+    Raises:
+        LayerError: If the layer does not run.
+        Exception: Whatever the network raises for these images.
+    """
+
+    def end(module: nn.Module, inputs: Any, output: Any) -> None:
+        raise _Reached(output)
+
+    handle = root.get_submodule(layer).register_forward_hook(end)
+    try:
+        root(images)
+    except _Reached as reached:
+        return reached.output
+    finally:
+        handle.remove()
+    raise LayerError(f"layer {layer!r} runs 0 times")
 
 
 def _grids(output: Tensor, size: Sequence[int], prefixes: Sequence[int | None]) -> list[Layout]:

@@ -1,36 +1,43 @@
 """Classifier made of any network by naming a layer."""
 
-import difflib
-import warnings
+from __future__ import annotations
+
+import copy
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from learned_saliency.attribution.core.classifier import Head, frozen
-from learned_saliency.attribution.core.cut import Context, GraphCut, HookCut, LayerError
-from learned_saliency.attribution.core.layout import LAYOUTS, Layout, recognize
+from learned_saliency.attribution.core.classifier import Head
+from learned_saliency.attribution.core.cut import GraphCut, HookCut, LayerError
+from learned_saliency.attribution.core.cutting import (
+    Known,
+    Rest,
+    check_layer,
+    converted,
+    pick,
+    recognized,
+)
+from learned_saliency.attribution.core.inputs import (
+    Call,
+    Inputs,
+    check_inputs,
+    needed,
+    run_plainly,
+)
+from learned_saliency.attribution.core.layout import LAYOUTS, Layout
 from learned_saliency.attribution.core.outputs import Outputs, find_scores
-
-
-class _Rest(NamedTuple):
-    """Values that the pass up to the layer hands to the pass from there on."""
-
-    layout: Layout
-    prefix: Tensor | None  # (B, P, K): class token and the like
-    context: Context
-    batch: int
-    known: tuple[Tensor, Tensor] | None = None  # activations and logits of the pass itself
 
 
 class SplitClassifier(nn.Module):
     """A network cut at a layer: ``features`` runs up to it, ``head`` from it; see `split`.
 
     Both follow the evaluation path of the network; calling the classifier is calling the network.
-    It comes in the mode of the network.
+    It comes in the mode of the network. One of a network with further inputs is for the batch that
+    `bind` gave the inputs of.
 
     Where the rest of the network reads more than the layer's output (a skip connection around
     it, a class token), ``features`` remembers that for the ``head`` calls that follow, until the
@@ -45,6 +52,10 @@ class SplitClassifier(nn.Module):
         tracing: True, False or None.
         levels: Names of layers before it whose hooks are called in its pass, too.
         outputs: Function of what the network returns, or None.
+        call: ``call(model, images, **inputs)``.
+
+    Attributes:
+        inputs: The further inputs of the batch, see `bind`.
     """
 
     def __init__(
@@ -57,15 +68,12 @@ class SplitClassifier(nn.Module):
         tracing: bool | None = None,
         levels: Sequence[str] = (),
         outputs: Outputs | None = None,
+        call: Call = run_plainly,
     ) -> None:
         super().__init__()
-        check_layer(model, layer)
+        check_layer(model, layer, layout, prefix_tokens)
         if outputs is not None and not callable(outputs):
             raise TypeError(f"outputs must be a function, got {type(outputs).__name__}")
-        if layout is not None and layout not in LAYOUTS:
-            raise ValueError(f"layout must be None or one of {tuple(LAYOUTS)}, got {layout!r}")
-        if prefix_tokens is not None and prefix_tokens < 0:
-            raise ValueError(f"prefix_tokens must not be negative, got {prefix_tokens}")
         self.model = model
         self.training = model.training  # metrics refuse a model in training mode
         self.layer = layer
@@ -73,19 +81,68 @@ class SplitClassifier(nn.Module):
         self.prefix_tokens = prefix_tokens
         if prefix_tokens is None:
             prefix_tokens = getattr(model, "num_prefix_tokens", None)
-        self.layout = None if layout is None else Layout(layout, prefix_tokens)
-        self._cut = make_cut(self, tracing, levels)
-        self._last: _Rest | None = None
+        named = None if layout is None else Layout(layout, prefix_tokens)
+        self._known = Known(named, tracing, levels)
+        self.call = call
+        self.inputs = Inputs({})
+        if not needed(call):
+            self._known.make_cut(self)
+        self._last: Rest | None = None
         self._last_features: Tensor | None = None
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Run the network: images (B, 3, H, W) to logits (B, C), or to the scores of `outputs`."""
-        output = self.model(images)
+    def bind(self, **inputs: Any) -> SplitClassifier:
+        """Return the classifier for a batch of images with these further inputs.
+
+        Methods and metrics take it like any other classifier; `of_rows` picks the inputs of some of
+        the images. The network and what is known of it are shared, not copied.
+
+        Args:
+            **inputs: What ``call`` gets beside model and images, by name: tensors whose first axis
+                has one entry for each image, also within tuples, lists and dictionaries; or one
+                number, string, flag or None for all images. A tensor that all images share is not
+                bound: ``call`` holds it.
+
+        Raises:
+            TypeError: If an input is missing, unknown or of another type.
+            ValueError: If the tensors do not have one entry for each image of one batch.
+        """
+        check_inputs(self.call, inputs)
+        bound = self._with(Inputs(inputs))
+        self._known.make_cut(bound)
+        return bound
+
+    def of_rows(self, rows: Tensor) -> SplitClassifier:
+        """Return the classifier for variants of the images of the batch; see `of_rows`.
+
+        Args:
+            rows: Index of an image for each variant, int (R,).
+        """
+        return self._with(self.inputs.of_rows(rows)) if self.inputs.given else self
+
+    def _with(self, inputs: Inputs) -> SplitClassifier:
+        twin = copy.copy(self)
+        twin.inputs, twin._last, twin._last_features = inputs, None, None
+        return twin
+
+    def forward(self, images: Tensor, tensors: Sequence[Tensor] | fx.Proxy | None = None) -> Tensor:
+        """Run the network: images (B, 3, H, W) to logits (B, C), or to the scores of `outputs`.
+
+        Args:
+            images: Shape (B, 3, H, W).
+            tensors: Tensors in the place of those among the further inputs, in their order.
+        """
+        output = self.returned(images, tensors)
         if isinstance(images, fx.Proxy):  # a cut ends with what the network itself returns
             return output
-        return find_scores(
-            output, images.shape[0], self.outputs
-        )  # len() would fix the batch of an export
+        batch = images.shape[0]  # len() would fix the batch of an export
+        return find_scores(output, batch, self.outputs)
+
+    def returned(self, images: Tensor, tensors: Sequence[Tensor] | fx.Proxy | None = None) -> Any:
+        """Run the network, see `forward`; return what it returns."""
+        if tensors is None:
+            self._check_bound()
+            tensors = self.inputs.of_images(images)
+        return self.call(self.model, images, **self.inputs.replaced(tensors))
 
     def features(self, images: Tensor) -> Tensor:
         """Run up to the layer: images (B, 3, H, W) to activations (B, K, h, w)."""
@@ -102,7 +159,7 @@ class SplitClassifier(nn.Module):
         """
         if self._last is None and (self.layout is None or not self.pure):
             raise RuntimeError(f"head() after {self.layer!r} needs a features() call before it")
-        return self._head(self._last or _Rest(self.layout, None, (), 0), features)
+        return self._head(self._last or Rest(self.layout, None, (), 0), features)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Head]:
         """Compute the activations (B, K, h, w) and the head that belongs to them.
@@ -125,7 +182,7 @@ class SplitClassifier(nn.Module):
         """
         known = self._last is not None or getattr(self.layout, "name", "tokens") != "tokens"
         if known and self.pure:
-            return partial(self._head, _Rest(self.layout, None, (), features.shape[0]))
+            return partial(self._head, Rest(self.layout, None, (), features.shape[0]))
         if self._last is None or features is not self._last_features:
             return None
         return partial(self._head, self._last)
@@ -140,8 +197,23 @@ class SplitClassifier(nn.Module):
         """True if the network after the layer reads nothing of the image but its output."""
         return self._cut.pure and (self._last is None or self._last.prefix is None)
 
-    def _features(self, images: Tensor) -> tuple[Tensor, _Rest]:
-        output, context, returned = self._cut.body(self, images)
+    @property
+    def layout(self) -> Layout | None:
+        """Layout of the layer's output; None before the first pass unless it was named."""
+        return self._known.layout
+
+    @property
+    def _cut(self) -> GraphCut | HookCut:
+        self._check_bound()
+        return self._known.cuts[self.inputs.form]
+
+    def _check_bound(self) -> None:
+        if self.inputs.form not in self._known.cuts:
+            names = ", ".join(f"{name}=..." for name in needed(self.call))
+            raise TypeError(f"the network takes more than images: classifier.bind({names}) first")
+
+    def _features(self, images: Tensor) -> tuple[Tensor, Rest]:
+        output, context, returned = self._cut.body(self, images, self.inputs.of_images(images))
         if not isinstance(output, Tensor) or output.dim() not in (3, 4):
             got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise LayerError(f"layer {self.layer!r} gives no spatial grid or tokens, but {got}")
@@ -152,7 +224,7 @@ class SplitClassifier(nn.Module):
             )
         try:
             if self.layout is None:
-                self.layout = self._recognized(images, output)
+                self._known.layout = recognized(self, images, output)
             prefix, grid = self.layout.to_grid(output, images.shape[-2:])
         except ValueError as error:
             raise LayerError(
@@ -161,18 +233,9 @@ class SplitClassifier(nn.Module):
             ) from None
         batch = images.shape[0]
         known = None if returned is None else (grid, find_scores(returned, batch, self.outputs))
-        return grid, _Rest(self.layout, prefix, context, batch, known)
+        return grid, Rest(self.layout, prefix, context, batch, known, images)
 
-    def _recognized(self, images: Tensor, output: Tensor) -> Layout:
-        declared = getattr(self.model, "num_prefix_tokens", None)
-        if self.prefix_tokens is not None:
-            prefixes: tuple[int | None, ...] = (self.prefix_tokens,)
-        else:  # a layer may come before the class token joins, or have tokens of its own
-            prefixes = (None,) if declared in (None, 0) else (declared, 0)
-        with frozen(self.model):
-            return recognize(self.model, self.layer, images, output, prefixes)
-
-    def _head(self, rest: _Rest, features: Tensor, rows: Tensor | None = None) -> Tensor:
+    def _head(self, rest: Rest, features: Tensor, rows: Tensor | None = None) -> Tensor:
         prefix, context = rest.prefix, rest.context
         if rest.known and features is rest.known[0] and not torch.is_grad_enabled():
             return rest.known[1]
@@ -184,9 +247,10 @@ class SplitClassifier(nn.Module):
                 f"after {self.layer!r} needs to know which image each row belongs to"
             )
         if rows is not None:
-            prefix, context = pytree.tree_map(partial(_pick, rows, rest.batch), (prefix, context))
+            self._known.check_context(self, rest)
+            prefix, context = pytree.tree_map(partial(pick, rows, rest.batch), (prefix, context))
         if not torch.is_autocast_enabled(features.device.type):
-            context = pytree.tree_map(partial(_converted, features.dtype), context)
+            context = pytree.tree_map(partial(converted, features.dtype), context)
         features = rest.layout.to_output(features, prefix)
         output = self._cut.tail(self, features, context)
         return find_scores(output, features.shape[0], self.outputs)
@@ -200,6 +264,7 @@ def split(
     prefix_tokens: int | None = None,
     tracing: bool | None = None,
     outputs: Outputs | None = None,
+    call: Call = run_plainly,
 ) -> SplitClassifier:
     """Make a classifier of any network (torchvision, timm, your own) by naming a layer.
 
@@ -219,18 +284,23 @@ def split(
         prefix_tokens: Tokens before those of the grid (class, distillation, registers). Default:
             the model's ``num_prefix_tokens``, else what an image of another size shows, else as
             many as a grid in the proportions of the image leaves over, at most two.
-        tracing: Whether the head is found by tracing the network (torch.fx). False: a hook replaces
-            the layer's output in a run of the whole network, which works for every network but
-            costs a full pass. Default: tracing where it works, else the hook, with a warning.
+        tracing: Whether the head is found by tracing the network (torch.fx). False: a hook
+            replaces the layer's output in a run of the whole network, which works for every
+            network but makes each head call cost a full pass. Default: tracing where it works,
+            else the hook, with a warning.
+        call: Function ``call(model, images, **inputs)`` that runs the network and returns its
+            logits, of a network that takes more than images; by default ``model(images)``. The
+            inputs of a batch are given by `SplitClassifier.bind`. Of a layer that runs several
+            times, traced, the run on the images themselves is explained.
         outputs: Function of what the network returns for R images, altered ones among them, to
             scores (R, T) or (R,): what is explained if it is no class, see `attribution.targets`. A
             method's ``targets`` are then indices in [0, T), by default that of the largest score.
 
     Returns:
-        A `Classifier` around ``model``.
+        A `Classifier` around ``model``; where ``call`` needs inputs, ``classifier.bind(...)`` is.
 
     Raises:
-        TypeError: If ``model`` is not a module or ``outputs`` no function.
+        TypeError: If ``model`` is not a module, or ``call`` or ``outputs`` no function.
         ValueError: If the layer does not exist, runs never or more than once, or does not reach the
             output; in the first pass, if its layout is not recognized.
     """
@@ -241,66 +311,5 @@ def split(
         prefix_tokens=prefix_tokens,
         tracing=tracing,
         outputs=outputs,
+        call=call,
     )
-
-
-def check_layer(model: nn.Module, layer: str) -> None:
-    """Check that a network has a layer; raises what `split` does if not."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
-    names = [name for name, _ in model.named_modules() if name]
-    if layer in names:
-        return
-    nearest = difflib.get_close_matches(layer, names, n=len(names) or 1, cutoff=0.0)
-    raise ValueError(f"there is no layer {layer!r}; there are, nearest first: {', '.join(nearest)}")
-
-
-def make_cut(
-    root: SplitClassifier, tracing: bool | None, others: Sequence[str] = ()
-) -> GraphCut | HookCut:
-    """Cut the network of a classifier at its layer, by tracing or a hook; see `split`.
-
-    Args:
-        root: The classifier, with its network and its layer.
-        tracing: See `split`.
-        others: Names of further layers whose hooks the pass up to the layer calls.
-
-    Raises:
-        LayerError: If the network cannot be cut at the layer.
-        Exception: Whatever tracing raises, with ``tracing=True``.
-    """
-    layer = f"model.{root.layer}"
-    if tracing is False:
-        return HookCut(layer)
-    try:
-        with frozen(root):
-            return GraphCut(root, layer, [f"model.{name}" for name in others])
-    except LayerError:
-        raise
-    except Exception as error:  # whatever the network's own code does when traced
-        if tracing:
-            raise
-        warnings.warn(
-            f"{type(root.model).__name__} cannot be traced ({error}); each head call will cost a "
-            "pass of the whole network. tracing=False silences this.",
-            stacklevel=4,
-        )
-        return HookCut(layer)
-
-
-def _pick(rows: Tensor, batch: int, value: object) -> object:
-    """Repeat a value per image for the rows that belong to the image."""
-    if not isinstance(value, Tensor):
-        return value
-    if value.dim() == 0 or len(value) != batch:
-        raise RuntimeError(
-            f"the network hands a tensor {tuple(value.shape)} around the layer that has not one "
-            f"entry for each of the {batch} images: split it elsewhere, or with tracing=False"
-        )
-    return value.index_select(0, rows)
-
-
-def _converted(dtype: torch.dtype, value: object) -> object:
-    """Convert what autocast left in half precision to the type of the head's other input."""
-    halves = (torch.float16, torch.bfloat16)
-    return value.to(dtype) if isinstance(value, Tensor) and value.dtype in halves else value
