@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -44,12 +45,14 @@ def push(config: DictConfig, folder: Path) -> str:
     from huggingface_hub import HfApi
 
     api, name, private = HfApi(library_name="learned-saliency"), config.push, config.private
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # tells each request
     remedy = f"{folder} is complete, push it again by export.py or `hf upload`"
     try:
         api.create_repo(name, private=private, exist_ok=True)
         public = private and not api.model_info(name).private
         if not public:
-            return str(api.upload_folder(repo_id=name, folder_path=folder))
+            message = "Upload a learned saliency model"
+            return str(api.upload_folder(repo_id=name, folder_path=folder, commit_message=message))
     except Exception as error:  # whatever the libraries of the network raise
         raise UserError(
             f"push={name}: is not uploaded ({first_sentence(error)}); {remedy}."

@@ -283,7 +283,7 @@ class Api:
     def model_info(self, name):
         return SimpleNamespace(private=self.private)
 
-    def upload_folder(self, *, repo_id, folder_path):
+    def upload_folder(self, *, repo_id, folder_path, commit_message):
         content = {path.name for path in folder_path.iterdir()}
         Api.calls = (*Api.calls, ("upload", repo_id, content))
         return f"https://hub.invalid/{repo_id}"
