@@ -2,6 +2,7 @@
 
 from learned_saliency.storage.files import (
     read_json,
+    replace_folder,
     replacing,
     sha256,
     sync,
@@ -20,6 +21,7 @@ __all__ = [
     "fit_state_dict",
     "read_json",
     "read_weights",
+    "replace_folder",
     "replacing",
     "sha256",
     "sync",

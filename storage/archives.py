@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 _ZIP = b"PK"  # how files of torch.save begin since torch 1.6
+_POINTER = b"version https://git-lfs"  # what a clone has in a file's place without Git LFS
 _CHUNK = 2**20
 _PROGRAM = "constants.pkl"  # by which torch tells a program of TorchScript
 _DIRECTORY = 0x10  # the attribute of a folder; torch reads such an entry as zeros
@@ -33,10 +34,12 @@ def find_fault(path: Path) -> str:
         if not stat.S_ISREG(kind):
             return "is no regular file"
         with path.open("rb") as file:
-            start = file.read(len(_ZIP))
+            start = file.read(len(_POINTER))
         if not start:
             return "is empty"
-        return _archive_fault(path) if start == _ZIP else ""
+        if start == _POINTER:
+            return "is a pointer of Git LFS, not the file itself; fetch it by `git lfs pull`"
+        return _archive_fault(path) if start.startswith(_ZIP) else ""
     except FileNotFoundError:
         return "there is no such file"
     except OSError as error:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+_ATTEMPTS = 5
 _MAX_JSON = 2**26  # bytes, of a file that this project wrote
 
 
@@ -42,6 +44,39 @@ def replacing(path: Path, durable: bool = False, shared: bool = False) -> Iterat
         raise
     if durable:
         sync(path.parent)
+
+
+def replace_folder(made: Path, path: Path) -> None:
+    """Put a finished folder in the place of another one, or where there is none.
+
+    At no moment is a part of either there, and a failure leaves the old one.
+
+    Args:
+        made: The finished folder. The old folder is moved beside it, for the caller to delete.
+        path: The place, on the same file system.
+
+    Raises:
+        OSError: If the folder cannot be moved.
+    """
+    for attempt in range(_ATTEMPTS):  # others may put theirs there meanwhile
+        aside = made.with_name(f"{made.name}.old-{attempt}")
+        try:
+            _swap(made, path, aside)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or attempt == _ATTEMPTS - 1:
+                raise
+
+
+def _swap(made: Path, path: Path, aside: Path) -> None:
+    try:
+        with suppress(FileNotFoundError):
+            path.rename(aside)
+        made.rename(path)
+    except BaseException:
+        if aside.exists() and not path.exists():
+            aside.rename(path)
+        raise
 
 
 def sync(path: Path) -> None:

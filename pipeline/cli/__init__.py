@@ -14,6 +14,8 @@ from learned_saliency.pipeline.cli.errors import UserError, first_sentence, prin
 from learned_saliency.pipeline.cli.help import Page
 from learned_saliency.pipeline.cli.paths import (
     CLASS_FILES,
+    HUB_FACTS,
+    HUB_WEIGHTS,
     LIBRARIES,
     LIBRARY_WEIGHTS,
     RECORD_FILE,
@@ -43,6 +45,8 @@ __all__ = [
     "CONFIG_DIR",
     "ENDING",
     "GROUP_FILES",
+    "HUB_FACTS",
+    "HUB_WEIGHTS",
     "LIBRARIES",
     "LIBRARY_WEIGHTS",
     "RECORD_FILE",

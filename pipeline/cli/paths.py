@@ -14,6 +14,7 @@ from learned_saliency.pipeline.cli.errors import UserError
 
 LIBRARY_WEIGHTS = "default"  # in place of a file: the weights that a network's library has for it
 LIBRARIES = ("torchvision", "timm")  # whose networks have names, torchvision:NAME
+HUB_WEIGHTS, HUB_FACTS = "model.safetensors", "config.json"  # in a folder of `format=hf`
 RECORD_FILE = "run.json"  # what a run goes on by before it has a checkpoint
 _FIRST = "classifier"  # folder of the first stage's checkpoints
 
@@ -22,7 +23,7 @@ def find_checkpoint(path: str | Path, of_run: str) -> Path:
     """Find the file of a checkpoint.
 
     Args:
-        path: A file, or the folder of a run.
+        path: A file, the folder of a run, or one for the Hugging Face Hub.
         of_run: Which file of a run is meant, ``best.ckpt`` or ``last.ckpt``.
 
     Raises:
@@ -30,7 +31,10 @@ def find_checkpoint(path: str | Path, of_run: str) -> Path:
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        path = path / "checkpoints" / of_run
+        hub = not (path / "checkpoints").exists() and (
+            (path / HUB_WEIGHTS).exists() or (path / HUB_FACTS).exists()
+        )
+        path = path / HUB_WEIGHTS if hub else path / "checkpoints" / of_run
     if path.exists() and not path.is_file():
         raise UserError(f"{path}: is no file of a checkpoint.")
     if not path.is_file():

@@ -21,7 +21,8 @@ def check(config: DictConfig) -> None:
 def announce(config: DictConfig) -> str:
     """Say what is going to be exported, in which format, and where it is written."""
     place = "its folder `export`" if config.out is None else config.out
-    return f"exporting {config.checkpoint} as {config.format}, into {place}"
+    upload = "" if config.push is None else f", and uploading it to {config.push}"
+    return f"exporting {config.checkpoint} as {config.format}, into {place}{upload}"
 
 
 EXPORT = Command(
@@ -33,6 +34,7 @@ EXPORT = Command(
         usage=(
             "checkpoint=RUN",
             "checkpoint=RUN format=pt2 maps=predicted out=FOLDER",
+            "checkpoint=RUN format=hf license=apache-2.0 push=USER/NAME",
         ),
     ),
     check=check,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,10 +11,10 @@ from omegaconf import DictConfig
 
 from learned_saliency.pipeline.cli import UserError, check_values
 from learned_saliency.pipeline.export.formats import FORMATS, Format
+from learned_saliency.pipeline.export.push import push
 from learned_saliency.pipeline.export.source import ExportSource, read_source
 from learned_saliency.pipeline.export.verify import BATCH_SIZES, differences, find_images
-from learned_saliency.pipeline.runs import beside
-from learned_saliency.storage import replacing, sha256, write_text
+from learned_saliency.storage import sha256
 
 CONFIG_NAME = "export"
 
@@ -24,66 +23,83 @@ class ExportResult(NamedTuple):
     """Result of an export.
 
     Attributes:
-        file: Path of the model.
-        facts: Path of the JSON beside it.
+        file: Path of the model, a file or a folder.
+        facts: Path of the JSON that describes it.
         differences: Largest difference from the checkpoint by output; None where the file was not
             verified.
+        address: Address of what was uploaded; empty where nothing was.
     """
 
     file: Path
     facts: Path
     differences: dict[str, float] | None
+    address: str = ""
 
 
 def export(config: DictConfig) -> ExportResult:
     """Write the model of a checkpoint in a format, with a JSON that describes it.
 
-    Both files appear when they are complete and, with ``verify``, when the model was found to give
+    They appear when they are complete and, with ``verify``, when the model was found to give
     the same results as the checkpoint.
 
     Raises:
-        UserError: If the configuration or the checkpoint is wrong, the files cannot be written, or
-            the model gives other results.
+        UserError: If the configuration or the checkpoint is wrong, the files cannot be written or
+            uploaded, or the model gives other results.
     """
     check_values(config)
     written = FORMATS[config.format]
+    _check_keys(config, written)
     written.check(config)
     source = read_source(config, written.has_graph)
     path = _path(config, source, written.suffix)
+    written.check_place(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-            return _export(config, source, written, Path(folder) / path.name, path)
+            made = Path(folder) / path.name
+            found = _make(config, source, written, made)
+            written.place(made, path)
     except OSError as error:
         raise UserError(f"out={path.parent}: cannot be written ({error.strerror}).") from None
+    address = "" if config.push is None else push(config, path)
+    return ExportResult(path, written.facts_file(path), found, address)
 
 
-def _export(
-    config: DictConfig, source: ExportSource, written: Format, made: Path, path: Path
-) -> ExportResult:
+def _check_keys(config: DictConfig, written: Format) -> None:
+    """Check that no key is given that goes with another format."""
+    for name, other in FORMATS.items():
+        for key in other.keys:
+            if config[key] and key not in written.keys:
+                raise UserError(f"{key}: goes with format={name} alone; leave it out.")
+
+
+def _make(
+    config: DictConfig, source: ExportSource, written: Format, made: Path
+) -> dict[str, float] | None:
+    """Write and try what is exported; return the differences that were found."""
     images = find_images(source.data, config.verify_images) if config.verify else None
     facts = source.facts | {"format": config.format}
     facts |= written.write(source, config, made)
     if written.has_graph:
         facts |= source.interface()
-    facts |= {"file": path.name, "sha256": sha256(made)}
+    model = written.model_file(made)
+    facts |= {"file": model.name, "sha256": sha256(model)}
     facts["versions"] = facts["versions"] | _versions()
-    found = None
-    beside(made).write_text(json.dumps(facts))
-    made.chmod(beside(made).stat().st_mode & 0o777)  # safetensors hides its files from others
-    if images is not None:
-        found = differences(written.load(made, config), source.module, source.maps, images.pixels)
-        _check(found, config)
-        facts["verified"] = {
-            "images": len(images.pixels),
-            "source": images.source,
-            "batch_sizes": list(BATCH_SIZES),
-            "largest_difference": found,
-        }
-    write_text(beside(path), json.dumps(facts, indent=2) + "\n")
-    with replacing(path) as temporary:
-        made.replace(temporary)
-    return ExportResult(path, beside(path), found)
+    written.describe(source, config, made, facts)
+    # safetensors hides its files from others
+    model.chmod(written.facts_file(made).stat().st_mode & 0o777)
+    if images is None:
+        return None
+    found = differences(written.load(made, config), source.module, source.maps, images.pixels)
+    _check(found, config)
+    facts["verified"] = {
+        "images": len(images.pixels),
+        "source": images.source,
+        "batch_sizes": list(BATCH_SIZES),
+        "largest_difference": found,
+    }
+    written.describe(source, config, made, facts)
+    return found
 
 
 def _path(config: DictConfig, source: ExportSource, suffix: str) -> Path:
@@ -91,7 +107,7 @@ def _path(config: DictConfig, source: ExportSource, suffix: str) -> Path:
     if config.out is None:
         return source.folder / name
     out = Path(config.out).expanduser()
-    return out if out.suffix == suffix else out / name
+    return out if suffix in ("", out.suffix) else out / name
 
 
 def _versions() -> dict[str, str]:

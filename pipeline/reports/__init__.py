@@ -2,11 +2,17 @@
 
 from learned_saliency.pipeline.reports.curves import plot_curves
 from learned_saliency.pipeline.reports.markdown import escaped, markdown_table
-from learned_saliency.pipeline.reports.model_card import model_card_path, write_model_card
+from learned_saliency.pipeline.reports.model_card import (
+    card_title,
+    hub_card,
+    model_card_path,
+    write_model_card,
+)
 from learned_saliency.pipeline.reports.results import (
     Results,
     format_table,
     read_results,
+    restored,
     table_rows,
     write_results,
 )
@@ -21,14 +27,17 @@ from learned_saliency.pipeline.reports.tables import layout
 __all__ = [
     "Results",
     "SweepRun",
+    "card_title",
     "escaped",
     "format_sweep",
     "format_table",
+    "hub_card",
     "layout",
     "markdown_table",
     "model_card_path",
     "plot_curves",
     "read_results",
+    "restored",
     "summarize",
     "table_rows",
     "write_model_card",

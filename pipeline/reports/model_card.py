@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,34 +46,72 @@ def model_card(name: str, facts: Mapping[str, Any]) -> str:
             ``val`` the figure that chose the checkpoint, if any, and under ``test`` figures by
             method, if it was tested; fractions.
     """
+    up = "../.." if facts["stage"] else ".."
+    place = f"`{up}/config.yaml` and in the checkpoint itself"
+    before = "From a checkout of the project, with this folder as `DIR`"
+    return _page(facts, [], _loading(f"DIR/{name}", before), _origin(facts, place))
+
+
+def hub_card(facts: Mapping[str, Any], pictures: Mapping[str, str], name: str) -> str:
+    """The text of a model's page on the Hugging Face Hub, without its metadata.
+
+    Args:
+        facts: Those of `model_card`; what nobody recorded of ``splits``, ``threshold_chosen_by``
+            and ``metrics`` is left out.
+        pictures: What is to be seen on a picture, by its file name in the folder.
+        name: The model's name there, ``USER/NAME``.
+    """
+    shown = [f"![{told}]({file})\n\n*{told}.*" for file, told in pictures.items()]
+    before = (
+        "With the package of the project (`pip install .` in a checkout of it) and this folder as "
+        f"`DIR` (`hf download {name} --local-dir DIR`)"
+    )
+    origin = [_origin(facts, "`config.json`"), *_verified(facts)]
+    return _page(facts, shown, _loading("DIR", before), "\n\n".join(origin))
+
+
+def card_title(facts: Mapping[str, Any]) -> str:
+    """The plain title of a model's page."""
+    return f"{facts['method']} on {facts['data']}, {facts['backbone']}"
+
+
+def _page(facts: Mapping[str, Any], pictures: Sequence[str], loading: str, origin: str) -> str:
+    """Put the sections of a page together; those that no fact is known for are left out."""
     config, stage = facts["config"], facts["stage"]
     model = config["model"]["first_stage"] if stage else config["model"]
-    by = facts["threshold_chosen_by"]
-    origin = "best on val" if by == "boxes" else f"chosen by {by} on val, without a box"
     what = [
         ("method", f"{facts['method']}: {model['paper']}" if "paper" in model else facts["method"]),
         _network(facts),
         ("parameters", f"{facts['parameters']:,}"),
         ("input", _input(facts)),
-        ("box threshold", f"{facts['box_threshold']:.3f} of the map's maximum, {origin}"),
+        ("box threshold", _threshold(facts)),
         ("regions", _regions(facts.get("coverage"))),
     ]
-    title = f"{facts['method']} on {facts['data']}, {facts['backbone']}"
     sections = [
-        f"# {escaped(title)}",
+        f"# {escaped(card_title(facts))}",
         "A learned saliency model: for an image it gives the class and a map of where the evidence "
         "for it lies.",
         markdown_table([("", ""), *what]),
         f"## Data\n\n{escaped(facts['data'])}, {_classes(facts['class_names'])}."
         + _decoding(config),
-        markdown_table(_splits(facts)),
+        *([markdown_table(_splits(facts))] if "splits" in facts else []),
         f"## Figures\n\n{_selection(facts)}",
-        *_tested(facts["metrics"].get("test")),
+        *_tested(facts["metrics"].get("test"), facts.get("not_tested", "Not tested by itself.")),
+        *pictures,
         f"## Use and limits\n\n{_LIMITS}",
-        f"## Loading\n\n{_loading(name)}",
-        f"## Origin\n\n{_origin(facts)}",
+        f"## Loading\n\n{loading}",
+        f"## Origin\n\n{origin}",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _threshold(facts: Mapping[str, Any]) -> str:
+    """Give the threshold of boxes and what chose it, as far as that was recorded."""
+    told = f"{facts['box_threshold']:.3f} of the map's maximum"
+    by = facts.get("threshold_chosen_by")
+    if by is None:
+        return told
+    return f"{told}, {'best on val' if by == 'boxes' else f'chosen by {by} on val, without a box'}"
 
 
 def _regions(coverage: Mapping[str, Any] | None) -> str:
@@ -162,6 +200,8 @@ def _use_of_val(facts: Mapping[str, Any]) -> str:
 
 
 def _selection(facts: Mapping[str, Any]) -> str:
+    if facts["epoch"] is None:
+        return "Nothing was recorded of how the weights were chosen."
     epoch = f"Epoch {facts['epoch'] + 1}"
     if not facts["metrics"].get("val"):
         return f"{epoch}, {facts['not_chosen']}." if "not_chosen" in facts else f"{epoch}."
@@ -173,9 +213,9 @@ def _selection(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _tested(results: Mapping[str, Mapping[str, float]] | None) -> list[str]:
+def _tested(results: Mapping[str, Mapping[str, float]] | None, not_tested: str) -> list[str]:
     if not results:
-        return ["Not tested by itself."]
+        return [not_tested]
     signs = Signs("↑", "↓", "±")
     names, *rows = table_rows(results, signs=signs)
     by_figure = zip(names, *rows, strict=True)  # on end: a page is narrow
@@ -186,30 +226,40 @@ def _tested(results: Mapping[str, Mapping[str, float]] | None) -> list[str]:
     ]
 
 
-def _loading(name: str) -> str:
+def _loading(place: str, before: str) -> str:
     return f"""\
-From a checkout of the project, with this folder as `DIR`; nothing but tensors and plain values is
-read from the file:
+{before}; nothing but tensors and plain values is read from it:
 
 ```python
 from learned_saliency import load
 
-model = load("DIR/{name}")
+model = load("{place}")
 (found,) = model(["photo.jpg"])
 found.map, found.box, found.predicted[0].name  # (H, W) in [0, 1]; x0 y0 x1 y1; the class
 ```
 
 ```bash
-python predict.py checkpoint=DIR/{name} images=PHOTOS out=MAPS
-python evaluate.py checkpoint=DIR/{name}
-python export.py checkpoint=DIR/{name} format=onnx
+python predict.py checkpoint={place} images=PHOTOS out=MAPS
+python evaluate.py checkpoint={place}
+python export.py checkpoint={place} format=onnx
 ```"""
 
 
-def _origin(facts: Mapping[str, Any]) -> str:
+def _origin(facts: Mapping[str, Any], place: str) -> str:
     versions = ", ".join(f"{package} {number}" for package, number in facts["versions"].items())
-    up = "../.." if facts["stage"] else ".."
     return (
         f"Seed {facts['config']['seed']}, {datetime.now(UTC):%Y-%m-%d}, with {versions}. "
-        f"The whole configuration is in `{up}/config.yaml` and in the checkpoint itself."
+        f"The whole configuration is in {place}."
     )
+
+
+def _verified(facts: Mapping[str, Any]) -> list[str]:
+    """Tell how an exported model was compared with its checkpoint, if it was."""
+    found = facts.get("verified")
+    if found is None:
+        return []
+    worst = max(found["largest_difference"].values())
+    return [
+        f"The files were loaded again and compared with the checkpoint on {found['images']} images "
+        f"({escaped(found['source'])}): probabilities and maps differ by at most {worst:.1e}."
+    ]

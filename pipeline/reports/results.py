@@ -45,10 +45,14 @@ def write_results(
 
 def read_results(folder: Path, split: str = "test") -> Results:
     """Read the figures of a ``results.json``; NaN stands for what has no value."""
-    found = json.loads((folder / "results.json").read_text(encoding="utf-8"))[split]
+    return restored(json.loads((folder / "results.json").read_text(encoding="utf-8"))[split])
+
+
+def restored(results: Mapping[str, Mapping[str, float | None]]) -> Results:
+    """Put NaN, which JSON lacks, in the place of null."""
     return {
         method: {name: math.nan if value is None else value for name, value in values.items()}
-        for method, values in found.items()
+        for method, values in results.items()
     }
 
 

@@ -14,7 +14,13 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from learned_saliency import storage
-from learned_saliency.pipeline.cli import UserError, find_checkpoint, first_sentence
+from learned_saliency.pipeline.cli import (
+    HUB_FACTS,
+    HUB_WEIGHTS,
+    UserError,
+    find_checkpoint,
+    first_sentence,
+)
 from learned_saliency.pipeline.runs.build import build_module, build_network
 from learned_saliency.pipeline.runs.given import given_part, rebuild_given
 from learned_saliency.pipeline.runs.named_parts import check_named_parts
@@ -72,7 +78,8 @@ def read_checkpoint(
     """Read a checkpoint; nothing but tensors and plain values is ever unpickled.
 
     Args:
-        path: A checkpoint, an exported ``.safetensors`` with its JSON, or the folder of a run.
+        path: A checkpoint, an exported ``.safetensors`` with its JSON, the folder of a run, or a
+            folder that was exported for the Hugging Face Hub.
         of_run: Name of the checkpoint that is read from a run's folder.
         named: See `Checkpoint`.
 
@@ -112,28 +119,35 @@ def beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
+def _facts_of(path: Path) -> Path:
+    """Find the JSON of an exported file: beside it, or in a folder for the Hub."""
+    own, of_folder = beside(path), path.with_name(HUB_FACTS)
+    return of_folder if path.name == HUB_WEIGHTS and not own.exists() else own
+
+
 def _read_exported(path: Path, label: str) -> dict[str, Any]:
     """Read the weights of an export and the record in its JSON, in the form of a checkpoint.
 
     A safetensors file has no checksum of its own; the JSON holds one.
     """
+    described = _facts_of(path)
     try:
-        facts = storage.read_json(beside(path))
+        facts = storage.read_json(described)
         names, checksum = facts["class_names"], facts["sha256"]
         record = {"num_classes": len(names)} | {k: facts[k] for k in (*_IN_FACTS, "class_names")}
     except FileNotFoundError:
         raise UserError(
-            f"{path}: is no export of this project (there is no {beside(path).name} beside it); "
+            f"{path}: is no export of this project (there is no {described.name} beside it); "
             f"{_FOREIGN}."
         ) from None
     except OSError as error:
-        raise UserError(f"{beside(path)}: cannot be read ({error.strerror}).") from None
+        raise UserError(f"{described}: cannot be read ({error.strerror}).") from None
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{beside(path)}: is not the JSON of an export.") from None
+        raise UserError(f"{described}: is not the JSON of an export.") from None
     weights = read_weights(path, label)
     if storage.sha256(path) != checksum:
         raise UserError(
-            f"{path}: damaged, or not the file that {beside(path).name} describes: their SHA-256 "
+            f"{path}: damaged, or not the file that {described.name} describes: their SHA-256 "
             "differ."
         )
     return {"state_dict": weights, "epoch": facts.get("epoch"), RECORD: record}

@@ -26,8 +26,10 @@ def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
         (height and width in pixels), ``mean`` and ``std`` of the color channels in [0, 1];
         ``box_threshold`` in [0, 1]; ``coverage``: see `coverage_facts`; ``metrics``: the metrics in
         the run's ``results.json`` by split and method, empty if this file is missing or belongs to
-        another checkpoint; ``selected_by``: the supervision of the split that chose the checkpoint;
-        ``versions`` of the packages; ``config``: the run's configuration.
+        another checkpoint; from the same file, if it belongs to this one, ``selection``: what chose
+        the checkpoint and the box threshold, and ``splits``: the supervision of each split;
+        ``selected_by``: the supervision of the split that chose the checkpoint; ``versions`` of the
+        packages; ``config``: the run's configuration.
     """
     config = OmegaConf.to_container(checkpoint.config, resolve=True)
     data = config["data"]
@@ -45,7 +47,7 @@ def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
         "std": list(data["std"]),
         "box_threshold": float(checkpoint.content["state_dict"]["box_threshold"]),
         "coverage": coverage_facts(checkpoint.content["state_dict"]),
-        "metrics": _metrics(checkpoint),
+        **_tested(checkpoint),
         "selected_by": checkpoint.content[RECORD]["selected_by"],
         "versions": {
             "python": platform.python_version(),
@@ -61,12 +63,14 @@ def _layers(given: Mapping[str, Any]) -> dict[str, Any]:
     return {"layer": levels["layer"], "levels": [name for name, *_ in levels["levels"]]}
 
 
-def _metrics(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Read the metrics of the run's test, if they belong to this very checkpoint."""
+def _tested(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Read what the run's test has recorded, if it was a test of this very checkpoint."""
     path = checkpoint.run_folder / "results.json"
     try:
         results = read_json(path)
         named = checkpoint.run_folder / results["checkpoint"]
+        found = {"metrics": {"test": results["test"]}}
+        found |= {key: results[key] for key in ("selection", "splits") if key in results}
     except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return {"test": results["test"]} if named.resolve() == checkpoint.path.resolve() else {}
+        return {"metrics": {}}
+    return found if named.resolve() == checkpoint.path.resolve() else {"metrics": {}}

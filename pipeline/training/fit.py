@@ -209,6 +209,7 @@ def _record(plan: Plan, trained: TrainedStage) -> dict[str, Any]:
         },
         **regret,
         "tested_on": plan.data.supervision("test"),
+        "splits": trained.facts["splits"],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.export.source import ExportSource
+from learned_saliency.pipeline.runs import beside
 
 Runner = Callable[..., dict[str, Tensor]]  # runner(images, labels) or runner(images)
 
@@ -19,15 +21,20 @@ Runner = Callable[..., dict[str, Tensor]]  # runner(images, labels) or runner(im
 class Format:
     """A format of exported files; one file of this folder each.
 
+    A format may also write a folder. It then says which file in it holds the model and which the
+    JSON, and which folders it may replace.
+
     Attributes:
-        suffix: Ending of the file's name, with the dot.
+        suffix: Ending of the file's name, with the dot; empty for a folder.
         has_graph: Whether the file holds the computation, not only weights.
+        keys: Keys of the configuration that go with this format alone.
         packages: Packages that the format needs, which an extra brings.
         extra: Name of the extra.
     """
 
     suffix: ClassVar[str]
     has_graph: ClassVar[bool] = True
+    keys: ClassVar[tuple[str, ...]] = ()
     packages: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = ""
 
@@ -48,9 +55,41 @@ class Format:
         """
         raise NotImplementedError
 
+    def describe(
+        self, source: ExportSource, config: DictConfig, path: Path, facts: dict[str, Any]
+    ) -> None:
+        """Write the JSON, before the file is tried and again with what the trial has found."""
+        self.facts_file(path).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
     def load(self, path: Path, config: DictConfig) -> Runner:
         """Load a written file, to try it on images."""
         raise NotImplementedError
+
+    def model_file(self, path: Path) -> Path:
+        """Return the file of the model, whose checksum is in the JSON."""
+        return path
+
+    def facts_file(self, path: Path) -> Path:
+        """Return the file of the JSON."""
+        return beside(path)
+
+    def check_place(self, path: Path) -> None:
+        """Check that nothing is in the way but an earlier export.
+
+        Raises:
+            UserError: If there is.
+        """
+        if path.is_dir():
+            raise UserError(f"out={path}: is a folder; remove it, or name a file.")
+
+    def place(self, made: Path, path: Path) -> None:
+        """Move what is complete from the folder where it was made to ``path``.
+
+        Raises:
+            OSError: If it cannot be moved.
+        """
+        self.facts_file(made).replace(self.facts_file(path))
+        made.replace(path)
 
 
 def import_package(name: str, format: str, extra: str) -> ModuleType:
