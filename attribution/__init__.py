@@ -20,7 +20,7 @@ from learned_saliency.attribution.core.method import (
     normalize,
     resize,
 )
-from learned_saliency.attribution.core.outputs import OutputError, find_logits
+from learned_saliency.attribution.core.outputs import OutputError, Outputs, find_logits
 from learned_saliency.attribution.core.scales import LevelError
 from learned_saliency.attribution.core.scored import ScoredClassifier
 from learned_saliency.attribution.core.split import SplitClassifier, split
@@ -78,6 +78,7 @@ __all__ = [
     "OptiCAM",
     "OptiCAMResult",
     "OutputError",
+    "Outputs",
     "PostHocMethod",
     "Query",
     "RawAttention",

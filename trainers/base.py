@@ -132,6 +132,11 @@ class SaliencyModule(TrainableModule):
         raise NotImplementedError
 
     @property
+    def has_classes(self) -> bool:
+        """True if the classifier gives logits of classes, instead of scores of any kind."""
+        return True
+
+    @property
     def export_obstacle(self) -> str | None:
         """Reason why no graph can hold the native map, as a sentence without its full stop."""
         return None
@@ -309,7 +314,8 @@ class SaliencyModule(TrainableModule):
         labels = batch["label"] if self.explained == "label" else None
         maps, logits = self.maps(images, labels)
         targets = self.known_targets(labels, logits)
-        self.test_scores.update(maps, logits, batch)
+        unknown = {} if self.has_classes else {"label": torch.full_like(batch["label"], -1)}
+        self.test_scores.update(maps, logits, {**batch, **unknown})
         terms = {}
         for name, saliency in maps.items():
             self.note(f"{name}, faithfulness")

@@ -142,6 +142,7 @@ class Example(NamedTuple):
         predicted_probability: Probability of ``predicted``, in [0, 1].
         target_probability: Probability of ``target``, in [0, 1].
         flat: Methods whose map is constant, which have no box.
+        score: Score of ``target`` where scores that are no classes are explained; else None.
     """
 
     image_id: str
@@ -153,6 +154,7 @@ class Example(NamedTuple):
     predicted_probability: float
     target_probability: float
     flat: frozenset[str]
+    score: float | None = None
 
 
 def known_targets(labels: Tensor | None, logits: Tensor) -> Tensor:
@@ -174,6 +176,11 @@ def class_name(names: Sequence[str], label: int) -> str:
     if label < 0:
         return "unknown"
     return names[label] if label < len(names) else str(label)
+
+
+def score_line(index: int, score: float) -> str:
+    """Name a score that is no class by its index, with its value."""
+    return f"score {index}: {score:.4g}"
 
 
 def is_flat(saliency: NDArray[np.floating]) -> bool:

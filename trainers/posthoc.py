@@ -18,23 +18,36 @@ class PostHocModule(SaliencyModule):
 
     There is no native map; predicted boxes come from the first method.
 
+    A classifier may give scores that are no classes, see ``outputs`` of `attribution.split`. A
+    label is then the index of a score, and metrics that need classes are left out.
+
     Args:
         classifier: A classifier, e.g. ``attribution.split(network, layer)``.
         **options: See `SaliencyModule`; ``methods`` must name at least one.
 
     Raises:
-        ValueError: If there is no method.
+        ValueError: If there is no method, or faithfulness metrics are asked for of scores that are
+            no classes.
     """
 
     def __init__(self, *, classifier: nn.Module, **options: Any) -> None:
         super().__init__(network=classifier, optimizer=_untrained, **options)
         if not self.methods:
             raise ValueError("a classifier without a map of its own needs at least one method")
+        if options.get("faithfulness") and not self.has_classes:
+            raise ValueError(
+                "faithfulness metrics watch a class's probability: there are no classes"
+            )
 
     @property
     def classifier(self) -> Classifier:
         """The given classifier."""
         return self.network
+
+    @property
+    def has_classes(self) -> bool:
+        """False if a function makes scores of the network's output; see `SaliencyModule`."""
+        return getattr(self.network, "outputs", None) is None
 
     @property
     def native(self) -> None:

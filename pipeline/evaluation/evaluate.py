@@ -33,10 +33,12 @@ from learned_saliency.pipeline.runs import (
     build_trainer,
     check_hardware,
     check_limits,
+    has_function,
     located_data,
     method_names,
     read_subject,
     subject_record,
+    target_record,
     try_methods,
     with_class_files,
 )
@@ -95,6 +97,7 @@ def evaluate(
         raise UserError("studies_only=true leaves nothing to do: name some, studies=[removal].")
     check_values(config)
     subject = read_subject(config, "evaluate.py")
+    _check_function(config)
     chosen = "_target_" in (config.get("data") or {})
     config = with_data(with_class_files(config), subject.checkpoint)
     check_values(config)  # with those of the checkpoint
@@ -113,6 +116,19 @@ def evaluate(
     folder = open_folder(config, path, data.supervision(config.split))
     opened(folder)
     return _test(config, module, data, studies, folder)
+
+
+def _check_function(config: DictConfig) -> None:
+    """Check that nothing is asked for that needs classes where ``target`` names a function.
+
+    Raises:
+        UserError: If it is.
+    """
+    if has_function(config) and config.studies:
+        raise UserError(
+            f"studies=[{','.join(config.studies)}]: look at classes, but target={config.target} "
+            "gives scores of its own; leave one of them out."
+        )
 
 
 def _check_studies(
@@ -187,6 +203,13 @@ def _try_on_one_image(module: SaliencyModule, data: WSOLDataModule, split: str) 
     """
     batch = data.dataloader(split).dataset.__getitems__([0])
     known = try_methods(module, batch["image"], what="data")
+    if not module.has_classes and module.explained == "predicted":
+        return  # labels are of other things than the scores
+    if data.num_classes > known and not module.has_classes:
+        raise UserError(
+            f"target: gives {known} scores, but {data.metadata} has labels of {data.num_classes} "
+            "classes; evaluate.explained=predicted explains the largest score, whatever the label."
+        )
     if data.num_classes > known:
         raise UserError(
             f"{data.metadata}: has labels of {data.num_classes} classes, but the classifier knows "
@@ -307,6 +330,7 @@ def _record(config: DictConfig, module: SaliencyModule, data: WSOLDataModule) ->
         **({} if limit is None else {"limit_test_batches": str(limit)}),
         **({} if config.limit is None else {"limit": config.limit}),
         "explained": module.explained if data.num_labeled(config.split) else "predicted",
+        **target_record(config, module.methods),
         "mask_color": config.evaluate.mask_color,
         "mean": list(data.mean),
         "std": list(data.std),

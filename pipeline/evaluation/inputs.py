@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from learned_saliency.pipeline.runs import (
     Checkpoint,
     Subject,
+    has_function,
     library_class_names,
     library_input,
 )
@@ -53,6 +54,8 @@ def trained_options(
         names = library_class_names(str(config.classifier)) or []
         if config.num_classes not in (None, len(names)):
             names = []  # a network of the library's that was trained on other classes
+    if has_function(config):
+        names = []  # a label is the index of a score
     if names and "data.known_classes" not in given and config.data.known_classes is None:
         options["known_classes"] = list(names)
     return options

@@ -133,11 +133,12 @@ class Drawing(L.Callback):
             maps.append(write_map(self.folder, *drawn))
             if self.labels.formats and placed.method == self.model.methods[0]:
                 objects += self.labels.find(placed, placed.explained or small.classes[0])
+        kind = "scores" if small.predicted[0].is_score else "predicted"
         record = {
             "image": read.found.name,
             "width": width,
             "height": height,
-            "predicted": [score_record(score) for score in small.predicted],
+            kind: [score_record(score) for score in small.predicted],
             "maps": maps,
         }
         return _Drawn(record, self.labels.write(read, objects))

@@ -29,6 +29,7 @@ from learned_saliency.pipeline.runs import (
     build_explained,
     build_methods,
     find_coverage,
+    has_function,
     library_class_names,
     library_input,
     method_names,
@@ -46,6 +47,7 @@ def load(
     *,
     classifier: str | nn.Module | None = None,
     methods: Sequence[str] | Mapping[str, PostHocMethod] = (NATIVE,),
+    target: str | None = None,
     refine: str | Refinement | None = None,
     box_threshold: float | None = None,
     coverage: float | None = None,
@@ -61,6 +63,9 @@ def load(
             again, which is imported, or the network itself, which is copied.
         methods: Names of the maps to give: ``native``, names in ``configs/attribution/all.yaml``;
             or post-hoc methods by names of your own, beside the native map.
+        target: What the post-hoc methods among these names explain of a class: ``logit``,
+            ``probability``, ``log_probability`` or ``margin``; None for the logit. Methods of your
+            own have a target already.
         refine: ``"crf"``, or a function of image (H, W, 3) and map (H, W) that gives a map.
         box_threshold: Threshold of boxes, a fraction of a map's maximum in [0, 1); None for the
             checkpoint's threshold.
@@ -79,6 +84,9 @@ def load(
     config.box_threshold, config.batch_size = box_threshold, batch_size
     config.coverage, config.coverage_of = coverage, coverage_of
     own = dict(methods) if isinstance(methods, Mapping) else {}
+    if own and target is not None:
+        raise UserError(f"target={target}: give it to the methods themselves, GradCAM(target=...).")
+    config.target = target
     config.methods = [NATIVE] if own else list(methods)
     config.refine = refine if isinstance(refine, str) else None
     if coverage is not None and refine is not None:
@@ -114,6 +122,8 @@ def build_model(
     names = _names(config, [NATIVE] if subject.native else ["gradcam"])
     _check_coverage(config, subject, names)
     given, known = _foreign(config) if subject.checkpoint is None else _own(subject.checkpoint)
+    if subject.checkpoint is not None and has_function(config):
+        given["class_names"] = None  # its scores are none of these
     if config.exif_orientation is not None:
         given["decoding"] = given["decoding"]._replace(exif_orientation=config.exif_orientation)
     options = {
@@ -132,7 +142,7 @@ def build_model(
         device=device or "cpu",
         batch_size=config.batch_size,
     )
-    if subject.checkpoint is None and given["class_names"] is None:
+    if subject.checkpoint is None and given["class_names"] is None and module.has_classes:
         library_names = library_class_names(config.classifier) or []
         if len(library_names) == predictor.num_classes:
             predictor.class_names = library_names

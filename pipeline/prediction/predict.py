@@ -39,7 +39,13 @@ from learned_saliency.pipeline.prediction.reading import ImageBatches, Request
 from learned_saliency.pipeline.prediction.regions import coverage_record
 from learned_saliency.pipeline.prediction.sources import Found, draw_files, find_files
 from learned_saliency.pipeline.prediction.writing import Style
-from learned_saliency.pipeline.runs import build_trainer, check_hardware, subject_record
+from learned_saliency.pipeline.runs import (
+    build_trainer,
+    check_hardware,
+    has_function,
+    subject_record,
+    target_record,
+)
 from learned_saliency.trainers import KeepSignals, meet
 
 __all__ = ["CONFIG_NAME", "PredictionResult", "predict"]
@@ -132,6 +138,11 @@ def _check(config: DictConfig) -> None:
     for key in ("images", "out"):
         if config[key] is None:
             raise UserError(f"{key} has no value: give it as {key}=...")
+    if config.labels is not None and has_function(config):
+        raise UserError(
+            f"labels={config.labels}: name classes, but target={config.target} gives scores of its "
+            "own; leave one of them out."
+        )
 
 
 def _files(config: DictConfig) -> Iterable[Found]:
@@ -198,6 +209,7 @@ def _header(config: DictConfig, model: SaliencyPredictor) -> dict[str, Any]:
     return {
         **subject_record(config),
         "methods": model.methods,
+        **target_record(config, model.module.methods),
         "box_threshold": round(model.box_threshold, 6),
         "input_size": [model.size, model.size],
         **({} if model.coverage is None else {"coverage": coverage_record(model.coverage)}),

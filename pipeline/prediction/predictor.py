@@ -36,20 +36,33 @@ Refinement = Callable[[Pixels, NDArray[np.float32]], NDArray[np.float32]]
 
 
 class ClassScore(NamedTuple):
-    """A class and its probability by the classifier.
+    """A class and its probability by the classifier, or a score that is no class.
 
     Attributes:
-        index: Number of the class.
+        index: Number of the class, or index of the score.
         name: Name of the class; the number where there are no names.
-        probability: Probability of the class, in [0, 1].
+        probability: Probability of the class, in [0, 1]; None for a score.
+        score: Value of the score; None for a class.
     """
 
     index: int
     name: str
-    probability: float
+    probability: float | None
+    score: float | None = None
+
+    @property
+    def is_score(self) -> bool:
+        """True if this is a score that is no class."""
+        return self.score is not None
+
+    def __str__(self) -> str:
+        if self.is_score:
+            return f"score {self.name}: {self.score:.4g}"
+        return f"{self.name} {self.probability:.1%}"
 
     def __repr__(self) -> str:
-        return f"ClassScore({self.index}, {self.name!r}, {self.probability:.1%})"
+        value = f"{self.score:.4g}" if self.is_score else f"{self.probability:.1%}"
+        return f"ClassScore({self.index}, {self.name!r}, {value})"
 
 
 class SmallMaps(NamedTuple):
@@ -298,9 +311,10 @@ class SaliencyPredictor:
 
     def separate(self, found: Prediction) -> list[SmallMaps]:
         """Split the result of ``predict_step`` for a batch into results per image."""
-        probs = found.logits.float().softmax(1)
-        best = probs.topk(min(_REPORTED, self.num_classes)).indices.tolist()
-        chosen, rows = found.targets.tolist(), probs.cpu().numpy()
+        values = found.logits.float()
+        values = values.softmax(1) if self.module.has_classes else values
+        best = values.topk(min(_REPORTED, self.num_classes)).indices.tolist()
+        chosen, rows = found.targets.tolist(), values.cpu().numpy()
         maps = {name: found.maps[name].float().cpu().numpy() for name in self.methods}
         return [
             SmallMaps(
@@ -333,8 +347,11 @@ class SaliencyPredictor:
                     region = place_region(saliency, self.coverage, width, height)
                 yield PlacedMap(method, explained, full, box, flat, region)
 
-    def _score(self, index: int, probs: NDArray[np.float32]) -> ClassScore:
-        return ClassScore(index, self.class_names[index], float(probs[index]))
+    def _score(self, index: int, values: NDArray[np.float32]) -> ClassScore:
+        value = float(values[index])
+        if self.module.has_classes:
+            return ClassScore(index, self.class_names[index], value)
+        return ClassScore(index, self.class_names[index], None, value)
 
     def _number(self, word: str | int) -> int:
         """Find the number of a class; a name counts before a number in digits."""

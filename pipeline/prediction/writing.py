@@ -80,9 +80,10 @@ class Style(NamedTuple):
     def _captioned(self, picture: Picture, found: PlacedMap, predicted: ClassScore) -> Picture:
         """Add class, probability and method, the colors' meaning and, where it is so, "flat"."""
         explained = found.explained
-        lines = [f"{explained.name} {explained.probability:.1%}" if explained else EVERY_CLASS]
-        if explained is None or explained.index != predicted.index:
-            lines.append(f"predicted: {predicted.name} {predicted.probability:.1%}")
+        lines = [str(explained) if explained else EVERY_CLASS]
+        other = explained is None or explained.index != predicted.index
+        if other and not predicted.is_score:
+            lines.append(f"predicted: {predicted}")
         lines.append(found.method)
         if found.flat:
             lines.append("flat map: nothing stands out")
@@ -142,9 +143,11 @@ def write_map(
             files["region_mask"] = f"{stem}.region.png"
             levels = found.region.mask.astype(np.uint8) * 255
             write_bytes(folder / files["region_mask"], encode_png(levels))
+    explained = None if found.explained is None else score_record(found.explained)
+    kind = "score" if found.explained is not None and found.explained.is_score else "class"
     return {
         "method": found.method,
-        "class": None if found.explained is None else score_record(found.explained),
+        kind: explained,
         "box": found.box.tolist() if found.box.any() else None,
         "flat": found.flat,
         **region,
@@ -153,5 +156,8 @@ def write_map(
 
 
 def score_record(score: ClassScore) -> dict[str, Any]:
-    """Return a class and its probability, ready for JSON."""
-    return {**score._asdict(), "probability": round(score.probability, 6)}
+    """Return a class and its probability, or a score that is no class, ready for JSON."""
+    named = {"index": score.index, "name": score.name}
+    if score.is_score:
+        return {**named, "score": float(f"{score.score:.6g}")}
+    return {**named, "probability": round(score.probability, 6)}

@@ -55,6 +55,7 @@ from learned_saliency.pipeline.runs.named_parts import check_named_parts, foreig
 from learned_saliency.pipeline.runs.places import located_data
 from learned_saliency.pipeline.runs.ranks import as_one
 from learned_saliency.pipeline.runs.references import asks_the_machine, with_references
+from learned_saliency.pipeline.runs.targets import has_function, target_record
 from learned_saliency.pipeline.runs.third_party import (
     PlainLogits,
     check_library_network,
@@ -113,6 +114,7 @@ __all__ = [
     "given_network",
     "given_part",
     "given_stage",
+    "has_function",
     "library_class_names",
     "library_input",
     "load_module",
@@ -130,6 +132,7 @@ __all__ = [
     "run_record",
     "stage_config",
     "subject_record",
+    "target_record",
     "third_party_network",
     "trained_stages",
     "try_methods",

@@ -10,10 +10,16 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from learned_saliency.attribution import LayerError, OutputError, SplitClassifier
+from learned_saliency.attribution import (
+    LayerError,
+    OutputError,
+    ScoredClassifier,
+    SplitClassifier,
+)
 from learned_saliency.errors import MendableError
 from learned_saliency.pipeline.cli import UserError, check_subject, first_sentence
 from learned_saliency.pipeline.runs.checkpoints import Checkpoint, load_module, read_checkpoint
+from learned_saliency.pipeline.runs.targets import has_function, target_function
 from learned_saliency.pipeline.runs.third_party import build_classifier
 from learned_saliency.trainers import NATIVE, PostHocModule, SaliencyModule
 
@@ -49,11 +55,16 @@ def read_subject(config: DictConfig, program: str, named: str | nn.Module | None
         named: See `Checkpoint.named`; by default what ``classifier`` says beside ``checkpoint``.
 
     Raises:
-        UserError: If neither or both are given, the checkpoint cannot be read, or a key is given
-            that a checkpoint brings itself.
+        UserError: If neither or both are given, the checkpoint cannot be read, a key is given that
+            a checkpoint brings itself, or ``target`` is a function for a map of classes.
     """
     check_subject(config, program)
     native = config.checkpoint is not None
+    if native and has_function(config):
+        raise UserError(
+            f"target={config.target}: the scores of a function are no classes, which the map of a "
+            f"trained model explains; explain its classifier alone, classifier={config.checkpoint}."
+        )
     path = config.checkpoint if native else config.classifier
     if not native and not os.path.exists(os.path.expanduser(path)):
         return Subject(None, native)
@@ -112,6 +123,8 @@ def _build(
         classifier = build_classifier(config)
     else:
         classifier = load_module(subject.checkpoint).classifier
+        outputs = target_function(config)
+        classifier = classifier if outputs is None else ScoredClassifier(classifier, outputs)
     return PostHocModule(classifier=classifier, **options)
 
 
@@ -160,7 +173,7 @@ def _misfit(
     if tried:
         return f"methods: '{tried[0]}' does not fit this classifier: {reason}."
     if isinstance(error, OutputError):
-        return f"classifier: {reason}."
+        return f"{'classifier' if module.has_classes else 'target'}: {reason}."
     height, width = images.shape[2:]
     given = f"{images.shape[1]} channels and {height} x {width} pixels"
     remedy = ""

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from learned_saliency.attribution import PostHocMethod, Start
 from learned_saliency.pipeline.cli import UserError, is_library_network, nearest
 from learned_saliency.pipeline.runs.checkpoints import load_module, read_checkpoint
+from learned_saliency.pipeline.runs.targets import has_function, target_word, with_target
 from learned_saliency.trainers import FIGURES, NATIVE
 
 _RUN = "checkpoint"  # option of a method: the run whose trained parts it is built with
@@ -19,6 +20,9 @@ _START = "start"  # option of a method: the method from whose channel weights it
 
 def build_evaluation(config: DictConfig) -> dict[str, Any]:
     """Build the options of a `SaliencyModule` for its test, from ``methods`` and ``evaluate``.
+
+    Where ``target`` names a function there are no classes, whose probability faithfulness metrics
+    watch: they are left out.
 
     Raises:
         UserError: If a method or a metric does not exist.
@@ -29,7 +33,7 @@ def build_evaluation(config: DictConfig) -> dict[str, Any]:
             _refuse("evaluate.faithfulness", "metric", str(name), list(FIGURES))
     return {
         "methods": build_methods(config),
-        "faithfulness": list(wanted.faithfulness),
+        "faithfulness": [] if has_function(config) else list(wanted.faithfulness),
         "mask_color": wanted.mask_color,
         "explained": wanted.explained,
     }
@@ -46,20 +50,22 @@ def build_methods(config: DictConfig) -> dict[str, PostHocMethod]:
 
     A method with the key ``checkpoint`` is built with the trained parts of that run, by default of
     the one that is explained; one with the key ``start`` begins where the method of that name ends.
+    All explain the word in ``target``.
 
     Raises:
-        UserError: If a name is not in ``attribution``, a run has no such parts, or a method gives
-            nothing to start from.
+        UserError: If a name is not in ``attribution``, a run has no such parts, a method gives
+            nothing to start from, or cannot explain the target.
     """
+    target = target_word(config)
     names = [name for name in method_names(config) if name != NATIVE]
     for name in names:
         if name not in config.attribution:
             _refuse("methods", "method", name, [NATIVE, *config.attribution])
-    return {name: _build_method(config, name) for name in names}
+    return {name: _build_method(config, name, target) for name in names}
 
 
-def _build_method(config: DictConfig, name: str) -> PostHocMethod:
-    options = config.attribution[name]
+def _build_method(config: DictConfig, name: str, target: str = "logit") -> PostHocMethod:
+    options = with_target(config, name, config.attribution[name], target)
     if _RUN not in options and options.get(_START) is None:
         return instantiate(options)
     options = OmegaConf.to_container(options, resolve=True)

@@ -25,19 +25,23 @@ from learned_saliency.pipeline.cli import (
     is_own_code,
     nearest,
 )
+from learned_saliency.pipeline.runs.targets import target_function
 from learned_saliency.pipeline.runs.weights import check_finite, fit_state_dict, read_weights
 
 
 def build_classifier(config: DictConfig) -> SplitClassifier:
     """Build the classifier of ``classifier``, ``weights``, ``num_classes`` and ``layer``.
 
+    A function that ``target`` names makes scores of what the network returns.
+
     Raises:
         UserError: If one of these values is wrong or does not fit the others.
     """
+    outputs = target_function(config)
     network = third_party_network(config.classifier, config.num_classes, config.weights)
     check_layer_named(config, network)
     try:
-        return split(network.eval(), config.layer, layout=config.layer_layout)
+        return split(network.eval(), config.layer, layout=config.layer_layout, outputs=outputs)
     except ValueError as error:
         raise UserError(f"layer={config.layer}: {error}") from None
 

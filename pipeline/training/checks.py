@@ -21,6 +21,7 @@ from learned_saliency.pipeline.runs import (
     Checkpoint,
     foreign_parts,
     given_part,
+    has_function,
     stage_config,
     trained_stages,
 )
@@ -50,6 +51,19 @@ def check_precision(trainer: DictConfig) -> None:
     if trainer.precision == "64-true":
         raise UserError(
             "trainer.precision=64-true: is for predict.py alone; train by 32-true or bf16-mixed."
+        )
+
+
+def check_target(config: DictConfig) -> None:
+    """Check that the post-hoc methods of the test explain classes.
+
+    Raises:
+        UserError: If ``target`` names a function.
+    """
+    if has_function(config):
+        raise UserError(
+            f"target={config.target}: a training tests maps of its classes; scores of a function "
+            "are explained afterwards, by evaluate.py with classifier=RUN."
         )
 
 

@@ -29,6 +29,7 @@ from learned_saliency.pipeline.runs import (
     build_network,
     read_checkpoint,
     stage_config,
+    target_record,
     without_pretraining,
     write_record,
 )
@@ -208,6 +209,7 @@ def _record(plan: Plan, trained: TrainedStage) -> dict[str, Any]:
             **choice.supervision,
         },
         **regret,
+        **target_record(plan.config, trained.module.methods),
         "tested_on": plan.data.supervision("test"),
         "splits": trained.facts["splits"],
     }

@@ -44,6 +44,7 @@ from learned_saliency.pipeline.training.checks import (
     check_parts,
     check_precision,
     check_splits,
+    check_target,
 )
 from learned_saliency.pipeline.training.classifier import find_classifier
 from learned_saliency.pipeline.training.trial import try_to_build
@@ -96,6 +97,7 @@ def make_plan(
     check_hardware(config.trainer)
     check_precision(config.trainer)
     check_clipping(config)
+    check_target(config)
     check_feature_cache(config)
     if not config.resume:
         check_folder("output_dir", config.output_dir)

@@ -40,7 +40,7 @@ from learned_saliency.pipeline.runs import (
 # gets and where its data lie. All other keys define the run, or lie in its optimizers' state.
 _GROUPS = ("trainer", "logger", "attribution")
 _KEYS = (
-    *("resume", "test", "methods", "evaluate", "pictures", "feature_cache"),
+    *("resume", "test", "methods", "target", "evaluate", "pictures", "feature_cache"),
     "recipe",  # see what it changes
     *("model.epochs", "model.methods", "model.pictures"),
     *(f"data.{key}" for key in ("root", "metadata", "mask_root", "eval_batch_size", "num_workers")),
@@ -49,7 +49,8 @@ _KEYS = (
 _PLACES = ("root", "metadata")
 _OF_FIRST_STAGE = ("model.first_stage.epochs",)
 _ABSENT = object()
-_OF_TEST = ("test", "methods", "evaluate", "attribution")  # a change of these asks for another test
+# A change of these asks for another test.
+_OF_TEST = ("test", "methods", "target", "evaluate", "attribution")
 
 
 def resumed_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:

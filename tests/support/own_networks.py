@@ -58,3 +58,37 @@ def _seeded(build: type[nn.Module] | object) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return build()
+
+
+class _Segmentation(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = _seeded(lambda: nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU()))
+        self.out = _seeded(lambda: nn.Conv2d(6, 16, 3, padding=1))
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return {"out": self.out(self.body(images)), "aux": images}
+
+
+class _Regression(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = _seeded(lambda: nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU()))
+        self.out = _seeded(lambda: nn.Linear(6, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.out(self.body(images).mean((2, 3)))
+
+
+segmentation, regression = _Segmentation, _Regression
+
+
+def upper_half(output: dict[str, Tensor]) -> Tensor:
+    """Mean of the logits over the upper half of a segmentation: (B, 16)."""
+    logits = output["out"]
+    return logits[:, :, : logits.shape[2] // 2].mean((2, 3))
+
+
+def difference(logits: Tensor) -> Tensor:
+    """Difference of two logits: (B,)."""
+    return logits[:, 3] - logits[:, 5]

@@ -24,6 +24,7 @@ from learned_saliency.trainers.outputs import (
     TestOutput,
     class_name,
     is_flat,
+    score_line,
 )
 from learned_saliency.trainers.strategies.processes import gathered
 from learned_saliency.visualization import (
@@ -44,8 +45,9 @@ class ContactSheet(Kept, L.Callback):
     """Draws images spread evenly over the tested split, a column for each method.
 
     Below an image stand its true and its predicted class, below a map the class that it explains
-    and that one's probability; boxes are the true ones and, at the module's ``box_threshold``, that
-    of the map. A map that is constant is called flat and has no box.
+    and that one's probability, or the score that it explains where that is no class; boxes are the
+    true ones and, at the module's ``box_threshold``, that of the map. A map that is constant is
+    called flat and has no box.
 
     The maps are those of the test, so that nothing is computed twice. Of several processes each
     draws the chosen images among its own; the first process puts them together.
@@ -120,6 +122,8 @@ class ContactSheet(Kept, L.Callback):
         """The lines below an image and below each of its maps."""
         target = f"{class_name(self.class_names, e.target)} {e.target_probability:.1%}"
         captions = [class_lines(self.class_names, e.label, e.predicted, e.predicted_probability)]
+        if e.score is not None:
+            target, captions = score_line(e.target, e.score), [captions[0][:1]]
         for name in e.overlays:
             shared = name == NATIVE and native is not None and not native.per_class
             flat = ["flat map"] if name in e.flat else []
@@ -161,6 +165,7 @@ def _example(module: SaliencyModule, tested: TestOutput, batch: WSOLBatch, i: in
         predicted_probability=float(probs[predicted]),
         target_probability=float(probs[target]),
         flat=frozenset(name for name, (_, flat) in drawn.items() if flat),
+        score=None if module.has_classes else float(tested.logits[i, target]),
     )
 
 

@@ -27,7 +27,8 @@ _PLACE = "place"  # column of the parts that the table does not have
 class ImageTable(Kept, L.Callback):
     """Writer of a CSV with one row per image and method while a module is tested.
 
-    Columns: ``image_id, method, label, predicted, target`` (the class explained); the box of the
+    Columns: ``image_id, method, label, predicted, target`` (the class explained; or of scores that
+    are no classes the index, with ``score`` behind it in place of ``predicted``); the box of the
     map's largest contour at the module's ``box_threshold`` ``x0, y0, x1, y1``, in pixels of the
     input; ``iou`` with the best true box, where there are boxes; and the terms of the faithfulness
     metrics, named as their averages. Images are in the order of the split.
@@ -58,7 +59,7 @@ class ImageTable(Kept, L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Add the rows of a batch."""
-        for row in rows(outputs, batch, float(module.box_threshold)):
+        for row in rows(outputs, batch, float(module.box_threshold), module.has_classes):
             if self._file is None:
                 self._open(list(row))
             self._writer.writerow(row)
@@ -136,13 +137,16 @@ class ImageTable(Kept, L.Callback):
             write_csv(self.path, columns, ({k: row[k] for k in columns} for row in found))
 
 
-def rows(tested: TestOutput, batch: WSOLBatch, box_threshold: float) -> Iterator[dict[str, object]]:
+def rows(
+    tested: TestOutput, batch: WSOLBatch, box_threshold: float, has_classes: bool = True
+) -> Iterator[dict[str, object]]:
     """Build the rows of a batch, image by image; see `ImageTable` for the columns.
 
     The first column, ``place``, is the image's place in the split.
     """
     classes = [batch["label"], tested.logits.argmax(1), tested.targets]
     label, predicted, target = (values.tolist() for values in classes)
+    scores = tested.logits.gather(1, tested.targets[:, None])[:, 0].tolist()
     boxes = {name: boxes_from_saliency(maps, box_threshold) for name, maps in tested.maps.items()}
     terms = {
         name: {figure: values.tolist() for figure, values in figures.items()}
@@ -152,7 +156,11 @@ def rows(tested: TestOutput, batch: WSOLBatch, box_threshold: float) -> Iterator
         for name in tested.maps:
             box = boxes[name][i].tolist()
             row = {_PLACE: int(batch["index"][i]), "image_id": image_id, "method": name}
-            row |= {"label": label[i], "predicted": predicted[i], "target": target[i]}
+            row |= {"label": label[i]}
+            if has_classes:
+                row |= {"predicted": predicted[i], "target": target[i]}
+            else:
+                row |= {"target": target[i], "score": f"{scores[i]:.6g}"}
             row |= dict(zip(("x0", "y0", "x1", "y1"), box, strict=True))
             if "boxes" in batch:
                 true = batch["boxes"][i].cpu().numpy()

@@ -16,6 +16,7 @@ from learned_saliency.attribution import PostHocMethod
 
 def named_methods(
     methods: Sequence[str | PostHocMethod] | Mapping[str, Any],
+    target: str | None = None,
 ) -> dict[str, PostHocMethod]:
     """Build methods of names, options and objects.
 
@@ -23,6 +24,8 @@ def named_methods(
         methods: Names in ``configs/attribution/all.yaml`` and methods themselves, whose titles are
             the names of their classes; or a mapping of titles to methods, or of names to their
             options.
+        target: Score of the class that methods given by their names explain, where their own
+            options say nothing else; None for the logit.
 
     Returns:
         The methods by their titles.
@@ -41,10 +44,10 @@ def named_methods(
         methods = dict(zip(titles, methods, strict=True))
     if not methods:
         raise ValueError("methods: name at least one")
-    return {title: _built(title, value) for title, value in methods.items()}
+    return {title: _built(title, value, target) for title, value in methods.items()}
 
 
-def _built(title: str, value: Any) -> PostHocMethod:
+def _built(title: str, value: Any, target: str | None) -> PostHocMethod:
     if callable(value):
         return value
     if not (value is None or isinstance(value, str | Mapping)):
@@ -60,7 +63,8 @@ def _built(title: str, value: Any) -> PostHocMethod:
             f"{', '.join(known.attribution)}"
         )
     try:
-        return instantiate(known.attribution[name], **options)
+        targets = {} if target is None else {"target": target}
+        return instantiate(known.attribution[name], **targets | dict(options))
     except InstantiationException as error:
         cause = error.__cause__ or error
         if isinstance(cause, TypeError):

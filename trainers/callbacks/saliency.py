@@ -14,13 +14,19 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
-from learned_saliency.attribution import PostHocMethod, SharedFeatures, SplitClassifier, split
+from learned_saliency.attribution import (
+    Outputs,
+    PostHocMethod,
+    SharedFeatures,
+    SplitClassifier,
+    split,
+)
 from learned_saliency.storage import write_bytes
 from learned_saliency.trainers.callbacks.inference_tensors import normal_tensors
 from learned_saliency.trainers.callbacks.named_methods import named_methods
 from learned_saliency.trainers.callbacks.showing import show_picture
 from learned_saliency.trainers.callbacks.shown_images import Drawn, first_images, to_colors
-from learned_saliency.trainers.outputs import class_name, is_flat
+from learned_saliency.trainers.outputs import class_name, is_flat, score_line
 from learned_saliency.visualization import DEFAULT_COLORMAP, Picture, encode_png, grid, overlay
 
 _SHARDED = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
@@ -61,6 +67,10 @@ class SaliencyCallback(L.Callback):
             floating-point tensor of four dimensions in a tuple, list or dictionary.
         class_names: Names of the classes; numbers stand for those that have none.
         layout: Layout of the layer's output, see `attribution.split`; None to recognize it.
+        target: What is explained: a word of `attribution.TARGETS` for methods given by their names,
+            ``"probability"``; or a function of what the network returns for B images to scores
+            (B, T), of which the largest is explained, see ``outputs`` of `attribution.split`; None
+            for the logit of the predicted class.
         folder: Folder of the PNG files; None takes ``saliency/LAYER`` below the trainer's
             ``log_dir`` or ``default_root_dir``.
 
@@ -84,6 +94,7 @@ class SaliencyCallback(L.Callback):
         batch_to_images: Images | None = None,
         class_names: Sequence[str] = (),
         layout: str | None = None,
+        target: str | Outputs | None = None,
         folder: str | Path | None = None,
     ) -> None:
         if images < 1 or every_n_epochs < 1:
@@ -94,7 +105,8 @@ class SaliencyCallback(L.Callback):
         if (mean is None) != (std is None):
             raise ValueError("mean and std must be given together or not at all")
         self.layer, self.layout, self.network = layer, layout, network
-        self.methods = named_methods(methods)
+        self.outputs = target if callable(target) else None
+        self.methods = named_methods(methods, None if callable(target) else target)
         self.every_n_epochs, self.class_names = every_n_epochs, list(class_names)
         self.mean, self.std = mean, std
         self.folder = None if folder is None else Path(folder)
@@ -159,17 +171,19 @@ class SaliencyCallback(L.Callback):
         if self._classifier is None:
             network = _network(module, self.network)
             with torch.inference_mode(False):
-                self._classifier = split(network, self.layer, layout=self.layout)
+                self._classifier = split(
+                    network, self.layer, layout=self.layout, outputs=self.outputs
+                )
         return self._classifier
 
     def _rows(
         self, trainer: L.Trainer, module: L.LightningModule, images: Sequence[Tensor]
-    ) -> list[tuple[Tensor, str, dict[str, Tensor]]]:
+    ) -> list[tuple[Tensor, list[str], dict[str, Tensor]]]:
         """Explain images, of which those of equal shape go through the network together.
 
         Returns:
-            Each image (C, H, W), its predicted class in words, and its maps (H, W) by title, on the
-            CPU.
+            Each image (C, H, W), its predicted class or largest score in words, and its maps (H, W)
+            by title, on the CPU.
         """
         rows = []
         classifier = self._split(module)
@@ -178,23 +192,30 @@ class SaliencyCallback(L.Callback):
                 moved = batch.to(module.device)
                 shared = SharedFeatures(classifier, moved)
                 with torch.no_grad():
-                    probs = shared(moved).float().softmax(1)
+                    logits = shared(moved).float()
                 maps = {title: how(shared, moved) for title, how in self.methods.items()}
                 for row, image in enumerate(batch):
-                    best = int(probs[row].argmax())
-                    told = f"{class_name(self.class_names, best)} {float(probs[row, best]):.1%}"
+                    told = self._told(logits[row])
                     found = {title: values[row].float().cpu() for title, values in maps.items()}
                     rows.append((image, told, found))
         return rows
 
-    def _picture(self, rows: Sequence[tuple[Tensor, str, dict[str, Tensor]]]) -> Picture:
+    def _told(self, logits: Tensor) -> list[str]:
+        """Name the predicted class with its probability, or the largest score, of logits (C,)."""
+        best = int(logits.argmax())
+        if self.outputs is not None:
+            return [score_line(best, float(logits[best]))]
+        name, probability = class_name(self.class_names, best), float(logits.softmax(0)[best])
+        return ["predicted:", f"{name} {probability:.1%}"]
+
+    def _picture(self, rows: Sequence[tuple[Tensor, list[str], dict[str, Tensor]]]) -> Picture:
         cells, captions = [], []
         for image, told, maps in rows:
             colors = to_colors(image, self.mean, self.std)
             values = [saliency.numpy() for saliency in maps.values()]
             cells.append([colors, *(overlay(colors, saliency) for saliency in values)])
             flat = [["flat map"] if is_flat(saliency) else [] for saliency in values]
-            captions.append([["predicted:", told], *flat])
+            captions.append([told, *flat])
         titles = ["image", *self.methods]
         return grid(cells, titles, _CELL, captions=captions, colormap=DEFAULT_COLORMAP)
 

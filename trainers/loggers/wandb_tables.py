@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from learned_saliency.trainers.loggers.dashboard import Report
-from learned_saliency.trainers.outputs import class_name
+from learned_saliency.trainers.outputs import class_name, score_line
 
 if TYPE_CHECKING:  # imported where it is used: most runs do not use it
     import wandb
@@ -37,9 +37,9 @@ def examples_table(report: Report) -> wandb.Table:
     methods = list(report.examples[0].overlays)
     table = wandb.Table(columns=["image_id", "label", "predicted", "explained", "image", *methods])
     for e in report.examples:
-        classes = (
-            class_name(report.class_names, label) for label in (e.label, e.predicted, e.target)
-        )
+        classes = [class_name(report.class_names, i) for i in (e.label, e.predicted, e.target)]
+        if e.score is not None:  # of no class
+            classes[1:] = ["", score_line(e.target, e.score)]
         pictures = (wandb.Image(picture) for picture in (e.image, *e.overlays.values()))
         table.add_data(e.image_id, *classes, *pictures)
     return table

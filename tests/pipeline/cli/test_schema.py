@@ -6,6 +6,7 @@ import pytest
 from omegaconf import DictConfig
 
 from learned_saliency.attribution.core.maps import INTERPOLATIONS
+from learned_saliency.attribution.core.targets import TARGETS
 from learned_saliency.attribution.gradients import AVERAGES
 from learned_saliency.datamodules.creatures.classes import EVIDENCE
 from learned_saliency.pipeline.cli import schema
@@ -68,6 +69,8 @@ def test_a_row_for_one_choice_allows_its_defaults():
         ("evaluate.mask_color", MASK_COLORS),
         ("attribution.smoothgrad.averages", AVERAGES),
         ("attribution.cam.interpolation", INTERPOLATIONS),
+        ("attribution.gradcam.target", TARGETS),
+        ("attribution.opticam.selector", TARGETS),
         ("data.reader.evidence", EVIDENCE),
     ],
 )

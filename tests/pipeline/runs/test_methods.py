@@ -48,7 +48,9 @@ def test_opticam_starts_where_another_method_ends(runs):
         "methods=[opticam]",
         "attribution.opticam.start=amortized",
         "attribution.opticam.iterations=7",
+        "target=margin",
     )["opticam"]
+    assert (found.target, found.start.target) == ("margin", "logit")  # the trained gradient
     assert isinstance(found, OptiCAM)
     assert isinstance(found.start, Amortized)
     assert found.iterations == 7
