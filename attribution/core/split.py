@@ -269,10 +269,9 @@ def split(
     """Make a classifier of any network (torchvision, timm, your own) by naming a layer.
 
     The activations A are the layer's output; the head is the rest of the network, run from A
-    alone. ``split(vgg16, "features.29")``, ``split(resnet50, "layer4")``, and for vision
-    transformers the first norm of the last block, ``split(vit, "blocks.11.norm1")``: its tokens
-    become the grid, while the class token and the residual stream stay as they are in the image.
-    Logits may have a name, and a single one becomes two classes, see `attribution.core.outputs`.
+    alone: ``split(resnet50, "layer4")``. Of vision transformers name the first norm of the last
+    block, ``split(vit, "blocks.11.norm1")``: its tokens become the grid, while class token and
+    residual stream stay as they are. Logits may have a name, see `attribution.core.outputs`.
 
     Args:
         model: Network of images (B, 3, H, W) to logits (B, C). It is used, not copied.
@@ -284,14 +283,12 @@ def split(
         prefix_tokens: Tokens before those of the grid (class, distillation, registers). Default:
             the model's ``num_prefix_tokens``, else what an image of another size shows, else as
             many as a grid in the proportions of the image leaves over, at most two.
-        tracing: Whether the head is found by tracing the network (torch.fx). False: a hook
-            replaces the layer's output in a run of the whole network, which works for every
-            network but makes each head call cost a full pass. Default: tracing where it works,
-            else the hook, with a warning.
-        call: Function ``call(model, images, **inputs)`` that runs the network and returns its
-            logits, of a network that takes more than images; by default ``model(images)``. The
-            inputs of a batch are given by `SplitClassifier.bind`. Of a layer that runs several
-            times, traced, the run on the images themselves is explained.
+        tracing: Whether the head is found by tracing (torch.fx). False: a hook replaces the layer's
+            output in a run of the whole network, which works always but makes a head call a full
+            pass. Default: tracing where it works, else the hook, with a warning.
+        call: Function ``call(model, images, **inputs)`` that runs a network which takes more than
+            images, see `SplitClassifier.bind`; by default ``model(images)``. Of a layer that runs
+            several times, traced, the run on the images themselves is explained.
         outputs: Function of what the network returns for R images, altered ones among them, to
             scores (R, T) or (R,): what is explained if it is no class, see `attribution.targets`. A
             method's ``targets`` are then indices in [0, T), by default that of the largest score.
@@ -304,12 +301,5 @@ def split(
         ValueError: If the layer does not exist, runs never or more than once, or does not reach the
             output; in the first pass, if its layout is not recognized.
     """
-    return SplitClassifier(
-        model,
-        layer,
-        layout=layout,
-        prefix_tokens=prefix_tokens,
-        tracing=tracing,
-        outputs=outputs,
-        call=call,
-    )
+    cut = {"layout": layout, "prefix_tokens": prefix_tokens, "tracing": tracing}
+    return SplitClassifier(model, layer, **cut, outputs=outputs, call=call)
