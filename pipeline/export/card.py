@@ -36,7 +36,7 @@ def card_text(
         facts: Facts of the JSON.
         pictures: See `hub_card`.
     """
-    from huggingface_hub import ModelCardData  # of an extra
+    from huggingface_hub import ModelCardData  # an extra has it
 
     told = _card_facts(source, facts)
     results = _evaluations(told)

@@ -16,7 +16,7 @@ def check_push(config: DictConfig) -> None:
     Raises:
         UserError: If the name is none, there is no token, or nothing would be verified.
     """
-    from huggingface_hub import constants, errors, get_token, utils  # of an extra
+    from huggingface_hub import constants, errors, get_token, utils  # an extra has it
 
     try:
         utils.validate_repo_id(config.push)

@@ -24,7 +24,7 @@ from tests.support.untrained import untrained_run
 
 hub = pytest.importorskip("huggingface_hub")
 
-NAME = 'a: *b* "c" é🙂 # - x'  # of a data set
+NAME = 'a: *b* "c" é🙂 # - x'  # what the data set is called
 NATIVE = {
     "max_box_acc": 0.71,
     "max_box_acc_50": 0.7,  # no headline
