@@ -113,9 +113,6 @@ class BoxScore(nn.Module):
     the box's class: its score is the IoU plus the detector's own score. Otherwise the score is 0:
     the object is lost. A method's ``targets`` are indices of boxes; ``total`` sums over all.
 
-    A detector's layers give no grid by which `split` recognizes a layout where it resizes its
-    images itself: name ``layout="channels_first"`` there.
-
     Args:
         boxes: Boxes to explain, (T, 4) x0 y0 x1 y1 in pixels of the images, x1 and y1 exclusive.
         labels: Their classes, int (T,).

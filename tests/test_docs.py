@@ -34,6 +34,7 @@ SMALL = {
     "any-network.md": {"img_size=224": "img_size=224, embed_dim=24, depth=4, num_heads=2"},
     "attribution.md": {
         'resnet50(weights="DEFAULT")': "resnet18(weights=None)",
+        'large(weights="DEFAULT")': "large(weights=None, weights_backbone=None)",
         "224, 224": "64, 64",
         "iterations=100": "iterations=2",
     },
