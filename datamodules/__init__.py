@@ -25,9 +25,12 @@ from learned_saliency.datamodules.masks import MaskValues
 from learned_saliency.datamodules.metadata import SPLITS, read_split
 from learned_saliency.datamodules.opening import MAX_PIXELS, ImageError, ImageSource, image_source
 from learned_saliency.datamodules.parts import (
+    Asked,
     ClassPair,
     CreaturesParts,
     CUBParts,
+    Look,
+    PartQuestions,
     PartReader,
     class_pairs,
 )
@@ -64,6 +67,7 @@ __all__ = [
     "MAX_PIXELS",
     "SPLITS",
     "UNKNOWN",
+    "Asked",
     "ByteReader",
     "CUBParts",
     "CUBReader",
@@ -77,9 +81,11 @@ __all__ = [
     "ImageFacts",
     "ImageNetReader",
     "ImageSource",
+    "Look",
     "MaskValues",
     "OpenImagesReader",
     "ParquetReader",
+    "PartQuestions",
     "PartReader",
     "PetsReader",
     "PhotosReader",

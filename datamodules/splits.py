@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning import LightningDataModule
 
 from learned_saliency.datamodules.batch import UNKNOWN
@@ -198,6 +199,15 @@ class SplitDataModule(LightningDataModule):
             DataError: If the split is not set up.
         """
         return int((self._split(split).labels != UNKNOWN).sum())
+
+    def labels(self, split: str) -> np.ndarray:
+        """Return the class of each image of a split, int64 (N,), -1 where it is unknown.
+
+        Raises:
+            ValueError: If there is no such split.
+            DataError: If the split is not set up.
+        """
+        return self._split(split).labels.copy()
 
     def parts(self) -> PartReader:
         """Open the labels of the parts.

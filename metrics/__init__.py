@@ -17,6 +17,7 @@ from learned_saliency.metrics.coverage import (
     smoothed,
 )
 from learned_saliency.metrics.cue_localization import CueLocalization
+from learned_saliency.metrics.energy import EnergyProportion, energy
 from learned_saliency.metrics.faithfulness import (
     AverageDrop,
     AverageDropInDeletion,
@@ -87,6 +88,7 @@ __all__ = [
     "CoverageCalibration",
     "CueLocalization",
     "Deletion",
+    "EnergyProportion",
     "Figure",
     "Insertion",
     "Localization",
@@ -122,6 +124,7 @@ __all__ = [
     "drop",
     "drop_in_deletion",
     "empty_sums",
+    "energy",
     "explained_by_segments",
     "find_regions",
     "gain",

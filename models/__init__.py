@@ -18,6 +18,7 @@ from learned_saliency.models.feature_cache import (
     is_frozen,
 )
 from learned_saliency.models.pyramid import FeaturePyramid
+from learned_saliency.models.question_answering import QuestionAnswering
 from learned_saliency.models.transformer import TransformerBackbone
 from learned_saliency.models.trilite import TriLite, TriLiteOutput, region_features
 from learned_saliency.models.trunk import Trunk
@@ -41,6 +42,7 @@ __all__ = [
     "MaskDecoder",
     "MultiScaleBackbone",
     "MultiScaleClassifier",
+    "QuestionAnswering",
     "TransformerBackbone",
     "TriLite",
     "TriLiteOutput",

@@ -65,6 +65,7 @@ class SaliencyModule(TrainableModule):
         zerobox: Criteria of ``val`` that need no box; None for none of them.
 
     Attributes:
+        masking: Options of `metrics.masked_probabilities` that follow from ``mask_color``.
         for_given: Keys of ``model`` with the values that they need where the classifier is a given
             network, which stays as it is; None for a method that cannot be trained for it.
         note: Called in test with a description of the current work; a progress bar puts itself
@@ -111,7 +112,7 @@ class SaliencyModule(TrainableModule):
         self.zerobox = zerobox or ZeroBoxScores()
         self.test_scores = SplitScores(self.map_names, floors=True)
         self.faithfulness = FaithfulnessScores(self.map_names, faithfulness)
-        self._masked = {"mean": tuple(mean), "std": tuple(std)} if mask_color == "black" else {}
+        self.masking = {"mean": tuple(mean), "std": tuple(std)} if mask_color == "black" else {}
         # Metrics of the last test by method, and the curves behind them.
         self.results: dict[str, dict[str, float]] = {}
         self.curves: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
@@ -319,7 +320,7 @@ class SaliencyModule(TrainableModule):
         terms = {}
         for name, saliency in maps.items():
             self.note(f"{name}, faithfulness")
-            trial = Trial(self.classifier, images, saliency, targets, **self._masked)
+            trial = Trial(self.classifier, images, saliency, targets, **self.masking)
             terms[name] = self.faithfulness.update(name, trial)
         return TestOutput(maps, logits, targets, terms)
 

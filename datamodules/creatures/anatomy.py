@@ -5,6 +5,7 @@ and y points down, as in an image. A part is drawn by a small function in a fram
 after the attribute.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -184,6 +185,11 @@ def draw_part(part: str, value: str) -> list[Shape]:
     *color, form = value.split()
     shapes = _FORMS[part][form](*color[-1:])
     return _ringed(shapes, color[-1]) if RINGED in color else shapes
+
+
+def own_tint(part: str, form: str) -> str:
+    """Return the color that a form of a head, wing or tail has unless a value names another."""
+    return inspect.signature(_FORMS[part][form]).parameters["tint"].default
 
 
 def _ringed(shapes: Sequence[Shape], tint: str) -> list[Shape]:

@@ -21,16 +21,26 @@ class ClassPair(NamedTuple):
     parts: tuple[int, ...]
 
 
+class Look(NamedTuple):
+    """Color and form of a part, each a word; None where the class does not tell it."""
+
+    color: str | None
+    form: str | None
+
+
 class PartReader(Protocol):
-    """Interface of a data set with parts, for cue localization.
+    """Interface of a data set with parts, for cue localization and questions.
 
     Attributes:
         names: Names of the parts; the label of a part is its position here plus one.
         pairs: Pairs of classes that differ in 1 to 3 parts, see `class_pairs`.
+        looks: Look of the parts of each class, a row of as many as there are parts; None where the
+            data set describes its parts otherwise.
     """
 
     names: Sequence[str]
     pairs: list[ClassPair]
+    looks: list[list[Look]] | None
 
     def read(self, image_ids: Sequence[str], size: int) -> Tensor:
         """Read the part of every pixel of some images, resized to a square.

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from learned_saliency.datamodules.checks import leaves
+from learned_saliency.datamodules.creatures.anatomy import NEUTRAL, TINTS, own_tint
 from learned_saliency.datamodules.opening import ImageError, opened
-from learned_saliency.datamodules.parts.base import class_pairs
+from learned_saliency.datamodules.parts.base import Look, class_pairs
 from learned_saliency.datamodules.textfile import DataError, read_columns
 from learned_saliency.datamodules.transforms import unreadable
+
+_COLORS = {*TINTS, "white", "black"}  # not "mark", which is near to a body's color
 
 
 class CreaturesParts:
@@ -25,6 +28,7 @@ class CreaturesParts:
     Attributes:
         names: ``head``, ``wing``, ``tail``, ``body``.
         pairs: See `PartReader`.
+        looks: See `PartReader`.
 
     Raises:
         DataError: If the attribute table is missing or malformed, or no split has part masks.
@@ -38,6 +42,7 @@ class CreaturesParts:
             raise DataError(f"{path}: labels must be 0, 1, 2, ... after a header; write it anew.")
         self.names = header[1:]
         values = np.array([row[1:] for row in rows])
+        self.looks = [[_look(*of) for of in zip(self.names, row[1:], strict=True)] for row in rows]
         self.pairs = class_pairs(values, np.eye(len(self.names), dtype=bool))
         files = [metadata / split / "parts.txt" for split in ("val", "test")]
         self._paths: dict[str, str] = {}
@@ -72,3 +77,12 @@ class CreaturesParts:
             raise unreadable(path, "part mask", error) from None
         resized = cv2.resize(labels, (size, size), interpolation=cv2.INTER_NEAREST)
         return torch.from_numpy(resized)
+
+
+def _look(part: str, value: str) -> Look:
+    """Read "FORM", "COLOR FORM", "ringed COLOR FORM" or "any" of the attribute table."""
+    if value == NEUTRAL:
+        return Look(None, None)
+    *color, form = value.split()
+    tint = color[-1] if color else own_tint(part, form)
+    return Look(tint if tint in _COLORS else None, form)

@@ -50,6 +50,7 @@ class CUBParts:
     Attributes:
         names: ``head``, ``back``, ``belly``, ``breast``, ``tail``, ``leg``, ``wing``.
         pairs: See `PartReader`; the paper counts 31, 64 and 96 pairs with 1, 2 and 3 parts.
+        looks: None: an attribute is there or not, and several describe one part.
 
     Raises:
         DataError: If a file is missing or malformed.
@@ -60,6 +61,7 @@ class CUBParts:
     ) -> None:
         self.root = Path(root).expanduser()
         self.names = tuple(_KEYPOINTS)
+        self.looks = None
         self.segmentations = self.root / "segmentations" if segmentations else None
         if self.segmentations is not None and not self.segmentations.is_dir():
             raise DataError(

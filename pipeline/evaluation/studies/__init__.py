@@ -9,8 +9,10 @@ from learned_saliency.pipeline.evaluation.studies.run import (
     build_studies,
     run_studies,
 )
+from learned_saliency.pipeline.evaluation.studies.vqa import VQA
 
 __all__ = [
+    "VQA",
     "Bank",
     "Cues",
     "Outcome",
