@@ -14,4 +14,5 @@ def run(config: DictConfig) -> None:
     if made.differences is not None:
         worst = ", ".join(f"{name} {value:.1e}" for name, value in made.differences.items())
         print(f"Largest difference from the checkpoint: {worst}")
-    print("\n".join(printable(str(path)) for path in (made.file, made.facts)))
+    paths = (made.file, made.facts, *([made.report] if made.report else []))
+    print("\n".join(printable(str(path)) for path in paths))

@@ -12,8 +12,16 @@ from omegaconf import DictConfig
 
 from learned_saliency.pipeline.cli import UserError, check_values
 from learned_saliency.pipeline.export.formats import FORMATS, Format
+from learned_saliency.pipeline.export.images import BATCH_SIZES, find_images
+from learned_saliency.pipeline.export.precision import (
+    Plan,
+    check_precision,
+    plan,
+    reduce_precision,
+    report_file,
+)
 from learned_saliency.pipeline.export.source import ExportSource, read_source
-from learned_saliency.pipeline.export.verify import BATCH_SIZES, differences, find_images
+from learned_saliency.pipeline.export.verify import differences
 from learned_saliency.pipeline.runs import beside
 from learned_saliency.storage import replacing, sha256, write_text
 
@@ -26,13 +34,15 @@ class ExportResult(NamedTuple):
     Attributes:
         file: Path of the model.
         facts: Path of the JSON beside it.
-        differences: Largest difference from the checkpoint by output; None where the file was not
-            verified.
+        differences: Largest difference from the checkpoint by output, before the precision is
+            reduced; None where the file was not verified.
+        report: Path of the comparison with float32; None where there is none.
     """
 
     file: Path
     facts: Path
     differences: dict[str, float] | None
+    report: Path | None = None
 
 
 def export(config: DictConfig) -> ExportResult:
@@ -48,18 +58,25 @@ def export(config: DictConfig) -> ExportResult:
     check_values(config)
     written = FORMATS[config.format]
     written.check(config)
+    check_precision(config, written)
     source = read_source(config, written.has_graph)
+    planned = plan(config, source)
     path = _path(config, source, written.suffix)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-            return _export(config, source, written, Path(folder) / path.name, path)
+            return _export(config, source, written, planned, Path(folder) / path.name, path)
     except OSError as error:
         raise UserError(f"out={path.parent}: cannot be written ({error.strerror}).") from None
 
 
 def _export(
-    config: DictConfig, source: ExportSource, written: Format, made: Path, path: Path
+    config: DictConfig,
+    source: ExportSource,
+    written: Format,
+    planned: Plan | None,
+    made: Path,
+    path: Path,
 ) -> ExportResult:
     images = find_images(source.data, config.verify_images) if config.verify else None
     facts = source.facts | {"format": config.format}
@@ -80,14 +97,23 @@ def _export(
             "batch_sizes": list(BATCH_SIZES),
             "largest_difference": found,
         }
+    if planned is not None:
+        facts["float32"] = facts.pop("verified", None)
+        facts |= reduce_precision(source, config, planned, made) | {"sha256": sha256(made)}
+    report = report_file(path) if "report" in facts else None
+    if report is not None:
+        report_file(made).replace(report)
     write_text(beside(path), json.dumps(facts, indent=2) + "\n")
+    for suffix in written.companions:
+        made.with_suffix(suffix).replace(path.with_suffix(suffix))
     with replacing(path) as temporary:
         made.replace(temporary)
-    return ExportResult(path, beside(path), found)
+    return ExportResult(path, beside(path), found, report)
 
 
 def _path(config: DictConfig, source: ExportSource, suffix: str) -> Path:
-    name = source.name + suffix
+    precision = "" if config.precision == "float32" else f"-{config.precision}"
+    name = source.name + precision + suffix
     if config.out is None:
         return source.folder / name
     out = Path(config.out).expanduser()
@@ -96,7 +122,7 @@ def _path(config: DictConfig, source: ExportSource, suffix: str) -> Path:
 
 def _versions() -> dict[str, str]:
     found = {}
-    for name in FORMATS["onnx"].packages:
+    for name in sorted({*FORMATS["onnx"].packages, *FORMATS["openvino"].packages}):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

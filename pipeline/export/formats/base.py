@@ -21,13 +21,17 @@ class Format:
 
     Attributes:
         suffix: Ending of the file's name, with the dot.
+        companions: Endings of further files that belong to it and have its stem.
         has_graph: Whether the file holds the computation, not only weights.
+        precisions: Precisions that the file can have, as words of ``precision=``.
         packages: Packages that the format needs, which an extra brings.
         extra: Name of the extra.
     """
 
     suffix: ClassVar[str]
+    companions: ClassVar[tuple[str, ...]] = ()
     has_graph: ClassVar[bool] = True
+    precisions: ClassVar[tuple[str, ...]] = ("float32",)
     packages: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = ""
 
