@@ -3,6 +3,7 @@
 from learned_saliency.datamodules.batch import UNKNOWN, WSOLBatch
 from learned_saliency.datamodules.checks import leaves
 from learned_saliency.datamodules.classes import (
+    find_classes,
     read_class_names,
     read_groups,
     read_name_list,
@@ -21,8 +22,9 @@ from learned_saliency.datamodules.inspection import (
     inspect_image,
     inspect_mask,
 )
+from learned_saliency.datamodules.known_classes import match_classes
 from learned_saliency.datamodules.masks import MaskValues
-from learned_saliency.datamodules.metadata import SPLITS, read_split
+from learned_saliency.datamodules.metadata import SPLITS, SplitMetadata, read_split
 from learned_saliency.datamodules.opening import MAX_PIXELS, ImageError, ImageSource, image_source
 from learned_saliency.datamodules.parts import (
     Asked,
@@ -94,10 +96,12 @@ __all__ = [
     "Reader",
     "Source",
     "SplitDataModule",
+    "SplitMetadata",
     "WSOLBatch",
     "WSOLDataModule",
     "class_pairs",
     "content_digest",
+    "find_classes",
     "image_opener",
     "image_roots",
     "image_source",
@@ -106,6 +110,7 @@ __all__ = [
     "is_integer",
     "leaves",
     "mask_values",
+    "match_classes",
     "near_duplicate_groups",
     "perceptual_hashes",
     "pixel_count",

@@ -14,5 +14,5 @@ def run(config: DictConfig) -> None:
     if made.differences is not None:
         worst = ", ".join(f"{name} {value:.1e}" for name, value in made.differences.items())
         print(f"Largest difference from the checkpoint: {worst}")
-    paths = [str(made.file), str(made.facts), *([made.address] if made.address else [])]
-    print("\n".join(map(printable, paths)))
+    paths = [made.file, made.facts, *([made.report] if made.report else [])]
+    print("\n".join(printable(text) for text in (*map(str, paths), *filter(None, [made.address]))))

@@ -11,9 +11,17 @@ from omegaconf import DictConfig
 
 from learned_saliency.pipeline.cli import UserError, check_values
 from learned_saliency.pipeline.export.formats import FORMATS, Format
+from learned_saliency.pipeline.export.images import BATCH_SIZES, find_images
+from learned_saliency.pipeline.export.precision import (
+    Plan,
+    check_precision,
+    plan,
+    reduce_precision,
+    report_file,
+)
 from learned_saliency.pipeline.export.push import push
 from learned_saliency.pipeline.export.source import ExportSource, read_source
-from learned_saliency.pipeline.export.verify import BATCH_SIZES, differences, find_images
+from learned_saliency.pipeline.export.verify import differences
 from learned_saliency.storage import sha256
 
 CONFIG_NAME = "export"
@@ -25,14 +33,16 @@ class ExportResult(NamedTuple):
     Attributes:
         file: Path of the model, a file or a folder.
         facts: Path of the JSON that describes it.
-        differences: Largest difference from the checkpoint by output; None where the file was not
-            verified.
+        differences: Largest difference from the checkpoint by output, before the precision is
+            reduced; None where the file was not verified.
+        report: Path of the comparison with float32; None where there is none.
         address: Address of what was uploaded; empty where nothing was.
     """
 
     file: Path
     facts: Path
     differences: dict[str, float] | None
+    report: Path | None = None
     address: str = ""
 
 
@@ -50,19 +60,22 @@ def export(config: DictConfig) -> ExportResult:
     written = FORMATS[config.format]
     _check_keys(config, written)
     written.check(config)
+    check_precision(config, written)
     source = read_source(config, written.has_graph)
+    planned = plan(config, source)
     path = _path(config, source, written.suffix)
     written.check_place(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
             made = Path(folder) / path.name
-            found = _make(config, source, written, made)
+            found = _make(config, source, written, planned, made)
             written.place(made, path)
     except OSError as error:
         raise UserError(f"out={path.parent}: cannot be written ({error.strerror}).") from None
     address = "" if config.push is None else push(config, path)
-    return ExportResult(path, written.facts_file(path), found, address)
+    report = report_file(path) if planned is not None and planned.report is not None else None
+    return ExportResult(path, written.facts_file(path), found, report, address)
 
 
 def _check_keys(config: DictConfig, written: Format) -> None:
@@ -74,7 +87,7 @@ def _check_keys(config: DictConfig, written: Format) -> None:
 
 
 def _make(
-    config: DictConfig, source: ExportSource, written: Format, made: Path
+    config: DictConfig, source: ExportSource, written: Format, planned: Plan | None, made: Path
 ) -> dict[str, float] | None:
     """Write and try what is exported; return the differences that were found."""
     images = find_images(source.data, config.verify_images) if config.verify else None
@@ -88,22 +101,27 @@ def _make(
     written.describe(source, config, made, facts)
     # safetensors hides its files from others
     model.chmod(written.facts_file(made).stat().st_mode & 0o777)
-    if images is None:
-        return None
-    found = differences(written.load(made, config), source.module, source.maps, images.pixels)
-    _check(found, config)
-    facts["verified"] = {
-        "images": len(images.pixels),
-        "source": images.source,
-        "batch_sizes": list(BATCH_SIZES),
-        "largest_difference": found,
-    }
+    found = None
+    if images is not None:
+        found = differences(written.load(made, config), source.module, source.maps, images.pixels)
+        _check(found, config)
+        facts["verified"] = {
+            "images": len(images.pixels),
+            "source": images.source,
+            "batch_sizes": list(BATCH_SIZES),
+            "largest_difference": found,
+        }
+    if planned is not None:
+        facts["float32"] = facts.pop("verified", None)
+        facts |= reduce_precision(source, config, planned, made)
+    facts |= written.finish(source, config, made) | {"sha256": sha256(model)}
     written.describe(source, config, made, facts)
     return found
 
 
 def _path(config: DictConfig, source: ExportSource, suffix: str) -> Path:
-    name = source.name + suffix
+    precision = "" if config.precision == "float32" else f"-{config.precision}"
+    name = source.name + precision + suffix
     if config.out is None:
         return source.folder / name
     out = Path(config.out).expanduser()
@@ -112,7 +130,7 @@ def _path(config: DictConfig, source: ExportSource, suffix: str) -> Path:
 
 def _versions() -> dict[str, str]:
     found = {}
-    for name in FORMATS["onnx"].packages:
+    for name in sorted({*FORMATS["onnx"].packages, *FORMATS["openvino"].packages}):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

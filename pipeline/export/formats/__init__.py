@@ -3,6 +3,7 @@
 from learned_saliency.pipeline.export.formats.base import Format, Runner
 from learned_saliency.pipeline.export.formats.hf import HuggingFace
 from learned_saliency.pipeline.export.formats.onnx import Onnx
+from learned_saliency.pipeline.export.formats.openvino import OpenVino
 from learned_saliency.pipeline.export.formats.pt2 import Pt2
 from learned_saliency.pipeline.export.formats.weights import Safetensors
 
@@ -10,6 +11,7 @@ from learned_saliency.pipeline.export.formats.weights import Safetensors
 FORMATS: dict[str, Format] = {
     "hf": HuggingFace(),
     "onnx": Onnx(),
+    "openvino": OpenVino(),
     "pt2": Pt2(),
     "safetensors": Safetensors(),
 }

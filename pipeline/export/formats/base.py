@@ -27,6 +27,7 @@ class Format:
     Attributes:
         suffix: Ending of the file's name, with the dot; empty for a folder.
         has_graph: Whether the file holds the computation, not only weights.
+        precisions: Precisions that the file can have, as words of ``precision=``.
         keys: Keys of the configuration that go with this format alone.
         packages: Packages that the format needs, which an extra brings.
         extra: Name of the extra.
@@ -35,6 +36,7 @@ class Format:
     suffix: ClassVar[str]
     has_graph: ClassVar[bool] = True
     keys: ClassVar[tuple[str, ...]] = ()
+    precisions: ClassVar[tuple[str, ...]] = ("float32",)
     packages: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = ""
 
@@ -65,6 +67,10 @@ class Format:
         """Load a written file, to try it on images."""
         raise NotImplementedError
 
+    def finish(self, source: ExportSource, config: DictConfig, path: Path) -> dict[str, Any]:
+        """Complete the file at ``path`` when it has been tried; return further facts."""
+        return {}
+
     def model_file(self, path: Path) -> Path:
         """Return the file of the model, whose checksum is in the JSON."""
         return path
@@ -83,12 +89,14 @@ class Format:
             raise UserError(f"out={path}: is a folder; remove it, or name a file.")
 
     def place(self, made: Path, path: Path) -> None:
-        """Move what is complete from the folder where it was made to ``path``.
+        """Move what is complete, and all beside it, from the folder where it was made to ``path``.
 
         Raises:
             OSError: If it cannot be moved.
         """
-        self.facts_file(made).replace(self.facts_file(path))
+        for other in sorted(made.parent.iterdir()):
+            if other != made:
+                other.replace(path.with_name(other.name))
         made.replace(path)
 
 

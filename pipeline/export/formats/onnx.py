@@ -21,6 +21,7 @@ class Onnx(Format):
     """An ONNX model, which onnxruntime runs; see `Format`."""
 
     suffix = ".onnx"
+    precisions = ("float32", "float16", "int8")
     packages = ("onnx", "onnxscript", "onnxruntime")
     extra = "onnx"
 

@@ -15,7 +15,8 @@ from learned_saliency.pipeline.cli.compose import check_command_line, compose_ch
 from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.export.export import CONFIG_NAME, export
 from learned_saliency.pipeline.export.graph import OUTPUTS, ExportedModel
-from learned_saliency.pipeline.export.verify import differences, find_images
+from learned_saliency.pipeline.export.images import find_images
+from learned_saliency.pipeline.export.verify import differences
 from learned_saliency.pipeline.runs.checkpoints import load_module, read_checkpoint
 from learned_saliency.storage import sha256
 from tests.support.untrained import untrained_run
