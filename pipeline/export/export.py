@@ -12,8 +12,9 @@ from omegaconf import DictConfig
 
 from learned_saliency.pipeline.cli import UserError, check_values
 from learned_saliency.pipeline.export.formats import FORMATS, Format
+from learned_saliency.pipeline.export.images import BATCH_SIZES, find_images
 from learned_saliency.pipeline.export.source import ExportSource, read_source
-from learned_saliency.pipeline.export.verify import BATCH_SIZES, differences, find_images
+from learned_saliency.pipeline.export.verify import differences
 from learned_saliency.pipeline.runs import beside
 from learned_saliency.storage import replacing, sha256, write_text
 
@@ -47,6 +48,7 @@ def export(config: DictConfig) -> ExportResult:
     """
     check_values(config)
     written = FORMATS[config.format]
+    _check_keys(config)
     written.check(config)
     source = read_source(config, written.has_graph)
     path = _path(config, source, written.suffix)
@@ -80,10 +82,20 @@ def _export(
             "batch_sizes": list(BATCH_SIZES),
             "largest_difference": found,
         }
+    facts |= written.finish(source, config, made) | {"sha256": sha256(made)}
     write_text(beside(path), json.dumps(facts, indent=2) + "\n")
     with replacing(path) as temporary:
         made.replace(temporary)
     return ExportResult(path, beside(path), found)
+
+
+def _check_keys(config: DictConfig) -> None:
+    for name, other in FORMATS.items():
+        for key in other.keys if name != config.format else ():
+            if config[key] is not None:
+                raise UserError(
+                    f"{key}={config[key]}: belongs to format={name}; leave it out, or give that."
+                )
 
 
 def _path(config: DictConfig, source: ExportSource, suffix: str) -> Path:

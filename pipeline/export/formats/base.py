@@ -22,12 +22,14 @@ class Format:
     Attributes:
         suffix: Ending of the file's name, with the dot.
         has_graph: Whether the file holds the computation, not only weights.
+        keys: Keys of the configuration that this format alone reads; null where they are not given.
         packages: Packages that the format needs, which an extra brings.
         extra: Name of the extra.
     """
 
     suffix: ClassVar[str]
     has_graph: ClassVar[bool] = True
+    keys: ClassVar[tuple[str, ...]] = ()
     packages: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = ""
 
@@ -51,6 +53,10 @@ class Format:
     def load(self, path: Path, config: DictConfig) -> Runner:
         """Load a written file, to try it on images."""
         raise NotImplementedError
+
+    def finish(self, source: ExportSource, config: DictConfig, path: Path) -> dict[str, Any]:
+        """Complete the file at ``path`` when it has been tried; return further facts."""
+        return {}
 
 
 def import_package(name: str, format: str, extra: str) -> ModuleType:

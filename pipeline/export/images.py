@@ -1,0 +1,129 @@
+"""Images of a folder, or of the data set of a run, that an export is tried on."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import Tensor
+from torch.nn import functional as F
+
+from learned_saliency.datamodules import (
+    DataError,
+    Decoding,
+    ImageSource,
+    image_opener,
+    image_source,
+    leaves,
+    read_split,
+    read_square,
+)
+from learned_saliency.pipeline.cli import UserError
+
+BATCH_SIZES = (1, 5)
+_IMAGES = 10
+_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".webp"}
+
+
+class Images(NamedTuple):
+    """Images that a file is tried on.
+
+    Attributes:
+        pixels: uint8 of shape (N, 3, S, S).
+        source: Origin of the images, in words.
+    """
+
+    pixels: Tensor
+    source: str
+
+
+class Files(NamedTuple):
+    """Image files of one origin.
+
+    Attributes:
+        paths: One or more of them.
+        source: Their origin, in words.
+    """
+
+    paths: list[ImageSource]
+    source: str
+
+    def some(self, count: int) -> list[ImageSource]:
+        """Pick at most ``count`` of them, from all over the list."""
+        return self.paths[:: -(-len(self.paths) // count)]
+
+
+def find_images(data: DictConfig, folder: str | Path | None) -> Images:
+    """Read some images of a folder, or of a run's data set, from its test split if any.
+
+    Where the data set is not on this machine, smooth random colors take the images' place, with a
+    warning.
+
+    Args:
+        data: ``data`` of the run's configuration.
+        folder: Folder of images; None for those of the data set.
+
+    Raises:
+        UserError: If the folder holds no images.
+        DataError: If an image does not decode.
+    """
+    if folder is not None:
+        return _read(files_of_folder("verify_images", folder), data)
+    files = files_of_data(data)
+    if files is not None:
+        return _read(files, data)
+    warnings.warn(
+        f"the images of {data.root} are not there: the file is tried on random colors; "
+        "verify_images=FOLDER tries it on photographs.",
+        stacklevel=2,
+    )
+    return Images(_random_images(data.crop_size), "random colors")
+
+
+def files_of_folder(key: str, folder: str | Path) -> Files:
+    """Find the images in a folder that a key of the configuration names, and in those below it.
+
+    Raises:
+        UserError: If there are none.
+    """
+    folder = Path(folder).expanduser()
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
+    if not paths:
+        raise UserError(f"{key}={folder}: there are no images (JPEG, PNG) in it.")
+    return Files(list(paths), str(folder))
+
+
+def files_of_data(data: DictConfig) -> Files | None:
+    """Find the images of a run's data set, of its test split if any; None where they are gone."""
+    for split in ("test", "val"):
+        try:
+            metadata = read_split(Path(data.metadata).expanduser() / split, localization=False)
+        except DataError:
+            continue
+        root = Path(data.root).expanduser()
+        if any(leaves(name, root) for name in metadata.image_ids):
+            continue
+        reader = None if data.get("reader") is None else instantiate(data.reader)
+        opener = image_opener(reader, root)
+        paths = [image_source(root, name, opener) for name in metadata.image_ids]
+        files = Files(paths, f"{split} of {data.name}")
+        if root.is_dir() and (opener or all(path.is_file() for path in files.some(_IMAGES))):
+            return files
+    return None
+
+
+def _read(files: Files, data: DictConfig) -> Images:
+    options = data.crop_size, data.center_crop, Decoding.of(data)
+    pixels = [read_square(path, *options) for path in files.some(_IMAGES)]
+    copies = -(-max(BATCH_SIZES) // len(pixels))  # repeats fewer images than a batch has
+    return Images(torch.stack(pixels * copies), files.source)
+
+
+def _random_images(size: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(_IMAGES, 3, 7, 7, generator=generator)
+    return (F.interpolate(coarse, (size, size), mode="bicubic").clamp(0, 1) * 255).byte()
