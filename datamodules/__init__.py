@@ -55,6 +55,7 @@ from learned_saliency.datamodules.readers import (
     published,
     sources,
 )
+from learned_saliency.datamodules.resampling import resizes_down_first
 from learned_saliency.datamodules.similarity import (
     near_duplicate_groups,
     perceptual_hashes,
@@ -125,6 +126,7 @@ __all__ = [
     "read_pixels",
     "read_split",
     "read_square",
+    "resizes_down_first",
     "sources",
     "standardize",
     "to_rgb",

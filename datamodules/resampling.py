@@ -103,6 +103,14 @@ def _by_sums(pixels: Pixels, edges: tuple[int, int], window: Window, down_first:
     return _pass(part, down)
 
 
+def resizes_down_first() -> bool:
+    """Tell whether the installed Pillow begins with the height where that loses most.
+
+    Pillow does so from version 13 on; before, it always began with the width.
+    """
+    return _rule() is not _across_first
+
+
 @cache
 def _rule() -> _Rule | None:
     """Find the rule by which the installed Pillow works; None where these sums give other pixels.

@@ -83,7 +83,9 @@ def _check_keys(config: DictConfig, written: Format) -> None:
     for name, other in FORMATS.items():
         for key in other.keys:
             if config[key] and key not in written.keys:
-                raise UserError(f"{key}: goes with format={name} alone; leave it out.")
+                raise UserError(
+                    f"{key}={config[key]}: belongs to format={name}; leave it out, or give that."
+                )
 
 
 def _make(

@@ -1,11 +1,13 @@
 """Exported files give what the checkpoint gives, with nothing of this project at hand."""
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -16,10 +18,12 @@ from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.export.export import CONFIG_NAME, export
 from learned_saliency.pipeline.export.graph import OUTPUTS, ExportedModel
 from learned_saliency.pipeline.export.images import find_images
+from learned_saliency.pipeline.export.page import read_graph
 from learned_saliency.pipeline.export.verify import differences
 from learned_saliency.pipeline.runs.checkpoints import load_module, read_checkpoint
 from learned_saliency.storage import sha256
 from tests.support.untrained import untrained_run
+from tests.support.web_runtime import web_runtime
 
 MODELS = {
     "cam": ["model=cam"],
@@ -115,29 +119,45 @@ def assert_equal(found, expected):
 
 
 @pytest.mark.parametrize(
-    ("name", "maps"),
+    ("name", "maps", "format"),
     [
-        ("cam", "label"),
-        ("calm", "all"),
-        ("fcam", None),
-        ("casm", None),
-        ("amortized", "label"),
-        ("trilite", None),
+        ("cam", "label", "html"),
+        ("calm", "all", "onnx"),
+        ("fcam", None, "onnx"),
+        ("casm", None, "onnx"),
+        ("amortized", "label", "onnx"),
+        ("trilite", None, "onnx"),
     ],
 )
-def test_onnx_equals_the_checkpoint_in_batches_of_1_and_5(runs, exported, photographs, name, maps):
+def test_onnx_equals_the_checkpoint_in_batches_of_1_and_5(
+    runs, exported, photographs, tmp_path_factory, name, maps, format
+):
+    """The page of ``format=html`` holds such a model."""
     onnx = pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
-    made = exported(
-        name, f"verify={str(name == 'cam').lower()}", *([f"maps={maps}"] if maps else [])
-    )
+    words = [f"verify={str(name == 'cam').lower()}", f"format={format}"]
+    words += [f"maps={maps}"] if maps else []
+    if format == "html":
+        words.append(f"ort={web_runtime(tmp_path_factory.mktemp('ort'))}")
+    made = exported(name, *words)
     if name == "cam":
         assert max(made.differences.values()) < 1e-4
     assert set(made.file.parent.iterdir()) == {made.file, made.facts}  # weights are inside
-    model = onnx.load(made.file)
+    content = made.file.read_bytes()
+    if format == "html":
+        facts = json.loads(made.facts.read_text())
+        assert facts["sha256"] == sha256(made.file)
+        content = read_graph(content)
+        assert facts["page"]["graph_sha256"] == hashlib.sha256(content).hexdigest()
+    model = onnx.load_from_string(content)
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
-    assert b".py" not in made.file.read_bytes()
-    session = runtime.InferenceSession(made.file, providers=["CPUExecutionProvider"])
+    assert b".py" not in content
+    session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    if maps == "label":  # class -1 is the predicted one: a page asks for it
+        images = (photographs / 255).numpy()
+        feed = {"images": images, "labels": np.full(len(images), -1)}
+        found = dict(zip(OUTPUTS, session.run(None, feed), strict=True))
+        assert_equal(found, reference(runs[name], photographs))
     for size in (1, 5):
         feed = {"images": (photographs[:size] / 255).numpy()}
         labels = torch.arange(size) * 3
