@@ -13,5 +13,6 @@ def run(config: DictConfig) -> None:
     made = export(config)
     if made.differences is not None:
         worst = ", ".join(f"{name} {value:.1e}" for name, value in made.differences.items())
-        print(f"Largest difference from the checkpoint: {worst}")
-    print("\n".join(printable(str(path)) for path in (made.file, made.facts)))
+        print(f"Largest difference from the checkpoint or classifier: {worst}")
+    files = (made.file, made.facts, made.box)
+    print("\n".join(printable(str(path)) for path in files if path is not None))

@@ -11,8 +11,10 @@ from typing import NamedTuple
 from omegaconf import DictConfig
 
 from learned_saliency.pipeline.cli import UserError, check_values
+from learned_saliency.pipeline.export import box
 from learned_saliency.pipeline.export.formats import FORMATS, Format
-from learned_saliency.pipeline.export.source import ExportSource, read_source
+from learned_saliency.pipeline.export.reading import read_source
+from learned_saliency.pipeline.export.source import ExportSource
 from learned_saliency.pipeline.export.verify import BATCH_SIZES, differences, find_images
 from learned_saliency.pipeline.runs import beside
 from learned_saliency.storage import replacing, sha256, write_text
@@ -26,6 +28,7 @@ class ExportResult(NamedTuple):
     Attributes:
         file: Path of the model.
         facts: Path of the JSON beside it.
+        box: Path of the script beside it that puts boxes around maps; None for formats without.
         differences: Largest difference from the checkpoint by output; None where the file was not
             verified.
     """
@@ -33,6 +36,7 @@ class ExportResult(NamedTuple):
     file: Path
     facts: Path
     differences: dict[str, float] | None
+    box: Path | None = None
 
 
 def export(config: DictConfig) -> ExportResult:
@@ -61,7 +65,10 @@ def export(config: DictConfig) -> ExportResult:
 def _export(
     config: DictConfig, source: ExportSource, written: Format, made: Path, path: Path
 ) -> ExportResult:
-    images = find_images(source.data, config.verify_images) if config.verify else None
+    images = None
+    if config.verify:
+        images = find_images(source.data, config.verify_images)
+        source.try_method(images.pixels)
     facts = source.facts | {"format": config.format}
     facts |= written.write(source, config, made)
     if written.has_graph:
@@ -80,10 +87,15 @@ def _export(
             "batch_sizes": list(BATCH_SIZES),
             "largest_difference": found,
         }
+    script = None
+    if written.has_box:
+        script = path.with_name(Path(box.__file__).name)
+        facts["box"] = {"script": script.name, "threshold": facts["box_threshold"]}
+        write_text(script, Path(box.__file__).read_text())
     write_text(beside(path), json.dumps(facts, indent=2) + "\n")
     with replacing(path) as temporary:
         made.replace(temporary)
-    return ExportResult(path, beside(path), found)
+    return ExportResult(path, beside(path), found, script)
 
 
 def _path(config: DictConfig, source: ExportSource, suffix: str) -> Path:

@@ -66,7 +66,7 @@ def find_images(data: DictConfig, folder: str | Path | None) -> Images:
         if not paths:
             raise UserError(f"verify_images={folder}: there are no images (JPEG, PNG) in it.")
         return _read(paths, data, str(folder))
-    for split in ("test", "val"):
+    for split in ("test", "val") if "metadata" in data else ():
         try:
             metadata = read_split(Path(data.metadata).expanduser() / split, localization=False)
         except DataError:
@@ -79,9 +79,11 @@ def find_images(data: DictConfig, folder: str | Path | None) -> Images:
         images = [image_source(root, name, opener) for name in metadata.image_ids]
         if root.is_dir() and (opener or all(path.is_file() for path in _some(images))):
             return _read(images, data, f"{split} of {data.name}")
+    known = data.get("root")
+    missing = f"the images of {known} are not there" if known else "no images are named"
     warnings.warn(
-        f"the images of {data.root} are not there: the file is tried on random colors; "
-        "verify_images=FOLDER tries it on photographs.",
+        f"{missing}: the file is tried on random colors; verify_images=FOLDER tries it on "
+        "photographs.",
         stacklevel=2,
     )
     return Images(_random_images(data.crop_size), "random colors")

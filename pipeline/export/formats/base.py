@@ -22,12 +22,14 @@ class Format:
     Attributes:
         suffix: Ending of the file's name, with the dot.
         has_graph: Whether the file holds the computation, not only weights.
+        has_box: Whether the script that puts boxes around maps lies beside the file.
         packages: Packages that the format needs, which an extra brings.
         extra: Name of the extra.
     """
 
     suffix: ClassVar[str]
     has_graph: ClassVar[bool] = True
+    has_box: ClassVar[bool] = False
     packages: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = ""
 

@@ -21,6 +21,7 @@ class Onnx(Format):
     """An ONNX model, which onnxruntime runs; see `Format`."""
 
     suffix = ".onnx"
+    has_box = True
     packages = ("onnx", "onnxscript", "onnxruntime")
     extra = "onnx"
 

@@ -132,7 +132,7 @@ def test_onnx_equals_the_checkpoint_in_batches_of_1_and_5(runs, exported, photog
     )
     if name == "cam":
         assert max(made.differences.values()) < 1e-4
-    assert set(made.file.parent.iterdir()) == {made.file, made.facts}  # weights are inside
+    assert set(made.file.parent.iterdir()) == {made.file, made.facts, made.box}  # weights inside
     model = onnx.load(made.file)
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
     assert b".py" not in made.file.read_bytes()
