@@ -21,6 +21,7 @@ from learned_saliency.attribution.core.method import (
     resize,
 )
 from learned_saliency.attribution.core.outputs import OutputError, Outputs, find_logits
+from learned_saliency.attribution.core.recording import recording
 from learned_saliency.attribution.core.scales import LevelError
 from learned_saliency.attribution.core.scored import ScoredClassifier
 from learned_saliency.attribution.core.split import SplitClassifier, split
@@ -103,6 +104,7 @@ __all__ = [
     "frozen",
     "is_affine",
     "normalize",
+    "recording",
     "resize",
     "split",
     "split_levels",

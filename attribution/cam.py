@@ -8,6 +8,7 @@ from torch import Tensor
 from learned_saliency.attribution.core.affine import is_affine
 from learned_saliency.attribution.core.classifier import Classifier
 from learned_saliency.attribution.core.method import ChannelWeightedMethod, Query
+from learned_saliency.attribution.core.recording import is_recorded
 
 
 class CAM(ChannelWeightedMethod):
@@ -28,6 +29,7 @@ class CAM(ChannelWeightedMethod):
     """
 
     needs_gradients = True
+    export_obstacle = None
     rectify = False
     allowed_targets: ClassVar[tuple[str, ...]] = ("logit",)  # no other is linear in the channels
 
@@ -46,11 +48,16 @@ class CAM(ChannelWeightedMethod):
 
     def _coefficients(self, query: Query) -> Tensor:
         gradients = query.gradients
-        spread = gradients.amax(dim=(2, 3)) - gradients.amin(dim=(2, 3))
-        tolerance = 1e3 * torch.finfo(gradients.dtype).eps * gradients.abs().amax()
-        if not is_affine(query.logits) or bool((spread > tolerance).any()):
+        if not is_affine(query.score) or not (is_recorded() or _is_even(gradients)):
             raise ValueError(
                 "CAM needs a head of global average pooling and one linear layer (or a classifier "
                 "with cams()); GradCAM is its generalization to any head"
             )
         return gradients.sum(dim=(2, 3))
+
+
+def _is_even(gradients: Tensor) -> bool:
+    """Return whether gradients (B, K, h, w) are the same at all positions, up to rounding."""
+    spread = gradients.amax(dim=(2, 3)) - gradients.amin(dim=(2, 3))
+    tolerance = 1e3 * torch.finfo(gradients.dtype).eps * gradients.abs().amax()
+    return not bool((spread > tolerance).any())

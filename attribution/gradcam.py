@@ -13,6 +13,7 @@ class GradCAM(ChannelWeightedMethod):
     """
 
     needs_gradients = True
+    export_obstacle = None
 
     def _coefficients(self, query: Query) -> Tensor:
         return query.gradients.mean(dim=(2, 3))

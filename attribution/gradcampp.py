@@ -24,6 +24,7 @@ class GradCAMPlusPlus(ChannelWeightedMethod):
     """
 
     needs_gradients = True
+    export_obstacle = None
 
     def _coefficients(self, query: Query) -> Tensor:
         gradients = query.gradients

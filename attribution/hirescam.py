@@ -15,6 +15,7 @@ class HiResCAM(PostHocMethod):
     """
 
     needs_gradients = True
+    export_obstacle = None
 
     def __init__(self, *, rectify: bool = True, **options: str) -> None:
         super().__init__(**options)

@@ -13,6 +13,7 @@ class LayerCAM(PostHocMethod):
     """
 
     needs_gradients = True
+    export_obstacle = None
 
     def _cams(self, query: Query) -> Tensor:
         return (query.gradients.relu() * query.features).sum(dim=1).relu()

@@ -17,6 +17,7 @@ class XGradCAM(ChannelWeightedMethod):
     """
 
     needs_gradients = True
+    export_obstacle = None
 
     def _coefficients(self, query: Query) -> Tensor:
         contributions = (query.gradients * query.features).sum(dim=(2, 3))

@@ -1,5 +1,6 @@
 """DeepLIFT's rescale rule for any differentiable function, by following its calls."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from learned_saliency.attribution.core.affine import is_affine
+from learned_saliency.attribution.core.recording import is_recorded
 
 
 def _names(text: str) -> frozenset[str]:
@@ -29,6 +31,9 @@ _MAXIMUM = _names(
 )
 _AFFINE = _names("batch_norm dropout dropout1d dropout2d dropout3d alpha_dropout")
 _BILINEAR = _names("mul multiply __mul__ __rmul__ matmul __matmul__ mm bmm baddbmm")
+# Functions of each entry of an axis alone, and that axis, in what they take and give.
+_ROWWISE = {"scaled_dot_product_attention": 0, "layer_norm": 0, "group_norm": 0, "rms_norm": 0}
+_ROWWISE["multi_head_attention_forward"] = 1  # (tokens, B, K)
 _METADATA = _names("size dim ndimension numel nelement stride __len__ is_floating_point")
 _NODES = 24  # number of nodes of the quadrature; the products of two values need one
 
@@ -58,8 +63,8 @@ def deeplift(
     output y into multipliers m of its inputs, with sum_i m_i (x_i - r_i) the same as before:
 
     * affine calls: their derivative;
-    * elementwise functions: (y - y_r) / (x - r), the derivative where x - r is below 1e-10 or
-      below rounding;
+    * elementwise functions: (y - y_r) / (x - r), the derivative at x where x - r is below 1e-10,
+      or below the square root of the rounding unit times x or r, where both are as exact;
     * max pooling: the change goes to the place of the larger maximum, be it that of x or of r;
     * all other calls (products of two values, attention, layer normalization): the derivative
       averaged along the straight line from r to x, with a quadrature. For elementwise functions
@@ -230,25 +235,70 @@ def _path(
     # t = s**4 crowds the nodes at the reference: x / norm(x) turns within a small step from 0.
     abscissas, weights = np.polynomial.legendre.leggauss(nodes)
     power = 1 if nodes == 1 else 4
+    places = (abscissas + 1) / 2
+    steps, shares = places**power, weights / 2 * power * places ** (power - 1)
+    if is_recorded() and call.name in _ROWWISE:
+        return _stacked(call, base, incoming, steps, shares)
     totals: list[Tensor | None] = [None] * len(call.taken)
-    for s, weight in zip((abscissas + 1) / 2, weights / 2, strict=True):
-        t, share = float(s**power), float(weight * power * s ** (power - 1))
+    for t, share in zip(steps.tolist(), shares.tolist(), strict=True):
         values = [r + t * (x - r) for x, r in zip(call.taken, base.taken, strict=True)]
-        leaves, result = call.run(values)
-        outputs = [v for v in pytree.tree_leaves(result) if isinstance(v, Tensor)]
-        outputs = [v for v in outputs if v.requires_grad]
-        for i, part in enumerate(_pull_back(outputs, leaves, incoming)):
+        for i, part in enumerate(_run_back(call, values, incoming)):
             if part is not None:
                 totals[i] = share * part if totals[i] is None else totals[i] + share * part
     return totals
 
 
+def _stacked(
+    call: _Call,
+    base: _Call,
+    incoming: list[Tensor | None],
+    steps: np.ndarray,
+    shares: np.ndarray,
+) -> list[Tensor | None]:
+    """Average along the path by one call for all of its nodes, so that a graph stays small."""
+    nodes = len(steps)
+
+    axis = _ROWWISE[call.name]
+
+    def column(numbers: np.ndarray, like: Tensor) -> Tensor:
+        values = torch.tensor(numbers, dtype=like.dtype, device=like.device)
+        return values.view(nodes, *[1] * (like.dim() - axis))
+
+    def stack(values: Tensor) -> Tensor:
+        return values.flatten(axis, axis + 1)
+
+    values = [
+        stack(r.unsqueeze(axis) + column(steps, x) * (x - r).unsqueeze(axis))
+        for x, r in zip(call.taken, base.taken, strict=True)
+    ]
+    repeated = [
+        None
+        if g is None
+        else stack(g.unsqueeze(axis).expand(*g.shape[:axis], nodes, *g.shape[axis:]))
+        for g in incoming
+    ]
+    return [
+        None if p is None else (p.unflatten(axis, (nodes, -1)) * column(shares, p)).sum(axis)
+        for p in _run_back(call, values, repeated)
+    ]
+
+
+def _run_back(
+    call: _Call, values: list[Tensor], outgoing: list[Tensor | None]
+) -> list[Tensor | None]:
+    """Multiply by the transposed derivative at other values."""
+    leaves, result = call.run(values)
+    outputs = [v for v in pytree.tree_leaves(result) if isinstance(v, Tensor)]
+    return _pull_back([v for v in outputs if v.requires_grad], leaves, outgoing)
+
+
 def _delta(call: _Call, base: _Call) -> tuple[Tensor, Tensor]:
     """Compute x - r of a call, and a mask of where x - r is too small to divide by."""
     x, r = call.taken[0].detach(), base.taken[0].detach()
-    rounding = 64 * torch.finfo(x.dtype).eps * torch.maximum(x.abs(), r.abs())
+    # At delta = s |x| the quotient is off by eps / s, the derivative by s: alike at s = sqrt(eps).
+    least = math.sqrt(torch.finfo(x.dtype).eps) * torch.maximum(x.abs(), r.abs())
     delta = x - r
-    return delta, delta.abs() <= rounding.clamp(min=1e-10)
+    return delta, delta.abs() <= least.clamp(min=1e-10)
 
 
 def _pull_back(

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from learned_saliency.attribution.core.recording import is_recorded
 from learned_saliency.ops import widen
 
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
@@ -48,7 +49,7 @@ def normalize(maps: Tensor) -> Tensor:
     low = maps.amin(dim=(-2, -1), keepdim=True)
     high = maps.amax(dim=(-2, -1), keepdim=True)
     finite = torch.isfinite(low) & torch.isfinite(high)
-    if not torch.compiler.is_exporting() and not bool(finite.all()):
+    if not is_recorded() and not bool(finite.all()):
         raise ValueError("a saliency map has NaN or infinite values; are the images finite?")
     rounding = 64 * torch.finfo(maps.dtype).eps * torch.maximum(low.abs(), high.abs())
     constant = high - low <= rounding

@@ -12,6 +12,7 @@ from learned_saliency.attribution.core.affine import is_affine
 from learned_saliency.attribution.core.classifier import Classifier, encode, frozen, of_rows
 from learned_saliency.attribution.core.maps import INTERPOLATIONS, normalize, resize
 from learned_saliency.attribution.core.outputs import NoGradientError
+from learned_saliency.attribution.core.recording import is_recorded
 from learned_saliency.attribution.core.targets import TARGETS
 from learned_saliency.ops import full_precision, widen
 
@@ -157,7 +158,7 @@ class Query:
         if self._given_targets is None:
             return self.logits.detach().argmax(dim=1)
         targets = self._given_targets.to(self.images.device, torch.int64)
-        if torch.compiler.is_exporting():  # a graph cannot raise
+        if is_recorded():  # a graph cannot raise
             return targets
         classes = self.logits.shape[1]
         if not bool(((targets >= 0) & (targets < classes)).all()):
@@ -220,6 +221,8 @@ class PostHocMethod:
 
     Attributes:
         allowed_targets: The words that the method takes; others need another method.
+        export_obstacle: Reason why no graph can hold the method, as a sentence without its full
+            stop; None for a method that can be exported.
 
     Raises:
         ValueError: If a word is none of these, or the method does not take it.
@@ -227,6 +230,9 @@ class PostHocMethod:
 
     needs_gradients = False
     allowed_targets: ClassVar[tuple[str, ...]] = tuple(TARGETS)
+    export_obstacle: str | None = (
+        "its maps are not made by one run of the network and the derivative of its head"
+    )
 
     def __init__(self, *, interpolation: str = "bilinear", target: str = "logit") -> None:
         if interpolation not in INTERPOLATIONS:

@@ -6,23 +6,25 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from learned_saliency.pipeline.cli import Command, Page, UserError, check_folder, find_checkpoint
+from learned_saliency.pipeline.cli import Command, Page, check_folder, check_subject
 
 
 def check(config: DictConfig) -> None:
-    """Check that the checkpoint is there, and that the folder can be made."""
-    if config.checkpoint is None:
-        raise UserError("checkpoint has no value: give it as checkpoint=RUN_OR_FILE.")
+    """Check that the network's files are there, and that the folder can be made."""
+    check_subject(config, "export.py")
     if config.out is not None:
         check_folder("out", str(Path(config.out).expanduser().parent))
-    find_checkpoint(config.checkpoint, "best.ckpt")
 
 
 def announce(config: DictConfig) -> str:
     """Say what is going to be exported, in which format, and where it is written."""
     place = "its folder `export`" if config.out is None else config.out
+    if config.checkpoint is None and config.out is None:
+        place = "the folder `export`"
+    method = f" with {config.method}" if config.method is not None else ""
+    network = config.checkpoint or config.classifier
     upload = "" if config.push is None else f", and uploading it to {config.push}"
-    return f"exporting {config.checkpoint} as {config.format}, into {place}{upload}"
+    return f"exporting {network}{method} as {config.format}, into {place}{upload}"
 
 
 EXPORT = Command(
@@ -30,13 +32,15 @@ EXPORT = Command(
     config_name="export",
     job="export",
     page=Page(
-        about="Write a trained model as a file that runs without this repository.",
+        about="Write a trained model, or any classifier with a map, as a file for elsewhere.",
         usage=(
             "checkpoint=RUN",
             "checkpoint=RUN format=pt2 maps=predicted out=FOLDER",
             "checkpoint=RUN format=hf license=apache-2.0 push=USER/NAME",
+            "classifier=timm:resnet50 weights=FILE layer=layer4 method=gradcam out=FOLDER",
         ),
     ),
     check=check,
     announce=announce,
+    complete=False,
 )

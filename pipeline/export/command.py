@@ -13,6 +13,6 @@ def run(config: DictConfig) -> None:
     made = export(config)
     if made.differences is not None:
         worst = ", ".join(f"{name} {value:.1e}" for name, value in made.differences.items())
-        print(f"Largest difference from the checkpoint: {worst}")
-    paths = [made.file, made.facts, *([made.report] if made.report else [])]
-    print("\n".join(printable(text) for text in (*map(str, paths), *filter(None, [made.address]))))
+        print(f"Largest difference from the checkpoint or classifier: {worst}")
+    paths = [str(path) for path in (made.file, made.facts, made.box, made.report) if path]
+    print("\n".join(map(printable, [*paths, *filter(None, [made.address])])))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from omegaconf import DictConfig
 
 from learned_saliency.pipeline.cli import UserError, check_values
+from learned_saliency.pipeline.export import box
 from learned_saliency.pipeline.export.formats import FORMATS, Format
 from learned_saliency.pipeline.export.images import BATCH_SIZES, find_images
 from learned_saliency.pipeline.export.precision import (
@@ -20,11 +21,13 @@ from learned_saliency.pipeline.export.precision import (
     report_file,
 )
 from learned_saliency.pipeline.export.push import push
-from learned_saliency.pipeline.export.source import ExportSource, read_source
+from learned_saliency.pipeline.export.reading import read_source
+from learned_saliency.pipeline.export.source import ExportSource
 from learned_saliency.pipeline.export.verify import differences
 from learned_saliency.storage import sha256
 
 CONFIG_NAME = "export"
+_SCRIPT = Path(box.__file__)
 
 
 class ExportResult(NamedTuple):
@@ -35,6 +38,7 @@ class ExportResult(NamedTuple):
         facts: Path of the JSON that describes it.
         differences: Largest difference from the checkpoint by output, before the precision is
             reduced; None where the file was not verified.
+        box: Path of the script beside it that puts boxes around maps; None for formats without.
         report: Path of the comparison with float32; None where there is none.
         address: Address of what was uploaded; empty where nothing was.
     """
@@ -42,6 +46,7 @@ class ExportResult(NamedTuple):
     file: Path
     facts: Path
     differences: dict[str, float] | None
+    box: Path | None = None
     report: Path | None = None
     address: str = ""
 
@@ -75,7 +80,8 @@ def export(config: DictConfig) -> ExportResult:
         raise UserError(f"out={path.parent}: cannot be written ({error.strerror}).") from None
     address = "" if config.push is None else push(config, path)
     report = report_file(path) if planned is not None and planned.report is not None else None
-    return ExportResult(path, written.facts_file(path), found, report, address)
+    script = path.with_name(_SCRIPT.name) if written.has_box else None
+    return ExportResult(path, written.facts_file(path), found, script, report, address)
 
 
 def _check_keys(config: DictConfig, written: Format) -> None:
@@ -92,7 +98,10 @@ def _make(
     config: DictConfig, source: ExportSource, written: Format, planned: Plan | None, made: Path
 ) -> dict[str, float] | None:
     """Write and try what is exported; return the differences that were found."""
-    images = find_images(source.data, config.verify_images) if config.verify else None
+    images = None
+    if config.verify:
+        images = find_images(source.data, config.verify_images)
+        source.try_method(images.pixels)
     facts = source.facts | {"format": config.format}
     facts |= written.write(source, config, made)
     if written.has_graph:
@@ -116,6 +125,10 @@ def _make(
     if planned is not None:
         facts["float32"] = facts.pop("verified", None)
         facts |= reduce_precision(source, config, planned, made)
+    if written.has_box:
+        script = made.with_name(_SCRIPT.name)
+        script.write_text(_SCRIPT.read_text())
+        facts["box"] = {"script": script.name, "threshold": facts["box_threshold"]}
     facts |= written.finish(source, config, made) | {"sha256": sha256(model)}
     written.describe(source, config, made, facts)
     return found

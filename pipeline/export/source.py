@@ -1,4 +1,4 @@
-"""Source of an export: a trained model and how its input is prepared."""
+"""Source of an export: a network with a map, and how its input is prepared."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
+from torch import Tensor
 from torch.export import ExportedProgram
 
-from learned_saliency.pipeline.cli import UserError
+from learned_saliency.pipeline.cli import UserError, first_sentence
+from learned_saliency.pipeline.export.explained import ExplainedClassifier, RecordedClassifier
 from learned_saliency.pipeline.export.graph import INPUTS, OUTPUTS, ExportedModel, trace
-from learned_saliency.pipeline.runs import (
-    Checkpoint,
-    checkpoint_facts,
-    load_module,
-    read_checkpoint,
-)
 from learned_saliency.trainers import SaliencyModule
 
 
@@ -28,7 +24,8 @@ class ExportSource(NamedTuple):
         name: Name of the file without its ending.
         folder: Folder of the file where the user names none.
         data: How images are prepared (``crop_size``, ``center_crop``, ``exif_orientation`` ...) and
-            the data set on whose images the file is tried, as ``data`` of a run's configuration.
+            the data set on whose images the file is tried, as ``data`` of a run's configuration; a
+            classifier from outside has no data set.
         class_names: Names of the classes.
         facts: Facts for the JSON beside the file.
     """
@@ -46,9 +43,35 @@ class ExportSource(NamedTuple):
         """Side of the input, pixels."""
         return self.data.crop_size
 
+    def try_method(self, pixels: Tensor) -> None:
+        """Run a post-hoc method on images, with the checks of values that a graph cannot hold.
+
+        Args:
+            pixels: Images that the file will be tried on, uint8 (N, 3, S, S).
+
+        Raises:
+            UserError: If the method does not fit the network.
+        """
+        if isinstance(self.module, ExplainedClassifier):
+            self.module.try_on(pixels)
+
     def program(self) -> ExportedProgram:
-        """Trace the computation of the file, see `trace`."""
-        return trace(ExportedModel(self.module, self.maps), self.size)
+        """Trace the computation of the file, see `trace`.
+
+        Raises:
+            UserError: If a network from outside, or its head's derivative, cannot be recorded.
+        """
+        if not isinstance(self.module, ExplainedClassifier):
+            return trace(ExportedModel(self.module, self.maps), self.size)
+        try:
+            recorded = RecordedClassifier(self.module, self.size, self.maps == "label")
+            return trace(ExportedModel(recorded, self.maps), self.size)
+        except Exception as error:  # the network's own code, or torch's for it
+            raise UserError(
+                "classifier: the network, or the derivative of its part after the layer, cannot be "
+                "recorded as a graph; another layer may serve. The reason given: "
+                f"{first_sentence(error)[:300]}"
+            ) from None
 
     def interface(self) -> dict[str, Any]:
         """Describe the inputs and outputs of the graph, for the JSON."""
@@ -83,41 +106,3 @@ class ExportSource(NamedTuple):
         declared = self.module.native
         native = {"per_class": declared.per_class, "probabilities": declared.probabilities}
         return {"maps": self.maps, "native": native, "inputs": inputs, "outputs": outputs}
-
-
-def read_source(config: DictConfig, has_graph: bool) -> ExportSource:
-    """Load the model that ``configs/export.yaml`` names.
-
-    Args:
-        config: The composed configuration.
-        has_graph: Whether the computation is exported, not only weights.
-
-    Raises:
-        UserError: If the checkpoint does not load, its computation cannot be exported, or ``maps``
-            does not suit it.
-    """
-    checkpoint = read_checkpoint(config.checkpoint, "best.ckpt", config.classifier)
-    module = load_module(checkpoint).eval()
-    if has_graph and module.export_obstacle is not None:
-        raise UserError(f"format={config.format}: {module.export_obstacle}.")
-    maps = _maps(config, checkpoint, module, has_graph)
-    return ExportSource(
-        module=module,
-        maps=maps,
-        name=checkpoint.model.name + (f"-{maps}" if maps in ("predicted", "all") else ""),
-        folder=checkpoint.run_folder / "export",
-        data=checkpoint.config.data,
-        class_names=checkpoint.class_names,
-        facts=checkpoint_facts(checkpoint) | {"stage": checkpoint.stage},
-    )
-
-
-def _maps(
-    config: DictConfig, checkpoint: Checkpoint, module: SaliencyModule, has_graph: bool
-) -> str | None:
-    if has_graph and module.native.per_class:
-        return config.maps or "label"
-    if config.maps is not None:
-        what = "weights alone" if module.native.per_class else "one map for all classes"
-        raise UserError(f"maps={config.maps}: leave it out, {checkpoint.model.name} has {what}.")
-    return None

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
 from learned_saliency.attribution import PostHocMethod
@@ -29,9 +28,9 @@ from learned_saliency.pipeline.runs import (
     build_explained,
     build_methods,
     find_coverage,
+    foreign_input,
     has_function,
     library_class_names,
-    library_input,
     method_names,
     read_subject,
     with_class_files,
@@ -195,10 +194,7 @@ def _foreign(config: DictConfig) -> tuple[_Given, _Known]:
     names = None
     if config.class_names is not None:
         names = read_name_list(Path(config.class_names).expanduser())
-    given = dict(config.input)
-    own = library_input(config.classifier)
-    given["mean"] = given["mean"] or own.mean or IMAGENET_DEFAULT_MEAN
-    given["std"] = given["std"] or own.std or IMAGENET_DEFAULT_STD
+    given = foreign_input(config)
     decoding = AS_SEEN._replace(max_value=given.pop("max_value"))
     return {**given, "class_names": names, "decoding": decoding}, {"class_names": names}
 

@@ -32,7 +32,7 @@ from learned_saliency.pipeline.runs.explained import (
     subject_record,
     try_methods,
 )
-from learned_saliency.pipeline.runs.facts import checkpoint_facts
+from learned_saliency.pipeline.runs.facts import checkpoint_facts, package_versions
 from learned_saliency.pipeline.runs.folder import (
     create_folder,
     read_record,
@@ -45,7 +45,13 @@ from learned_saliency.pipeline.runs.given import (
     given_stage,
     rebuild_given,
 )
-from learned_saliency.pipeline.runs.input import OwnInput, library_input, own_input
+from learned_saliency.pipeline.runs.input import (
+    OwnInput,
+    foreign_input,
+    foreign_names,
+    library_input,
+    own_input,
+)
 from learned_saliency.pipeline.runs.methods import (
     build_evaluation,
     build_methods,
@@ -58,6 +64,7 @@ from learned_saliency.pipeline.runs.references import asks_the_machine, with_ref
 from learned_saliency.pipeline.runs.targets import has_function, target_record
 from learned_saliency.pipeline.runs.third_party import (
     PlainLogits,
+    build_classifier,
     check_library_network,
     library_class_names,
     third_party_network,
@@ -90,6 +97,7 @@ __all__ = [
     "as_one",
     "asks_the_machine",
     "beside",
+    "build_classifier",
     "build_data",
     "build_evaluation",
     "build_explained",
@@ -110,6 +118,8 @@ __all__ = [
     "find_coverage",
     "find_state_dict",
     "fit_state_dict",
+    "foreign_input",
+    "foreign_names",
     "foreign_parts",
     "given_network",
     "given_part",
@@ -124,6 +134,7 @@ __all__ = [
     "make_data",
     "method_names",
     "own_input",
+    "package_versions",
     "read_checkpoint",
     "read_record",
     "read_subject",

@@ -129,7 +129,11 @@ def _build(
 
 
 def try_methods(
-    module: SaliencyModule, images: Tensor, names: Sequence[str] | None = None, what: str = "input"
+    module: SaliencyModule,
+    images: Tensor,
+    names: Sequence[str] | None = None,
+    what: str = "input",
+    key: str = "methods",
 ) -> int:
     """Run every method once, so that a misfit to the classifier shows before the long run.
 
@@ -138,6 +142,7 @@ def try_methods(
         images: Normalized images of shape (B, 3, H, W) on its device.
         names: Names of the methods; None for all.
         what: Name of the images in a message.
+        key: Key that names methods, in a message.
 
     Returns:
         The number of classes that the classifier knows.
@@ -159,19 +164,24 @@ def try_methods(
         except Exception as error:  # a foreign network may raise anything
             if not foreign and not isinstance(error, ValueError):
                 raise
-            raise UserError(_misfit(module, images, tried, what, error)) from None
+            raise UserError(_misfit(module, images, tried, what, key, error)) from None
     return logits.shape[1]
 
 
 def _misfit(
-    module: SaliencyModule, images: Tensor, tried: list[str], what: str, error: Exception
+    module: SaliencyModule,
+    images: Tensor,
+    tried: list[str],
+    what: str,
+    key: str,
+    error: Exception,
 ) -> str:
     """Say in one sentence what failed, and the remedy as far as it is known."""
     reason = first_sentence(error)
     if isinstance(error, LayerError):
         return f"layer={module.classifier.layer}: {reason} (layer_layout=...)."
     if tried:
-        return f"methods: '{tried[0]}' does not fit this classifier: {reason}."
+        return f"{key}: '{tried[0]}' does not fit this classifier: {reason}."
     if isinstance(error, OutputError):
         return f"{'classifier' if module.has_classes else 'target'}: {reason}."
     height, width = images.shape[2:]
@@ -179,8 +189,9 @@ def _misfit(
     remedy = ""
     if isinstance(module.classifier, SplitClassifier):
         size = _declared_size(module.classifier.model)
-        key = {"input": "input.size", "data": "data.crop_size"}[what]
-        remedy = f"; {'' if size is None else f'it declares the size {size}: '}choose by {key}=..."
+        named = {"input": "input.size", "data": "data.crop_size"}[what]
+        declared = "" if size is None else f"it declares the size {size}: "
+        remedy = f"; {declared}choose by {named}=..."
         remedy += ", and wrap a network that takes other channels in a module that takes RGB"
     return f"the {what}, images of {given}, does not fit this classifier: {reason}{remedy}."
 

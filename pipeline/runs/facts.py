@@ -49,12 +49,14 @@ def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
         "coverage": coverage_facts(checkpoint.content["state_dict"]),
         **_tested(checkpoint),
         "selected_by": checkpoint.content[RECORD]["selected_by"],
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in _PACKAGES},
-        },
+        "versions": package_versions(),
         "config": config,
     }
+
+
+def package_versions() -> dict[str, str]:
+    """Look up the versions of Python and of the packages that decide what a network computes."""
+    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
 
 
 def _layers(given: Mapping[str, Any]) -> dict[str, Any]:

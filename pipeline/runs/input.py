@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torchvision
+from omegaconf import DictConfig
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
+from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.runs.third_party import (
     check_library_network,
     library_class_names,
@@ -70,6 +73,43 @@ def library_input(classifier: str) -> OwnInput:
     if library == "torchvision":
         return _of_torchvision(name)
     return _of_timm(pretrained_facts(name)) if library == "timm" else OwnInput()
+
+
+def foreign_input(config: DictConfig) -> dict[str, Any]:
+    """Complete ``input`` for the network that ``classifier`` names: size, colors and the rest.
+
+    Colors that are not given are those of the library's weights, ImageNet's where none are known.
+
+    Raises:
+        UserError: If the library has no such network.
+    """
+    own = library_input(config.classifier)
+    given = dict(config.input)
+    given["mean"] = list(given["mean"] or own.mean or IMAGENET_DEFAULT_MEAN)
+    given["std"] = list(given["std"] or own.std or IMAGENET_DEFAULT_STD)
+    return given
+
+
+def foreign_names(config: DictConfig, names: Sequence[str] | None, num_classes: int) -> list[str]:
+    """Name the classes of the network that ``classifier`` names.
+
+    Args:
+        config: Its ``classifier``.
+        names: The names that the user gives; None for those of its library where their number
+            agrees, else the numbers of the classes.
+        num_classes: Number of classes that the network knows.
+
+    Raises:
+        UserError: If other than ``num_classes`` names are given.
+    """
+    if names is None:
+        known = library_class_names(config.classifier) or []
+        return known if len(known) == num_classes else list(map(str, range(num_classes)))
+    if len(names) != num_classes:
+        raise UserError(
+            f"there are {len(names)} class names, but the classifier knows {num_classes} classes."
+        )
+    return list(names)
 
 
 def _of_torchvision(name: str) -> OwnInput:

@@ -27,6 +27,7 @@ class Format:
     Attributes:
         suffix: Ending of the file's name, with the dot; empty for a folder.
         has_graph: Whether the file holds the computation, not only weights.
+        has_box: Whether the script that puts boxes around maps lies beside the file.
         precisions: Precisions that the file can have, as words of ``precision=``.
         keys: Keys of the configuration that go with this format alone.
         packages: Packages that the format needs, which an extra brings.
@@ -35,6 +36,7 @@ class Format:
 
     suffix: ClassVar[str]
     has_graph: ClassVar[bool] = True
+    has_box: ClassVar[bool] = False
     keys: ClassVar[tuple[str, ...]] = ()
     precisions: ClassVar[tuple[str, ...]] = ("float32",)
     packages: ClassVar[tuple[str, ...]] = ()

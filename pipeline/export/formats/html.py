@@ -29,6 +29,7 @@ class Html(Onnx):
     """
 
     suffix = ".html"
+    has_box = False
     keys = ("ort", "gallery")
 
     def check(self, config: DictConfig) -> None:

@@ -22,6 +22,7 @@ class Onnx(Format):
 
     suffix = ".onnx"
     precisions = ("float32", "float16", "int8")
+    has_box = True
     packages = ("onnx", "onnxscript", "onnxruntime")
     extra = "onnx"
 

@@ -22,6 +22,7 @@ class OpenVino(Format):
     """OpenVINO's XML with weights in a file beside it, made from the ONNX model; see `Format`."""
 
     suffix = ".xml"
+    has_box = True
     packages = ("openvino", "onnx", "onnxscript")
     extra = _EXTRA
 
