@@ -116,6 +116,9 @@ def _of_foreign(config: DictConfig) -> ExportSource:
     threshold = module.box_threshold if config.box_threshold is None else config.box_threshold
     facts = {
         **_method_facts(config),
+        "backbone": config.classifier,
+        "data": None,
+        "metrics": {},
         **{key: config[key] for key in ("classifier", "weights", "layer")},
         "layer_layout": module.classifier.layout.name,
         "class_names": names,

@@ -54,7 +54,7 @@ def build_page(
     # `<` begins no tag in here, whatever a class is called
     plain = json.dumps(settings, ensure_ascii=False).replace("<", "\\u003c")
     parts = {
-        "title": html.escape(f"{facts['method']} on {facts['data']}"),
+        "title": html.escape(f"{facts['method']} on {facts['data'] or facts['backbone']}"),
         "policy": f"default-src 'none'; script-src {_digest(script)} blob: 'wasm-unsafe-eval'; "
         f"style-src {_digest(style)}; img-src blob: data:; base-uri 'none'; form-action 'none'",
         "style": style,
@@ -97,7 +97,8 @@ def _list_of_facts(facts: Mapping[str, Any], runtime: WebRuntime) -> str:
         "Method": facts["method"],
         "Network": facts["backbone"],
         "Layer": facts.get("layer"),
-        "Trained on": f"{facts['data']}, {len(facts['class_names'])} classes",
+        "Trained on": facts["data"],
+        "Classes": len(facts["class_names"]),
         "Map": maps.get(facts["maps"], "of any class that you choose"),
         "Input": " x ".join(map(str, facts["input_size"])) + " pixels",
         "Box": f"around the largest region above {facts['box_threshold']:.3f} of the map's maximum",
