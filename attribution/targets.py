@@ -38,7 +38,8 @@ class RegionScore(nn.Module):
     """Mean logit of each class over a region of a segmentation (Seg-Grad-CAM, Vinogradova 2020).
 
     The score of class c is the mean of the logits over the pixels of the region, sum_ij M_ij y_cij
-    / sum_ij M_ij; the paper sums, which gives the same maps. A method's ``targets`` are classes.
+    / sum_ij M_ij; the paper sums, which gives gradient methods the same maps. A method's
+    ``targets`` are classes.
 
     Args:
         region: M, weights of shape (H', W'), the size of the network's output, at least 0, such as

@@ -178,7 +178,7 @@ class SaliencyCallback(L.Callback):
 
     def _rows(
         self, trainer: L.Trainer, module: L.LightningModule, images: Sequence[Tensor]
-    ) -> list[tuple[Tensor, list[str], dict[str, Tensor]]]:
+    ) -> list[tuple[Tensor, str, dict[str, Tensor]]]:
         """Explain images, of which those of equal shape go through the network together.
 
         Returns:
@@ -200,22 +200,22 @@ class SaliencyCallback(L.Callback):
                     rows.append((image, told, found))
         return rows
 
-    def _told(self, logits: Tensor) -> list[str]:
+    def _told(self, logits: Tensor) -> str:
         """Name the predicted class with its probability, or the largest score, of logits (C,)."""
         best = int(logits.argmax())
         if self.outputs is not None:
-            return [score_line(best, float(logits[best]))]
-        name, probability = class_name(self.class_names, best), float(logits.softmax(0)[best])
-        return ["predicted:", f"{name} {probability:.1%}"]
+            return score_line(best, float(logits[best]))
+        return f"{class_name(self.class_names, best)} {float(logits.softmax(0)[best]):.1%}"
 
     def _picture(self, rows: Sequence[tuple[Tensor, list[str], dict[str, Tensor]]]) -> Picture:
         cells, captions = [], []
+        heading = ["predicted:"] if self.outputs is None else []
         for image, told, maps in rows:
             colors = to_colors(image, self.mean, self.std)
             values = [saliency.numpy() for saliency in maps.values()]
             cells.append([colors, *(overlay(colors, saliency) for saliency in values)])
             flat = [["flat map"] if is_flat(saliency) else [] for saliency in values]
-            captions.append([told, *flat])
+            captions.append([[*heading, told], *flat])
         titles = ["image", *self.methods]
         return grid(cells, titles, _CELL, captions=captions, colormap=DEFAULT_COLORMAP)
 

@@ -138,6 +138,25 @@ def test_maps_are_those_of_the_methods(tmp_path):
         assert told == f"{int(probs.argmax())} {float(probs.max()):.1%}"
 
 
+@pytest.mark.parametrize("target", ["margin", lambda logits: logits[:, 2] - logits[:, 1]])
+def test_maps_explain_the_target(tmp_path, target):
+    callback = Seen(LAYER, ["gradcam"], images=2, target=target, folder=tmp_path)
+    module = Own()
+    L.Trainer(callbacks=[callback], logger=False, **QUIET).validate(
+        module, loader(4), verbose=False
+    )
+    images = loader(4).dataset.tensors[0][:2]
+    if target == "margin":
+        expected = GradCAM(target=target)(split(module.eval(), LAYER), images)
+    else:
+        classifier = split(module.eval(), LAYER, outputs=target)
+        expected = GradCAM()(classifier, images)
+        scores = [f"score 0: {float(score):.4g}" for score in classifier(images)]
+        assert [told for _, told, _ in callback.seen] == scores
+    for (_, _, found), wanted in zip(callback.seen, expected, strict=True):
+        torch.testing.assert_close(found["gradcam"], wanted, rtol=1e-4, atol=1e-4)
+
+
 def test_pictures_come_every_few_epochs_and_at_a_validation_alone(tmp_path):
     callback = Seen(LAYER, images=2, every_n_epochs=2, folder=tmp_path / "mine")
     _, module = fit(tmp_path, callback, max_epochs=3, num_sanity_val_steps=0)
@@ -274,6 +293,10 @@ def test_methods_have_the_options_of_the_configuration():
         "fast",
         "opticam",
     ]
+    found = named_methods({"gradcam": None, "hirescam": {"target": "logit"}}, "margin")
+    assert [method.target for method in found.values()] == ["margin", "logit"]
+    with pytest.raises(ValueError, match="cam: CAM explains the logit, not the margin"):
+        named_methods("cam", "margin")
     with pytest.raises(TypeError, match="x is no method but int"):
         named_methods({"x": 3})
 
