@@ -6,13 +6,22 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from learned_saliency.pipeline.cli import Command, Page, UserError, check_folder, find_checkpoint
+from learned_saliency.pipeline.cli import (
+    Command,
+    Page,
+    UserError,
+    check_folder,
+    find_checkpoint,
+    is_on_hub,
+)
 
 
 def check(config: DictConfig) -> None:
     """Check that the checkpoint is there, and that the folder can be made."""
     if config.checkpoint is None:
         raise UserError("checkpoint has no value: give it as checkpoint=RUN_OR_FILE.")
+    if config.out is None and is_on_hub(config.checkpoint):
+        raise UserError(f"out has no value: say where to export {config.checkpoint}, out=FOLDER.")
     if config.out is not None:
         check_folder("out", str(Path(config.out).expanduser().parent))
     find_checkpoint(config.checkpoint, "best.ckpt")

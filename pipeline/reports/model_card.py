@@ -64,7 +64,7 @@ def hub_card(facts: Mapping[str, Any], pictures: Mapping[str, str], name: str) -
     shown = [f"![{told}]({file})\n\n*{told}.*" for file, told in pictures.items()]
     before = (
         "With the package of the project (`pip install .` in a checkout of it) and this folder as "
-        f"`DIR` (`hf download {name} --local-dir DIR`)"
+        f"`DIR` (`hf download {name} --local-dir DIR`), or `hf://{name}` in the place of `DIR`"
     )
     origin = [_origin(facts, "`config.json`"), *_verified(facts)]
     return _page(facts, shown, _loading("DIR", before), "\n\n".join(origin))
