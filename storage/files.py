@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-_ATTEMPTS = 5
+_ATTEMPTS = 20
 _MAX_JSON = 2**26  # bytes, of a file that this project wrote
 
 

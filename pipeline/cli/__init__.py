@@ -12,6 +12,7 @@ from learned_saliency.pipeline.cli.compose import (
 from learned_saliency.pipeline.cli.entry import Command, run_command
 from learned_saliency.pipeline.cli.errors import UserError, first_sentence, printable
 from learned_saliency.pipeline.cli.help import Page
+from learned_saliency.pipeline.cli.hub import hush_requests, is_on_hub
 from learned_saliency.pipeline.cli.paths import (
     CLASS_FILES,
     HUB_FACTS,
@@ -74,9 +75,11 @@ __all__ = [
     "find_checkpoint",
     "find_resume_point",
     "first_sentence",
+    "hush_requests",
     "hydra_words",
     "is_library_network",
     "is_network",
+    "is_on_hub",
     "is_own_code",
     "listed",
     "named_keys",

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 
 from learned_saliency.pipeline.cli.errors import UserError
+from learned_saliency.pipeline.cli.hub import fetch, is_on_hub
 
 LIBRARY_WEIGHTS = "default"  # in place of a file: the weights that a network's library has for it
 LIBRARIES = ("torchvision", "timm")  # whose networks have names, torchvision:NAME
@@ -23,12 +24,15 @@ def find_checkpoint(path: str | Path, of_run: str) -> Path:
     """Find the file of a checkpoint.
 
     Args:
-        path: A file, the folder of a run, or one for the Hugging Face Hub.
+        path: A file, the folder of a run, or one for the Hugging Face Hub; or ``hf://USER/NAME``,
+            which is fetched from there.
         of_run: Which file of a run is meant, ``best.ckpt`` or ``last.ckpt``.
 
     Raises:
         UserError: If it is not there.
     """
+    if is_on_hub(path):
+        path = fetch(str(path), (HUB_WEIGHTS, HUB_FACTS))
     path = Path(path).expanduser()
     if path.is_dir():
         hub = not (path / "checkpoints").exists() and (

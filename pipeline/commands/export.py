@@ -6,12 +6,21 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from learned_saliency.pipeline.cli import Command, Page, check_folder, check_subject
+from learned_saliency.pipeline.cli import (
+    Command,
+    Page,
+    UserError,
+    check_folder,
+    check_subject,
+    is_on_hub,
+)
 
 
 def check(config: DictConfig) -> None:
     """Check that the network's files are there, and that the folder can be made."""
     check_subject(config, "export.py")
+    if config.out is None and config.checkpoint is not None and is_on_hub(config.checkpoint):
+        raise UserError(f"out has no value: say where to export {config.checkpoint}, out=FOLDER.")
     if config.out is not None:
         check_folder("out", str(Path(config.out).expanduser().parent))
 

@@ -140,7 +140,11 @@ def _path(config: DictConfig, source: ExportSource, suffix: str) -> Path:
     if config.out is None:
         return source.folder / name
     out = Path(config.out).expanduser()
-    return out if suffix in ("", out.suffix) else out / name
+    if suffix == "":
+        return (
+            out.resolve() if out.is_symlink() else out
+        )  # the folder, and not its link, is replaced
+    return out if out.suffix == suffix else out / name
 
 
 def _versions() -> dict[str, str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from learned_saliency.pipeline.cli import UserError, first_sentence
+from learned_saliency.pipeline.cli import UserError, first_sentence, hush_requests
 
 
 def check_push(config: DictConfig) -> None:
@@ -45,7 +44,7 @@ def push(config: DictConfig, folder: Path) -> str:
     from huggingface_hub import HfApi
 
     api, name, private = HfApi(library_name="learned-saliency"), config.push, config.private
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # tells each request
+    hush_requests()
     remedy = f"{folder} is complete, push it again by export.py or `hf upload`"
     try:
         api.create_repo(name, private=private, exist_ok=True)

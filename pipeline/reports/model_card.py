@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from learned_saliency.pipeline.cli import is_own_code
 from learned_saliency.pipeline.reports.markdown import escaped, markdown_table
 from learned_saliency.pipeline.reports.results import table_rows
 from learned_saliency.pipeline.reports.tables import Signs
@@ -64,8 +65,13 @@ def hub_card(facts: Mapping[str, Any], pictures: Mapping[str, str], name: str) -
     shown = [f"![{told}]({file})\n\n*{told}.*" for file, told in pictures.items()]
     before = (
         "With the package of the project (`pip install .` in a checkout of it) and this folder as "
-        f"`DIR` (`hf download {name} --local-dir DIR`)"
+        f"`DIR` (`hf download {name} --local-dir DIR`), or `hf://{name}` in the place of `DIR`"
     )
+    if "layer" in facts and is_own_code(facts["backbone"]):
+        before += (
+            f"; its network {escaped(facts['backbone'])} is code of its author, which you need and "
+            "name by `classifier=MODULE:FUNCTION` in each of these"
+        )
     origin = [_origin(facts, "`config.json`"), *_verified(facts)]
     return _page(facts, shown, _loading("DIR", before), "\n\n".join(origin))
 

@@ -87,8 +87,9 @@ class Format:
         Raises:
             UserError: If there is.
         """
-        if path.is_dir():
-            raise UserError(f"out={path}: is a folder; remove it, or name a file.")
+        for file in (path, self.facts_file(path)):
+            if file.is_dir():
+                raise UserError(f"out={file}: is a folder; remove it, or name another file.")
 
     def place(self, made: Path, path: Path) -> None:
         """Move what is complete, and all beside it, from the folder where it was made to ``path``.

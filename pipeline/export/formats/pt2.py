@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ class Pt2(Format):
 
     def write(self, source: ExportSource, config: DictConfig, path: Path) -> dict[str, Any]:
         """Write the program."""
+        content = io.BytesIO()  # at a full disk torch's own writer aborts the process
         with warnings.catch_warnings():
             # torch takes channels-last weights for views of others, which matters only on GPUs
             warnings.filterwarnings("ignore", message="No complete tensor found")
-            torch.export.save(source.program(), path)
+            torch.export.save(source.program(), content)
+        path.write_bytes(content.getbuffer())
         return {}
 
     def load(self, path: Path, config: DictConfig) -> Runner:

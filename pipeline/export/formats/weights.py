@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from learned_saliency.pipeline.export.formats.base import Format, Runner
@@ -23,7 +26,13 @@ class Safetensors(Format):
     def write(self, source: ExportSource, config: DictConfig, path: Path) -> dict[str, Any]:
         """Write the weights."""
         state = {name: tensor.contiguous() for name, tensor in source.module.state_dict().items()}
-        save_file(state, path)
+        try:
+            save_file(state, path)
+        except SafetensorError as error:  # which is what it makes of a full disk
+            if number := re.search(r"os error (\d+)", str(error)):
+                code = int(number[1])
+                raise OSError(code, os.strerror(code), str(path)) from None
+            raise
         return {}
 
     def load(self, path: Path, config: DictConfig) -> Runner:

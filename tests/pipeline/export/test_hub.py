@@ -195,7 +195,11 @@ def test_weights_without_a_test_have_no_metrics_and_the_card_says_so(call, run, 
 
 def test_photographs_are_in_the_card_where_asked_for(call, made, tmp_path):
     assert not (made / "test_maps.jpg").exists()
-    shown = call(tmp_path / "made", verify=False, photographs=True).file
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    shown = call(tmp_path / "link", verify=False, photographs=True).file
+    assert (tmp_path / "link").is_symlink()
+    assert shown == tmp_path / "real"
     assert (shown / "test_maps.jpg").is_file()
     assert "](test_maps.jpg)" in (shown / "README.md").read_text()
 
@@ -263,8 +267,10 @@ def test_an_earlier_export_is_replaced_whole_and_nothing_else(made, tmp_path):
         written.check_place(foreign)
     with pytest.raises(UserError, match="is a file; name a folder"):
         written.check_place(folder / "README.md")
-    with pytest.raises(UserError, match="is a folder; remove it"):
-        FORMATS["pt2"].check_place(folder)
+    (tmp_path / "x.pt2.json").mkdir()
+    for path in (folder, tmp_path / "x.pt2"):
+        with pytest.raises(UserError, match="is a folder; remove it"):
+            FORMATS["pt2"].check_place(path)
 
 
 class Api:

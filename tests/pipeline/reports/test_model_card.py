@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from learned_saliency.pipeline.cli.compose import CONFIG_DIR, compose_checked, config_groups
-from learned_saliency.pipeline.reports.model_card import model_card
+from learned_saliency.pipeline.reports.model_card import hub_card, model_card
 from learned_saliency.pipeline.training.fit import train
 
 
@@ -124,3 +124,18 @@ def test_a_card_says_what_stood_in_for_labels():
     card = model_card("last.ckpt", FACTS | {"splits": splits})
     assert "| weights, from the classes that the classifier predicts |" in card
     assert "by 4 labels and, of the other images, the classes that the classifier predicts" in card
+
+
+def test_a_card_for_others_tells_what_they_need():
+    facts = {name: value for name, value in FACTS.items() if name != "splits"}
+    facts |= {"threshold_chosen_by": None, "metrics": {}, "epoch": None, "not_tested": "Untested."}
+    card = hub_card(facts, {}, "me/x")
+    assert "| box threshold | 0.200 of the map's maximum |" in card
+    assert "Nothing was recorded of how the weights were chosen.\n\nUntested." in card
+    assert "| split |" not in card
+    assert "`hf download me/x --local-dir DIR`" in card
+    assert "classifier=" not in card
+    given = facts | {"layer": "last", "levels": [], "backbone": "nets.mine:build"}
+    assert "nets.mine:build is code of its author, which you need" in hub_card(given, {}, "me/x")
+    of_library = given | {"backbone": "timm:resnet18"}
+    assert "code of its author" not in hub_card(of_library, {}, "me/x")
