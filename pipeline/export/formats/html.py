@@ -46,13 +46,14 @@ class Html(Onnx):
     def finish(self, source: ExportSource, config: DictConfig, path: Path) -> dict[str, Any]:
         """Put the model into a page, which takes its place."""
         graph, runtime = path.read_bytes(), find_runtime(config.ort)
-        gallery, decoding = find_gallery(config, source.data), Decoding.of(source.data)
+        gallery = find_gallery(config, source.data)
+        # photographs of a reader are turned in any case, as predict.py turns them
+        decoding = Decoding.of(source.data)._replace(exif_orientation=True)
         pictures = [] if gallery is None else gallery_pictures(gallery, decoding)
         settings = {
             "maps": source.maps,
             "size": source.size,
             "center_crop": bool(source.data.center_crop),
-            "exif_orientation": decoding.exif_orientation,
             "down_first": resizes_down_first(),
             "box_threshold": source.facts["box_threshold"],
             "class_names": list(source.class_names),

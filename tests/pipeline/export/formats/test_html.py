@@ -31,7 +31,6 @@ def test_a_page_says_how_the_model_wants_its_images(creatures, tmp_path):
     assert str(tmp_path) not in text
     settings = json.loads(re.search(r'id="settings">(.*?)</script>', text, re.S)[1])
     assert (settings["maps"], settings["size"], settings["center_crop"]) == ("label", 32, True)
-    assert settings["exif_orientation"] is bool(source.data.exif_orientation)
     assert settings["class_names"][3] == "c3"
     assert settings["box_threshold"] == source.facts["box_threshold"]
     assert settings["colormap"][-3:] == colorize(np.ones((1, 1))).ravel().tolist()
