@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from omegaconf import DictConfig
 
 from learned_saliency.datamodules import Decoding, resizes_down_first
 from learned_saliency.pipeline.cli import UserError
+from learned_saliency.pipeline.export.formats.base import Runner
 from learned_saliency.pipeline.export.formats.onnx import Onnx
 from learned_saliency.pipeline.export.page import (
     build_page,
@@ -47,13 +49,16 @@ class Html(Onnx):
     def finish(self, source: ExportSource, config: DictConfig, path: Path) -> dict[str, Any]:
         """Put the model into a page, which takes its place."""
         graph, runtime = path.read_bytes(), find_runtime(config.ort)
-        gallery, decoding = find_gallery(config, source.data), Decoding.of(source.data)
+        gallery = find_gallery(config, source.data)
+        # photographs of a reader are turned in any case, as predict.py turns them
+        decoding = Decoding.of(source.data)._replace(exif_orientation=True)
         pictures = [] if gallery is None else gallery_pictures(gallery, decoding)
         settings = {
             "maps": source.maps,
+            "one_run": source.maps == "label"
+            and _finds_class(self.load(path, config), source.size),
             "size": source.size,
             "center_crop": bool(source.data.center_crop),
-            "exif_orientation": decoding.exif_orientation,
             "down_first": resizes_down_first(),
             "box_threshold": source.facts["box_threshold"],
             "class_names": list(source.class_names),
@@ -69,3 +74,23 @@ class Html(Onnx):
             "gallery": [picture["name"] for picture in pictures],
         }
         return {"page": page}
+
+
+def _finds_class(run: Runner, size: int) -> bool:
+    """Tell whether a graph explains the predicted class where it is given class -1.
+
+    Those of this project's own models do. Elsewhere -1 may be refused, or mean the last class, and
+    the page runs the network a second time.
+    """
+    images = torch.rand(4, 3, size, size, generator=torch.Generator().manual_seed(0))
+    try:
+        found = run(images, torch.full((4,), -1))
+    except Exception:  # the errors of onnxruntime have no base of their own
+        return False
+    classes = found["logits"].shape[1]
+    predicted, last = (
+        run(images, labels)["saliency"]
+        for labels in (found["logits"].argmax(1), torch.full((4,), classes - 1))
+    )
+    same, other = ((found["saliency"] - maps).abs().amax() for maps in (predicted, last))
+    return bool(same < 1e-4 < other)

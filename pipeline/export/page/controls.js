@@ -14,7 +14,7 @@ let waiting = Promise.resolve(); // one photograph after another
 async function explain({ file, name }, label) {
   const began = performance.now();
   const { size, center_crop: centerCrop } = settings;
-  const picture = await readPicture(file, settings.exif_orientation);
+  const picture = await readPicture(file);
   const square = toSquare(picture, size, centerCrop, settings.down_first);
   const { probabilities, saliency } = await run(square, label);
   const ranking = ranked(probabilities);

@@ -114,7 +114,7 @@ def _list_of_facts(facts: Mapping[str, Any], runtime: WebRuntime) -> str:
 def _metrics(results: Mapping[str, Mapping[str, float | None]] | None) -> str:
     """Make a table of a test's figures, one row per figure."""
     if not results:
-        return "<p>It was not tested by itself.</p>"
+        return "<p>There are no metrics of a test.</p>"
     known = {
         method: {name: math.nan if value is None else value for name, value in values.items()}
         for method, values in results.items()

@@ -9,10 +9,10 @@ class PictureError extends Error {}
 /**
  * Decode an image file; give {canvas, data, width, height, channels}, 8-bit RGBA.
  *
- * As in training, color profiles are ignored and transparent pixels are white; EXIF data turn the
- * picture where the model's data set says so.
+ * As predict.py does, color profiles are ignored, transparent pixels are white, and EXIF data turn
+ * the picture as a person sees it.
  */
-async function readPicture(file, turns) {
+async function readPicture(file) {
   if (file.size > MOST_MEGABYTES * 1e6) {
     throw new PictureError(`has ${Math.round(file.size / 1e6)} MB, more than ${MOST_MEGABYTES}.`);
   }
@@ -20,7 +20,7 @@ async function readPicture(file, turns) {
   try {
     bitmap = await createImageBitmap(file, {
       colorSpaceConversion: "none",
-      imageOrientation: turns ? "from-image" : "none",
+      imageOrientation: "from-image",
     });
   } catch {
     throw new PictureError("is no image that this browser reads; choose a JPEG, PNG or WebP file.");

@@ -56,6 +56,6 @@ def find_runtime(folder: str | None) -> WebRuntime:
         if not (root / part).is_file():
             raise UserError(
                 f"ort={folder}: {_PACKAGE} {version} has no file {root / part}; take the whole "
-                f"package of version 1.20 or a later one: {_GET}."
+                f"package of version 1.21 or a later one: {_GET}."
             )
     return WebRuntime(str(version), root / _SCRIPT, root / _BINARY)

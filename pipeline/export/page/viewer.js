@@ -12,7 +12,7 @@ function ranked(probabilities) {
 }
 
 function percent(probability) {
-  return `${(100 * probability).toFixed(1)} %`;
+  return `${(100 * probability).toFixed(1)}\u00a0%`;
 }
 
 /** Show a result: the picture, the map, the box, classes and figures. */
@@ -39,13 +39,16 @@ function showResult(result, names, onChoice) {
     `${width} x ${height} pixels. ` +
     (box === null ? "No box. " : `Box: x ${box[0]} to ${box[2]}, y ${box[1]} to ${box[3]}. `) +
     `Time: ${Math.round(result.milliseconds)} ms.`;
-  byId("classes").replaceChildren(
+  const list = byId("classes");
+  const focused = list.contains(document.activeElement);
+  list.replaceChildren(
     ...result.ranking.slice(0, MOST_CLASSES).map((label) => {
       const item = document.createElement("li");
       item.append(classRow(label, result, names, onChoice));
       return item;
     }),
   );
+  if (focused) list.querySelector('[aria-pressed="true"]')?.focus(); // the old one is gone
   byId("result").hidden = false;
 }
 

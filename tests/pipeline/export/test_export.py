@@ -150,6 +150,7 @@ def test_onnx_equals_the_checkpoint_in_batches_of_1_and_5(
         assert facts["sha256"] == sha256(made.file)
         content = read_graph(content)
         assert facts["page"]["graph_sha256"] == hashlib.sha256(content).hexdigest()
+        assert b'"one_run": true' in made.file.read_bytes()
     model = onnx.load_from_string(content)
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
     assert b".py" not in content
