@@ -53,7 +53,8 @@ class ExportedModel(nn.Module):
 
         Returns:
             ``probabilities`` and ``logits`` (B, C), and ``saliency`` (B, S, S) in [0, 1], or
-            (B, C, S, S) of all classes.
+            (B, C, S, S) of all classes. NaN throughout for an image with a NaN or infinite pixel:
+            on the way through a network some runtimes turn such values into plausible ones.
         """
         normalized = (images - self.module.mean) / self.module.std
         if self.maps == "all":
@@ -61,7 +62,9 @@ class ExportedModel(nn.Module):
         else:
             found = self.module.explain(normalized, labels)
         values = (found.logits.softmax(1), found.logits, found.saliency)
-        return dict(zip(OUTPUTS, values, strict=True))
+        zero = (0 * images).sum(dim=(1, 2, 3))  # NaN for such an image
+        marked = (value + zero.view(-1, *[1] * (value.ndim - 1)) for value in values)
+        return dict(zip(OUTPUTS, marked, strict=True))
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from torch.export import ExportedProgram
 
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.export.formats.base import Format, Runner, import_package
+from learned_saliency.pipeline.export.formats.exact import exact_functions
 from learned_saliency.pipeline.export.graph import INPUTS, OUTPUTS
 from learned_saliency.pipeline.export.source import ExportSource
 
@@ -53,6 +54,7 @@ def write_onnx(program: ExportedProgram, path: Path) -> None:
             verbose=False,
             input_names=list(INPUTS if labels else INPUTS[:1]),
             output_names=list(OUTPUTS),
+            custom_translation_table=exact_functions(),
         )
     except torch.onnx.OnnxExporterError as error:
         reasons = " ".join(str(error.__cause__ or error).split())

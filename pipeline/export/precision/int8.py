@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Averages, sigmoids and normalizations between them stay in float32.
 _INTEGER = frozenset(
     {
-        *("Relu", "Clip", "LeakyRelu", "Add", "Mul", "Concat", "MaxPool", "Resize"),
+        *("Relu", "Clip", "LeakyRelu", "Add", "Mul", "Concat", "MaxPool"),
         *("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"),
     }
 )

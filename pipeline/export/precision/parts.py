@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Set
 from typing import TYPE_CHECKING, NamedTuple
 
-from learned_saliency.pipeline.export.graph import INPUTS, OUTPUTS
+from learned_saliency.pipeline.export.graph import INPUTS
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
@@ -38,7 +38,8 @@ def find_parts(graph: GraphProto, operators: Set[str]) -> Parts:
         operators: Types of operators without weights that can be computed in fewer bits.
     """
     stored = {tensor.name for tensor in graph.initializer}
-    depending = _descendants(graph.node, {INPUTS[1], OUTPUTS[1]})
+    predicted = {name for n in graph.node if n.op_type == "ArgMax" for name in n.output}
+    depending = _descendants(graph.node, {INPUTS[1], *predicted})
     layers = [
         node
         for node in graph.node

@@ -6,12 +6,12 @@ import sys
 import pytest
 import torch
 
-from learned_saliency.models import CAMClassifier, MultiScaleBackbone
+from learned_saliency.models import CAMClassifier
 from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.export.formats import FORMATS
 from learned_saliency.pipeline.export.graph import ExportedModel, trace
 from learned_saliency.trainers import CAMModule
-from tests.support.networks import SGD
+from tests.support.networks import SGD, TinyBackbone
 
 
 class Config:
@@ -29,7 +29,7 @@ class Source:
 def test_openvino_equals_the_graph_in_batches_of_1_and_5(tmp_path):
     pytest.importorskip("openvino")
     torch.manual_seed(0)
-    network = CAMClassifier(MultiScaleBackbone("resnet10t"), 3)
+    network = CAMClassifier(TinyBackbone((16, 32)), 3)
     model = ExportedModel(CAMModule(network=network, optimizer=SGD), "label")
     written = FORMATS["openvino"]
     facts = written.write(Source(model, 32), Config, tmp_path / "cam.xml")
