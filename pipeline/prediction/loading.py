@@ -59,34 +59,30 @@ def load(
     Args:
         checkpoint: A run's folder (its best checkpoint), a checkpoint file, a folder that was
             exported for the Hugging Face Hub, or ``hf://USER/NAME``, which is fetched from there.
-        classifier: Of a model that was trained on a network of your own code, ``MODULE:FUNCTION``
-            again, which is imported, or the network itself, which is copied.
+        classifier: Of a model trained on a network of your own code, ``MODULE:FUNCTION`` again,
+            which is imported, or the network itself, which is copied.
         methods: Names of the maps to give: ``native``, names in ``configs/attribution/all.yaml``;
             or post-hoc methods by names of your own, beside the native map.
-        target: What the post-hoc methods among these names explain of a class: ``logit``,
-            ``probability``, ``log_probability`` or ``margin``; None for the logit. Methods of your
-            own have a target already.
+        target: Score of a class that the methods named so explain: ``logit`` (None),
+            ``probability``, ``log_probability`` or ``margin``.
         refine: ``"crf"``, or a function of image (H, W, 3) and map (H, W) that gives a map.
         box_threshold: Threshold of boxes, a fraction of a map's maximum in [0, 1); None for the
             checkpoint's threshold.
-        coverage: Share in (0, 1) for regions that contain the object with that probability, see
-            ``configs/predict.yaml``; None for none.
+        coverage: Share in (0, 1) for regions, see ``configs/predict.yaml``; None for none.
         coverage_of: What ``coverage`` is a share of, ``"object"`` or ``"pixels"``.
         device: ``"auto"`` (CUDA if there is a GPU), ``"cpu"``, ``"cuda:1"``.
         batch_size: Images per pass.
 
     Raises:
-        UserError: If the checkpoint is damaged or not of this project, an option does not exist, or
-            the coverage cannot be promised.
+        UserError: If the checkpoint is damaged or foreign, or an option or promise impossible.
     """
     config = compose_checked([], CONFIG_NAME, complete=False)
     config.checkpoint = os.fspath(checkpoint).replace("${", "\\${")  # no interpolation
-    config.box_threshold, config.batch_size = box_threshold, batch_size
+    config.box_threshold, config.batch_size, config.target = box_threshold, batch_size, target
     config.coverage, config.coverage_of = coverage, coverage_of
     own = dict(methods) if isinstance(methods, Mapping) else {}
     if own and target is not None:
         raise UserError(f"target={target}: give it to the methods themselves, GradCAM(target=...).")
-    config.target = target
     config.methods = [NATIVE] if own else list(methods)
     config.refine = refine if isinstance(refine, str) else None
     if coverage is not None and refine is not None:

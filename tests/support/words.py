@@ -21,3 +21,5 @@ SMALL_RUN = [
     "++recipe.epochs=1",
     "trainer.log_every_n_steps=1",
 ]
+
+FLOORS = {"full_image", "centered_box"}  # rows of every table of a test beside the methods

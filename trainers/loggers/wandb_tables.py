@@ -38,7 +38,7 @@ def examples_table(report: Report) -> wandb.Table:
     table = wandb.Table(columns=["image_id", "label", "predicted", "explained", "image", *methods])
     for e in report.examples:
         classes = [class_name(report.class_names, i) for i in (e.label, e.predicted, e.target)]
-        if e.score is not None:  # of no class
+        if e.score is not None:  # a score takes the place of classes
             classes[1:] = ["", score_line(e.target, e.score)]
         pictures = (wandb.Image(picture) for picture in (e.image, *e.overlays.values()))
         table.add_data(e.image_id, *classes, *pictures)

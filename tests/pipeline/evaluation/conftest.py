@@ -15,7 +15,6 @@ DROP = "evaluate.faithfulness=[average_drop]"
 NONE = "evaluate.faithfulness=[]"
 IMAGENET_MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 IMAGENET_STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-FLOORS = {"full_image", "centered_box"}
 
 
 @pytest.fixture(scope="module")

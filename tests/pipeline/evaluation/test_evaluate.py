@@ -22,13 +22,12 @@ from learned_saliency.pipeline.runs.build import build_data
 from learned_saliency.pipeline.runs.checkpoints import load_network, read_checkpoint
 from learned_saliency.pipeline.training.fit import train
 from tests.support.paths import ROOT
-from tests.support.words import SMALL_RUN
+from tests.support.words import FLOORS, SMALL_RUN
 
 DROP = "evaluate.faithfulness=[average_drop]"
 NONE = "evaluate.faithfulness=[]"
 IMAGENET_MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 IMAGENET_STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-FLOORS = {"full_image", "centered_box"}
 
 
 def read_rows(path):

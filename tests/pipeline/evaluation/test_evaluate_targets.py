@@ -12,8 +12,7 @@ from learned_saliency.pipeline.cli import UserError, compose_checked
 from learned_saliency.pipeline.runs import build_data
 from tests.support import own_networks
 from tests.support.own_networks import OWN
-
-from .conftest import FLOORS
+from tests.support.words import FLOORS
 
 LOCALIZATION = {"max_box_acc", "max_box_acc_v2", "pxap"}
 

@@ -85,7 +85,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_graph_gives_the_maps_of_the_method(case, monkeypatch):
-    monkeypatch.setattr(deeplift_module, "_NODES", 3)  # of a quadrature; less to record
+    monkeypatch.setattr(deeplift_module, "_NODES", 3)  # a graph of fewer nodes
     monkeypatch.setattr(liftcam_module, "_check_sum", lambda *_: None)  # which 3 nodes miss
     build, layer, method, options = CASES[case]
     live = explained(build(), layer, method, **options)
