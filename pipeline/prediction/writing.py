@@ -126,8 +126,8 @@ def write_map(
         The record of the map, ready for JSON; files are named relative to ``folder``.
     """
     files = {"overlay": f"{stem}.png"}
-    picture = style.draw(image, found, threshold, predicted)
-    write_bytes(folder / files["overlay"], encode_png(picture))
+    overlay = encode_png(style.draw(image, found, threshold, predicted))
+    write_bytes(folder / files["overlay"], overlay)
     if style.map_png:
         files["map"] = f"{stem}.map.png"
         levels = np.rint(found.saliency * 65535).astype(np.uint16)
@@ -136,18 +136,16 @@ def write_map(
         files["array"] = f"{stem}.npy"
         with replacing(folder / files["array"]) as temporary, temporary.open("wb") as file:
             np.save(file, found.saliency)
-    region = {}
-    if found.region is not None:
-        region = {"region": region_record(found.region)}
-        if style.region_png:
-            files["region_mask"] = f"{stem}.region.png"
-            levels = found.region.mask.astype(np.uint8) * 255
-            write_bytes(folder / files["region_mask"], encode_png(levels))
-    explained = None if found.explained is None else score_record(found.explained)
-    kind = "score" if found.explained is not None and found.explained.is_score else "class"
+    region = {} if found.region is None else {"region": region_record(found.region)}
+    if found.region is not None and style.region_png:
+        files["region_mask"] = f"{stem}.region.png"
+        levels = found.region.mask.astype(np.uint8) * 255
+        write_bytes(folder / files["region_mask"], encode_png(levels))
+    explained = found.explained
+    kind = "score" if explained is not None and explained.is_score else "class"
     return {
         "method": found.method,
-        kind: explained,
+        kind: None if explained is None else score_record(explained),
         "box": found.box.tolist() if found.box.any() else None,
         "flat": found.flat,
         **region,
