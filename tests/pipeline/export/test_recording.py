@@ -93,8 +93,9 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_graph_gives_the_maps_of_the_method(case, monkeypatch):
-    monkeypatch.setattr(deeplift_module, "_NODES", 3)  # of a quadrature; less to record
-    monkeypatch.setattr(liftcam_module, "_check_sum", lambda *_: None)  # which 3 nodes miss
+    # Fewer nodes of the quadrature are less to record, and miss the sum.
+    monkeypatch.setattr(deeplift_module, "_NODES", 3)
+    monkeypatch.setattr(liftcam_module, "_check_sum", lambda *_: None)
     build, layer, method, options = CASES[case]
     live = explained(build(), layer, method, **options)
     generator = torch.Generator().manual_seed(0)
