@@ -1,4 +1,5 @@
 import math
+import sys
 from itertools import combinations
 
 import captum.attr
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from learned_saliency.attribution import LIFTCAM, deeplift, split
+from learned_saliency.attribution import LIFTCAM, deeplift, recording, split
 
 HEADS = ["linear", "mlp", "flat"]
 
@@ -288,3 +289,47 @@ def test_zero_activations_give_zeros(tiny_cnn, images):
         classifier.conv3.bias.fill_(-1e4)
     saliency = LIFTCAM()(classifier, images)
     torch.testing.assert_close(saliency, torch.zeros_like(saliency))
+
+
+WEIGHT = torch.linspace(-1, 1, 36).double().view(12, 3)
+ROWWISE = {
+    "layer_norm": lambda x: F.layer_norm(x, (3,)),
+    "group_norm": lambda x: F.group_norm(x.transpose(1, 2), 3),
+    "attention": lambda x: F.scaled_dot_product_attention(x, x.sin(), x.cos()),
+    "module of attention": lambda x: F.multi_head_attention_forward(
+        *[x.transpose(0, 1)] * 3, 3, 1, WEIGHT[:9], WEIGHT[0].repeat(3), None, None, False, 0.0,
+        WEIGHT[9:], WEIGHT[1], need_weights=False)[0].transpose(0, 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ROWWISE)
+def test_a_recorded_path_is_the_same_in_one_call(name, monkeypatch):
+    """All nodes of the quadrature are rows of one call there, so that graphs stay small."""
+    module = sys.modules[deeplift.__module__]
+    x = torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(0)).double()
+    weights = torch.linspace(0, 1, 15).double()
+
+    def function(x):
+        return ROWWISE[name](x).flatten(1) @ weights
+
+    expected = deeplift(function, x, 0.1 * x.roll(1, 0))
+    stacked = []
+    once = module._stacked
+    monkeypatch.setattr(module, "_stacked", lambda *a: stacked.append(a[0].name) or once(*a))
+    with recording():
+        found = deeplift(function, x, 0.1 * x.roll(1, 0))
+    assert len(stacked) == 1
+    torch.testing.assert_close(found.values, expected.values)
+
+
+def test_small_changes_cost_no_precision():
+    """Secants of a smooth function over a tiny step are rounding; its derivative is not."""
+    references = torch.linspace(0.5, 2, 200)[None]
+    inputs = references * (1 + torch.logspace(-6, -2, 200))[None]
+
+    def multipliers(x, r):
+        return deeplift(lambda x: F.gelu(x).sum(1), x, r).values / (x - r)
+
+    exact = multipliers(inputs.double(), references.double())
+    found = multipliers(inputs, references).double()
+    torch.testing.assert_close(found, exact, rtol=2e-3, atol=0)
