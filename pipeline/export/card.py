@@ -63,6 +63,7 @@ def _card_facts(source: ExportSource, facts: Mapping[str, Any]) -> dict[str, Any
     }
     if chosen:
         told["threshold_chosen_by"] = chosen.get("threshold_by")
+        told["threshold_given"] = chosen.get("threshold") != facts["box_threshold"]
     if chosen.get("monitor"):
         told["metrics"]["val"] = {chosen["monitor"]: chosen["value"]}
     elif seen := facts["selected_by"]:

@@ -40,7 +40,12 @@ SPLITS = [
 RESULTS = {
     "test": {"native": NATIVE, "cam": {"max_box_acc": 0.2}},
     "checkpoint": "checkpoints/best.ckpt",
-    "selection": {"monitor": "max_box_acc", "value": 0.69, "threshold_by": "boxes", "boxes": 34},
+    "selection": {
+        "monitor": "max_box_acc",
+        "value": 0.69,
+        "threshold": 0.5,
+        "threshold_by": "boxes",
+    },
     "splits": SPLITS,
 }
 
@@ -134,6 +139,7 @@ def test_the_card_says_what_chose_and_shows_metrics_with_directions(made):
     assert "| le ↓ | - | - |" in text
     assert "Epoch 7, chosen by `max_box_acc` of its own map on val: 69.0 %." in text
     assert "saw 34 boxes and 0 masks of val" in text
+    assert "| box threshold | 0.500 of the map's maximum, best on val |" in text
     assert "| train | 1,234 | 0 | 0 | weights, from its labels alone |" in text
     assert "compared with the checkpoint on 9 images" in text
     assert "](test_curves.jpg)" in text
