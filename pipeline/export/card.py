@@ -62,7 +62,8 @@ def _card_facts(source: ExportSource, facts: Mapping[str, Any]) -> dict[str, Any
         "not_tested": _NOT_TESTED,
     }
     if chosen:
-        told["threshold_chosen_by"] = chosen["threshold_by"]
+        told["threshold_chosen_by"] = chosen.get("threshold_by")
+        told["threshold_given"] = chosen.get("threshold") != facts["box_threshold"]
     if chosen.get("monitor"):
         told["metrics"]["val"] = {chosen["monitor"]: chosen["value"]}
     elif seen := facts["selected_by"]:
@@ -142,15 +143,18 @@ def portable(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Copy facts without the folders of this machine, which help nobody elsewhere.
 
     Of an absolute path the name is left, and what lies below the root of the data set stays so.
+    Lists are left alone: names of classes may begin like paths, as OpenImages' do.
     """
-    return _shortened(facts, Path(facts["config"]["data"]["root"] or ""))
+    root = Path(facts["config"]["data"].get("root") or "")
+    found = {**facts, "config": _shortened(facts["config"], root)}
+    if "verified" in facts:
+        found["verified"] = _shortened(facts["verified"], root)
+    return found
 
 
 def _shortened(node: Any, root: Path) -> Any:
     if isinstance(node, Mapping):
         return {key: _shortened(value, root) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_shortened(value, root) for value in node]
     if not isinstance(node, str):
         return node
     kinds = (PurePosixPath(node), PureWindowsPath(node))

@@ -140,10 +140,8 @@ def _path(config: DictConfig, source: ExportSource, suffix: str) -> Path:
     if config.out is None:
         return source.folder / name
     out = Path(config.out).expanduser()
-    if suffix == "":
-        return (
-            out.resolve() if out.is_symlink() else out
-        )  # the folder, and not its link, is replaced
+    if suffix == "":  # the folder is replaced, and not a link to it
+        return out.resolve() if out.is_symlink() else out
     return out if out.suffix == suffix else out / name
 
 

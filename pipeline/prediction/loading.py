@@ -57,10 +57,9 @@ def load(
     """Load a trained model; nothing in the file is executed.
 
     Args:
-        checkpoint: A run's folder (its best checkpoint), a checkpoint file, a folder that was
-            exported for the Hugging Face Hub, or ``hf://USER/NAME``, which is fetched from there.
-        classifier: Of a model trained on a network of your own code, ``MODULE:FUNCTION`` again,
-            which is imported, or the network itself, which is copied.
+        checkpoint: A run's folder (its best checkpoint), a checkpoint, an export, `hf://USER/NAME`.
+        classifier: Of a model that was trained on a network of your own code, ``MODULE:FUNCTION``
+            again, which is imported, or the network itself, which is copied.
         methods: Names of the maps to give: ``native``, names in ``configs/attribution/all.yaml``;
             or post-hoc methods by names of your own, beside the native map.
         target: Score of a class that the methods named so explain: ``logit`` (None),

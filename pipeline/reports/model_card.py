@@ -114,6 +114,8 @@ def _page(facts: Mapping[str, Any], pictures: Sequence[str], loading: str, origi
 def _threshold(facts: Mapping[str, Any]) -> str:
     """Give the threshold of boxes and what chose it, as far as that was recorded."""
     told = f"{facts['box_threshold']:.3f} of the map's maximum"
+    if facts.get("threshold_given"):
+        return f"{told}, given when the model was exported"
     by = facts.get("threshold_chosen_by")
     if by is None:
         return told
@@ -200,7 +202,7 @@ def _supervision(name: str, facts: Mapping[str, Any]) -> str:
 
 def _use_of_val(facts: Mapping[str, Any]) -> str:
     """Say what the split has chosen."""
-    by = "its boxes" if facts["threshold_chosen_by"] == "boxes" else _supervision("val", facts)
+    by = "its boxes" if facts.get("threshold_chosen_by") == "boxes" else _supervision("val", facts)
     chose = "the checkpoint and, by" if facts["metrics"].get("val") else "by"
     return f"choice of {chose} {by}, of the box threshold"
 

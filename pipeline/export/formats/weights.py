@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -26,6 +27,8 @@ class Safetensors(Format):
     def write(self, source: ExportSource, config: DictConfig, path: Path) -> dict[str, Any]:
         """Write the weights."""
         state = {name: tensor.contiguous() for name, tensor in source.module.state_dict().items()}
+        # the weights and the JSON say the same, whatever threshold was asked for
+        state["box_threshold"] = torch.tensor(source.facts["box_threshold"])
         try:
             save_file(state, path)
         except SafetensorError as error:  # which is what it makes of a full disk

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from learned_saliency.pipeline.export.formats import FORMATS, weights
@@ -28,7 +29,16 @@ def test_weights_on_a_full_disk_are_an_error_of_the_disk(tmp_path, monkeypatch):
         raise SafetensorError("Error while serializing: I/O error: No space (os error 28)")
 
     monkeypatch.setattr(weights, "save_file", full)
-    source = SimpleNamespace(module=nn.Linear(2, 2))
+    source = SimpleNamespace(module=nn.Linear(2, 2), facts={"box_threshold": 0.3})
     with pytest.raises(OSError, match="No space left") as caught:
         FORMATS["safetensors"].write(source, None, tmp_path / "x.safetensors")
     assert caught.value.errno == errno.ENOSPC
+
+
+def test_weights_hold_the_threshold_that_their_json_names(tmp_path):
+    network = nn.Linear(2, 2)
+    network.register_buffer("box_threshold", torch.tensor(0.5))
+    source = SimpleNamespace(module=network, facts={"box_threshold": 0.25})
+    FORMATS["safetensors"].write(source, None, tmp_path / "x.safetensors")
+    assert load_file(tmp_path / "x.safetensors")["box_threshold"] == torch.tensor(0.25)
+    assert network.box_threshold == 0.5

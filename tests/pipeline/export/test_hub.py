@@ -40,7 +40,12 @@ SPLITS = [
 RESULTS = {
     "test": {"native": NATIVE, "cam": {"max_box_acc": 0.2}},
     "checkpoint": "checkpoints/best.ckpt",
-    "selection": {"monitor": "max_box_acc", "value": 0.69, "threshold_by": "boxes", "boxes": 34},
+    "selection": {
+        "monitor": "max_box_acc",
+        "value": 0.69,
+        "threshold": 0.5,
+        "threshold_by": "boxes",
+    },
     "splits": SPLITS,
 }
 
@@ -55,7 +60,7 @@ def run(creatures, tmp_path_factory):
     content = torch.load(path)
     content["epoch"] = 6
     content["run"]["selected_by"] = {"split": "val", "images": 1234, "boxes": 34, "masks": 0}
-    content["run"]["class_names"][:3] = ["*spotted* [cat]", "a|b <i>", "no: true"]
+    content["run"]["class_names"][:3] = ["*spotted* [cat]", "a|b <i>", "/m/01g317"]
     torch.save(content, path)
     (folder / "results.json").write_text(json.dumps(RESULTS))
     (folder / "pictures").mkdir()
@@ -66,7 +71,7 @@ def run(creatures, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def composed():
-    return compose_checked(["checkpoint=x", "format=hf"], CONFIG_NAME)
+    return compose_checked(["checkpoint=x", "format=hf"], CONFIG_NAME, complete=False)
 
 
 @pytest.fixture(scope="module")
@@ -129,11 +134,12 @@ def test_the_hubs_own_reader_takes_the_card(made):
 def test_the_card_says_what_chose_and_shows_metrics_with_directions(made):
     text = hub.ModelCard.load(made / "README.md").text
     assert text.startswith('\n# cam on a: \\*b\\* "c" é🙂 \\# - x, resnet10t\n')
-    assert r"16 classes: \*spotted\* \[cat\], a\|b &lt;i&gt;, no: true, c3" in text
+    assert r"16 classes: \*spotted\* \[cat\], a\|b &lt;i&gt;, /m/01g317, c3" in text
     assert "| max_box_acc ↑ | 71.0 | 20.0 |" in text
     assert "| le ↓ | - | - |" in text
     assert "Epoch 7, chosen by `max_box_acc` of its own map on val: 69.0 %." in text
     assert "saw 34 boxes and 0 masks of val" in text
+    assert "| box threshold | 0.500 of the map's maximum, best on val |" in text
     assert "| train | 1,234 | 0 | 0 | weights, from its labels alone |" in text
     assert "compared with the checkpoint on 9 images" in text
     assert "](test_curves.jpg)" in text
@@ -149,7 +155,8 @@ def test_the_folder_loads_as_its_run_without_the_library_of_the_hub(
     ours, theirs = (load(path, device="cpu")([photo])[0] for path in (made, run))
     np.testing.assert_allclose(ours.map, theirs.map, rtol=0, atol=1e-6)
     assert ours.predicted[0].name == theirs.predicted[0].name
-    assert read_checkpoint(made, "best.ckpt").class_names[:2] == ["*spotted* [cat]", "a|b <i>"]
+    names = read_checkpoint(made, "best.ckpt").class_names
+    assert names[:4] == ["*spotted* [cat]", "a|b <i>", "/m/01g317", "c3"]
     facts = json.loads((made / "config.json").read_text())
     assert facts["sha256"] == sha256(made / "model.safetensors")
     assert facts["metrics"]["test"]["native"]["pxap"] == NATIVE["pxap"]

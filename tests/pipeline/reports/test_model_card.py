@@ -132,6 +132,8 @@ def test_a_card_for_others_tells_what_they_need():
     card = hub_card(facts, {}, "me/x")
     assert "| box threshold | 0.200 of the map's maximum |" in card
     assert "Nothing was recorded of how the weights were chosen.\n\nUntested." in card
+    other = hub_card(facts | {"threshold_given": True}, {}, "me/x")
+    assert "0.200 of the map's maximum, given when the model was exported |" in other
     assert "| split |" not in card
     assert "`hf download me/x --local-dir DIR`" in card
     assert "classifier=" not in card
