@@ -24,7 +24,10 @@ _ENERGY = "energy"
 #: Declarations of the values of the study.
 FIGURES: dict[str, Figure] = {
     **{f"vqa_{k}": TEST_FIGURES[k]._replace(short=f"VQA {short}") for k, short in _TABLE.items()},
-    **{f"vqa_top_{k}": TEST_FIGURES[k]._replace(short=f"top {s}") for k, s in _TABLE.items()},
+    **{
+        f"vqa_top_{k}": TEST_FIGURES[k]._replace(short=f"top {short}", headline=short == "AD")
+        for k, short in _TABLE.items()
+    },
     "vqa_energy": declared(EnergyProportion)[_ENERGY]._replace(short="on part"),
     "vqa_accuracy": Figure(True, short="answers"),
     "vqa_guessing": Figure(None, short="guesses"),

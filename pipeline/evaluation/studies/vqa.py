@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -34,8 +35,10 @@ from learned_saliency.storage import write_bytes
 from learned_saliency.trainers import Kept, SaliencyModule, place, spread
 from learned_saliency.visualization import DEFAULT_COLORMAP, Picture, encode_png, grid, overlay
 
+_LINE = 26  # letters of a question in a line below a picture
 
-class _Weights(Kept):
+
+class Weights(Kept):
     """The network's weights: an evaluation that goes on explains the very network of before.
 
     Args:
@@ -86,7 +89,7 @@ class VQA(Study):
         self,
         top: int = 5,
         per_answer: int = 20,
-        epochs: int = 30,
+        epochs: int = 20,
         learning_rate: float = 0.001,
         width: int = 128,
         seed: int = 0,
@@ -164,7 +167,7 @@ class VQA(Study):
             "guessing": questions.guessing(),
             "note": setting.note,
         }
-        for batch in setting.batches(scores, network=_Weights(network)):
+        for batch in setting.batches(scores, network=Weights(network)):
             about = asked.among(batch["index"].cpu())
             places = parts.read(batch["image_id"], batch["image"].shape[-1])
             for some in about.chunks(len(batch["image"])):
@@ -184,7 +187,7 @@ class Example(NamedTuple):
 
     Attributes:
         image: Colors, uint8 (H, W, 3).
-        words: Question and answer, the true one in brackets where it is another.
+        words: Lines of the question, and the answer, with the true one where it is another.
         maps: Map (H, W) of each method.
     """
 
@@ -218,7 +221,8 @@ def examples(
         said = questions.answers[answer]
         said += "" if answer == truth else f" (not {questions.answers[truth]})"
         asked = f"{questions.questions[int(some.questions[i])].text}?"
-        found.append(Example(colors[i], [asked, said], [of_one[i] for of_one in maps]))
+        lines = [*textwrap.wrap(asked, _LINE), said]
+        found.append(Example(colors[i], lines, [of_one[i] for of_one in maps]))
     return found
 
 
