@@ -84,8 +84,8 @@ def find_images(data: DictConfig, folder: str | Path | None) -> Images:
     if files is not None:
         return _read(files, data)
     warnings.warn(
-        f"the images of {data.root} are not there: the file is tried on random colors; "
-        "verify_images=FOLDER tries it on photographs.",
+        f"{missing_images(data)}: the file is tried on random colors; verify_images=FOLDER tries "
+        "it on photographs.",
         stacklevel=2,
     )
     return Images(_random_images(data.crop_size), "random colors")
@@ -106,7 +106,7 @@ def files_of_folder(key: str, folder: str | Path) -> Files:
 
 def files_of_data(data: DictConfig) -> Files | None:
     """Find the images of a run's data set, of its test split if any; None where they are gone."""
-    for split in ("test", "val"):
+    for split in ("test", "val") if "metadata" in data else ():
         try:
             metadata = read_split(Path(data.metadata).expanduser() / split, localization=False)
         except DataError:
@@ -121,6 +121,12 @@ def files_of_data(data: DictConfig) -> Files | None:
         if root.is_dir() and (opener or all(path.is_file() for path in files.some(_IMAGES))):
             return files
     return None
+
+
+def missing_images(data: DictConfig) -> str:
+    """Tell that there are no images of a data set, or that none is known, as a clause."""
+    known = data.get("root")
+    return f"the images of {known} are not there" if known else "no images are named"
 
 
 def _labels(metadata: SplitMetadata, data: DictConfig) -> NDArray[np.int64]:

@@ -10,7 +10,12 @@ from omegaconf import DictConfig
 from learned_saliency.datamodules import content_digest
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.export.formats import Format
-from learned_saliency.pipeline.export.images import Files, files_of_data, files_of_folder
+from learned_saliency.pipeline.export.images import (
+    Files,
+    files_of_data,
+    files_of_folder,
+    missing_images,
+)
 from learned_saliency.pipeline.export.source import ExportSource
 
 LEAST = 5  # photographs, to find ranges or to report on
@@ -95,9 +100,9 @@ def _report(config: DictConfig, source: ExportSource, calibration: Files | None)
         found = files_of_data(source.data)
         if found is None:
             raise UserError(
-                f"precision={precision}: the images of {source.data.root} are not there to compare "
-                "the file with float32 on; verify_images=FOLDER names others, verify=false leaves "
-                "the comparison out."
+                f"precision={precision}: {missing_images(source.data)} to compare the file with "
+                "float32 on; verify_images=FOLDER names some, verify=false leaves the comparison "
+                "out."
             )
         files = found
     used = {content_digest(path) for path in calibration.paths} if calibration else set()
