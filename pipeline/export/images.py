@@ -129,6 +129,12 @@ def files_of_data(data: DictConfig) -> Files | None:
     return None
 
 
+def missing_images(data: DictConfig) -> str:
+    """Tell that there are no images of a data set, or that none is known, as a clause."""
+    known = data.get("root")
+    return f"the images of {known} are not there" if known else "no images are named"
+
+
 def _labels(metadata: SplitMetadata, data: DictConfig) -> NDArray[np.int64]:
     """Translate the labels of a split to the classes of the model, if it has others."""
     if data.get("known_classes") is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_saliency.pipeline.export.graph import INPUTS
-from learned_saliency.pipeline.export.precision.parts import find_parts
+from learned_saliency.pipeline.export.precision.parts import WEIGHTED, Parts, find_parts
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
@@ -45,6 +45,7 @@ def to_int8(model: ModelProto, batches: Iterable[NDArray[np.float32]]) -> ModelP
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
     parts = find_parts(copied.graph, _INTEGER)
+    sharing = _sharing(copied.graph, parts)
     with tempfile.TemporaryDirectory() as folder, _quiet():
         path = Path(folder) / "int8.onnx"
         quantize_static(
@@ -52,16 +53,44 @@ def to_int8(model: ModelProto, batches: Iterable[NDArray[np.float32]]) -> ModelP
             path,
             _reader(copied, batches),
             quant_format=QuantFormat.QDQ,
-            nodes_to_quantize=sorted(parts.network | parts.of_class),
+            nodes_to_quantize=sorted((parts.network | parts.of_class) - sharing.keys()),
             per_channel=True,
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
         made = onnx.load(path)
+    _share_weights(made.graph, sharing)
     _drop_rounding(made.graph, parts.network)
     onnx.checker.check_model(made, full_check=True)
     return made
+
+
+def _sharing(graph: GraphProto, parts: Parts) -> dict[str, str]:
+    """Find the layers of the class that have the weights of another layer; name these weights.
+
+    A backward pass reads the weights of the forward pass with input and output channels exchanged,
+    and the quantizer knows one axis of channels for each tensor.
+    """
+    layers = [node for node in graph.node if node.op_type in WEIGHTED]
+    taken = {node.input[1] for node in layers if node.name in parts.network}
+    found = {}
+    for node in layers:
+        if node.name in parts.of_class:
+            if node.input[1] in taken:
+                found[node.name] = node.input[1]
+            taken.add(node.input[1])
+    return found
+
+
+def _share_weights(graph: GraphProto, sharing: Mapping[str, str]) -> None:
+    """Let layers read the quantized weights of others."""
+    from onnxruntime.quantization.quant_utils import TENSOR_NAME_QUANT_SUFFIX
+
+    made = {n.input[0]: n.output[0] for n in graph.node if n.op_type == "DequantizeLinear"}
+    for node in graph.node:
+        if node.name in sharing:
+            node.input[1] = made[sharing[node.name] + TENSOR_NAME_QUANT_SUFFIX]
 
 
 def _drop_rounding(graph: GraphProto, network: set[str]) -> None:

@@ -10,7 +10,8 @@ from learned_saliency.pipeline.export.graph import INPUTS
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
 
-_WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+#: Types of layers with weights; these are their second input.
+WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _JOINING = frozenset({"Add", "Concat", "Mul"})  # all their inputs are data, of others the first
 
 
@@ -43,7 +44,7 @@ def find_parts(graph: GraphProto, operators: Set[str]) -> Parts:
     layers = [
         node
         for node in graph.node
-        if node.op_type in _WEIGHTED and node.input[1] in stored and node.input[0] not in stored
+        if node.op_type in WEIGHTED and node.input[1] in stored and node.input[0] not in stored
     ]
     of_class = {node.name for node in layers if node.output[0] in depending}
     network = {node.name for node in layers} - of_class

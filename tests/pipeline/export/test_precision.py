@@ -33,7 +33,7 @@ GRAPH = """
 toy (float[batch,3,8,8] images, int64[batch] labels)
   => (float[batch,4] probabilities, float[batch,4] logits, float[batch,6,8,8] saliency)
 <float[3,1,1] mean, float[6,3,3,3] first, float[6,6,3,3] second, float[4,6] head,
- float[4,6] rows, int64[2] axes = {2, 3}, int64[2] places = {2, 3}, float three = {3}>
+ int64[2] axes = {2, 3}, int64 depth = {4}, float[2] switch = {0, 1}, float three = {3}>
 {
   [center] centered = Sub (images, mean)
   [conv1] a = Conv <pads = [1, 1, 1, 1]> (centered, first)
@@ -44,10 +44,9 @@ toy (float[batch,3,8,8] images, int64[batch] labels)
   [pool] pooled = ReduceMean <keepdims = 0> (features, axes)
   [head] logits = Gemm <transB = 1> (pooled, head)
   [softmax] probabilities = Softmax (logits)
-  [float] ones = CastLike (labels, three)
-  [column] column = Unsqueeze (ones, axis)
-  [product] product = MatMul (column, rows_of)
-  [weights] weights = Unsqueeze (product, places)
+  [chosen] chosen = OneHot (labels, depth, switch)
+  [product] product = MatMul (chosen, head)
+  [weights] weights = Unsqueeze (product, axes)
   [sum] saliency = Mul (features, weights)
 }
 """
@@ -55,13 +54,11 @@ toy (float[batch,3,8,8] images, int64[batch] labels)
 
 @pytest.fixture(scope="module")
 def toy():
-    """A classifier of two convolutions, whose map depends on the class through a product."""
-    text = GRAPH.replace("float[4,6] rows", "float[1,6] rows_of, int64[1] axis = {1}")
-    model = onnx.parser.parse_model(text)
+    """A classifier of two convolutions with the map of CAM, which reads the head's weights, too."""
+    model = onnx.parser.parse_model(GRAPH)
     draw = np.random.default_rng(0)
     shapes = {"mean": (3, 1, 1), "first": (6, 3, 3, 3), "second": (6, 6, 3, 3)}
-    shapes |= {"head": (4, 6), "rows_of": (1, 6)}
-    for name, shape in shapes.items():
+    for name, shape in (shapes | {"head": (4, 6)}).items():
         values = draw.normal(size=shape).astype(np.float32)
         model.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
     onnx.checker.check_model(model, full_check=True)
@@ -82,10 +79,6 @@ def outputs(model, images):
     return dict(zip(("probabilities", "logits", "saliency"), found, strict=True))
 
 
-def node(model, name):
-    return next(n for n in model.graph.node if n.name == name)
-
-
 def stored(model):
     return {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
 
@@ -95,13 +88,12 @@ def test_float16_is_that_of_numpy_in_the_network_and_nowhere_else(toy, pictures)
     assert [t.type.tensor_type.elem_type for t in made.graph.output] == [onnx.TensorProto.FLOAT] * 3
     kinds = {n: a.dtype for n, a in stored(made).items()}
     halved = {name for name, kind in kinds.items() if kind == np.float16}
-    assert halved == {"first_half", "second_half", "head_half", "rows_of_half"}
+    assert halved == {"first_half", "second_half", "head_half"}
     exact, found = outputs(toy, pictures), outputs(made, pictures)
     for name, value in exact.items():
         assert 0 < np.abs(found[name] - value).max() < 5e-3 * np.abs(value).max()
-    # The weights of the class are rounded, and their product is not.
-    column = (np.arange(6) % 4).astype(np.float32)[:, None]
-    weights = column * stored(toy)["rows_of"].astype(np.float16).astype(np.float32)
+    # The weights of the class are rounded, once.
+    weights = stored(toy)["head"].astype(np.float16).astype(np.float32)[np.arange(6) % 4]
     session = runtime.InferenceSession(
         _with_output(made, "product"), providers=["CPUExecutionProvider"]
     )
@@ -133,12 +125,12 @@ def test_int8_rounds_what_lies_between_layers_and_not_what_they_end_with(toy, pi
     made = to_int8(toy, iter([pictures[:4], pictures[4:]]))
     weights = {n: a for n, a in stored(made).items() if a.dtype == np.int8 and a.ndim > 1}
     sizes = sorted(a.shape for a in weights.values())
-    assert sizes == [(1, 6), (4, 6), (6, 3, 3, 3), (6, 6, 3, 3)]
+    assert sizes == [(4, 6), (6, 3, 3, 3), (6, 6, 3, 3)]  # the head's once, for both its uses
+    assert "head" not in stored(made)
     assert max(np.abs(a.astype(int)).max() for a in weights.values()) <= 64  # 7 bits
     rounded = {n.input[0] for n in made.graph.node if n.op_type == "QuantizeLinear"}
-    assert not rounded & {"d", "features", "logits", "product", "column", "weights"}
+    assert not rounded & {"d", "features", "logits", "chosen", "product", "weights"}
     assert {"centered", "pooled"} <= rounded
-    # The layers' own scales bound the error of the first convolution in exact arithmetic.
     exact, found = outputs(toy, pictures), outputs(made, pictures)
     for name, value in exact.items():
         assert 0 < np.abs(found[name] - value).max() < 0.15 * np.abs(value).max()
@@ -282,6 +274,9 @@ def test_the_report_leaves_out_what_served_calibration(run, creatures, tmp_path)
     chosen = plan(configured(run, *words), Source())
     assert sorted(chosen.report.paths) == sorted(test.paths[4:])
     assert chosen.report.labels.tolist() == test.labels[4:].tolist()
+    Source.data = OmegaConf.create({"crop_size": 32, "root": "gone"})
+    with pytest.raises(UserError, match="the images of gone are not there to compare the file"):
+        plan(configured(run, *words), Source())
     few = configured(run, *words, f"verify_images={tmp_path}")
     with pytest.raises(UserError, match=r"holds 0 images that did not serve calibration"):
         plan(few, Source())
