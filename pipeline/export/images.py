@@ -91,12 +91,6 @@ def find_images(data: DictConfig, folder: str | Path | None) -> Images:
     return Images(_random_images(data.crop_size), "random colors")
 
 
-def missing_images(data: DictConfig) -> str:
-    """Say that there are no images of a data set, as the beginning of a sentence."""
-    root = data.get("root")
-    return f"the images of {root} are not there" if root else "no images are named"
-
-
 def files_of_folder(key: str, folder: str | Path) -> Files:
     """Find the images in a folder that a key of the configuration names, and in those below it.
 
