@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from learned_saliency.attribution.core.recording import is_recorded
+
 #: Function of what a network returns for B images to the scores (B, T) that can be explained, or
 #: (B,) where there is one.
 Outputs = Callable[[Any], Tensor]
@@ -54,7 +56,7 @@ def find_scores(output: Any, batch: int, function: Outputs | None = None) -> Ten
         raise OutputError(
             f"{name} gives {tuple(scores.shape)} for {batch} images, not scores (B,) or (B, T)"
         )
-    if not torch.compiler.is_exporting() and not bool(scores.isfinite().all()):
+    if not is_recorded() and not bool(scores.isfinite().all()):
         raise OutputError(f"{name} gives scores that are NaN or infinite")
     if torch.is_grad_enabled() and not scores.requires_grad and _has_graph(output):
         raise NoGradientError(

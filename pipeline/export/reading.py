@@ -11,7 +11,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from learned_saliency.attribution import Classifier
+from learned_saliency.attribution import Classifier, PostHocMethod
 from learned_saliency.datamodules import read_name_list
 from learned_saliency.pipeline.cli import UserError, nearest
 from learned_saliency.pipeline.export.explained import ExplainedClassifier
@@ -23,9 +23,11 @@ from learned_saliency.pipeline.runs import (
     checkpoint_facts,
     foreign_input,
     foreign_names,
+    has_function,
     load_module,
     package_versions,
     read_subject,
+    target_record,
 )
 from learned_saliency.trainers import NATIVE, SaliencyModule
 
@@ -45,6 +47,10 @@ def read_source(config: DictConfig, has_graph: bool) -> ExportSource:
     """
     subject = read_subject(config, "export.py")
     if subject.native and config.method in (None, NATIVE):
+        if config.target is not None:
+            raise UserError(
+                f"target={config.target}: is what a post-hoc method explains, name one: method=..."
+            )
         return _of_model(config, subject.checkpoint, has_graph)
     if not has_graph:
         given = f"classifier={config.classifier}" if config.method is None else "method"
@@ -78,7 +84,7 @@ def _of_classifier(config: DictConfig, checkpoint: Checkpoint) -> ExportSource:
         "model": checkpoint.model.name,
     }
     name = f"{checkpoint.model.name}-{_name(config)}"
-    facts |= _method_facts(config)
+    facts |= _method_facts(config, module.methods)
     return _source(config, checkpoint, module, config.maps or "label", name, facts)
 
 
@@ -115,7 +121,7 @@ def _of_foreign(config: DictConfig) -> ExportSource:
     names = foreign_names(config, names, module.try_on(_noise(size)))
     threshold = module.box_threshold if config.box_threshold is None else config.box_threshold
     facts = {
-        **_method_facts(config),
+        **_method_facts(config, module.methods),
         "backbone": config.classifier,
         "data": None,
         "metrics": {},
@@ -172,6 +178,11 @@ def _check_method(config: DictConfig) -> None:
             f"method: no method is named '{name}'{nearest(name, known)}; of a graph there are: "
             f"{', '.join(known)}."
         )
+    if has_function(config):
+        raise UserError(
+            f"target={config.target}: an exported file gives classes with probabilities, which "
+            "scores of a function have not; give logit, probability, log_probability or margin."
+        )
     if config.maps == "all":
         raise UserError(
             "maps=all: a map of a post-hoc method takes a derivative for each class; maps=label "
@@ -179,10 +190,11 @@ def _check_method(config: DictConfig) -> None:
         )
 
 
-def _method_facts(config: DictConfig) -> dict[str, Any]:
-    """Name the method and its options, for the JSON."""
+def _method_facts(config: DictConfig, methods: Mapping[str, PostHocMethod]) -> dict[str, Any]:
+    """Name the method, what it explains and its options, for the JSON."""
     options = OmegaConf.to_container(config.attribution[_name(config)], resolve=True)
-    return {"method": _name(config), "options": {k: v for k, v in options.items() if k[0] != "_"}}
+    own = {k: v for k, v in options.items() if k[0] != "_"}
+    return {"method": _name(config), **target_record(config, methods), "options": own}
 
 
 def _file_name(name: str, maps: str | None) -> str:
