@@ -32,18 +32,22 @@ function missingAbility() {
   return null;
 }
 
+/** Give a module that was unpacked an address of its own. */
+async function moduleAddress(id) {
+  return URL.createObjectURL(new Blob([await unpack(id)], { type: "text/javascript" }));
+}
+
 /** Load the network; give a function of a square of 8-bit values and a class. */
 async function loadModel({ size, maps, one_run: oneRun }) {
-  const script = new Blob([await unpack("runtime")], { type: "text/javascript" });
-  const place = URL.createObjectURL(script);
-  const ort = await import(place);
+  const ort = await import(await moduleAddress("runtime"));
+  // given both, it looks for no file beside the page
+  ort.env.wasm.wasmPaths = { mjs: await moduleAddress("loader") };
   ort.env.wasm.wasmBinary = (await unpack("binary")).buffer;
   ort.env.wasm.numThreads = 1; // several need headers that a file does not have
   ort.env.wasm.proxy = false;
   const session = await ort.InferenceSession.create(await unpack("graph"), {
     executionProviders: ["wasm"],
   });
-  URL.revokeObjectURL(place);
 
   async function runOnce(square, label) {
     const images = new Float32Array(3 * size * size);

@@ -64,6 +64,7 @@ def build_page(
         "settings": plain,
         "graph": _packed(graph),
         "runtime": _packed(runtime.script.read_bytes()),
+        "loader": _packed(runtime.loader.read_bytes()),
         "binary": _packed(runtime.binary.read_bytes()),
     }
     template = (_FOLDER / "index.html").read_text(encoding="utf-8")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 from learned_saliency.pipeline.cli import UserError
 
 _PACKAGE = "onnxruntime-web"
+_LEAST = (1, 24, 3)  # earlier ones look for their files beside a page that is no file of a server
 _GET = (
     f"`npm install {_PACKAGE}` puts it into node_modules/{_PACKAGE}, and `npm pack {_PACKAGE}` "
     "brings an archive that holds it as the folder package"
 )
-_SCRIPT = Path("dist", "ort.wasm.bundle.min.mjs")  # the CPU alone, its loader included
+_SCRIPT = Path("dist", "ort.wasm.min.mjs")  # the CPU alone
+_LOADER = Path("dist", "ort-wasm-simd-threaded.mjs")
 _BINARY = Path("dist", "ort-wasm-simd-threaded.wasm")
 
 
@@ -23,11 +26,13 @@ class WebRuntime(NamedTuple):
     Attributes:
         version: Version of the package.
         script: Path of the JavaScript module.
+        loader: Path of the module that starts the WebAssembly.
         binary: Path of the WebAssembly.
     """
 
     version: str
     script: Path
+    loader: Path
     binary: Path
 
 
@@ -52,10 +57,16 @@ def find_runtime(folder: str | None) -> WebRuntime:
         raise UserError(f"ort={folder}: {path} is no package.json of npm; {_GET}.") from None
     if name != _PACKAGE:
         raise UserError(f"ort={folder}: holds the package {name}, not {_PACKAGE}; {_GET}.")
-    for part in (_SCRIPT, _BINARY):
+    numbers = re.match(r"(\d+)\.(\d+)\.(\d+)", str(version))
+    if numbers is None or tuple(map(int, numbers.groups())) < _LEAST:
+        raise UserError(
+            f"ort={folder}: has {_PACKAGE} {version}, which does not run in a page without a "
+            f"server; take version {'.'.join(map(str, _LEAST))} or a later one: {_GET}."
+        )
+    for part in (_SCRIPT, _LOADER, _BINARY):
         if not (root / part).is_file():
             raise UserError(
                 f"ort={folder}: {_PACKAGE} {version} has no file {root / part}; take the whole "
-                f"package of version 1.21 or a later one: {_GET}."
+                f"package: {_GET}."
             )
-    return WebRuntime(str(version), root / _SCRIPT, root / _BINARY)
+    return WebRuntime(str(version), root / _SCRIPT, root / _LOADER, root / _BINARY)

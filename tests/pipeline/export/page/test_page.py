@@ -77,8 +77,14 @@ def test_the_graph_is_read_out_again(page):
             "holds the package x, not onnxruntime-web",
         ),
         (
-            lambda root: (root / "dist/ort.wasm.bundle.min.mjs").unlink(),
-            r"onnxruntime-web 1\.30\.0 has no file .*dist.ort\.wasm\.bundle\.min\.mjs; .*`npm pack",
+            lambda root: (root / "package.json").write_text(
+                '{"name": "onnxruntime-web", "version": "1.22.0"}'
+            ),
+            r"has onnxruntime-web 1\.22\.0, .* take version 1\.24\.3 or a later one: `npm",
+        ),
+        (
+            lambda root: (root / "dist/ort.wasm.min.mjs").unlink(),
+            r"onnxruntime-web 1\.30\.0 has no file .*dist.ort\.wasm\.min\.mjs; .*`npm pack",
         ),
     ],
 )
