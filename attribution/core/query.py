@@ -1,0 +1,201 @@
+"""One batch to explain, as a post-hoc method sees it."""
+
+from contextlib import nullcontext
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from learned_saliency.attribution.core.affine import is_affine
+from learned_saliency.attribution.core.classifier import Classifier, encode, of_rows
+from learned_saliency.attribution.core.outputs import NoGradientError
+from learned_saliency.attribution.core.recording import is_recorded
+from learned_saliency.attribution.core.targets import TARGETS
+from learned_saliency.ops import full_precision, widen
+
+
+class Query:
+    """One batch to explain, as a method sees it. Everything is computed on first use, once.
+
+    Methods get it while the classifier is frozen and autograd is off; `gradients` turns it on for
+    itself. Numbers are at least float32: half-precision activations are widened here, and narrowed
+    again for a head whose weights are of half precision. Under autocast, which leaves the weights
+    in float32, the head runs in float32: methods look at differences of its logits that half
+    precision would round away. Runs of the whole network keep the caller's precision.
+
+    Args:
+        classifier: A `Classifier`.
+        images: Shape (B, 3, H, W).
+        targets: Classes to explain, int (B,), or None for the predicted ones.
+        needs_gradients: Whether `logits` must carry a graph to the activations.
+        target: Score of the class that is explained, a word of `TARGETS`.
+
+    Attributes:
+        classifier: As given; ``classifier(images)`` is the full network.
+        images: As given, detached.
+        given_images: The very tensor that was given, by which `SharedFeatures` recognizes its
+            batch.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        images: Tensor,
+        targets: Tensor | None,
+        needs_gradients: bool,
+        target: str = "logit",
+    ) -> None:
+        self.classifier = classifier
+        self.images = images.detach()
+        self.given_images = images
+        self._given_targets = targets
+        self._needs_gradients = needs_gradients
+        self._target = target
+
+    @cached_property
+    def _encoded(self) -> tuple[Tensor, torch.dtype]:
+        """Activations, at least float32, and the type in which the head takes them."""
+        with torch.no_grad():
+            features, self._bound_head = encode(self.classifier, self.given_images)
+        if not isinstance(features, Tensor) or features.dim() != 4:
+            got = getattr(features, "shape", type(features).__name__)
+            raise ValueError(f"expected features (B, K, h, w), got {tuple(got)}")
+        if features.shape[0] != self.images.shape[0]:
+            raise ValueError(f"{len(self.images)} images gave features of {len(features)}")
+        dtype = features.dtype
+        features = widen(features.detach())
+        if all(widen(weight).dtype == weight.dtype for weight in self.classifier.parameters()):
+            dtype = features.dtype  # autocast narrowed the activations, not the weights
+        if features.is_inference():
+            features = features.clone()
+        return features, dtype
+
+    @property
+    def features(self) -> Tensor:
+        """Activations A of shape (B, K, h, w), detached."""
+        return self._encoded[0]
+
+    @cached_property
+    def _leaf(self) -> Tensor:
+        return self.features.detach().requires_grad_(self._needs_gradients)
+
+    def head(self, features: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Run the classifier's head alone.
+
+        Args:
+            features: Variants of `features`, shape (R, K, h, w).
+            rows: For each row of features the image that it is a variant of, int (R,), values in
+                [0, B); default: one per image, in order, R = B.
+
+        Returns:
+            Logits (R, C).
+        """
+        dtype = self._encoded[1]
+        wide = dtype == widen(features).dtype
+        with full_precision(features.device) if wide else nullcontext():
+            logits = self._bound_head(features.to(dtype), rows)
+        if logits.dim() != 2 or logits.shape[0] != features.shape[0]:
+            raise ValueError(
+                f"expected logits ({len(features)}, C) from the head, got {tuple(logits.shape)}"
+            )
+        return widen(logits)
+
+    def scores(self, features: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Run `head`, but return only the score to explain of each row, shape (R,)."""
+        return self._select(self.head(features, rows), rows)
+
+    def run(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Run the whole network on variants of the images, in the caller's precision.
+
+        Args:
+            images: Shape (R, 3, H, W).
+            rows: For each of them the image that it is a variant of, int (R,), values in [0, B);
+                default: one per image, in order.
+
+        Returns:
+            Logits (R, C), at least float32.
+        """
+        return widen(of_rows(self.classifier, rows)(images))
+
+    def image_scores(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Run `run`, but return only the score to explain of each row, shape (R,)."""
+        return self._select(self.run(images, rows), rows)
+
+    def of_variants(self, images: Tensor, rows: Tensor) -> "Query":
+        """Return the query of variants (R, 3, H, W) of the images, with their targets.
+
+        Args:
+            images: The variants.
+            rows: See `run`.
+        """
+        classifier = of_rows(self.classifier, rows)
+        targets = self.targets[rows]
+        return Query(classifier, images, targets, self._needs_gradients, self._target)
+
+    def _select(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Compute the scores to explain (R,) of logits (R, C)."""
+        targets = self.targets if rows is None else self.targets[rows]
+        return TARGETS[self._target](logits, targets)
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """Logits (B, C) of the images; with a graph to the activations if the method asked."""
+        with torch.set_grad_enabled(self._needs_gradients):
+            return self.head(self._leaf)
+
+    @property
+    def score(self) -> Tensor:
+        """Score to explain of each image, shape (B,); with a graph as `logits` has it."""
+        with torch.set_grad_enabled(self._needs_gradients):
+            return self._select(self.logits)
+
+    @cached_property
+    def targets(self) -> Tensor:
+        """Classes to explain, int64 (B,): the given ones, else the predicted ones."""
+        if self._given_targets is None:
+            return self.logits.detach().argmax(dim=1)
+        targets = self._given_targets.to(self.images.device, torch.int64)
+        if is_recorded():  # a graph cannot raise
+            return targets
+        classes = self.logits.shape[1]
+        if not bool(((targets >= 0) & (targets < classes)).all()):
+            raise ValueError(f"targets must be in [0, {classes}), got {targets.tolist()}")
+        return targets
+
+    @cached_property
+    def gradients(self) -> Tensor:
+        """Gradient of each image's score to explain by its activations, shape (B, K, h, w).
+
+        The backward pass runs through the head alone, and reaches no parameter.
+        """
+        return self.gradients_of(self._target)
+
+    def gradients_of(self, target: str) -> Tensor:
+        """Compute `gradients` of another score, a word of `TARGETS`."""
+        with torch.enable_grad():
+            selected = TARGETS[target](self.logits, self.targets).sum()
+        with full_precision(self._leaf.device):
+            (gradients,) = torch.autograd.grad(selected, self._leaf, retain_graph=True)
+        return gradients
+
+    @cached_property
+    def linear_contributions(self) -> Tensor | None:
+        """Each channel's share of the score, (B, K), if that is affine in them, else None.
+
+        The sum over positions of gradient times activation. For an affine head this is exactly
+        F(A) - F(A without channel k), and the Shapley value of the channel; see `is_affine`. It
+        is None in inference mode, too, where the head cannot be examined.
+        """
+        if torch.is_inference_mode_enabled():
+            return None
+        with torch.enable_grad():
+            leaf = self.features.detach().requires_grad_()
+            try:
+                scores = self.scores(leaf)
+            except NoGradientError:
+                return None
+        if not is_affine(scores):
+            return None
+        with full_precision(leaf.device):
+            (gradients,) = torch.autograd.grad(scores, leaf, torch.ones_like(scores))
+        return (gradients * leaf.detach()).sum(dim=(2, 3))
