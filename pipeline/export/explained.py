@@ -86,6 +86,7 @@ class _Pass(nn.Module):
         shared = SharedFeatures(self.classifier, images)
         with torch.no_grad():
             logits = shared(images)
+        targets = PostHocModule.known_targets(targets, logits)
         return logits, self.method.raw_maps(shared, images, targets), shared.features(images)
 
 
@@ -116,7 +117,7 @@ class RecordedClassifier(nn.Module):
         self.graph = record(self.pass_, *inputs)
 
     def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
-        """Compute maps as `ExplainedClassifier.explain` does, of labels in [0, C) alone."""
+        """Compute maps as `ExplainedClassifier.explain` does."""
         given = [] if labels is None else [labels]
         logits, raw, features = self.graph(state_of(self.pass_), images, *given)
         saliency = normalize(resize(raw, images.shape[-2:], self.interpolation))
