@@ -79,6 +79,7 @@ def _of_classifier(config: DictConfig, checkpoint: Checkpoint) -> ExportSource:
     data = checkpoint.config.data
     classifier = load_module(checkpoint).classifier
     module = _explained(config, classifier, data, data)
+    module.try_on(_noise(data.crop_size))
     facts = checkpoint_facts(checkpoint) | {
         "stage": checkpoint.stage,
         "model": checkpoint.model.name,
