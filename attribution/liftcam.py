@@ -52,5 +52,6 @@ def _check_sum(query: Query, values: Tensor, output: Tensor, reference: Tensor) 
     if not bool((error <= 0.02 * scale).all()):
         raise ValueError(
             f"the contributions of the channels miss F(A) - F(0) by {error.max().item():.3g}: the "
-            "head does something that cannot be followed; choose a layer nearer to the output"
+            "head does something that cannot be followed, or its score jumps where nothing is "
+            "active; another method, or a layer nearer to the output, may serve"
         )

@@ -177,6 +177,18 @@ def check_folder(key: str, value: str) -> None:
         raise UserError(f"{key}={value}: has a name of more than {longest} bytes; shorten it.")
 
 
+def check_image_folder(key: str, value: str | Path) -> None:
+    """Check that the folder of images is there that a key names.
+
+    Raises:
+        UserError: If it is not.
+    """
+    path = Path(value).expanduser()
+    if not path.is_dir():
+        found = "is a file; name its folder" if path.exists() else "there is no such folder"
+        raise UserError(f"{key}={path}: {found}.")
+
+
 def check_images(source: str) -> None:
     """Check that there is a file, a folder or a match of a pattern.
 

@@ -11,6 +11,7 @@ from learned_saliency.pipeline.cli import (
     Page,
     UserError,
     check_folder,
+    check_image_folder,
     check_subject,
     is_on_hub,
 )
@@ -18,11 +19,14 @@ from learned_saliency.pipeline.cli import (
 
 def check(config: DictConfig) -> None:
     """Check that the network's files are there, and that the folder can be made."""
+    if config.out is not None:
+        check_folder("out", str(Path(config.out).expanduser().parent))
+    for key in ("verify_images", "calibration"):
+        if config[key] is not None:
+            check_image_folder(key, config[key])
     check_subject(config, "export.py")
     if config.out is None and config.checkpoint is not None and is_on_hub(config.checkpoint):
         raise UserError(f"out has no value: say where to export {config.checkpoint}, out=FOLDER.")
-    if config.out is not None:
-        check_folder("out", str(Path(config.out).expanduser().parent))
 
 
 def announce(config: DictConfig) -> str:
@@ -46,7 +50,7 @@ EXPORT = Command(
             "checkpoint=RUN",
             "checkpoint=RUN format=pt2 maps=predicted out=FOLDER",
             "checkpoint=RUN format=hf license=apache-2.0 push=USER/NAME",
-            "classifier=timm:resnet50 weights=FILE layer=layer4 method=gradcam out=FOLDER",
+            "classifier=timm:resnet50 layer=layer4 method=gradcam out=FOLDER",
         ),
     ),
     check=check,

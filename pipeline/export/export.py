@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +14,7 @@ from omegaconf import DictConfig
 from learned_saliency.pipeline.cli import UserError, check_values
 from learned_saliency.pipeline.export import box
 from learned_saliency.pipeline.export.formats import FORMATS, Format
-from learned_saliency.pipeline.export.images import BATCH_SIZES, find_images
+from learned_saliency.pipeline.export.images import BATCH_SIZES, Images, find_images
 from learned_saliency.pipeline.export.precision import (
     Plan,
     check_precision,
@@ -70,11 +72,13 @@ def export(config: DictConfig) -> ExportResult:
     planned = plan(config, source)
     path = _path(config, source, written.suffix)
     written.check_place(path)
+    images = find_images(source.data, config.verify_images) if config.verify else None
+    if images is not None:
+        source.try_method(images.pixels)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-            made = Path(folder) / path.name
-            found = _make(config, source, written, planned, made)
+        with _folder_in(path.parent) as folder:
+            made = folder / path.name
+            found = _make(config, source, written, planned, images, made)
             written.place(made, path)
     except OSError as error:
         raise UserError(f"out={path.parent}: cannot be written ({error.strerror}).") from None
@@ -94,14 +98,30 @@ def _check_keys(config: DictConfig, written: Format) -> None:
                 )
 
 
+@contextmanager
+def _folder_in(folder: Path) -> Iterator[Path]:
+    """Make a folder to work in below another, which is made, too; a failure leaves nothing."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as made:
+            yield Path(made)
+    except BaseException:
+        for each in missing:
+            with suppress(OSError):  # not empty
+                each.rmdir()
+        raise
+
+
 def _make(
-    config: DictConfig, source: ExportSource, written: Format, planned: Plan | None, made: Path
+    config: DictConfig,
+    source: ExportSource,
+    written: Format,
+    planned: Plan | None,
+    images: Images | None,
+    made: Path,
 ) -> dict[str, float] | None:
     """Write and try what is exported; return the differences that were found."""
-    images = None
-    if config.verify:
-        images = find_images(source.data, config.verify_images)
-        source.try_method(images.pixels)
     facts = source.facts | {"format": config.format}
     facts |= written.write(source, config, made)
     if written.has_graph:

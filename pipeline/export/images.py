@@ -27,7 +27,7 @@ from learned_saliency.datamodules import (
     read_split,
     read_square,
 )
-from learned_saliency.pipeline.cli import UserError
+from learned_saliency.pipeline.cli import UserError, check_image_folder
 
 BATCH_SIZES = (1, 5)
 _IMAGES = 10
@@ -95,12 +95,13 @@ def files_of_folder(key: str, folder: str | Path) -> Files:
     """Find the images in a folder that a key of the configuration names, and in those below it.
 
     Raises:
-        UserError: If there are none.
+        UserError: If there are none, or there is no such folder.
     """
+    check_image_folder(key, folder)
     folder = Path(folder).expanduser()
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
     if not paths:
-        raise UserError(f"{key}={folder}: there are no images (JPEG, PNG) in it.")
+        raise UserError(f"{key}={folder}: there are no images (JPEG, PNG, WebP, BMP) in it.")
     return Files(list(paths), str(folder))
 
 

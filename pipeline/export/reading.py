@@ -28,6 +28,7 @@ from learned_saliency.pipeline.runs import (
     package_versions,
     read_subject,
     target_record,
+    target_word,
 )
 from learned_saliency.trainers import NATIVE, SaliencyModule
 
@@ -84,7 +85,7 @@ def _of_classifier(config: DictConfig, checkpoint: Checkpoint) -> ExportSource:
         "stage": checkpoint.stage,
         "model": checkpoint.model.name,
     }
-    name = f"{checkpoint.model.name}-{_name(config)}"
+    name = f"{checkpoint.model.name}-{_map_name(config)}"
     facts |= _method_facts(config, module.methods)
     return _source(config, checkpoint, module, config.maps or "label", name, facts)
 
@@ -139,7 +140,7 @@ def _of_foreign(config: DictConfig) -> ExportSource:
     return ExportSource(
         module=module,
         maps=maps,
-        name=_file_name(f"{config.classifier.rpartition(':')[2]}-{_name(config)}", maps),
+        name=_file_name(f"{config.classifier.rpartition(':')[2]}-{_map_name(config)}", maps),
         folder=Path("export"),
         data=OmegaConf.create({**data, "crop_size": size, "exif_orientation": True}),
         class_names=names,
@@ -196,6 +197,12 @@ def _method_facts(config: DictConfig, methods: Mapping[str, PostHocMethod]) -> d
     options = OmegaConf.to_container(config.attribution[_name(config)], resolve=True)
     own = {k: v for k, v in options.items() if k[0] != "_"}
     return {"method": _name(config), **target_record(config, methods), "options": own}
+
+
+def _map_name(config: DictConfig) -> str:
+    """Name the method, and what it explains where that is no logit, for the name of the file."""
+    target = target_word(config)
+    return _name(config) + ("" if target == "logit" else f"-{target}")
 
 
 def _file_name(name: str, maps: str | None) -> str:

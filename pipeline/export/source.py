@@ -69,7 +69,8 @@ class ExportSource(NamedTuple):
         except Exception as error:  # the network's own code, or torch's for it
             raise UserError(
                 "classifier: the network, or the derivative of its part after the layer, cannot be "
-                "recorded as a graph; another layer may serve. The reason given: "
+                "recorded as a graph: mostly its way or a size depends on values or on the number "
+                "of images (if, len() or int() of tensors). The reason given: "
                 f"{first_sentence(error)[:300]}"
             ) from None
 

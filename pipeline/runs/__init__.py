@@ -61,7 +61,7 @@ from learned_saliency.pipeline.runs.named_parts import check_named_parts, foreig
 from learned_saliency.pipeline.runs.places import located_data
 from learned_saliency.pipeline.runs.ranks import as_one
 from learned_saliency.pipeline.runs.references import asks_the_machine, with_references
-from learned_saliency.pipeline.runs.targets import has_function, target_record
+from learned_saliency.pipeline.runs.targets import has_function, target_record, target_word
 from learned_saliency.pipeline.runs.third_party import (
     PlainLogits,
     build_classifier,
@@ -144,6 +144,7 @@ __all__ = [
     "stage_config",
     "subject_record",
     "target_record",
+    "target_word",
     "third_party_network",
     "trained_stages",
     "try_methods",

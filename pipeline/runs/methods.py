@@ -58,6 +58,11 @@ def build_methods(config: DictConfig) -> dict[str, PostHocMethod]:
     """
     target = target_word(config)
     names = [name for name in method_names(config) if name != NATIVE]
+    if not names and config.get("target") is not None:
+        raise UserError(
+            f"target={config.target}: is what post-hoc methods explain, and methods names none: "
+            "the model's own map stays what was trained. Add one, or leave it out."
+        )
     for name in names:
         if name not in config.attribution:
             _refuse("methods", "method", name, [NATIVE, *config.attribution])

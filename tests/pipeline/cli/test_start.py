@@ -49,7 +49,7 @@ MISSING = [
     ),
     ("convert", ["published=pyproject.toml", "output_dir=/dev/null/x"], "cannot be written below"),
     ("export", ["checkpoint=x", "out=/dev/null/x/y"], "out=/dev/null/x: cannot be"),
-    ("export", ["checkpoint=null"], "checkpoint has no value"),
+    ("export", ["checkpoint=null"], "give either checkpoint=RUN_OR_FILE or classifier="),
     ("predict", ["images=.", "out=/dev/null/x"], "out=/dev/null/x: cannot be written below"),
     ("train", ["-m", "classifier=null,nowhere"], "nowhere: there is no such checkpoint."),
     ("evaluate", ["checkpoint=nowhere"], "nowhere: there is no such checkpoint."),
@@ -75,7 +75,7 @@ MISSING = [
     ),
     ("predict", ["classifier=timm:vgg16", "images=[.,*.no]", "out=x"], "matches no file"),
     ("export", ["checkpoint=nowhere"], "nowhere: there is no such checkpoint."),
-    ("export", [], "checkpoint has no value"),
+    ("export", [], "give either checkpoint=RUN_OR_FILE or classifier="),
     ("convert", ["published=nowhere"], "nowhere: there is no such file."),
     ("convert", ["published=[pyproject.toml,nowhere]"], "nowhere: there is no such file."),
     ("data", ["wsol", "data.root=.", "data.metadata=nowhere"], "data.metadata=nowhere: "),
@@ -222,9 +222,9 @@ def test_the_first_process_is_known_from_its_launcher(environment, first, monkey
 
 
 def test_the_configuration_is_printed_on_request_though_values_are_missing():
-    shown = run_command("export", "--cfg", "job")
+    shown = run_command("convert", "--cfg", "job")
     assert shown.returncode == 0
-    assert "checkpoint: ???" in shown.stdout
+    assert "published: ???" in shown.stdout
 
 
 @pytest.mark.parametrize(
