@@ -128,7 +128,9 @@ class CASMModule(SaliencyModule):
         for path in self.pool.networks:
             wanted = {k.removeprefix(_OF_GIVEN): v for k, v in self.classifier.state_dict().items()}
             found = fit_state_dict(read_weights(Path(path).expanduser()), wanted).state
-            self.pool.take({f"{_OF_GIVEN}{name}": value for name, value in found.items()})
+            # in the strides of the current classifier, by which some CPUs round differently
+            laid = {k: torch.empty_like(wanted[k]).copy_(value) for k, value in found.items()}
+            self.pool.take({f"{_OF_GIVEN}{name}": value for name, value in laid.items()})
 
     def configure_callbacks(self) -> list[Any]:
         """Take over the trainer's accumulation of batches, which manual optimization leaves out.

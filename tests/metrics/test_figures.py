@@ -21,6 +21,7 @@ UPDATES = {  # arguments of the constructor and of ``update``
     "AverageIncrease": ((), (PROBS, PROBS)),
     "CueLocalization": ((2,), (MAPS, MASKS, torch.tensor([0, 1, 0, 1]))),
     "Deletion": ((), (torch.rand(4, 3),)),
+    "EnergyProportion": ((), (MAPS, MASKS > 0)),
     "Insertion": ((), (torch.rand(4, 3),)),
     "Localization": ((), (MAPS, BOXES, LOGITS, LABELS)),
     "LocalizationFloors": ((4,), (BOXES, (8, 8), MASKS)),
