@@ -3,12 +3,9 @@
 from learned_saliency.pipeline.prediction.command import run
 from learned_saliency.pipeline.prediction.images import ImageError
 from learned_saliency.pipeline.prediction.loading import load
+from learned_saliency.pipeline.prediction.outcomes import ClassScore, ImageSaliency
 from learned_saliency.pipeline.prediction.predict import predict
-from learned_saliency.pipeline.prediction.predictor import (
-    ClassScore,
-    ImageSaliency,
-    SaliencyPredictor,
-)
+from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor
 
 __all__ = [
     "ClassScore",

@@ -14,7 +14,8 @@ import lightning as L
 from learned_saliency.pipeline.prediction.images import ImageError
 from learned_saliency.pipeline.prediction.index import Part
 from learned_saliency.pipeline.prediction.labelling import Labels, kind_of
-from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor, SmallMaps
+from learned_saliency.pipeline.prediction.outcomes import SmallMaps
+from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor
 from learned_saliency.pipeline.prediction.reading import ImageBatch, ReadImage
 from learned_saliency.pipeline.prediction.sources import Found
 from learned_saliency.pipeline.prediction.writing import Style, score_record, write_map

@@ -21,7 +21,7 @@ from learned_saliency.pipeline.prediction.labels.base import (
     LabelledObject,
     unique_names,
 )
-from learned_saliency.pipeline.prediction.predictor import ClassScore, PlacedMap
+from learned_saliency.pipeline.prediction.outcomes import ClassScore, PlacedMap
 from learned_saliency.pipeline.prediction.reading import ReadImage
 from learned_saliency.pipeline.prediction.sources import Found
 from learned_saliency.storage import replacing, write_bytes

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from learned_saliency.pipeline.cli import UserError, nearest
 from learned_saliency.pipeline.prediction.images import Pixels
-from learned_saliency.pipeline.prediction.predictor import ClassScore, PlacedMap
+from learned_saliency.pipeline.prediction.outcomes import ClassScore, PlacedMap
 from learned_saliency.pipeline.prediction.regions import region_record
 from learned_saliency.storage import replacing, write_bytes
 from learned_saliency.trainers import EVERY_CLASS
