@@ -2,8 +2,9 @@
 # onnxruntime 1.32.0 on CPUs, float32: `Sigmoid` is a rational approximation that is good to 2e-7 as a
 # difference, and no more. It is exactly 0 at places from -15.84 down and everywhere from -18 down, where
 # the sigmoid is 1.5e-8; between -18 and -14 it jumps between 0 and a few steps of 3e-8, so that it falls
-# where its argument rises; and near 17.84 it is 1.0000001. float32 has values for all but the last. Who takes the logarithm of a mask, 1 - p of a probability, or checks that a map lies in
-# [0, 1], meets infinities, a small negative number, or an error, for a network that is right elsewhere.
+# where its argument rises; and near 17.84 it is 1.0000001. float32 has values for all but the last. Who
+# takes the logarithm of a mask, 1 - p of a probability, or checks that a map lies in [0, 1], meets
+# infinities, a small negative number, or an error, for a network that is right elsewhere.
 # 1 / (1 + exp(-x)) as four operators is right to the last bits in the same program.
 # `ReduceMax` of a row with a NaN gives a NaN where that comes first. Elsewhere it does not only pass over
 # the NaN: it also passes over finite values that share a place with it in a vector register, so that the
