@@ -33,7 +33,11 @@ class Finished(NamedTuple):
 
 
 def run_command(name: str, *words: str) -> Finished:
-    """Run a command as its script does; the state of Hydra and of logging is then as before."""
+    """Run a command as its script does; the state of Hydra and of logging is then as before.
+
+    Hydra's configuration of logging shuts all earlier handlers down. That of absl, which comes with
+    TensorBoard, then closes the stderr of its import (pytest's) where another one is in its place.
+    """
     hydra = HydraConfig.instance()
     loggers = [logging.getLogger(logger) for logger in _LOGGERS]
     before = [(logger.level, logger.handlers[:], logger.filters[:]) for logger in loggers]
@@ -42,6 +46,7 @@ def run_command(name: str, *words: str) -> Finished:
         with (
             mock.patch.object(sys, "argv", [str(ROOT / f"{name}.py"), *words]),
             mock.patch.object(hydra, "cfg", hydra.cfg),
+            mock.patch.object(logging, "shutdown"),
             redirect_stdout(out),
             redirect_stderr(err),
         ):
