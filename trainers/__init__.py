@@ -27,12 +27,7 @@ from learned_saliency.trainers.calm import CALMModule
 from learned_saliency.trainers.cam import CAMModule
 from learned_saliency.trainers.casm import CASMModule
 from learned_saliency.trainers.casm_pool import SnapshotPool
-from learned_saliency.trainers.faithfulness import (
-    FIGURES,
-    TEST_FIGURES,
-    FaithfulnessScores,
-    Trial,
-)
+from learned_saliency.trainers.faithfulness import TEST_FIGURES, FaithfulnessScores
 from learned_saliency.trainers.fcam import FCAMModule
 from learned_saliency.trainers.loggers import (
     METRICS_FILE,
@@ -43,6 +38,7 @@ from learned_saliency.trainers.loggers import (
     TensorBoardDashboard,
     WandbDashboard,
 )
+from learned_saliency.trainers.measurements import FIGURES
 from learned_saliency.trainers.outputs import (
     EVERY_CLASS,
     ClassMaps,
@@ -63,6 +59,7 @@ from learned_saliency.trainers.strategies import (
     meet,
     place,
 )
+from learned_saliency.trainers.trial import Trial
 from learned_saliency.trainers.trilite import TriLiteModule
 from learned_saliency.trainers.zerobox import (
     CRITERIA,

@@ -13,7 +13,7 @@ from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.metrics import FLOORS
 from learned_saliency.ops import widen
 from learned_saliency.trainers.coverage import CoverageSums
-from learned_saliency.trainers.faithfulness import FaithfulnessScores, Trial
+from learned_saliency.trainers.faithfulness import FaithfulnessScores
 from learned_saliency.trainers.outputs import (
     NATIVE,
     ClassMaps,
@@ -27,6 +27,7 @@ from learned_saliency.trainers.outputs import (
 from learned_saliency.trainers.scores import BOX_THRESHOLD, SplitScores
 from learned_saliency.trainers.strategies.ddp import broadcast_buffers
 from learned_saliency.trainers.training import OptimizerFactory, SchedulerFactory, TrainableModule
+from learned_saliency.trainers.trial import Explain, Trial
 from learned_saliency.trainers.zerobox import ZeroBoxScores
 
 EXPLAINED = ("label", "predicted")
@@ -320,9 +321,30 @@ class SaliencyModule(TrainableModule):
         terms = {}
         for name, saliency in maps.items():
             self.note(f"{name}, faithfulness")
-            trial = Trial(self.classifier, images, saliency, targets, **self.masking)
+            trial = Trial(
+                self.classifier,
+                images,
+                saliency,
+                targets,
+                explain=self.explainer(name, targets),
+                truth=batch,
+                places=batch["index"].tolist() if "index" in batch else None,
+                seed=self.seed,
+                **self.masking,
+            )
             terms[name] = self.faithfulness.update(name, trial)
         return TestOutput(maps, logits, targets, terms)
+
+    def explainer(self, name: str, targets: Tensor) -> Explain:
+        """Return the method of a name as a function of images to maps of these classes.
+
+        Args:
+            name: One of ``map_names``.
+            targets: Classes, int64 (B,).
+        """
+        if name == NATIVE:
+            return lambda images: self.saliency(images, targets)
+        return lambda images: self.methods[name](self.classifier, images, targets)
 
     def predict_step(self, batch: PredictionBatch, batch_idx: int) -> Prediction:
         """Explain the classes that the batch asks for, or the predicted classes, by all methods.
