@@ -4,6 +4,12 @@ from learned_saliency.metrics.boxes import (
     boxes_from_saliency,
     largest_regions,
 )
+from learned_saliency.metrics.concentration import (
+    Complexity,
+    Sparseness,
+    gini_index,
+    pixel_entropy,
+)
 from learned_saliency.metrics.coverage import (
     COVERAGE_THRESHOLDS,
     FORMS,
@@ -17,7 +23,12 @@ from learned_saliency.metrics.coverage import (
     smoothed,
 )
 from learned_saliency.metrics.cue_localization import CueLocalization
-from learned_saliency.metrics.energy import EnergyProportion, energy
+from learned_saliency.metrics.energy import (
+    EnergyPointingGame,
+    EnergyProportion,
+    RelevanceMassAccuracy,
+    energy,
+)
 from learned_saliency.metrics.faithfulness import (
     AverageDrop,
     AverageDropInDeletion,
@@ -32,6 +43,7 @@ from learned_saliency.metrics.faithfulness import (
 )
 from learned_saliency.metrics.figures import Figure, declared
 from learned_saliency.metrics.floors import FLOORS, LocalizationFloors
+from learned_saliency.metrics.image_terms import ImageTerms
 from learned_saliency.metrics.insertion_deletion import (
     Deletion,
     Insertion,
@@ -48,7 +60,14 @@ from learned_saliency.metrics.mask_localization import (
     overlap_with_boxes,
 )
 from learned_saliency.metrics.masked_accuracy import MaskedAccuracy, inpaint, masked_variants
+from learned_saliency.metrics.overlap_localization import (
+    OverlapLocalization,
+    boxes_above_mean,
+    pixelwise_f1,
+)
+from learned_saliency.metrics.pointing import MaskPointingGame, PointingGame, pointing_hits
 from learned_saliency.metrics.pxap import PrecisionRecall, PxAP
+from learned_saliency.metrics.relevance_rank import RelevanceRankAccuracy, rank_accuracy
 from learned_saliency.metrics.remove_and_classify import (
     FRACTIONS,
     RemovalCurve,
@@ -57,6 +76,7 @@ from learned_saliency.metrics.remove_and_classify import (
     random_saliency,
     removal_hits,
 )
+from learned_saliency.metrics.truth import box_union, mask_region
 from learned_saliency.metrics.zerobox import (
     Regions,
     ZeroBoxCutout,
@@ -85,25 +105,34 @@ __all__ = [
     "AverageGain",
     "AverageIncrease",
     "CalibrationSums",
+    "Complexity",
     "CoverageCalibration",
     "CueLocalization",
     "Deletion",
+    "EnergyPointingGame",
     "EnergyProportion",
     "Figure",
+    "ImageTerms",
     "Insertion",
     "Localization",
     "LocalizationFloors",
     "MapStatistics",
     "MaskLocalization",
+    "MaskPointingGame",
     "MaskedAccuracy",
     "MaskedProbabilities",
     "MaxBoxAcc",
     "MaxBoxAccV2",
+    "OverlapLocalization",
+    "PointingGame",
     "PrecisionRecall",
     "PxAP",
     "Regions",
+    "RelevanceMassAccuracy",
+    "RelevanceRankAccuracy",
     "RemovalCurve",
     "RemoveAndClassify",
+    "Sparseness",
     "ZeroBoxCutout",
     "ZeroBoxGain",
     "ZeroBoxInsertion",
@@ -115,6 +144,8 @@ __all__ = [
     "binarize",
     "blurred_hits",
     "box_iou",
+    "box_union",
+    "boxes_above_mean",
     "boxes_from_saliency",
     "calibrated_threshold",
     "chosen_boxes",
@@ -128,6 +159,7 @@ __all__ = [
     "explained_by_segments",
     "find_regions",
     "gain",
+    "gini_index",
     "images_needed",
     "increase",
     "inpaint",
@@ -136,10 +168,15 @@ __all__ = [
     "kept_probabilities",
     "largest_component_boxes",
     "largest_regions",
+    "mask_region",
     "masked_probabilities",
     "masked_variants",
     "overlap_with_boxes",
+    "pixel_entropy",
+    "pixelwise_f1",
+    "pointing_hits",
     "random_saliency",
+    "rank_accuracy",
     "region",
     "removal_hits",
     "smoothed",

@@ -38,6 +38,7 @@ from learned_saliency.trainers.loggers import (
     TensorBoardDashboard,
     WandbDashboard,
 )
+from learned_saliency.trainers.map_scores import SCORES
 from learned_saliency.trainers.measurements import FIGURES
 from learned_saliency.trainers.outputs import (
     EVERY_CLASS,
@@ -82,6 +83,7 @@ __all__ = [
     "METRICS_FILE",
     "MONITORS",
     "NATIVE",
+    "SCORES",
     "TEST_FIGURES",
     "THRESHOLD_CRITERION",
     "ZEROBOX_FIGURES",

@@ -111,7 +111,7 @@ class SaliencyModule(TrainableModule):
         self.coverage = CoverageSums()
         self.validation_scores = SplitScores([NATIVE])
         self.zerobox = zerobox or ZeroBoxScores()
-        self.test_scores = SplitScores(self.map_names, floors=True)
+        self.test_scores = SplitScores(self.map_names, floors=True, tested=True)
         self.faithfulness = FaithfulnessScores(self.map_names, faithfulness)
         self.masking = {"mean": tuple(mean), "std": tuple(std)} if mask_color == "black" else {}
         # Metrics of the last test by method, and the curves behind them.
@@ -317,8 +317,7 @@ class SaliencyModule(TrainableModule):
         maps, logits = self.maps(images, labels)
         targets = self.known_targets(labels, logits)
         unknown = {} if self.has_classes else {"label": torch.full_like(batch["label"], -1)}
-        self.test_scores.update(maps, logits, {**batch, **unknown})
-        terms = {}
+        terms = self.test_scores.update(maps, logits, {**batch, **unknown})
         for name, saliency in maps.items():
             self.note(f"{name}, faithfulness")
             trial = Trial(
@@ -332,7 +331,7 @@ class SaliencyModule(TrainableModule):
                 seed=self.seed,
                 **self.masking,
             )
-            terms[name] = self.faithfulness.update(name, trial)
+            terms[name] |= self.faithfulness.update(name, trial)
         return TestOutput(maps, logits, targets, terms)
 
     def explainer(self, name: str, targets: Tensor) -> Explain:
