@@ -1,7 +1,7 @@
 """LightningModules, with their callbacks, loggers and strategies."""
 
 from learned_saliency.trainers.amortized import AmortizedModule
-from learned_saliency.trainers.base import EXPLAINED, MASK_COLORS, NATIVE, SaliencyModule
+from learned_saliency.trainers.base import NATIVE, SaliencyModule
 from learned_saliency.trainers.callbacks import (
     ContactSheet,
     DivergedError,
@@ -60,6 +60,7 @@ from learned_saliency.trainers.strategies import (
     meet,
     place,
 )
+from learned_saliency.trainers.testing import EXPLAINED, MASK_COLORS
 from learned_saliency.trainers.trial import Trial
 from learned_saliency.trainers.trilite import TriLiteModule
 from learned_saliency.trainers.zerobox import (
