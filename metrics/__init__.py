@@ -40,6 +40,12 @@ from learned_saliency.metrics.insertion_deletion import (
     insertion_curves,
 )
 from learned_saliency.metrics.localization import Localization, MaxBoxAcc, MaxBoxAccV2
+from learned_saliency.metrics.map_similarity import (
+    MapSimilarity,
+    hog_correlation,
+    rank_correlation,
+    structural_similarity,
+)
 from learned_saliency.metrics.map_statistics import MapStatistics
 from learned_saliency.metrics.mask_localization import (
     MaskLocalization,
@@ -48,6 +54,8 @@ from learned_saliency.metrics.mask_localization import (
     overlap_with_boxes,
 )
 from learned_saliency.metrics.masked_accuracy import MaskedAccuracy, inpaint, masked_variants
+from learned_saliency.metrics.masked_probability import masked_probability
+from learned_saliency.metrics.masking import black_level
 from learned_saliency.metrics.pxap import PrecisionRecall, PxAP
 from learned_saliency.metrics.remove_and_classify import (
     FRACTIONS,
@@ -93,6 +101,7 @@ __all__ = [
     "Insertion",
     "Localization",
     "LocalizationFloors",
+    "MapSimilarity",
     "MapStatistics",
     "MaskLocalization",
     "MaskedAccuracy",
@@ -113,6 +122,7 @@ __all__ = [
     "area_under_curves",
     "best_ious",
     "binarize",
+    "black_level",
     "blurred_hits",
     "box_iou",
     "boxes_from_saliency",
@@ -128,6 +138,7 @@ __all__ = [
     "explained_by_segments",
     "find_regions",
     "gain",
+    "hog_correlation",
     "images_needed",
     "increase",
     "inpaint",
@@ -137,11 +148,14 @@ __all__ = [
     "largest_component_boxes",
     "largest_regions",
     "masked_probabilities",
+    "masked_probability",
     "masked_variants",
     "overlap_with_boxes",
     "random_saliency",
+    "rank_correlation",
     "region",
     "removal_hits",
     "smoothed",
+    "structural_similarity",
     "view_agreement",
 ]
