@@ -52,6 +52,12 @@ from learned_saliency.metrics.insertion_deletion import (
     insertion_curves,
 )
 from learned_saliency.metrics.localization import Localization, MaxBoxAcc, MaxBoxAccV2
+from learned_saliency.metrics.map_similarity import (
+    MapSimilarity,
+    hog_correlation,
+    rank_correlation,
+    structural_similarity,
+)
 from learned_saliency.metrics.map_statistics import MapStatistics
 from learned_saliency.metrics.mask_localization import (
     MaskLocalization,
@@ -60,6 +66,8 @@ from learned_saliency.metrics.mask_localization import (
     overlap_with_boxes,
 )
 from learned_saliency.metrics.masked_accuracy import MaskedAccuracy, inpaint, masked_variants
+from learned_saliency.metrics.masked_probability import masked_probability
+from learned_saliency.metrics.masking import black_level
 from learned_saliency.metrics.overlap_localization import (
     OverlapLocalization,
     boxes_above_mean,
@@ -116,6 +124,7 @@ __all__ = [
     "Insertion",
     "Localization",
     "LocalizationFloors",
+    "MapSimilarity",
     "MapStatistics",
     "MaskLocalization",
     "MaskPointingGame",
@@ -142,6 +151,7 @@ __all__ = [
     "area_under_curves",
     "best_ious",
     "binarize",
+    "black_level",
     "blurred_hits",
     "box_iou",
     "box_union",
@@ -160,6 +170,7 @@ __all__ = [
     "find_regions",
     "gain",
     "gini_index",
+    "hog_correlation",
     "images_needed",
     "increase",
     "inpaint",
@@ -170,6 +181,7 @@ __all__ = [
     "largest_regions",
     "mask_region",
     "masked_probabilities",
+    "masked_probability",
     "masked_variants",
     "overlap_with_boxes",
     "pixel_entropy",
@@ -177,8 +189,10 @@ __all__ = [
     "pointing_hits",
     "random_saliency",
     "rank_accuracy",
+    "rank_correlation",
     "region",
     "removal_hits",
     "smoothed",
+    "structural_similarity",
     "view_agreement",
 ]

@@ -9,6 +9,7 @@ from torchmetrics import Metric
 from learned_saliency import metrics
 
 MAPS = torch.rand(4, 8, 8, generator=torch.Generator().manual_seed(0))
+LARGE = torch.rand(4, 12, 12, generator=torch.Generator().manual_seed(0))
 MASKS = (MAPS > 0.5).to(torch.uint8)
 BOXES = [torch.tensor([[1, 1, 5, 5]])] * 4
 LOGITS, LABELS = torch.eye(4), torch.tensor([0, 1, 2, 0])
@@ -27,6 +28,7 @@ UPDATES = {  # arguments of the constructor and of ``update``
     "Insertion": ((), (torch.rand(4, 3),)),
     "Localization": ((), (MAPS, BOXES, LOGITS, LABELS)),
     "LocalizationFloors": ((4,), (BOXES, (8, 8), MASKS)),
+    "MapSimilarity": ((), (LARGE, LARGE.flip(0))),
     "MapStatistics": ((), (MAPS,)),
     "MaskLocalization": ((), (MAPS, BOXES, LOGITS, LABELS)),
     "MaskPointingGame": ((), (MAPS, MASKS)),
@@ -120,13 +122,18 @@ def test_errors_and_drops_are_better_low():
         figures |= getattr(metrics, name)(*UPDATES[name][0]).figures
     assert {name for name, f in figures.items() if f.higher_is_better is False} == low
     assert {name for name, f in figures.items() if f.higher_is_better is None} == {
+        "absolute_rank_correlation",
         "best_threshold",
         "blurred_accuracy",
         "clean",
+        "flat",
+        "hog",
         "map_entropy",
         "map_mean",
         "map_std",
         "map_variation",
+        "rank_correlation",
+        "ssim",
         "zerobox_drop",
         "zerobox_increase",
         *(f"zerobox_{name}_threshold" for name in ("cutout", "pseudo_boxes", "segments")),

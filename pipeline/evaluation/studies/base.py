@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, SequentialSampler
 
-from learned_saliency.attribution import PostHocMethod
+from learned_saliency.attribution import PostHocMethod, SplitClassifier
 from learned_saliency.datamodules import WSOLBatch, WSOLDataModule
 from learned_saliency.metrics import Figure
 from learned_saliency.trainers import NATIVE, Journal, Kept, MetricTree, SaliencyModule, Sums
@@ -145,11 +145,18 @@ def labeled(batches: Iterable[WSOLBatch]) -> Iterator[WSOLBatch]:
         if len(rows) == len(batch["label"]):
             yield batch
         elif len(rows):
-            yield {name: _chosen(values, rows) for name, values in batch.items()}
+            yield chosen_rows(batch, rows)
+
+
+def chosen_rows(batch: WSOLBatch, rows: Tensor) -> WSOLBatch:
+    """Take some images of a batch; ``rows`` are their places in it, int64 (R,)."""
+    return {name: _chosen(values, rows) for name, values in batch.items()}
 
 
 def _chosen(values: Tensor | list[Any], rows: Tensor) -> Tensor | list[Any]:
-    return values[rows] if isinstance(values, Tensor) else [values[row] for row in rows.tolist()]
+    if isinstance(values, Tensor):
+        return values[rows.to(values.device)]
+    return [values[row] for row in rows.tolist()]
 
 
 def class_wise_methods(module: SaliencyModule) -> dict[str, PostHocMethod]:
@@ -168,3 +175,9 @@ def explainers(module: SaliencyModule) -> dict[str, Explainer]:
 
         found = {NATIVE: native} | found
     return found
+
+
+def named_network(module: SaliencyModule) -> nn.Module:
+    """Find the network that the maps explain, whose layers a person names."""
+    classifier = module.classifier
+    return classifier.model if isinstance(classifier, SplitClassifier) else classifier
