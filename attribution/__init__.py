@@ -2,6 +2,13 @@
 
 from learned_saliency.attribution.ablationcam import AblationCAM
 from learned_saliency.attribution.amortized import Amortized
+from learned_saliency.attribution.calm import (
+    CALMConditional,
+    CALMCounterfactual,
+    CALMJoint,
+    CALMSaliency,
+    CALMSubset,
+)
 from learned_saliency.attribution.cam import CAM
 from learned_saliency.attribution.core.affine import is_affine
 from learned_saliency.attribution.core.classifier import Classifier, SharedFeatures, encode, frozen
@@ -63,6 +70,11 @@ __all__ = [
     "AblationCAM",
     "Amortized",
     "BoxScore",
+    "CALMConditional",
+    "CALMCounterfactual",
+    "CALMJoint",
+    "CALMSaliency",
+    "CALMSubset",
     "ChannelWeightedMethod",
     "Classifier",
     "Contributions",

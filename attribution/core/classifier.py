@@ -18,9 +18,9 @@ class Classifier(Protocol):
 
     ``classifier(images)`` equals ``classifier.head(classifier.features(images))``.
 
-    Three optional methods are used where a classifier offers them: ``encode(images)``, see
-    `encode`, ``of_rows(rows)``, see `of_rows`, and ``cams(features, targets)``, see
-    `attribution.CAM`. A classifier with ``cams``
+    Four optional methods are used where a classifier offers them: ``encode(images)``, see
+    `encode`, ``of_rows(rows)``, see `of_rows`, ``cams(features, targets)``, see `attribution.CAM`,
+    and ``distribution(features)``, p(y, z|x), see `attribution.calm`. A classifier with ``cams``
     declares beside it, as ``cams_are_probabilities``, whether these are p(y, z|x) instead of scores
     of any range.
     """
@@ -143,8 +143,9 @@ class SharedFeatures(nn.Module):
             )
         else:
             self._encoded = features, lambda features, rows=None: classifier.head(features)
-        if hasattr(classifier, "cams"):
-            self.cams = classifier.cams
+        for own in ("cams", "distribution"):
+            if hasattr(classifier, own):
+                setattr(self, own, getattr(classifier, own))
 
     @property
     def cams_are_probabilities(self) -> bool:

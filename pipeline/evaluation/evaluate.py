@@ -27,6 +27,7 @@ from learned_saliency.pipeline.evaluation.unfinished import (
 from learned_saliency.pipeline.reports import Results, plot_curves, write_intervals, write_results
 from learned_saliency.pipeline.runs import (
     Checkpoint,
+    Subject,
     build_data,
     build_evaluation,
     build_explained,
@@ -34,6 +35,7 @@ from learned_saliency.pipeline.runs import (
     check_hardware,
     check_limits,
     has_function,
+    known_names,
     located_data,
     method_names,
     read_subject,
@@ -102,7 +104,7 @@ def evaluate(
     config = with_data(with_class_files(config), subject.checkpoint)
     check_values(config)  # with those of the checkpoint
     check_hardware(config.trainer)
-    options = build_evaluation(config)
+    options = build_evaluation(config, _class_names(config, subject))
     studies = build_studies(config)
     own = trained_options(chosen, config, subject, given)
     data = build_data(config, _STAGES[config.split], limit=config.limit, **own)
@@ -116,6 +118,11 @@ def evaluate(
     folder = open_folder(config, path, data.supervision(config.split))
     opened(folder)
     return _test(config, module, data, studies, folder)
+
+
+def _class_names(config: DictConfig, subject: Subject) -> list[str] | None:
+    """Find the names of the explained network's classes, where they are known beforehand."""
+    return known_names(config) if subject.checkpoint is None else subject.checkpoint.class_names
 
 
 def _check_function(config: DictConfig) -> None:

@@ -122,7 +122,7 @@ def build_model(
     if config.exif_orientation is not None:
         given["decoding"] = given["decoding"]._replace(exif_orientation=config.exif_orientation)
     options = {
-        "methods": _methods(config, names, known) | own,
+        "methods": _methods(config, names, known, given["class_names"]) | own,
         "mean": given["mean"],
         "std": given["std"],
     }
@@ -202,10 +202,12 @@ def _names(config: DictConfig, default: list[str]) -> list[str]:
     return names
 
 
-def _methods(config: DictConfig, names: list[str], data: Any) -> dict[str, PostHocMethod]:
+def _methods(
+    config: DictConfig, names: list[str], data: Any, class_names: Sequence[str] | None
+) -> dict[str, PostHocMethod]:
     """Build the post-hoc methods among ``names``; their options may refer to ``data``."""
     known = {"methods": names, "data": data}
-    return build_methods(OmegaConf.create(OmegaConf.to_container(config) | known))
+    return build_methods(OmegaConf.create(OmegaConf.to_container(config) | known), class_names)
 
 
 def _device(name: str) -> torch.device:

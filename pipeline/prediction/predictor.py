@@ -16,7 +16,7 @@ from torch import Tensor
 
 from learned_saliency.datamodules import Decoding, Pixels, standardize, to_square
 from learned_saliency.metrics import boxes_from_saliency
-from learned_saliency.pipeline.cli import UserError, nearest
+from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.prediction.images import AS_SEEN, pixels_of
 from learned_saliency.pipeline.prediction.outcomes import (
     ClassScore,
@@ -27,7 +27,7 @@ from learned_saliency.pipeline.prediction.outcomes import (
 )
 from learned_saliency.pipeline.prediction.placing import to_original
 from learned_saliency.pipeline.prediction.regions import place_region
-from learned_saliency.pipeline.runs import Coverage, try_methods
+from learned_saliency.pipeline.runs import Coverage, class_number, try_methods
 from learned_saliency.trainers import (
     NATIVE,
     Prediction,
@@ -186,7 +186,7 @@ class SaliencyPredictor:
         wanted = [classes] if isinstance(classes, str | int) else list(classes)
         if not wanted:
             raise UserError("classes: name at least one class.")
-        return list(dict.fromkeys(self._number(word) for word in wanted))
+        return list(dict.fromkeys(class_number(word, self.class_names) for word in wanted))
 
     def prepare(self, pixels: Pixels) -> Tensor:
         """Resize an image (H, W, 3) to the network's square as in evaluation: uint8 (3, S, S)."""
@@ -258,34 +258,6 @@ class SaliencyPredictor:
         if self.module.has_classes:
             return ClassScore(index, self.class_names[index], value)
         return ClassScore(index, self.class_names[index], None, value)
-
-    def _number(self, word: str | int) -> int:
-        """Find the number of a class; a name counts before a number in digits."""
-        if isinstance(word, str) and (numbers := self._named(word)):
-            if len(numbers) > 1:
-                raise UserError(
-                    f"classes: '{word}' is the name of {len(numbers)} classes: give one of the "
-                    f"numbers {', '.join(map(str, numbers))} instead."
-                )
-            return numbers[0]
-        if isinstance(word, int) or word.isdecimal():
-            if 0 <= int(word) < self.num_classes:
-                return int(word)
-            raise UserError(f"classes: {word} is none of the {self.num_classes} classes, from 0.")
-        if self.class_names == [str(label) for label in range(self.num_classes)]:
-            raise UserError(
-                f"classes: '{word}' is not known, the classes have the numbers 0 to "
-                f"{self.num_classes - 1} and no names; names come from metadata/class_names.txt at "
-                "the time of the training, or from class_names= of a foreign classifier."
-            )
-        close = nearest(str(word), self.class_names, at_least=3)
-        raise UserError(f"classes: no class is named '{word}'{close}.")
-
-    def _named(self, word: str) -> list[int]:
-        """Find the numbers of the classes of a name, with or without a number behind it."""
-        numbered = list(enumerate(self.class_names))
-        whole = [number for number, name in numbered if name == word]
-        return whole or [number for number, name in numbered if name == f"{word} ({number})"]
 
     def _try_on_noise(self) -> int:
         """Run every method once on noise; return the number of classes. See `try_methods`."""

@@ -8,6 +8,7 @@ from learned_saliency.pipeline.runs.build import (
     build_network,
     build_trainer,
     create_data,
+    known_names,
     make_data,
     stage_config,
     trained_stages,
@@ -24,6 +25,7 @@ from learned_saliency.pipeline.runs.checkpoints import (
     untrained_network,
     without_pretraining,
 )
+from learned_saliency.pipeline.runs.class_names import class_number
 from learned_saliency.pipeline.runs.coverage import Coverage, coverage_facts, find_coverage
 from learned_saliency.pipeline.runs.explained import (
     Subject,
@@ -112,6 +114,7 @@ __all__ = [
     "check_limits",
     "check_named_parts",
     "checkpoint_facts",
+    "class_number",
     "coverage_facts",
     "create_data",
     "create_folder",
@@ -125,6 +128,7 @@ __all__ = [
     "given_part",
     "given_stage",
     "has_function",
+    "known_names",
     "library_class_names",
     "library_input",
     "load_module",

@@ -133,12 +133,12 @@ def with_class_files(config: DictConfig) -> DictConfig:
         value = None if OmegaConf.is_interpolation(group, name) else group[name]
         if isinstance(value, str) and value.lower().endswith(GROUP_FILES):
             config = config.copy()
-            groups = read_groups(Path(value).expanduser(), _known_names(config))
+            groups = read_groups(Path(value).expanduser(), known_names(config))
             OmegaConf.update(config, key, groups)
     return config
 
 
-def _known_names(config: DictConfig) -> list[str] | None:
+def known_names(config: DictConfig) -> list[str] | None:
     """Find the names of the classes that are known before the data set is made."""
     data = config.get("data") or {}
     if data.get("class_names") is not None:

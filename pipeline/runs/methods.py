@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.attribution import PostHocMethod, Start
 from learned_saliency.pipeline.cli import UserError, is_library_network, nearest
 from learned_saliency.pipeline.runs.checkpoints import load_module, read_checkpoint
+from learned_saliency.pipeline.runs.class_names import class_number
 from learned_saliency.pipeline.runs.targets import has_function, target_word, with_target
 from learned_saliency.trainers import FIGURES, NATIVE
 
 _RUN = "checkpoint"  # option of a method: the run whose trained parts it is built with
+_CLASSES = "classes"  # option of a method: classes by name or number
 _START = "start"  # option of a method: the method from whose channel weights it starts
 
 
-def build_evaluation(config: DictConfig) -> dict[str, Any]:
+def build_evaluation(
+    config: DictConfig, class_names: Sequence[str] | None = None
+) -> dict[str, Any]:
     """Build the options of a `SaliencyModule` for its test, from ``methods`` and ``evaluate``.
 
     Where ``target`` names a function there are no classes, whose probability faithfulness metrics
     watch: they are left out.
+
+    Args:
+        config: The configuration.
+        class_names: See `build_methods`.
 
     Raises:
         UserError: If a method or a metric does not exist.
@@ -32,7 +42,7 @@ def build_evaluation(config: DictConfig) -> dict[str, Any]:
         if name not in FIGURES:
             _refuse("evaluate.faithfulness", "metric", str(name), list(FIGURES))
     return {
-        "methods": build_methods(config),
+        "methods": build_methods(config, class_names),
         "faithfulness": [] if has_function(config) else list(wanted.faithfulness),
         "mask_color": wanted.mask_color,
         "explained": wanted.explained,
@@ -45,16 +55,23 @@ def method_names(config: DictConfig) -> list[str]:
     return list(dict.fromkeys([given] if isinstance(given, str) else map(str, given or [])))
 
 
-def build_methods(config: DictConfig) -> dict[str, PostHocMethod]:
+def build_methods(
+    config: DictConfig, class_names: Sequence[str] | None = None
+) -> dict[str, PostHocMethod]:
     """Build the post-hoc methods that ``methods`` names, with options from ``attribution``.
 
     A method with the key ``checkpoint`` is built with the trained parts of that run, by default of
     the one that is explained; one with the key ``start`` begins where the method of that name ends.
     All explain the word in ``target``.
 
+    Args:
+        config: Configuration with ``methods``, ``attribution`` and what their options refer to.
+        class_names: Names of the network's classes, by which options may name classes; None where
+            they are not known, and options give numbers.
+
     Raises:
         UserError: If a name is not in ``attribution``, a run has no such parts, a method gives
-            nothing to start from, or cannot explain the target.
+            nothing to start from, cannot explain the target, or a class does not exist.
     """
     target = target_word(config)
     names = [name for name in method_names(config) if name != NATIVE]
@@ -66,11 +83,18 @@ def build_methods(config: DictConfig) -> dict[str, PostHocMethod]:
     for name in names:
         if name not in config.attribution:
             _refuse("methods", "method", name, [NATIVE, *config.attribution])
-    return {name: _build_method(config, name, target) for name in names}
+    return {name: _build_method(config, name, target, class_names) for name in names}
 
 
-def _build_method(config: DictConfig, name: str, target: str = "logit") -> PostHocMethod:
+def _build_method(
+    config: DictConfig,
+    name: str,
+    target: str = "logit",
+    class_names: Sequence[str] | None = None,
+) -> PostHocMethod:
     options = with_target(config, name, config.attribution[name], target)
+    if options.get(_CLASSES) is not None:
+        return _build_of_classes(name, options, class_names)
     if _RUN not in options and options.get(_START) is None:
         return instantiate(options)
     options = OmegaConf.to_container(options, resolve=True)
@@ -80,6 +104,31 @@ def _build_method(config: DictConfig, name: str, target: str = "logit") -> PostH
     if options.get(_START) is not None:
         parts[_START] = _build_start(config, name, options.pop(_START))
     return instantiate(options, _partial_=True)(**parts)
+
+
+def _build_of_classes(
+    name: str, options: DictConfig, class_names: Sequence[str] | None
+) -> PostHocMethod:
+    """Build a method that is about certain classes, named or numbered in its options."""
+    key = f"attribution.{name}.{_CLASSES}"
+    given = options[_CLASSES]
+    words = [given] if isinstance(given, str | int) else list(given)
+    if class_names is None:
+        unknown = [word for word in words if isinstance(word, str) and not word.isdecimal()]
+        if unknown:
+            raise UserError(
+                f"{key}: '{unknown[0]}' is no number, and the names of the classes are not known "
+                "here: give numbers."
+            )
+        numbers = [int(word) for word in words]
+    else:
+        numbers = [class_number(word, class_names, key) for word in words]
+    try:
+        return instantiate(options, classes=numbers)
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, ValueError):
+            raise
+        raise UserError(f"attribution.{name}: {error.__cause__}.") from None
 
 
 def _build_start(config: DictConfig, name: str, start: str) -> Start:

@@ -29,6 +29,7 @@ from learned_saliency.pipeline.runs import (
     check_hardware,
     check_limits,
     create_folder,
+    known_names,
     located_data,
     read_record,
     run_record,
@@ -106,7 +107,7 @@ def make_plan(
     found = find_classifier(config, resumed, named)
     config = found.config
     record = run_record(config)  # Hydra's instantiate resolves references in place
-    evaluation = build_evaluation(config)
+    evaluation = build_evaluation(config, known_names(config))
     located = _located(config, resumed) if config.resume else config
     data = build_data(located, None if config.test else "fit")
     stages = _stages(config, resumed)

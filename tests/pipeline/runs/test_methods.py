@@ -90,3 +90,30 @@ def test_what_cannot_be_built_is_told_in_one_sentence(runs, words, told):
     with pytest.raises(UserError, match=told) as caught:
         methods(*(word.format(cam=runs["cam"]) for word in words))
     assert str(caught.value).count(". ") == 0
+
+
+def test_classes_are_given_by_name_or_number():
+    names = ["wolf", "husky", "dog (2)", "dog (3)", "dog"]
+    words = ["methods=[calm_subset,calm_counterfactual]", "classifier=timm:resnet18"]
+    words += ["attribution.calm_counterfactual.classes=husky"]
+
+    def built(given, names=names):
+        config = compose_checked(
+            [*words, f"attribution.calm_subset.classes={given}"], "evaluate", complete=False
+        )
+        return build_methods(config, names)
+
+    found = built("[husky,3,0,dog]")
+    assert found["calm_subset"].classes == [1, 3, 0, 4]
+    assert found["calm_counterfactual"].classes == [1]
+    for given, told in (
+        ("[huskie]", "attribution.calm_subset.classes: no class is named 'huskie'; the nearest: h"),
+        ("[5]", "attribution.calm_subset.classes: 5 is none of the 5 classes, from 0"),
+    ):
+        with pytest.raises(UserError, match=told):
+            built(given)
+    with pytest.raises(UserError, match=r"'wolf' is no number, .* give numbers"):
+        built("[wolf]", None)
+    words += ["attribution.calm_counterfactual.classes=[1,husky]"]
+    with pytest.raises(UserError, match="calm_counterfactual: classes must be one or"):
+        built("[1]")
