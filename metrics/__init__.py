@@ -1,9 +1,22 @@
+from learned_saliency.metrics.adcc import (
+    ADCC,
+    ARCC,
+    Coherency,
+    L1Complexity,
+    adcc,
+    arcc,
+    coherency,
+    explain_masked,
+    l1_complexity,
+)
+from learned_saliency.metrics.aopc import AOPC, area_over_curves, region_curves
 from learned_saliency.metrics.boxes import (
     best_ious,
     box_iou,
     boxes_from_saliency,
     largest_regions,
 )
+from learned_saliency.metrics.checks import constant_maps
 from learned_saliency.metrics.coverage import (
     COVERAGE_THRESHOLDS,
     FORMS,
@@ -15,6 +28,12 @@ from learned_saliency.metrics.coverage import (
     images_needed,
     region,
     smoothed,
+)
+from learned_saliency.metrics.crop_saliency import (
+    Crops,
+    CropSaliency,
+    crop_probabilities,
+    crop_saliency,
 )
 from learned_saliency.metrics.cue_localization import CueLocalization
 from learned_saliency.metrics.energy import EnergyProportion, energy
@@ -32,6 +51,12 @@ from learned_saliency.metrics.faithfulness import (
 )
 from learned_saliency.metrics.figures import Figure, declared
 from learned_saliency.metrics.floors import FLOORS, LocalizationFloors
+from learned_saliency.metrics.infidelity import (
+    Infidelity,
+    RemovedSquares,
+    infidelity,
+    remove_squares,
+)
 from learned_saliency.metrics.insertion_deletion import (
     Deletion,
     Insertion,
@@ -48,6 +73,7 @@ from learned_saliency.metrics.mask_localization import (
     overlap_with_boxes,
 )
 from learned_saliency.metrics.masked_accuracy import MaskedAccuracy, inpaint, masked_variants
+from learned_saliency.metrics.max_sensitivity import MaxSensitivity, max_sensitivity, noise_changes
 from learned_saliency.metrics.pxap import PrecisionRecall, PxAP
 from learned_saliency.metrics.remove_and_classify import (
     FRACTIONS,
@@ -56,6 +82,17 @@ from learned_saliency.metrics.remove_and_classify import (
     blurred_hits,
     random_saliency,
     removal_hits,
+)
+from learned_saliency.metrics.road import (
+    ROAD_FRACTIONS,
+    Road,
+    RoadLeRF,
+    RoadMoRF,
+    RoadProbabilities,
+    road,
+    road_lerf,
+    road_morf,
+    road_probabilities,
 )
 from learned_saliency.metrics.zerobox import (
     Regions,
@@ -75,22 +112,31 @@ from learned_saliency.metrics.zerobox import (
 )
 
 __all__ = [
+    "ADCC",
+    "AOPC",
+    "ARCC",
     "COVERAGE_THRESHOLDS",
     "FLOORS",
     "FORMS",
     "FRACTIONS",
+    "ROAD_FRACTIONS",
     "TRUTHS",
     "AverageDrop",
     "AverageDropInDeletion",
     "AverageGain",
     "AverageIncrease",
     "CalibrationSums",
+    "Coherency",
     "CoverageCalibration",
+    "CropSaliency",
+    "Crops",
     "CueLocalization",
     "Deletion",
     "EnergyProportion",
     "Figure",
+    "Infidelity",
     "Insertion",
+    "L1Complexity",
     "Localization",
     "LocalizationFloors",
     "MapStatistics",
@@ -99,17 +145,26 @@ __all__ = [
     "MaskedProbabilities",
     "MaxBoxAcc",
     "MaxBoxAccV2",
+    "MaxSensitivity",
     "PrecisionRecall",
     "PxAP",
     "Regions",
     "RemovalCurve",
     "RemoveAndClassify",
+    "RemovedSquares",
+    "Road",
+    "RoadLeRF",
+    "RoadMoRF",
+    "RoadProbabilities",
     "ZeroBoxCutout",
     "ZeroBoxGain",
     "ZeroBoxInsertion",
     "ZeroBoxPseudoBoxes",
     "ZeroBoxSegments",
     "ZeroBoxStability",
+    "adcc",
+    "arcc",
+    "area_over_curves",
     "area_under_curves",
     "best_ious",
     "binarize",
@@ -118,6 +173,10 @@ __all__ = [
     "boxes_from_saliency",
     "calibrated_threshold",
     "chosen_boxes",
+    "coherency",
+    "constant_maps",
+    "crop_probabilities",
+    "crop_saliency",
     "cutout_evidence",
     "declared",
     "deletion_curves",
@@ -125,23 +184,34 @@ __all__ = [
     "drop_in_deletion",
     "empty_sums",
     "energy",
+    "explain_masked",
     "explained_by_segments",
     "find_regions",
     "gain",
     "images_needed",
     "increase",
+    "infidelity",
     "inpaint",
     "insertion_curves",
     "insertion_minus_deletion",
     "kept_probabilities",
+    "l1_complexity",
     "largest_component_boxes",
     "largest_regions",
     "masked_probabilities",
     "masked_variants",
+    "max_sensitivity",
+    "noise_changes",
     "overlap_with_boxes",
     "random_saliency",
     "region",
+    "region_curves",
     "removal_hits",
+    "remove_squares",
+    "road",
+    "road_lerf",
+    "road_morf",
+    "road_probabilities",
     "smoothed",
     "view_agreement",
 ]

@@ -55,6 +55,7 @@ from learned_saliency.pipeline.runs.input import (
 from learned_saliency.pipeline.runs.methods import (
     build_evaluation,
     build_methods,
+    check_measurements,
     method_names,
 )
 from learned_saliency.pipeline.runs.named_parts import check_named_parts, foreign_parts
@@ -110,6 +111,7 @@ __all__ = [
     "check_hardware",
     "check_library_network",
     "check_limits",
+    "check_measurements",
     "check_named_parts",
     "checkpoint_facts",
     "coverage_facts",

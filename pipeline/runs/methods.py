@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Iterable
 from typing import Any, NoReturn
 
 from hydra.utils import instantiate
@@ -15,6 +16,11 @@ from learned_saliency.pipeline.runs.targets import has_function, target_word, wi
 from learned_saliency.trainers import FIGURES, NATIVE
 
 _RUN = "checkpoint"  # option of a method: the run whose trained parts it is built with
+_NEEDS = {
+    "boxes": "the boxes of the split",
+    "masks": "the masks of the split",
+    "method": "the method that made the maps, for it explains altered images",
+}
 _START = "start"  # option of a method: the method from whose channel weights it starts
 
 
@@ -37,6 +43,24 @@ def build_evaluation(config: DictConfig) -> dict[str, Any]:
         "mask_color": wanted.mask_color,
         "explained": wanted.explained,
     }
+
+
+def check_measurements(names: Iterable[str], available: Collection[str]) -> None:
+    """Check that what is there suffices for the metrics of ``evaluate.faithfulness``.
+
+    Args:
+        names: Keys of ``trainers.FIGURES``.
+        available: Some of ``"boxes"`` and ``"masks"``, of the split, and ``"method"``.
+
+    Raises:
+        UserError: If a metric needs more.
+    """
+    for name in names:
+        for need in sorted(FIGURES[name].needs - set(available)):
+            raise UserError(
+                f"evaluate.faithfulness: '{name}' needs {_NEEDS[need]}, which is missing here; "
+                "leave the metric out."
+            )
 
 
 def method_names(config: DictConfig) -> list[str]:
