@@ -1,9 +1,22 @@
+from learned_saliency.metrics.adcc import (
+    ADCC,
+    ARCC,
+    Coherency,
+    L1Complexity,
+    adcc,
+    arcc,
+    coherency,
+    explain_masked,
+    l1_complexity,
+)
+from learned_saliency.metrics.aopc import AOPC, area_over_curves, region_curves
 from learned_saliency.metrics.boxes import (
     best_ious,
     box_iou,
     boxes_from_saliency,
     largest_regions,
 )
+from learned_saliency.metrics.checks import constant_maps
 from learned_saliency.metrics.concentration import (
     Complexity,
     Sparseness,
@@ -21,6 +34,12 @@ from learned_saliency.metrics.coverage import (
     images_needed,
     region,
     smoothed,
+)
+from learned_saliency.metrics.crop_saliency import (
+    Crops,
+    CropSaliency,
+    crop_probabilities,
+    crop_saliency,
 )
 from learned_saliency.metrics.cue_localization import CueLocalization
 from learned_saliency.metrics.energy import (
@@ -44,6 +63,12 @@ from learned_saliency.metrics.faithfulness import (
 from learned_saliency.metrics.figures import Figure, declared
 from learned_saliency.metrics.floors import FLOORS, LocalizationFloors
 from learned_saliency.metrics.image_terms import ImageTerms
+from learned_saliency.metrics.infidelity import (
+    Infidelity,
+    RemovedSquares,
+    infidelity,
+    remove_squares,
+)
 from learned_saliency.metrics.insertion_deletion import (
     Deletion,
     Insertion,
@@ -68,6 +93,7 @@ from learned_saliency.metrics.mask_localization import (
 from learned_saliency.metrics.masked_accuracy import MaskedAccuracy, inpaint, masked_variants
 from learned_saliency.metrics.masked_probability import masked_probability
 from learned_saliency.metrics.masking import black_level
+from learned_saliency.metrics.max_sensitivity import MaxSensitivity, max_sensitivity, noise_changes
 from learned_saliency.metrics.overlap_localization import (
     OverlapLocalization,
     boxes_above_mean,
@@ -83,6 +109,17 @@ from learned_saliency.metrics.remove_and_classify import (
     blurred_hits,
     random_saliency,
     removal_hits,
+)
+from learned_saliency.metrics.road import (
+    ROAD_FRACTIONS,
+    Road,
+    RoadLeRF,
+    RoadMoRF,
+    RoadProbabilities,
+    road,
+    road_lerf,
+    road_morf,
+    road_probabilities,
 )
 from learned_saliency.metrics.truth import box_union, mask_region
 from learned_saliency.metrics.zerobox import (
@@ -103,25 +140,34 @@ from learned_saliency.metrics.zerobox import (
 )
 
 __all__ = [
+    "ADCC",
+    "AOPC",
+    "ARCC",
     "COVERAGE_THRESHOLDS",
     "FLOORS",
     "FORMS",
     "FRACTIONS",
+    "ROAD_FRACTIONS",
     "TRUTHS",
     "AverageDrop",
     "AverageDropInDeletion",
     "AverageGain",
     "AverageIncrease",
     "CalibrationSums",
+    "Coherency",
     "Complexity",
     "CoverageCalibration",
+    "CropSaliency",
+    "Crops",
     "CueLocalization",
     "Deletion",
     "EnergyPointingGame",
     "EnergyProportion",
     "Figure",
     "ImageTerms",
+    "Infidelity",
     "Insertion",
+    "L1Complexity",
     "Localization",
     "LocalizationFloors",
     "MapSimilarity",
@@ -132,6 +178,7 @@ __all__ = [
     "MaskedProbabilities",
     "MaxBoxAcc",
     "MaxBoxAccV2",
+    "MaxSensitivity",
     "OverlapLocalization",
     "PointingGame",
     "PrecisionRecall",
@@ -141,6 +188,11 @@ __all__ = [
     "RelevanceRankAccuracy",
     "RemovalCurve",
     "RemoveAndClassify",
+    "RemovedSquares",
+    "Road",
+    "RoadLeRF",
+    "RoadMoRF",
+    "RoadProbabilities",
     "Sparseness",
     "ZeroBoxCutout",
     "ZeroBoxGain",
@@ -148,6 +200,9 @@ __all__ = [
     "ZeroBoxPseudoBoxes",
     "ZeroBoxSegments",
     "ZeroBoxStability",
+    "adcc",
+    "arcc",
+    "area_over_curves",
     "area_under_curves",
     "best_ious",
     "binarize",
@@ -159,6 +214,10 @@ __all__ = [
     "boxes_from_saliency",
     "calibrated_threshold",
     "chosen_boxes",
+    "coherency",
+    "constant_maps",
+    "crop_probabilities",
+    "crop_saliency",
     "cutout_evidence",
     "declared",
     "deletion_curves",
@@ -166,6 +225,7 @@ __all__ = [
     "drop_in_deletion",
     "empty_sums",
     "energy",
+    "explain_masked",
     "explained_by_segments",
     "find_regions",
     "gain",
@@ -173,16 +233,20 @@ __all__ = [
     "hog_correlation",
     "images_needed",
     "increase",
+    "infidelity",
     "inpaint",
     "insertion_curves",
     "insertion_minus_deletion",
     "kept_probabilities",
+    "l1_complexity",
     "largest_component_boxes",
     "largest_regions",
     "mask_region",
     "masked_probabilities",
     "masked_probability",
     "masked_variants",
+    "max_sensitivity",
+    "noise_changes",
     "overlap_with_boxes",
     "pixel_entropy",
     "pixelwise_f1",
@@ -191,7 +255,13 @@ __all__ = [
     "rank_accuracy",
     "rank_correlation",
     "region",
+    "region_curves",
     "removal_hits",
+    "remove_squares",
+    "road",
+    "road_lerf",
+    "road_morf",
+    "road_probabilities",
     "smoothed",
     "structural_similarity",
     "view_agreement",
