@@ -1,3 +1,11 @@
+from learned_saliency.metrics.activations import (
+    ActivationHistogram,
+    ThresholdCurve,
+    filled_boxes,
+    plateau_width,
+    shares,
+    threshold_curve,
+)
 from learned_saliency.metrics.boxes import (
     best_ious,
     box_iou,
@@ -57,6 +65,7 @@ from learned_saliency.metrics.remove_and_classify import (
     random_saliency,
     removal_hits,
 )
+from learned_saliency.metrics.weight_similarity import WeightSimilarity, weight_similarity
 from learned_saliency.metrics.zerobox import (
     Regions,
     ZeroBoxCutout,
@@ -80,6 +89,7 @@ __all__ = [
     "FORMS",
     "FRACTIONS",
     "TRUTHS",
+    "ActivationHistogram",
     "AverageDrop",
     "AverageDropInDeletion",
     "AverageGain",
@@ -104,6 +114,8 @@ __all__ = [
     "Regions",
     "RemovalCurve",
     "RemoveAndClassify",
+    "ThresholdCurve",
+    "WeightSimilarity",
     "ZeroBoxCutout",
     "ZeroBoxGain",
     "ZeroBoxInsertion",
@@ -126,6 +138,7 @@ __all__ = [
     "empty_sums",
     "energy",
     "explained_by_segments",
+    "filled_boxes",
     "find_regions",
     "gain",
     "images_needed",
@@ -139,9 +152,13 @@ __all__ = [
     "masked_probabilities",
     "masked_variants",
     "overlap_with_boxes",
+    "plateau_width",
     "random_saliency",
     "region",
     "removal_hits",
+    "shares",
     "smoothed",
+    "threshold_curve",
     "view_agreement",
+    "weight_similarity",
 ]

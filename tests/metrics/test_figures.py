@@ -15,6 +15,7 @@ LOGITS, LABELS = torch.eye(4), torch.tensor([0, 1, 2, 0])
 PROBS = torch.tensor([0.2, 0.4, 0.6, 0.8])
 HITS = torch.ones(4, 3, dtype=torch.bool)
 UPDATES = {  # arguments of the constructor and of ``update``
+    "ActivationHistogram": ((), (MAPS, MASKS)),
     "AverageDrop": ((), (PROBS, PROBS)),
     "AverageDropInDeletion": ((), (PROBS, PROBS)),
     "AverageGain": ((), (PROBS, PROBS)),
@@ -31,6 +32,7 @@ UPDATES = {  # arguments of the constructor and of ``update``
     "MaxBoxAcc": ((), (MAPS, BOXES)),
     "MaxBoxAccV2": ((), (MAPS, BOXES)),
     "PxAP": ((), (MAPS, MASKS)),
+    "WeightSimilarity": ((), (LOGITS, LOGITS)),
     "ZeroBoxCutout": ((), (torch.rand(2, 9),)),
     "ZeroBoxGain": ((), (PROBS, PROBS)),
     "ZeroBoxInsertion": ((), (torch.rand(2),)),
@@ -104,12 +106,14 @@ def test_sums_that_are_kept_declare_no_figure():
 def test_errors_and_drops_are_better_low():
     low = {"le", "om", "average_drop", "deletion", "masked_out", "inpainted"}
     low |= {"relative_accuracy", "relative_accuracy_10", "relative_accuracy_50"}
-    low |= {"relative_accuracy_25"}
+    low |= {"relative_accuracy_25", "activation_overlap"}
     figures = {}
     for name in EXPORTED:
         figures |= getattr(metrics, name)(*UPDATES[name][0]).figures
     assert {name for name, f in figures.items() if f.higher_is_better is False} == low
     assert {name for name, f in figures.items() if f.higher_is_better is None} == {
+        "activation_near_one",
+        "activation_near_zero",
         "best_threshold",
         "blurred_accuracy",
         "clean",
