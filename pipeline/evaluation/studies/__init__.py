@@ -3,23 +3,31 @@
 from learned_saliency.pipeline.evaluation.studies.bank import Bank
 from learned_saliency.pipeline.evaluation.studies.base import Outcome, Setting, Study
 from learned_saliency.pipeline.evaluation.studies.cues import Cues
+from learned_saliency.pipeline.evaluation.studies.downscale import Downscale
 from learned_saliency.pipeline.evaluation.studies.removal import Removal
 from learned_saliency.pipeline.evaluation.studies.run import (
     StudyResults,
     build_studies,
     run_studies,
 )
+from learned_saliency.pipeline.evaluation.studies.shapcam import ShapCAM
+from learned_saliency.pipeline.evaluation.studies.subsets import Subsets
+from learned_saliency.pipeline.evaluation.studies.thresholds import Thresholds
 from learned_saliency.pipeline.evaluation.studies.vqa import VQA
 
 __all__ = [
     "VQA",
     "Bank",
     "Cues",
+    "Downscale",
     "Outcome",
     "Removal",
     "Setting",
+    "ShapCAM",
     "Study",
     "StudyResults",
+    "Subsets",
+    "Thresholds",
     "build_studies",
     "run_studies",
 ]
