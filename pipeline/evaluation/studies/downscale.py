@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torchmetrics import Metric
 
+from learned_saliency.attribution import Classifier
 from learned_saliency.datamodules import WSOLBatch, WSOLDataModule
 from learned_saliency.metrics import Localization, PxAP, declared
 from learned_saliency.pipeline.cli import UserError
@@ -98,11 +99,11 @@ class Downscale(Study):
             setting.note(f"batch {number + 1}")
             self._count(batch, scores)
         results = {name: _values(metrics) for name, metrics in scores.items()}
-        cells = _cells(setting)
+        own = _own_factor(setting)
         files = {
             "downscale.csv": partial(write_ceilings, factors=self.factors, results=results),
             "pictures/downscale.png": partial(
-                plot_ceilings, factors=self.factors, results=results, own=cells
+                plot_ceilings, factors=self.factors, results=results, own=own
             ),
         }
         if setting.pictures and place().rank == 0:
@@ -162,8 +163,10 @@ def _values(metrics: Mapping[str, Metric]) -> dict[str, float]:
     return found
 
 
-def _cells(setting: Setting) -> float:
-    """Compute the factor between images and the activations of the explained network."""
+def _own_factor(setting: Setting) -> float | None:
+    """Compute the factor between images and the activations of the network, if there is one."""
+    if not isinstance(setting.module.classifier, Classifier):
+        return None
     data = setting.data.dataloader(setting.config.split).dataset
     image = setting.to_device(data.__getitems__([0]))["image"]
     features = setting.module.classifier.features(image)

@@ -123,10 +123,9 @@ class ShapCAM(Study):
         shared = SharedFeatures(self._module.classifier, image)
         left_out = []
         for name, method in class_wise_methods(self._module).items():
-            try:
-                method.coefficients(shared, image)
+            if _gives_weights(method, shared, image):
                 self._weighted[name] = method
-            except (AttributeError, ValueError):
+            else:
                 left_out.append(name)
         if left_out and rank_zero_only.rank == 0:
             names = ", ".join(left_out)
@@ -214,6 +213,17 @@ class _Weighted(ChannelWeightedMethod):
 
     def _coefficients(self, query: Query) -> Tensor:
         return self.weights
+
+
+def _gives_weights(method: PostHocMethod, classifier: SharedFeatures, image: Tensor) -> bool:
+    """Tell whether a method has channel weights for a network, by trying."""
+    if not hasattr(method, "coefficients"):
+        return False
+    try:
+        method.coefficients(classifier, image)
+    except ValueError:
+        return False
+    return True
 
 
 def _row(count: int) -> str:
