@@ -51,6 +51,7 @@ from learned_saliency.attribution.rollout import RawAttention, Rollout
 from learned_saliency.attribution.scorecam import ScoreCAM
 from learned_saliency.attribution.shapcam import SHAPCAM
 from learned_saliency.attribution.smoothgradcampp import SmoothGradCAMPlusPlus
+from learned_saliency.attribution.starts import RandomStart
 from learned_saliency.attribution.supersets import SupersetAggregation, superset_members
 from learned_saliency.attribution.targets import (
     BoxScore,
@@ -94,6 +95,7 @@ __all__ = [
     "Outputs",
     "PostHocMethod",
     "Query",
+    "RandomStart",
     "RawAttention",
     "RawScores",
     "RegionScore",

@@ -24,12 +24,15 @@ class OptiCAMResult(NamedTuple):
         objective: F (Eq. 10) before each update, shape (T, B) with T the most evaluations that
             any image took; an image that stopped keeps its last value.
         steps: Number of updates of u per image, int64 (B,), in [0, iterations].
+        earlier: The maps after the numbers of updates that were asked for, shape (N, B, H, W), in
+            [0, 1]: those of a run with so many iterations, to the bit.
     """
 
     saliency: Tensor
     u: Tensor
     objective: Tensor
     steps: Tensor
+    earlier: Tensor
 
 
 @runtime_checkable
@@ -187,7 +190,12 @@ class OptiCAM(PostHocMethod):
         return self.optimize(classifier, images, targets).u.softmax(dim=1)
 
     def optimize(
-        self, classifier: Classifier, images: Tensor, targets: Tensor | None = None
+        self,
+        classifier: Classifier,
+        images: Tensor,
+        targets: Tensor | None = None,
+        *,
+        at: Sequence[int] = (),
     ) -> OptiCAMResult:
         """Explain a batch, and report how the optimization went.
 
@@ -195,22 +203,29 @@ class OptiCAM(PostHocMethod):
             classifier: See `__call__`, as for the other arguments and errors.
             images: Shape (B, 3, H, W).
             targets: Int (B,) in [0, C), or None.
+            at: Numbers of updates in [0, iterations] after which the maps are wanted, too.
 
         Returns:
-            Maps, u, objective and steps, see `OptiCAMResult`.
+            Maps, u, objective, steps and earlier maps, see `OptiCAMResult`.
+
+        Raises:
+            ValueError: If a number in ``at`` is out of range.
         """
+        if not all(0 <= step <= self.iterations for step in at):
+            raise ValueError(f"at must be in [0, {self.iterations}], got {list(at)}")
         with self._query(classifier, images, targets) as query:
             u = torch.zeros_like(query.features[:, :, 0, 0])
             if self.start is not None:
                 u += self.start.u(query)
-            return self._maximize(_Problem.of(self, query), u)
+            return self._maximize(_Problem.of(self, query), u, at)
 
-    def _maximize(self, problem: "_Problem", u: Tensor) -> OptiCAMResult:
+    def _maximize(self, problem: "_Problem", u: Tensor, at: Sequence[int]) -> OptiCAMResult:
         """Run Adam (Eq. 9) on the u of all images, each of which stops by itself."""
         mean, square = torch.zeros_like(u), torch.zeros_like(u)  # Adam's moments
         value = u.new_full((len(u),), float("nan"))
         rows = torch.arange(len(u), device=u.device)  # the images that have not stopped
         steps, history, rest = torch.zeros_like(rows), [], problem
+        wanted = {0: u.clone()} if 0 in at else {}
         for step in range(1, self.iterations + 1):
             current, gradient = rest.evaluate(u[rows])
             moving = ~((current - value[rows]).abs() < self.tolerance)
@@ -225,9 +240,15 @@ class OptiCAM(PostHocMethod):
             scale = (square[rows] / (1 - _BETA2**step)).sqrt() + _EPSILON
             u[rows] += self.learning_rate / (1 - _BETA1**step) * mean[rows] / scale
             steps[rows] = step
+            if step in at:
+                wanted[step] = u.clone()
             if self.progress is not None:
                 self.progress(step, self.iterations)
-        return OptiCAMResult(problem.masks(u), u, torch.stack(history), steps)
+        # after the last image has stopped, u stays as it is
+        maps = [problem.masks(wanted.get(step, u)) for step in at]
+        last = problem.masks(u)
+        earlier = torch.stack([last, *maps])[1:]
+        return OptiCAMResult(last, u, torch.stack(history), steps, earlier)
 
 
 class _Problem(NamedTuple):

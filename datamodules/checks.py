@@ -226,6 +226,8 @@ def check_options(options: Mapping[str, Any]) -> None:
             "expected num_workers and seed of 0 or more and train_fraction in (0, 1], got"
             f" {options['num_workers']}, {options['seed']} and {options['train_fraction']}"
         )
+    if options["permute_labels"] is not None and options["permute_labels"] < 0:
+        raise ValueError(f"expected permute_labels of 0 or more, got {options['permute_labels']}")
     if options["cache"] not in CACHES:
         raise ValueError(f"expected a cache of {', '.join(CACHES)}, got {options['cache']!r}")
     if options["max_value"] is not None and not options["max_value"] > 0:

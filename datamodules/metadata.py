@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from learned_saliency.datamodules.batch import UNKNOWN
 from learned_saliency.datamodules.textfile import (
     DataError,
     is_integer,
@@ -123,6 +124,19 @@ def keep_classes(metadata: SplitMetadata, classes: Sequence[int]) -> SplitMetada
             f" {list(classes)}; choose others as `classes`."
         )
     return _pick(metadata, kept)
+
+
+def permute_labels(metadata: SplitMetadata, seed: int) -> SplitMetadata:
+    """Permute the labels of a split among its images; each class keeps its number of images.
+
+    Args:
+        metadata: A split; images without a label keep none.
+        seed: Seed of the permutation, 0 or more.
+    """
+    labels = metadata.labels.copy()
+    known = np.flatnonzero(labels != UNKNOWN)
+    labels[known] = labels[np.random.default_rng(seed).permutation(known)]
+    return replace(metadata, labels=labels)
 
 
 def draw_sample(metadata: SplitMetadata, count: int, seed: int) -> SplitMetadata:

@@ -23,6 +23,7 @@ from learned_saliency.datamodules.metadata import (
     SplitMetadata,
     draw_sample,
     keep_classes,
+    permute_labels,
     read_split,
 )
 from learned_saliency.datamodules.parts import PartReader
@@ -46,6 +47,8 @@ class SplitDataModule(LightningDataModule):
     Args:
         class_names: See `WSOLDataModule`.
         known_classes: See `WSOLDataModule`.
+        classes: See `WSOLDataModule`.
+        permute_labels: See `WSOLDataModule`.
     """
 
     root: Path
@@ -55,7 +58,6 @@ class SplitDataModule(LightningDataModule):
     reader: Reader | None
     read_only: bool
     num_classes: int | None
-    classes: Sequence[int] | None
     limit: int | None
     seed: int
     decoding: Decoding
@@ -64,9 +66,15 @@ class SplitDataModule(LightningDataModule):
     _make_parts: Callable[[Path, Path], PartReader] | None
 
     def __init__(
-        self, class_names: Sequence[str] | None, known_classes: Sequence[str] | None
+        self,
+        class_names: Sequence[str] | None,
+        known_classes: Sequence[str] | None,
+        classes: Sequence[int] | None,
+        permute_labels: int | None,
     ) -> None:
         super().__init__()
+        self.classes = None if classes is None else sorted(set(classes))
+        self.permute_labels = permute_labels
         self.class_names = None if class_names is None else list(class_names)
         self.known_classes = None if known_classes is None else list(known_classes)
         self._made = False
@@ -156,6 +164,8 @@ class SplitDataModule(LightningDataModule):
             split = keep_classes(split, self.classes)
         if name == "train" and (translation is None or translation.kept):
             check_use(split, self.class_names, self.classes)
+        if self.permute_labels is not None and name == "train":
+            split = permute_labels(split, self.permute_labels)
         if not self.allow_outside_root:
             check_inside(split, self.root, self.mask_root, image_roots(self.reader))
         if self.limit is not None and name != "train":

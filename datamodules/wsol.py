@@ -71,6 +71,10 @@ class WSOLDataModule(SplitDataModule):
             left out of train and val. test keeps all classes and marks in ``seen`` those trained
             on. Labels and ``num_classes`` do not change. None takes all classes.
         train_fraction: Part of the training images in an epoch, in (0, 1], drawn anew each time.
+        permute_labels: Seed by which the labels of the training images are permuted among them, 0
+            or more, for the sanity check of maps by networks that have learned nothing about the
+            classes (Adebayo et al. 2018); None leaves the labels as they are. The labels of other
+            splits stay.
         augment: Whether training images are randomly cropped and flipped. Otherwise they are
             prepared as evaluation images are, with the same pixels unless ``fast_decode`` is set.
         center_crop: Whether evaluation images keep their aspect ratio: the shorter edge is resized
@@ -133,6 +137,7 @@ class WSOLDataModule(SplitDataModule):
         known_classes: Sequence[str] | None = None,
         classes: Sequence[int] | None = None,
         train_fraction: float = 1.0,
+        permute_labels: int | None = None,
         augment: bool = True,
         center_crop: bool = False,
         fast_decode: bool = False,
@@ -151,7 +156,7 @@ class WSOLDataModule(SplitDataModule):
         read_only: bool = False,
         limit: int | None = None,
     ) -> None:
-        super().__init__(class_names, known_classes)
+        super().__init__(class_names, known_classes, classes, permute_labels)
         self._datasets, self.seed, self.num_classes, self.augment = {}, seed, num_classes, augment
         places = root, metadata, mask_root or root, cache_folder or _kept_images()
         self.root, self.metadata, self.mask_root, self.cache_folder = map(_absolute, places)
@@ -161,7 +166,6 @@ class WSOLDataModule(SplitDataModule):
         self.num_workers, self.pin_memory, self.center_crop = num_workers, pin_memory, center_crop
         self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
         self.fast_decode, self.verify_images, self.cache = fast_decode, verify_images, cache
-        self.classes = None if classes is None else sorted(set(classes))
         self.decoding, self.train_fraction = Decoding(exif_orientation, max_value), train_fraction
         self.allow_outside_root, self.read_only, self.limit = allow_outside_root, read_only, limit
         check_options(vars(self) | {"max_value": max_value})

@@ -106,6 +106,9 @@ def figures() -> dict[str, tuple[Any, str]]:
         for figure, declared in metrics.declared(metric).items():
             found.setdefault(figure, (declared, name))
     measured = {name: each.metric.__name__ for name, each in trainers.FIGURES.items()}
+    for score in trainers.SCORES.values():
+        for figure in score.figures().keys() - found.keys():  # metrics with other options
+            measured[figure] = type(score.metric).__name__
     tested = {
         name: (figure, measured.get(name) or found.get(name, (None, ""))[1])
         for name, figure in trainers.TEST_FIGURES.items()

@@ -1,7 +1,6 @@
 from learned_saliency.metrics.activations import (
     ActivationHistogram,
     ThresholdCurve,
-    filled_boxes,
     plateau_width,
     shares,
     threshold_curve,
@@ -11,6 +10,12 @@ from learned_saliency.metrics.boxes import (
     box_iou,
     boxes_from_saliency,
     largest_regions,
+)
+from learned_saliency.metrics.concentration import (
+    Complexity,
+    Sparseness,
+    gini_index,
+    pixel_entropy,
 )
 from learned_saliency.metrics.coverage import (
     COVERAGE_THRESHOLDS,
@@ -25,7 +30,12 @@ from learned_saliency.metrics.coverage import (
     smoothed,
 )
 from learned_saliency.metrics.cue_localization import CueLocalization
-from learned_saliency.metrics.energy import EnergyProportion, energy
+from learned_saliency.metrics.energy import (
+    EnergyPointingGame,
+    EnergyProportion,
+    RelevanceMassAccuracy,
+    energy,
+)
 from learned_saliency.metrics.faithfulness import (
     AverageDrop,
     AverageDropInDeletion,
@@ -40,6 +50,7 @@ from learned_saliency.metrics.faithfulness import (
 )
 from learned_saliency.metrics.figures import Figure, declared
 from learned_saliency.metrics.floors import FLOORS, LocalizationFloors
+from learned_saliency.metrics.image_terms import ImageTerms
 from learned_saliency.metrics.insertion_deletion import (
     Deletion,
     Insertion,
@@ -48,6 +59,12 @@ from learned_saliency.metrics.insertion_deletion import (
     insertion_curves,
 )
 from learned_saliency.metrics.localization import Localization, MaxBoxAcc, MaxBoxAccV2
+from learned_saliency.metrics.map_similarity import (
+    MapSimilarity,
+    hog_correlation,
+    rank_correlation,
+    structural_similarity,
+)
 from learned_saliency.metrics.map_statistics import MapStatistics
 from learned_saliency.metrics.mask_localization import (
     MaskLocalization,
@@ -56,7 +73,16 @@ from learned_saliency.metrics.mask_localization import (
     overlap_with_boxes,
 )
 from learned_saliency.metrics.masked_accuracy import MaskedAccuracy, inpaint, masked_variants
+from learned_saliency.metrics.masked_probability import masked_probability
+from learned_saliency.metrics.masking import black_level
+from learned_saliency.metrics.overlap_localization import (
+    OverlapLocalization,
+    boxes_above_mean,
+    pixelwise_f1,
+)
+from learned_saliency.metrics.pointing import MaskPointingGame, PointingGame, pointing_hits
 from learned_saliency.metrics.pxap import PrecisionRecall, PxAP
+from learned_saliency.metrics.relevance_rank import RelevanceRankAccuracy, rank_accuracy
 from learned_saliency.metrics.remove_and_classify import (
     FRACTIONS,
     RemovalCurve,
@@ -65,6 +91,7 @@ from learned_saliency.metrics.remove_and_classify import (
     random_saliency,
     removal_hits,
 )
+from learned_saliency.metrics.truth import box_union, mask_region
 from learned_saliency.metrics.weight_similarity import WeightSimilarity, weight_similarity
 from learned_saliency.metrics.zerobox import (
     Regions,
@@ -95,25 +122,35 @@ __all__ = [
     "AverageGain",
     "AverageIncrease",
     "CalibrationSums",
+    "Complexity",
     "CoverageCalibration",
     "CueLocalization",
     "Deletion",
+    "EnergyPointingGame",
     "EnergyProportion",
     "Figure",
+    "ImageTerms",
     "Insertion",
     "Localization",
     "LocalizationFloors",
+    "MapSimilarity",
     "MapStatistics",
     "MaskLocalization",
+    "MaskPointingGame",
     "MaskedAccuracy",
     "MaskedProbabilities",
     "MaxBoxAcc",
     "MaxBoxAccV2",
+    "OverlapLocalization",
+    "PointingGame",
     "PrecisionRecall",
     "PxAP",
     "Regions",
+    "RelevanceMassAccuracy",
+    "RelevanceRankAccuracy",
     "RemovalCurve",
     "RemoveAndClassify",
+    "Sparseness",
     "ThresholdCurve",
     "WeightSimilarity",
     "ZeroBoxCutout",
@@ -125,8 +162,11 @@ __all__ = [
     "area_under_curves",
     "best_ious",
     "binarize",
+    "black_level",
     "blurred_hits",
     "box_iou",
+    "box_union",
+    "boxes_above_mean",
     "boxes_from_saliency",
     "calibrated_threshold",
     "chosen_boxes",
@@ -138,9 +178,10 @@ __all__ = [
     "empty_sums",
     "energy",
     "explained_by_segments",
-    "filled_boxes",
     "find_regions",
     "gain",
+    "gini_index",
+    "hog_correlation",
     "images_needed",
     "increase",
     "inpaint",
@@ -149,15 +190,23 @@ __all__ = [
     "kept_probabilities",
     "largest_component_boxes",
     "largest_regions",
+    "mask_region",
     "masked_probabilities",
+    "masked_probability",
     "masked_variants",
     "overlap_with_boxes",
+    "pixel_entropy",
+    "pixelwise_f1",
     "plateau_width",
+    "pointing_hits",
     "random_saliency",
+    "rank_accuracy",
+    "rank_correlation",
     "region",
     "removal_hits",
     "shares",
     "smoothed",
+    "structural_similarity",
     "threshold_curve",
     "view_agreement",
     "weight_similarity",

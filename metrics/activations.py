@@ -1,13 +1,12 @@
 """Distribution of a map's values, and how a metric depends on the threshold."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from learned_saliency.metrics.boxes import check_boxes
 from learned_saliency.metrics.figures import Figure
 from learned_saliency.metrics.pxap import BINS, region_histograms
 
@@ -150,30 +149,3 @@ def plateau_width(curve: Tensor, tolerance: float) -> float:
             longest = max(longest, length) if holds else longest
             length, holds = 0, False
     return longest / len(curve)
-
-
-def filled_boxes(boxes: Sequence[Tensor], height: int, width: int) -> Tensor:
-    """Draw the pixels inside any of an image's boxes as a mask.
-
-    Args:
-        boxes: Boxes x0 y0 x1 y1 per image in pixels, integers (n, 4), n >= 1; x1 and y1 are inside.
-            What lies outside the image is left out.
-        height: Height of the masks.
-        width: Their width.
-
-    Returns:
-        uint8 (B, H, W) on the device of the boxes, 1 inside a box.
-
-    Raises:
-        TypeError: If a tensor does not hold integers.
-        ValueError: If an image has no box or a box ends before it begins.
-    """
-    check_boxes(boxes)
-    masks = []
-    for of_image in boxes:
-        rows = torch.arange(height, device=of_image.device)[None, :, None]
-        columns = torch.arange(width, device=of_image.device)[None, None, :]
-        x0, y0, x1, y1 = (side[:, None, None] for side in of_image.unbind(1))
-        inside = (columns >= x0) & (columns <= x1) & (rows >= y0) & (rows <= y1)
-        masks.append(inside.any(0))
-    return torch.stack(masks).to(torch.uint8)

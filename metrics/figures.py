@@ -16,6 +16,8 @@ class Figure(NamedTuple):
         needs: Ground truth that the value needs beyond what its metric needs.
         target: The value to come near to, for searches over runs, where neither direction is
             better; None where there is none.
+        unit: Unit in which tables show the value as it is, such as ``"s"``; None for a fraction,
+            which they show in percent.
     """
 
     higher_is_better: bool | None
@@ -25,6 +27,15 @@ class Figure(NamedTuple):
     short: str | None = None
     needs: frozenset[str] = frozenset()
     target: float | None = None
+    unit: str | None = None
+
+    def head(self, name: str) -> str:
+        """Head a column of a narrow table; ``name`` is the value's own name."""
+        return (self.short or name) + ("" if self.unit is None else f", {self.unit}")
+
+    def shown(self, value: float) -> str:
+        """Write a value as tables do, without its unit, which is in the column's head."""
+        return f"{100 * value:.1f}" if self.unit is None else f"{value:.4g}"
 
 
 class Declaring(Protocol):

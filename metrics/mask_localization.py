@@ -1,17 +1,18 @@
 """Metrics of localization without a threshold to choose: OM, LE and F1 of the CASM paper."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from learned_saliency.metrics.boxes import check_boxes
 from learned_saliency.metrics.checks import check_saliency
 from learned_saliency.metrics.figures import Figure
+from learned_saliency.metrics.image_terms import ImageTerms
+from learned_saliency.metrics.sorting import sort_rows
 
 _TINY = 1e-6  # the published evaluator's constant, in denominators and at the threshold's ends
 
@@ -40,7 +41,7 @@ def binarize(saliency: Tensor, alpha: float = 1.0) -> Tensor:
     flat = saliency.detach().flatten(1)
     share = (alpha * flat.double().mean(dim=1)).clamp(max=1)
     index = ((flat.shape[1] - 1) * (1 - share) + 0.5).long()
-    threshold = flat.sort(dim=1).values.gather(1, index[:, None]).double()
+    threshold = sort_rows(flat).gather(1, index[:, None]).double()
     above = flat.double() > threshold.clamp(_TINY, 1 - _TINY)
     return above.view(saliency.shape)
 
@@ -97,24 +98,58 @@ def overlap_with_boxes(saliency: Tensor, boxes: Sequence[Tensor]) -> tuple[Tenso
     counts = torch.tensor([len(b) for b in boxes], device=saliency.device)
     image = torch.arange(len(boxes), device=saliency.device).repeat_interleave(counts)
     true = torch.cat([b.to(saliency.device, torch.int64) for b in boxes])
-    proposed = largest_component_boxes(binarize(saliency))[image]
     values = saliency.detach().double()
     mass = _mass_inside(values, true, image)
-    area = _area(true).double()
     precision = mass / (values.sum(dim=(1, 2))[image] + _TINY)
-    recall = mass / area.clamp(min=1)
+    recall = mass / _area(true).double().clamp(min=1)
     f1 = 2 * precision * recall / (precision + recall + _TINY)
-    shared = _area(
-        torch.cat(
-            [true[:, :2].maximum(proposed[:, :2]), true[:, 2:].minimum(proposed[:, 2:])], dim=1
+    best = values.new_zeros(len(boxes)).scatter_reduce(0, image, f1, "amax")
+    return best_overlap(largest_component_boxes(binarize(saliency)), boxes), best
+
+
+def best_overlap(proposed: Tensor, boxes: Sequence[Tensor]) -> Tensor:
+    """Compute the largest IoU of each proposed box with a true box of its image.
+
+    Args:
+        proposed: Boxes x0 y0 x1 y1, int64 (B, 4); x1 and y1 are edges, outside the box.
+        boxes: True boxes per image, likewise, integers (n, 4), n >= 1.
+
+    Returns:
+        IoU in [0, 1], float64 (B,); 0 where one of the boxes has no area.
+    """
+    counts = torch.tensor([len(b) for b in boxes], device=proposed.device)
+    image = torch.arange(len(boxes), device=proposed.device).repeat_interleave(counts)
+    true = torch.cat([b.to(proposed.device, torch.int64) for b in boxes])
+    own = proposed[image]
+    corners = [true[:, :2].maximum(own[:, :2]), true[:, 2:].minimum(own[:, 2:])]
+    shared = _area(torch.cat(corners, dim=1)).double()
+    iou = shared / (_area(own) + _area(true) - shared).clamp(min=1)
+    return iou.new_zeros(len(boxes)).scatter_reduce(0, image, iou, "amax")
+
+
+def right_classes(logits: Tensor, labels: Tensor) -> Tensor:
+    """Tell which images are given their class.
+
+    Args:
+        logits: Class scores of any range, (B, C).
+        labels: True classes, integers (B,), -1 where unknown.
+
+    Returns:
+        float64 (B,): 1 where the class is right, 0 where it is wrong, NaN where it is unknown.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+    """
+    if logits.ndim != 2 or logits.shape[:1] != labels.shape:
+        raise ValueError(
+            f"expected logits (B, C) and labels (B,), got {tuple(logits.shape)} and"
+            f" {tuple(labels.shape)}"
         )
-    ).double()
-    iou = shared / (_area(proposed) + area - shared).clamp(min=1)
-    best = [values.new_zeros(len(boxes)).scatter_reduce(0, image, v, "amax") for v in (iou, f1)]
-    return best[0], best[1]
+    right = (logits.argmax(dim=1) == labels).double()
+    return right.masked_fill(labels < 0, torch.nan)
 
 
-class MaskLocalization(Metric):
+class MaskLocalization(ImageTerms):
     """Localization as the CASM paper measures it (Zolna et al., Sec. 3.3 and 4).
 
     A map is cut at its mean intensity, its largest part gets a box, and the box is right if its IoU
@@ -130,29 +165,15 @@ class MaskLocalization(Metric):
     Note:
         Far edges of true boxes count as outside here, as in the published evaluator, while the
         WSOL benchmark's metrics count them as inside. Paper 000 (Opti-CAM) uses the names OM and
-        LE for means of 1 - IoU and compares F1 with the union of boxes: those are other metrics.
+        LE for means of 1 - IoU and compares F1 with the union of boxes: see `OverlapLocalization`.
     """
 
-    is_differentiable = False
-    full_state_update = False
     needs: ClassVar[frozenset[str]] = frozenset({"boxes"})
     figures: ClassVar[Mapping[str, Figure]] = {
         "le": Figure(False),
         "f1": Figure(True),
         "om": Figure(False, needs=frozenset({"labels"})),
     }
-
-    images: Tensor
-    wrong_boxes: Tensor
-    classified: Tensor
-    wrong: Tensor
-    f1: Tensor
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        for name in ("images", "wrong_boxes", "classified", "wrong"):
-            self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
-        self.add_state("f1", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(
         self,
@@ -176,28 +197,13 @@ class MaskLocalization(Metric):
         """
         if (logits is None) != (labels is None):
             raise ValueError("logits and labels must be given together or not at all")
-        if logits is not None and (logits.ndim != 2 or logits.shape[:1] != labels.shape):
-            raise ValueError(
-                f"expected logits (B, C) and labels (B,), got {tuple(logits.shape)} and"
-                f" {tuple(labels.shape)}"
-            )
         iou, f1 = overlap_with_boxes(saliency, boxes)
-        missed = iou <= 0.5
-        self.images += len(missed)
-        self.wrong_boxes += missed.sum().to(self.wrong_boxes.device)
-        self.f1 += f1.sum().to(self.f1.device)
-        if logits is not None:
-            known = (labels >= 0).to(missed.device)
-            wrong = missed | (logits.argmax(dim=1) != labels).to(missed.device)
-            self.classified += known.sum().to(self.classified.device)
-            self.wrong += (wrong & known).sum().to(self.wrong.device)
-
-    def compute(self) -> dict[str, Tensor]:
-        """Compute the metrics as scalars; the class docstring lists them."""
-        result = {"le": self.wrong_boxes.double() / self.images, "f1": self.f1 / self.images}
-        if self.classified > 0:
-            result["om"] = self.wrong.double() / self.classified
-        return result
+        wrong = (iou <= 0.5).double()
+        wrong_or_confused = torch.full_like(wrong, torch.nan)
+        if logits is not None and labels is not None:
+            right = right_classes(logits, labels).to(wrong.device)
+            wrong_or_confused = 1 - (1 - wrong) * right
+        self._count(wrong, f1, wrong_or_confused)
 
 
 def _area(boxes: Tensor) -> Tensor:

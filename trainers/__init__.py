@@ -1,7 +1,7 @@
 """LightningModules, with their callbacks, loggers and strategies."""
 
 from learned_saliency.trainers.amortized import AmortizedModule
-from learned_saliency.trainers.base import EXPLAINED, MASK_COLORS, NATIVE, SaliencyModule
+from learned_saliency.trainers.base import NATIVE, SaliencyModule
 from learned_saliency.trainers.callbacks import (
     ContactSheet,
     DivergedError,
@@ -38,6 +38,7 @@ from learned_saliency.trainers.loggers import (
     TensorBoardDashboard,
     WandbDashboard,
 )
+from learned_saliency.trainers.map_scores import SCORES
 from learned_saliency.trainers.measurements import FIGURES
 from learned_saliency.trainers.outputs import (
     EVERY_CLASS,
@@ -59,6 +60,7 @@ from learned_saliency.trainers.strategies import (
     meet,
     place,
 )
+from learned_saliency.trainers.testing import EXPLAINED, MASK_COLORS
 from learned_saliency.trainers.trial import Trial
 from learned_saliency.trainers.trilite import TriLiteModule
 from learned_saliency.trainers.zerobox import (
@@ -82,6 +84,7 @@ __all__ = [
     "METRICS_FILE",
     "MONITORS",
     "NATIVE",
+    "SCORES",
     "TEST_FIGURES",
     "THRESHOLD_CRITERION",
     "ZEROBOX_FIGURES",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -10,10 +10,8 @@ from torch import Tensor, nn
 
 from learned_saliency.attribution import Classifier, PostHocMethod, SharedFeatures
 from learned_saliency.datamodules import WSOLBatch
-from learned_saliency.metrics import FLOORS
 from learned_saliency.ops import widen
 from learned_saliency.trainers.coverage import CoverageSums
-from learned_saliency.trainers.faithfulness import FaithfulnessScores
 from learned_saliency.trainers.outputs import (
     NATIVE,
     ClassMaps,
@@ -21,20 +19,15 @@ from learned_saliency.trainers.outputs import (
     NativeMap,
     Prediction,
     PredictionBatch,
-    TestOutput,
-    known_targets,
 )
 from learned_saliency.trainers.scores import BOX_THRESHOLD, SplitScores
 from learned_saliency.trainers.strategies.ddp import broadcast_buffers
-from learned_saliency.trainers.training import OptimizerFactory, SchedulerFactory, TrainableModule
-from learned_saliency.trainers.trial import Explain, Trial
+from learned_saliency.trainers.testing import TestableModule, flatten
+from learned_saliency.trainers.training import OptimizerFactory, SchedulerFactory
 from learned_saliency.trainers.zerobox import ZeroBoxScores
 
-EXPLAINED = ("label", "predicted")
-MASK_COLORS = ("mean", "black")
 
-
-class SaliencyModule(TrainableModule):
+class SaliencyModule(TestableModule):
     """Base of the learned saliency methods.
 
     A subclass names its ``classifier``, declares what its ``native`` map is, gives
@@ -66,11 +59,8 @@ class SaliencyModule(TrainableModule):
         zerobox: Criteria of ``val`` that need no box; None for none of them.
 
     Attributes:
-        masking: Options of `metrics.masked_probabilities` that follow from ``mask_color``.
         for_given: Keys of ``model`` with the values that they need where the classifier is a given
             network, which stays as it is; None for a method that cannot be trained for it.
-        note: Called in test with a description of the current work; a progress bar puts itself
-            here.
     """
 
     for_given: ClassVar[Mapping[str, Any] | None] = None
@@ -90,19 +80,18 @@ class SaliencyModule(TrainableModule):
         seed: int = 0,
         zerobox: ZeroBoxScores | None = None,
     ) -> None:
-        super().__init__(optimizer=optimizer, scheduler=scheduler, seed=seed)
+        super().__init__(
+            optimizer=optimizer,
+            scheduler=scheduler,
+            seed=seed,
+            methods=methods,
+            faithfulness=faithfulness,
+            mask_color=mask_color,
+            explained=explained,
+            mean=mean,
+            std=std,
+        )
         self.network = network.to(memory_format=torch.channels_last)  # makes convolutions faster
-        self.methods = dict(methods or {})
-        if NATIVE in self.methods:
-            raise ValueError(
-                f"'{NATIVE}' is the module's own map and no name for a post-hoc method"
-            )
-        if explained not in EXPLAINED:
-            raise ValueError(f"explained must be one of {EXPLAINED}, got {explained!r}")
-        if mask_color not in MASK_COLORS:
-            raise ValueError(f"mask_color must be one of {MASK_COLORS}, got {mask_color!r}")
-        self.explained = explained
-        self.note: Callable[[str], None] = lambda what: None
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         # Threshold with the native map's best MaxBoxAcc on `val`, or what a criterion without boxes
@@ -111,32 +100,11 @@ class SaliencyModule(TrainableModule):
         self.coverage = CoverageSums()
         self.validation_scores = SplitScores([NATIVE])
         self.zerobox = zerobox or ZeroBoxScores()
-        self.test_scores = SplitScores(self.map_names, floors=True)
-        self.faithfulness = FaithfulnessScores(self.map_names, faithfulness)
-        self.masking = {"mean": tuple(mean), "std": tuple(std)} if mask_color == "black" else {}
-        # Metrics of the last test by method, and the curves behind them.
-        self.results: dict[str, dict[str, float]] = {}
-        self.curves: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
-
-    @property
-    def classifier(self) -> Classifier:
-        """The network whose decisions the maps explain."""
-        raise NotImplementedError
-
-    @property
-    def map_names(self) -> list[str]:
-        """Methods whose maps are tested and predicted; boxes come from the first."""
-        return [NATIVE, *self.methods]
 
     @property
     def native(self) -> NativeMap | None:
         """Declaration of the native map; None for a module that has no native map."""
         raise NotImplementedError
-
-    @property
-    def has_classes(self) -> bool:
-        """True if the classifier gives logits of classes, instead of scores of any kind."""
-        return True
 
     @property
     def export_obstacle(self) -> str | None:
@@ -148,12 +116,6 @@ class SaliencyModule(TrainableModule):
         """Trained parts of the native map that a post-hoc method is built with; mostly none."""
         return {}
 
-    @property
-    def floors(self) -> dict[str, float]:
-        """Box accuracies of the last test that need no map, fractions by name."""
-        found = {name: self.results.get(name, {}) for name in FLOORS}
-        return {name: v["max_box_acc"] for name, v in found.items() if "max_box_acc" in v}
-
     def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
         """Compute native maps of the given classes, from one pass.
 
@@ -163,8 +125,6 @@ class SaliencyModule(TrainableModule):
                 predicted classes of all images. `known_targets` gives the classes.
         """
         raise NotImplementedError
-
-    known_targets = staticmethod(known_targets)
 
     def native_maps(self, features: Tensor, images: Tensor, targets: Tensor) -> Tensor:
         """Compute native maps of further classes of images that were explained already.
@@ -294,11 +254,6 @@ class SaliencyModule(TrainableModule):
         self.coverage.reset()
         self.zerobox.reset()
 
-    def on_test_start(self) -> None:
-        """Reset the metrics of ``test``."""
-        self.test_scores.reset()
-        self.faithfulness.reset()
-
     def validation_step(self, batch: WSOLBatch, batch_idx: int) -> None:
         """Update the metrics of ``val`` with the native maps of the batch."""
         if not len(batch["image"]):  # this process has no share of the split
@@ -307,44 +262,6 @@ class SaliencyModule(TrainableModule):
         self.validation_scores.update({NATIVE: found.saliency}, found.logits, batch)
         self.zerobox.update(self, batch, found)
         self.coverage.update(self, batch, found)
-
-    def test_step(self, batch: WSOLBatch, batch_idx: int) -> TestOutput:
-        """Update the metrics of ``test`` with the maps of the batch by all methods."""
-        images = batch["image"]
-        if not len(images):  # this process has no share of the split
-            return TestOutput({}, images.new_empty((0, 1)), batch["label"], {})
-        labels = batch["label"] if self.explained == "label" else None
-        maps, logits = self.maps(images, labels)
-        targets = self.known_targets(labels, logits)
-        unknown = {} if self.has_classes else {"label": torch.full_like(batch["label"], -1)}
-        self.test_scores.update(maps, logits, {**batch, **unknown})
-        terms = {}
-        for name, saliency in maps.items():
-            self.note(f"{name}, faithfulness")
-            trial = Trial(
-                self.classifier,
-                images,
-                saliency,
-                targets,
-                explain=self.explainer(name, targets),
-                truth=batch,
-                places=batch["index"].tolist() if "index" in batch else None,
-                seed=self.seed,
-                **self.masking,
-            )
-            terms[name] = self.faithfulness.update(name, trial)
-        return TestOutput(maps, logits, targets, terms)
-
-    def explainer(self, name: str, targets: Tensor) -> Explain:
-        """Return the method of a name as a function of images to maps of these classes.
-
-        Args:
-            name: One of ``map_names``.
-            targets: Classes, int64 (B,).
-        """
-        if name == NATIVE:
-            return lambda images: self.saliency(images, targets)
-        return lambda images: self.methods[name](self.classifier, images, targets)
 
     def predict_step(self, batch: PredictionBatch, batch_idx: int) -> Prediction:
         """Explain the classes that the batch asks for, or the predicted classes, by all methods.
@@ -365,20 +282,5 @@ class SaliencyModule(TrainableModule):
         results[NATIVE] |= values
         self.box_threshold.fill_(self.zerobox.box_threshold(values, threshold))
         self.coverage.keep()
-        for name, value in _flatten(results):
+        for name, value in flatten(results):
             self.log(f"val/{name}", value, sync_dist=True)  # equal on all processes
-
-    def on_test_epoch_end(self) -> None:
-        """Log the metrics of ``test`` and keep them in ``results``."""
-        self.results = self.test_scores.compute()
-        for name, figures in self.faithfulness.compute().items():
-            self.results[name] |= figures
-        self.curves = self.test_scores.curves()
-        for name, value in _flatten(self.results):
-            self.log(f"test/{name}", value, sync_dist=True)
-
-
-def _flatten(results: Mapping[str, Mapping[str, float]]) -> Iterator[tuple[str, float]]:
-    for method, values in results.items():
-        for name, value in values.items():
-            yield f"{method}/{name}", value

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from learned_saliency.metrics import Figure
 from learned_saliency.trainers.measurements import FIGURES
-from learned_saliency.trainers.scores import SPLIT_FIGURES
+from learned_saliency.trainers.scores import MAP_FIGURES
 from learned_saliency.trainers.trial import Trial
 
 #: Declarations of all values of a test by name, each with the ground truth that it needs.
-TEST_FIGURES: dict[str, Figure] = SPLIT_FIGURES | {
+TEST_FIGURES: dict[str, Figure] = MAP_FIGURES | {
     name: measurement.figure for name, measurement in FIGURES.items()
 }
 

@@ -119,7 +119,8 @@ class TestOutput(NamedTuple):
         maps: Maps (B, H, W) in [0, 1] by method.
         logits: Class scores of shape (B, C).
         targets: Classes that the maps explain, shape (B,).
-        terms: Each image's terms of the faithfulness metrics, float64 (B,), by method and metric.
+        terms: Each image's terms of the metrics that are means over images, float64 (B,), by method
+            and metric; NaN where an image does not count.
     """
 
     maps: dict[str, Tensor]

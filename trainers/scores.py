@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, SumMetric
 
 from learned_saliency.datamodules import WSOLBatch
-from learned_saliency.metrics import (
-    Figure,
-    Localization,
-    LocalizationFloors,
-    MapStatistics,
-    MaskLocalization,
-    PrecisionRecall,
-    PxAP,
-    declared,
-)
+from learned_saliency.metrics import Figure, LocalizationFloors, PrecisionRecall
+from learned_saliency.trainers.map_scores import SCORES, Observed, Score
 from learned_saliency.trainers.zerobox import ZEROBOX_FIGURES
 
 #: A value that is kept as the threshold of boxes and tells nothing about how good a map is.
@@ -28,93 +19,22 @@ _SOURCES = {"boxes": "boxes", "masks": "mask", "seen": "seen"}  # keys of a batc
 _LABELS = "labels"  # the need of the classes, which single images may lack
 
 
-class _Observed(NamedTuple):
-    """A batch with the maps of one method; missing ground truth is None.
-
-    Attributes:
-        saliency: Maps (B, H, W) in [0, 1].
-        logits: Class scores (B, C).
-        labels: True classes, int64 (B,), -1 where unknown.
-        boxes: True boxes of each image, or None.
-        masks: True masks (B, H, W), or None.
-        seen: Whether each image is of a class that was trained, bool (B,), or None.
-    """
-
-    saliency: Tensor
-    logits: Tensor
-    labels: Tensor
-    boxes: Sequence[Tensor] | None
-    masks: Tensor | None
-    seen: Tensor | None
-
-    def among(self, members: Tensor) -> _Observed:
-        """Select the images of a group, bool (B,)."""
-        boxes = [b for b, member in zip(self.boxes, members, strict=True) if member]
-        masks = None if self.masks is None else self.masks[members]
-        rows = (part[members] for part in (self.saliency, self.logits, self.labels))
-        return _Observed(*rows, boxes, masks, self.seen[members])
-
-
-class _Score(NamedTuple):
-    """A metric of a split.
-
-    Attributes:
-        metric: Class of the metric.
-        observe: Function of a batch to the arguments of the metric's ``update``.
-        group: Group of images that are counted alone, whose classes are ``"seen"`` or ``"unseen"``
-            in training, where training was restricted to some classes; empty for all images.
-    """
-
-    metric: type[Metric]
-    observe: Callable[[_Observed], tuple[object, ...]]
-    group: str = ""
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """Ground truth without which the metric counts nothing."""
-        return self.metric.needs | ({"seen"} if self.group else set())
-
-    def name(self, figure: str) -> str:
-        """Name a value of the metric in the results."""
-        return f"{figure}_{self.group}" if self.group else figure
-
-    def figures(self) -> dict[str, Figure]:
-        """Declarations of its values by their names in the results, with all their needs."""
-        return {
-            self.name(name): figure._replace(needs=figure.needs | self.needs)
-            for name, figure in declared(self.metric).items()
-        }
-
-    def update(self, metric: Metric, observed: _Observed) -> None:
-        """Count a batch that has the needed ground truth."""
-        if self.group:
-            members = observed.seen if self.group == "seen" else ~observed.seen
-            if not members.any():
-                return
-            observed = observed.among(members)
-        metric.update(*self.observe(observed))
-
-
-def _classified_boxes(observed: _Observed) -> tuple[object, ...]:
-    return observed.saliency, observed.boxes, observed.logits, observed.labels
-
-
-_SCORES: dict[str, _Score] = {  # in the order of the results
-    "boxes": _Score(Localization, _classified_boxes),
-    "cut_at_mean": _Score(MaskLocalization, _classified_boxes),
-    "cut_at_mean_seen": _Score(MaskLocalization, _classified_boxes, "seen"),
-    "cut_at_mean_unseen": _Score(MaskLocalization, _classified_boxes, "unseen"),
-    "statistics": _Score(MapStatistics, lambda observed: (observed.saliency,)),
-    "pixels": _Score(PxAP, lambda observed: (observed.saliency, observed.masks)),
-}
 _ACCURACY = {
     "accuracy": Figure(True, progress=True, needs=frozenset({_LABELS})),
     "top5_accuracy": Figure(True, headline=False, needs=frozenset({_LABELS})),
 }
 
-#: Declarations of a split's values by name, each with the ground truth that it needs.
+#: Declarations of the values of any split by name, each with the ground truth that it needs.
 SPLIT_FIGURES: dict[str, Figure] = {
-    name: figure for score in _SCORES.values() for name, figure in score.figures().items()
+    name: figure
+    for score in SCORES.values()
+    if score.validated
+    for name, figure in score.figures().items()
+} | _ACCURACY
+
+#: Declarations of the values of maps by name, with those that tests alone have.
+MAP_FIGURES: dict[str, Figure] = {
+    name: figure for score in SCORES.values() for name, figure in score.figures().items()
 } | _ACCURACY
 
 #: Values of the native map that validation logs as ``val/native/NAME``. A checkpoint may be chosen
@@ -136,13 +56,17 @@ class SplitScores(nn.Module):
     Args:
         methods: Names of the methods.
         floors: Whether to count the metrics of maps made without looking at the image, too.
+        tested: Whether to count the metrics that tests alone have, too.
     """
 
-    def __init__(self, methods: Sequence[str], floors: bool = False) -> None:
+    def __init__(self, methods: Sequence[str], floors: bool = False, tested: bool = False) -> None:
         super().__init__()
+        self.chosen = {key: score for key, score in SCORES.items() if tested or score.validated}
         self.scores = nn.ModuleDict(
             {
-                name: nn.ModuleDict({key: score.metric() for key, score in _SCORES.items()})
+                name: nn.ModuleDict(
+                    {key: score.metric.clone() for key, score in self.chosen.items()}
+                )
                 for name in methods
             }
         )
@@ -151,13 +75,19 @@ class SplitScores(nn.Module):
         # Counted over all processes: a process without a batch must not stay behind.
         self.available = nn.ModuleDict({need: SumMetric() for need in (*_SOURCES, _LABELS)})
 
-    def update(self, maps: Mapping[str, Tensor], logits: Tensor, batch: WSOLBatch) -> None:
+    def update(
+        self, maps: Mapping[str, Tensor], logits: Tensor, batch: WSOLBatch
+    ) -> dict[str, dict[str, Tensor]]:
         """Count a batch.
 
         Args:
             maps: Maps (B, H, W) in [0, 1] by method.
             logits: Class scores of shape (B, C).
             batch: The labels, and boxes and masks where the split has them.
+
+        Returns:
+            Each image's terms by method and metric, float64 (B,); NaN where an image does not
+            count for the metric.
         """
         labels = batch["label"]
         known = labels >= 0
@@ -166,19 +96,20 @@ class SplitScores(nn.Module):
         present |= {_LABELS} if known.any() else set()
         for need, count in self.available.items():
             count.update(len(labels) if need in present else 0)
+        terms: dict[str, dict[str, Tensor]] = {name: {} for name in maps}
+        counted = {key: score for key, score in self.chosen.items() if score.needs <= present}
         for name, saliency in maps.items():
-            observed = _Observed(saliency, logits, labels, **truth)
-            for key, score in _SCORES.items():
-                if score.needs <= present:
-                    score.update(self.scores[name][key], observed)
+            observed = Observed(saliency, logits, labels, **truth)
+            for key, score in counted.items():
+                terms[name] |= score.update(self.scores[name][key], observed)
         if self.floors is not None and present & {"boxes", "masks"}:
             size = tuple(batch["image"].shape[-2:])
             self.floors.update(truth["boxes"], image_size=size, masks=truth["masks"])
-        if _LABELS not in present:
-            return
-        hits = (logits.topk(min(5, logits.shape[1])).indices == labels[:, None])[known]
-        self.accuracy["accuracy"].update(hits[:, 0].float())
-        self.accuracy["top5_accuracy"].update(hits.any(dim=1).float())
+        if _LABELS in present:
+            hits = (logits.topk(min(5, logits.shape[1])).indices == labels[:, None])[known]
+            self.accuracy["accuracy"].update(hits[:, 0].float())
+            self.accuracy["top5_accuracy"].update(hits.any(dim=1).float())
+        return terms
 
     def compute(self) -> dict[str, dict[str, float]]:
         """Compute the metrics by method, as fractions over all processes.
@@ -192,7 +123,7 @@ class SplitScores(nn.Module):
         results = {}
         for method, metrics in self.scores.items():
             results[method] = {}
-            for key, score in _SCORES.items():
+            for key, score in self.chosen.items():
                 if score.needs <= present:
                     found = _named(metrics[key].compute(), score)
                     results[method] |= _floats(found)
@@ -225,7 +156,7 @@ class SplitScores(nn.Module):
                 metric.reset()
 
 
-def _named(value: Tensor | Mapping[str, Tensor], score: _Score) -> dict[str, Tensor]:
+def _named(value: Tensor | Mapping[str, Tensor], score: Score) -> dict[str, Tensor]:
     """Name the values that ``compute`` gave as the results do."""
     if not isinstance(value, Mapping):
         (name,) = score.metric.figures

@@ -24,7 +24,7 @@ from learned_saliency.pipeline.evaluation.unfinished import (
     remove,
     unfinished,
 )
-from learned_saliency.pipeline.reports import Results, plot_curves, write_results
+from learned_saliency.pipeline.reports import Results, plot_curves, write_intervals, write_results
 from learned_saliency.pipeline.runs import (
     Checkpoint,
     Subject,
@@ -307,7 +307,9 @@ def _score(
         plot_curves(pictures / "curves.png", *module.curves, module.floors)
         drawn = [path for path in (pictures / "curves.png", sheet.path) if path.is_file()]
         written = write_results(folder, results, _record(config, module, data), config.split)
-        written += [table.path] if table.path.is_file() else []
+        if table.path.is_file():
+            written += [table.path]
+            written += [write_intervals(table.path, folder / "intervals.csv", config.seed)]
         written += drawn + further.written
         names = data.class_names
         report = Report(config.split, results, *module.curves, sheet.examples, names, drawn)

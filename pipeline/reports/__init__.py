@@ -1,5 +1,11 @@
 """Reports that a person reads about a run."""
 
+from learned_saliency.pipeline.reports.bootstrap import (
+    Interval,
+    bootstrap_interval,
+    intervals,
+    write_intervals,
+)
 from learned_saliency.pipeline.reports.curves import plot_curves
 from learned_saliency.pipeline.reports.markdown import escaped, markdown_table
 from learned_saliency.pipeline.reports.model_card import (
@@ -25,13 +31,16 @@ from learned_saliency.pipeline.reports.sweeps import (
 from learned_saliency.pipeline.reports.tables import layout
 
 __all__ = [
+    "Interval",
     "Results",
     "SweepRun",
+    "bootstrap_interval",
     "card_title",
     "escaped",
     "format_sweep",
     "format_table",
     "hub_card",
+    "intervals",
     "layout",
     "markdown_table",
     "model_card_path",
@@ -40,6 +49,7 @@ __all__ = [
     "restored",
     "summarize",
     "table_rows",
+    "write_intervals",
     "write_model_card",
     "write_results",
     "write_sweep",

@@ -169,6 +169,11 @@ def _decoding(config: Mapping[str, Any]) -> str:
             " The training images were prepared as all others are, without random crops and flips"
             " (`data.augment=false`)."
         )
+    if data.get("permute_labels") is not None:
+        told += (
+            " **The training labels were permuted at random among the images, so that the network"
+            f" knows nothing about the classes (`data.permute_labels={data['permute_labels']}`).**"
+        )
     if data.get("fast_decode"):
         told += (
             " The training images were decoded faster, with slightly other pixels"

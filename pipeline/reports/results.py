@@ -59,7 +59,7 @@ def restored(results: Mapping[str, Mapping[str, float | None]]) -> Results:
 def table_rows(
     results: Results, figures: Mapping[str, Figure] = TEST_FIGURES, signs: Signs | None = None
 ) -> list[list[str]]:
-    """The headline figures in percent: a row of names, then one row a method.
+    """The headline figures, fractions in percent: a row of names, then one row a method.
 
     Args:
         results: Figures by method, fractions.
@@ -70,13 +70,14 @@ def table_rows(
     found = dict.fromkeys(name for values in results.values() for name in values)
     names = shown_figures(list(found), figures)
     if signs is None:
-        heads = [figures[name].short or name for name in names]
+        heads = [figures[name].head(name) for name in names]
     else:
         heads = [signs.column(name, figures[name]) for name in names]
     rows = [["", *heads]]
     for method, values in results.items():
-        cells = [values.get(name, math.nan) for name in names]
-        rows.append([method, *("-" if math.isnan(v) else f"{100 * v:.1f}" for v in cells)])
+        cells = {name: values.get(name, math.nan) for name in names}
+        shown = ("-" if math.isnan(v) else figures[name].shown(v) for name, v in cells.items())
+        rows.append([method, *shown])
     return rows
 
 

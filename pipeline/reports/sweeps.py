@@ -82,17 +82,18 @@ def format_sweep(rows: Sequence[SweepRow], figures: Mapping[str, Figure] = TEST_
     heads = [*keys, "method", "runs", *(signs.column(name, figures[name]) for name in names)]
     table = [heads]
     for row in rows:
-        cells = (_cell(row, name, signs) for name in names)
+        cells = (_cell(row, name, figures[name], signs) for name in names)
         table.append([*row.words.values(), row.method, str(row.runs), *cells])
     title = f"Sweep, test split: mean {signs.spread} standard deviation over seeds"
     return f"{signs.heading(title)}\n{layout(table, fixed=len(keys) + 2)}"
 
 
-def _cell(row: SweepRow, name: str, signs: Signs) -> str:
+def _cell(row: SweepRow, name: str, figure: Figure, signs: Signs) -> str:
     mean, std = row.mean.get(name, math.nan), row.std.get(name, math.nan)
     if math.isnan(mean):
         return _ABSENT
-    return f"{100 * mean:.1f}" + ("" if math.isnan(std) else f" {signs.spread} {100 * std:.1f}")
+    spread = "" if math.isnan(std) else f" {signs.spread} {figure.shown(std)}"
+    return figure.shown(mean) + spread
 
 
 def write_sweep(path: Path, rows: Sequence[SweepRow]) -> None:

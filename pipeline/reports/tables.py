@@ -29,8 +29,8 @@ class Signs(NamedTuple):
         return signs
 
     def column(self, name: str, figure: Figure) -> str:
-        """The head of a metric's column: its short name and the sign of its better direction."""
-        shown = figure.short or name
+        """The head of a metric's column: short name, unit, and the sign of its better direction."""
+        shown = figure.head(name)
         if figure.higher_is_better is None:
             return shown
         return f"{shown} {self.higher if figure.higher_is_better else self.lower}"

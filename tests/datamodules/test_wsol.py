@@ -229,6 +229,23 @@ def test_augmentation_changes_with_epoch_and_seed(tiny):
     assert sum(torch.equal(first[key], other[key]) for key in first) < 3
 
 
+def test_permuted_labels_are_those_of_other_training_images_and_no_others(tiny):
+    folder = tiny()
+    found = {}
+    for seed in (None, 0, 0, 1):
+        data = tiny_data(folder, permute_labels=seed)
+        data.setup("fit")
+        found.setdefault(seed, []).append(data.labels("train"))
+        assert data.labels("val").tolist() == [i % 3 for i in range(len(data.labels("val")))]
+        (batch,) = [b for b in data.dataloader("train") if 0 in b["index"]]
+        assert batch["label"][0] == data.labels("train")[0]
+        assert data.state_dict()["train"] == data._split("train").digest()
+    (plain,), (first, again), (other,) = found.values()
+    assert first.tolist() == again.tolist() != plain.tolist()
+    assert first.tolist() != other.tolist()
+    assert sorted(first) == sorted(other) == sorted(plain)
+
+
 def test_train_fraction_shortens_the_epoch(tiny):
     data = tiny_data(tiny(), train_fraction=0.5, batch_size=2)
     data.setup("fit")

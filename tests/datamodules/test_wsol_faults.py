@@ -132,6 +132,7 @@ def test_a_pipe_is_named_and_never_waited_for(tiny, verify):
         {"num_workers": -1},
         {"seed": -1},
         {"train_fraction": 0.0},
+        {"permute_labels": -1},
         {"std": (1.0, 1.0, 0.0)},
         {"mean": (0.5,)},
         {"max_value": 0},

@@ -7,7 +7,6 @@ import torch
 
 from learned_saliency.metrics import (
     ActivationHistogram,
-    filled_boxes,
     plateau_width,
     shares,
     threshold_curve,
@@ -109,24 +108,10 @@ def test_plateaus_by_hand(curve, tolerance, width):
     )
 
 
-def test_boxes_are_filled_up_to_their_far_edges():
-    boxes = [torch.tensor([[1, 0, 2, 3], [2, 2, 9, 2]]), torch.tensor([[-3, 4, 0, 9]])]
-    found = filled_boxes(boxes, 5, 4)
-    for mask, of_image in zip(found, boxes, strict=True):
-        for y in range(5):
-            for x in range(4):
-                inside = any(
-                    x0 <= x <= x1 and y0 <= y <= y1 for x0, y0, x1, y1 in of_image.tolist()
-                )
-                assert int(mask[y, x]) == inside
-    assert found.dtype == torch.uint8
-
-
 def test_what_does_not_fit_is_refused():
     for call, told in (
         (lambda: plateau_width(torch.zeros(2, 2), 0.1), "must have shape"),
         (lambda: plateau_width(torch.zeros(2), 1.0), "tolerance must be in"),
-        (lambda: filled_boxes([torch.zeros(0, 4, dtype=torch.int64)], 3, 3), "boxes of image 0"),
     ):
         with pytest.raises(ValueError, match=told):
             call()

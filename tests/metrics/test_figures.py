@@ -9,6 +9,7 @@ from torchmetrics import Metric
 from learned_saliency import metrics
 
 MAPS = torch.rand(4, 8, 8, generator=torch.Generator().manual_seed(0))
+LARGE = torch.rand(4, 12, 12, generator=torch.Generator().manual_seed(0))
 MASKS = (MAPS > 0.5).to(torch.uint8)
 BOXES = [torch.tensor([[1, 1, 5, 5]])] * 4
 LOGITS, LABELS = torch.eye(4), torch.tensor([0, 1, 2, 0])
@@ -20,19 +21,28 @@ UPDATES = {  # arguments of the constructor and of ``update``
     "AverageDropInDeletion": ((), (PROBS, PROBS)),
     "AverageGain": ((), (PROBS, PROBS)),
     "AverageIncrease": ((), (PROBS, PROBS)),
+    "Complexity": ((), (MAPS,)),
     "CueLocalization": ((2,), (MAPS, MASKS, torch.tensor([0, 1, 0, 1]))),
     "Deletion": ((), (torch.rand(4, 3),)),
+    "EnergyPointingGame": ((), (MAPS, BOXES)),
     "EnergyProportion": ((), (MAPS, MASKS > 0)),
     "Insertion": ((), (torch.rand(4, 3),)),
     "Localization": ((), (MAPS, BOXES, LOGITS, LABELS)),
     "LocalizationFloors": ((4,), (BOXES, (8, 8), MASKS)),
+    "MapSimilarity": ((), (LARGE, LARGE.flip(0))),
     "MapStatistics": ((), (MAPS,)),
     "MaskLocalization": ((), (MAPS, BOXES, LOGITS, LABELS)),
+    "MaskPointingGame": ((), (MAPS, MASKS)),
     "MaskedAccuracy": ((), (dict.fromkeys(metrics.masked_accuracy.VARIANTS, LOGITS), LABELS)),
     "MaxBoxAcc": ((), (MAPS, BOXES)),
     "MaxBoxAccV2": ((), (MAPS, BOXES)),
+    "OverlapLocalization": ((), (MAPS, BOXES, LOGITS, LABELS)),
+    "PointingGame": ((15,), (MAPS, BOXES)),
     "PxAP": ((), (MAPS, MASKS)),
     "WeightSimilarity": ((), (LOGITS, LOGITS)),
+    "RelevanceMassAccuracy": ((), (MAPS, MASKS)),
+    "RelevanceRankAccuracy": ((), (MAPS, MASKS)),
+    "Sparseness": ((), (MAPS,)),
     "ZeroBoxCutout": ((), (torch.rand(2, 9),)),
     "ZeroBoxGain": ((), (PROBS, PROBS)),
     "ZeroBoxInsertion": ((), (torch.rand(2),)),
@@ -42,9 +52,10 @@ UPDATES = {  # arguments of the constructor and of ``update``
     "RemoveAndClassify": (((0.1, 0.25, 0.5),), (HITS, HITS, HITS[:, 0])),
 }
 WITHOUT_FIGURES = {"CoverageCalibration"}  # its sums are kept, not shown
+BASES = {"ImageTerms"}
 EXPORTED = sorted(
     name
-    for name in set(metrics.__all__) - WITHOUT_FIGURES
+    for name in set(metrics.__all__) - WITHOUT_FIGURES - BASES
     if inspect.isclass(getattr(metrics, name)) and issubclass(getattr(metrics, name), Metric)
 )
 
@@ -105,6 +116,7 @@ def test_sums_that_are_kept_declare_no_figure():
 
 def test_errors_and_drops_are_better_low():
     low = {"le", "om", "average_drop", "deletion", "masked_out", "inpainted"}
+    low |= {"le_iou", "om_iou", "complexity"}
     low |= {"relative_accuracy", "relative_accuracy_10", "relative_accuracy_50"}
     low |= {"relative_accuracy_25", "activation_overlap"}
     figures = {}
@@ -114,13 +126,18 @@ def test_errors_and_drops_are_better_low():
     assert {name for name, f in figures.items() if f.higher_is_better is None} == {
         "activation_near_one",
         "activation_near_zero",
+        "absolute_rank_correlation",
         "best_threshold",
         "blurred_accuracy",
         "clean",
+        "flat",
+        "hog",
         "map_entropy",
         "map_mean",
         "map_std",
         "map_variation",
+        "rank_correlation",
+        "ssim",
         "zerobox_drop",
         "zerobox_increase",
         *(f"zerobox_{name}_threshold" for name in ("cutout", "pseudo_boxes", "segments")),

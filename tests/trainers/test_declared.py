@@ -38,7 +38,7 @@ from learned_saliency.trainers import (
     TriLiteModule,
     ZeroBoxScores,
 )
-from learned_saliency.trainers.scores import SPLIT_FIGURES, SplitScores
+from learned_saliency.trainers.scores import MAP_FIGURES, SPLIT_FIGURES, SplitScores
 from tests.support.networks import SGD, TinyBackbone
 
 
@@ -142,12 +142,34 @@ def batch(*truth):
 @pytest.mark.parametrize(
     "truth", [(), ("boxes",), ("mask",), ("boxes", "mask"), ("boxes", "seen"), ("mask", "seen")]
 )
-def test_a_split_gives_the_figures_whose_needs_it_has(truth):
-    scores = SplitScores([NATIVE])
+@pytest.mark.parametrize(("tested", "declared"), [(False, SPLIT_FIGURES), (True, MAP_FIGURES)])
+def test_a_split_gives_the_figures_whose_needs_it_has(truth, tested, declared):
+    scores = SplitScores([NATIVE], tested=tested)
     scores.update({NATIVE: torch.rand(4, 32, 32)}, torch.randn(4, 3), batch(*truth))
     present = {"labels", *truth} | ({"masks"} if "mask" in truth else set())
-    expected = {name for name, figure in SPLIT_FIGURES.items() if figure.needs <= present}
+    expected = {name for name, figure in declared.items() if figure.needs <= present}
     assert set(scores.compute()[NATIVE]) == expected
+
+
+def test_terms_of_images_average_to_the_values_that_are_means_over_images():
+    scores = SplitScores(["cam", "flat"], tested=True)
+    given = batch("boxes", "mask")
+    given["mask"][1] = 255  # says nothing
+    given["label"][2] = -1
+    maps = {"cam": torch.rand(4, 32, 32), "flat": torch.zeros(4, 32, 32)}
+    terms = scores.update(maps, torch.randn(4, 3), given)
+    found = scores.compute()
+    names = {"le", "f1", "om", "le_iou", "f1_union", "om_iou", "pointing_game", "pointing_game_15"}
+    names |= {"energy_pointing_game", "sparseness", "complexity", "mask_pointing_game"}
+    names |= {"mask_pointing_game_15", "relevance_mass_accuracy", "relevance_rank_accuracy"}
+    for method in maps:
+        assert set(terms[method]) == names
+        for name, values in terms[method].items():
+            assert values.shape == (4,)
+            assert float(values.nanmean()) == pytest.approx(found[method][name]), name
+            missing = [1] if "masks" in MAP_FIGURES[name].needs else []
+            missing += [2] if "labels" in MAP_FIGURES[name].needs else []
+            assert values.isnan().nonzero()[:, 0].tolist() == missing, name
 
 
 def test_figures_of_groups_count_their_own_images():

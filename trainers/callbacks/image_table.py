@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -30,8 +31,9 @@ class ImageTable(Kept, L.Callback):
     Columns: ``image_id, method, label, predicted, target`` (the class explained; or of scores that
     are no classes the index, with ``score`` behind it in place of ``predicted``); the box of the
     map's largest contour at the module's ``box_threshold`` ``x0, y0, x1, y1``, in pixels of the
-    input; ``iou`` with the best true box, where there are boxes; and the terms of the faithfulness
-    metrics, named as their averages. Images are in the order of the split.
+    input; ``iou`` with the best true box, where there are boxes; and the terms of the metrics that
+    are means over images, named as these means, empty where an image does not count. Images are in
+    the order of the split.
 
     Each process writes a part of its own. The first process joins the parts when the test ends, or
     when it is interrupted: then the table has the rows of the batches that were finished. It never
@@ -165,4 +167,9 @@ def rows(
             if "boxes" in batch:
                 true = batch["boxes"][i].cpu().numpy()
                 row["iou"] = f"{box_iou(torch.tensor(box).numpy(), true).max():.4f}"
-            yield row | {figure: f"{v[i]:.6g}" for figure, v in terms[name].items()}
+            yield row | {figure: _cell(values[i]) for figure, values in terms[name].items()}
+
+
+def _cell(term: float) -> str:
+    """Write the term of an image; nothing where it has none."""
+    return "" if math.isnan(term) else f"{term:.6g}"

@@ -12,9 +12,9 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, SequentialSampler
 
-from learned_saliency.attribution import PostHocMethod
+from learned_saliency.attribution import PostHocMethod, SplitClassifier
 from learned_saliency.datamodules import WSOLBatch, WSOLDataModule
-from learned_saliency.metrics import Figure, filled_boxes
+from learned_saliency.metrics import Figure, box_union
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.trainers import NATIVE, Journal, Kept, MetricTree, SaliencyModule, Sums
 
@@ -167,7 +167,7 @@ def regions_of(batch: WSOLBatch) -> Tensor:
     """Return the masks uint8 (B, H, W) of a batch; where it has none, its boxes as masks."""
     if "mask" in batch:
         return batch["mask"]
-    return filled_boxes(batch["boxes"], *batch["image"].shape[-2:])
+    return box_union(batch["boxes"], batch["image"][:, 0]).to(torch.uint8)
 
 
 def labeled(batches: Iterable[WSOLBatch]) -> Iterator[WSOLBatch]:
@@ -177,11 +177,18 @@ def labeled(batches: Iterable[WSOLBatch]) -> Iterator[WSOLBatch]:
         if len(rows) == len(batch["label"]):
             yield batch
         elif len(rows):
-            yield {name: _chosen(values, rows) for name, values in batch.items()}
+            yield chosen_rows(batch, rows)
+
+
+def chosen_rows(batch: WSOLBatch, rows: Tensor) -> WSOLBatch:
+    """Take some images of a batch; ``rows`` are their places in it, int64 (R,)."""
+    return {name: _chosen(values, rows) for name, values in batch.items()}
 
 
 def _chosen(values: Tensor | list[Any], rows: Tensor) -> Tensor | list[Any]:
-    return values[rows] if isinstance(values, Tensor) else [values[row] for row in rows.tolist()]
+    if isinstance(values, Tensor):
+        return values[rows.to(values.device)]
+    return [values[row] for row in rows.tolist()]
 
 
 def class_wise_methods(module: SaliencyModule) -> dict[str, PostHocMethod]:
@@ -200,3 +207,9 @@ def explainers(module: SaliencyModule) -> dict[str, Explainer]:
 
         found = {NATIVE: native} | found
     return found
+
+
+def named_network(module: SaliencyModule) -> nn.Module:
+    """Find the network that the maps explain, whose layers a person names."""
+    classifier = module.classifier
+    return classifier.model if isinstance(classifier, SplitClassifier) else classifier

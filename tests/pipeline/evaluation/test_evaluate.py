@@ -47,6 +47,7 @@ def test_a_checkpoint_is_tested_as_its_training_did(run, evaluated):
         "results.json",
         "results.csv",
         "images.csv",
+        "intervals.csv",
         "pictures/maps.png",
         "pictures/curves.png",
     }
@@ -99,9 +100,11 @@ def test_rows_of_images_average_to_the_table(run, evaluated):
         assert all(row["target"] == row["predicted"] for row in own)
         hits = np.mean([row["label"] == row["predicted"] for row in own])
         assert hits == pytest.approx(found.results[method]["accuracy"])
-        for figure in figures:
+        maps = ["le", "f1", "om", "le_iou", "f1_union", "om_iou", "pointing_game", "sparseness"]
+        maps += ["energy_pointing_game", "complexity", "relevance_rank_accuracy"]
+        for figure in [*figures, *maps]:
             mean = np.mean([float(row[figure]) for row in own])
-            assert mean == pytest.approx(found.results[method][figure], abs=1e-5), figure
+            assert mean == pytest.approx(found.results[method][figure], abs=1e-5, rel=1e-5), figure
 
 
 def test_values_equal_direct_calls(run, evaluated, creatures):

@@ -111,6 +111,11 @@ def test_many_classes_a_method_without_a_paper_and_no_figure_are_told_plainly():
     config["data"] = {"augment": False}
     plain = model_card("last.ckpt", FACTS | {"config": config})
     assert "as all others are, without random crops and flips" in plain
+    assert "permuted" not in plain
+    config["data"] = {"permute_labels": 0}
+    permuted = model_card("last.ckpt", FACTS | {"config": config})
+    assert "labels were permuted at random" in permuted
+    assert "`data.permute_labels=0`" in permuted
 
 
 @pytest.mark.parametrize("model", config_groups()["model"])

@@ -87,7 +87,7 @@ def test_a_damaged_file_is_done_again(process, tmp_path):
 
 def test_every_metric_of_a_test_is_a_sum():
     """Else earlier states could not be added."""
-    scores = {"split": SplitScores(["cam"], floors=True)}
+    scores = {"split": SplitScores(["cam"], floors=True, tested=True)}
     scores["faithfulness"] = FaithfulnessScores(["cam"], list(FIGURES))
     for name, metric in Sums(scores).metrics.items():
         for state, reduce in metric._reductions.items():

@@ -1,0 +1,163 @@
+"""Test of the maps of all methods of a module, alike for every method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from learned_saliency.attribution import Classifier, PostHocMethod
+from learned_saliency.datamodules import WSOLBatch
+from learned_saliency.metrics import FLOORS
+from learned_saliency.trainers.faithfulness import FaithfulnessScores
+from learned_saliency.trainers.outputs import NATIVE, TestOutput, known_targets
+from learned_saliency.trainers.scores import SplitScores
+from learned_saliency.trainers.training import TrainableModule
+from learned_saliency.trainers.trial import Explain, Trial
+
+EXPLAINED = ("label", "predicted")
+MASK_COLORS = ("mean", "black")
+
+
+class TestableModule(TrainableModule):
+    """Module whose test scores the maps of all its methods, image by image.
+
+    A subclass names its ``classifier`` and gives ``maps`` and ``saliency``.
+
+    Args:
+        methods: See `SaliencyModule`, as for the arguments below; others go to `TrainableModule`.
+        faithfulness: Names of metrics.
+        mask_color: One of ``MASK_COLORS``.
+        explained: One of ``EXPLAINED``.
+        mean: One value per color channel.
+        std: One value per color channel.
+
+    Attributes:
+        masking: Options of `metrics.masked_probabilities` that follow from ``mask_color``.
+        note: Called in test with a description of the current work; a progress bar puts itself
+            here.
+        results: Metrics of the last test by method.
+        curves: The curves behind them.
+    """
+
+    def __init__(
+        self,
+        *,
+        methods: Mapping[str, PostHocMethod] | None,
+        faithfulness: Sequence[str],
+        mask_color: str,
+        explained: str,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.methods = dict(methods or {})
+        if NATIVE in self.methods:
+            raise ValueError(
+                f"'{NATIVE}' is the module's own map and no name for a post-hoc method"
+            )
+        if explained not in EXPLAINED:
+            raise ValueError(f"explained must be one of {EXPLAINED}, got {explained!r}")
+        if mask_color not in MASK_COLORS:
+            raise ValueError(f"mask_color must be one of {MASK_COLORS}, got {mask_color!r}")
+        self.explained = explained
+        self.note: Callable[[str], None] = lambda what: None
+        self.test_scores = SplitScores(self.map_names, floors=True, tested=True)
+        self.faithfulness = FaithfulnessScores(self.map_names, faithfulness)
+        self.masking = {"mean": tuple(mean), "std": tuple(std)} if mask_color == "black" else {}
+        self.results: dict[str, dict[str, float]] = {}
+        self.curves: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+
+    @property
+    def classifier(self) -> Classifier:
+        """The network whose decisions the maps explain."""
+        raise NotImplementedError
+
+    @property
+    def map_names(self) -> list[str]:
+        """Methods whose maps are tested and predicted; boxes come from the first."""
+        return [NATIVE, *self.methods]
+
+    @property
+    def has_classes(self) -> bool:
+        """True if the classifier gives logits of classes, instead of scores of any kind."""
+        return True
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """Box accuracies of the last test that need no map, fractions by name."""
+        found = {name: self.results.get(name, {}) for name in FLOORS}
+        return {name: v["max_box_acc"] for name, v in found.items() if "max_box_acc" in v}
+
+    known_targets = staticmethod(known_targets)
+
+    def maps(
+        self, images: Tensor, labels: Tensor | None, names: Iterable[str] | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Compute maps (B, H, W) in [0, 1] by method, and logits; see `SaliencyModule.maps`."""
+        raise NotImplementedError
+
+    def saliency(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Compute native maps, shape (B, H, W) in [0, 1]; see `SaliencyModule.explain`."""
+        raise NotImplementedError
+
+    def explainer(self, name: str, targets: Tensor) -> Explain:
+        """Return the method of a name as a function of images to maps of these classes.
+
+        Args:
+            name: One of ``map_names``.
+            targets: Classes, int64 (B,).
+        """
+        if name == NATIVE:
+            return lambda images: self.saliency(images, targets)
+        return lambda images: self.methods[name](self.classifier, images, targets)
+
+    def on_test_start(self) -> None:
+        """Reset the metrics of ``test``."""
+        self.test_scores.reset()
+        self.faithfulness.reset()
+
+    def test_step(self, batch: WSOLBatch, batch_idx: int) -> TestOutput:
+        """Update the metrics of ``test`` with the maps of the batch by all methods."""
+        images = batch["image"]
+        if not len(images):  # this process has no share of the split
+            return TestOutput({}, images.new_empty((0, 1)), batch["label"], {})
+        labels = batch["label"] if self.explained == "label" else None
+        maps, logits = self.maps(images, labels)
+        targets = self.known_targets(labels, logits)
+        unknown = {} if self.has_classes else {"label": torch.full_like(batch["label"], -1)}
+        terms = self.test_scores.update(maps, logits, {**batch, **unknown})
+        for name, saliency in maps.items():
+            self.note(f"{name}, faithfulness")
+            trial = Trial(
+                self.classifier,
+                images,
+                saliency,
+                targets,
+                explain=self.explainer(name, targets),
+                truth=batch,
+                places=batch["index"].tolist() if "index" in batch else None,
+                seed=self.seed,
+                **self.masking,
+            )
+            terms[name] |= self.faithfulness.update(name, trial)
+        return TestOutput(maps, logits, targets, terms)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the metrics of ``test`` and keep them in ``results``."""
+        self.results = self.test_scores.compute()
+        for name, figures in self.faithfulness.compute().items():
+            self.results[name] |= figures
+        self.curves = self.test_scores.curves()
+        for name, value in flatten(self.results):
+            self.log(f"test/{name}", value, sync_dist=True)
+
+
+def flatten(results: Mapping[str, Mapping[str, float]]) -> Iterator[tuple[str, float]]:
+    """Yield the values by ``METHOD/METRIC``."""
+    for method, values in results.items():
+        for name, value in values.items():
+            yield f"{method}/{name}", value
