@@ -1,3 +1,10 @@
+from learned_saliency.metrics.activations import (
+    ActivationHistogram,
+    ThresholdCurve,
+    plateau_width,
+    shares,
+    threshold_curve,
+)
 from learned_saliency.metrics.adcc import (
     ADCC,
     ARCC,
@@ -122,6 +129,7 @@ from learned_saliency.metrics.road import (
     road_probabilities,
 )
 from learned_saliency.metrics.truth import box_union, mask_region
+from learned_saliency.metrics.weight_similarity import WeightSimilarity, weight_similarity
 from learned_saliency.metrics.zerobox import (
     Regions,
     ZeroBoxCutout,
@@ -149,6 +157,7 @@ __all__ = [
     "FRACTIONS",
     "ROAD_FRACTIONS",
     "TRUTHS",
+    "ActivationHistogram",
     "AverageDrop",
     "AverageDropInDeletion",
     "AverageGain",
@@ -194,6 +203,8 @@ __all__ = [
     "RoadMoRF",
     "RoadProbabilities",
     "Sparseness",
+    "ThresholdCurve",
+    "WeightSimilarity",
     "ZeroBoxCutout",
     "ZeroBoxGain",
     "ZeroBoxInsertion",
@@ -250,6 +261,7 @@ __all__ = [
     "overlap_with_boxes",
     "pixel_entropy",
     "pixelwise_f1",
+    "plateau_width",
     "pointing_hits",
     "random_saliency",
     "rank_accuracy",
@@ -262,7 +274,10 @@ __all__ = [
     "road_lerf",
     "road_morf",
     "road_probabilities",
+    "shares",
     "smoothed",
     "structural_similarity",
+    "threshold_curve",
     "view_agreement",
+    "weight_similarity",
 ]

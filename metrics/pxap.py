@@ -115,6 +115,16 @@ def score_histograms(saliency: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         ValueError: If the shapes differ, ``saliency`` leaves [0, 1] or holds a NaN, or a mask has
             another value.
     """
+    background, of_object, _ = region_histograms(saliency, masks)
+    return background, of_object
+
+
+def region_histograms(saliency: Tensor, masks: Tensor) -> Tensor:
+    """Count background, object and ignored pixels by score; see `score_histograms`.
+
+    Returns:
+        Counts of background, of object and of ignored pixels, int64 (3, 1002), lowest scores first.
+    """
     check_saliency(saliency)
     check_masks(masks, tuple(saliency.shape))
     kinds = torch.full((256,), 3 * BINS, dtype=torch.int32)  # offset of the bin by mask value
@@ -125,10 +135,9 @@ def score_histograms(saliency: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     for some, their in zip(scores.split(_SLICE), values.split(_SLICE), strict=True):
         bins = _bins(some) + kinds.index_select(0, their.int())
         counts += torch.bincount(bins, minlength=4 * BINS)
-    background, of_object, _, other = counts.split(BINS)
-    if other.any():
+    if counts[3 * BINS :].any():
         raise ValueError("masks must hold only 0 (background), 1 (object) and 255 (ignore)")
-    return background, of_object
+    return counts[: 3 * BINS].view(3, BINS)
 
 
 def average_precision(true: Tensor, false: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ UPDATES = {  # arguments of the constructor and of ``update``
     "ADCC": ((), (PROBS, PROBS, MAPS, MAPS)),
     "AOPC": ((), (torch.rand(4, 3),)),
     "ARCC": ((), (CURVES, MAPS, MAPS)),
+    "ActivationHistogram": ((), (MAPS, MASKS)),
     "AverageDrop": ((), (PROBS, PROBS)),
     "AverageDropInDeletion": ((), (PROBS, PROBS)),
     "AverageGain": ((), (PROBS, PROBS)),
@@ -47,6 +48,7 @@ UPDATES = {  # arguments of the constructor and of ``update``
     "OverlapLocalization": ((), (MAPS, BOXES, LOGITS, LABELS)),
     "PointingGame": ((15,), (MAPS, BOXES)),
     "PxAP": ((), (MAPS, MASKS)),
+    "WeightSimilarity": ((), (LOGITS, LOGITS)),
     "RelevanceMassAccuracy": ((), (MAPS, MASKS)),
     "RelevanceRankAccuracy": ((), (MAPS, MASKS)),
     "Sparseness": ((), (MAPS,)),
@@ -131,11 +133,14 @@ def test_errors_and_drops_are_better_low():
     low |= {"relative_accuracy", "relative_accuracy_10", "relative_accuracy_50"}
     low |= {"relative_accuracy_25", "crop_saliency", "infidelity", "l1_complexity"}
     low |= {"max_sensitivity", "road_morf"}
+    low |= {"relative_accuracy_25", "activation_overlap"}
     figures = {}
     for name in EXPORTED:
         figures |= getattr(metrics, name)(*UPDATES[name][0]).figures
     assert {name for name, f in figures.items() if f.higher_is_better is False} == low
     assert {name for name, f in figures.items() if f.higher_is_better is None} == {
+        "activation_near_one",
+        "activation_near_zero",
         "absolute_rank_correlation",
         "best_threshold",
         "blurred_accuracy",

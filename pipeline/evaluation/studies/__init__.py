@@ -5,6 +5,7 @@ from learned_saliency.pipeline.evaluation.studies.base import Outcome, Setting, 
 from learned_saliency.pipeline.evaluation.studies.boxes import Boxes
 from learned_saliency.pipeline.evaluation.studies.costs import Costs
 from learned_saliency.pipeline.evaluation.studies.cues import Cues
+from learned_saliency.pipeline.evaluation.studies.downscale import Downscale
 from learned_saliency.pipeline.evaluation.studies.opticam import OptiCAMStudy
 from learned_saliency.pipeline.evaluation.studies.randomization import Randomization
 from learned_saliency.pipeline.evaluation.studies.removal import Removal
@@ -14,6 +15,9 @@ from learned_saliency.pipeline.evaluation.studies.run import (
     run_studies,
 )
 from learned_saliency.pipeline.evaluation.studies.selectivity import Selectivity
+from learned_saliency.pipeline.evaluation.studies.shapcam import ShapCAM
+from learned_saliency.pipeline.evaluation.studies.subsets import Subsets
+from learned_saliency.pipeline.evaluation.studies.thresholds import Thresholds
 from learned_saliency.pipeline.evaluation.studies.vqa import VQA
 
 __all__ = [
@@ -22,14 +26,18 @@ __all__ = [
     "Boxes",
     "Costs",
     "Cues",
+    "Downscale",
     "OptiCAMStudy",
     "Outcome",
     "Randomization",
     "Removal",
     "Selectivity",
     "Setting",
+    "ShapCAM",
     "Study",
     "StudyResults",
+    "Subsets",
+    "Thresholds",
     "build_studies",
     "run_studies",
 ]

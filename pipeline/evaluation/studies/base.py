@@ -14,7 +14,8 @@ from torch.utils.data import BatchSampler, SequentialSampler
 
 from learned_saliency.attribution import PostHocMethod, SplitClassifier
 from learned_saliency.datamodules import WSOLBatch, WSOLDataModule
-from learned_saliency.metrics import Figure
+from learned_saliency.metrics import Figure, box_union
+from learned_saliency.pipeline.cli import UserError
 from learned_saliency.trainers import NATIVE, Journal, Kept, MetricTree, SaliencyModule, Sums
 
 Explainer = Callable[[nn.Module, Tensor, Tensor], Tensor]  # classifier, images, targets -> maps
@@ -136,6 +137,37 @@ class Study(ABC):
         Raises:
             UserError: If model or data turn out not to fit.
         """
+
+
+def check_truth(name: str, data: WSOLDataModule, split: str) -> None:
+    """Check that a split has boxes or masks.
+
+    Args:
+        name: Name of the study, for a message.
+        data: The data module, set up.
+        split: The evaluated split.
+
+    Raises:
+        UserError: If it has neither.
+    """
+    if not (data.has_boxes(split) or data.has_masks(split)):
+        raise UserError(
+            f"studies=[{name}]: compares with boxes or masks, and {split} has neither; leave the "
+            "study out."
+        )
+
+
+def tested_maps(module: SaliencyModule, batch: WSOLBatch) -> dict[str, Tensor]:
+    """Compute the maps (B, H, W) in [0, 1] of all methods as the test does, for its classes."""
+    labels = batch["label"] if module.explained == "label" else None
+    return module.maps(batch["image"], labels)[0]
+
+
+def regions_of(batch: WSOLBatch) -> Tensor:
+    """Return the masks uint8 (B, H, W) of a batch; where it has none, its boxes as masks."""
+    if "mask" in batch:
+        return batch["mask"]
+    return box_union(batch["boxes"], batch["image"][:, 0]).to(torch.uint8)
 
 
 def labeled(batches: Iterable[WSOLBatch]) -> Iterator[WSOLBatch]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from learned_saliency.attribution import PostHocMethod, SharedFeatures, normalize, resize
 from learned_saliency.datamodules import ClassPair, PartReader, WSOLBatch, WSOLDataModule
-from learned_saliency.metrics import CueLocalization, declared
+from learned_saliency.metrics import CueLocalization
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.evaluation.studies.base import (
     Outcome,
@@ -23,9 +20,13 @@ from learned_saliency.pipeline.evaluation.studies.base import (
     Study,
     class_wise_methods,
 )
-from learned_saliency.storage import write_bytes, write_csv
-from learned_saliency.trainers import Kept, SaliencyModule, gathered
-from learned_saliency.visualization import DEFAULT_COLORMAP, encode_png, grid, overlay
+from learned_saliency.pipeline.evaluation.studies.cue_results import (
+    FIGURE,
+    CueCounts,
+    draw_cues,
+    write_pairs,
+)
+from learned_saliency.trainers import SaliencyModule
 
 #: Ways to compare the maps of two classes. ``"min_max"``, as in the released code: raw maps are
 #: subtracted and the absolute difference is scaled, so that common parts of two maps cancel before
@@ -34,77 +35,6 @@ from learned_saliency.visualization import DEFAULT_COLORMAP, encode_png, grid, o
 #: probabilities, such as CALM's (Eq. 7). ``"clip"``, the released setting for CALM: the raw
 #: difference as it is, cut off at 1.
 NORMALIZATIONS = ("min_max", "separate", "clip")
-
-((_NAME, _FIGURE),) = declared(CueLocalization).items()
-
-
-class CueResult(NamedTuple):
-    """Result of cue localization.
-
-    Attributes:
-        results: By method: mPxAP over all pairs as ``cue_mpxap``, over the pairs with n differing
-            parts as ``cue_mpxap_n``; fractions, NaN without a pair.
-        per_pair: By method: PxAP of each pair, fractions (P,), NaN without an image.
-        pairs: The P pairs.
-        examples: First images with their masks and maps, for `draw_cues`.
-    """
-
-    results: dict[str, dict[str, float]]
-    per_pair: dict[str, list[float]]
-    pairs: list[ClassPair]
-    examples: list[dict[str, Any]]
-
-
-class CueCounts(Kept):
-    """Counts of cue localization: a metric of each method, and some images for a picture.
-
-    Args:
-        methods: Names of the methods.
-        pairs: The pairs.
-        scale: See `metrics.CueLocalization`; ``"log"`` goes with probabilities.
-        accumulate: See `metrics.CueLocalization`.
-        examples: Number of images to keep for a picture: the first of the split with a question.
-        device: Device of the counts.
-
-    Raises:
-        ValueError: If an option is unknown.
-    """
-
-    def __init__(
-        self,
-        methods: Iterable[str],
-        pairs: Sequence[ClassPair],
-        *,
-        scale: str = "even",
-        accumulate: bool = False,
-        examples: int = 6,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        make = partial(CueLocalization, len(pairs), scale=scale, accumulate=accumulate)
-        self.scores = {name: make().to(device) for name in methods}
-        self.pairs = list(pairs)
-        self.wanted = examples
-        self.examples: list[dict[str, Any]] = []
-
-    def kept(self) -> list[dict[str, Any]]:
-        """Return the examples so far."""
-        return list(self.examples)
-
-    def take(self, kept: list[dict[str, Any]]) -> None:
-        """Add examples of before."""
-        self.examples = _first(self.examples + kept, self.wanted)
-
-    def result(self) -> CueResult:
-        """Compute mPxAP; with several processes every one has to call this."""
-        values = {name: metric.per_pair().cpu() for name, metric in self.scores.items()}
-        examples = _first([e for share in gathered(self.examples) for e in share], self.wanted)
-        figures = {name: _figures(found, self.pairs) for name, found in values.items()}
-        per_pair = {name: found.tolist() for name, found in values.items()}
-        return CueResult(figures, per_pair, self.pairs, examples)
-
-
-def _first(examples: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    return sorted(examples, key=lambda example: example["index"])[:count]
 
 
 class _Questions(NamedTuple):
@@ -194,7 +124,7 @@ class Cues(Study):
         if found.examples:
             colors = partial(_colors, module)
             files["pictures/cues.png"] = partial(draw_cues, found=found, colors=colors)
-        figures = {name: _FIGURE for values in found.results.values() for name in values}
+        figures = {name: FIGURE for values in found.results.values() for name in values}
         return Outcome(found.results, figures, files)
 
 
@@ -309,14 +239,6 @@ def _compare(
     return normalize(saliency) if normalization == "min_max" else saliency.clamp(max=1)
 
 
-def _figures(values: Tensor, pairs: Sequence[ClassPair]) -> dict[str, float]:
-    counts = torch.tensor([len(pair.parts) for pair in pairs])
-    figures = {_NAME: float(values.nanmean())}
-    for number in sorted(set(counts.tolist())):
-        figures[f"{_NAME}_{number}"] = float(values[counts == number].nanmean())
-    return figures
-
-
 def _examples(
     batch: WSOLBatch, asked: _Questions, maps: Mapping[str, Tensor], count: int
 ) -> list[dict[str, Any]]:
@@ -332,32 +254,3 @@ def _examples(
         }
         for row, question in list(sorted(chosen.items()))[:count]
     ]
-
-
-def write_pairs(path: Path, found: CueResult, part_names: Sequence[str]) -> None:
-    """Write PxAP of each pair by each method as CSV."""
-    rows = []
-    for i, pair in enumerate(found.pairs):
-        parts = " ".join(part_names[label - 1] for label in pair.parts)
-        rows.append({"first": pair.first, "second": pair.second, "parts": parts})
-        for name, values in found.per_pair.items():
-            rows[-1][name] = "" if math.isnan(values[i]) else f"{values[i]:.6f}"
-    write_csv(path, ["first", "second", "parts", *found.per_pair], rows)
-
-
-def draw_cues(path: Path, found: CueResult, colors: Callable[[Tensor], Tensor]) -> None:
-    """Draw images, the differing parts and the absolute counterfactual maps (Fig. 4).
-
-    Args:
-        path: PNG to write.
-        found: Result of `cue_localization`, with examples.
-        colors: Function that undoes the images' normalization: floats to 0..255.
-    """
-    rows = []
-    for example in found.examples:
-        image = colors(example["image"]).permute(1, 2, 0).round().byte().cpu().numpy()
-        mask = np.where(example["mask"].numpy()[..., None] > 0, image, image // 4)
-        maps = (overlay(image, saliency.numpy()) for saliency in example["maps"].values())
-        rows.append([image, mask, *maps])
-    titles = ["image", "differing parts", *found.results]
-    write_bytes(path, encode_png(grid(rows, titles, colormap=DEFAULT_COLORMAP)))

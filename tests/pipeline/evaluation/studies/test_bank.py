@@ -15,15 +15,17 @@ from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.commands.evaluate import evaluation_words
 from learned_saliency.pipeline.evaluation.evaluate import CONFIG_NAME, evaluate
-from learned_saliency.pipeline.evaluation.studies import bank
+from learned_saliency.pipeline.evaluation.studies import bank_members
 from learned_saliency.pipeline.evaluation.studies.bank import (
-    Member,
+    REFERENCES,
     bank_accuracies,
     bank_figures,
     bank_scores,
     count_bank,
-    draw_variants,
+    reference_maps,
 )
+from learned_saliency.pipeline.evaluation.studies.bank_members import Member
+from learned_saliency.pipeline.evaluation.studies.bank_pictures import draw_variants
 from learned_saliency.pipeline.runs.checkpoints import read_checkpoint
 from learned_saliency.pipeline.training.fit import train
 from tests.support.words import SMALL_RUN
@@ -143,8 +145,13 @@ def test_the_bank_stands_beside_the_other_figures(casm, creatures, tmp_path):
     with (done.folder / "bank.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(r["method"], r["classifier"]) for r in rows] == [
-        (method, name) for method in ("native", "cam") for name in names
+        (method, name) for method in ("native", "cam", *REFERENCES) for name in names
     ]
+    rows, blind = rows[:4], {(r["method"], r["classifier"]): r for r in rows[4:]}
+    for name in names:
+        zero, one = blind["zero", name], blind["one", name]
+        assert zero["masked_out"] == zero["inpainted"] == one["masked_in"] == one["clean"]
+        assert zero["masked_in"] == one["masked_out"]
     found = json.loads((done.folder / "results.json").read_text())["test"]
     for variant in ("clean", "masked_in", "masked_out", "inpainted"):
         mean = sum(float(row[variant]) for row in rows[:2]) / 2
@@ -152,6 +159,21 @@ def test_the_bank_stands_beside_the_other_figures(casm, creatures, tmp_path):
     own = [float(row["clean"]) for row in rows if row["classifier"] == names[0]]
     assert own == pytest.approx([found["native"]["accuracy"]] * 2)
     assert (done.folder / "pictures" / "masked_native.png").is_file()
+    assert (done.folder / "pictures" / "bank.png").is_file()
+    assert not set(REFERENCES) & set(found)  # they stand in plot and bank.csv alone
+
+
+def test_reference_maps_look_at_nothing():
+    images = torch.randn(3, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    whole = reference_maps("random", images, [4, 5, 9])
+    torch.testing.assert_close(reference_maps("random", 0 * images[1:], [5, 9]), whole[1:])
+    assert not torch.equal(whole, reference_maps("random", images, [4, 5, 9], seed=1))
+    shown = binarize(whole).double().mean((1, 2))
+    torch.testing.assert_close(shown, torch.full((3,), 0.5).double(), rtol=0, atol=0.05)
+    assert not binarize(reference_maps("zero", images, [0, 1, 2])).any()
+    assert binarize(reference_maps("one", images, [0, 1, 2])).all()
+    with pytest.raises(ValueError, match="name must be one of"):
+        reference_maps("half", images, [0, 1, 2])
 
 
 @pytest.mark.parametrize(
@@ -181,11 +203,11 @@ def test_members_of_one_s_own_may_return_more_than_logits_and_refuse_sizes(monke
             assert images.shape[-1] == 32, "it takes 32 pixels"
             return {"logits": images.mean((2, 3))}
 
-    monkeypatch.setattr(bank, "third_party_network", lambda *given: Own())
-    (member,) = bank.build_bank(["mine:make"], 3, torch.device("cpu"), 32).values()
+    monkeypatch.setattr(bank_members, "third_party_network", lambda *given: Own())
+    (member,) = bank_members.build_bank(["mine:make"], 3, torch.device("cpu"), 32).values()
     assert member.network(torch.ones(2, 3, 32, 32)).tolist() == [[1] * 3] * 2
     with pytest.raises(UserError, match="does not take images of 64 x 64 pixels: it takes 32"):
-        bank.build_bank(["mine:make"], 3, torch.device("cpu"), 64)
+        bank_members.build_bank(["mine:make"], 3, torch.device("cpu"), 64)
 
 
 def test_a_killed_and_resumed_run_draws_the_snapshots_of_one_that_never_stopped(
