@@ -161,7 +161,8 @@ def replaced(network: nn.Module, state: Mapping[str, Tensor]) -> Iterator[None]:
         network: The network.
         state: Values by name.
     """
-    own = dict(network.named_parameters()) | dict(network.named_buffers())
+    own = dict(network.named_parameters(remove_duplicate=False))
+    own |= dict(network.named_buffers(remove_duplicate=False))
     with torch.no_grad():
         kept = {name: own[name].detach().clone() for name in state}
         try:
