@@ -33,6 +33,11 @@ class Step(NamedTuple):
         """Name among scores."""
         return f"{self.kind}/{self.lowest}"
 
+    @property
+    def label(self) -> str:
+        """Name in pictures, which are narrow: the last three parts of that of the lowest layer."""
+        return ".".join(self.lowest.split(".")[-3:])
+
     def part_of(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Select the weights of these layers from those of `random_state`."""
         layers = set(self.layers)

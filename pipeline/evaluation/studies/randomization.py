@@ -237,7 +237,7 @@ class Randomization(Study):
             with replaced(named_network(module), step.part_of(drawn)):
                 columns.append(_all_maps(module, methods, shown))
         colors = module.colors(shown.images)
-        titles = ["image", "trained", *(step.lowest for step in steps)]
+        titles = ["image", "trained", *(step.label for step in steps)]
         files = {}
         for name in methods:
             maps = torch.stack([found[name][0] for found in columns])
