@@ -29,7 +29,8 @@ from learned_saliency.pipeline.evaluation.studies.base import (
     explainers,
     labeled,
 )
-from learned_saliency.storage import replacing, write_csv
+from learned_saliency.pipeline.evaluation.studies.plots import save_figure
+from learned_saliency.storage import write_csv
 
 _NAME = "relative_accuracy"
 
@@ -196,5 +197,4 @@ def plot_removal(path: Path, curves: Mapping[str, RemovalCurve]) -> None:
     axis.set(xlim=(0, 100), ylim=scale)
     axis.grid(alpha=0.3)
     axis.legend()
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+    save_figure(figure, path)

@@ -138,10 +138,6 @@ class Subsets(Study):
         }
         shown = len(self._subsets) <= _COLUMNS
         figures = {f"le_{subset}": Figure(False, headline=shown) for subset in self._subsets}
-        results = {
-            name: {f"le_{subset}": values["le"] for subset, values in of_row.items()}
-            for name, of_row in found.items()
-        }
         marked = {name: marks(row.trained, self._subsets) for name, row in rows.items()}
         files = {
             "subsets.csv": partial(
@@ -149,7 +145,7 @@ class Subsets(Study):
             ),
             "pictures/subsets.png": partial(plot_subsets, found=found, marked=marked),
         }
-        return Outcome(results, figures, files)
+        return Outcome(subset_figures(found), figures, files)
 
     def _explained(self, setting: Setting, batch: WSOLBatch) -> dict[str, tuple[Tensor, Tensor]]:
         """Compute maps (B, H, W) and logits (B, C) of each row."""
@@ -232,6 +228,18 @@ def _values(boxes: MaskLocalization, accuracy: MeanMetric) -> dict[str, float]:
     return {"le": found["le"], "f1": found["f1"], "accuracy": float(accuracy.compute())}
 
 
+def subset_figures(found: Values) -> dict[str, dict[str, float]]:
+    """Name the localization errors of each row, ``le_A`` and so on; none of subsets not seen."""
+    return {
+        name: {
+            f"le_{subset}": values["le"]
+            for subset, values in of_row.items()
+            if not math.isnan(values["le"])
+        }
+        for name, of_row in found.items()
+    }
+
+
 def write_subsets(
     path: Path,
     found: Values,
@@ -257,11 +265,11 @@ def plot_subsets(path: Path, found: Values, marked: Mapping[str, Mapping[str, st
     size = (max(4.5, 0.62 * len(subsets) + 2.5), 0.55 * len(names) + 1.7)
     figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
     axis = figure.subplots()
-    drawn = axis.imshow(errors, cmap="viridis_r", vmin=0, vmax=100, aspect="auto")
+    drawn = axis.imshow(errors.numpy(), cmap="viridis_r", vmin=0, vmax=100, aspect="auto")
     for row, name in enumerate(names):
         for column, subset in enumerate(subsets):
-            if len(subsets) <= _TEXTS:
-                value = float(errors[row, column])
+            value = float(errors[row, column])
+            if len(subsets) <= _TEXTS and not math.isnan(value):
                 color = "white" if value > 50 else "black"
                 axis.text(column, row, f"{value:.0f}", ha="center", va="center", color=color)
             if marked[name][subset] != "none":
