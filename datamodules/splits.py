@@ -53,13 +53,13 @@ class SplitDataModule(LightningDataModule):
     root: Path
     metadata: Path
     mask_root: Path
-    name: str
-    reader: Reader | None
     decoding: Decoding
-    _make_parts: Callable[[Path, Path], PartReader] | None
 
     def __init__(
         self,
+        name: str,
+        reader: Reader | None,
+        parts: Callable[[Path, Path], PartReader] | None,
         class_names: Sequence[str] | None,
         known_classes: Sequence[str] | None,
         num_classes: int | None,
@@ -72,6 +72,7 @@ class SplitDataModule(LightningDataModule):
         seed: int,
     ) -> None:
         super().__init__()
+        self.name, self.reader, self._make_parts = name, reader, parts
         self.num_classes, self.limit, self.seed = num_classes, limit, seed
         self.allow_outside_root, self.read_only = allow_outside_root, read_only
         self.verify_images, self.permute_labels = verify_images, permute_labels

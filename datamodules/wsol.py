@@ -161,23 +161,17 @@ class WSOLDataModule(SplitDataModule):
         read_only: bool = False,
         limit: int | None = None,
     ) -> None:
-        choice = classes, permute_labels, allow_outside_root, read_only, verify_images, limit, seed
-        super().__init__(class_names, known_classes, num_classes, *choice)
-        self.root, self.metadata, self.mask_root = map(
-            _absolute, (root, metadata, mask_root or root)
-        )
-        self.cache_folder, self.fast_decode = _absolute(cache_folder or _kept_images()), fast_decode
-        self.reader, self._make_parts, self.name, self.superset = reader, parts, name, superset
+        chosen = classes, permute_labels, allow_outside_root, read_only, verify_images, limit, seed
+        super().__init__(name, reader, parts, class_names, known_classes, num_classes, *chosen)
+        places = root, metadata, mask_root or root, cache_folder or _kept_images()
+        self.root, self.metadata, self.mask_root, self.cache_folder = map(_absolute, places)
         self.resize_size, self.crop_size, self.batch_size = resize_size, crop_size, batch_size
         self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
-        self.num_workers, self.augment, self.pin_memory = num_workers, augment, pin_memory
-        self.center_crop, self.evaluation_resize, self._datasets = (
-            center_crop,
-            evaluation_resize,
-            {},
-        )
-        self.mean, self.std, self.cache = tuple(map(float, mean)), tuple(map(float, std)), cache
+        self.num_workers, self.pin_memory, self.cache = num_workers, pin_memory, cache
+        self.center_crop, self.evaluation_resize = center_crop, evaluation_resize
+        self.mean, self.std, self._datasets = tuple(map(float, mean)), tuple(map(float, std)), {}
         self.decoding, self.train_fraction = Decoding(exif_orientation, max_value), train_fraction
+        self.augment, self.fast_decode, self.superset = augment, fast_decode, superset
         check_options(vars(self) | {"max_value": max_value})
 
     def dataloader(self, split: str, leave_out: Set[int] = frozenset()) -> DataLoader:
