@@ -27,10 +27,6 @@ class RoadProbabilities(NamedTuple):
     morf: Tensor
     lerf: Tensor
 
-    def at(self, columns: Sequence[int]) -> "RoadProbabilities":
-        """Select some of the parts by their places."""
-        return RoadProbabilities(self.morf[:, list(columns)], self.lerf[:, list(columns)])
-
 
 def road_probabilities(
     model: Callable[[Tensor], Tensor],

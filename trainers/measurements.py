@@ -12,7 +12,6 @@ from learned_saliency.metrics import (
     ADCC,
     AOPC,
     ARCC,
-    ROAD_FRACTIONS,
     AverageDrop,
     AverageDropInDeletion,
     AverageGain,
@@ -103,7 +102,7 @@ def _adcc(trial: Trial) -> tuple[Tensor, ...]:
 
 
 def _arcc(trial: Trial) -> tuple[Any, ...]:
-    return trial.road.at([ROAD_FRACTIONS.index(part) for part in _ARCC]), *_coherent(trial)
+    return trial.road(_ARCC), *_coherent(trial)
 
 
 def _noisy(trial: Trial) -> tuple[Tensor, ...]:
@@ -141,9 +140,9 @@ FIGURES: dict[str, Measurement] = {
         Deletion, _by(deletion_curves, steps=40), area_under_curves, "del_perc"
     ),
     "aopc": Measurement(AOPC, _by(region_curves), area_over_curves),
-    "road": Measurement(Road, lambda trial: (trial.road,), road),
-    "road_morf": Measurement(RoadMoRF, lambda trial: (trial.road,), road_morf),
-    "road_lerf": Measurement(RoadLeRF, lambda trial: (trial.road,), road_lerf),
+    "road": Measurement(Road, lambda trial: (trial.road(),), road),
+    "road_morf": Measurement(RoadMoRF, lambda trial: (trial.road(),), road_morf),
+    "road_lerf": Measurement(RoadLeRF, lambda trial: (trial.road(),), road_lerf),
     "infidelity": Measurement(Infidelity, _squares, infidelity),
     "crop_saliency": Measurement(CropSaliency, _by(crop_probabilities), crop_saliency),
     "max_sensitivity": Measurement(MaxSensitivity, _noisy, max_sensitivity, needs_method=True),

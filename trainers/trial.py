@@ -12,6 +12,7 @@ from torch import Tensor
 
 from learned_saliency.attribution import Classifier
 from learned_saliency.metrics import (
+    ROAD_FRACTIONS,
     MaskedProbabilities,
     RoadProbabilities,
     constant_maps,
@@ -81,6 +82,7 @@ class Trial:
         self._seed = seed
         self._parts = (classifier, images, self.saliency, targets)
         self._black = options
+        self._road: dict[float, tuple[Tensor, Tensor]] = {}  # morf and lerf by the removed part
         self._options = {**options, "batch_size": _BATCH}
 
     @property
@@ -101,11 +103,23 @@ class Trial:
             raise ValueError("maps alone, without their method, explain no other images")
         return explain_masked(self.explain, self.images, self.saliency, **self._black)
 
-    @cached_property
-    def road(self) -> RoadProbabilities:
-        """Probabilities with the most and the least relevant pixels removed, measured once."""
-        generators = self.generators(Purpose.IMPUTED)
-        return road_probabilities(*self._parts, generators=generators, batch_size=_BATCH)
+    def road(self, fractions: Sequence[float] = ROAD_FRACTIONS) -> RoadProbabilities:
+        """Return probabilities with the most and the least relevant pixels removed.
+
+        Each part is measured once, whichever metrics ask for it.
+
+        Args:
+            fractions: Removed parts of the pixels, in (0, 1).
+        """
+        missing = [part for part in fractions if part not in self._road]
+        if missing:
+            generators = self.generators(Purpose.IMPUTED)
+            options = {"generators": generators, "fractions": missing, "batch_size": _BATCH}
+            found = road_probabilities(*self._parts, **options)
+            columns = zip(*(curves.unbind(1) for curves in found), strict=True)
+            self._road |= dict(zip(missing, columns, strict=True))
+        curves = zip(*(self._road[part] for part in fractions), strict=True)
+        return RoadProbabilities(*(torch.stack(values, dim=1) for values in curves))
 
     def measure(self, function: Callable[..., Any], **options: Any) -> Any:
         """Call a function of `metrics` with the trial's classifier, images, maps and classes.
