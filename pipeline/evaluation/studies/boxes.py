@@ -123,8 +123,9 @@ def box_masks(boxes: Sequence[Tensor], images: Tensor) -> Tensor:
     """
     masks = torch.zeros_like(images[:, 0])
     for mask, found in zip(masks, boxes, strict=True):
-        for x0, y0, x1, y1 in found.clamp(min=0).tolist():
-            mask[y0 : y1 + 1, x0 : x1 + 1] = 1
+        ends = (found + found.new_tensor([0, 0, 1, 1])).clamp(min=0)
+        for x0, y0, x1, y1 in ends.tolist():
+            mask[y0:y1, x0:x1] = 1
     return masks
 
 

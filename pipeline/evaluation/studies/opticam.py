@@ -96,7 +96,7 @@ class OptiCAMStudy(Study):
         """Build all variants.
 
         Raises:
-            UserError: If an option is unknown, or the class that is explained has no words.
+            UserError: If the value of an option is unknown.
         """
         self._split = config.split
         self._variants = list(build_variants(config, **self._options))
