@@ -5,12 +5,25 @@ from learned_saliency.metrics.activations import (
     shares,
     threshold_curve,
 )
+from learned_saliency.metrics.adcc import (
+    ADCC,
+    ARCC,
+    Coherency,
+    L1Complexity,
+    adcc,
+    arcc,
+    coherency,
+    explain_masked,
+    l1_complexity,
+)
+from learned_saliency.metrics.aopc import AOPC, area_over_curves, region_curves
 from learned_saliency.metrics.boxes import (
     best_ious,
     box_iou,
     boxes_from_saliency,
     largest_regions,
 )
+from learned_saliency.metrics.checks import constant_maps
 from learned_saliency.metrics.concentration import (
     Complexity,
     Sparseness,
@@ -28,6 +41,12 @@ from learned_saliency.metrics.coverage import (
     images_needed,
     region,
     smoothed,
+)
+from learned_saliency.metrics.crop_saliency import (
+    Crops,
+    CropSaliency,
+    crop_probabilities,
+    crop_saliency,
 )
 from learned_saliency.metrics.cue_localization import CueLocalization
 from learned_saliency.metrics.energy import (
@@ -51,6 +70,12 @@ from learned_saliency.metrics.faithfulness import (
 from learned_saliency.metrics.figures import Figure, declared
 from learned_saliency.metrics.floors import FLOORS, LocalizationFloors
 from learned_saliency.metrics.image_terms import ImageTerms
+from learned_saliency.metrics.infidelity import (
+    Infidelity,
+    RemovedSquares,
+    infidelity,
+    remove_squares,
+)
 from learned_saliency.metrics.insertion_deletion import (
     Deletion,
     Insertion,
@@ -75,6 +100,7 @@ from learned_saliency.metrics.mask_localization import (
 from learned_saliency.metrics.masked_accuracy import MaskedAccuracy, inpaint, masked_variants
 from learned_saliency.metrics.masked_probability import masked_probability
 from learned_saliency.metrics.masking import black_level
+from learned_saliency.metrics.max_sensitivity import MaxSensitivity, max_sensitivity, noise_changes
 from learned_saliency.metrics.overlap_localization import (
     OverlapLocalization,
     boxes_above_mean,
@@ -90,6 +116,17 @@ from learned_saliency.metrics.remove_and_classify import (
     blurred_hits,
     random_saliency,
     removal_hits,
+)
+from learned_saliency.metrics.road import (
+    ROAD_FRACTIONS,
+    Road,
+    RoadLeRF,
+    RoadMoRF,
+    RoadProbabilities,
+    road,
+    road_lerf,
+    road_morf,
+    road_probabilities,
 )
 from learned_saliency.metrics.truth import box_union, mask_region
 from learned_saliency.metrics.weight_similarity import WeightSimilarity, weight_similarity
@@ -111,10 +148,14 @@ from learned_saliency.metrics.zerobox import (
 )
 
 __all__ = [
+    "ADCC",
+    "AOPC",
+    "ARCC",
     "COVERAGE_THRESHOLDS",
     "FLOORS",
     "FORMS",
     "FRACTIONS",
+    "ROAD_FRACTIONS",
     "TRUTHS",
     "ActivationHistogram",
     "AverageDrop",
@@ -122,15 +163,20 @@ __all__ = [
     "AverageGain",
     "AverageIncrease",
     "CalibrationSums",
+    "Coherency",
     "Complexity",
     "CoverageCalibration",
+    "CropSaliency",
+    "Crops",
     "CueLocalization",
     "Deletion",
     "EnergyPointingGame",
     "EnergyProportion",
     "Figure",
     "ImageTerms",
+    "Infidelity",
     "Insertion",
+    "L1Complexity",
     "Localization",
     "LocalizationFloors",
     "MapSimilarity",
@@ -141,6 +187,7 @@ __all__ = [
     "MaskedProbabilities",
     "MaxBoxAcc",
     "MaxBoxAccV2",
+    "MaxSensitivity",
     "OverlapLocalization",
     "PointingGame",
     "PrecisionRecall",
@@ -150,6 +197,11 @@ __all__ = [
     "RelevanceRankAccuracy",
     "RemovalCurve",
     "RemoveAndClassify",
+    "RemovedSquares",
+    "Road",
+    "RoadLeRF",
+    "RoadMoRF",
+    "RoadProbabilities",
     "Sparseness",
     "ThresholdCurve",
     "WeightSimilarity",
@@ -159,6 +211,9 @@ __all__ = [
     "ZeroBoxPseudoBoxes",
     "ZeroBoxSegments",
     "ZeroBoxStability",
+    "adcc",
+    "arcc",
+    "area_over_curves",
     "area_under_curves",
     "best_ious",
     "binarize",
@@ -170,6 +225,10 @@ __all__ = [
     "boxes_from_saliency",
     "calibrated_threshold",
     "chosen_boxes",
+    "coherency",
+    "constant_maps",
+    "crop_probabilities",
+    "crop_saliency",
     "cutout_evidence",
     "declared",
     "deletion_curves",
@@ -177,6 +236,7 @@ __all__ = [
     "drop_in_deletion",
     "empty_sums",
     "energy",
+    "explain_masked",
     "explained_by_segments",
     "find_regions",
     "gain",
@@ -184,16 +244,20 @@ __all__ = [
     "hog_correlation",
     "images_needed",
     "increase",
+    "infidelity",
     "inpaint",
     "insertion_curves",
     "insertion_minus_deletion",
     "kept_probabilities",
+    "l1_complexity",
     "largest_component_boxes",
     "largest_regions",
     "mask_region",
     "masked_probabilities",
     "masked_probability",
     "masked_variants",
+    "max_sensitivity",
+    "noise_changes",
     "overlap_with_boxes",
     "pixel_entropy",
     "pixelwise_f1",
@@ -203,7 +267,13 @@ __all__ = [
     "rank_accuracy",
     "rank_correlation",
     "region",
+    "region_curves",
     "removal_hits",
+    "remove_squares",
+    "road",
+    "road_lerf",
+    "road_morf",
+    "road_probabilities",
     "shares",
     "smoothed",
     "structural_similarity",

@@ -1,6 +1,8 @@
 import torch
 from torch import Tensor
 
+_ROUNDING = 1e-6
+
 
 def check_saliency(saliency: Tensor) -> None:
     """Refuse a tensor that is not a batch of saliency maps.
@@ -21,6 +23,19 @@ def check_saliency(saliency: Tensor) -> None:
     low, high = (value.item() for value in saliency.detach().aminmax())
     if not (low >= 0 and high <= 1):  # also catches NaN, which aminmax passes on
         raise ValueError(f"saliency must lie in [0, 1], got values from {low} to {high}")
+
+
+def constant_maps(saliency: Tensor) -> Tensor:
+    """Find the maps whose values are all equal, up to the rounding of float32: they tell nothing.
+
+    Args:
+        saliency: Maps (B, H, W) in [0, 1].
+
+    Returns:
+        bool (B,).
+    """
+    low, high = saliency.detach().flatten(1).aminmax(dim=1)
+    return high - low <= _ROUNDING
 
 
 def check_masks(masks: Tensor, shape: tuple[int, int, int] | None = None) -> None:

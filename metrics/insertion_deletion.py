@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from learned_saliency.metrics.checks import constant_maps
 from learned_saliency.metrics.figures import Figure
 from learned_saliency.metrics.image_mean import ImageMean
 from learned_saliency.metrics.masking import black_level, check_maps, check_targets, predict
@@ -32,8 +33,8 @@ def insertion_curves(
     and a blurred image to start from, the defaults; paper 002's (Sec. 4.3.2) has ``steps=40``
     (delta from 0 to 1 by 0.025) and ``start="zero"``.
 
-    After step t the round(t H W / steps) most salient pixels are in. Pixels of equal saliency
-    follow in reading order, row by row.
+    After step t the round(t H W / steps) most salient pixels are in, pixels of equal saliency in
+    reading order. A constant map puts none before another: its curve stays at its first value.
 
     Args:
         model: Images (R, 3, H, W) to logits (R, C), in evaluation mode.
@@ -79,7 +80,8 @@ def deletion_curves(
 ) -> Tensor:
     """Measure the class probability while the most salient pixels are set to zero, step by step.
 
-    Paper 000's definition (App. B.1) has 224 steps, the default, paper 002's ``steps=40``.
+    Paper 000's definition (App. B.1) has 224 steps, the default, paper 002's ``steps=40``. A
+    constant map takes no pixel out before another: its curve stays at its first value.
 
     Args:
         model: See `insertion_curves`, as for the other arguments and the errors.
@@ -189,7 +191,7 @@ def _curves(
     for image, step, altered in _altered(versions, saliency, steps, batch_size):
         found = predict(model, altered, probabilities, rows=image)
         curves[image, step] = found.gather(1, targets[image, None])[:, 0]
-    return curves
+    return torch.where(constant_maps(saliency)[:, None], curves[:, :1], curves)
 
 
 def _altered(

@@ -52,6 +52,52 @@ def predict(
     return outputs if probabilities else outputs.softmax(dim=1)
 
 
+def predict_variants(
+    model: Callable[[Tensor], Tensor],
+    vary: Callable[[Tensor], Tensor],
+    rows: Tensor,
+    targets: Tensor,
+    probabilities: bool = False,
+    batch_size: int = 64,
+) -> Tensor:
+    """Compute the probability of an image's class on each of many variants of the images.
+
+    Args:
+        model: See `predict`, as for ``probabilities`` and ``batch_size``.
+        vary: Function of numbers of variants, int (N,), to these variants (N, 3, H, W).
+        rows: For each variant the place of its image in the batch, int64 (R,).
+        targets: Class of each image, int (B,).
+        probabilities: Whether the model gives probabilities.
+        batch_size: Most variants per call of the model, at least 1.
+
+    Returns:
+        Probabilities, shape (R,), at least float32.
+
+    Raises:
+        TypeError: If ``targets`` is not of integers.
+        ValueError: See `predict`; if a class does not exist.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    found = []
+    for part in torch.arange(len(rows), device=rows.device).split(batch_size):
+        row = rows[part]
+        probs = predict(model, vary(part), probabilities, rows=row)
+        classes = check_targets(targets[row.to(targets.device)], probs)
+        found.append(probs.gather(1, classes[:, None])[:, 0])
+    return torch.cat(found)
+
+
+def check_length(targets: Tensor, images: Tensor) -> None:
+    """Refuse classes that are not one per image.
+
+    Raises:
+        ValueError: If ``targets`` is not (B,) for images (B, 3, H, W).
+    """
+    if targets.shape != images.shape[:1]:
+        raise ValueError(f"targets must be ({len(images)},), got {tuple(targets.shape)}")
+
+
 def black_level(
     images: Tensor, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
 ) -> Tensor:

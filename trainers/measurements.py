@@ -3,30 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 from torch import Tensor
 from torchmetrics import Metric
 
 from learned_saliency.metrics import (
+    ADCC,
+    AOPC,
+    ARCC,
+    ROAD_FRACTIONS,
     AverageDrop,
     AverageDropInDeletion,
     AverageGain,
     AverageIncrease,
+    Coherency,
+    CropSaliency,
     Deletion,
     Figure,
+    Infidelity,
     Insertion,
+    L1Complexity,
+    MaxSensitivity,
+    Road,
+    RoadLeRF,
+    RoadMoRF,
+    adcc,
+    arcc,
+    area_over_curves,
     area_under_curves,
+    coherency,
+    crop_probabilities,
+    crop_saliency,
     declared,
     deletion_curves,
     drop,
     drop_in_deletion,
     gain,
     increase,
+    infidelity,
     insertion_curves,
+    l1_complexity,
+    max_sensitivity,
+    noise_changes,
+    region_curves,
+    remove_squares,
+    road,
+    road_lerf,
+    road_morf,
 )
-from learned_saliency.trainers.trial import Trial
+from learned_saliency.trainers.trial import Purpose, Trial
+
+_ARCC = (0.2, 0.4, 0.6, 0.8)  # parts of the pixels that are removed for ARCC
 
 
 class Measurement(NamedTuple):
@@ -41,7 +69,7 @@ class Measurement(NamedTuple):
     """
 
     metric: type[Metric]
-    observe: Callable[[Trial], tuple[Tensor, ...]]
+    observe: Callable[[Trial], tuple[Any, ...]]
     term: Callable[..., Tensor]
     short: str | None = None
     needs_method: bool = False
@@ -66,8 +94,31 @@ def _removed(trial: Trial) -> tuple[Tensor, ...]:
     return trial.probabilities.p, trial.probabilities.d
 
 
-def _along(curves: Callable[..., Tensor], **options: Any) -> Callable[[Trial], tuple[Tensor, ...]]:
-    return lambda trial: (trial.curves(partial(curves, **options)),)
+def _coherent(trial: Trial) -> tuple[Tensor, ...]:
+    return trial.saliency, trial.masked_saliency
+
+
+def _adcc(trial: Trial) -> tuple[Tensor, ...]:
+    return *_kept(trial), *_coherent(trial)
+
+
+def _arcc(trial: Trial) -> tuple[Any, ...]:
+    return trial.road.at([ROAD_FRACTIONS.index(part) for part in _ARCC]), *_coherent(trial)
+
+
+def _noisy(trial: Trial) -> tuple[Tensor, ...]:
+    generators = trial.generators(Purpose.PERTURBED)
+    return (noise_changes(trial.explain, trial.images, trial.saliency, generators=generators),)
+
+
+def _squares(trial: Trial) -> tuple[Any, ...]:
+    generators = trial.generators(Purpose.SQUARES)
+    clean = trial.probabilities.p
+    return (trial.measure(remove_squares, generators=generators, clean=clean),)
+
+
+def _by(function: Callable[..., Any], **options: Any) -> Callable[[Trial], tuple[Any, ...]]:
+    return lambda trial: (trial.measure(function, **options),)
 
 
 #: The metrics by name, with two definitions of insertion and deletion: App. B.1 of paper 000, 224
@@ -78,15 +129,26 @@ FIGURES: dict[str, Measurement] = {
     "average_increase": Measurement(AverageIncrease, _kept, increase),
     "average_gain": Measurement(AverageGain, _kept, gain),
     "average_drop_in_deletion": Measurement(AverageDropInDeletion, _removed, drop_in_deletion),
-    "insertion": Measurement(Insertion, _along(insertion_curves), area_under_curves),
+    "insertion": Measurement(Insertion, _by(insertion_curves), area_under_curves),
     "insertion_zero": Measurement(
-        Insertion, _along(insertion_curves, start="zero"), area_under_curves
+        Insertion, _by(insertion_curves, start="zero"), area_under_curves
     ),
-    "deletion": Measurement(Deletion, _along(deletion_curves), area_under_curves),
+    "deletion": Measurement(Deletion, _by(deletion_curves), area_under_curves),
     "insertion_percentile": Measurement(
-        Insertion, _along(insertion_curves, start="zero", steps=40), area_under_curves, "ins_perc"
+        Insertion, _by(insertion_curves, start="zero", steps=40), area_under_curves, "ins_perc"
     ),
     "deletion_percentile": Measurement(
-        Deletion, _along(deletion_curves, steps=40), area_under_curves, "del_perc"
+        Deletion, _by(deletion_curves, steps=40), area_under_curves, "del_perc"
     ),
+    "aopc": Measurement(AOPC, _by(region_curves), area_over_curves),
+    "road": Measurement(Road, lambda trial: (trial.road,), road),
+    "road_morf": Measurement(RoadMoRF, lambda trial: (trial.road,), road_morf),
+    "road_lerf": Measurement(RoadLeRF, lambda trial: (trial.road,), road_lerf),
+    "infidelity": Measurement(Infidelity, _squares, infidelity),
+    "crop_saliency": Measurement(CropSaliency, _by(crop_probabilities), crop_saliency),
+    "max_sensitivity": Measurement(MaxSensitivity, _noisy, max_sensitivity, needs_method=True),
+    "coherency": Measurement(Coherency, _coherent, coherency, needs_method=True),
+    "l1_complexity": Measurement(L1Complexity, lambda trial: (trial.saliency,), l1_complexity),
+    "adcc": Measurement(ADCC, _adcc, adcc, needs_method=True),
+    "arcc": Measurement(ARCC, _arcc, arcc, needs_method=True),
 }

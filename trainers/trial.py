@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from enum import IntEnum
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +11,14 @@ import torch
 from torch import Tensor
 
 from learned_saliency.attribution import Classifier
-from learned_saliency.metrics import MaskedProbabilities, masked_probabilities
+from learned_saliency.metrics import (
+    MaskedProbabilities,
+    RoadProbabilities,
+    constant_maps,
+    explain_masked,
+    masked_probabilities,
+    road_probabilities,
+)
 
 _BATCH = 32  # altered images in one pass of the classifier
 
@@ -21,10 +29,21 @@ TRUTH_KEYS = {"boxes": "boxes", "masks": "mask"}
 Explain = Callable[[Tensor], Tensor]
 
 
+class Purpose(IntEnum):
+    """Use of random numbers in a trial."""
+
+    IMPUTED = 1
+    PERTURBED = 2
+    SQUARES = 3
+
+
 class Trial:
     """A batch with the maps of one method, and the classifier's answers to altered images.
 
     Answers that several metrics read are measured once, when the first of them asks.
+
+    A constant map counts as zeros, whatever its value, as a method would have scaled it: it keeps
+    nothing of an image, and takes nothing out.
 
     Args:
         classifier: Network of images (R, 3, H, W) to logits (R, C), in evaluation mode.
@@ -54,13 +73,14 @@ class Trial:
     ) -> None:
         self.classifier = classifier
         self.images = images
-        self.saliency = saliency
+        self.saliency = saliency.masked_fill(constant_maps(saliency)[:, None, None], 0.0)
         self.targets = targets
         self.explain = explain
         self.truth = truth or {}
         self._places = range(len(images)) if places is None else places
         self._seed = seed
-        self._parts = (classifier, images, saliency, targets)
+        self._parts = (classifier, images, self.saliency, targets)
+        self._black = options
         self._options = {**options, "batch_size": _BATCH}
 
     @property
@@ -74,15 +94,33 @@ class Trial:
         """Probabilities on the images, the kept and the removed regions; measured once."""
         return masked_probabilities(*self._parts, **self._options)
 
-    def curves(self, curves: Callable[..., Tensor]) -> Tensor:
-        """Measure (B, T) along `metrics.insertion_curves` or `metrics.deletion_curves`."""
-        return curves(*self._parts, **self._options)
+    @cached_property
+    def masked_saliency(self) -> Tensor:
+        """Maps (B, H, W) that the method makes of the images multiplied by their maps."""
+        if self.explain is None:
+            raise ValueError("maps alone, without their method, explain no other images")
+        return explain_masked(self.explain, self.images, self.saliency, **self._black)
 
-    def generators(self, purpose: int) -> list[torch.Generator]:
+    @cached_property
+    def road(self) -> RoadProbabilities:
+        """Probabilities with the most and the least relevant pixels removed, measured once."""
+        generators = self.generators(Purpose.IMPUTED)
+        return road_probabilities(*self._parts, generators=generators, batch_size=_BATCH)
+
+    def measure(self, function: Callable[..., Any], **options: Any) -> Any:
+        """Call a function of `metrics` with the trial's classifier, images, maps and classes.
+
+        Args:
+            function: For example `metrics.insertion_curves`.
+            **options: Further arguments of the function.
+        """
+        return function(*self._parts, **self._options, **options)
+
+    def generators(self, purpose: Purpose) -> list[torch.Generator]:
         """Make a generator per image, on the CPU; equal however a split is cut into batches.
 
         Args:
-            purpose: Number of the use, so that two metrics do not draw the same numbers.
+            purpose: The use of the numbers, so that two metrics do not draw the same.
         """
         made = []
         for place in self._places:

@@ -34,6 +34,7 @@ from learned_saliency.pipeline.runs import (
     build_trainer,
     check_hardware,
     check_limits,
+    check_measurements,
     has_function,
     known_names,
     located_data,
@@ -109,13 +110,16 @@ def evaluate(
     own = trained_options(chosen, config, subject, given)
     data = build_data(config, _STAGES[config.split], limit=config.limit, **own)
     check_limits(config.trainer, data, {"test": config.split})
+    supervision = data.supervision(config.split)
+    truth = {need for need in ("boxes", "masks") if supervision[need]}
+    check_measurements(options["faithfulness"], truth | {"method"})
     options |= {"mean": data.mean, "std": data.std}
     module = build_explained(config, subject, method_names(config), **options)
     _check_studies(studies, module, data, config.split)
     _try_on_one_image(module, data, config.split)
     file = config.weights if subject.checkpoint is None else subject.checkpoint.path
     path = None if file is None else Path(file).expanduser()
-    folder = open_folder(config, path, data.supervision(config.split))
+    folder = open_folder(config, path, supervision)
     opened(folder)
     return _test(config, module, data, studies, folder)
 

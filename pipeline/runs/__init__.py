@@ -57,6 +57,7 @@ from learned_saliency.pipeline.runs.input import (
 from learned_saliency.pipeline.runs.methods import (
     build_evaluation,
     build_methods,
+    check_measurements,
     method_names,
 )
 from learned_saliency.pipeline.runs.named_parts import check_named_parts, foreign_parts
@@ -112,6 +113,7 @@ __all__ = [
     "check_hardware",
     "check_library_network",
     "check_limits",
+    "check_measurements",
     "check_named_parts",
     "checkpoint_facts",
     "class_number",

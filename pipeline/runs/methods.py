@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NoReturn
 
 from hydra.errors import InstantiationException
@@ -19,6 +19,11 @@ from learned_saliency.trainers import FIGURES, NATIVE
 
 _RUN = "checkpoint"  # option of a method: the run whose trained parts it is built with
 _CLASSES = "classes"  # option of a method: classes by name or number
+_NEEDS = {
+    "boxes": "the boxes of the split",
+    "masks": "the masks of the split",
+    "method": "the method that made the maps, for it explains altered images",
+}
 _START = "start"  # option of a method: the method from whose channel weights it starts
 
 
@@ -47,6 +52,24 @@ def build_evaluation(
         "mask_color": wanted.mask_color,
         "explained": wanted.explained,
     }
+
+
+def check_measurements(names: Iterable[str], available: Collection[str]) -> None:
+    """Check that what is there suffices for the metrics of ``evaluate.faithfulness``.
+
+    Args:
+        names: Keys of ``trainers.FIGURES``.
+        available: Some of ``"boxes"`` and ``"masks"``, of the split, and ``"method"``.
+
+    Raises:
+        UserError: If a metric needs more.
+    """
+    for name in names:
+        for need in sorted(FIGURES[name].needs - set(available)):
+            raise UserError(
+                f"evaluate.faithfulness: '{name}' needs {_NEEDS[need]}, which is missing here; "
+                "leave the metric out."
+            )
 
 
 def method_names(config: DictConfig) -> list[str]:

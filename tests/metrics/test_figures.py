@@ -15,18 +15,27 @@ BOXES = [torch.tensor([[1, 1, 5, 5]])] * 4
 LOGITS, LABELS = torch.eye(4), torch.tensor([0, 1, 2, 0])
 PROBS = torch.tensor([0.2, 0.4, 0.6, 0.8])
 HITS = torch.ones(4, 3, dtype=torch.bool)
+CURVES = metrics.RoadProbabilities(torch.rand(4, 3), torch.rand(4, 3))
+SQUARES = metrics.RemovedSquares(torch.rand(4, 3), torch.rand(4, 3))
 UPDATES = {  # arguments of the constructor and of ``update``
+    "ADCC": ((), (PROBS, PROBS, MAPS, MAPS)),
+    "AOPC": ((), (torch.rand(4, 3),)),
+    "ARCC": ((), (CURVES, MAPS, MAPS)),
     "ActivationHistogram": ((), (MAPS, MASKS)),
     "AverageDrop": ((), (PROBS, PROBS)),
     "AverageDropInDeletion": ((), (PROBS, PROBS)),
     "AverageGain": ((), (PROBS, PROBS)),
     "AverageIncrease": ((), (PROBS, PROBS)),
     "Complexity": ((), (MAPS,)),
+    "Coherency": ((), (MAPS, MAPS)),
+    "CropSaliency": ((), (metrics.Crops(PROBS, PROBS),)),
     "CueLocalization": ((2,), (MAPS, MASKS, torch.tensor([0, 1, 0, 1]))),
     "Deletion": ((), (torch.rand(4, 3),)),
     "EnergyPointingGame": ((), (MAPS, BOXES)),
     "EnergyProportion": ((), (MAPS, MASKS > 0)),
+    "Infidelity": ((), (SQUARES,)),
     "Insertion": ((), (torch.rand(4, 3),)),
+    "L1Complexity": ((), (MAPS,)),
     "Localization": ((), (MAPS, BOXES, LOGITS, LABELS)),
     "LocalizationFloors": ((4,), (BOXES, (8, 8), MASKS)),
     "MapSimilarity": ((), (LARGE, LARGE.flip(0))),
@@ -43,6 +52,10 @@ UPDATES = {  # arguments of the constructor and of ``update``
     "RelevanceMassAccuracy": ((), (MAPS, MASKS)),
     "RelevanceRankAccuracy": ((), (MAPS, MASKS)),
     "Sparseness": ((), (MAPS,)),
+    "MaxSensitivity": ((), (torch.rand(4, 3),)),
+    "Road": ((), (CURVES,)),
+    "RoadLeRF": ((), (CURVES,)),
+    "RoadMoRF": ((), (CURVES,)),
     "ZeroBoxCutout": ((), (torch.rand(2, 9),)),
     "ZeroBoxGain": ((), (PROBS, PROBS)),
     "ZeroBoxInsertion": ((), (torch.rand(2),)),
@@ -118,6 +131,8 @@ def test_errors_and_drops_are_better_low():
     low = {"le", "om", "average_drop", "deletion", "masked_out", "inpainted"}
     low |= {"le_iou", "om_iou", "complexity"}
     low |= {"relative_accuracy", "relative_accuracy_10", "relative_accuracy_50"}
+    low |= {"relative_accuracy_25", "crop_saliency", "infidelity", "l1_complexity"}
+    low |= {"max_sensitivity", "road_morf"}
     low |= {"relative_accuracy_25", "activation_overlap"}
     figures = {}
     for name in EXPORTED:

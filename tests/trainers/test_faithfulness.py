@@ -165,7 +165,7 @@ def test_no_figure_costs_no_pass(batch):
     module = cam_module()
     passes = []
     module.network.backbone.register_forward_hook(lambda *_: passes.append(1))
-    assert one_step(module, batch).terms == {NATIVE: {}}
+    assert not set(one_step(module, batch).terms[NATIVE]) & set(FIGURES)
     assert len(passes) == 1
 
 

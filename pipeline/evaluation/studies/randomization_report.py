@@ -71,7 +71,7 @@ def plot_similarities(path: Path, table: Similarities) -> None:
                 value, place = found["labels"][metric], len(names) + 1
                 axis.plot([place], [value], "D", color=color, label=f"{method}, permuted labels")
         axis.axhline(0, color="gray", linewidth=0.8)
-        axis.set(xlabel="random down to", ylim=(-1.03, 1.03))
+        axis.set(xlabel="random down to", ylim=(min(axis.get_ylim()[0], -0.05), 1.05))
         axis.set_xticks(
             range(1, len(names) + 1), names, rotation=60, ha="right", fontsize="x-small"
         )

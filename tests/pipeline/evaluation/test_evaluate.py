@@ -83,7 +83,7 @@ def test_labels_of_other_data_are_those_of_the_training(run, evaluated, creature
 
 
 def test_rows_of_images_average_to_the_table(run, evaluated):
-    figures = ["average_drop", "average_gain"]
+    figures = ["average_drop", "average_gain", "aopc", "road", "adcc", "max_sensitivity"]
     found = evaluated(
         f"checkpoint={run.folder}/checkpoints/best.ckpt",
         "methods=[gradcam,opticam]",

@@ -6,7 +6,13 @@ import torch
 from learned_saliency.attribution import Amortized, OptiCAM
 from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.cli.errors import UserError
-from learned_saliency.pipeline.runs import build_methods, load_module, read_checkpoint
+from learned_saliency.pipeline.runs import (
+    build_methods,
+    check_measurements,
+    load_module,
+    read_checkpoint,
+)
+from learned_saliency.trainers import FIGURES
 from tests.support.untrained import untrained_run
 
 
@@ -117,3 +123,21 @@ def test_classes_are_given_by_name_or_number():
     words += ["attribution.calm_counterfactual.classes=[1,husky]"]
     with pytest.raises(UserError, match="calm_counterfactual: classes must be one or"):
         built("[1]")
+
+
+def test_metrics_that_explain_altered_images_are_refused_for_maps_without_a_method():
+    check_measurements(["average_drop", "adcc"], {"method"})
+    told = "'adcc' needs the method that made the maps.*leave the metric out"
+    with pytest.raises(UserError, match=told):
+        check_measurements(["average_drop", "adcc"], {"boxes", "masks"})
+
+
+@pytest.mark.parametrize("need", ["boxes", "masks"])
+def test_metrics_of_a_ground_truth_are_refused_where_the_split_has_none(need, monkeypatch):
+    class Needing(FIGURES["average_drop"].metric):
+        needs = frozenset({need})
+
+    monkeypatch.setitem(FIGURES, "needing", FIGURES["average_drop"]._replace(metric=Needing))
+    check_measurements(["needing"], {need})
+    with pytest.raises(UserError, match=f"evaluate.faithfulness: 'needing' needs the {need}"):
+        check_measurements(["needing"], {"method"})
