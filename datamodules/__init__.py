@@ -63,7 +63,13 @@ from learned_saliency.datamodules.similarity import (
 )
 from learned_saliency.datamodules.splits import SplitDataModule
 from learned_saliency.datamodules.textfile import DataError, is_integer, read_lines
-from learned_saliency.datamodules.transforms import placement, read_square, standardize, to_square
+from learned_saliency.datamodules.transforms import (
+    center_crop_of,
+    placement,
+    read_square,
+    standardize,
+    to_square,
+)
 from learned_saliency.datamodules.wsol import WSOLDataModule
 
 __all__ = [
@@ -100,6 +106,7 @@ __all__ = [
     "SplitMetadata",
     "WSOLBatch",
     "WSOLDataModule",
+    "center_crop_of",
     "class_pairs",
     "content_digest",
     "find_classes",

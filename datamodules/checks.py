@@ -221,6 +221,10 @@ def check_options(options: Mapping[str, Any]) -> None:
     if options["crop_size"] > options["resize_size"]:
         sides = f"{options['crop_size']} > {options['resize_size']}"
         raise ValueError(f"expected crop_size of at most resize_size, got {sides}")
+    shorter = options["evaluation_resize"]
+    if shorter is not None and shorter < options["crop_size"]:
+        sides = f"{shorter} < {options['crop_size']}"
+        raise ValueError(f"expected evaluation_resize of at least crop_size, got {sides}")
     if options["num_workers"] < 0 or options["seed"] < 0 or not 0 < options["train_fraction"] <= 1:
         raise ValueError(
             "expected num_workers and seed of 0 or more and train_fraction in (0, 1], got"

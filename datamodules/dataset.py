@@ -188,8 +188,7 @@ class EvaluationDataset(_ImageDataset):
         mask_root: Folder that mask paths are relative to.
         size: Side S in pixels to which images, boxes and masks are resized.
         options: How images become batches. Masks are kept in memory only.
-        center_crop: Whether the shorter edge is resized to ``size`` and the middle cut out, instead
-            of resizing both edges to it.
+        center_crop: See `read_square`.
         fast: Whether pixels need not be exact, see `read_square`.
         seen: Classes that were trained on, for the batches' ``seen``; None leaves it out.
         mask_values: What the data set declares about the values of its masks; None for plain masks.
@@ -203,7 +202,7 @@ class EvaluationDataset(_ImageDataset):
         *,
         size: int,
         options: ImageOptions,
-        center_crop: bool = False,
+        center_crop: bool | int = False,
         fast: bool = False,
         seen: Sequence[int] | None = None,
         mask_values: MaskValues | None = None,
@@ -259,7 +258,8 @@ class EvaluationDataset(_ImageDataset):
         return read_square(source, self._size, self._center_crop, decoding, self._fast)
 
     def _kind(self) -> list[str]:
-        return super()._kind() + ["middle"] * self._center_crop + ["reduced"] * self._fast
+        middle = "middle" if isinstance(self._center_crop, bool) else f"middle{self._center_crop}"
+        return super()._kind() + [middle] * bool(self._center_crop) + ["reduced"] * self._fast
 
     def _read_mask(self, index: int) -> Tensor:
         masks = [self._mask_root / path for path in self._mask_paths[index]]
@@ -273,7 +273,9 @@ def as_is(batch: WSOLBatch) -> WSOLBatch:
     return batch
 
 
-def _boxes_by_image(metadata: SplitMetadata, size: int, center_crop: bool) -> list[Tensor] | None:
+def _boxes_by_image(
+    metadata: SplitMetadata, size: int, center_crop: bool | int
+) -> list[Tensor] | None:
     """Scale all boxes at once; return N tensors of shape (n, 4)."""
     if metadata.boxes is None:
         return None

@@ -46,7 +46,7 @@ def read_mask(
     masks: Sequence[Path],
     ignores: Sequence[Path],
     size: int,
-    center_crop: bool = False,
+    center_crop: bool | int = False,
     decoding: Decoding = AS_STORED,
     values: MaskValues | None = None,
 ) -> Tensor:

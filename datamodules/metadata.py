@@ -123,7 +123,7 @@ def keep_classes(metadata: SplitMetadata, classes: Sequence[int]) -> SplitMetada
             f"{metadata.folder / 'class_labels.txt'}: no image is of the classes"
             f" {list(classes)}; choose others as `classes`."
         )
-    return _pick(metadata, kept)
+    return keep_places(metadata, kept)
 
 
 def permute_labels(metadata: SplitMetadata, seed: int) -> SplitMetadata:
@@ -161,10 +161,10 @@ def draw_sample(metadata: SplitMetadata, count: int, seed: int) -> SplitMetadata
     starts = np.unique(labels[by_class], return_index=True, return_counts=True)
     rank = np.empty(len(order), dtype=np.int64)
     rank[by_class] = np.arange(len(order)) - np.repeat(starts[1], starts[2])
-    return _pick(metadata, np.sort(order[np.argsort(rank, kind="stable")[:count]]))
+    return keep_places(metadata, np.sort(order[np.argsort(rank, kind="stable")[:count]]))
 
 
-def _pick(metadata: SplitMetadata, kept: np.ndarray) -> SplitMetadata:
+def keep_places(metadata: SplitMetadata, kept: np.ndarray) -> SplitMetadata:
     """Keep the images at the given places, in ascending order, with their boxes and masks."""
     found: dict[str, object] = {"image_ids": [metadata.image_ids[i] for i in kept]}
     found["labels"] = metadata.labels[kept]

@@ -1,5 +1,6 @@
 """Splits of a data set: made by its reader, read, checked and described."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 from lightning import LightningDataModule
 
 from learned_saliency.datamodules.batch import UNKNOWN
-from learned_saliency.datamodules.checks import check_files, check_inside
+from learned_saliency.datamodules.checks import check_files, check_inside, read_sizes
 from learned_saliency.datamodules.classes import (
     check_classes,
     check_labels,
@@ -23,9 +24,11 @@ from learned_saliency.datamodules.metadata import (
     SplitMetadata,
     draw_sample,
     keep_classes,
+    keep_places,
     permute_labels,
     read_split,
 )
+from learned_saliency.datamodules.opening import image_source
 from learned_saliency.datamodules.parts import PartReader
 from learned_saliency.datamodules.readers import (
     Reader,
@@ -44,11 +47,7 @@ _MAX_OPENED = 50_000  # opening more files would take minutes on a network disk
 class SplitDataModule(LightningDataModule):
     """Base of `WSOLDataModule`, which sets the attributes: everything about splits but loading.
 
-    Args:
-        class_names: See `WSOLDataModule`.
-        known_classes: See `WSOLDataModule`.
-        classes: See `WSOLDataModule`.
-        permute_labels: See `WSOLDataModule`.
+    The arguments are those of `WSOLDataModule`.
     """
 
     root: Path
@@ -56,25 +55,27 @@ class SplitDataModule(LightningDataModule):
     mask_root: Path
     name: str
     reader: Reader | None
-    read_only: bool
-    num_classes: int | None
-    limit: int | None
-    seed: int
     decoding: Decoding
-    allow_outside_root: bool
-    verify_images: bool
     _make_parts: Callable[[Path, Path], PartReader] | None
 
     def __init__(
         self,
         class_names: Sequence[str] | None,
         known_classes: Sequence[str] | None,
+        num_classes: int | None,
         classes: Sequence[int] | None,
         permute_labels: int | None,
+        allow_outside_root: bool,
+        read_only: bool,
+        verify_images: bool,
+        limit: int | None,
+        seed: int,
     ) -> None:
         super().__init__()
+        self.num_classes, self.limit, self.seed = num_classes, limit, seed
+        self.allow_outside_root, self.read_only = allow_outside_root, read_only
+        self.verify_images, self.permute_labels = verify_images, permute_labels
         self.classes = None if classes is None else sorted(set(classes))
-        self.permute_labels = permute_labels
         self.class_names = None if class_names is None else list(class_names)
         self.known_classes = None if known_classes is None else list(known_classes)
         self._made = False
@@ -218,6 +219,57 @@ class SplitDataModule(LightningDataModule):
             DataError: If the split is not set up.
         """
         return self._split(split).labels.copy()
+
+    def digest(self, split: str) -> str:
+        """Return what tells the images of a split with all their truth from others.
+
+        Files of images and masks are told by their sizes and times; see `labels` for the errors.
+        """
+        found = self._split(split)
+        told = hashlib.sha256(found.digest().encode())
+        for values in (found.sizes, found.boxes, found.box_images):
+            told.update(b"" if values is None else np.ascontiguousarray(values).tobytes())
+        files = [self.root / image_id for image_id in found.image_ids]
+        for paths in (found.mask_paths, found.ignore_paths):
+            files += [self.mask_root / path for of_image in paths or [] for path in of_image]
+        for file in files:
+            state = file.stat() if file.is_file() else None
+            told.update(f"{file}\0{state and (state.st_size, state.st_mtime_ns)}\n".encode())
+        return told.hexdigest()
+
+    def image_ids(self, split: str) -> list[str]:
+        """Return the ids of a split's images in their order; see `labels` for the errors."""
+        return list(self._split(split).image_ids)
+
+    def image_sizes(self, split: str) -> np.ndarray:
+        """Return width and height of a split's images in pixels, int64 (N, 2).
+
+        Raises:
+            ValueError: If there is no such split.
+            DataError: If the split is not set up, or an image cannot be read.
+        """
+        found = self._split(split)
+        if found.sizes is not None:
+            return found.sizes.copy()
+        opener = image_opener(self.reader, self.root)
+        images = [image_source(self.root, image_id, opener) for image_id in found.image_ids]
+        sizes, broken = read_sizes(images, self.decoding)
+        for i, reason in broken.items():
+            raise DataError(f"{images[i]}: the image does not decode ({reason}); replace it.")
+        return sizes
+
+    def keep_images(self, split: str, places: Sequence[int]) -> None:
+        """Leave all images of a split out but some, before anything of it is loaded.
+
+        Args:
+            split: "train", "val" or "test".
+            places: Places of the images that stay, in ascending order; at least one.
+
+        Raises:
+            ValueError: If there is no such split.
+            DataError: If the split is not set up.
+        """
+        self._splits[split] = keep_places(self._split(split), np.array(places, np.int64))
 
     def parts(self) -> PartReader:
         """Open the labels of the parts.

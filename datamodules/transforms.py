@@ -1,6 +1,8 @@
 """Transforms of images to tensors: resizing, cropping; likewise for boxes."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,7 +24,7 @@ _LEAST_SIDE = 0.7  # share of the wanted side that JPEG data decoded for speed h
 def read_square(
     path: ImageSource,
     size: int,
-    center_crop: bool = False,
+    center_crop: bool | int = False,
     decoding: Decoding = AS_STORED,
     fast: bool = False,
 ) -> Tensor:
@@ -32,7 +34,8 @@ def read_square(
         path: The image, of any kind, see `read_picture`.
         size: Side S of the square in pixels.
         center_crop: Keep the aspect ratio instead: the shorter edge becomes S pixels long, and the
-            square in the middle is taken.
+            square in the middle is taken. An integer R, at least S: the shorter edge becomes R
+            pixels long, and all is rounded as in torchvision's ``Resize(R)`` and ``CenterCrop(S)``.
         decoding: What the data set declares about its files.
         fast: Whether the image need not be exact: JPEG data are decoded at a scale at which no side
             is shorter than 0.7 S, if they are large enough for that.
@@ -105,7 +108,7 @@ def unreadable(path: ImageSource, what: str, error: ImageError) -> DataError:
     return DataError(f"{path}: the {what} does not decode ({error}); replace it.")
 
 
-def to_square(pixels: Pixels, size: int, center_crop: bool = False) -> Tensor:
+def to_square(pixels: Pixels, size: int, center_crop: bool | int = False) -> Tensor:
     """Resize a decoded image to a square; see `read_square`.
 
     Args:
@@ -127,7 +130,7 @@ def to_square(pixels: Pixels, size: int, center_crop: bool = False) -> Tensor:
     return _planes(np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, part)))
 
 
-def scale_boxes(boxes: Tensor, sizes: Tensor, size: int, center_crop: bool = False) -> Tensor:
+def scale_boxes(boxes: Tensor, sizes: Tensor, size: int, center_crop: bool | int = False) -> Tensor:
     """Scale boxes with their images to a square, truncating as the benchmark does.
 
     Args:
@@ -157,14 +160,29 @@ def scale_boxes(boxes: Tensor, sizes: Tensor, size: int, center_crop: bool = Fal
 
 
 def placement(
-    width: int, height: int, size: int, center_crop: bool
+    width: int, height: int, size: int, center_crop: bool | int
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Compute width and height to resize to, and left and top of the square in the result."""
+    """Compute width and height to resize to, and left and top of the square in the result.
+
+    See `read_square` for the arguments.
+    """
     if not center_crop:
         return (size, size), (0, 0)
     short = min(width, height)
-    edges = size * width // short, size * height // short
-    return edges, ((edges[0] - size) // 2, (edges[1] - size) // 2)
+    if isinstance(center_crop, bool):
+        edges = size * width // short, size * height // short
+        return edges, ((edges[0] - size) // 2, (edges[1] - size) // 2)
+    edges = center_crop * width // short, center_crop * height // short
+    return edges, (round((edges[0] - size) / 2), round((edges[1] - size) / 2))
+
+
+def center_crop_of(options: Mapping[str, Any]) -> bool | int:
+    """Read ``center_crop`` of `read_square` from the options of a data set.
+
+    Args:
+        options: Its ``center_crop`` and, where it has one, ``evaluation_resize``.
+    """
+    return options.get("evaluation_resize") or bool(options["center_crop"])
 
 
 def drawn_window(draw: int, size: int, crop_size: int) -> Window:

@@ -25,6 +25,7 @@ from learned_saliency.datamodules.sampler import (
     TrainSampler,
 )
 from learned_saliency.datamodules.splits import SplitDataModule
+from learned_saliency.datamodules.transforms import center_crop_of
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -80,6 +81,9 @@ class WSOLDataModule(SplitDataModule):
         center_crop: Whether evaluation images keep their aspect ratio: the shorter edge is resized
             to ``crop_size`` and the middle cut out, so that boxes may reach beyond the image.
             Otherwise they are resized to the square regardless of it, as in the WSOL benchmark.
+        evaluation_resize: Length in pixels to which the shorter edge of evaluation images is
+            resized before the middle is cut out, at least ``crop_size``, as torchvision's
+            evaluators do: 256 for 224. None leaves it to ``center_crop``.
         fast_decode: Whether training images are decoded and resized faster, with slightly other
             pixels; see `read_window`. Evaluation images are always exact.
         cache: Where to keep the resized images, 3 ``resize_size``^2 bytes per image: "none",
@@ -140,6 +144,7 @@ class WSOLDataModule(SplitDataModule):
         permute_labels: int | None = None,
         augment: bool = True,
         center_crop: bool = False,
+        evaluation_resize: int | None = None,
         fast_decode: bool = False,
         cache: str = "none",
         cache_folder: str | Path | None = None,
@@ -156,18 +161,18 @@ class WSOLDataModule(SplitDataModule):
         read_only: bool = False,
         limit: int | None = None,
     ) -> None:
-        super().__init__(class_names, known_classes, classes, permute_labels)
-        self._datasets, self.seed, self.num_classes, self.augment = {}, seed, num_classes, augment
+        choice = classes, permute_labels, allow_outside_root, read_only, verify_images, limit, seed
+        super().__init__(class_names, known_classes, num_classes, *choice)
         places = root, metadata, mask_root or root, cache_folder or _kept_images()
         self.root, self.metadata, self.mask_root, self.cache_folder = map(_absolute, places)
         self.reader, self._make_parts, self.name, self.superset = reader, parts, name, superset
         self.resize_size, self.crop_size, self.batch_size = resize_size, crop_size, batch_size
         self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
-        self.num_workers, self.pin_memory, self.center_crop = num_workers, pin_memory, center_crop
+        self.num_workers, self.pin_memory, self.cache = num_workers, pin_memory, cache
+        self.center_crop, self.evaluation_resize = center_crop, evaluation_resize
         self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
-        self.fast_decode, self.verify_images, self.cache = fast_decode, verify_images, cache
         self.decoding, self.train_fraction = Decoding(exif_orientation, max_value), train_fraction
-        self.allow_outside_root, self.read_only, self.limit = allow_outside_root, read_only, limit
+        self._datasets, self.augment, self.fast_decode = {}, augment, fast_decode
         check_options(vars(self) | {"max_value": max_value})
 
     def dataloader(self, split: str, leave_out: Set[int] = frozenset()) -> DataLoader:
@@ -219,6 +224,11 @@ class WSOLDataModule(SplitDataModule):
             dataset, batch_size=self.batch_size, sampler=sampler, **self._loader_options()
         )
 
+    @property
+    def evaluated_middle(self) -> bool | int:
+        """The middle of images that is evaluated: ``center_crop`` of `read_square`."""
+        return center_crop_of(vars(self))
+
     def val_dataloader(self) -> DataLoader:
         """Load the split for choosing thresholds and models."""
         return self.dataloader("val")
@@ -237,7 +247,7 @@ class WSOLDataModule(SplitDataModule):
             self.root,
             self.mask_root,
             size=self.crop_size,
-            center_crop=self.center_crop,
+            center_crop=self.evaluated_middle,
             mask_values=mask_values(self.reader),
             options=self._image_options(),
             **options,

@@ -61,7 +61,7 @@ class EnergyPointingGame(ImageTerms):
 
     higher_is_better = True
     needs: ClassVar[frozenset[str]] = frozenset({"boxes"})
-    figures: ClassVar[Mapping[str, Figure]] = {"energy_pointing_game": Figure(True, short="EP")}
+    figures: ClassVar[Mapping[str, Figure]] = {"energy_pointing_game": Figure(True, headline=False)}
 
     def update(self, saliency: Tensor, boxes: Sequence[Tensor]) -> None:
         """Count a batch.

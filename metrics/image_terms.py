@@ -41,7 +41,7 @@ class ImageTerms(Metric):
         }
         values = torch.stack(list(self.terms.values())).to(self.sums.device)
         self.sums += values.nansum(dim=1)
-        self.counts += values.isfinite().sum(dim=1)
+        self.counts += (~values.isnan()).sum(dim=1)
 
     def compute(self) -> Tensor | dict[str, Tensor]:
         """Compute the means; the class docstring lists them."""

@@ -95,9 +95,7 @@ def overlap_with_boxes(saliency: Tensor, boxes: Sequence[Tensor]) -> tuple[Tenso
     """
     check_saliency(saliency)
     check_boxes(boxes, len(saliency))
-    counts = torch.tensor([len(b) for b in boxes], device=saliency.device)
-    image = torch.arange(len(boxes), device=saliency.device).repeat_interleave(counts)
-    true = torch.cat([b.to(saliency.device, torch.int64) for b in boxes])
+    true, image = _stacked(boxes, saliency.device)
     values = saliency.detach().double()
     mass = _mass_inside(values, true, image)
     precision = mass / (values.sum(dim=(1, 2))[image] + _TINY)
@@ -117,9 +115,7 @@ def best_overlap(proposed: Tensor, boxes: Sequence[Tensor]) -> Tensor:
     Returns:
         IoU in [0, 1], float64 (B,); 0 where one of the boxes has no area.
     """
-    counts = torch.tensor([len(b) for b in boxes], device=proposed.device)
-    image = torch.arange(len(boxes), device=proposed.device).repeat_interleave(counts)
-    true = torch.cat([b.to(proposed.device, torch.int64) for b in boxes])
+    true, image = _stacked(boxes, proposed.device)
     own = proposed[image]
     corners = [true[:, :2].maximum(own[:, :2]), true[:, 2:].minimum(own[:, 2:])]
     shared = _area(torch.cat(corners, dim=1)).double()
@@ -204,6 +200,13 @@ class MaskLocalization(ImageTerms):
             right = right_classes(logits, labels).to(wrong.device)
             wrong_or_confused = 1 - (1 - wrong) * right
         self._count(wrong, f1, wrong_or_confused)
+
+
+def _stacked(boxes: Sequence[Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Stack the boxes of all images, int64 (N, 4), with the image of each, int64 (N,)."""
+    counts = torch.tensor([len(b) for b in boxes], device=device)
+    image = torch.arange(len(boxes), device=device).repeat_interleave(counts)
+    return torch.cat([b.to(device, torch.int64) for b in boxes]), image
 
 
 def _area(boxes: Tensor) -> Tensor:

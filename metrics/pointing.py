@@ -54,7 +54,6 @@ class _Pointing(ImageTerms):
 
     higher_is_better = True
     name: ClassVar[str]
-    declaration: ClassVar[Figure]  # without tolerance
 
     def __init__(self, tolerance: float = 0, **kwargs: Any) -> None:
         if not tolerance >= 0:
@@ -65,9 +64,8 @@ class _Pointing(ImageTerms):
     @property
     def figures(self) -> Mapping[str, Figure]:
         """Declaration of the value."""
-        if self.tolerance == 0:
-            return {self.name: self.declaration}
-        return {f"{self.name}_{self.tolerance:g}": Figure(True, headline=False)}
+        name = f"{self.name}_{self.tolerance:g}" if self.tolerance > 0 else self.name
+        return {name: Figure(True, headline=False)}
 
 
 class PointingGame(_Pointing):
@@ -92,7 +90,6 @@ class PointingGame(_Pointing):
 
     needs: ClassVar[frozenset[str]] = frozenset({"boxes"})
     name = "pointing_game"
-    declaration = Figure(True, short="SP")
 
     def update(self, saliency: Tensor, boxes: Sequence[Tensor]) -> None:
         """Count a batch.
@@ -120,7 +117,6 @@ class MaskPointingGame(_Pointing):
 
     needs: ClassVar[frozenset[str]] = frozenset({"masks"})
     name = "mask_pointing_game"
-    declaration = Figure(True, headline=False)
 
     def update(self, saliency: Tensor, masks: Tensor) -> None:
         """Count a batch.

@@ -1,5 +1,7 @@
 """Imputation of pixels from their neighbors, as one linear system per image."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,7 +14,19 @@ _DAMPING = 0.8  # factor on the steps of the Jacobi iteration that smooths on ea
 _COARSEST = 8  # pixels; the shorter side of the smallest grid
 _ITERATIONS = 200  # far more than any image took; 12 at 224 x 224
 
-_Level = tuple[Tensor, Tensor]  # unknown pixels, and the sum of the weights of a pixel's neighbors
+
+class _Level(NamedTuple):
+    """Grid of the multigrid cycle, all of shape (1, S, H, W).
+
+    Attributes:
+        unknown: 1 where a pixel is to be found, else 0.
+        total: Sum of the weights of each pixel's neighbors inside the image.
+        smooth: Factor on the residual in a step of the damped Jacobi iteration.
+    """
+
+    unknown: Tensor
+    total: Tensor
+    smooth: Tensor
 
 
 def impute_from_neighbors(images: Tensor, removed: Tensor, *, tolerance: float = 1e-5) -> Tensor:
@@ -65,11 +79,11 @@ def _solve(
     values: Tensor, unknown: Tensor, inside: Tensor, factor: int, tolerance: float
 ) -> Tensor:
     """Solve all systems, each until its own residual is small."""
-    levels = _levels(unknown, inside.expand_as(unknown), factor)
+    levels = _levels(unknown, inside, factor)
     known = values * (inside - unknown)
     found = unknown * (known.sum((2, 3)) / (inside - unknown).sum((2, 3)))[..., None, None]
     right = unknown * _neighbors(known)
-    residual = right - _apply(found, levels[0])
+    residual = _rest(right, found, levels[0])
     limit = tolerance * right.square().sum((2, 3)).sqrt()
     direction = correction = _cycle(residual, levels)
     product = (residual * correction).sum((2, 3))
@@ -77,10 +91,10 @@ def _solve(
         active = residual.square().sum((2, 3)).sqrt() > limit
         if not active.any():
             break
-        image = _apply(direction, levels[0])
+        image = -_rest(torch.zeros_like(direction), direction, levels[0])
         step = _quotient(product, (direction * image).sum((2, 3)), active)
-        found = found + step * direction
-        residual = residual - step * image
+        found.addcmul_(step, direction)
+        residual = residual.addcmul(step, image, value=-1)
         correction = _cycle(residual, levels)
         previous, product = product, (residual * correction).sum((2, 3))
         direction = correction + _quotient(product, previous, active) * direction
@@ -98,7 +112,8 @@ def _levels(unknown: Tensor, inside: Tensor, factor: int) -> list[_Level]:
     """Build the grids, fine to coarse; a coarse pixel is unknown where all of its parts are."""
     levels = []
     while True:
-        levels.append((unknown, _neighbors(inside).clamp(min=_STENCIL[0][0] / 12)))
+        total = _neighbors(inside).clamp(min=_STENCIL[0][0] / 12)
+        levels.append(_Level(unknown, total, _DAMPING * unknown / total))
         if factor == 1:
             return levels
         unknown, inside = -F.max_pool2d(-unknown, 2), F.max_pool2d(inside, 2)
@@ -112,29 +127,28 @@ def _neighbors(values: Tensor) -> Tensor:
     return F.conv2d(values, kernel.expand(systems, 1, 3, 3), padding=1, groups=systems)
 
 
-def _apply(values: Tensor, level: _Level) -> Tensor:
-    """Apply the linear system of a grid."""
-    unknown, total = level
-    return unknown * (total * values - _neighbors(values))
+def _rest(residual: Tensor, values: Tensor, level: _Level) -> Tensor:
+    """Subtract the linear system of a grid, applied to values that are 0 where nothing is found."""
+    rest = torch.addcmul(residual, level.total, values, value=-1)
+    return rest.addcmul_(level.unknown, _neighbors(values))
 
 
 def _cycle(residual: Tensor, levels: list[_Level]) -> Tensor:
     """Solve for a residual roughly: smooth, correct by the coarser grids, smooth."""
-    unknown, total = levels[0]
-    smooth = _DAMPING * unknown / total
-    found = smooth * residual
+    level = levels[0]
+    found = level.smooth * residual
     if len(levels) == 1:
         for _ in range(_COARSEST):
-            found = found + smooth * (residual - _apply(found, levels[0]))
+            found.addcmul_(level.smooth, _rest(residual, found, level))
         return found
-    found = found + smooth * (residual - _apply(found, levels[0]))
-    rest = residual - _apply(found, levels[0])
+    found.addcmul_(level.smooth, _rest(residual, found, level))
     kernel = residual.new_tensor(_TRANSFER)
     systems = residual.shape[1]
     kernel = torch.outer(kernel, kernel).expand(systems, 1, 4, 4)
     options = {"stride": 2, "padding": 1, "groups": systems}
-    coarse = _cycle(levels[1][0] * F.conv2d(rest, kernel, **options), levels[1:])
-    found = found + unknown * F.conv_transpose2d(coarse, kernel, **options)
+    rest = F.conv2d(_rest(residual, found, level), kernel, **options)
+    coarse = _cycle(rest.mul_(levels[1].unknown), levels[1:])
+    found.addcmul_(level.unknown, F.conv_transpose2d(coarse, kernel, **options))
     for _ in range(2):
-        found = found + smooth * (residual - _apply(found, levels[0]))
+        found.addcmul_(level.smooth, _rest(residual, found, level))
     return found

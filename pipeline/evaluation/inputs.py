@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
+from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.runs import (
     Checkpoint,
     Subject,
@@ -17,8 +18,29 @@ from learned_saliency.pipeline.runs import (
     library_input,
 )
 
-_INPUT = ("mean", "std", "crop_size", "center_crop")
+_INPUT = ("mean", "std", "crop_size", "center_crop", "evaluation_resize")
 _COLORS = ("mean", "std")
+# Words of ``precision`` by the values of Lightning's.
+_PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+def with_precision(config: DictConfig) -> DictConfig:
+    """Return the configuration with ``precision``, where it has a value, in place of the trainer's.
+
+    The network and the methods compute in it; maps and metrics are at least float32 in any case.
+
+    Raises:
+        UserError: If there is no such precision.
+    """
+    if config.precision is None:
+        return config
+    if str(config.precision) not in _PRECISIONS:
+        raise UserError(
+            f"precision={config.precision}: expected one of {', '.join(_PRECISIONS)} here."
+        )
+    config = config.copy()
+    config.trainer.precision = _PRECISIONS[str(config.precision)]
+    return config
 
 
 def trained_options(
@@ -44,7 +66,7 @@ def trained_options(
         UserError: If the library has no such network.
     """
     options: dict[str, Any] = {}
-    if not chosen:
+    if not chosen or (subject.checkpoint is None and config.classifier is None):
         return options
     if subject.checkpoint is not None:
         options = _trained_input(config, subject.checkpoint, given)
@@ -67,8 +89,8 @@ def _trained_input(
     """Find how a checkpoint wants its images; tell what differs from the configuration."""
     trained, options = checkpoint.config.data, {}
     for key in _INPUT:
-        if trained[key] != config.data[key] and f"data.{key}" not in given:
-            options[key] = trained[key]
+        if trained.get(key) != config.data[key] and f"data.{key}" not in given:
+            options[key] = trained.get(key)
     _tell(options, str(checkpoint.path))
     if "crop_size" in options:
         options["resize_size"] = max(config.data.resize_size, options["crop_size"])

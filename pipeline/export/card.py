@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 from PIL import Image
 
+from learned_saliency.datamodules import center_crop_of
 from learned_saliency.metrics import Figure
 from learned_saliency.pipeline.cli import printable
 from learned_saliency.pipeline.export.source import ExportSource
@@ -121,15 +122,17 @@ def preparation(source: ExportSource) -> dict[str, Any]:
     ``data`` of the configuration.
     """
     data, size = source.data, source.size
+    middle = center_crop_of(data)
+    edge = size if isinstance(middle, bool) else middle
     square = {"height": size, "width": size}
-    crop = {"crop_size": square} if data.center_crop else {}
+    crop = {"crop_size": square} if middle else {}
     return {
         "image_processor_type": "CLIPImageProcessor",  # resizes, crops, rescales and normalizes
         "do_convert_rgb": True,
         "do_resize": True,
-        "size": {"shortest_edge": size} if data.center_crop else square,
+        "size": {"shortest_edge": edge} if middle else square,
         "resample": int(Image.Resampling.BILINEAR),
-        "do_center_crop": bool(data.center_crop),
+        "do_center_crop": bool(middle),
         **crop,
         "do_rescale": True,
         "rescale_factor": 1 / 255,

@@ -19,6 +19,7 @@ from learned_saliency.datamodules import (
     Decoding,
     ImageSource,
     SplitMetadata,
+    center_crop_of,
     find_classes,
     image_opener,
     image_source,
@@ -144,7 +145,7 @@ def _labels(metadata: SplitMetadata, data: DictConfig) -> NDArray[np.int64]:
 
 
 def _read(files: Files, data: DictConfig) -> Images:
-    options = data.crop_size, data.center_crop, Decoding.of(data)
+    options = data.crop_size, center_crop_of(data), Decoding.of(data)
     pixels = [read_square(path, *options) for path in files.some(_IMAGES)]
     copies = -(-max(BATCH_SIZES) // len(pixels))  # repeats fewer images than a batch has
     return Images(torch.stack(pixels * copies), files.source)

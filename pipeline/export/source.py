@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.export import ExportedProgram
 
+from learned_saliency.datamodules import center_crop_of
 from learned_saliency.pipeline.cli import UserError, first_sentence
 from learned_saliency.pipeline.export.explained import ExplainedClassifier, RecordedClassifier
 from learned_saliency.pipeline.export.graph import INPUTS, OUTPUTS, ExportedModel, trace
@@ -78,8 +79,10 @@ class ExportSource(NamedTuple):
         """Describe the inputs and outputs of the graph, for the JSON."""
         model = ExportedModel(self.module, self.maps)
         size, classes = self.size, len(self.class_names)
-        aspect = "shorter edge to the size, then the middle square"
-        if not self.data.center_crop:
+        middle = center_crop_of(self.data)
+        edge = "the size" if isinstance(middle, bool) else f"{middle} pixels"
+        aspect = f"shorter edge to {edge}, then the middle square"
+        if not middle:
             aspect = "to the square, without regard to the aspect ratio"
         images = {
             "name": INPUTS[0],

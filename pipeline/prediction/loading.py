@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from learned_saliency.attribution import PostHocMethod
-from learned_saliency.datamodules import Decoding, read_name_list
+from learned_saliency.datamodules import Decoding, center_crop_of, read_name_list
 from learned_saliency.pipeline.cli import (
     UserError,
     check_values,
@@ -160,10 +160,10 @@ def _check_coverage(config: DictConfig, subject: Subject, names: Sequence[str]) 
         )
     if config.refine is not None:
         raise UserError(_REFINED)
-    if subject.checkpoint.config.data.center_crop:
+    if center_crop_of(subject.checkpoint.config.data):
         raise UserError(
             f"coverage={config.coverage}: none, as the model sees the middle square alone "
-            "(data.center_crop=true) and cannot cover what lies beyond."
+            "(data.center_crop=true or data.evaluation_resize) and cannot cover what lies beyond."
         )
 
 
@@ -178,7 +178,7 @@ def _own(checkpoint: Checkpoint) -> tuple[_Given, _Known]:
         "size": data.crop_size,
         "mean": data.mean,
         "std": data.std,
-        "center_crop": data.center_crop,
+        "center_crop": center_crop_of(data),
         "class_names": checkpoint.class_names,
         "decoding": Decoding.of(data),
     }

@@ -10,7 +10,7 @@ from learned_saliency.datamodules import placement
 
 
 def to_original(
-    saliency: NDArray[np.float32], width: int, height: int, center_crop: bool = False
+    saliency: NDArray[np.float32], width: int, height: int, center_crop: bool | int = False
 ) -> NDArray[np.float32]:
     """Bring a map of the network's square to its place in the original image.
 
@@ -18,7 +18,8 @@ def to_original(
         saliency: Shape (S, S) in [0, 1].
         width: Width of the original in pixels.
         height: Height of the original in pixels.
-        center_crop: Whether the square is the middle of the image; the rest becomes 0.
+        center_crop: Whether the square is the middle of the image, where the rest becomes 0; see
+            `datamodules.read_square`.
 
     Returns:
         float32 (height, width).

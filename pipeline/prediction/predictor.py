@@ -46,16 +46,17 @@ class SaliencyPredictor:
     """Maps, classes and boxes of images of any size, by a module's ``predict_step``; see `load`.
 
     An image is resized to the network's square as in evaluation, and its maps are brought back to
-    the image's size: bilinearly if they grow, averaging if they shrink. With ``center_crop`` in the
-    run's data the network sees the middle square, and maps are 0 outside of it. Boxes come from the
-    maps of full size.
+    the image's size: bilinearly if they grow, averaging if they shrink. With ``center_crop`` or
+    ``evaluation_resize`` in the run's data the network sees the middle square, and maps are 0
+    outside of it. Boxes come from the maps of full size.
 
     Args:
         module: A trained module; it is moved to ``device`` and set to evaluation mode.
         size: Side S of the network's input in pixels.
         mean: Mean of each color channel, in [0, 1].
         std: Standard deviation of each color channel, above 0.
-        center_crop: Whether the middle square is taken.
+        center_crop: Whether the middle square is taken; an integer R: of the image whose shorter
+            edge is resized to R pixels, as by ``data.evaluation_resize``.
         class_names: Names of the classes; None for their numbers.
         methods: Methods whose maps are given, ``native`` and names of the module's methods; None
             for all.
@@ -77,7 +78,7 @@ class SaliencyPredictor:
         size: int,
         mean: Sequence[float],
         std: Sequence[float],
-        center_crop: bool = False,
+        center_crop: bool | int = False,
         class_names: Sequence[str] | None = None,
         methods: Sequence[str] | None = None,
         refine: Refinement | None = None,

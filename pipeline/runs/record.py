@@ -93,6 +93,7 @@ _NEEDED = {
 }
 _OPTIONAL = {
     "data.eval_batch_size": _or_none(_count(MAX_PIXELS)),
+    "data.evaluation_resize": _or_none(_SIDE),
     "data.num_workers": _count(MAX_PROCESSES, 0),
     "data.num_classes": _or_none(_count(MAX_CLASSES)),
     "data.reader": _or_none(_GROUP),

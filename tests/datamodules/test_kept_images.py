@@ -186,6 +186,7 @@ def test_each_kind_of_pixels_has_a_folder_of_its_own(tiny, tmp_path):
     folder = tiny()
     for options in (
         *({}, {"center_crop": True}, {"fast_decode": True}, {"exif_orientation": True}),
+        *({"evaluation_resize": 7}, {"evaluation_resize": 9}),
         *({"max_value": 4095}, {"resize_size": 9}, {"augment": False}),
         {"augment": False, "fast_decode": True},
     ):
@@ -200,4 +201,4 @@ def test_each_kind_of_pixels_has_a_folder_of_its_own(tiny, tmp_path):
             assert len(next(iter(loader))["label"])
     found = sorted(path.name for path in (tmp_path / "kept").iterdir())
     # unaugmented training images are those of the evaluation, unless they are decoded faster
-    assert len(found) == 2 + 1 + 1 + 2 + 2 + 1 + 0 + 1
+    assert len(found) == 2 + 1 + 1 + 2 + (1 + 1) + 2 + 1 + 0 + 1

@@ -8,6 +8,7 @@ from learned_saliency.metrics import (
     largest_component_boxes,
     overlap_with_boxes,
 )
+from tests.support.degenerate_maps import collate_boxes, maps_with_boxes
 from tests.support.paths import GOLDEN
 
 
@@ -96,6 +97,14 @@ def test_brute_force_agrees_also_beyond_the_image_and_without_area():
     for i, (saliency, boxes, _, _) in enumerate(samples):
         expected = brute_force(saliency.tolist(), boxes.tolist())
         assert (float(iou[i]), float(f1[i])) == pytest.approx(expected, abs=1e-12), i
+
+
+def test_brute_force_agrees_on_maps_and_boxes_that_break_metrics():
+    samples = maps_with_boxes()
+    iou, f1 = overlap_with_boxes(*collate_boxes(samples))
+    for i, (saliency, boxes) in enumerate(samples):
+        expected = brute_force(saliency.tolist(), boxes.tolist())
+        assert (float(iou[i]), float(f1[i])) == pytest.approx(expected, abs=1e-9), i
 
 
 def test_the_metric_counts_what_brute_force_counts_however_images_arrive(check_metric):

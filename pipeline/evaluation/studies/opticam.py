@@ -34,7 +34,6 @@ from learned_saliency.pipeline.evaluation.studies.shown import (
     SHOWN_FIGURES,
     ShownBatch,
     computed,
-    renamed,
     shown_scores,
 )
 from learned_saliency.trainers import SaliencyModule
@@ -62,7 +61,7 @@ class OptiCAMStudy(Study):
     """
 
     name = "opticam"
-    figures: Mapping[str, Figure] = renamed("opticam_", SHOWN_FIGURES)
+    figures: Mapping[str, Figure] = SHOWN_FIGURES
 
     def __init__(
         self,
@@ -154,10 +153,7 @@ class OptiCAMStudy(Study):
                 classifier = cut.get(variant.layer, shown.classifier)
                 count_variant(variant, classifier, shown, scores[variant.name])
         found = [_ablation(variant, scores[variant.name]) for variant in self._variants]
-        results = {
-            each.variant.name: renamed("opticam_", each.rows[each.variant.iterations])
-            for each in found
-        }
+        results = {each.variant.name: each.rows[each.variant.iterations] for each in found}
         files = {
             "opticam.csv": partial(write_ablations, found=found),
             "pictures/opticam_iterations.png": partial(plot_iterations, found=found),

@@ -33,6 +33,11 @@ class Step(NamedTuple):
         """Name among scores."""
         return f"{self.kind}/{self.lowest}"
 
+    @property
+    def label(self) -> str:
+        """Name in pictures, which are narrow: the last three parts of that of the lowest layer."""
+        return ".".join(self.lowest.split(".")[-3:])
+
     def part_of(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Select the weights of these layers from those of `random_state`."""
         layers = set(self.layers)
@@ -161,7 +166,8 @@ def replaced(network: nn.Module, state: Mapping[str, Tensor]) -> Iterator[None]:
         network: The network.
         state: Values by name.
     """
-    own = dict(network.named_parameters()) | dict(network.named_buffers())
+    own = dict(network.named_parameters(remove_duplicate=False))
+    own |= dict(network.named_buffers(remove_duplicate=False))
     with torch.no_grad():
         kept = {name: own[name].detach().clone() for name in state}
         try:

@@ -67,9 +67,11 @@ class Randomization(Study):
     """
 
     name = "randomization"
-    figures: Mapping[str, Figure] = renamed("randomized_", declared(MapSimilarity)) | renamed(
-        "permuted_", declared(MapSimilarity)
-    )
+    figures: Mapping[str, Figure] = {
+        f"{kind}_{name}": figure._replace(short=f"{figure.short or name} {kind}")
+        for kind in ("randomized", "permuted")
+        for name, figure in declared(MapSimilarity).items()
+    }
 
     def __init__(
         self,
@@ -125,6 +127,12 @@ class Randomization(Study):
                     f"studies.randomization.layers: no layer with weights is named {layer}"
                     f"{nearest(layer, [n for n in known if n != layer], at_least=3)}."
                 )
+        within = [inner for layer in self.layers or () for inner in layers_within(network, layer)]
+        if len(set(within)) < len(within):
+            raise UserError(
+                "studies.randomization.layers: one of these layers lies within another; name each "
+                "part of the network once."
+            )
         if self._checkpoint is not None:
             self._permuted = load_module(self._checkpoint, methods=module.methods).eval()
 
@@ -179,10 +187,10 @@ class Randomization(Study):
         }
         drawn = self._state(module)
         for number, batch in enumerate(setting.batches(scores)):
-            setting.note(f"batch {number + 1}")
             shown = ShownBatch(module, batch)
             first = _all_maps(module, methods, shown)
             for step in steps:
+                setting.note(f"{step.kind} to {step.lowest}, batch {number + 1}")
                 with replaced(named_network(module), step.part_of(drawn)):
                     _count(scores, step.name, first, _all_maps(module, methods, shown))
             if self._permuted is not None:
@@ -229,7 +237,7 @@ class Randomization(Study):
             with replaced(named_network(module), step.part_of(drawn)):
                 columns.append(_all_maps(module, methods, shown))
         colors = module.colors(shown.images)
-        titles = ["image", "trained", *(step.lowest for step in steps)]
+        titles = ["image", "trained", *(step.label for step in steps)]
         files = {}
         for name in methods:
             maps = torch.stack([found[name][0] for found in columns])

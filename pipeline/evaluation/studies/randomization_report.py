@@ -17,7 +17,7 @@ from learned_saliency.visualization import DEFAULT_COLORMAP, encode_png, grid, o
 
 _TITLES = {
     "rank_correlation": "rank correlation",
-    "absolute_rank_correlation": "rank correlation, absolute values",
+    "absolute_rank_correlation": "rank correlation of |map|",
     "ssim": "SSIM",
     "hog": "correlation of HOG",
 }
@@ -56,7 +56,7 @@ def plot_similarities(path: Path, table: Similarities) -> None:
     Solid lines are cascading, dashed ones independent randomization, diamonds permuted labels.
     """
     kinds = list(dict.fromkeys(step.kind for step in table.steps))
-    names = [step.lowest for step in table.steps if step.kind == kinds[0]]
+    names = [step.label for step in table.steps if step.kind == kinds[0]]
 
     def draw(metric: str, axis: Axes) -> None:
         for number, (method, found) in enumerate(table.values.items()):

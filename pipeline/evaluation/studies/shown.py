@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def computed(scores: ShownScores) -> dict[str, float]:
 
 
 def renamed(prefix: str, values: Mapping[str, Any], suffix: str = "") -> dict[str, Any]:
-    """Put a study's own words around the names of the three metrics."""
+    """Put a study's own words around the names of values."""
     return {f"{prefix}{name}{suffix}": value for name, value in values.items()}
 
 
@@ -94,13 +94,13 @@ class ShownBatch:
             self.p,
             **self._module.masking,
         )
-        for o, metrics in zip(found, scores, strict=False):
+        for o, metrics in zip(found, scores, strict=bool(scores)):
             for metric in metrics.values():
                 metric.update(self.p, o)
         return found
 
 
-def plot_panels(path: Path, titles: Mapping[str, str], draw: Any) -> None:
+def plot_panels(path: Path, titles: Mapping[str, str], draw: Callable[[str, Axes], None]) -> None:
     """Draw one panel for each metric side by side, with one legend, as PNG.
 
     Args:
@@ -110,7 +110,6 @@ def plot_panels(path: Path, titles: Mapping[str, str], draw: Any) -> None:
     """
     figure = Plot(figsize=(4 * len(titles) + 1.5, 3.8), layout="constrained")
     row = figure.subplots(1, len(titles), squeeze=False)[0]
-    axis: Axes
     for axis, (name, title) in zip(row, titles.items(), strict=True):
         draw(name, axis)
         axis.set_ylabel(title)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from learned_saliency.datamodules import Decoding, resizes_down_first
+from learned_saliency.datamodules import Decoding, center_crop_of, resizes_down_first
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.export.formats.base import Runner
 from learned_saliency.pipeline.export.formats.onnx import Onnx
@@ -58,7 +58,7 @@ class Html(Onnx):
             "one_run": source.maps == "label"
             and _finds_class(self.load(path, config), source.size),
             "size": source.size,
-            "center_crop": bool(source.data.center_crop),
+            "center_crop": center_crop_of(source.data),
             "down_first": resizes_down_first(),
             "box_threshold": source.facts["box_threshold"],
             "class_names": list(source.class_names),

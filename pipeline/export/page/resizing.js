@@ -7,8 +7,10 @@ const WEIGHT_BITS = 22;
 function placement(width, height, size, centerCrop) {
   if (!centerCrop) return { edges: [size, size], corner: [0, 0] };
   const short = Math.min(width, height);
-  const edges = [Math.floor((size * width) / short), Math.floor((size * height) / short)];
-  return { edges, corner: edges.map((edge) => Math.floor((edge - size) / 2)) };
+  const length = centerCrop === true ? size : centerCrop; // of the shorter edge
+  const round = centerCrop === true ? Math.floor : halfEven;
+  const edges = [width, height].map((edge) => Math.floor((length * edge) / short));
+  return { edges, corner: edges.map((edge) => round((edge - size) / 2)) };
 }
 
 /** Resize an image to the network's square; 8-bit values (size, size, 3). */

@@ -240,7 +240,8 @@ def test_without_input_normalization_the_network_sees_colors(run, evaluated):
 def test_two_processes_count_as_one(run, evaluated, tmp_path):
     """17 images on two processes, which agree on a folder: the same files, every image once."""
     words = [f"checkpoint={run.folder}", "methods=[gradcam]", DROP, "pictures.images=5"]
-    words += ["studies=[cues,removal,bank]", f"+studies.bank.classifiers=[{run.folder}]"]
+    words += ["studies=[cues,removal,bank,selectivity,boxes]"]
+    words += [f"+studies.bank.classifiers=[{run.folder}]", "studies.selectivity.exponents=[0.5,2]"]
     one = evaluated(*words)
     words = [word.removeprefix("+") for word in words]
     words += ["trainer=ddp", "trainer.accelerator=cpu", "trainer.precision=32-true"]
@@ -262,7 +263,8 @@ def test_two_processes_count_as_one(run, evaluated, tmp_path):
         for folder in (one.folder, two)
     )
     assert ours == theirs
-    for name in ("images.csv", "cues.csv", "removal.csv", "bank.csv"):
+    tables = ("cues.csv", "removal.csv", "bank.csv", "selectivity.csv", "boxes.csv")
+    for name in ("images.csv", *tables):
         assert len(read_rows(two / name)) > 1
         for row, expected in zip(read_rows(two / name), read_rows(one.folder / name), strict=True):
             assert list(map(number, row.values())) == pytest.approx(

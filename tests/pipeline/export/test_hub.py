@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 
 from learned_saliency import load
@@ -167,17 +168,22 @@ def test_the_folder_loads_as_its_run_without_the_library_of_the_hub(
         assert str(creatures.parent) not in path.read_text()
 
 
-@pytest.mark.parametrize("center_crop", [False, True])
+@pytest.mark.parametrize("center_crop", [False, True, 30])
 def test_other_libraries_are_told_how_images_are_prepared(photo, tmp_path, center_crop):
-    data = SimpleNamespace(center_crop=center_crop, mean=[0.4, 0.5, 0.6], std=[0.2, 0.3, 0.4])
+    colors = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4]}
+    longer = None if isinstance(center_crop, bool) else center_crop
+    crop = {"center_crop": center_crop is True, "evaluation_resize": longer}
+    data = OmegaConf.create(crop | colors)
     said = preparation(SimpleNamespace(data=data, size=24))
     with Image.open(photo) as image:
         image = image.convert("RGB").crop((0, 0, 40, 30))
     image.save(tmp_path / "wide.png")
     if said["do_center_crop"]:
-        assert said["size"] == {"shortest_edge": 24}
-        left = (32 - said["crop_size"]["width"]) // 2
-        image = image.resize((32, 24), said["resample"]).crop((left, 0, left + 24, 24))
+        short = said["size"]["shortest_edge"]
+        assert short == (longer or 24)
+        edges, side = (short * 40 // 30, short), said["crop_size"]["width"]
+        left, top = ((edge - side) // 2 for edge in edges)
+        image = image.resize(edges, said["resample"]).crop((left, top, left + side, top + side))
     else:
         image = image.resize((said["size"]["width"], said["size"]["height"]), said["resample"])
     pixels = np.asarray(image) * said["rescale_factor"]

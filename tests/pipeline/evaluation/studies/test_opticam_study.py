@@ -73,8 +73,8 @@ def test_every_row_is_opticam_with_that_option(study, tmp_path):
         values = found.results[f"opticam {name}"]
         drops = ((p - o).clamp(min=0) / p).mean()
         gains = ((o - p).clamp(min=0) / (1 - p)).mean()
-        assert values["opticam_average_drop"] == pytest.approx(float(drops), abs=1e-5)
-        assert values["opticam_average_gain"] == pytest.approx(float(gains), abs=1e-5)
+        assert values["average_drop"] == pytest.approx(float(drops), abs=1e-5)
+        assert values["average_gain"] == pytest.approx(float(gains), abs=1e-5)
     assert {n for v in found.results.values() for n in v} == set(found.figures)
     for name, write in found.files.items():
         path = tmp_path / name

@@ -176,6 +176,8 @@ def test_what_does_not_fit_is_told_before_any_work():
     study = Randomization(layers=["6", "1"])  # a ReLU
     with pytest.raises(UserError, match="no layer with weights is named 1"):
         study.check_module(module)
+    with pytest.raises(UserError, match="lies within another"):
+        Randomization(layers=["6", "6"]).check_module(module)
     study = Randomization()
     study.check_module(module)
     with pytest.raises(UserError, match="at least 11 pixels"):

@@ -41,7 +41,7 @@ def blobs(generator, height, width, coarse):
     return np.ascontiguousarray(smooth)
 
 
-@pytest.mark.parametrize("center_crop", [False, True])
+@pytest.mark.parametrize("center_crop", [False, True, 21])
 def test_squares_equal_ours_to_the_integer(center_crop):
     generator = np.random.default_rng(0)
     shapes = [(1, 1), (1, 50), (90, 2), (16, 16), (15, 17), (31, 64), (200, 21), (20, 230)]
@@ -59,7 +59,7 @@ def test_squares_equal_ours_to_the_integer(center_crop):
         np.testing.assert_array_equal(np.array(values).reshape(16, 16, 3), expected)
 
 
-@pytest.mark.parametrize("center_crop", [False, True])
+@pytest.mark.parametrize("center_crop", [False, True, 19])
 def test_placed_maps_equal_ours(center_crop):
     generator = np.random.default_rng(1)
     sizes = [(12, 12), (24, 36), (5, 4), (12, 1), (1, 80), (90, 11), (6, 31)]
