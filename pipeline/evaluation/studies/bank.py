@@ -36,7 +36,7 @@ from learned_saliency.trainers import place, spread
 #: Maps that look at nothing, beside which Fig. 3 sets the methods, by name.
 REFERENCES = ("zero", "one", "random")
 
-_PURPOSE = 1_000_003  # distance of the seeds of two images' random maps
+_SEEDS = 1_000_003  # images whose random maps have seeds of their own
 
 BankScores = Mapping[str, Mapping[str, MaskedAccuracy]]  # by method, by classifier
 
@@ -153,7 +153,7 @@ def reference_maps(name: str, images: Tensor, places: Sequence[int], seed: int =
         raise ValueError(f"name must be one of {REFERENCES}, got {name!r}")
     made = []
     for place_of_image in places:
-        generator = torch.Generator().manual_seed(seed * _PURPOSE + place_of_image)
+        generator = torch.Generator().manual_seed(seed * _SEEDS + place_of_image)
         made.append(torch.rand(size, generator=generator))
     return torch.stack(made).to(images)
 

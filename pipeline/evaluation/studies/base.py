@@ -15,6 +15,7 @@ from torch.utils.data import BatchSampler, SequentialSampler
 from learned_saliency.attribution import PostHocMethod, SplitClassifier
 from learned_saliency.datamodules import WSOLBatch, WSOLDataModule
 from learned_saliency.metrics import Figure, box_union
+from learned_saliency.ops import widen
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.trainers import NATIVE, Journal, Kept, MetricTree, SaliencyModule, Sums
 
@@ -157,10 +158,15 @@ def check_truth(name: str, data: WSOLDataModule, split: str) -> None:
         )
 
 
-def tested_maps(module: SaliencyModule, batch: WSOLBatch) -> dict[str, Tensor]:
-    """Compute the maps (B, H, W) in [0, 1] of all methods as the test does, for its classes."""
+def tested_maps(module: SaliencyModule, batch: WSOLBatch) -> tuple[dict[str, Tensor], Tensor]:
+    """Compute the maps of all methods as the test does, for its classes.
+
+    Returns:
+        Maps (B, H, W) in [0, 1] by method, at least float32, and the logits (B, C).
+    """
     labels = batch["label"] if module.explained == "label" else None
-    return module.maps(batch["image"], labels)[0]
+    maps, logits = module.maps(batch["image"], labels)
+    return {name: widen(saliency) for name, saliency in maps.items()}, logits
 
 
 def regions_of(batch: WSOLBatch) -> Tensor:

@@ -20,7 +20,13 @@ from torchmetrics import MeanMetric
 from learned_saliency.datamodules import WSOLBatch, WSOLDataModule
 from learned_saliency.metrics import Figure, MaskLocalization
 from learned_saliency.pipeline.cli import UserError
-from learned_saliency.pipeline.evaluation.studies.base import Outcome, Setting, Study, labeled
+from learned_saliency.pipeline.evaluation.studies.base import (
+    Outcome,
+    Setting,
+    Study,
+    labeled,
+    tested_maps,
+)
 from learned_saliency.pipeline.evaluation.studies.plots import save_figure
 from learned_saliency.pipeline.runs import load_module, read_checkpoint
 from learned_saliency.storage import write_csv
@@ -151,7 +157,7 @@ class Subsets(Study):
         """Compute maps (B, H, W) and logits (B, C) of each row."""
         module, images = setting.module, batch["image"]
         labels = batch["label"] if module.explained == "label" else None
-        maps, logits = module.maps(images, labels)
+        maps, logits = tested_maps(module, batch)
         found = {name: (saliency, logits) for name, saliency in maps.items()}
         for name, row in self._rows.items():
             own = row.module

@@ -118,7 +118,7 @@ class Thresholds(Study):
         for number, batch in enumerate(setting.batches(scores)):
             setting.note(f"batch {number + 1}")
             regions = regions_of(batch)
-            for name, saliency in tested_maps(module, batch).items():
+            for name, saliency in tested_maps(module, batch)[0].items():
                 scores[name]["values"].update(saliency, regions)
                 if boxed:
                     scores[name]["boxes"].update(saliency, batch["boxes"])
