@@ -18,6 +18,7 @@ from learned_saliency.trainers.outputs import (
     NATIVE,
     ClassMaps,
     Explanation,
+    GivenMaps,
     NativeMap,
     Prediction,
     PredictionBatch,
@@ -56,6 +57,7 @@ class SaliencyModule(TrainableModule):
         optimizer: Factory of the optimizer, given parameter groups.
         scheduler: Factory of the scheduler, given the optimizer; stepped once per epoch.
         methods: Post-hoc methods by name, tested and predicted beside the native map.
+        given: Sources of finished maps by name, tested beside the methods; see `GivenMaps`.
         faithfulness: Names of the metrics of `trainers.faithfulness` to test all maps by.
         mask_color: Color of the pixels that these metrics mask: ``"mean"``, 0 in the normalized
             image, or ``"black"``.
@@ -69,6 +71,7 @@ class SaliencyModule(TrainableModule):
         masking: Options of `metrics.masked_probabilities` that follow from ``mask_color``.
         for_given: Keys of ``model`` with the values that they need where the classifier is a given
             network, which stays as it is; None for a method that cannot be trained for it.
+        known: Names of methods that are not computed in a test, because their rows are known.
         note: Called in test with a description of the current work; a progress bar puts itself
             here.
     """
@@ -82,6 +85,7 @@ class SaliencyModule(TrainableModule):
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory | None = None,
         methods: Mapping[str, PostHocMethod] | None = None,
+        given: Mapping[str, GivenMaps] | None = None,
         faithfulness: Sequence[str] = (),
         mask_color: str = "mean",
         explained: str = "label",
@@ -92,8 +96,10 @@ class SaliencyModule(TrainableModule):
     ) -> None:
         super().__init__(optimizer=optimizer, scheduler=scheduler, seed=seed)
         self.network = network.to(memory_format=torch.channels_last)  # makes convolutions faster
-        self.methods = dict(methods or {})
-        if NATIVE in self.methods:
+        self.methods, self.given = dict(methods or {}), dict(given or {})
+        if both := self.methods.keys() & self.given.keys():
+            raise ValueError(f"{sorted(both)} name methods and given maps alike")
+        if NATIVE in self.methods | self.given:
             raise ValueError(
                 f"'{NATIVE}' is the module's own map and no name for a post-hoc method"
             )
@@ -102,6 +108,7 @@ class SaliencyModule(TrainableModule):
         if mask_color not in MASK_COLORS:
             raise ValueError(f"mask_color must be one of {MASK_COLORS}, got {mask_color!r}")
         self.explained = explained
+        self.known: frozenset[str] = frozenset()
         self.note: Callable[[str], None] = lambda what: None
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
@@ -125,8 +132,8 @@ class SaliencyModule(TrainableModule):
 
     @property
     def map_names(self) -> list[str]:
-        """Methods whose maps are tested and predicted; boxes come from the first."""
-        return [NATIVE, *self.methods]
+        """Methods and given maps that are tested; predicted boxes come from the first."""
+        return [NATIVE, *self.methods, *self.given]
 
     @property
     def native(self) -> NativeMap | None:
@@ -136,6 +143,11 @@ class SaliencyModule(TrainableModule):
     @property
     def has_classes(self) -> bool:
         """True if the classifier gives logits of classes, instead of scores of any kind."""
+        return True
+
+    @property
+    def has_scores(self) -> bool:
+        """True if there is a classifier, instead of maps alone."""
         return True
 
     @property
@@ -314,7 +326,10 @@ class SaliencyModule(TrainableModule):
         if not len(images):  # this process has no share of the split
             return TestOutput({}, images.new_empty((0, 1)), batch["label"], {})
         labels = batch["label"] if self.explained == "label" else None
-        maps, logits = self.maps(images, labels)
+        maps, logits = self.maps(images, labels, [m for m in self.methods if m not in self.known])
+        logits = widen(logits)
+        maps = {name: widen(values) for name, values in maps.items() if name not in self.known}
+        maps |= {name: read(batch) for name, read in self.given.items() if name not in self.known}
         targets = self.known_targets(labels, logits)
         unknown = {} if self.has_classes else {"label": torch.full_like(batch["label"], -1)}
         self.test_scores.update(maps, logits, {**batch, **unknown})
@@ -335,13 +350,17 @@ class SaliencyModule(TrainableModule):
             terms[name] = self.faithfulness.update(name, trial)
         return TestOutput(maps, logits, targets, terms)
 
-    def explainer(self, name: str, targets: Tensor) -> Explain:
+    def explainer(self, name: str, targets: Tensor) -> Explain | None:
         """Return the method of a name as a function of images to maps of these classes.
+
+        None stands for given maps: nobody knows their method.
 
         Args:
             name: One of ``map_names``.
             targets: Classes, int64 (B,).
         """
+        if name in self.given:
+            return None
         if name == NATIVE:
             return lambda images: self.saliency(images, targets)
         return lambda images: self.methods[name](self.classifier, images, targets)
@@ -368,11 +387,16 @@ class SaliencyModule(TrainableModule):
         for name, value in _flatten(results):
             self.log(f"val/{name}", value, sync_dist=True)  # equal on all processes
 
+    def test_results(self) -> dict[str, dict[str, float]]:
+        """Compute the metrics of the batches that `test_step` has seen, fractions by method."""
+        results = self.test_scores.compute()
+        for name, figures in self.faithfulness.compute().items():
+            results[name] |= figures
+        return results
+
     def on_test_epoch_end(self) -> None:
         """Log the metrics of ``test`` and keep them in ``results``."""
-        self.results = self.test_scores.compute()
-        for name, figures in self.faithfulness.compute().items():
-            self.results[name] |= figures
+        self.results = self.test_results()
         self.curves = self.test_scores.curves()
         for name, value in _flatten(self.results):
             self.log(f"test/{name}", value, sync_dist=True)
