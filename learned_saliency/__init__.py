@@ -14,7 +14,7 @@ if TYPE_CHECKING:
         SaliencyPredictor,
         load,
     )
-    from learned_saliency.trainers import SaliencyCallback
+    from learned_saliency.trainers import SaliencyCallback, evaluate_maps
 
 __all__ = [
     "ClassScore",
@@ -22,9 +22,11 @@ __all__ = [
     "ImageSaliency",
     "SaliencyCallback",
     "SaliencyPredictor",
+    "evaluate_maps",
     "load",
 ]
-_ROOMS = {"SaliencyCallback": "trainers"}  # where names lie that `pipeline.prediction` lacks
+# Where names lie that `pipeline.prediction` lacks.
+_ROOMS = dict.fromkeys(("SaliencyCallback", "evaluate_maps"), "trainers")
 
 
 def __getattr__(name: str) -> Any:

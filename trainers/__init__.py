@@ -12,6 +12,7 @@ from learned_saliency.trainers.callbacks import (
     KeepFeatures,
     KeepSignals,
     Kept,
+    KeptMethod,
     MetricTree,
     Pictures,
     SaliencyCallback,
@@ -27,6 +28,7 @@ from learned_saliency.trainers.calm import CALMModule
 from learned_saliency.trainers.cam import CAMModule
 from learned_saliency.trainers.casm import CASMModule
 from learned_saliency.trainers.casm_pool import SnapshotPool
+from learned_saliency.trainers.evaluated_maps import evaluate_maps
 from learned_saliency.trainers.faithfulness import TEST_FIGURES, FaithfulnessScores
 from learned_saliency.trainers.fcam import FCAMModule
 from learned_saliency.trainers.loggers import (
@@ -45,13 +47,14 @@ from learned_saliency.trainers.outputs import (
     ClassMaps,
     Example,
     Explanation,
+    GivenMaps,
     NativeMap,
     Prediction,
     PredictionBatch,
     TestOutput,
     is_flat,
 )
-from learned_saliency.trainers.posthoc import PostHocModule
+from learned_saliency.trainers.posthoc import MapsModule, PostHocModule
 from learned_saliency.trainers.scores import MONITORS
 from learned_saliency.trainers.strategies import (
     LIFELINE,
@@ -102,12 +105,15 @@ __all__ = [
     "Explanation",
     "FCAMModule",
     "FaithfulnessScores",
+    "GivenMaps",
     "ImageTable",
     "Journal",
     "JournaledTest",
     "KeepFeatures",
     "KeepSignals",
     "Kept",
+    "KeptMethod",
+    "MapsModule",
     "MetricTree",
     "MetricsCSV",
     "MetricsFile",
@@ -130,6 +136,7 @@ __all__ = [
     "ZeroBoxScores",
     "check_weights",
     "draw_images",
+    "evaluate_maps",
     "gathered",
     "gives_threshold",
     "is_flat",

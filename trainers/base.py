@@ -16,6 +16,7 @@ from learned_saliency.trainers.outputs import (
     NATIVE,
     ClassMaps,
     Explanation,
+    GivenMaps,
     NativeMap,
     Prediction,
     PredictionBatch,
@@ -49,6 +50,7 @@ class SaliencyModule(TestableModule):
         optimizer: Factory of the optimizer, given parameter groups.
         scheduler: Factory of the scheduler, given the optimizer; stepped once per epoch.
         methods: Post-hoc methods by name, tested and predicted beside the native map.
+        given: Sources of finished maps by name, tested beside the methods; see `GivenMaps`.
         faithfulness: Names of the metrics of `trainers.faithfulness` to test all maps by.
         mask_color: Color of the pixels that these metrics mask: ``"mean"``, 0 in the normalized
             image, or ``"black"``.
@@ -72,6 +74,7 @@ class SaliencyModule(TestableModule):
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory | None = None,
         methods: Mapping[str, PostHocMethod] | None = None,
+        given: Mapping[str, GivenMaps] | None = None,
         faithfulness: Sequence[str] = (),
         mask_color: str = "mean",
         explained: str = "label",
@@ -85,6 +88,7 @@ class SaliencyModule(TestableModule):
             scheduler=scheduler,
             seed=seed,
             methods=methods,
+            given=given,
             faithfulness=faithfulness,
             mask_color=mask_color,
             explained=explained,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, NotRequired, TypedDict
 
 import numpy as np
@@ -11,12 +11,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learned_saliency.attribution import PostHocMethod
+from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.metrics import boxes_from_saliency
 
 NATIVE = "native"  # name of a module's own map among the methods
 EVERY_CLASS = (
     "same map for every class"  # caption of a native map that does not depend on the class
 )
+
+
+#: Source of finished maps, of any tool: a function of a batch to its maps (B, H, W) in [0, 1] at
+#: the size of the batch's images.
+GivenMaps = Callable[[WSOLBatch], Tensor]
 
 
 class NativeMap(NamedTuple):
@@ -135,13 +141,13 @@ class Example(NamedTuple):
     Attributes:
         image_id: Name of the image.
         label: True class of the image; -1 where it is unknown.
-        predicted: The class that the classifier predicts.
+        predicted: The class that the classifier predicts; -1 where there is none.
         target: The class that the maps explain.
         image: The image with its true boxes, colors in 0..255, shape (H, W, 3), red first.
         overlays: The image under the map of each method with the true boxes and the map's own, by
             method, likewise.
-        predicted_probability: Probability of ``predicted``, in [0, 1].
-        target_probability: Probability of ``target``, in [0, 1].
+        predicted_probability: Probability of ``predicted``, in [0, 1]; void without a classifier.
+        target_probability: Probability of ``target``, likewise.
         flat: Methods whose map is constant, which have no box.
         score: Score of ``target`` where scores that are no classes are explained; else None.
     """

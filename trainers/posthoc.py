@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 import torch
@@ -10,29 +10,30 @@ from torch import Tensor, nn
 
 from learned_saliency.attribution import Classifier, SharedFeatures
 from learned_saliency.trainers.base import SaliencyModule
-from learned_saliency.trainers.outputs import ClassMaps
+from learned_saliency.trainers.outputs import ClassMaps, GivenMaps
 
 
 class PostHocModule(SaliencyModule):
     """Module that tests and predicts with post-hoc methods on any classifier, without training.
 
-    There is no native map; predicted boxes come from the first method.
+    There is no native map; predicted boxes come from the first method. Without methods it tests
+    given maps, with any network of images to logits (B, C).
 
     A classifier may give scores that are no classes, see ``outputs`` of `attribution.split`. A
     label is then the index of a score, and metrics that need classes are left out.
 
     Args:
         classifier: A classifier, e.g. ``attribution.split(network, layer)``.
-        **options: See `SaliencyModule`; ``methods`` must name at least one.
+        **options: See `SaliencyModule`; ``methods`` or ``given`` must name at least one.
 
     Raises:
-        ValueError: If there is no method, or faithfulness metrics are asked for of scores that are
-            no classes.
+        ValueError: If there is neither a method nor a given map, or faithfulness metrics are asked
+            for of scores that are no classes.
     """
 
     def __init__(self, *, classifier: nn.Module, **options: Any) -> None:
         super().__init__(network=classifier, optimizer=_untrained, **options)
-        if not self.methods:
+        if not self.map_names:
             raise ValueError("a classifier without a map of its own needs at least one method")
         if options.get("faithfulness") and not self.has_classes:
             raise ValueError(
@@ -56,13 +57,16 @@ class PostHocModule(SaliencyModule):
 
     @property
     def map_names(self) -> list[str]:
-        """The post-hoc methods."""
-        return list(self.methods)
+        """The post-hoc methods and given maps."""
+        return [*self.methods, *self.given]
 
     def maps(
         self, images: Tensor, labels: Tensor | None, names: Iterable[str] | None = None
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Compute the methods' maps and logits, from one pass; see `SaliencyModule.maps`."""
+        if not self.methods or names == []:
+            with torch.no_grad():
+                return {}, self.classifier(images)
         shared = SharedFeatures(self.classifier, images)
         with torch.no_grad():
             logits = shared(images)
@@ -79,6 +83,61 @@ class PostHocModule(SaliencyModule):
         if targets is None:
             targets = logits.topk(top_k).indices
         return ClassMaps(logits, targets, self.post_hoc_of_classes(shared, images, targets))
+
+
+class MapsModule(SaliencyModule):
+    """Module that tests given maps alone, without any classifier.
+
+    Metrics that need classes or a classifier are left out; a map explains whatever it explains.
+
+    Args:
+        given: Sources of the maps by name; at least one.
+        **options: See `SaliencyModule`.
+
+    Raises:
+        ValueError: If there is no source.
+    """
+
+    def __init__(self, *, given: Mapping[str, GivenMaps], **options: Any) -> None:
+        super().__init__(network=nn.Identity(), optimizer=_untrained, given=given, **options)
+        if not given:
+            raise ValueError("there are no maps to test: name a source")
+
+    @property
+    def classifier(self) -> nn.Module:
+        """A stand-in, which no metric of maps alone asks."""
+        return self.network
+
+    @property
+    def has_classes(self) -> bool:
+        """False: there is no classifier."""
+        return False
+
+    @property
+    def has_scores(self) -> bool:
+        """False: there is no classifier."""
+        return False
+
+    @property
+    def native(self) -> None:
+        """None: this module has no native map."""
+        return None
+
+    @property
+    def map_names(self) -> list[str]:
+        """The given maps."""
+        return list(self.given)
+
+    @staticmethod
+    def known_targets(labels: Tensor | None, logits: Tensor) -> Tensor:
+        """Return zeros (B,): no class of a classifier is explained."""
+        return logits.argmax(1)
+
+    def maps(
+        self, images: Tensor, labels: Tensor | None, names: Iterable[str] | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return no maps, and logits of a single class, which say nothing."""
+        return {}, images.new_zeros(len(images), 1)
 
 
 def _untrained(*args: Any) -> NoReturn:

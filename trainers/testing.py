@@ -11,8 +11,9 @@ from torch import Tensor
 from learned_saliency.attribution import Classifier, PostHocMethod
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.metrics import FLOORS
+from learned_saliency.ops import widen
 from learned_saliency.trainers.faithfulness import FaithfulnessScores
-from learned_saliency.trainers.outputs import NATIVE, TestOutput, known_targets
+from learned_saliency.trainers.outputs import NATIVE, GivenMaps, TestOutput, known_targets
 from learned_saliency.trainers.scores import SplitScores
 from learned_saliency.trainers.training import TrainableModule
 from learned_saliency.trainers.trial import Explain, Trial
@@ -28,6 +29,7 @@ class TestableModule(TrainableModule):
 
     Args:
         methods: See `SaliencyModule`, as for the arguments below; others go to `TrainableModule`.
+        given: Sources of finished maps by name.
         faithfulness: Names of metrics.
         mask_color: One of ``MASK_COLORS``.
         explained: One of ``EXPLAINED``.
@@ -35,6 +37,7 @@ class TestableModule(TrainableModule):
         std: One value per color channel.
 
     Attributes:
+        known: Names of methods that are not computed in a test, because their rows are known.
         masking: Options of `metrics.masked_probabilities` that follow from ``mask_color``.
         note: Called in test with a description of the current work; a progress bar puts itself
             here.
@@ -46,6 +49,7 @@ class TestableModule(TrainableModule):
         self,
         *,
         methods: Mapping[str, PostHocMethod] | None,
+        given: Mapping[str, GivenMaps] | None,
         faithfulness: Sequence[str],
         mask_color: str,
         explained: str,
@@ -54,8 +58,10 @@ class TestableModule(TrainableModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.methods = dict(methods or {})
-        if NATIVE in self.methods:
+        self.methods, self.given = dict(methods or {}), dict(given or {})
+        if both := self.methods.keys() & self.given.keys():
+            raise ValueError(f"{sorted(both)} name methods and given maps alike")
+        if NATIVE in self.methods | self.given:
             raise ValueError(
                 f"'{NATIVE}' is the module's own map and no name for a post-hoc method"
             )
@@ -64,6 +70,7 @@ class TestableModule(TrainableModule):
         if mask_color not in MASK_COLORS:
             raise ValueError(f"mask_color must be one of {MASK_COLORS}, got {mask_color!r}")
         self.explained = explained
+        self.known: frozenset[str] = frozenset()
         self.note: Callable[[str], None] = lambda what: None
         self.test_scores = SplitScores(self.map_names, floors=True, tested=True)
         self.faithfulness = FaithfulnessScores(self.map_names, faithfulness)
@@ -78,12 +85,17 @@ class TestableModule(TrainableModule):
 
     @property
     def map_names(self) -> list[str]:
-        """Methods whose maps are tested and predicted; boxes come from the first."""
-        return [NATIVE, *self.methods]
+        """Methods and given maps that are tested; predicted boxes come from the first."""
+        return [NATIVE, *self.methods, *self.given]
 
     @property
     def has_classes(self) -> bool:
         """True if the classifier gives logits of classes, instead of scores of any kind."""
+        return True
+
+    @property
+    def has_scores(self) -> bool:
+        """True if there is a classifier, instead of maps alone."""
         return True
 
     @property
@@ -104,13 +116,17 @@ class TestableModule(TrainableModule):
         """Compute native maps, shape (B, H, W) in [0, 1]; see `SaliencyModule.explain`."""
         raise NotImplementedError
 
-    def explainer(self, name: str, targets: Tensor) -> Explain:
+    def explainer(self, name: str, targets: Tensor) -> Explain | None:
         """Return the method of a name as a function of images to maps of these classes.
+
+        None stands for given maps: nobody knows their method.
 
         Args:
             name: One of ``map_names``.
             targets: Classes, int64 (B,).
         """
+        if name in self.given:
+            return None
         if name == NATIVE:
             return lambda images: self.saliency(images, targets)
         return lambda images: self.methods[name](self.classifier, images, targets)
@@ -126,7 +142,10 @@ class TestableModule(TrainableModule):
         if not len(images):  # this process has no share of the split
             return TestOutput({}, images.new_empty((0, 1)), batch["label"], {})
         labels = batch["label"] if self.explained == "label" else None
-        maps, logits = self.maps(images, labels)
+        maps, logits = self.maps(images, labels, [m for m in self.methods if m not in self.known])
+        logits = widen(logits)
+        maps = {name: widen(values) for name, values in maps.items() if name not in self.known}
+        maps |= {name: read(batch) for name, read in self.given.items() if name not in self.known}
         targets = self.known_targets(labels, logits)
         unknown = {} if self.has_classes else {"label": torch.full_like(batch["label"], -1)}
         terms = self.test_scores.update(maps, logits, {**batch, **unknown})
@@ -146,11 +165,16 @@ class TestableModule(TrainableModule):
             terms[name] |= self.faithfulness.update(name, trial)
         return TestOutput(maps, logits, targets, terms)
 
+    def test_results(self) -> dict[str, dict[str, float]]:
+        """Compute the metrics of the batches that `test_step` has seen, fractions by method."""
+        results = self.test_scores.compute()
+        for name, figures in self.faithfulness.compute().items():
+            results[name] |= figures
+        return results
+
     def on_test_epoch_end(self) -> None:
         """Log the metrics of ``test`` and keep them in ``results``."""
-        self.results = self.test_scores.compute()
-        for name, figures in self.faithfulness.compute().items():
-            self.results[name] |= figures
+        self.results = self.test_results()
         self.curves = self.test_scores.curves()
         for name, value in flatten(self.results):
             self.log(f"test/{name}", value, sync_dist=True)

@@ -83,7 +83,7 @@ def _leaves(node: DictConfig, prefix: str = "") -> Iterator[_Leaf]:
             continue
         if row is not None or not _is_group(value):
             yield _Leaf(key, plain, row)
-        inner = row is None or row.type in ("group", "any")
+        inner = row is None or row.type in ("group", "text_or_group", "any")
         if _is_group(value) and inner and not child._is_interpolation():
             yield from _leaves(value, f"{key}.")
 

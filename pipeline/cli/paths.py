@@ -120,6 +120,11 @@ def check_subject(config: DictConfig, program: str) -> None:
         check_file("class_names", config.class_names)
 
 
+def has_network(config: DictConfig) -> bool:
+    """Tell whether ``checkpoint`` or ``classifier`` names a network, instead of maps alone."""
+    return config.checkpoint is not None or config.classifier is not None
+
+
 def check_classifier(name: str) -> None:
     """Check that a classifier is the path of something, or has the form of a network's name.
 

@@ -210,6 +210,9 @@ TYPES = {
         lambda row, value: isinstance(value, str) and _PART.fullmatch(value) is not None,
         _in_words("the name of a part of Python, a.b.C"),
     ),
+    "text_or_group": _Type(
+        lambda row, value: isinstance(value, dict) or _text(row, value), _described_text
+    ),
     "group": _Type(lambda row, value: isinstance(value, dict), _in_words("a group of keys")),
     "list": _Type(_list, _described_list),
     "names": _Type(_texts, _in_words("a name or a list of names")),

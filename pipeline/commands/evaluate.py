@@ -14,28 +14,45 @@ from learned_saliency.pipeline.cli import (
     check_data,
     check_folder,
     check_subject,
+    has_network,
     hydra_words,
     listed,
+    values,
 )
 
 
 def evaluation_words(arguments: Sequence[str]) -> list[str]:
     """Write the words of evaluate.py's command line as Hydra wants them.
 
-    ``data.root`` does not exist where the data set is the checkpoint's.
+    ``data.root`` does not exist where the data set is the checkpoint's, and ``maps`` is a group of
+    which any name may be given: a single folder gets the name ``maps``. Beside finished maps no
+    methods are tested unless some are named.
     """
-    data_chosen = any(word.startswith("data=") for word in arguments)
-    words = []
-    for word in hydra_words(arguments):
-        if word.startswith("data.") and not data_chosen:
-            word = f"+{word}"
-        words.append(word)
-    return words
+    keys = {word.partition("=")[0].lstrip("+") for word in arguments if "=" in word}
+    words = [_named(word) for word in arguments]
+    if any(key.partition(".")[0] == "maps" for key in keys):
+        words += ["methods=[]"] if "methods" not in keys else []
+    data_chosen = "data" in keys
+    return [
+        f"+{word}" if word.startswith("data.") and not data_chosen else word
+        for word in hydra_words(words)
+    ]
+
+
+def _named(word: str) -> str:
+    """Name the maps of a word ``maps=FOLDER``; other words stay as they are."""
+    key, equals, value = word.partition("=")
+    if not equals or key.partition(".")[0] != "maps" or value in ("", "null"):
+        return word
+    if key == "maps" and not value.startswith("{"):
+        key = "maps.maps"
+    return f"++{key}={value}"
 
 
 def check(config: DictConfig) -> None:
     """Check that the network and the data set are there that a configuration names."""
-    check_subject(config, "evaluate.py")
+    if has_network(config) or not config.maps:
+        check_subject(config, "evaluate.py")
     check_folder("output_dir", config.output_dir)
     data = config.get("data") or {}
     check_class_names(data)
@@ -46,9 +63,12 @@ def check(config: DictConfig) -> None:
 
 def announce(config: DictConfig) -> str:
     """Say which maps of which network are going to be tested, and where it is written."""
+    names = values(config.methods)
+    names += [f"maps of {name} in {place}" for name, place in config.maps.items()]
+    what = listed(config.studies) if config.studies_only else listed(names or ["native"])
     network = config.checkpoint or config.classifier
-    what = listed(config.studies) if config.studies_only else listed(config.methods)
-    return f"testing {what} of {network} on split {config.split}, into {config.output_dir}"
+    of = "" if network is None else f" of {network}"
+    return f"testing {what}{of} on split {config.split}, into {config.output_dir}"
 
 
 EVALUATE = Command(
@@ -62,6 +82,7 @@ EVALUATE = Command(
             "checkpoint=RUN data=wsol data.root=IMAGES data.metadata=METADATA",
             "checkpoint=RUN 'studies=[cues,removal]'",
             "classifier=timm:resnet50 weights=FILE layer=layer4 data=wsol ...",
+            "maps=FOLDER data=folder data.root=photos",
         ),
     ),
     check=check,

@@ -16,6 +16,8 @@ from learned_saliency.pipeline.cli import (
     is_on_hub,
 )
 
+_PRECISIONS = ("float32", "float16", "int8")
+
 
 def check(config: DictConfig) -> None:
     """Check that the network's files are there, and that the folder can be made."""
@@ -25,6 +27,12 @@ def check(config: DictConfig) -> None:
         if config[key] is not None:
             check_image_folder(key, config[key])
     check_subject(config, "export.py")
+    if config.maps is not None and not isinstance(config.maps, str):
+        raise UserError("maps: expected one of label, predicted, all.")
+    if config.precision not in _PRECISIONS:
+        raise UserError(
+            f"precision={config.precision}: expected one of {', '.join(_PRECISIONS)} here."
+        )
     if config.out is None and config.checkpoint is not None and is_on_hub(config.checkpoint):
         raise UserError(f"out has no value: say where to export {config.checkpoint}, out=FOLDER.")
 

@@ -17,7 +17,7 @@ from learned_saliency.pipeline.runs import create_folder
 from learned_saliency.storage import write_text
 
 _WORK = "work.json"  # says what the unfinished evaluation is about
-_FREE = ("output_dir", "logger")  # do not change a figure, as the trainer's but for these
+_FREE = ("output_dir", "logger", "reuse")  # do not change a figure, as the trainer's but for these
 _OF_TRAINER = ("precision", "deterministic")
 _OF_DATA = ("num_workers", "pin_memory", "cache", "cache_folder", "verify_images")
 

@@ -17,11 +17,15 @@ from learned_saliency.attribution import (
     SplitClassifier,
 )
 from learned_saliency.errors import MendableError
-from learned_saliency.pipeline.cli import UserError, check_subject, first_sentence
+from learned_saliency.pipeline.cli import UserError, check_subject, first_sentence, has_network
 from learned_saliency.pipeline.runs.checkpoints import Checkpoint, load_module, read_checkpoint
 from learned_saliency.pipeline.runs.targets import has_function, target_function
-from learned_saliency.pipeline.runs.third_party import build_classifier
-from learned_saliency.trainers import NATIVE, PostHocModule, SaliencyModule
+from learned_saliency.pipeline.runs.third_party import (
+    PlainLogits,
+    build_classifier,
+    third_party_network,
+)
+from learned_saliency.trainers import NATIVE, MapsModule, PostHocModule, SaliencyModule
 
 _OF_FOREIGN = (
     "weights",
@@ -95,7 +99,7 @@ def build_explained(
         subject: The result of `read_subject`.
         names: Names of the methods that the user asked for.
         **options: Options of the `SaliencyModule`; ``methods`` are the post-hoc methods among the
-            names.
+            names. With ``given`` maps there need be none, nor a network.
 
     Raises:
         UserError: If the weights do not fit, the trained map is asked for of a network that has
@@ -117,9 +121,14 @@ def _build(
         raise UserError(
             f"methods: '{NATIVE}' is the map of a trained model; {config.classifier} {remedy}."
         )
-    if not options["methods"]:
+    if not options["methods"] and not options.get("given"):
         raise UserError("methods: name at least one method.")
-    if subject.checkpoint is None:
+    if not has_network(config):
+        return MapsModule(**options)
+    if subject.checkpoint is None and not options["methods"] and config.layer is None:
+        network = third_party_network(config.classifier, config.num_classes, config.weights)
+        classifier = PlainLogits(network).eval()  # nothing of it is explained here
+    elif subject.checkpoint is None:
         classifier = build_classifier(config)
     else:
         classifier = load_module(subject.checkpoint).classifier
@@ -153,7 +162,8 @@ def try_methods(
     module.eval()
     foreign = isinstance(module.classifier, SplitClassifier)
     logits = None
-    for tried in [[], *([name] for name in names or module.methods if name != NATIVE)]:
+    chosen = module.methods if names is None else names
+    for tried in [[], *([name] for name in chosen if name != NATIVE)]:
         try:
             with torch.no_grad():
                 if foreign and not tried:

@@ -22,7 +22,7 @@ _CLASSES = "classes"  # option of a method: classes by name or number
 _NEEDS = {
     "boxes": "the boxes of the split",
     "masks": "the masks of the split",
-    "method": "the method that made the maps, for it explains altered images",
+    "method": "a method, methods=[gradcam], for it explains altered images",
 }
 _START = "start"  # option of a method: the method from whose channel weights it starts
 

@@ -7,6 +7,7 @@ from learned_saliency.trainers.callbacks.journal import Journal, Kept, MetricTre
 from learned_saliency.trainers.callbacks.journaled_test import JournaledTest
 from learned_saliency.trainers.callbacks.keep_features import KeepFeatures, unkept
 from learned_saliency.trainers.callbacks.keep_signals import KeepSignals
+from learned_saliency.trainers.callbacks.kept_methods import KeptMethod
 from learned_saliency.trainers.callbacks.pictures import Pictures, spread
 from learned_saliency.trainers.callbacks.progress import listen, progress_bar
 from learned_saliency.trainers.callbacks.saliency import SaliencyCallback
@@ -22,6 +23,7 @@ __all__ = [
     "KeepFeatures",
     "KeepSignals",
     "Kept",
+    "KeptMethod",
     "MetricTree",
     "Pictures",
     "SaliencyCallback",

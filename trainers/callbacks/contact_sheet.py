@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +45,9 @@ class ContactSheet(Kept, L.Callback):
     """Draws images spread evenly over the tested split, a column for each method.
 
     Below an image stand its true and its predicted class, below a map the class that it explains
-    and that one's probability, or the score that it explains where that is no class; boxes are the
-    true ones and, at the module's ``box_threshold``, that of the map. A map that is constant is
-    called flat and has no box.
+    and that one's probability, or the score that it explains where that is no class; without a
+    classifier the true class alone. Boxes are the true ones and, at the module's ``box_threshold``,
+    that of the map. A map that is constant is called flat and has no box.
 
     The maps are those of the test, so that nothing is computed twice. Of several processes each
     draws the chosen images among its own; the first process puts them together.
@@ -66,8 +66,10 @@ class ContactSheet(Kept, L.Callback):
         self.count = count
         self.class_names = class_names
         self._chosen: set[int] = set()
+        self._whole: dict[int, Example] = {}  # those of all processes and methods
         self._drawn: dict[int, Example] = {}  # by place in the split
         self.examples: list[Example] = []
+        self._taken: dict[str, dict[int, Example]] = {}  # by method and place
 
     def on_test_start(self, trainer: L.Trainer, module: SaliencyModule) -> None:
         """Choose the images."""
@@ -78,7 +80,7 @@ class ContactSheet(Kept, L.Callback):
             images = min(images, int(trainer.num_test_batches[0]) * batch)
         spread = np.linspace(0, images - 1, min(self.count, images)).round().astype(int)
         self._chosen = set(spread.tolist())
-        self._drawn, self.examples = {}, []
+        self._drawn, self._whole, self.examples = {}, {}, []
 
     def on_test_batch_end(
         self,
@@ -97,7 +99,8 @@ class ContactSheet(Kept, L.Callback):
     def on_test_end(self, trainer: L.Trainer, module: SaliencyModule) -> None:
         """Write the picture."""
         drawn = {place: e for share in gathered(self._drawn) for place, e in share.items()}
-        self.examples = [drawn[place] for place in sorted(drawn)]
+        self._whole = self._with_taken(drawn, module.map_names)
+        self.examples = [self._whole[place] for place in sorted(self._whole)]
         if not self.examples or not trainer.is_global_zero:
             return
         sheet = grid(
@@ -118,12 +121,38 @@ class ContactSheet(Kept, L.Callback):
         """Add what was drawn before."""
         self._drawn |= {int(place): _restored(values) for place, values in kept.items()}
 
+    def take_method(self, name: str, examples: Mapping[str, Any]) -> None:
+        """Add what an earlier test has drawn of a method, see `of_method`."""
+        self._taken[name] = {int(place): _restored(values) for place, values in examples.items()}
+
+    def of_method(self, name: str) -> dict[str, Any]:
+        """Return what the last test has drawn of a method by place, in tensors and plain values."""
+        return {
+            str(place): _plain(e._replace(overlays={name: e.overlays[name]}, flat=e.flat & {name}))
+            for place, e in self._whole.items()
+        }
+
+    def _with_taken(self, drawn: Mapping[int, Example], names: Sequence[str]) -> dict[int, Example]:
+        """Add the overlays that were taken over to what was drawn, in the order of the methods."""
+        parts = [drawn, *self._taken.values()]
+        found: dict[int, Example] = {}
+        for place in sorted(self._chosen & {place for part in parts for place in part}):
+            of_place = [part[place] for part in parts if place in part]
+            overlays = {name: o for e in of_place for name, o in e.overlays.items()}
+            found[place] = of_place[0]._replace(
+                overlays={name: overlays[name] for name in names if name in overlays},
+                flat=frozenset().union(*(e.flat for e in of_place)),
+            )
+        return found
+
     def _captions(self, e: Example, native: NativeMap | None) -> list[list[str]]:
         """The lines below an image and below each of its maps."""
         target = f"{class_name(self.class_names, e.target)} {e.target_probability:.1%}"
         captions = [class_lines(self.class_names, e.label, e.predicted, e.predicted_probability)]
         if e.score is not None:
             target, captions = score_line(e.target, e.score), [captions[0][:1]]
+        elif e.predicted < 0:
+            target, captions = "", [captions[0][:1]]
         for name in e.overlays:
             shared = name == NATIVE and native is not None and not native.per_class
             flat = ["flat map"] if name in e.flat else []
@@ -152,7 +181,9 @@ def _example(module: SaliencyModule, tested: TestOutput, batch: WSOLBatch, i: in
     image = colors.round().byte().cpu().numpy()
     true = batch["boxes"][i].tolist() if "boxes" in batch else []
     probs = tested.logits[i].float().softmax(0)
-    predicted, target = int(probs.argmax()), int(tested.targets[i])
+    predicted = int(probs.argmax()) if module.has_scores else -1
+    target = int(tested.targets[i])
+    scored = module.has_scores and not module.has_classes
     threshold = float(module.box_threshold)
     drawn = {name: _drawn(image, maps[i], true, threshold) for name, maps in tested.maps.items()}
     return Example(
@@ -162,10 +193,10 @@ def _example(module: SaliencyModule, tested: TestOutput, batch: WSOLBatch, i: in
         target=target,
         image=with_boxes(image, true, TRUE_BOX),
         overlays={name: picture for name, (picture, _) in drawn.items()},
-        predicted_probability=float(probs[predicted]),
-        target_probability=float(probs[target]),
+        predicted_probability=float(probs[max(predicted, 0)]),
+        target_probability=float(probs[target]) if module.has_scores else 0.0,
         flat=frozenset(name for name, (_, flat) in drawn.items() if flat),
-        score=None if module.has_classes else float(tested.logits[i, target]),
+        score=float(tested.logits[i, target]) if scored else None,
     )
 
 

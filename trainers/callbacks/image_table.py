@@ -19,6 +19,7 @@ from learned_saliency.metrics import box_iou, boxes_from_saliency
 from learned_saliency.storage import write_csv
 from learned_saliency.trainers.base import SaliencyModule
 from learned_saliency.trainers.callbacks.journal import Kept
+from learned_saliency.trainers.measurements import FIGURES
 from learned_saliency.trainers.outputs import TestOutput
 from learned_saliency.trainers.strategies.processes import place
 
@@ -42,6 +43,10 @@ class ImageTable(Kept, L.Callback):
     Args:
         path: File to write.
         parts: Folder of the parts.
+
+    Attributes:
+        taken: Rows of methods that an earlier test has computed, which the first process adds.
+        rows: All rows when the parts are joined, in the order of the table.
     """
 
     def __init__(self, path: Path, parts: Path) -> None:
@@ -50,6 +55,16 @@ class ImageTable(Kept, L.Callback):
         self._file: TextIO | None = None
         self._length = 0  # bytes of this process up to the last whole batch
         self._writer: Any = None
+        self.taken: list[dict[str, str]] = []
+        self.rows: list[dict[str, str]] = []
+        self._order: dict[str, int] = {}
+        self._asked: list[str] = []
+
+    def on_test_start(self, trainer: L.Trainer, module: SaliencyModule) -> None:
+        """Note the order of methods and metrics."""
+        self.rows, names = [], module.map_names
+        self._order = {name: i for i, name in enumerate(names)}
+        self._asked = list(module.faithfulness.metrics[names[0]])
 
     def on_test_batch_end(
         self,
@@ -61,7 +76,7 @@ class ImageTable(Kept, L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Add the rows of a batch."""
-        for row in rows(outputs, batch, float(module.box_threshold), module.has_classes):
+        for row in rows(outputs, batch, module):
             if self._file is None:
                 self._open(list(row))
             self._writer.writerow(row)
@@ -129,18 +144,28 @@ class ImageTable(Kept, L.Callback):
 
     def _join(self) -> None:
         """Write the table of all whole rows, if there are any."""
-        found: list[dict[str, str]] = []
+        found = [*self.taken]
         for part in self._parts():
             text = part.read_text(encoding="utf-8")
             found += csv.DictReader(StringIO(text[: text.rfind("\n") + 1]))
         if found:
-            found.sort(key=lambda row: int(row[_PLACE]))
-            columns = [name for name in found[0] if name != _PLACE]
-            write_csv(self.path, columns, ({k: row[k] for k in columns} for row in found))
+            found.sort(key=lambda row: (int(row[_PLACE]), self._order.get(row["method"], 0)))
+            columns = self._columns(found)
+            write_csv(self.path, columns, ({k: row.get(k) for k in columns} for row in found))
+        self.rows = found
+
+    def _columns(self, found: list[dict[str, str]]) -> list[str]:
+        """Name the columns: rows that were taken over may have further metrics, or other orders."""
+        first = found[: max(1, len(self._order))]  # those of an image
+        names = dict.fromkeys(name for row in first for name in row if name != _PLACE)
+        if not self._order:  # the test ended before it began
+            return list(names)
+        asked = [name for name in self._asked if name in names]
+        return [name for name in names if name not in FIGURES] + asked
 
 
 def rows(
-    tested: TestOutput, batch: WSOLBatch, box_threshold: float, has_classes: bool = True
+    tested: TestOutput, batch: WSOLBatch, module: SaliencyModule
 ) -> Iterator[dict[str, object]]:
     """Build the rows of a batch, image by image; see `ImageTable` for the columns.
 
@@ -149,7 +174,8 @@ def rows(
     classes = [batch["label"], tested.logits.argmax(1), tested.targets]
     label, predicted, target = (values.tolist() for values in classes)
     scores = tested.logits.gather(1, tested.targets[:, None])[:, 0].tolist()
-    boxes = {name: boxes_from_saliency(maps, box_threshold) for name, maps in tested.maps.items()}
+    threshold = float(module.box_threshold)
+    boxes = {name: boxes_from_saliency(maps, threshold) for name, maps in tested.maps.items()}
     terms = {
         name: {figure: values.tolist() for figure, values in figures.items()}
         for name, figures in tested.terms.items()
@@ -159,9 +185,9 @@ def rows(
             box = boxes[name][i].tolist()
             row = {_PLACE: int(batch["index"][i]), "image_id": image_id, "method": name}
             row |= {"label": label[i]}
-            if has_classes:
+            if module.has_classes:
                 row |= {"predicted": predicted[i], "target": target[i]}
-            else:
+            elif module.has_scores:
                 row |= {"target": target[i], "score": f"{scores[i]:.6g}"}
             row |= dict(zip(("x0", "y0", "x1", "y1"), box, strict=True))
             if "boxes" in batch:

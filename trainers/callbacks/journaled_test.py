@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,12 @@ from learned_saliency.trainers.base import SaliencyModule
 from learned_saliency.trainers.callbacks.contact_sheet import ContactSheet
 from learned_saliency.trainers.callbacks.image_table import ImageTable
 from learned_saliency.trainers.callbacks.journal import Journal, Sums
+from learned_saliency.trainers.callbacks.kept_methods import (
+    KeptMethod,
+    computed_metrics,
+    kept_methods,
+    take_methods,
+)
 
 
 class JournaledTest(L.Callback):
@@ -24,8 +30,11 @@ class JournaledTest(L.Callback):
         leave_out: Called before the test with the places of the images that are done.
         table: Table of the test's images, whose parts lie in ``folder``.
         sheet: Contact sheet of the test.
+        taken: What an earlier test has computed, by method; the first process says so to all.
+        everything: Places of all images, which are left out where all methods are taken.
 
     Attributes:
+        kept: What this test has computed of each method, in the first process after the test.
         done: Number of images that were done before this test.
     """
 
@@ -35,31 +44,37 @@ class JournaledTest(L.Callback):
         leave_out: Callable[[Set[int]], None],
         table: ImageTable,
         sheet: ContactSheet,
+        taken: Mapping[str, KeptMethod] | None = None,
+        everything: Set[int] = frozenset(),
     ) -> None:
+        self.kept: dict[str, KeptMethod] = {}
+        self._taken, self._everything = dict(taken or {}), everything
         self.journal = Journal(folder)
         self.done = 0
         self._leave_out = leave_out
         self._table = table
         self._sheet = sheet
 
-    def setup(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
+    def setup(self, trainer: L.Trainer, module: SaliencyModule, stage: str) -> None:
         """Agree on the folder; read what is done, so that the loader leaves it out."""
         folder, path = trainer.strategy.broadcast((self.journal.folder, self._table.path))
         self.journal.folder = self._table.parts = folder
         self._table.path = path
         if trainer.limit_test_batches not in (0, 1.0):  # the first batches, counted anew
             self.journal.forget()
+        module.known = trainer.strategy.broadcast(frozenset(self._taken))
         done = self.journal.read()
         self.done = len(done)
         if trainer.is_global_zero:
             self._table.forget(self.journal.earlier("rows"))
-        self._leave_out(done)
+        self._leave_out(self._everything if set(module.map_names) <= module.known else done)
 
     def on_test_epoch_start(self, trainer: L.Trainer, module: SaliencyModule) -> None:
         """Begin with the metrics of the earlier test; the module has reset its own."""
-        scores = {"scores": module.test_scores, "faithfulness": module.faithfulness}
-        parts = {"sums": Sums(scores), "rows": self._table, "pictures": self._sheet}
-        self.journal.restore(parts)
+        sums = Sums(computed_metrics(module))
+        self.journal.restore({"sums": sums, "rows": self._table, "pictures": self._sheet})
+        if trainer.is_global_zero:
+            take_methods(module, self._taken, self._table, self._sheet)
 
     def on_test_batch_end(
         self, trainer: L.Trainer, module: SaliencyModule, outputs: Any, batch: Any, *args: Any
@@ -68,8 +83,9 @@ class JournaledTest(L.Callback):
         self.journal.done(batch["index"])
 
     def on_test_end(self, trainer: L.Trainer, module: SaliencyModule) -> None:
-        """Write what studies that are ended would lose."""
+        """Write what studies that are ended would lose; gather what is kept of the methods."""
         self.journal.save()
+        self.kept = kept_methods(module, self._table, self._sheet)
 
     def on_exception(
         self, trainer: L.Trainer, module: SaliencyModule, exception: BaseException

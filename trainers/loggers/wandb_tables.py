@@ -40,6 +40,8 @@ def examples_table(report: Report) -> wandb.Table:
         classes = [class_name(report.class_names, i) for i in (e.label, e.predicted, e.target)]
         if e.score is not None:  # a score takes the place of classes
             classes[1:] = ["", score_line(e.target, e.score)]
+        elif e.predicted < 0:  # there is no classifier
+            classes[1:] = ["", ""]
         pictures = (wandb.Image(picture) for picture in (e.image, *e.overlays.values()))
         table.add_data(e.image_id, *classes, *pictures)
     return table

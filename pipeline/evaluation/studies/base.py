@@ -105,10 +105,13 @@ class Study(ABC):
         name: Name of the study's file in ``configs/studies/``.
         needs_labels: Whether the study compares with the true class. It is refused where no image
             has one, and takes its batches through `labeled`.
+        needs_network: Whether the study explains images itself, by the module's methods. It is
+            refused where there are finished maps alone.
     """
 
     name: ClassVar[str]
     needs_labels: ClassVar[bool] = False
+    needs_network: ClassVar[bool] = True
 
     def check(self, config: DictConfig) -> None:  # noqa: B027
         """Check before any work what can be checked with the evaluation's configuration alone.
@@ -166,6 +169,7 @@ def tested_maps(module: SaliencyModule, batch: WSOLBatch) -> tuple[dict[str, Ten
     """
     labels = batch["label"] if module.explained == "label" else None
     maps, logits = module.maps(batch["image"], labels)
+    maps |= {name: read(batch) for name, read in module.given.items()}
     return {name: widen(saliency) for name, saliency in maps.items()}, logits
 
 

@@ -1,0 +1,114 @@
+"""Checks of an evaluation before its work: that parts fit each other, and each method works."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from omegaconf import DictConfig, OmegaConf
+
+from learned_saliency.datamodules import WSOLDataModule
+from learned_saliency.pipeline.cli import UserError, has_network
+from learned_saliency.pipeline.evaluation.studies import Study
+from learned_saliency.pipeline.runs import (
+    check_measurements,
+    has_function,
+    method_names,
+    try_methods,
+)
+from learned_saliency.trainers import SaliencyModule
+
+_OF_NETWORK = ("evaluate.faithfulness", "evaluate.explained", "evaluate.mask_color")
+
+
+def check_asked(config: DictConfig, given: Collection[str]) -> None:
+    """Check that something is asked for, and nothing that the rest cannot give.
+
+    Args:
+        config: The evaluation's configuration.
+        given: Keys that a person gave a value.
+
+    Raises:
+        UserError: If not.
+    """
+    if config.studies_only and not config.studies:
+        raise UserError("studies_only=true leaves nothing to do: name some, studies=[removal].")
+    if has_function(config) and config.studies:
+        raise UserError(
+            f"studies=[{','.join(config.studies)}]: look at classes, but target={config.target} "
+            "gives scores of its own; leave one of them out."
+        )
+    if has_network(config) or not config.maps:
+        return
+    remedy = "maps alone are scored here: give checkpoint=... or classifier=..., or leave it out"
+    if names := method_names(config):
+        raise UserError(f"methods={names[0]}: explains a network, but {remedy}.")
+    for key in _OF_NETWORK:
+        if key in given and OmegaConf.select(config, key) != []:
+            raise UserError(f"{key}: watches a network's answers, but {remedy}.")
+    if config.target is not None:
+        raise UserError(f"target={config.target}: is a network's, but {remedy}.")
+
+
+def check_studies(
+    studies: Sequence[Study], module: SaliencyModule, data: WSOLDataModule, split: str
+) -> None:
+    """Check that module and data suit the studies.
+
+    Raises:
+        UserError: If they do not.
+    """
+    for study in studies:
+        if study.needs_labels and not data.num_labeled(split):
+            raise UserError(
+                f"studies=[{study.name}]: compares with true classes, but no image of {split} has "
+                "one that the network knows; leave the study out."
+            )
+        if study.needs_network and not module.methods and module.native is None:
+            raise UserError(
+                f"studies=[{study.name}]: explains images itself, which finished maps cannot; name "
+                "a network and methods, methods=[gradcam], or leave the study out."
+            )
+        study.check_module(module)
+        study.check_data(data)
+
+
+def check_figures(
+    module: SaliencyModule, data: WSOLDataModule, split: str, names: Sequence[str]
+) -> None:
+    """Check that split and methods have what the faithfulness metrics need.
+
+    Raises:
+        UserError: If a metric needs boxes or masks that the split does not have, or explains
+            altered images where there are finished maps alone.
+    """
+    supervision = data.supervision(split)
+    available = {need for need in ("boxes", "masks") if supervision[need]}
+    finished = not module.methods and module.native is None
+    check_measurements(names, available | (set() if finished else {"method"}))
+
+
+def try_on_one_image(
+    module: SaliencyModule, data: WSOLDataModule, split: str, known: Collection[str] = ()
+) -> None:
+    """Run every method that is not known yet on the first image of a split; see `try_methods`.
+
+    Raises:
+        UserError: If the data set has more classes than the classifier, or a method does not fit.
+    """
+    if not module.has_scores:
+        return
+    batch = data.dataloader(split).dataset.__getitems__([0])
+    tried = [name for name in module.methods if name not in known]
+    classes = try_methods(module, batch["image"], tried, what="data")
+    if not module.has_classes and module.explained == "predicted":
+        return  # labels are of other things than the scores
+    if data.num_classes > classes and not module.has_classes:
+        raise UserError(
+            f"target: gives {classes} scores, but {data.metadata} has labels of {data.num_classes} "
+            "classes; evaluate.explained=predicted explains the largest score, whatever the label."
+        )
+    if data.num_classes > classes:
+        raise UserError(
+            f"{data.metadata}: has labels of {data.num_classes} classes, but the classifier knows "
+            f"{classes}."
+        )

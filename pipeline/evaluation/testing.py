@@ -1,0 +1,166 @@
+"""Pass over the split and what is written of it: table, rows of images, pictures, dashboards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra.utils import instantiate
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+
+from learned_saliency.datamodules import WSOLDataModule
+from learned_saliency.errors import Stopped
+from learned_saliency.metrics import Figure
+from learned_saliency.pipeline.evaluation.data import EvaluatedSplit
+from learned_saliency.pipeline.evaluation.given_maps import maps_record
+from learned_saliency.pipeline.evaluation.kept import KeptMethods
+from learned_saliency.pipeline.evaluation.studies import Study, run_studies
+from learned_saliency.pipeline.evaluation.unfinished import (
+    drop_if_nothing_is_done,
+    remove,
+    unfinished,
+)
+from learned_saliency.pipeline.reports import Results, plot_curves, write_intervals, write_results
+from learned_saliency.pipeline.runs import build_trainer, subject_record, target_record
+from learned_saliency.trainers import (
+    TEST_FIGURES,
+    ContactSheet,
+    Dashboard,
+    ImageTable,
+    JournaledTest,
+    KeepSignals,
+    Report,
+    SaliencyModule,
+    progress_bar,
+)
+
+_SECONDS = 20.0  # between lines of progress
+
+
+class EvaluationResult(NamedTuple):
+    """Result of an evaluation.
+
+    Attributes:
+        folder: Folder of the written files.
+        results: Metrics by method, fractions.
+        figures: Declarations of these metrics.
+        written: Paths of the files.
+    """
+
+    folder: Path
+    results: Results
+    figures: Mapping[str, Figure]
+    written: list[Path]
+
+
+def test_and_write(
+    config: DictConfig,
+    module: SaliencyModule,
+    data: WSOLDataModule,
+    studies: list[Study],
+    folder: Path,
+    kept: KeptMethods,
+) -> EvaluationResult:
+    """Score the maps; close the loggers and keep what is done, however it ends."""
+    options = (config.get("logger") or {}).values() if rank_zero_only.rank == 0 else ()
+    loggers: list[Dashboard] = [instantiate(logger, run_dir=folder) for logger in options]
+    try:
+        for logger in loggers:
+            logger.log_config(OmegaConf.to_container(config, resolve=True))
+        evaluated = _score(config, module, data, studies, folder, kept, loggers)
+    except BaseException as error:
+        for logger in loggers:
+            logger.finish(failed=True)
+        if rank_zero_only.rank == 0 and not isinstance(error, Stopped):
+            drop_if_nothing_is_done(folder)
+        raise
+    for logger in loggers:
+        logger.finish()
+    return evaluated
+
+
+def _score(
+    config: DictConfig,
+    module: SaliencyModule,
+    data: WSOLDataModule,
+    studies: list[Study],
+    folder: Path,
+    kept: KeptMethods,
+    loggers: list[Dashboard],
+) -> EvaluationResult:
+    """Test the module and run the studies in all processes; the first one writes the results."""
+    work = unfinished(folder) / "test"
+    table = ImageTable(folder / "images.csv", work)
+    pictures = folder / "pictures"
+    sheet = ContactSheet(pictures / "maps.png", config.pictures.images, data.class_names)
+    tested = EvaluatedSplit(data, config.split)
+    everything = frozenset(range(len(data.image_ids(config.split))))
+    journal = JournaledTest(work, tested.leave_out, table, sheet, kept.taken, everything)
+    bar = progress_bar("evaluate", _SECONDS)
+    trainer = build_trainer(
+        config,
+        default_root_dir=folder,
+        logger=False,
+        enable_checkpointing=False,
+        callbacks=[KeepSignals(), table, sheet, journal, bar],
+    )
+    if config.studies_only:
+        trainer.limit_test_batches = 0  # the processes meet, and nothing is tested
+    trainer.test(module, datamodule=tested, verbose=False)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    folder = trainer.strategy.broadcast(folder)
+    device = trainer.strategy.root_device
+    further = run_studies(studies, config, module, data, folder, unfinished(folder), device)
+    results: dict[str, dict[str, float]] = {k: dict(v) for k, v in module.results.items()}
+    for name, values in further.results.items():
+        results.setdefault(name, {}).update(values)
+    figures = TEST_FIGURES | further.figures
+    written: list[Path] = []
+    if trainer.is_global_zero:
+        plot_curves(pictures / "curves.png", *module.curves, module.floors)
+        drawn = [path for path in (pictures / "curves.png", sheet.path) if path.is_file()]
+        written = write_results(folder, results, _record(config, module, data), config.split)
+        if table.path.is_file():
+            written += [table.path]
+            written += [write_intervals(table.path, folder / "intervals.csv", config.seed)]
+        written += drawn + further.written
+        names = data.class_names
+        report = Report(config.split, results, *module.curves, sheet.examples, names, drawn)
+        _show(report, loggers)
+        kept.write(folder, journal.kept)
+        remove(folder)
+    return EvaluationResult(folder, results, figures, written)
+
+
+def _show(report: Report, loggers: list[Dashboard]) -> None:
+    """Log the results under the names that training gives the metrics of its test."""
+    figures = {
+        f"{report.split}/{method}/{name}": value
+        for method, values in report.results.items()
+        for name, value in values.items()
+    }
+    for logger in loggers:
+        logger.log_metrics(figures, 0)
+        logger.log_report(report)
+        logger.save()
+
+
+def _record(config: DictConfig, module: SaliencyModule, data: WSOLDataModule) -> dict[str, Any]:
+    """Record the origin of the metrics."""
+    limit = config.trainer.get("limit_test_batches")
+    return {
+        **subject_record(config),
+        **({} if limit is None else {"limit_test_batches": str(limit)}),
+        **({} if config.limit is None else {"limit": config.limit}),
+        "explained": module.explained if data.num_labeled(config.split) else "predicted",
+        **target_record(config, module.methods),
+        **maps_record(config, module.given),
+        "mask_color": config.evaluate.mask_color,
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "box_threshold": float(module.box_threshold),
+        "tested_on": data.supervision(config.split),
+    }
