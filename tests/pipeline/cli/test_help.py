@@ -138,9 +138,9 @@ def test_groups_come_with_their_choices_and_the_chosen_one_is_marked():
 
 def test_studies_are_marked_that_stand_beside_each_other():
     block = help_of("evaluate", "studies=[cues,bank]").partition("\n  studies\n")[2]
-    found = {name: mark for mark, name in re.findall(r"^   ([* ]) (\w+)", block, re.MULTILINE)}
-    marks = {name: found[name] for name in ("bank", "cues", "removal")}
-    assert marks == {"bank": "*", "cues": "*", "removal": " "}
+    marks = {name: mark for mark, name in re.findall(r"^   ([* ]) (\w+)", block, re.MULTILINE)}
+    assert marks["bank"] == marks["cues"] == "*"
+    assert marks["removal"] == " "
 
 
 def test_a_mistake_beside_help_is_told_instead():
