@@ -101,8 +101,13 @@ def _reason(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
 
 
-@lru_cache(maxsize=4)
 def _archive(path: Path) -> Any:
+    return _opened(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _opened(path: Path, written: int) -> Any:
+    """Open an archive, which may be one of all maps, once as long as it is not written anew."""
     if not zipfile.is_zipfile(path):
         raise MapError("is no .npz")
     return np.load(path, allow_pickle=False)

@@ -4,12 +4,14 @@ import csv
 import json
 
 import pytest
+import torch
 
 from learned_saliency.pipeline.cli import UserError, compose_checked
 from learned_saliency.pipeline.commands.evaluate import evaluation_words
 from learned_saliency.pipeline.evaluation.evaluate import CONFIG_NAME
-from learned_saliency.pipeline.evaluation.inputs import trained_options
+from learned_saliency.pipeline.evaluation.inputs import trained_options, with_precision
 from learned_saliency.pipeline.runs import Subject, read_checkpoint
+from learned_saliency.trainers import SaliencyModule
 from tests.pipeline.evaluation.conftest import DROP, NONE
 from tests.support.commands import run_command
 from tests.support.photos import save
@@ -106,3 +108,32 @@ def test_studies_of_true_classes_refuse_data_without_any(run, evaluated, photos)
         words = words if study == "bank" else words[:1]
         with pytest.raises(UserError, match=rf"studies=\[{study}\]: compares with true classes"):
             evaluated(f"checkpoint={run.folder}", *words, *photos, NONE)
+
+
+def test_precision_takes_the_place_of_the_trainers():
+    def composed(word):
+        config = compose_checked([word], CONFIG_NAME, complete=False)
+        return with_precision(config).trainer.precision
+
+    assert composed("precision=null") == composed("precision=32") == "32-true"
+    assert composed("precision=bf16") == "bf16-mixed"
+    assert composed("precision=fp16") == "16-mixed"
+    with pytest.raises(UserError, match="precision=int8: expected one of 32, bf16, fp16 here"):
+        composed("precision=int8")
+
+
+def test_maps_of_a_reduced_precision_are_scored_in_float32(foreign, evaluated, monkeypatch):
+    whole, kinds = SaliencyModule.test_step, set()
+
+    def watching(module, batch, number):
+        found = whole(module, batch, number)
+        kinds.update({found.logits.dtype, *(maps.dtype for maps in found.maps.values())})
+        return found
+
+    monkeypatch.setattr(SaliencyModule, "test_step", watching)
+    words = [*foreign, "methods=[gradcam]", DROP, "pictures.images=0", "limit=6"]
+    exact = evaluated(*words).results["gradcam"]
+    rough = evaluated(*words, "precision=bf16").results["gradcam"]
+    assert kinds == {torch.float32}
+    assert rough["map_mean"] != exact["map_mean"]
+    assert rough["map_mean"] == pytest.approx(exact["map_mean"], abs=0.05)
