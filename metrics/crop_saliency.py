@@ -5,11 +5,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from learned_saliency.metrics.checks import constant_maps
 from learned_saliency.metrics.figures import Figure
 from learned_saliency.metrics.image_mean import ImageMean
-from learned_saliency.metrics.mask_localization import largest_component_boxes
 from learned_saliency.metrics.masking import black_level, check_length, check_maps, predict_variants
+from learned_saliency.metrics.overlap_localization import boxes_above_mean
 
 _SMALLEST = 0.05  # part of the image below which a smaller box is no better
 _TINY = torch.finfo(torch.float32).tiny
@@ -61,7 +60,7 @@ def crop_probabilities(
     """
     check_maps(images, saliency)
     check_length(targets, images)
-    boxes = _boxes(saliency)
+    boxes = boxes_above_mean(saliency)
     area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).double() / saliency[0].numel()
     nothing = black_level(images, mean, std).expand_as(images[:1])
 
@@ -102,18 +101,13 @@ class CropSaliency(ImageMean):
     """
 
     higher_is_better = False
-    figures: ClassVar[Mapping[str, Figure]] = {"crop_saliency": Figure(False, short="SM")}
+    figures: ClassVar[Mapping[str, Figure]] = {
+        "crop_saliency": Figure(False, short="SM", unit="nats")
+    }
 
     def update(self, found: Crops) -> None:
         """Add a batch; see `crop_saliency` for arguments and errors."""
         self._add(crop_saliency(found))
-
-
-def _boxes(saliency: Tensor) -> Tensor:
-    """Find the box of each map, int64 (B, 4) on its device; 0 0 0 0 for a constant map."""
-    maps = saliency.detach().double()
-    above = maps > maps.mean(dim=(1, 2), keepdim=True)
-    return largest_component_boxes(above & ~constant_maps(saliency)[:, None, None])
 
 
 def _cut_out(image: Tensor, box: Tensor, nothing: Tensor) -> Tensor:

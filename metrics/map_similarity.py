@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from learned_saliency.metrics.checks import check_saliency
+from learned_saliency.metrics.checks import check_saliency, constant_maps
 from learned_saliency.metrics.figures import Figure
 
 _LEAST = 11  # pixels of a side: the window of SSIM
@@ -144,7 +144,7 @@ class MapSimilarity(Metric):
         _check_size(first)
         raw_first = first if raw_first is None else raw_first
         raw_second = second if raw_second is None else raw_second
-        kept = ~_constant(first)
+        kept = ~constant_maps(first)
         self.images += len(first)
         self.counted += kept.sum().to(self.counted.device)
         if not bool(kept.any()):
@@ -160,7 +160,7 @@ class MapSimilarity(Metric):
             ],
             dim=1,
         )
-        values[_constant(maps[1])] = 0
+        values[constant_maps(maps[1])] = 0
         self.totals += values.sum(0).to(self.totals.device)
 
     def compute(self) -> dict[str, Tensor]:
@@ -169,11 +169,6 @@ class MapSimilarity(Metric):
         return dict(zip(_NAMES, means, strict=True)) | {
             "flat": 1 - self.counted.double() / self.images
         }
-
-
-def _constant(maps: Tensor) -> Tensor:
-    """Find the maps (B, H, W) without any difference, bool (B,)."""
-    return maps.flatten(1).amax(1) == maps.flatten(1).amin(1)
 
 
 def _ranks(values: Tensor) -> Tensor:

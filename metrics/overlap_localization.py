@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from learned_saliency.metrics.checks import check_saliency
+from learned_saliency.metrics.checks import check_saliency, constant_maps
 from learned_saliency.metrics.figures import Figure
 from learned_saliency.metrics.image_terms import ImageTerms
 from learned_saliency.metrics.mask_localization import (
@@ -36,7 +36,7 @@ def boxes_above_mean(saliency: Tensor) -> Tensor:
     values = saliency.detach().double()
     above = values > values.mean(dim=(1, 2), keepdim=True)
     # the mean of equal values may be rounded below them
-    return largest_component_boxes(above & ~_constant(values))
+    return largest_component_boxes(above & ~constant_maps(values)[:, None, None])
 
 
 def pixelwise_f1(saliency: Tensor, boxes: Sequence[Tensor]) -> Tensor:
@@ -61,7 +61,7 @@ def pixelwise_f1(saliency: Tensor, boxes: Sequence[Tensor]) -> Tensor:
     area = region.flatten(1).sum(1)
     # 2 P R / (P + R) with P = inside / mass and R = inside / area
     f1 = 2 * inside / (mass + area)
-    return f1.masked_fill((mass == 0) | _constant(values)[:, 0, 0], 0.0)
+    return f1.masked_fill((mass == 0) | constant_maps(values), 0.0)
 
 
 class OverlapLocalization(ImageTerms):
@@ -125,9 +125,3 @@ class OverlapLocalization(ImageTerms):
         if logits is not None and labels is not None:
             official = 1 - iou * right_classes(logits, labels).to(iou.device)
         self._count(1 - iou, f1, official)
-
-
-def _constant(saliency: Tensor) -> Tensor:
-    """Tell which maps (B, H, W) have one value alone, bool (B, 1, 1)."""
-    low, high = (f(dim=(1, 2), keepdim=True) for f in (saliency.amin, saliency.amax))
-    return low == high

@@ -70,7 +70,7 @@ def evaluate(
     data = build_data(config, _STAGES[config.split], limit=config.limit, **own)
     maps = open_maps(config, data)
     check_limits(config.trainer, data, {"test": config.split})
-    options |= {"mean": data.mean, "std": data.std, "given": maps}
+    options |= {"mean": data.mean, "std": data.std, "given": maps, "seed": config.seed}
     module = build_explained(config, subject, method_names(config), **options)
     check_figures(module, data, config.split, options["faithfulness"])
     check_studies(studies, module, data, config.split)

@@ -61,6 +61,7 @@ class Downscale(Study):
     """
 
     name = "downscale"
+    needs_network = False
 
     def __init__(self, factors: Sequence[float] = FACTORS, antialias: bool = False) -> None:
         if not factors or min(factors) < 1 or len(set(factors)) < len(factors):

@@ -21,7 +21,7 @@ from learned_saliency.metrics import (
     declared,
     masked_probability,
 )
-from learned_saliency.storage import replacing
+from learned_saliency.pipeline.evaluation.studies.plots import save_figure
 from learned_saliency.trainers import SaliencyModule
 
 _METRICS = (AverageDrop, AverageGain, AverageIncrease)  # in the order of the paper's tables
@@ -120,8 +120,7 @@ def plot_panels(path: Path, titles: Mapping[str, str], draw: Callable[[str, Axes
         for line, label in zip(*axis.get_legend_handles_labels(), strict=True)
     }
     figure.legend(lines.values(), lines, loc="outside right center", fontsize="small")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+    save_figure(figure, path)
 
 
 #: Titles of axes for `plot_panels`, with the better direction.

@@ -84,6 +84,7 @@ class Thresholds(Study):
     """
 
     name = "thresholds"
+    needs_network = False
 
     def __init__(self, iou: int = 50, points: float = 5.0) -> None:
         if iou not in IOUS:
