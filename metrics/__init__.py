@@ -48,6 +48,13 @@ from learned_saliency.metrics.mask_localization import (
     overlap_with_boxes,
 )
 from learned_saliency.metrics.masked_accuracy import MaskedAccuracy, inpaint, masked_variants
+from learned_saliency.metrics.part_effects import Contrast, PartEffects, find_contrasts
+from learned_saliency.metrics.part_fidelity import PartFidelity
+from learned_saliency.metrics.part_importance import (
+    IMPORTANCES,
+    part_importance,
+    rank_correlation,
+)
 from learned_saliency.metrics.pxap import PrecisionRecall, PxAP
 from learned_saliency.metrics.remove_and_classify import (
     FRACTIONS,
@@ -79,12 +86,14 @@ __all__ = [
     "FLOORS",
     "FORMS",
     "FRACTIONS",
+    "IMPORTANCES",
     "TRUTHS",
     "AverageDrop",
     "AverageDropInDeletion",
     "AverageGain",
     "AverageIncrease",
     "CalibrationSums",
+    "Contrast",
     "CoverageCalibration",
     "CueLocalization",
     "Deletion",
@@ -99,6 +108,8 @@ __all__ = [
     "MaskedProbabilities",
     "MaxBoxAcc",
     "MaxBoxAccV2",
+    "PartEffects",
+    "PartFidelity",
     "PrecisionRecall",
     "PxAP",
     "Regions",
@@ -126,6 +137,7 @@ __all__ = [
     "empty_sums",
     "energy",
     "explained_by_segments",
+    "find_contrasts",
     "find_regions",
     "gain",
     "images_needed",
@@ -139,7 +151,9 @@ __all__ = [
     "masked_probabilities",
     "masked_variants",
     "overlap_with_boxes",
+    "part_importance",
     "random_saliency",
+    "rank_correlation",
     "region",
     "removal_hits",
     "smoothed",

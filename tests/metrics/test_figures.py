@@ -14,6 +14,8 @@ BOXES = [torch.tensor([[1, 1, 5, 5]])] * 4
 LOGITS, LABELS = torch.eye(4), torch.tensor([0, 1, 2, 0])
 PROBS = torch.tensor([0.2, 0.4, 0.6, 0.8])
 HITS = torch.ones(4, 3, dtype=torch.bool)
+SHARES = torch.tensor([[0.4, 0.2, 0.1]]).repeat(4, 1)  # two parts and a distractor
+EFFECTS = metrics.PartEffects(torch.rand(4, 4, 4), torch.rand(4, 1, 4), LOGITS, LABELS)
 UPDATES = {  # arguments of the constructor and of ``update``
     "AverageDrop": ((), (PROBS, PROBS)),
     "AverageDropInDeletion": ((), (PROBS, PROBS)),
@@ -30,6 +32,10 @@ UPDATES = {  # arguments of the constructor and of ``update``
     "MaskedAccuracy": ((), (dict.fromkeys(metrics.masked_accuracy.VARIANTS, LOGITS), LABELS)),
     "MaxBoxAcc": ((), (MAPS, BOXES)),
     "MaxBoxAccV2": ((), (MAPS, BOXES)),
+    "PartFidelity": (
+        (torch.ones(4, 1, 2),),
+        (SHARES, HITS[:, :1], EFFECTS, torch.rand(4, 2, 2)),
+    ),
     "PxAP": ((), (MAPS, MASKS)),
     "ZeroBoxCutout": ((), (torch.rand(2, 9),)),
     "ZeroBoxGain": ((), (PROBS, PROBS)),
@@ -110,6 +116,11 @@ def test_errors_and_drops_are_better_low():
         figures |= getattr(metrics, name)(*UPDATES[name][0]).figures
     assert {name for name, f in figures.items() if f.higher_is_better is False} == low
     assert {name for name, f in figures.items() if f.higher_is_better is None} == {
+        "bench_accuracy",
+        "bench_background_independence",
+        "bench_contrasts",
+        "bench_plain_background",
+        "bench_threshold",
         "best_threshold",
         "blurred_accuracy",
         "clean",
