@@ -34,7 +34,11 @@ from learned_saliency.datamodules.parts import (
     Look,
     PartQuestions,
     PartReader,
+    RenderedParts,
+    Rerendered,
     class_pairs,
+    shared_parts,
+    sufficient_parts,
 )
 from learned_saliency.datamodules.readers import (
     ByteReader,
@@ -101,6 +105,8 @@ __all__ = [
     "Pixels",
     "Published",
     "Reader",
+    "RenderedParts",
+    "Rerendered",
     "Source",
     "SplitDataModule",
     "SplitMetadata",
@@ -134,8 +140,10 @@ __all__ = [
     "read_split",
     "read_square",
     "resizes_down_first",
+    "shared_parts",
     "sources",
     "standardize",
+    "sufficient_parts",
     "to_rgb",
     "to_square",
 ]

@@ -106,6 +106,13 @@ from learned_saliency.metrics.overlap_localization import (
     boxes_above_mean,
     pixelwise_f1,
 )
+from learned_saliency.metrics.part_effects import Contrast, PartEffects, find_contrasts
+from learned_saliency.metrics.part_fidelity import PartFidelity
+from learned_saliency.metrics.part_importance import (
+    IMPORTANCES,
+    part_importance,
+    rank_correlation,
+)
 from learned_saliency.metrics.pointing import MaskPointingGame, PointingGame, pointing_hits
 from learned_saliency.metrics.pxap import PrecisionRecall, PxAP
 from learned_saliency.metrics.relevance_rank import RelevanceRankAccuracy, rank_accuracy
@@ -155,6 +162,7 @@ __all__ = [
     "FLOORS",
     "FORMS",
     "FRACTIONS",
+    "IMPORTANCES",
     "ROAD_FRACTIONS",
     "TRUTHS",
     "ActivationHistogram",
@@ -165,6 +173,7 @@ __all__ = [
     "CalibrationSums",
     "Coherency",
     "Complexity",
+    "Contrast",
     "CoverageCalibration",
     "CropSaliency",
     "Crops",
@@ -189,6 +198,8 @@ __all__ = [
     "MaxBoxAccV2",
     "MaxSensitivity",
     "OverlapLocalization",
+    "PartEffects",
+    "PartFidelity",
     "PointingGame",
     "PrecisionRecall",
     "PxAP",
@@ -238,6 +249,7 @@ __all__ = [
     "energy",
     "explain_masked",
     "explained_by_segments",
+    "find_contrasts",
     "find_regions",
     "gain",
     "gini_index",
@@ -259,6 +271,7 @@ __all__ = [
     "max_sensitivity",
     "noise_changes",
     "overlap_with_boxes",
+    "part_importance",
     "pixel_entropy",
     "pixelwise_f1",
     "plateau_width",

@@ -1,6 +1,7 @@
 """Backgrounds of the creatures: textures of several kinds and distractors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -24,6 +25,39 @@ from learned_saliency.datamodules.creatures.painting import (
 )
 
 _SUPERSAMPLING = 2
+
+
+class Background(NamedTuple):
+    """A background that can be painted again without some of its distractors.
+
+    Attributes:
+        ground: The texture, RGB in 0 to 255, float32 (S, S, 3).
+        shapes: Leaves, then distractors, in the order of painting.
+        owners: Number of the distractor that each shape belongs to, from 0; -1 for leaves.
+        tints: Colors of the shapes.
+    """
+
+    ground: np.ndarray
+    shapes: list[Shape]
+    owners: list[int]
+    tints: dict[str, np.ndarray]
+
+    def paint(self, without: Collection[int] = ()) -> np.ndarray:
+        """Paint it, without the distractors of some numbers; RGB, float32 (S, S, 3)."""
+        pairs = zip(self.shapes, self.owners, strict=True)
+        shapes = [shape for shape, owner in pairs if owner not in without]
+        index = fill(shapes, *self.ground.shape[:2], _SUPERSAMPLING)
+        table = color_table(shapes, self.tints)
+        return over(average(index, table, _SUPERSAMPLING), self.ground)
+
+    def distractors(self) -> np.ndarray:
+        """Find the pixels of which each distractor covers at least half, bool (N, S, S)."""
+        size, count = len(self.ground), max(self.owners, default=-1) + 1
+        index = fill(self.shapes, size, size, _SUPERSAMPLING)
+        fine = np.take(np.array([-1, *self.owners]), index)
+        fine = fine.reshape(size, _SUPERSAMPLING, size, _SUPERSAMPLING)
+        shares = [(fine == number).mean(axis=(1, 3)) for number in range(count)]
+        return np.array(shares).reshape(count, size, size) >= 0.5
 
 
 def smooth_noise(rng: np.random.Generator, size: int, cells: int, octaves: int = 4) -> np.ndarray:
@@ -123,9 +157,9 @@ def _lookalike(rng: np.random.Generator) -> list[Shape]:
     return [Shape(points, 0, tints[tint]) for points, _, tint in shapes]
 
 
-def _distractors(rng: np.random.Generator, size: int, count: int) -> list[Shape]:
-    """Scatter polygons, ellipses and look-alikes of parts."""
-    shapes = []
+def _distractors(rng: np.random.Generator, size: int, count: int) -> list[list[Shape]]:
+    """Scatter polygons, ellipses and look-alikes of parts; list the shapes of each."""
+    groups = []
     for _ in range(count):
         kind, tint = rng.random(), f"random{rng.integers(8)}"
         if kind < 0.35:
@@ -137,22 +171,18 @@ def _distractors(rng: np.random.Generator, size: int, count: int) -> list[Shape]
         else:
             group = _lookalike(rng)
         center = tuple(rng.uniform(0, size, 2))
-        shapes += transformed(
-            group, size * rng.uniform(0.03, 0.11), rng.uniform(0, 2 * np.pi), center
-        )
-    return shapes
+        scale, angle = size * rng.uniform(0.03, 0.11), rng.uniform(0, 2 * np.pi)
+        groups.append(transformed(group, scale, angle, center))
+    return groups
 
 
-def background(rng: np.random.Generator, size: int, clutter: float) -> np.ndarray:
+def background(rng: np.random.Generator, size: int, clutter: float) -> Background:
     """Draw a textured background with distractors.
 
     Args:
         rng: Source of the texture.
         size: Side S in pixels.
         clutter: Amount of distractors, 0 for none; their mean number is six times this amount.
-
-    Returns:
-        RGB in 0 to 255, float32 of shape (S, S, 3).
     """
     base = np.array([rng.random(), rng.uniform(0.0, 0.3), rng.uniform(0.2, 0.9)])
     hsv = base + rng.normal(0, 1, (11, 3)) * (0.08, 0.08, 0.15)
@@ -162,13 +192,16 @@ def background(rng: np.random.Generator, size: int, clutter: float) -> np.ndarra
     grain = 1.0 + np.float32(rng.uniform(0.01, 0.1)) * smooth_noise(rng, size, size // 8, 3)
     ground = grain * (1.0 - patches)
     weights = np.stack([ground * (1.0 - texture), ground * texture, grain * patches], axis=2)
-    image = weights @ colors[:3]
+    texture_colors = weights @ colors[:3]
 
     tints = jittered_palette(rng)
     tints |= {f"leaf{i}": color for i, color in enumerate(colors[3:])}
     random = np.stack([rng.random(8), rng.uniform(0, 0.45, 8), rng.uniform(0.1, 1, 8)], 1)
     tints |= {f"random{i}": color for i, color in enumerate(hsv_to_rgb(random))}
     shapes = _leaves(rng, size, int(rng.integers(40, 120))) if rng.random() < 0.3 else []
-    shapes += _distractors(rng, size, min(int(rng.poisson(6.0 * clutter)), 30))
-    index = fill(shapes, size, size, _SUPERSAMPLING)
-    return over(average(index, color_table(shapes, tints), _SUPERSAMPLING), image)
+    owners = [-1] * len(shapes)
+    groups = _distractors(rng, size, min(int(rng.poisson(6.0 * clutter)), 30))
+    for number, group in enumerate(groups):
+        shapes += group
+        owners += [number] * len(group)
+    return Background(texture_colors, shapes, owners, tints)

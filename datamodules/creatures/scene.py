@@ -14,34 +14,17 @@ from learned_saliency.datamodules.creatures.anatomy import (
     transformed,
 )
 from learned_saliency.datamodules.creatures.background import background, smooth_noise
+from learned_saliency.datamodules.creatures.drawing import SUPERSAMPLING, Drawing, Scene
 from learned_saliency.datamodules.creatures.painting import (
     average,
-    color_table,
     fill,
     hsv_to_rgb,
     jittered_palette,
-    over,
     rgb_to_lab,
 )
 
-_SUPERSAMPLING = 4
 _MAX_ATTEMPTS = 100
 _GRAY = 127.5
-
-
-class Scene(NamedTuple):
-    """A rendered image with its ground truth.
-
-    Attributes:
-        image: RGB, uint8 of shape (S, S, 3).
-        mask: 1 on the creature, 0 elsewhere, uint8 of shape (S, S).
-        parts: 0 none, 1 head, 2 wing, 3 tail, 4 body, uint8 of shape (S, S); nonzero exactly where
-            the mask is.
-    """
-
-    image: np.ndarray
-    mask: np.ndarray
-    parts: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,10 +121,10 @@ def _cut_out(shapes: list[Shape]) -> _Figure:
     x0, y0 = np.floor(points.min(axis=0)).astype(int)
     x1, y1 = np.ceil(points.max(axis=0)).astype(int)
     shapes = transformed(shapes, shift=(-x0, -y0))
-    index = fill(shapes, x1 - x0, y1 - y0, _SUPERSAMPLING)
+    index = fill(shapes, x1 - x0, y1 - y0, SUPERSAMPLING)
     one_hot = np.zeros((len(shapes) + 1, 4), np.uint8)
     one_hot[np.arange(len(shapes)) + 1, [shape.part - 1 for shape in shapes]] = 255
-    coverage = average(index, one_hot, _SUPERSAMPLING)
+    coverage = average(index, one_hot, SUPERSAMPLING)
     inside = coverage.sum(axis=2, dtype=np.int32) >= 128
     parts = np.where(inside, coverage.argmax(axis=2) + 1, 0).astype(np.uint8)
     return _Figure((slice(y0, y1), slice(x0, x1)), shapes, index, parts)
@@ -201,16 +184,13 @@ def _shading(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     return 1.0 + slope + np.float32(rng.uniform(0.01, 0.06)) * grain
 
 
-def render_scene(attributes: Attributes, options: SceneOptions, rng: np.random.Generator) -> Scene:
-    """Render one image of a class.
+def draw_scene(attributes: Attributes, options: SceneOptions, rng: np.random.Generator) -> Drawing:
+    """Draw one image of a class, that it may be painted with all of its parts and without some.
 
     Args:
         attributes: Attribute values of head, wing, tail and body.
         options: Size and difficulty.
         rng: Source of all random choices; the same state gives the same bytes.
-
-    Returns:
-        Image, mask and part mask.
 
     Raises:
         RuntimeError: If no pose fits the allowed area, which only a very narrow range can cause.
@@ -220,10 +200,10 @@ def render_scene(attributes: Attributes, options: SceneOptions, rng: np.random.G
     parts = np.zeros((size, size), np.uint8)
     parts[window] = part_window
     mask = (parts > 0).astype(np.uint8)
-    image = background(rng, size, options.clutter)
+    behind = background(rng, size, options.clutter)
 
     reach = np.ones((size // 8 | 1, size // 8 | 1), np.uint8)
-    surroundings = image[cv2.dilate(mask, reach) > mask]
+    surroundings = behind.paint()[cv2.dilate(mask, reach) > mask]
     body = _body_color(surroundings[:: len(surroundings) // 100 + 1], options.contrast, rng)
     tints = jittered_palette(rng) | {
         "body": body,
@@ -231,10 +211,13 @@ def render_scene(attributes: Attributes, options: SceneOptions, rng: np.random.G
         "mark": body * rng.uniform(0.82, 1.18),
     }
     tints |= _complements(shapes, index, tints)
-    painted = average(index, color_table(shapes, tints), _SUPERSAMPLING)
-    image[window] = over(painted, image[window], _shading(rng, *parts[window].shape))
-
-    image = cv2.GaussianBlur(image, (5, 5), rng.uniform(0.1, 0.7) * size / 128)
+    light = _shading(rng, *part_window.shape)
+    blur = rng.uniform(0.1, 0.7) * size / 128
     sigma = np.float32(255.0 * options.noise * rng.uniform(0.1, 1.0))
-    image += sigma * rng.standard_normal(image.shape, np.float32)
-    return Scene(np.clip(np.rint(image), 0, 255).astype(np.uint8), mask, parts)
+    noise = sigma * rng.standard_normal((size, size, 3), np.float32)
+    return Drawing(behind, window, shapes, parts, tints, light, blur, noise)
+
+
+def render_scene(attributes: Attributes, options: SceneOptions, rng: np.random.Generator) -> Scene:
+    """Render one image of a class; arguments and errors are those of `draw_scene`."""
+    return draw_scene(attributes, options, rng).scene()

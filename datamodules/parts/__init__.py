@@ -4,6 +4,12 @@ from learned_saliency.datamodules.parts.base import ClassPair, Look, PartReader,
 from learned_saliency.datamodules.parts.creatures import CreaturesParts
 from learned_saliency.datamodules.parts.cub import CUBParts
 from learned_saliency.datamodules.parts.questions import Asked, PartQuestions
+from learned_saliency.datamodules.parts.rendered import (
+    RenderedParts,
+    Rerendered,
+    shared_parts,
+    sufficient_parts,
+)
 
 __all__ = [
     "Asked",
@@ -13,5 +19,9 @@ __all__ = [
     "Look",
     "PartQuestions",
     "PartReader",
+    "RenderedParts",
+    "Rerendered",
     "class_pairs",
+    "shared_parts",
+    "sufficient_parts",
 ]

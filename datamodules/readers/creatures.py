@@ -12,13 +12,9 @@ import numpy as np
 
 from learned_saliency.datamodules.creatures.anatomy import PARTS
 from learned_saliency.datamodules.creatures.classes import class_attributes, class_name
+from learned_saliency.datamodules.creatures.drawing import Drawing
 from learned_saliency.datamodules.creatures.forks import fork_map
-from learned_saliency.datamodules.creatures.scene import (
-    Scene,
-    SceneOptions,
-    render_scene,
-    tight_box,
-)
+from learned_saliency.datamodules.creatures.scene import SceneOptions, draw_scene, tight_box
 from learned_saliency.datamodules.creatures.store import (
     Record,
     SplitStore,
@@ -154,19 +150,19 @@ class CreaturesRenderer(SplitReader):
             texts |= self._split_texts(SplitStore(root, split), records)
         self._write_texts(metadata, texts)
 
-    def render(self, split: str, number: int) -> tuple[Scene, int]:
-        """Render one image.
+    def draw(self, split: str, number: int) -> tuple[Drawing, int]:
+        """Draw one image; its ``paint`` gives it with all of its parts or without some.
 
         Args:
             split: "train", "val" or "test".
             number: Index of the image in its split, from 0.
 
         Returns:
-            The scene and its label.
+            The drawing and its label.
         """
         label = number % len(self.classes)
         rng = np.random.default_rng([self.seed, SPLITS.index(split), number])
-        return render_scene(self.classes[label], self.options, rng), label
+        return draw_scene(self.classes[label], self.options, rng), label
 
     def _identity(self) -> dict[str, object]:
         """Return what the bytes of an image depend on, beside its split and number."""
@@ -245,7 +241,8 @@ class CreaturesRenderer(SplitReader):
 
         def work(position: int) -> Record:
             number = numbers[position]
-            scene, label = self.render(store.split, number)
+            drawing, label = self.draw(store.split, number)
+            scene = drawing.scene()
             pixels = (scene.image[..., ::-1], scene.mask, scene.parts)[: len(store.kinds)]
             return Record(label, tight_box(scene.mask), store.write(number, [*map(_png, pixels)]))
 

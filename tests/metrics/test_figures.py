@@ -17,6 +17,8 @@ PROBS = torch.tensor([0.2, 0.4, 0.6, 0.8])
 HITS = torch.ones(4, 3, dtype=torch.bool)
 CURVES = metrics.RoadProbabilities(torch.rand(4, 3), torch.rand(4, 3))
 SQUARES = metrics.RemovedSquares(torch.rand(4, 3), torch.rand(4, 3))
+SHARES = torch.tensor([[0.4, 0.2, 0.1]]).repeat(4, 1)  # two parts and a distractor
+EFFECTS = metrics.PartEffects(torch.rand(4, 4, 4), torch.rand(4, 1, 4), LOGITS, LABELS)
 UPDATES = {  # arguments of the constructor and of ``update``
     "ADCC": ((), (PROBS, PROBS, MAPS, MAPS)),
     "AOPC": ((), (torch.rand(4, 3),)),
@@ -47,6 +49,10 @@ UPDATES = {  # arguments of the constructor and of ``update``
     "MaxBoxAccV2": ((), (MAPS, BOXES)),
     "OverlapLocalization": ((), (MAPS, BOXES, LOGITS, LABELS)),
     "PointingGame": ((15,), (MAPS, BOXES)),
+    "PartFidelity": (
+        (torch.ones(4, 1, 2),),
+        (SHARES, HITS[:, :1], EFFECTS, torch.rand(4, 2, 2)),
+    ),
     "PxAP": ((), (MAPS, MASKS)),
     "WeightSimilarity": ((), (LOGITS, LOGITS)),
     "RelevanceMassAccuracy": ((), (MAPS, MASKS)),
@@ -142,6 +148,11 @@ def test_errors_and_drops_are_better_low():
         "activation_near_one",
         "activation_near_zero",
         "absolute_rank_correlation",
+        "bench_accuracy",
+        "bench_background_independence",
+        "bench_contrasts",
+        "bench_plain_background",
+        "bench_threshold",
         "best_threshold",
         "blurred_accuracy",
         "clean",

@@ -4,6 +4,7 @@ from learned_saliency.pipeline.evaluation.studies.bank import Bank
 from learned_saliency.pipeline.evaluation.studies.base import Outcome, Setting, Study
 from learned_saliency.pipeline.evaluation.studies.boxes import Boxes
 from learned_saliency.pipeline.evaluation.studies.costs import Costs
+from learned_saliency.pipeline.evaluation.studies.creaturebench import CreatureBench
 from learned_saliency.pipeline.evaluation.studies.cues import Cues
 from learned_saliency.pipeline.evaluation.studies.downscale import Downscale
 from learned_saliency.pipeline.evaluation.studies.opticam import OptiCAMStudy
@@ -25,6 +26,7 @@ __all__ = [
     "Bank",
     "Boxes",
     "Costs",
+    "CreatureBench",
     "Cues",
     "Downscale",
     "OptiCAMStudy",

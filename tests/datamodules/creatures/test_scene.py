@@ -95,7 +95,7 @@ def test_difficulty_options_do_what_they_say():
 def test_clutter_adds_distractors():
     # Without distractors the background is a texture between a few colors: fewer strong edges.
     def edges(clutter):
-        images = [background(np.random.default_rng(i), 96, clutter) for i in range(20)]
+        images = [background(np.random.default_rng(i), 96, clutter).paint() for i in range(20)]
         return np.mean([(abs(cv2.Laplacian(image, cv2.CV_32F)) > 120).mean() for image in images])
 
     assert edges(3.0) > 1.2 * edges(0.0)

@@ -241,10 +241,8 @@ def test_fewer_images_are_a_part_and_more_are_added(whole, root, monkeypatch):
 
     def prepare(metadata, **numbers):
         renderer = CreaturesRenderer(**(SMALL | numbers), workers=1)
-        render = renderer.render
-        monkeypatch.setattr(
-            renderer, "render", lambda *which: rendered.append(which) or render(*which)
-        )
+        draw = renderer.draw
+        monkeypatch.setattr(renderer, "draw", lambda *which: rendered.append(which) or draw(*which))
         renderer.prepare(whole, whole / metadata)
         return read_split(whole / metadata / "test", localization=True).image_ids
 
@@ -276,14 +274,14 @@ def test_a_complete_set_needs_no_right_to_write(whole, monkeypatch):
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_after_an_interruption_the_next_call_goes_on(tmp_path, root, monkeypatch, error):
     renderer = CreaturesRenderer(**SMALL, workers=1)
-    render = renderer.render
+    draw = renderer.draw
 
     def interrupted(split, number):
         if (split, number) == ("test", 40):
             raise error("stop")
-        return render(split, number)
+        return draw(split, number)
 
-    monkeypatch.setattr(renderer, "render", interrupted)
+    monkeypatch.setattr(renderer, "draw", interrupted)
     threads = cv2.getNumThreads()
     with pytest.raises(error, match="stop"):
         renderer.prepare(tmp_path / "set", tmp_path / "set/metadata")
