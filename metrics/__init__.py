@@ -87,7 +87,6 @@ from learned_saliency.metrics.localization import Localization, MaxBoxAcc, MaxBo
 from learned_saliency.metrics.map_similarity import (
     MapSimilarity,
     hog_correlation,
-    rank_correlation,
     structural_similarity,
 )
 from learned_saliency.metrics.map_statistics import MapStatistics
@@ -111,10 +110,10 @@ from learned_saliency.metrics.part_fidelity import PartFidelity
 from learned_saliency.metrics.part_importance import (
     IMPORTANCES,
     part_importance,
-    rank_correlation,
 )
 from learned_saliency.metrics.pointing import MaskPointingGame, PointingGame, pointing_hits
 from learned_saliency.metrics.pxap import PrecisionRecall, PxAP
+from learned_saliency.metrics.rank_correlation import rank_correlation
 from learned_saliency.metrics.relevance_rank import RelevanceRankAccuracy, rank_accuracy
 from learned_saliency.metrics.remove_and_classify import (
     FRACTIONS,

@@ -10,27 +10,11 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from learned_saliency.metrics.checks import check_saliency, constant_maps
 from learned_saliency.metrics.figures import Figure
+from learned_saliency.metrics.rank_correlation import correlation, rank_correlation
 
 _LEAST = 11  # pixels of a side: the window of SSIM
 _CELLS = 14  # cells of HOG along the shorter side: 16 pixels of 224, as in the published test
 _NAMES = ("rank_correlation", "absolute_rank_correlation", "ssim", "hog")
-
-
-def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
-    """Compute Spearman's rank correlation of two maps per image; ties share their mean rank.
-
-    Args:
-        first: Maps (B, H, W), any range.
-        second: Maps (B, H, W), any range.
-
-    Returns:
-        Correlations in [-1, 1], float64 (B,); 0 where a map is constant and has no order.
-
-    Raises:
-        ValueError: If shapes differ or are not (B, H, W).
-    """
-    _check_pair(first, second)
-    return _pearson(_ranks(first.flatten(1)), _ranks(second.flatten(1)))
 
 
 def hog_correlation(first: Tensor, second: Tensor) -> Tensor:
@@ -51,7 +35,7 @@ def hog_correlation(first: Tensor, second: Tensor) -> Tensor:
     """
     _check_pair(first, second)
     _check_size(first)
-    return _pearson(_histograms(first), _histograms(second))
+    return correlation(_histograms(first), _histograms(second))
 
 
 def structural_similarity(first: Tensor, second: Tensor) -> Tensor:
@@ -169,26 +153,6 @@ class MapSimilarity(Metric):
         return dict(zip(_NAMES, means, strict=True)) | {
             "flat": 1 - self.counted.double() / self.images
         }
-
-
-def _ranks(values: Tensor) -> Tensor:
-    """Rank the numbers of each row (B, N) from 1, float64; ties share their mean rank."""
-    found = []
-    for row in values:
-        _, places, counts = torch.unique(row, return_inverse=True, return_counts=True)
-        last = counts.cumsum(0).double()
-        found.append((last - (counts - 1) / 2)[places])
-    return torch.stack(found)
-
-
-def _pearson(first: Tensor, second: Tensor) -> Tensor:
-    """Correlate the rows of two tensors (B, N); 0 where a row is constant."""
-    first, second = (
-        rows.double() - rows.double().mean(1, keepdim=True) for rows in (first, second)
-    )
-    scale = (first.square().sum(1) * second.square().sum(1)).sqrt()
-    found = (first * second).sum(1) / torch.where(scale > 0, scale, 1.0)
-    return torch.where(scale > 0, found, 0.0).clamp(-1, 1)
 
 
 def _histograms(maps: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torchmetrics import Metric
 
 from learned_saliency.metrics.figures import Figure
 from learned_saliency.metrics.part_effects import PartEffects
-from learned_saliency.metrics.part_importance import rank_correlation
+from learned_saliency.metrics.rank_correlation import rank_correlation
 
 _THRESHOLDS = (0.01, 0.5, 80)  # first, last and number, as Hesse et al. 2023
 _FILES = Figure(True, headline=False)
@@ -132,7 +132,7 @@ class PartFidelity(Metric):
         self._add_checks(importance, shown, effects)
         drops, lost = effects.drops(), effects.distractor_drops()
         known = (drops != drops[:, :1]).any(1)  # a classifier without any effect ranks no part
-        correlation = rank_correlation(parts[known], drops[known]).nan_to_num(nan=0.0)
+        correlation = rank_correlation(parts[known], drops[known])
         self._add(0, (correlation + 1) / 2)
         if contrasts is not None:
             own = torch.stack([contrasts[:, 0, 0], contrasts[:, 1, 1]], 1)

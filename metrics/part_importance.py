@@ -1,4 +1,4 @@
-"""Importance that a map gives to the parts of an object, and its rank correlation with effects."""
+"""Importance that a map gives to the parts of an object."""
 
 from __future__ import annotations
 
@@ -70,34 +70,3 @@ def _check(saliency: Tensor, regions: Tensor, kind: str, parts: int) -> None:
         )
     if not bool((saliency >= 0).all()):
         raise ValueError("saliency must be 0 or more, without NaN")
-
-
-def ranks(values: Tensor) -> Tensor:
-    """Rank numbers in each row from 1; equal numbers share the mean of their ranks."""
-    below = (values[:, None, :] < values[:, :, None]).sum(2)
-    equal = (values[:, None, :] == values[:, :, None]).sum(2)
-    return below + (equal + 1) / 2
-
-
-def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
-    """Compute Spearman's rank correlation of each row.
-
-    Args:
-        first: Shape (B, N).
-        second: Shape (B, N).
-
-    Returns:
-        float64 (B,) in [-1, 1]; NaN where all numbers of a row are equal.
-
-    Raises:
-        ValueError: If the shapes differ.
-    """
-    if first.shape != second.shape or first.ndim != 2:
-        raise ValueError(
-            f"expected two tensors of a shape (B, N), got {tuple(first.shape)} and "
-            f"{tuple(second.shape)}"
-        )
-    x, y = (ranks(values).double() for values in (first, second))
-    x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
-    scale = (x.square().sum(1) * y.square().sum(1)).sqrt()
-    return torch.where(scale > 0, (x * y).sum(1) / scale, torch.full_like(scale, torch.nan))

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import spearmanr
 
-from learned_saliency.metrics import part_importance, rank_correlation
+from learned_saliency.metrics import part_importance
 
 
 def regions(seed=0, count=6, size=9):
@@ -71,19 +70,3 @@ def test_what_does_not_fit_is_refused():
         part_importance(maps - 1, masks)
     with pytest.raises(ValueError, match="0 or more"):
         part_importance(maps * torch.nan, masks)
-    with pytest.raises(ValueError, match="of a shape"):
-        rank_correlation(torch.zeros(2, 3), torch.zeros(2, 4))
-
-
-def test_rank_correlation_equals_scipys_with_ties_and_is_nan_where_all_are_equal():
-    rng = np.random.default_rng(0)
-    first, second = rng.integers(0, 3, (60, 4)), rng.integers(0, 4, (60, 4))
-    found = rank_correlation(torch.from_numpy(first), torch.from_numpy(second))
-    undefined = 0
-    for x, y, value in zip(first, second, found, strict=True):
-        if len(set(x)) == 1 or len(set(y)) == 1:
-            assert value.isnan()
-            undefined += 1
-        else:
-            assert float(value) == pytest.approx(spearmanr(x, y).statistic, abs=1e-12)
-    assert undefined > 2

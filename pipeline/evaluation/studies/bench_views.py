@@ -113,7 +113,7 @@ def examples(
     found = {
         name: rank_correlation(
             part_importance(some, views.regions[:, :parts], importance, parts), drops
-        ).nan_to_num(nan=0.0)
+        )
         for name, some in maps.items()
     }
     pictures = torch.cat([rendered.parts[:, [0, *(2**p for p in range(parts))]]], 1)
