@@ -50,4 +50,4 @@ def _ranks(values: Tensor) -> Tensor:
         _, places, counts = torch.unique(row, return_inverse=True, return_counts=True)
         last = counts.cumsum(0).double()
         found.append((last - (counts - 1) / 2)[places])
-    return torch.stack(found)
+    return torch.stack(found) if found else values.double()

@@ -20,6 +20,7 @@ def test_rank_correlation_equals_scipys_with_ties_and_is_0_where_all_are_equal()
         else:
             assert float(value) == pytest.approx(spearmanr(x, y).statistic, abs=1e-12)
     assert undefined > 2
+    assert rank_correlation(torch.zeros(0, 4), torch.zeros(0, 4)).shape == (0,)
 
 
 def test_what_is_no_pair_is_refused():
