@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from types import MappingProxyType
 
 import torch
 from omegaconf import DictConfig
@@ -47,7 +48,7 @@ from learned_saliency.pipeline.evaluation.studies.bench_views import (
     look,
     map_makers,
 )
-from learned_saliency.trainers import place, spread
+from learned_saliency.trainers import GivenMaps, SaliencyModule, place, spread
 
 _COMPARED = 8  # images that are compared with the renderer's before the work
 
@@ -72,6 +73,7 @@ class CreatureBench(Study):
 
     name = "creaturebench"
     needs_labels = True
+    needs_network = False  # of methods; the classifier is asked in `check_module`
 
     def __init__(self, importance: str = "mean", seed: int = 0, batch_size: int = 128) -> None:
         if importance not in IMPORTANCES:
@@ -84,6 +86,18 @@ class CreatureBench(Study):
     def check(self, config: DictConfig) -> None:
         """Keep in mind the split whose images are compared by `check_data`."""
         self._split = config.split
+
+    def check_module(self, module: SaliencyModule) -> None:
+        """Check that there is a classifier, whose answers judge the maps.
+
+        Raises:
+            UserError: If there are maps alone.
+        """
+        if not module.has_scores:
+            raise UserError(
+                "studies=[creaturebench]: judges maps by a network's answers, and there are maps "
+                "alone; name the network that they explain, checkpoint=RUN."
+            )
 
     def check_data(self, data: WSOLDataModule) -> None:
         """Check that the images are those which the renderer draws.
@@ -116,12 +130,12 @@ class CreatureBench(Study):
         methods, sufficient = explainers(module), sufficient_parts(renderer.attributes)
         scores = {
             name: {kind: PartFidelity(sufficient).to(module.device) for kind in IMPORTANCES}
-            for name in (*methods, CONSTANT, RANDOM)
+            for name in (*methods, *module.given, CONSTANT, RANDOM)
         }
         options = {"seed": self.seed, "batch_size": self.batch_size}
         options["colors"] = data.mean, data.std
         subject = module.classifier, labeled(setting.batches(scores)), renderer, methods
-        count_bench(*subject, scores, note=setting.note, **options)
+        count_bench(*subject, scores, given=module.given, note=setting.note, **options)
         found = {
             name: {kind: _floats(metric) for kind, metric in metrics.items()}
             for name, metrics in scores.items()
@@ -153,6 +167,7 @@ def count_bench(
     scores: Scores,
     *,
     colors: Colors,
+    given: Mapping[str, GivenMaps] = MappingProxyType({}),
     seed: int = 0,
     batch_size: int = 128,
     note: Callable[[str], None] = lambda what: None,
@@ -167,6 +182,8 @@ def count_bench(
         scores: Metrics by method, ``constant_map`` and ``random_map`` among them, and by kind of
             importance, to which the batches are added.
         colors: Mean and standard deviation of the channels that ``images`` were normalized with.
+        given: Finished maps by name, of one class per image: they count for completeness and
+            correctness alone.
         seed: Seed of the random maps.
         batch_size: Most images in one pass of the classifier.
         note: Called with a description of the current work.
@@ -189,3 +206,8 @@ def count_bench(
                 shares = torch.stack(both, 1) if both else sets[:, :2]  # (N, 2, P)
                 asked = torch.einsum("nsp,ncp->nsc", sets, shares)
                 metric.update(importance, views.shown, views.effects, asked)
+        for name, read in given.items():
+            maps = read(batch)
+            for kind, metric in scores[name].items():
+                importance = part_importance(maps, views.regions, kind, parts)
+                metric.update(importance, views.shown, views.effects)

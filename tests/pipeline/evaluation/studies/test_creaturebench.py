@@ -264,3 +264,35 @@ def test_the_configuration_names_every_option_of_the_class():
     config = compose_checked(["studies=[creaturebench]"], "evaluate", complete=False)
     options = OmegaConf.to_container(config.studies.creaturebench)
     assert set(options) == {"_target_", "importance", "seed", "batch_size"}
+
+
+def test_finished_maps_count_as_a_method_does_that_makes_them_but_for_contrasts(data):
+    def red(classifier, images, targets):
+        return images[:, 0].sigmoid()
+
+    names = ("red", "finished", "constant_map", "random_map")
+    scores = {name: {"mean": Recorder()} for name in names}
+    batch = data.dataloader("test").dataset.__getitems__([0, 1, 2, 3])
+    subject = Squares(), [batch], RenderedParts(data.reader, data.crop_size), {"red": red}
+    given = {"finished": lambda batch: batch["image"][:, 0].sigmoid()}
+    count_bench(*subject, scores, colors=(data.mean, data.std), given=given)
+    (made,), (finished,) = scores["red"]["mean"].given, scores["finished"]["mean"].given
+    torch.testing.assert_close(finished[0], made[0])
+    assert torch.equal(finished[1], made[1])
+    assert torch.equal(finished[2].logits, made[2].logits)
+    assert (len(made), len(finished)) == (4, 3)
+
+
+def test_a_folder_of_maps_is_judged_by_a_network_alone(run, data, tmp_path):
+    batch = data.dataloader("test").dataset.__getitems__(list(range(17)))
+    for image_id, image in zip(batch["image_id"], batch["image"], strict=True):
+        path = (tmp_path / "maps" / image_id).with_suffix(".npy")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, image[0].sigmoid().numpy())
+    found = run(f"maps.tool={tmp_path}/maps", "methods=[]").results["tool"]
+    assert np.isnan(found["bench_contrastivity"])
+    assert 0 <= found["bench_correctness"] <= 1
+    alone = [word for word in (f"maps.tool={tmp_path}/maps", "studies=[creaturebench]")]
+    alone += [f"data.root={data.root}", f"data.metadata={data.metadata}", *SMALL_DATA]
+    with pytest.raises(UserError, match="name the network that they explain, checkpoint=RUN"):
+        evaluate(compose_checked(evaluation_words(alone), "evaluate", complete=False))
