@@ -76,7 +76,10 @@ def _truth(shape: torch.Size, **given: Any) -> dict[str, Any]:
             raise ValueError(f"{name}: expected {shape[0]} as there are maps, got {len(value)}")
     truth: dict[str, Any] = {}
     if "boxes" in found:
-        truth["boxes"] = [torch.as_tensor(each) for each in found["boxes"]]
+        truth["boxes"] = [
+            torch.as_tensor(each) if len(each) else torch.zeros(0, 4, dtype=torch.long)
+            for each in found["boxes"]
+        ]
     if "masks" in found:
         truth["mask"] = torch.as_tensor(found["masks"]).to(torch.uint8)
         if truth["mask"].shape != shape:

@@ -61,6 +61,8 @@ class TestableModule(TrainableModule):
         self.methods, self.given = dict(methods or {}), dict(given or {})
         if both := self.methods.keys() & self.given.keys():
             raise ValueError(f"{sorted(both)} name methods and given maps alike")
+        if floors := self.given.keys() & set(FLOORS):
+            raise ValueError(f"{sorted(floors)} name floors of the table and given maps alike")
         if NATIVE in self.methods | self.given:
             raise ValueError(
                 f"'{NATIVE}' is the module's own map and no name for a post-hoc method"

@@ -73,6 +73,7 @@ class Subsets(Study):
 
     name = "subsets"
     needs_labels = True
+    needs_network = False  # no method is run here; `check_module` asks for the classifier
 
     def __init__(self, sizes: Sequence[int] | None = None, runs: Sequence[str] = ()) -> None:
         if sizes is not None and (not sizes or min(sizes) < 1):
@@ -88,6 +89,14 @@ class Subsets(Study):
         self._config = config
         for run in self.runs:
             read_checkpoint(run, "best.ckpt")
+
+    def check_module(self, module: SaliencyModule) -> None:
+        """Refuse maps alone: the classifier's accuracy stands beside them."""
+        if not module.has_scores:
+            raise UserError(
+                "studies=[subsets]: has the classifier's accuracy, and there are maps alone; name "
+                "the network that they explain, checkpoint=RUN."
+            )
 
     def check_data(self, data: WSOLDataModule) -> None:
         """Cut the classes into subsets, and load the further runs.

@@ -360,6 +360,7 @@ def test_values_of_the_last_map_are_checked_before_the_first_one_is_scored(
         (["maps=nowhere"], "no such folder"),
         (["maps=MAPS", "methods=[gradcam]"], "methods=gradcam: explains a network"),
         (["maps=MAPS", "studies=[removal]"], "finished maps cannot"),
+        (["maps=MAPS", "studies=[subsets]"], "has the classifier's accuracy"),
         (["maps=MAPS", "target=margin"], "target=margin: is a network's"),
         (["maps=ROOT"], "is the folder of the images"),
         (["maps.full_image=MAPS"], "maps.full_image: is the name of a floor of the table"),
@@ -393,3 +394,11 @@ def test_faithfulness_is_refused_without_a_network(maps, split_of_images, words,
     done = run_command("evaluate", f"maps={folder}", asked, *words, f"output_dir={tmp_path}/out")
     assert done.returncode != 0
     assert "evaluate.faithfulness: watches a network's answers, but maps alone" in done.stderr
+
+
+def test_names_of_floors_and_images_without_boxes_are_refused_in_python(maps, split_of_images):
+    boxes = list(split_of_images["boxes"])
+    with pytest.raises(ValueError, match="name floors of the table"):
+        evaluate_maps({"full_image": maps}, boxes=boxes)
+    with pytest.raises(ValueError, match=r"boxes of image 1 must have shape \(n, 4\), n >= 1"):
+        evaluate_maps(maps, boxes=[boxes[0], [], *boxes[2:]])
