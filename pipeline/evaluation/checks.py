@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.datamodules import WSOLDataModule
+from learned_saliency.metrics import FLOORS
 from learned_saliency.pipeline.cli import UserError, has_network
 from learned_saliency.pipeline.evaluation.studies import Study
 from learned_saliency.pipeline.runs import (
@@ -15,7 +16,7 @@ from learned_saliency.pipeline.runs import (
     method_names,
     try_methods,
 )
-from learned_saliency.trainers import SaliencyModule
+from learned_saliency.trainers import NATIVE, SaliencyModule
 
 _OF_NETWORK = ("evaluate.faithfulness", "evaluate.explained", "evaluate.mask_color")
 
@@ -70,6 +71,26 @@ def check_studies(
             )
         study.check_module(module)
         study.check_data(data)
+
+
+def check_names(maps: Collection[str], methods: Collection[str], studies: Sequence[Study]) -> None:
+    """Check that finished maps have no name that another row of the table has.
+
+    Args:
+        maps: Names of the finished maps.
+        methods: Names of the post-hoc methods.
+        studies: The chosen studies, some of which have rows of their own.
+
+    Raises:
+        UserError: If they have.
+    """
+    taken = {NATIVE: "a checkpoint's own map"} | dict.fromkeys(methods, "a method")
+    taken |= dict.fromkeys(FLOORS, "a floor of the table")
+    for study in studies:
+        taken |= dict.fromkeys(study.rows, f"a row of studies=[{study.name}]")
+    for name in maps:
+        if name in taken:
+            raise UserError(f"maps.{name}: is the name of {taken[name]}; name the maps otherwise.")
 
 
 def check_figures(

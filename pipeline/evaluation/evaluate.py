@@ -11,6 +11,7 @@ from learned_saliency.pipeline.cli import check_values, has_network
 from learned_saliency.pipeline.evaluation.checks import (
     check_asked,
     check_figures,
+    check_names,
     check_studies,
     try_on_one_image,
 )
@@ -69,6 +70,7 @@ def evaluate(
     own = trained_options(chosen, config, subject, given)
     data = build_data(config, _STAGES[config.split], limit=config.limit, **own)
     maps = open_maps(config, data)
+    check_names(maps, method_names(config), studies)
     check_limits(config.trainer, data, {"test": config.split})
     options |= {"mean": data.mean, "std": data.std, "given": maps, "seed": config.seed}
     module = build_explained(config, subject, method_names(config), **options)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from learned_saliency.metrics import Figure
-from learned_saliency.pipeline.reports.tables import Signs, layout, shown_figures
+from learned_saliency.pipeline.reports.tables import NOTHING, Signs, layout, shown_figures
 from learned_saliency.storage import write_csv, write_text
 from learned_saliency.trainers import TEST_FIGURES
 
@@ -76,7 +76,7 @@ def table_rows(
     rows = [["", *heads]]
     for method, values in results.items():
         cells = {name: values.get(name, math.nan) for name in names}
-        shown = ("-" if math.isnan(v) else figures[name].shown(v) for name, v in cells.items())
+        shown = (NOTHING if math.isnan(v) else figures[name].shown(v) for name, v in cells.items())
         rows.append([method, *shown])
     return rows
 

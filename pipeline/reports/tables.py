@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from learned_saliency.metrics import Figure
 
 WIDTH = 120  # characters of a line of a table
+NOTHING = "-"  # cell without a value
 
 
 class Signs(NamedTuple):
@@ -53,7 +54,8 @@ def layout(rows: Sequence[Sequence[str]], fixed: int = 1, width: int = WIDTH) ->
         rows: A row of heads, then the others, of as many cells each.
         fixed: How many columns at the left name a row: they are repeated in each block.
         width: Most characters in a line: further columns go to a block below. A column that is
-            wider by itself has a block of its own.
+            wider by itself has a block of its own. A block has the rows with a cell that says
+            something; the first one also those which say nothing anywhere.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     names = list(range(fixed))
@@ -64,7 +66,18 @@ def layout(rows: Sequence[Sequence[str]], fixed: int = 1, width: int = WIDTH) ->
         if blocks[-1] and taken + widths[column] > room:
             blocks.append([])
         blocks[-1].append(column)
-    return "\n\n".join(_block(rows, [*names, *block], fixed, widths) for block in blocks)
+    head, *lines = rows
+    silent = [line for line in lines if not _says(line, range(fixed, len(widths)))]
+    parts = []
+    for block in blocks:
+        empty = silent if block is blocks[0] else []
+        shown = [line for line in lines if _says(line, block) or line in empty]
+        parts.append(_block([head, *shown], [*names, *block], fixed, widths))
+    return "\n\n".join(parts)
+
+
+def _says(row: Sequence[str], columns: Iterable[int]) -> bool:
+    return any(row[column] != NOTHING for column in columns)
 
 
 def _block(rows: Sequence[Sequence[str]], columns: list[int], fixed: int, widths: list[int]) -> str:

@@ -88,14 +88,8 @@ class FolderMaps:
         return told.hexdigest()
 
     def _read(self, image_id: str, size: int) -> np.ndarray:
-        file, way = self.files[image_id], self._options.resize
-        try:
-            values = read_map(file)
-        except MapError as error:
-            raise _unusable(file, error) from None
-        scales = self._options.scale == "minmax"
-        if not scales:
-            check_range(values, file)
+        way, scales = self._options.resize, self._options.scale == "minmax"
+        values = _values(self.files[image_id], self._options)
         if image_id in self._sizes:
             sizes = self._sizes[image_id]
             placed = cut(values, *sizes, size, self._center_crop, way)
@@ -148,11 +142,7 @@ def open_maps(config: DictConfig, data: WSOLDataModule) -> dict[str, FolderMaps]
     for name, maps in found.items():
         if maps.others and config.evaluate.explained == "label":
             _say(f"maps: {maps.others} maps of {name} explain another class than the label")
-        for image_id in ids:
-            try:
-                check_header(maps.files[image_id])
-            except MapError as error:
-                raise _unusable(maps.files[image_id], error) from None
+    _check_files(found, ids, options)
     sizes = _image_sizes(found, options, data, split)
     return {
         name: FolderMaps(
@@ -163,6 +153,26 @@ def open_maps(config: DictConfig, data: WSOLDataModule) -> dict[str, FolderMaps]
         )
         for name, maps in found.items()
     }
+
+
+def _check_files(found: Mapping[str, FoundMaps], ids: list[str], options: MapOptions) -> None:
+    """Check each file before the work: by its header, and in the first process by its values.
+
+    A wrong value would otherwise end an evaluation after hours, which the mended file, being
+    another one, could not go on with.
+
+    Raises:
+        UserError: If a file holds no map, or values that nobody asked to scale.
+    """
+    files = [maps.files[image_id] for maps in found.values() for image_id in ids]
+    for file in files:
+        try:
+            check_header(file)
+        except MapError as error:
+            raise _unusable(file, error) from None
+    if rank_zero_only.rank == 0:
+        for file in files:
+            _values(file, options)
 
 
 def maps_digest(maps: Mapping[str, FolderMaps]) -> dict[str, Any]:
@@ -238,6 +248,21 @@ def _image_sizes(
             "(maps_cover=crop); say which."
         )
     return dict(zip(data.image_ids(split), map(tuple, sizes.tolist()), strict=True))
+
+
+def _values(file: MapFile, options: MapOptions) -> np.ndarray:
+    """Read a map as its file has it, float32 (h, w).
+
+    Raises:
+        UserError: If the file holds no map, or values that nobody asked to scale.
+    """
+    try:
+        values = read_map(file)
+    except MapError as error:
+        raise _unusable(file, error) from None
+    if options.scale != "minmax":
+        check_range(values, file)
+    return values
 
 
 def _unusable(file: MapFile, error: MapError) -> UserError:

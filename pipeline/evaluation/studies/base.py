@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -107,11 +107,13 @@ class Study(ABC):
             has one, and takes its batches through `labeled`.
         needs_network: Whether the study explains images itself, by the module's methods. It is
             refused where there are finished maps alone.
+        rows: Names of rows of the table that are the study's own; no finished maps may have them.
     """
 
     name: ClassVar[str]
     needs_labels: ClassVar[bool] = False
     needs_network: ClassVar[bool] = True
+    rows: Collection[str] = ()
 
     def check(self, config: DictConfig) -> None:  # noqa: B027
         """Check before any work what can be checked with the evaluation's configuration alone.

@@ -51,6 +51,7 @@ class Boxes(Study):
     """
 
     name = "boxes"
+    rows = (_BOX, _OUTSIDE)
     figures: Mapping[str, Figure] = {
         f"{prefix}{name}": figure._replace(short=short.format(figure.short))
         for name, figure in SHOWN_FIGURES.items()

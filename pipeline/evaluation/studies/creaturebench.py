@@ -72,6 +72,7 @@ class CreatureBench(Study):
     """
 
     name = "creaturebench"
+    rows = (CONSTANT, RANDOM)
     needs_labels = True
     needs_network = False  # of methods; the classifier is asked in `check_module`
 

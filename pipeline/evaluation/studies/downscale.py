@@ -67,6 +67,7 @@ class Downscale(Study):
         if not factors or min(factors) < 1 or len(set(factors)) < len(factors):
             raise ValueError(f"factors must be different numbers from 1 on, got {list(factors)}")
         self.factors = list(factors)
+        self.rows = [f"truth_{factor:g}" for factor in self.factors]
         self.antialias = antialias
         self._split = ""
 
@@ -92,9 +93,9 @@ class Downscale(Study):
         module, data, split = setting.module, setting.data, setting.config.split
         boxed, masked = data.has_boxes(split), data.has_masks(split)
         scores: dict[str, dict[str, Metric]] = {
-            f"truth_{factor:g}": ({"pixels": PxAP().to(module.device)} if masked else {})
+            row: ({"pixels": PxAP().to(module.device)} if masked else {})
             | ({"boxes": Localization().to(module.device)} if boxed else {})
-            for factor in self.factors
+            for row in self.rows
         }
         for number, batch in enumerate(setting.batches(scores)):
             setting.note(f"batch {number + 1}")

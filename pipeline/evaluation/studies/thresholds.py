@@ -34,6 +34,8 @@ from learned_saliency.pipeline.evaluation.studies.plots import save_figure
 from learned_saliency.storage import write_csv
 
 IOUS = (30, 50, 70)
+_OF_BOXES = "threshold, fraction of the map's maximum"
+_OF_PIXELS = "threshold, value of the map"
 
 #: Declarations of the values of the study.
 FIGURES: dict[str, Figure] = {
@@ -211,15 +213,15 @@ def plot_curves(path: Path, found: Mapping[str, Found], masked: bool, iou: int =
         for name, of_one in found.items():
             accuracy = of_one.boxes[f"largest_contour_{iou}"]
             axis.plot(of_one.boxes["thresholds"], 100 * accuracy, label=name)
-        axis.set(ylabel=f"images with box IoU of {iou} %, %")
+        axis.set(ylabel=f"images with box IoU of {iou} %, %", xlabel=_OF_BOXES)
     if masked:
         axis = axes.pop(0)
         for name, of_one in found.items():
             curve = threshold_curve(of_one.counts)
             axis.plot(curve.thresholds, 100 * curve.f1, label=name)
-        axis.set(ylabel="F1 of object pixels, %")
+        axis.set(ylabel="F1 of object pixels, %", xlabel=_OF_PIXELS)
     for axis in figure.axes:
-        axis.set(xlabel="threshold, fraction of the map's maximum", xlim=(0, 1))
+        axis.set(xlim=(0, 1))
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
     figure.axes[0].legend(fontsize="small")

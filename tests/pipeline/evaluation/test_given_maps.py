@@ -336,6 +336,25 @@ def test_what_is_no_map_is_told_by_its_file(
 
 
 @pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (np.full((4, 4), np.nan), "has NaN or infinite values"),
+        (np.array([[0.0, 1.5]]), "has values from 0 to 1.5"),
+    ],
+)
+def test_values_of_the_last_map_are_checked_before_the_first_one_is_scored(
+    maps, split_of_images, words, tmp_path, values, told
+):
+    ids = split_of_images["image_id"]
+    folder = write(tmp_path / "maps", ids, maps)
+    np.save(folder / ids[-1].replace(".png", ".npy"), values)
+    done = run_command("evaluate", f"maps={folder}", *words, f"output_dir={tmp_path}/out")
+    assert done.returncode != 0
+    assert told in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("given", "told"),
     [
         (["maps=nowhere"], "no such folder"),
@@ -343,6 +362,12 @@ def test_what_is_no_map_is_told_by_its_file(
         (["maps=MAPS", "studies=[removal]"], "finished maps cannot"),
         (["maps=MAPS", "target=margin"], "target=margin: is a network's"),
         (["maps=ROOT"], "is the folder of the images"),
+        (["maps.full_image=MAPS"], "maps.full_image: is the name of a floor of the table"),
+        (["maps.native=MAPS"], "maps.native: is the name of a checkpoint's own map"),
+        (
+            ["maps.truth_2=MAPS", "studies=[downscale]"],
+            r"maps.truth_2: is the name of a row of studies=\[downscale\]; name the maps otherwise",
+        ),
         (["maps=MAPS", "maps_scale=max"], "expected one of none, minmax"),
         (["maps=MAPS", "precision=int8"], "precision=int8: expected one of 32, bf16, fp16"),
     ],

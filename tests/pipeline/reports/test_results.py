@@ -11,6 +11,7 @@ from learned_saliency.pipeline.reports import (
     SweepRun,
     format_sweep,
     format_table,
+    layout,
     summarize,
     table_rows,
     write_sweep,
@@ -26,9 +27,13 @@ def test_the_table_of_a_whole_test_shows_the_headlines_in_order():
         *("le_seen", "f1_seen", "om_seen", "le_unseen", "f1_unseen", "om_unseen"),
         *("map_mean", "accuracy", "AD", "AI", "AG", "ADD"),
         *("insertion", "insertion_zero", "deletion", "ins_perc", "del_perc"),
+        *("AOPC", "ROAD", "MoRF", "LeRF", "infidelity", "SM, nats"),
+        *("MS", "coherency", "l1_complexity", "ADCC", "ARCC"),
     ]
-    assert native == ["native", *["50.0"] * 25]
-    assert floor == ["full_image", "-", "-", "25.0", *["-"] * 22]
+    in_nats = head.index("SM, nats")
+    assert native.pop(in_nats) == "0.5"
+    assert native == ["native", *["50.0"] * 35]
+    assert floor == ["full_image", "-", "-", "25.0", *["-"] * 33]
 
 
 def test_figures_of_a_study_are_shown_as_it_declares_them():
@@ -62,10 +67,12 @@ def test_a_wide_table_goes_on_in_further_blocks():
     assert max(map(len, table.splitlines())) <= 120
     blocks = table.split("\n\n")
     assert len(blocks) > 1
-    heads = [word for block in blocks for word in block.splitlines()[0].split()]
-    assert [word for word in heads if word not in "↑↓"] == table_rows(results)[0][1:]
+    heads = [head for block in blocks for head in block.splitlines()[0].strip().split("  ")]
+    heads = [head.strip(" ↑↓") for head in heads if head.strip()]
+    assert heads == table_rows(results)[0][1:]
     for block in blocks:
-        assert [line.split("  ")[0] for line in block.splitlines()[2:]] == list(results)
+        shown = [line.split("  ")[0] for line in block.splitlines()[2:]]
+        assert shown == (list(results) if block is blocks[0] else ["native"])
 
 
 def test_seeds_of_a_sweep_are_joined(tmp_path):
@@ -100,3 +107,22 @@ def test_seeds_of_a_sweep_are_joined(tmp_path):
     assert float(written[2]["pxap_mean"]) == pytest.approx(0.5)
     assert float(written[2]["best_threshold_std"]) == pytest.approx(0)
     assert written[4]["pxap_std"] == ""
+
+
+def test_a_block_of_columns_has_the_rows_that_say_something_there():
+    rows = [
+        ["", "first column", "second column"],
+        ["both", "1", "2"],
+        ["floor", "3", "-"],
+        ["of a study", "-", "4"],
+        ["nothing", "-", "-"],
+    ]
+    whole = layout(rows).splitlines()
+    assert [line.split("  ")[0] for line in whole[2:]] == ["both", "floor", "of a study", "nothing"]
+    first, second = (block.splitlines() for block in layout(rows, width=26).split("\n\n"))
+    assert [line.rsplit(maxsplit=1) for line in first[2:]] == [
+        ["both", "1"],
+        ["floor", "3"],
+        ["nothing", "-"],
+    ]
+    assert [line.rsplit(maxsplit=1) for line in second[2:]] == [["both", "2"], ["of a study", "4"]]
