@@ -33,10 +33,14 @@ def leaves(node: DictConfig, prefix: str = "") -> set[str]:
 
 
 def compositions(name: str) -> list[list[str]]:
-    """List the words of a command that bring each choice of each group once."""
+    """List the words of a command that bring each choice of each group once.
+
+    The choices of a group that several commands have are brought by the first of these.
+    """
     words = [[]]
+    earlier = {group for other in CONFIGS[: CONFIGS.index(name)] for group in used_groups(other)}
     for group, choices in used_groups(name).items():
-        if not group.startswith(_CHOSEN_BY_OTHERS):
+        if not group.startswith(_CHOSEN_BY_OTHERS) and group not in earlier:
             words += [[f"{group}={choice}"] for choice in choices]
     if name == "config":
         for fit in config_groups()["recipe/fit"]:  # a file for each pair with keys of its own
