@@ -114,9 +114,8 @@ def _score(
     folder = trainer.strategy.broadcast(folder)
     device = trainer.strategy.root_device
     further = run_studies(studies, config, module, data, folder, unfinished(folder), device)
-    results: dict[str, dict[str, float]] = {k: dict(v) for k, v in module.results.items()}
-    for name, values in further.results.items():
-        results.setdefault(name, {}).update(values)
+    rows = dict.fromkeys([*module.results, *further.results])
+    results = {k: module.results.get(k, {}) | further.results.get(k, {}) for k in rows}
     figures = TEST_FIGURES | further.figures
     written: list[Path] = []
     if trainer.is_global_zero:
@@ -124,12 +123,11 @@ def _score(
         drawn = [path for path in (pictures / "curves.png", sheet.path) if path.is_file()]
         written = write_results(folder, results, _record(config, module, data), config.split)
         if table.path.is_file():
-            written += [table.path]
-            written += [write_intervals(table.path, folder / "intervals.csv", config.seed)]
+            intervals = folder / "intervals.csv"
+            written += [table.path, write_intervals(table.path, intervals, config.seed)]
         written += drawn + further.written
-        names = data.class_names
-        report = Report(config.split, results, *module.curves, sheet.examples, names, drawn)
-        _show(report, loggers)
+        shown = *module.curves, sheet.examples, data.class_names, drawn
+        _show(Report(config.split, results, *shown), loggers)
         kept.write(folder, journal.kept)
         remove(folder)
     return EvaluationResult(folder, results, figures, written)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import torch
 from omegaconf import DictConfig
-from torch import nn
+from torch import Tensor, nn
 
 from learned_saliency.datamodules import (
     CreaturesRenderer,
@@ -44,6 +44,7 @@ from learned_saliency.pipeline.evaluation.studies.bench_views import (
     CONSTANT,
     RANDOM,
     Colors,
+    Views,
     examples,
     look,
     map_makers,
@@ -74,7 +75,7 @@ class CreatureBench(Study):
     name = "creaturebench"
     rows = (CONSTANT, RANDOM)
     needs_labels = True
-    needs_network = False  # of methods; the classifier is asked in `check_module`
+    needs_network = False  # finished maps do, too; `check_module` asks for the classifier
 
     def __init__(self, importance: str = "mean", seed: int = 0, batch_size: int = 128) -> None:
         if importance not in IMPORTANCES:
@@ -208,7 +209,13 @@ def count_bench(
                 asked = torch.einsum("nsp,ncp->nsc", sets, shares)
                 metric.update(importance, views.shown, views.effects, asked)
         for name, read in given.items():
-            maps = read(batch)
-            for kind, metric in scores[name].items():
-                importance = part_importance(maps, views.regions, kind, parts)
-                metric.update(importance, views.shown, views.effects)
+            _count_finished(read(batch), views, scores[name], parts)
+
+
+def _count_finished(
+    maps: Tensor, views: Views, metrics: Mapping[str, PartFidelity], parts: int
+) -> None:
+    """Judge maps of one class per image, which have no other class to be told from."""
+    for kind, metric in metrics.items():
+        importance = part_importance(maps, views.regions, kind, parts)
+        metric.update(importance, views.shown, views.effects)
