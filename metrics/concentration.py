@@ -87,7 +87,9 @@ class Complexity(ImageTerms):
     """
 
     higher_is_better = False
-    figures: ClassVar[Mapping[str, Figure]] = {"complexity": Figure(False, headline=False)}
+    figures: ClassVar[Mapping[str, Figure]] = {
+        "complexity": Figure(False, headline=False, unit="nats")
+    }
 
     def update(self, saliency: Tensor) -> None:
         """Count a batch; see `pixel_entropy` for the argument and errors."""

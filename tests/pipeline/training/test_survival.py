@@ -112,9 +112,10 @@ def same(ours: Path, theirs: Path) -> None:
 
 # In an epoch of 4 batches; in the validation of the first epoch; in that of the second.
 @pytest.mark.parametrize(
-    ("step", "at"), [("log_means", 4), ("validation_step", 2), ("validation_step", 4)]
+    ("method", "step", "at"),
+    [(method, "log_means", 4) for method in METHODS]
+    + [(method, "validation_step", at) for method in ("cam", "casm") for at in (2, 4)],
 )
-@pytest.mark.parametrize("method", METHODS)
 def test_a_stopped_run_goes_on_in_another_folder_as_if_it_had_not_been(
     method, step, at, start, whole, tmp_path, monkeypatch
 ):
