@@ -71,11 +71,7 @@ class RelevanceRankAccuracy(ImageTerms):
 
         Args:
             saliency: Maps of shape (B, H, W) in [0, 1].
-            masks: True masks (B, H, W), uint8: 0 background, 1 object, 255 ignore.
-
-        Raises:
-            TypeError: If ``saliency`` is not floating or ``masks`` not uint8.
-            ValueError: If the shapes differ, a map leaves [0, 1] or a mask has another value.
+            masks: True masks (B, H, W), uint8; see `mask_region`, as for the errors.
         """
         region, counted = mask_region(masks, saliency)
         self._count(rank_accuracy(saliency, region, counted))
