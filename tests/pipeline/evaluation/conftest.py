@@ -1,4 +1,4 @@
-"""Fixtures of evaluations: a trained run, a foreign network, and the call that evaluates."""
+"""Fixtures of evaluations: a trained run, a foreign network, finished maps, the call itself."""
 
 import pytest
 import timm
@@ -8,7 +8,9 @@ from safetensors.torch import save_file
 from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.commands.evaluate import evaluation_words
 from learned_saliency.pipeline.evaluation.evaluate import CONFIG_NAME, evaluate
+from learned_saliency.pipeline.runs import build_data
 from learned_saliency.pipeline.training.fit import train
+from tests.support.given_maps import SIZE
 from tests.support.words import SMALL_RUN
 
 DROP = "evaluate.faithfulness=[average_drop]"
@@ -57,3 +59,35 @@ def foreign(creatures, network, tmp_path):
         "data.batch_size=6",
         "data.num_workers=0",
     ]
+
+
+@pytest.fixture(scope="module")
+def words(creatures):
+    """Words of the data set."""
+    return [
+        "data=wsol",
+        f"data.root={creatures}",
+        f"data.metadata={creatures}/metadata",
+        f"data.crop_size={SIZE}",
+        "data.batch_size=6",
+        "data.num_workers=0",
+        "pictures.images=2",
+    ]
+
+
+@pytest.fixture(scope="module")
+def split_of_images(words):
+    """The evaluated images, whole."""
+    data = build_data(compose_checked([*words[:-1], "seed=0"]), "test")
+    data.eval_batch_size = 100
+    return next(iter(data.dataloader("test")))
+
+
+@pytest.fixture(scope="module")
+def maps(split_of_images):
+    """Smooth maps at the evaluated size; the second one is constant, the third zero."""
+    torch.manual_seed(0)
+    coarse = torch.rand(len(split_of_images["image_id"]), 1, 5, 5)
+    found = torch.nn.functional.interpolate(coarse, (SIZE, SIZE), mode="bilinear")[:, 0]
+    found[1], found[2] = 0.7, 0.0
+    return found.numpy()
