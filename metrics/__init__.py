@@ -69,6 +69,7 @@ from learned_saliency.metrics.faithfulness import (
 )
 from learned_saliency.metrics.figures import Figure, declared
 from learned_saliency.metrics.floors import FLOORS, LocalizationFloors
+from learned_saliency.metrics.image_states import ImageStates
 from learned_saliency.metrics.image_terms import ImageTerms
 from learned_saliency.metrics.infidelity import (
     Infidelity,
@@ -181,6 +182,7 @@ __all__ = [
     "EnergyPointingGame",
     "EnergyProportion",
     "Figure",
+    "ImageStates",
     "ImageTerms",
     "Infidelity",
     "Insertion",

@@ -7,6 +7,7 @@ from torchmetrics import Metric
 
 from learned_saliency.metrics.boxes import IOU_THRESHOLDS, THRESHOLDS, best_ious
 from learned_saliency.metrics.figures import Figure
+from learned_saliency.metrics.image_states import ImageStates
 
 _PERCENTS = tuple(round(100 * iou) for iou in IOU_THRESHOLDS)
 _IOU_50 = IOU_THRESHOLDS.index(0.5)
@@ -54,13 +55,13 @@ class _BoxAccuracy(Metric):
         self._count(saliency, boxes)
 
     def _count(self, saliency: Tensor, boxes: Sequence[Tensor]) -> Tensor:
-        """Count, and return the hits of the largest contour at IoU 0.5: bool (B, 1000)."""
+        """Count, and return the hits: bool (B, 2, 3, 1000)."""
         ious = best_ious(saliency, boxes)
         hits = ious[:, :, None] >= torch.tensor(IOU_THRESHOLDS, dtype=ious.dtype)[:, None]
         hits = hits.to(self.hits.device)  # (B, 2, 3, 1000)
         self.hits += hits.sum(0)
         self.images += len(hits)
-        return hits[:, 0, _IOU_50]
+        return hits
 
     def _accuracy(self) -> Tensor:
         """Compute the fractions of images hit, float64 (2, 3, 1000); NaN before any image."""
@@ -101,7 +102,7 @@ class MaxBoxAccV2(_BoxAccuracy):
         return self._accuracy()[1].amax(-1).mean()
 
 
-class Localization(_BoxAccuracy):
+class Localization(_BoxAccuracy, ImageStates):
     """Box metrics of the WSOL benchmark, all from one search of contours.
 
     ``compute`` gives a flat dictionary of float64 scalars, fractions but for the threshold:
@@ -175,26 +176,44 @@ class Localization(_BoxAccuracy):
         if logits is not None and labels is not None:
             ranks = _rank(logits, labels, len(saliency)).to(self.class_hits.device)
         hits = self._count(saliency, boxes)
+        self.image_states = {"hits": hits, "images": torch.ones(len(hits), dtype=torch.bool)}
         if ranks is not None:
             known = ranks >= 0
-            correct = torch.stack([ranks < 1, ranks < 5]) & known  # (2, B)
-            self.class_hits += (correct[:, :, None] & hits).sum(1)
+            correct = torch.stack([ranks < 1, ranks < 5], dim=1) & known[:, None]  # (B, 2)
+            class_hits = correct[:, :, None] & hits[:, None, 0, _IOU_50]
+            self.image_states |= {"class_hits": class_hits, "classified": known}
+            self.class_hits += class_hits.sum(0)
             self.classified += known.sum()
 
     def compute(self) -> dict[str, Tensor]:
         """Compute all metrics as scalars; the class docstring lists them."""
-        accuracy = self._accuracy()
-        largest, every = accuracy.amax(-1)  # (3,) each
-        result = {"max_box_acc": largest[_IOU_50], "max_box_acc_v2": every.mean()}
-        result |= dict(zip((f"max_box_acc_{p}" for p in _PERCENTS), largest, strict=True))
-        result |= dict(zip((f"max_box_acc_v2_{p}" for p in _PERCENTS), every, strict=True))
-        result["box_acc"] = largest.mean()
-        best = middle_of_longest_maximum(accuracy[0, _IOU_50])
+        result = self.of_states(self.metric_state)
+        best = middle_of_longest_maximum(self._accuracy()[0, _IOU_50])
         result["best_threshold"] = torch.tensor(THRESHOLDS, device=best.device)[best]
-        if self.classified > 0:
-            top1, top5 = (self.class_hits.double() / self.classified).amax(-1)
-            result |= {"top1_loc": top1, "top5_loc": top5}
         return result
+
+    @staticmethod
+    def of_states(states: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Compute all metrics but ``best_threshold`` of counts; see `ImageStates`."""
+        accuracy = states["hits"].double() / states["images"][..., None, None, None]
+        largest, every = accuracy.amax(-1).unbind(-2)  # (..., 3) each
+        result = {"max_box_acc": largest[..., _IOU_50], "max_box_acc_v2": every.mean(-1)}
+        result |= {f"max_box_acc_{p}": largest[..., i] for i, p in enumerate(_PERCENTS)}
+        result |= {f"max_box_acc_v2_{p}": every[..., i] for i, p in enumerate(_PERCENTS)}
+        result["box_acc"] = largest.mean(-1)
+        if "classified" in states and (states["classified"] > 0).any():
+            rates = states["class_hits"].double() / states["classified"][..., None, None]
+            result["top1_loc"], result["top5_loc"] = rates.amax(-1).unbind(-1)
+        return result
+
+    @staticmethod
+    def thinned(states: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Leave out thresholds at which all images are hit as at the one before."""
+        found = dict(states)
+        for name in states.keys() & {"hits", "class_hits"}:
+            changed = states[name].diff(dim=-1).flatten(0, -2).any(0)
+            found[name] = states[name][..., torch.cat([changed.new_ones(1), changed])]
+        return found
 
     def curves(self) -> dict[str, Tensor]:
         """Compute box accuracy against the threshold.

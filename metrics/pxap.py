@@ -3,10 +3,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from learned_saliency.metrics.checks import check_masks, check_saliency
 from learned_saliency.metrics.figures import Figure
+from learned_saliency.metrics.image_states import ImageStates
 
 # Scores k/1000 <= s < (k+1)/1000 fall into bin k, a score of exactly 1 into bin 1000; the last bin,
 # [2, 3), is always empty.
@@ -31,7 +31,7 @@ class PrecisionRecall(NamedTuple):
     thresholds: Tensor
 
 
-class PxAP(Metric):
+class PxAP(ImageStates):
     """Pixel average precision (Choe et al., CVPR 2020), over the pooled pixels of all images.
 
     PxAP = sum_k precision_k (recall_k - recall_{k-1}), k over score bins from the highest down,
@@ -73,13 +73,25 @@ class PxAP(Metric):
             ValueError: If the shapes differ, ``saliency`` leaves [0, 1] or holds a NaN, or a mask
                 has another value.
         """
-        background, of_object = score_histograms(saliency, masks)
-        self.background_scores += background.to(self.background_scores.device)
-        self.object_scores += of_object.to(self.object_scores.device)
+        counts = image_histograms(saliency, masks).to(self.object_scores.device)
+        self.image_states = {"object_scores": counts[:, 1], "background_scores": counts[:, 0]}
+        self.background_scores += counts[:, 0].sum(0)
+        self.object_scores += counts[:, 1].sum(0)
 
     def compute(self) -> Tensor:
         """Compute PxAP over all pixels seen."""
-        return average_precision(self.object_scores, self.background_scores)
+        return self.of_states(self.metric_state)["pxap"]
+
+    @staticmethod
+    def of_states(states: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Compute PxAP of counts (..., 1002); see `ImageStates`."""
+        return {"pxap": average_precision(states["object_scores"], states["background_scores"])}
+
+    @staticmethod
+    def thinned(states: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Leave out bins without a pixel."""
+        filled = torch.stack(list(states.values())).flatten(0, -2).any(0)
+        return {name: values[..., filled] for name, values in states.items()}
 
     def curve(self) -> PrecisionRecall:
         """Compute precision and recall at each bin's lower edge.
@@ -120,24 +132,39 @@ def score_histograms(saliency: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def region_histograms(saliency: Tensor, masks: Tensor) -> Tensor:
-    """Count background, object and ignored pixels by score; see `score_histograms`.
+    """Count background, object and ignored pixels of all maps by score; see `image_histograms`.
 
     Returns:
         Counts of background, of object and of ignored pixels, int64 (3, 1002), lowest scores first.
+    """
+    return image_histograms(saliency, masks).sum(0)
+
+
+def image_histograms(saliency: Tensor, masks: Tensor) -> Tensor:
+    """Count background, object and ignored pixels of each map by score; see `score_histograms`.
+
+    Returns:
+        Counts of background, of object and of ignored pixels, int64 (B, 3, 1002), lowest scores
+        first.
     """
     check_saliency(saliency)
     check_masks(masks, tuple(saliency.shape))
     kinds = torch.full((256,), 3 * BINS, dtype=torch.int32)  # offset of the bin by mask value
     kinds[[0, 1, 255]] = torch.tensor([0, BINS, 2 * BINS], dtype=torch.int32)
     kinds = kinds.to(saliency.device)
-    scores, values = saliency.detach().flatten(), masks.to(saliency.device).flatten()
-    counts = torch.zeros(4 * BINS, dtype=torch.int64, device=saliency.device)
-    for some, their in zip(scores.split(_SLICE), values.split(_SLICE), strict=True):
-        bins = _bins(some) + kinds.index_select(0, their.int())
-        counts += torch.bincount(bins, minlength=4 * BINS)
-    if counts[3 * BINS :].any():
+    scores, values = saliency.detach().flatten(1), masks.to(saliency.device).flatten(1)
+    images = max(1, _SLICE // scores.shape[1])  # of a slice
+    counts = []
+    for some, their in zip(scores.split(images), values.split(images), strict=True):
+        bins = _bins(some.flatten()) + kinds.index_select(0, their.flatten().int())
+        first = torch.arange(len(some), dtype=torch.int32, device=some.device) * (4 * BINS)
+        bins.view_as(some).add_(first[:, None])
+        found = torch.bincount(bins, minlength=len(some) * 4 * BINS)
+        counts.append(found.view(-1, 4, BINS))
+    found = torch.cat(counts)
+    if found[:, 3].any():
         raise ValueError("masks must hold only 0 (background), 1 (object) and 255 (ignore)")
-    return counts[: 3 * BINS].view(3, BINS)
+    return found[:, :3]
 
 
 def average_precision(true: Tensor, false: Tensor) -> Tensor:

@@ -3,9 +3,13 @@
 from learned_saliency.trainers.amortized import AmortizedModule
 from learned_saliency.trainers.base import NATIVE, SaliencyModule
 from learned_saliency.trainers.callbacks import (
+    STATES_FILE,
     ContactSheet,
     DivergedError,
     Divergence,
+    Gallery,
+    GalleryImage,
+    GalleryMap,
     ImageTable,
     Journal,
     JournaledTest,
@@ -21,6 +25,7 @@ from learned_saliency.trainers.callbacks import (
     check_weights,
     listen,
     progress_bar,
+    read_image_states,
     spread,
     unkept,
 )
@@ -88,6 +93,7 @@ __all__ = [
     "MONITORS",
     "NATIVE",
     "SCORES",
+    "STATES_FILE",
     "TEST_FIGURES",
     "THRESHOLD_CRITERION",
     "ZEROBOX_FIGURES",
@@ -105,6 +111,9 @@ __all__ = [
     "Explanation",
     "FCAMModule",
     "FaithfulnessScores",
+    "Gallery",
+    "GalleryImage",
+    "GalleryMap",
     "GivenMaps",
     "ImageTable",
     "Journal",
@@ -144,6 +153,7 @@ __all__ = [
     "meet",
     "place",
     "progress_bar",
+    "read_image_states",
     "spread",
     "unkept",
 ]

@@ -127,12 +127,15 @@ class TestOutput(NamedTuple):
         targets: Classes that the maps explain, shape (B,).
         terms: Each image's terms of the metrics that are means over images, float64 (B,), by method
             and metric; NaN where an image does not count.
+        states: Each image's states of the metrics that are no means over images, by method and
+            state; see `SplitScores.image_states`.
     """
 
     maps: dict[str, Tensor]
     logits: Tensor
     targets: Tensor
     terms: dict[str, dict[str, Tensor]]
+    states: dict[str, dict[str, Tensor]]
 
 
 class Example(NamedTuple):

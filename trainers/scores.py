@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, SumMetric
 
 from learned_saliency.datamodules import WSOLBatch
-from learned_saliency.metrics import Figure, LocalizationFloors, PrecisionRecall
+from learned_saliency.metrics import Figure, ImageStates, LocalizationFloors, PrecisionRecall
 from learned_saliency.trainers.map_scores import SCORES, Observed, Score
 from learned_saliency.trainers.zerobox import ZEROBOX_FIGURES
 
@@ -57,6 +57,10 @@ class SplitScores(nn.Module):
         methods: Names of the methods.
         floors: Whether to count the metrics of maps made without looking at the image, too.
         tested: Whether to count the metrics that tests alone have, too.
+
+    Attributes:
+        image_states: Each image's states of the last ``update`` by method, then by the names of
+            score and state with ``/`` between; of metrics that are no means over images.
     """
 
     def __init__(self, methods: Sequence[str], floors: bool = False, tested: bool = False) -> None:
@@ -74,6 +78,7 @@ class SplitScores(nn.Module):
         self.floors = LocalizationFloors() if floors else None
         # Counted over all processes: a process without a batch must not stay behind.
         self.available = nn.ModuleDict({need: SumMetric() for need in (*_SOURCES, _LABELS)})
+        self.image_states: dict[str, dict[str, Tensor]] = {}
 
     def update(
         self, maps: Mapping[str, Tensor], logits: Tensor, batch: WSOLBatch
@@ -102,6 +107,7 @@ class SplitScores(nn.Module):
             observed = Observed(saliency, logits, labels, **truth)
             for key, score in counted.items():
                 terms[name] |= score.update(self.scores[name][key], observed)
+        self.image_states = {name: self._states(name, counted) for name in maps}
         if self.floors is not None and present & {"boxes", "masks"}:
             size = tuple(batch["image"].shape[-2:])
             self.floors.update(truth["boxes"], image_size=size, masks=truth["masks"])
@@ -110,6 +116,15 @@ class SplitScores(nn.Module):
             self.accuracy["accuracy"].update(hits[:, 0].float())
             self.accuracy["top5_accuracy"].update(hits.any(dim=1).float())
         return terms
+
+    def _states(self, method: str, counted: Mapping[str, Score]) -> dict[str, Tensor]:
+        found = {key: self.scores[method][key] for key, score in counted.items() if not score.group}
+        return {
+            f"{key}/{state}": values
+            for key, metric in found.items()
+            if isinstance(metric, ImageStates)
+            for state, values in metric.image_states.items()
+        }
 
     def compute(self) -> dict[str, dict[str, float]]:
         """Compute the metrics by method, as fractions over all processes.

@@ -142,7 +142,7 @@ class TestableModule(TrainableModule):
         """Update the metrics of ``test`` with the maps of the batch by all methods."""
         images = batch["image"]
         if not len(images):  # this process has no share of the split
-            return TestOutput({}, images.new_empty((0, 1)), batch["label"], {})
+            return TestOutput({}, images.new_empty((0, 1)), batch["label"], {}, {})
         labels = batch["label"] if self.explained == "label" else None
         maps, logits = self.maps(images, labels, [m for m in self.methods if m not in self.known])
         logits = widen(logits)
@@ -165,7 +165,7 @@ class TestableModule(TrainableModule):
                 **self.masking,
             )
             terms[name] |= self.faithfulness.update(name, trial)
-        return TestOutput(maps, logits, targets, terms)
+        return TestOutput(maps, logits, targets, terms, self.test_scores.image_states)
 
     def test_results(self) -> dict[str, dict[str, float]]:
         """Compute the metrics of the batches that `test_step` has seen, fractions by method."""

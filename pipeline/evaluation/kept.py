@@ -73,7 +73,7 @@ class KeptMethods:
             return None
         try:
             found = read_weights(path)
-            parts = {"figures", "sums", "shared", "rows", "examples", "key"}
+            parts = {"figures", "sums", "shared", "rows", "examples", "gallery", "key"}
             if not isinstance(found, dict) or not parts <= found.keys() or found["key"] != key:
                 raise WeightsError("of something else")
         except WeightsError as error:
@@ -134,7 +134,7 @@ def _base(config: DictConfig, module: SaliencyModule, data: WSOLDataModule) -> d
         "evaluation": {key: str(config[key]) for key in _OF_EVALUATION},
         "explained": [module.explained, module.masking, float(module.box_threshold)],
         "trainer": [str(config.trainer.get(key)) for key in ("precision", "deterministic")],
-        "pictures": config.pictures.images,
+        "pictures": [config.pictures.images, config.pictures.gallery],
     }
 
 

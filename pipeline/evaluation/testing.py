@@ -22,12 +22,18 @@ from learned_saliency.pipeline.evaluation.unfinished import (
     remove,
     unfinished,
 )
-from learned_saliency.pipeline.reports import Results, plot_curves, write_intervals, write_results
+from learned_saliency.pipeline.reports import (
+    Results,
+    plot_curves,
+    write_per_image,
+    write_results,
+)
 from learned_saliency.pipeline.runs import build_trainer, subject_record, target_record
 from learned_saliency.trainers import (
     TEST_FIGURES,
     ContactSheet,
     Dashboard,
+    Gallery,
     ImageTable,
     JournaledTest,
     KeepSignals,
@@ -95,16 +101,17 @@ def _score(
     table = ImageTable(folder / "images.csv", work)
     pictures = folder / "pictures"
     sheet = ContactSheet(pictures / "maps.png", config.pictures.images, data.class_names)
+    gallery = Gallery(config.pictures.gallery)
     tested = EvaluatedSplit(data, config.split)
     everything = frozenset(range(len(data.image_ids(config.split))))
-    journal = JournaledTest(work, tested.leave_out, table, sheet, kept.taken, everything)
+    journal = JournaledTest(work, tested.leave_out, table, sheet, gallery, kept.taken, everything)
     bar = progress_bar("evaluate", _SECONDS)
     trainer = build_trainer(
         config,
         default_root_dir=folder,
         logger=False,
         enable_checkpointing=False,
-        callbacks=[KeepSignals(), table, sheet, journal, bar],
+        callbacks=[KeepSignals(), table, sheet, gallery, journal, bar],
     )
     if config.studies_only:
         trainer.limit_test_batches = 0  # the processes meet, and nothing is tested
@@ -122,9 +129,7 @@ def _score(
         plot_curves(pictures / "curves.png", *module.curves, module.floors)
         drawn = [path for path in (pictures / "curves.png", sheet.path) if path.is_file()]
         written = write_results(folder, results, _record(config, module, data), config.split)
-        if table.path.is_file():
-            intervals = folder / "intervals.csv"
-            written += [table.path, write_intervals(table.path, intervals, config.seed)]
+        written += write_per_image(folder, gallery.images, data.class_names, config.seed)
         written += drawn + further.written
         shown = *module.curves, sheet.examples, data.class_names, drawn
         _show(Report(config.split, results, *shown), loggers)

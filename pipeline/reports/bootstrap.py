@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from learned_saliency.pipeline.reports.image_scores import Column, ImageScores, read_image_scores
 from learned_saliency.storage import write_csv
 
 _RESAMPLES = 2000
 _LEVEL = 0.95
 _CHUNK = 2**24  # numbers of a part of the resamples that are in memory at once
-_OTHERS = frozenset(
-    ("image_id", "method", "label", "predicted", "target", "score", "x0", "y0", "x1", "y1")
-)
+_FILE = "intervals.csv"
 
 
 class Interval(NamedTuple):
-    """Mean over images with its bootstrap interval.
+    """Value of a metric with its bootstrap interval over images.
 
     Attributes:
-        mean: Mean of the images' terms.
+        mean: Mean of the images' terms; of a metric that is no such mean, its value.
         low: Lower end of the interval.
         high: Upper end of the interval.
         images: Number of images that have a term.
@@ -60,78 +59,96 @@ def bootstrap_interval(
         raise ValueError(f"expected terms (N, K) of at least one image, got {terms.shape}")
     if resamples < 1 or not 0 < level < 1:
         raise ValueError(f"expected resamples >= 1 and level in (0, 1), got {resamples}, {level}")
-    generator = np.random.default_rng(seed)
-    known = ~np.isnan(terms)
-    values = np.where(known, terms, 0.0)
-    shares = np.full(len(terms), 1 / len(terms))
-    means = []
-    step = max(1, _CHUNK // len(terms))
-    for start in range(0, resamples, step):
-        count = min(step, resamples - start)
-        drawn = generator.multinomial(len(terms), shares, size=count).astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            means.append((drawn @ values) / (drawn @ known))
-    tail = 50 * (1 - level)
+    columns = [("", str(k)) for k in range(terms.shape[1])]
+    found = resampled(ImageScores([], columns, terms, {}), resamples, seed)
     ends = np.full((2, terms.shape[1]), np.nan)
-    found = known.any(0)
-    ends[:, found] = np.nanpercentile(np.concatenate(means)[:, found], [tail, 100 - tail], axis=0)
+    ends[:, ~np.isnan(terms).all(0)] = interval_ends(found, level)
     return ends
 
 
-def read_terms(path: Path) -> tuple[list[tuple[str, str]], NDArray[np.float64]]:
-    """Read the terms of all methods out of an ``images.csv``.
+def resampled(
+    scores: ImageScores, resamples: int = _RESAMPLES, seed: int = 0
+) -> NDArray[np.float64]:
+    """Compute the metrics of draws of N of N images with replacement.
 
-    Returns:
-        Method and metric of each column, and the terms (N, K), images in the table's order; NaN
-        where an image has none.
-    """
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    metrics = [name for name in (rows[0] if rows else {}) if name not in _OTHERS]
-    places = {
-        image: place for place, image in enumerate(dict.fromkeys(r["image_id"] for r in rows))
-    }
-    methods = list(dict.fromkeys(row["method"] for row in rows))
-    columns = [(method, metric) for method in methods for metric in metrics]
-    found = {column: place for place, column in enumerate(columns)}
-    terms = np.full((len(places), len(columns)), np.nan)
-    for row in rows:
-        for metric in metrics:
-            if row[metric]:
-                column = found[row["method"], metric]
-                terms[places[row["image_id"]], column] = float(row[metric])
-    return columns, terms
-
-
-def intervals(path: Path, seed: int = 0) -> Mapping[tuple[str, str], Interval]:
-    """Compute the mean of each column of an ``images.csv`` with its interval of 95 %.
+    The draws depend on N and the seed alone: two evaluations of the same images in the same order
+    have the same images in each draw, so that the differences of their values are paired.
 
     Args:
-        path: The table.
+        scores: Scores of N images.
+        resamples: Number R of draws.
+        seed: Seed of the draws.
+
+    Returns:
+        Metrics in the order of ``scores.names()``, float64 (R, M); NaN where no image counts.
+    """
+    thinned = scores.thinned()
+    drawn = draws(len(scores.terms), resamples, seed)
+    return np.concatenate([thinned.values(weights) for weights in drawn])
+
+
+def draws(images: int, resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """Yield how often each of N images counts in draws with replacement, (R, N) in parts."""
+    generator = np.random.default_rng(seed)
+    shares = np.full(images, 1 / images)
+    step = max(1, min(_CHUNK // images, 256))
+    for start in range(0, resamples, step):
+        count = min(step, resamples - start)
+        yield generator.multinomial(images, shares, size=count).astype(np.float64)
+
+
+def interval_ends(values: NDArray[np.float64], level: float = _LEVEL) -> NDArray[np.float64]:
+    """Return the lower and upper ends (2, M) of percentile intervals of resampled values (R, M)."""
+    tail = 50 * (1 - level)
+    return np.nanpercentile(values, [tail, 100 - tail], axis=0)
+
+
+def intervals(folder: Path, seed: int = 0) -> Mapping[Column, Interval]:
+    """Compute the metrics of an evaluation that follow from its images, with intervals of 95 %.
+
+    Args:
+        folder: Folder of the evaluation.
         seed: Seed of the resampling.
 
     Returns:
         Intervals by method and metric; metrics of no image are left out.
     """
-    columns, terms = read_terms(path)
-    if not columns or not len(terms):
+    return score_intervals(read_image_scores(folder), seed)
+
+
+def score_intervals(scores: ImageScores, seed: int = 0) -> Mapping[Column, Interval]:
+    """Compute intervals of the metrics of images; see `intervals`."""
+    counts = scores.images()
+    if not counts:
         return {}
-    ends = bootstrap_interval(terms, seed=seed)
-    counts = (~np.isnan(terms)).sum(0)
-    return {
-        column: Interval(float(np.nanmean(terms[:, k])), *map(float, ends[:, k]), int(counts[k]))
-        for k, column in enumerate(columns)
-        if counts[k]
-    }
+    values = scores.values(np.ones((1, len(scores.terms))))[0]
+    low, high = interval_ends(resampled(scores, seed=seed))
+    ends = zip(values.tolist(), low.tolist(), high.tolist(), counts.values(), strict=True)
+    return {column: Interval(*found) for column, found in zip(counts, ends, strict=True)}
 
 
-def write_intervals(table: Path, path: Path, seed: int = 0) -> Path:
-    """Write the intervals of an ``images.csv`` as CSV, one row per method and metric."""
+def write_intervals(folder: Path, seed: int = 0) -> Path:
+    """Write the intervals of an evaluation as ``intervals.csv``, one row per method and metric."""
     rows = (
         {"method": method, "metric": metric}
         | {"mean": f"{found.mean:.6g}", "low": f"{found.low:.6g}", "high": f"{found.high:.6g}"}
         | {"images": found.images}
-        for (method, metric), found in intervals(table, seed).items()
+        for (method, metric), found in intervals(folder, seed).items()
     )
+    path = folder / _FILE
     write_csv(path, ["method", "metric", "mean", "low", "high", "images"], rows)
     return path
+
+
+def read_intervals(folder: Path) -> Mapping[Column, Interval]:
+    """Read ``intervals.csv`` of an evaluation; nothing where it is not there."""
+    path = folder / _FILE
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {
+            (row["method"], row["metric"]): Interval(
+                *(float(row[key]) for key in ("mean", "low", "high")), int(row["images"])
+            )
+            for row in csv.DictReader(file)
+        }

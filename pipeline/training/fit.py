@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Collection
@@ -22,6 +23,7 @@ from learned_saliency.pipeline.reports import (
     plot_curves,
     read_results,
     write_model_card,
+    write_per_image,
     write_results,
 )
 from learned_saliency.pipeline.runs import (
@@ -43,7 +45,14 @@ from learned_saliency.pipeline.training.stage import (
     fit_stage,
     open_loggers,
 )
-from learned_saliency.trainers import NATIVE, ContactSheet, Dashboard, Report
+from learned_saliency.trainers import (
+    NATIVE,
+    ContactSheet,
+    Dashboard,
+    Gallery,
+    ImageTable,
+    Report,
+)
 
 
 class TrainingResult(NamedTuple):
@@ -123,15 +132,27 @@ def _finished(config: DictConfig, folder: Path) -> TrainingResult:
     return TrainingResult(folder, results, [folder / n for n in names if (folder / n).exists()])
 
 
+class _TestFiles(NamedTuple):
+    """Writers of what a test leaves beside its metrics."""
+
+    sheet: ContactSheet
+    table: ImageTable
+    gallery: Gallery
+
+
 def _run(plan: Plan) -> TrainingResult:
     if rank_zero_only.rank == 0:
         slurm.note_run(plan.folder)
-    path, count = plan.folder / "pictures" / "test_maps.png", plan.config.pictures.images
-    sheet = ContactSheet(path, count, plan.data.class_names)
+    path, pictures = plan.folder / "pictures" / "test_maps.png", plan.config.pictures
+    files = _TestFiles(
+        ContactSheet(path, pictures.images, plan.data.class_names),
+        ImageTable(plan.folder / "images.csv", plan.folder / "unfinished"),
+        Gallery(pictures.gallery),
+    )
     opened: list[Dashboard] = []
     try:
-        trained = _fit_stages(plan, sheet, opened)
-        result = _test(plan, trained, sheet) if plan.config.test else _untested(plan, trained)
+        trained = _fit_stages(plan, files, opened)
+        result = _test(plan, trained, files) if plan.config.test else _untested(plan, trained)
     except BaseException:
         _close(opened, failed=True)
         raise
@@ -139,7 +160,7 @@ def _run(plan: Plan) -> TrainingResult:
     return result
 
 
-def _fit_stages(plan: Plan, sheet: ContactSheet, opened: list[Dashboard]) -> TrainedStage:
+def _fit_stages(plan: Plan, files: _TestFiles, opened: list[Dashboard]) -> TrainedStage:
     """Fit the remaining stages; each but the last gives the classifier of the next."""
     model, classifier, resumed = plan.config.model, plan.classifier, plan.resumed
     if plan.goes_on and rank_zero_only.rank == 0:
@@ -156,16 +177,19 @@ def _fit_stages(plan: Plan, sheet: ContactSheet, opened: list[Dashboard]) -> Tra
             continue
         loggers = open_loggers(plan, stage, resumed)
         opened += loggers
-        trained = fit_stage(plan, stage, network, resumed, loggers, [sheet])
+        trained = fit_stage(plan, stage, network, resumed, loggers, list(files))
         classifier, resumed = trained.module.network, None
         if stage:  # the last stage's is stored with the metrics of its test
             _store(trained)
     return trained
 
 
-def _test(plan: Plan, trained: TrainedStage, sheet: ContactSheet) -> TrainingResult:
+def _test(plan: Plan, trained: TrainedStage, files: _TestFiles) -> TrainingResult:
     """Score the module on the test split, once, and write the results."""
     module, trainer, best, facts, *_ = trained
+    if trainer.is_global_zero:
+        shutil.rmtree(files.table.parts, ignore_errors=True)  # of a test that was ended
+    trainer.strategy.barrier()
     trainer.test(module, datamodule=plan.data, verbose=False)
     written = [best, plan.folder / "metrics.csv", plan.folder / "pictures"]
     if trainer.is_global_zero:
@@ -175,8 +199,10 @@ def _test(plan: Plan, trained: TrainedStage, sheet: ContactSheet) -> TrainingRes
         card = write_model_card(best, facts)
         record = _record(plan, trained)
         written = [*write_results(plan.folder, module.results, record), card, *written]
+        sheet, names = files.sheet, plan.data.class_names
+        write_per_image(plan.folder, files.gallery.images, names, plan.config.seed)
+        shutil.rmtree(files.table.parts, ignore_errors=True)
         pictures = [path for path in (curves, sheet.path) if path.is_file()]
-        names = plan.data.class_names
         report = Report("test", module.results, *module.curves, sheet.examples, names, pictures)
         write_record(plan.folder, plan.record, tested=True)
         for logger in trainer.loggers:

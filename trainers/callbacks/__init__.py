@@ -2,7 +2,10 @@
 
 from learned_saliency.trainers.callbacks.contact_sheet import ContactSheet
 from learned_saliency.trainers.callbacks.divergence import DivergedError, Divergence, check_weights
-from learned_saliency.trainers.callbacks.image_table import ImageTable
+from learned_saliency.trainers.callbacks.gallery import Gallery
+from learned_saliency.trainers.callbacks.gallery_images import GalleryImage, GalleryMap
+from learned_saliency.trainers.callbacks.image_states import read_image_states
+from learned_saliency.trainers.callbacks.image_table import STATES_FILE, ImageTable
 from learned_saliency.trainers.callbacks.journal import Journal, Kept, MetricTree, Sums
 from learned_saliency.trainers.callbacks.journaled_test import JournaledTest
 from learned_saliency.trainers.callbacks.keep_features import KeepFeatures, unkept
@@ -14,9 +17,13 @@ from learned_saliency.trainers.callbacks.saliency import SaliencyCallback
 from learned_saliency.trainers.callbacks.throughput import Throughput
 
 __all__ = [
+    "STATES_FILE",
     "ContactSheet",
     "DivergedError",
     "Divergence",
+    "Gallery",
+    "GalleryImage",
+    "GalleryMap",
     "ImageTable",
     "Journal",
     "JournaledTest",
@@ -32,6 +39,7 @@ __all__ = [
     "check_weights",
     "listen",
     "progress_bar",
+    "read_image_states",
     "spread",
     "unkept",
 ]

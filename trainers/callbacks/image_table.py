@@ -18,12 +18,16 @@ from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.metrics import box_iou, boxes_from_saliency
 from learned_saliency.storage import write_csv
 from learned_saliency.trainers.base import SaliencyModule
+from learned_saliency.trainers.callbacks.image_states import pack_states, write_image_states
 from learned_saliency.trainers.callbacks.journal import Kept
 from learned_saliency.trainers.measurements import FIGURES
 from learned_saliency.trainers.outputs import TestOutput
 from learned_saliency.trainers.strategies.processes import place
 
-_PLACE = "place"  # column of the parts that the table does not have
+#: File beside the table with what metrics that are no means over images count of each image.
+STATES_FILE = "image_states.npz"
+
+_PLACE, _STATES = "place", "states"  # columns of the parts that the table does not have
 
 
 class ImageTable(Kept, L.Callback):
@@ -34,7 +38,8 @@ class ImageTable(Kept, L.Callback):
     map's largest contour at the module's ``box_threshold`` ``x0, y0, x1, y1``, in pixels of the
     input; ``iou`` with the best true box, where there are boxes; and the terms of the metrics that
     are means over images, named as these means, empty where an image does not count. Images are in
-    the order of the split.
+    the order of the split. What the other metrics count of each image is written beside the table,
+    as ``STATES_FILE``.
 
     Each process writes a part of its own. The first process joins the parts when the test ends, or
     when it is interrupted: then the table has the rows of the batches that were finished. It never
@@ -59,6 +64,10 @@ class ImageTable(Kept, L.Callback):
         self.rows: list[dict[str, str]] = []
         self._order: dict[str, int] = {}
         self._asked: list[str] = []
+
+    def setup(self, trainer: L.Trainer, module: SaliencyModule, stage: str) -> None:
+        """Agree on the places of the first process."""
+        self.path, self.parts = trainer.strategy.broadcast((self.path, self.parts))
 
     def on_test_start(self, trainer: L.Trainer, module: SaliencyModule) -> None:
         """Note the order of methods and metrics."""
@@ -152,12 +161,19 @@ class ImageTable(Kept, L.Callback):
             found.sort(key=lambda row: (int(row[_PLACE]), self._order.get(row["method"], 0)))
             columns = self._columns(found)
             write_csv(self.path, columns, ({k: row.get(k) for k in columns} for row in found))
+            self._write_states(found)
         self.rows = found
+
+    def _write_states(self, found: list[dict[str, str]]) -> None:
+        cells: dict[str, dict[str, str]] = {}
+        for row in found:
+            cells.setdefault(row["method"], {})[row["image_id"]] = row[_STATES]
+        write_image_states(self.path.with_name(STATES_FILE), cells)
 
     def _columns(self, found: list[dict[str, str]]) -> list[str]:
         """Name the columns: rows that were taken over may have further metrics, or other orders."""
         first = found[: max(1, len(self._order))]  # those of an image
-        names = dict.fromkeys(name for row in first for name in row if name != _PLACE)
+        names = dict.fromkeys(k for row in first for k in row if k not in (_PLACE, _STATES))
         if not self._order:  # the test ended before it began
             return list(names)
         asked = [name for name in self._asked if name in names]
@@ -169,7 +185,7 @@ def rows(
 ) -> Iterator[dict[str, object]]:
     """Build the rows of a batch, image by image; see `ImageTable` for the columns.
 
-    The first column, ``place``, is the image's place in the split.
+    The first columns are not the table's: the image's place in the split, and its states.
     """
     classes = [batch["label"], tested.logits.argmax(1), tested.targets]
     label, predicted, target = (values.tolist() for values in classes)
@@ -183,8 +199,8 @@ def rows(
     for i, image_id in enumerate(batch["image_id"]):
         for name in tested.maps:
             box = boxes[name][i].tolist()
-            row = {_PLACE: int(batch["index"][i]), "image_id": image_id, "method": name}
-            row |= {"label": label[i]}
+            row = {_PLACE: int(batch["index"][i]), _STATES: pack_states(tested.states[name], i)}
+            row |= {"image_id": image_id, "method": name, "label": label[i]}
             if module.has_classes:
                 row |= {"predicted": predicted[i], "target": target[i]}
             elif module.has_scores:

@@ -10,6 +10,7 @@ import lightning as L
 
 from learned_saliency.trainers.base import SaliencyModule
 from learned_saliency.trainers.callbacks.contact_sheet import ContactSheet
+from learned_saliency.trainers.callbacks.gallery import Gallery
 from learned_saliency.trainers.callbacks.image_table import ImageTable
 from learned_saliency.trainers.callbacks.journal import Journal, Sums
 from learned_saliency.trainers.callbacks.kept_methods import (
@@ -30,6 +31,7 @@ class JournaledTest(L.Callback):
         leave_out: Called before the test with the places of the images that are done.
         table: Table of the test's images, whose parts lie in ``folder``.
         sheet: Contact sheet of the test.
+        gallery: Gallery of the test.
         taken: What an earlier test has computed, by method; the first process says so to all.
         everything: Places of all images, which are left out where all methods are taken.
 
@@ -44,6 +46,7 @@ class JournaledTest(L.Callback):
         leave_out: Callable[[Set[int]], None],
         table: ImageTable,
         sheet: ContactSheet,
+        gallery: Gallery,
         taken: Mapping[str, KeptMethod] | None = None,
         everything: Set[int] = frozenset(),
     ) -> None:
@@ -54,15 +57,17 @@ class JournaledTest(L.Callback):
         self._leave_out = leave_out
         self._table = table
         self._sheet = sheet
+        self._gallery = gallery
 
     def setup(self, trainer: L.Trainer, module: SaliencyModule, stage: str) -> None:
         """Agree on the folder; read what is done, so that the loader leaves it out."""
-        folder, path = trainer.strategy.broadcast((self.journal.folder, self._table.path))
-        self.journal.folder = self._table.parts = folder
-        self._table.path = path
+        self.journal.folder = trainer.strategy.broadcast(self.journal.folder)
         if trainer.limit_test_batches not in (0, 1.0):  # the first batches, counted anew
             self.journal.forget()
-        module.known = trainer.strategy.broadcast(frozenset(self._taken))
+        shown = (int(place) for method in self._taken.values() for place in method["gallery"])
+        module.known, self._gallery.asked = trainer.strategy.broadcast(
+            (frozenset(self._taken), frozenset(shown))
+        )
         done = self.journal.read()
         self.done = len(done)
         if trainer.is_global_zero:
@@ -72,9 +77,10 @@ class JournaledTest(L.Callback):
     def on_test_epoch_start(self, trainer: L.Trainer, module: SaliencyModule) -> None:
         """Begin with the metrics of the earlier test; the module has reset its own."""
         sums = Sums(computed_metrics(module))
-        self.journal.restore({"sums": sums, "rows": self._table, "pictures": self._sheet})
+        parts = {"rows": self._table, "pictures": self._sheet, "gallery": self._gallery}
+        self.journal.restore({"sums": sums, **parts})
         if trainer.is_global_zero:
-            take_methods(module, self._taken, self._table, self._sheet)
+            take_methods(module, self._taken, self._table, self._sheet, self._gallery)
 
     def on_test_batch_end(
         self, trainer: L.Trainer, module: SaliencyModule, outputs: Any, batch: Any, *args: Any
@@ -85,7 +91,7 @@ class JournaledTest(L.Callback):
     def on_test_end(self, trainer: L.Trainer, module: SaliencyModule) -> None:
         """Write what studies that are ended would lose; gather what is kept of the methods."""
         self.journal.save()
-        self.kept = kept_methods(module, self._table, self._sheet)
+        self.kept = kept_methods(module, self._table, self._sheet, self._gallery)
 
     def on_exception(
         self, trainer: L.Trainer, module: SaliencyModule, exception: BaseException

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from learned_saliency.trainers.base import SaliencyModule
 from learned_saliency.trainers.callbacks.contact_sheet import ContactSheet
+from learned_saliency.trainers.callbacks.gallery import Gallery
 from learned_saliency.trainers.callbacks.image_table import ImageTable
 from learned_saliency.trainers.callbacks.journal import MetricTree, Sums
 from learned_saliency.trainers.strategies.processes import gathered, place
@@ -27,6 +28,7 @@ class KeptMethod(TypedDict):
         shared: States of the metrics that all methods share: accuracy, floors.
         rows: Rows of ``images.csv``.
         examples: Drawn images by their places in the split, with the overlay of this method alone.
+        gallery: Images of the gallery by their places, with the map of this method alone.
     """
 
     figures: list[str]
@@ -34,6 +36,7 @@ class KeptMethod(TypedDict):
     shared: _States
     rows: list[dict[str, str]]
     examples: dict[str, Any]
+    gallery: dict[str, Any]
 
 
 def method_metrics(module: SaliencyModule, name: str) -> dict[str, MetricTree]:
@@ -69,18 +72,20 @@ def take_methods(
     taken: Mapping[str, KeptMethod],
     table: ImageTable,
     sheet: ContactSheet,
+    gallery: Gallery,
 ) -> None:
-    """Add known methods to the metrics, table and sheet of a test, in the first process."""
+    """Add known methods to the metrics, table and pictures of a test, in the first process."""
     for name, method in taken.items():
         Sums(method_metrics(module, name)).take(method["sums"])
         table.taken += method["rows"]
         sheet.take_method(name, method["examples"])
+        gallery.take_method(name, method["gallery"])
     if taken and set(module.map_names) <= set(taken):
         Sums(shared_metrics(module)).take(next(iter(taken.values()))["shared"])
 
 
 def kept_methods(
-    module: SaliencyModule, table: ImageTable, sheet: ContactSheet
+    module: SaliencyModule, table: ImageTable, sheet: ContactSheet, gallery: Gallery
 ) -> dict[str, KeptMethod]:
     """Gather what is kept of the methods that a test has computed.
 
@@ -99,6 +104,7 @@ def kept_methods(
             shared=shared,
             rows=[row for row in table.rows if row["method"] == name],
             examples=sheet.of_method(name),
+            gallery=gallery.of_method(name),
         )
         for name in names
     }

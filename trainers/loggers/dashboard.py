@@ -25,6 +25,7 @@ class Report(NamedTuple):
         examples: A few images with their maps.
         class_names: Names of the labels.
         pictures: PNG files; they are shown under their stems.
+        page: The page to look at, ``report.html``; None where there is none.
     """
 
     split: str
@@ -34,6 +35,7 @@ class Report(NamedTuple):
     examples: Sequence[Example]
     class_names: Sequence[str]
     pictures: Sequence[Path]
+    page: Path | None = None
 
 
 class Dashboard:

@@ -67,11 +67,11 @@ def test_bad_arguments_are_refused(terms, options, words):
 def test_a_table_of_images_gives_a_row_per_method_and_metric(tmp_path):
     table = tmp_path / "images.csv"
     table.write_text(TABLE)
-    found = intervals(table)
+    found = intervals(tmp_path)
     assert list(found) == [("cam", "iou"), ("cam", "average_drop"), ("gradcam", "iou")]
     assert found["cam", "iou"].mean == 0.75
     assert found["cam", "iou"][1:] == (0.5, 1.0, 2)
-    rows = write_intervals(table, tmp_path / "intervals.csv").read_text().splitlines()
+    rows = write_intervals(tmp_path).read_text().splitlines()
     assert rows[0] == "method,metric,mean,low,high,images"
     assert rows[2] == "cam,average_drop,0.2,0.1,0.3,2"
 
@@ -79,4 +79,4 @@ def test_a_table_of_images_gives_a_row_per_method_and_metric(tmp_path):
 def test_a_table_without_rows_gives_none(tmp_path):
     table = tmp_path / "images.csv"
     table.write_text(TABLE.splitlines()[0] + "\n")
-    assert intervals(table) == {}
+    assert intervals(tmp_path) == {}

@@ -1,0 +1,171 @@
+"""Scores of the single images of an evaluation, from which metrics of any of them follow."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from learned_saliency.metrics import ImageStates
+from learned_saliency.trainers import SCORES, STATES_FILE, read_image_states
+
+TABLE_FILE = "images.csv"
+#: Columns of ``images.csv`` that are no terms of metrics.
+NO_TERMS = frozenset(
+    ("image_id", "method", "label", "predicted", "target", "score", "x0", "y0", "x1", "y1")
+)
+
+Column = tuple[str, str]  # method and metric
+
+
+class ImageScores(NamedTuple):
+    """Scores of N images by all methods.
+
+    Attributes:
+        image_ids: Names of the images.
+        columns: Method and metric of each column of ``terms``.
+        terms: Terms of metrics that are means over images, float64 (N, K); NaN where an image has
+            none.
+        states: What each image adds to the states of the other metrics, (N, ...) each, by method
+            and ``SCORE/STATE``; see `metrics.ImageStates`.
+    """
+
+    image_ids: list[str]
+    columns: list[Column]
+    terms: NDArray[np.float64]
+    states: Mapping[str, Mapping[str, NDArray[Any]]]
+
+    def names(self) -> list[Column]:
+        """List method and metric of all values of `values`, in their order."""
+        return list(self._counts())
+
+    def images(self) -> dict[Column, int]:
+        """Count the images that have a part in each value."""
+        return self._counts()
+
+    def values(self, weights: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Compute all metrics of images that count several times or not at all.
+
+        Args:
+            weights: How often each image counts, float (R, N), whole numbers.
+
+        Returns:
+            Metrics in the order of `names`, float64 (R, M); NaN where no image counts.
+        """
+        known = ~np.isnan(self.terms)
+        terms = np.where(known, self.terms, 0.0)
+        with np.errstate(invalid="ignore"):
+            means = (weights @ terms) / (weights @ known)
+        parts = [means[:, [k for k in range(len(self.columns)) if known[:, k].any()]]]
+        drawn = torch.from_numpy(np.ascontiguousarray(weights))
+        for method in self.states:
+            for metric, states in self._metrics(method):
+                sums = {name: _weighted(drawn, values) for name, values in states.items()}
+                parts += [values.numpy()[:, None] for values in metric.of_states(sums).values()]
+        return np.hstack(parts)
+
+    def of(self, image_ids: Sequence[str]) -> ImageScores:
+        """Take some images, in the order that is given."""
+        places = {image: place for place, image in enumerate(self.image_ids)}
+        rows = np.array([places[image] for image in image_ids], dtype=np.int64)
+        states = {
+            method: {name: values[rows] for name, values in states.items()}
+            for method, states in self.states.items()
+        }
+        return ImageScores(list(image_ids), self.columns, self.terms[rows], states)
+
+    def thinned(self) -> ImageScores:
+        """Leave out of the states what changes no metric, so that `values` takes less time."""
+        states = {
+            method: {
+                f"{key}/{state}": values.numpy()
+                for key, of_metric in self._grouped(method).items()
+                for state, values in SCORES[key].metric.thinned(of_metric).items()
+            }
+            for method in self.states
+        }
+        return self._replace(states=states)
+
+    def _grouped(self, method: str) -> dict[str, dict[str, Tensor]]:
+        """Group the states of a method by its scores."""
+        grouped: dict[str, dict[str, Tensor]] = {}
+        for name, values in self.states[method].items():
+            key, _, state = name.partition("/")
+            if key in SCORES:
+                grouped.setdefault(key, {})[state] = torch.from_numpy(np.ascontiguousarray(values))
+        return grouped
+
+    def _metrics(self, method: str) -> list[tuple[ImageStates, dict[str, Tensor]]]:
+        """List the metrics of a method that have states, with these by their names."""
+        return [(SCORES[key].metric, states) for key, states in self._grouped(method).items()]
+
+    def _counts(self) -> dict[Column, int]:
+        counts = (~np.isnan(self.terms)).sum(0).tolist()
+        found = {column: n for column, n in zip(self.columns, counts, strict=True) if n}
+        for method in self.states:
+            for metric, states in self._metrics(method):
+                flat = [values.reshape(len(values), -1).any(1) for values in states.values()]
+                seen = int(torch.stack(flat).any(0).sum())
+                ones = {name: values.double().sum(0) for name, values in states.items()}
+                found |= {(method, name): seen for name in metric.of_states(ones)}
+        return found
+
+
+def _weighted(weights: Tensor, values: Tensor) -> Tensor:
+    """Sum states (N, ...) by weights (R, N) to (R, ...)."""
+    flat = values.reshape(len(values), -1).to(weights.dtype)
+    return (weights @ flat).view(len(weights), *values.shape[1:])
+
+
+def read_image_scores(folder: Path) -> ImageScores:
+    """Read the scores of all images of an evaluation or a run.
+
+    Args:
+        folder: Folder with ``images.csv`` and, beside it, ``image_states.npz``; without that the
+            metrics that are means over images are known alone.
+
+    Raises:
+        OSError: If a file cannot be read.
+        ValueError: If it is not as evaluations write it.
+    """
+    with (folder / TABLE_FILE).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    path = folder / STATES_FILE
+    image_ids = list(dict.fromkeys(row["image_id"] for row in rows))
+    states: Mapping[str, Mapping[str, NDArray[Any]]] = {}
+    if path.is_file() and rows:
+        known, states = read_image_states(path)
+        if known != image_ids:
+            raise ValueError(f"{path}: is of other images than {TABLE_FILE} beside it")
+    return ImageScores(image_ids, *terms_of_rows(rows), states)
+
+
+def terms_of_rows(
+    rows: Sequence[Mapping[str, str]],
+) -> tuple[list[Column], NDArray[np.float64]]:
+    """Take the terms of all methods out of the rows of an ``images.csv``.
+
+    Returns:
+        Method and metric of each column, and the terms (N, K), images in the table's order; NaN
+        where an image has none.
+    """
+    metrics = [name for name in (rows[0] if rows else {}) if name not in NO_TERMS]
+    places = {
+        image: place for place, image in enumerate(dict.fromkeys(r["image_id"] for r in rows))
+    }
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    columns = [(method, metric) for method in methods for metric in metrics]
+    found = {column: place for place, column in enumerate(columns)}
+    terms = np.full((len(places), len(columns)), np.nan)
+    for row in rows:
+        for metric in metrics:
+            if row[metric]:
+                column = found[row["method"], metric]
+                terms[places[row["image_id"]], column] = float(row[metric])
+    return columns, terms
