@@ -47,10 +47,11 @@ from learned_saliency.pipeline.reports.sweeps import (
     summarize,
     write_sweep,
 )
-from learned_saliency.pipeline.reports.tables import layout
+from learned_saliency.pipeline.reports.tables import NOTHING, Signs, layout, shown_figures
 
 __all__ = [
     "GALLERY_FILE",
+    "NOTHING",
     "TABLE_FILE",
     "Column",
     "ImageScores",
@@ -58,6 +59,7 @@ __all__ = [
     "Results",
     "SavedEvaluation",
     "SavedGallery",
+    "Signs",
     "SweepRun",
     "bootstrap_interval",
     "card_title",
@@ -80,6 +82,7 @@ __all__ = [
     "resampled",
     "restored",
     "score_intervals",
+    "shown_figures",
     "summarize",
     "table_rows",
     "write_gallery",

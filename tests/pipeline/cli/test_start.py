@@ -33,6 +33,7 @@ MISSPELT = {
     "convert": "publishd=x",
     "data": "full_decod=true",
     "search": "search.valuse=[1]",
+    "compare": "metrcs=[pxap]",
 }
 MISSING = [
     ("train", ["resume=nowhere"], "resume=nowhere: there is no such run or checkpoint."),
@@ -87,6 +88,8 @@ MISSING = [
     ("data", ["cub", "data.root=.", "output_dir=/dev/null/x"], "cannot be written below"),
     ("data", ["cub"], "data.root has no value: give it as data.root=..."),
     ("search", ["search=lr", "classifier=nowhere"], "nowhere: there is no such checkpoint."),
+    ("compare", ["pyproject.toml", "nowhere"], "nowhere: there is no such run or evaluation."),
+    ("compare", [], "name the runs or evaluations to compare: learned-saliency compare A B."),
     ("data", ["cubb"], "data=cubb is no choice of 'data'; the nearest: cub"),
 ]
 
@@ -182,6 +185,7 @@ def test_weights_of_the_library_and_other_peoples_networks_are_no_files():
             ["published=A", "output_dir=B"],
             "a run of A as fcam with backbone resnet10t, ",
         ),
+        ("compare", ["A", "B", "output_dir=C"], "comparing A, B, into C"),
         ("data", ["cub", "data.root=A"], "checking cub in A, into outputs/data-cub"),
     ],
 )
