@@ -25,6 +25,14 @@ from learned_saliency.pipeline.reports.image_scores import (
     read_image_scores,
 )
 from learned_saliency.pipeline.reports.markdown import escaped, markdown_table
+from learned_saliency.pipeline.reports.methods_table import (
+    MethodsTable,
+    ShownValue,
+    latex_methods,
+    markdown_methods,
+    methods_table,
+    write_tables,
+)
 from learned_saliency.pipeline.reports.model_card import (
     card_title,
     hub_card,
@@ -32,6 +40,7 @@ from learned_saliency.pipeline.reports.model_card import (
     write_model_card,
 )
 from learned_saliency.pipeline.reports.page import (
+    PAGE_FILE,
     Card,
     Cell,
     Chart,
@@ -54,12 +63,16 @@ from learned_saliency.pipeline.reports.page import (
     map_panel,
     plain_panel,
     render_page,
+    write_report,
+    write_report_files,
 )
 from learned_saliency.pipeline.reports.per_image import write_per_image
 from learned_saliency.pipeline.reports.results import (
     Results,
+    figures_record,
     format_table,
     read_results,
+    recorded_figures,
     restored,
     table_rows,
     write_results,
@@ -75,6 +88,7 @@ from learned_saliency.pipeline.reports.tables import layout
 
 __all__ = [
     "GALLERY_FILE",
+    "PAGE_FILE",
     "TABLE_FILE",
     "Card",
     "Cell",
@@ -88,12 +102,14 @@ __all__ = [
     "Interval",
     "Items",
     "Line",
+    "MethodsTable",
     "Panel",
     "Picture",
     "Results",
     "SavedEvaluation",
     "SavedGallery",
     "Section",
+    "ShownValue",
     "SortKey",
     "SweepRun",
     "Table",
@@ -103,6 +119,7 @@ __all__ = [
     "data_uri",
     "draws",
     "escaped",
+    "figures_record",
     "format_sweep",
     "format_table",
     "gray_levels",
@@ -110,10 +127,13 @@ __all__ = [
     "image_card",
     "interval_ends",
     "intervals",
+    "latex_methods",
     "layout",
     "map_layer",
     "map_panel",
+    "markdown_methods",
     "markdown_table",
+    "methods_table",
     "model_card_path",
     "plain_panel",
     "plot_curves",
@@ -122,6 +142,7 @@ __all__ = [
     "read_intervals",
     "read_results",
     "read_saved",
+    "recorded_figures",
     "render_page",
     "resampled",
     "restored",
@@ -132,6 +153,9 @@ __all__ = [
     "write_intervals",
     "write_model_card",
     "write_per_image",
+    "write_report",
+    "write_report_files",
     "write_results",
     "write_sweep",
+    "write_tables",
 ]

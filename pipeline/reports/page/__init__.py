@@ -21,8 +21,14 @@ from learned_saliency.pipeline.reports.page.blocks import (
 from learned_saliency.pipeline.reports.page.cards import image_card, map_panel, plain_panel
 from learned_saliency.pipeline.reports.page.pictures import data_uri, gray_levels, map_layer
 from learned_saliency.pipeline.reports.page.rendering import render_page
+from learned_saliency.pipeline.reports.page.report import (
+    PAGE_FILE,
+    write_report,
+    write_report_files,
+)
 
 __all__ = [
+    "PAGE_FILE",
     "Block",
     "Card",
     "Cell",
@@ -46,4 +52,6 @@ __all__ = [
     "map_panel",
     "plain_panel",
     "render_page",
+    "write_report",
+    "write_report_files",
 ]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from learned_saliency.pipeline.reports.page.blocks import Card, Panel, Table
+import numpy as np
+from numpy.typing import NDArray
+
+from learned_saliency.pipeline.reports.page.blocks import Card, Cell, Panel, Table
 from learned_saliency.pipeline.reports.page.pictures import data_uri, gray_levels, map_layer
 from learned_saliency.trainers import GalleryImage, GalleryMap
 
@@ -59,13 +62,16 @@ def plain_panel(image: GalleryImage) -> Panel:
     )
 
 
-def map_panel(name: str, found: GalleryMap, image: GalleryImage) -> Panel:
+def map_panel(
+    name: str, found: GalleryMap, image: GalleryImage, levels: NDArray[np.uint8] | None = None
+) -> Panel:
     """Make the picture of a method's map over the image.
 
     Args:
         name: Caption, such as the method's name.
         found: The map.
         image: The image whose card the picture is part of.
+        levels: The map's gray levels, if they are known already.
     """
     if found.box is None:
         note = "constant map"
@@ -75,7 +81,7 @@ def map_panel(name: str, found: GalleryMap, image: GalleryImage) -> Panel:
         name=name,
         alt=f"Map of {name} over {image.image_id}" + (f", {note}" if note else ""),
         size=image.size,
-        layer=map_layer(gray_levels(found.values)),
+        layer=map_layer(gray_levels(found.values) if levels is None else levels),
         true_boxes=image.boxes,
         found_box=found.box,
         note=note,
@@ -83,20 +89,20 @@ def map_panel(name: str, found: GalleryMap, image: GalleryImage) -> Panel:
     )
 
 
-def class_facts(image: GalleryImage, class_names: Sequence[str]) -> dict[str, str]:
+def class_facts(image: GalleryImage, class_names: Sequence[str]) -> dict[str, str | Cell]:
     """Name an image's classes, with their probabilities where they are known."""
-    found = {}
+    found: dict[str, str | Cell] = {}
     if image.label >= 0:
         found["true class"] = _name(image.label, class_names)
     if image.predicted >= 0:
-        wrong = " (wrong)" if is_right(image) is False else ""
-        named = _name(image.predicted, class_names)
-        found["predicted"] = f"{named}, {_percent(image.predicted_probability)}{wrong}"
+        wrong = ", wrong" if is_right(image) is False else ""
+        note = f"{_percent(image.predicted_probability)}{wrong}"
+        found["predicted"] = Cell(_name(image.predicted, class_names), note)
     if image.score is not None:
-        found["explained score"] = f"{_name(image.target, class_names)}: {image.score:.4g}"
+        found["explained score"] = Cell(_name(image.target, class_names), f"{image.score:.4g}")
     elif image.target_probability is not None:
-        named = _name(image.target, class_names)
-        found["explained"] = f"{named}, {_percent(image.target_probability)}"
+        note = _percent(image.target_probability)
+        found["explained"] = Cell(_name(image.target, class_names), note)
     return found
 
 
