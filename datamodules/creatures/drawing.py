@@ -10,6 +10,7 @@ import numpy as np
 
 from learned_saliency.datamodules.creatures.anatomy import Shape
 from learned_saliency.datamodules.creatures.background import Background
+from learned_saliency.datamodules.creatures.cue import Mark
 from learned_saliency.datamodules.creatures.painting import average, color_table, fill, over
 
 SUPERSAMPLING = 4
@@ -46,6 +47,7 @@ class Drawing(NamedTuple):
         light: Factor on the creature's colors, float32 (H, W).
         blur: Standard deviation of the blur in pixels.
         noise: Sensor noise, float32 (S, S, 3).
+        mark: The planted tag, which covers the background; None without one.
     """
 
     background: Background
@@ -56,6 +58,7 @@ class Drawing(NamedTuple):
     light: np.ndarray
     blur: float
     noise: np.ndarray
+    mark: Mark | None = None
 
     def paint(
         self,
@@ -69,7 +72,8 @@ class Drawing(NamedTuple):
         Args:
             parts: Labels of the parts to leave out, 1 to 4.
             distractors: Numbers of the distractors to leave out, from 0.
-            plain: Whether the background is the mean color of its texture and nothing else.
+            plain: Whether the background is the mean color of its texture and nothing else, not
+                even a planted tag.
 
         Returns:
             RGB, uint8 (S, S, 3); with nothing left out the image of the data set, to the bit.
@@ -86,6 +90,8 @@ class Drawing(NamedTuple):
         painted = average(index, color_table(shapes, self.tints), SUPERSAMPLING)
         image[self.window] = over(painted, image[self.window], self.light)
         image = cv2.GaussianBlur(image, (5, 5), self.blur)
+        if self.mark is not None and not plain:
+            image[self.mark.window] = self.mark.pixels
         image += self.noise
         return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
@@ -94,5 +100,8 @@ class Drawing(NamedTuple):
         return Scene(self.paint(), (self.parts > 0).astype(np.uint8), self.parts)
 
     def distractors(self) -> np.ndarray:
-        """Find the pixels of each distractor that the creature does not hide, bool (N, S, S)."""
-        return self.background.distractors() & (self.parts == 0)
+        """Find the pixels of each distractor that nothing else hides, bool (N, S, S)."""
+        shown = self.parts == 0
+        if self.mark is not None:
+            shown[self.mark.window] = False
+        return self.background.distractors() & shown

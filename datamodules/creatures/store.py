@@ -18,11 +18,13 @@ class Record(NamedTuple):
         label: Its class.
         box: x0 y0 x1 y1 of the creature, pixel indices, both ends inside.
         checksums: SHA-256 of each of its files.
+        cue: x0 y0 x1 y1 of the planted tag, both ends inside; empty for none.
     """
 
     label: int
     box: tuple[int, int, int, int]
     checksums: tuple[str, ...]
+    cue: tuple[int, ...] = ()
 
 
 class SplitStore:
@@ -61,8 +63,9 @@ class SplitStore:
     def records(self) -> dict[int, Record]:
         """Read the undamaged lines of the table, by the numbers of the images."""
         text = read_regular(self.table) or b""
-        found = dict(filter(None, map(_parsed, text.decode(errors="replace").split("\n"))))
         width = len(self.kinds)
+        lines = text.decode(errors="replace").split("\n")
+        found = dict(filter(None, (_parsed(line, width) for line in lines)))
         return {n: record for n, record in found.items() if len(record.checksums) == width}
 
     def keep(self, records: Mapping[int, Record]) -> None:
@@ -104,18 +107,23 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def _line(number: int, record: Record) -> str:
-    fields: Iterable[object] = (number, record.label, *record.box, *record.checksums)
+    fields: Iterable[object] = (number, record.label, *record.box, *record.checksums, *record.cue)
     text = ",".join(map(str, fields))
     return f"{text},{_checksum(text)}\n"
 
 
-def _parsed(line: str) -> tuple[int, Record] | None:
-    """Read a line of the table; return None for a damaged one."""
+def _parsed(line: str, files: int) -> tuple[int, Record] | None:
+    """Read a line of the table with the checksums of some files; return None if it is damaged."""
     text, _, checksum = line.rpartition(",")
     if checksum != _checksum(text):
         return None
     number, label, *rest = text.split(",")
-    return int(number), Record(int(label), tuple(map(int, rest[:4])), tuple(rest[4:]))
+    box, checksums, cue = rest[:4], rest[4 : 4 + files], rest[4 + files :]
+    return int(number), Record(int(label), _ints(box), tuple(checksums), _ints(cue))
+
+
+def _ints(fields: Sequence[str]) -> tuple[int, ...]:
+    return tuple(map(int, fields))
 
 
 def _checksum(text: str) -> str:

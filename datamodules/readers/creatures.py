@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from learned_saliency.datamodules.creatures.anatomy import PARTS
-from learned_saliency.datamodules.creatures.classes import class_attributes, class_name
+from learned_saliency.datamodules.creatures.classes import class_attributes
+from learned_saliency.datamodules.creatures.cue import Cue
 from learned_saliency.datamodules.creatures.drawing import Drawing
 from learned_saliency.datamodules.creatures.forks import fork_map
 from learned_saliency.datamodules.creatures.scene import SceneOptions, draw_scene, tight_box
@@ -21,6 +21,7 @@ from learned_saliency.datamodules.creatures.store import (
     read_regular,
     replace_file,
 )
+from learned_saliency.datamodules.creatures.texts import class_texts, split_texts
 from learned_saliency.datamodules.metadata import SPLITS
 from learned_saliency.datamodules.readers.base import SplitReader
 from learned_saliency.datamodules.textfile import DataError
@@ -54,6 +55,7 @@ class CreaturesRenderer(SplitReader):
         metadata/{val,test}/localization.txt     id,x0,y0,x1,y1: pixel indices, both ends inside
         metadata/{val,test}/masks.txt            id,mask,ignore: relative to root, ignore is empty
         metadata/{val,test}/parts.txt            id,part_mask: relative to root
+        metadata/SPLIT/planted.txt               id,x0,y0,x1,y1 of planted tags; only with a cue
 
     The training split has image labels only. In ``attributes.txt`` the columns after the label are
     in the order of the part labels; the body's attribute is "any" where it is neutral. Image i of a
@@ -83,6 +85,11 @@ class CreaturesRenderer(SplitReader):
         noise: Largest standard deviation of the sensor noise as a fraction of full scale, 0 to 0.2.
         evidence: Kind of parts that tell a class: ``"combined"``, ``"redundant"``, ``"ringed"`` or
             ``"vivid"``.
+        cue_class: Class whose background has a planted tag, a shortcut for a classifier, in all
+            splits; see `Cue`. All other bytes of all images stay as they are without it. None for
+            no tags.
+        cue_strength: Probability of the tag in an image of this class, in (0, 1]; None, where
+            there is no such class.
 
     Raises:
         ValueError: If an argument is outside its range.
@@ -105,12 +112,15 @@ class CreaturesRenderer(SplitReader):
         part_size: float = 1.0,
         noise: float = 0.03,
         evidence: str = "combined",
+        cue_class: int | None = None,
+        cue_strength: float | None = None,
     ) -> None:
         self.classes = class_attributes(num_classes, evidence)
         self.evidence = evidence
         self.options = SceneOptions(
             image_size, min_area, max_area, contrast, clutter, part_size, noise
         )
+        self.cue = _cue(cue_class, cue_strength, num_classes)
         self.split_sizes = dict(zip(SPLITS, (train_images, val_images, test_images), strict=True))
         for split, count in self.split_sizes.items():
             if count < num_classes:
@@ -144,10 +154,11 @@ class CreaturesRenderer(SplitReader):
         self._check_owner(root, known)
         self._check_owner(metadata, metadata.is_relative_to(root))
         self._write_texts(root, {_STAMP: self._stamp()})
-        texts = {_STAMP: self._stamp(), **self._class_texts()}
+        texts = {_STAMP: self._stamp(), **class_texts(self.classes)}
         for split in splits:
             records = self._complete(SplitStore(root, split))
-            texts |= self._split_texts(SplitStore(root, split), records)
+            size, planted = self.options.image_size, self.cue is not None
+            texts |= split_texts(SplitStore(root, split), records, size, planted=planted)
         self._write_texts(metadata, texts)
 
     def draw(self, split: str, number: int) -> tuple[Drawing, int]:
@@ -161,17 +172,22 @@ class CreaturesRenderer(SplitReader):
             The drawing and its label.
         """
         label = number % len(self.classes)
-        rng = np.random.default_rng([self.seed, SPLITS.index(split), number])
-        return draw_scene(self.classes[label], self.options, rng), label
+        key = [self.seed, SPLITS.index(split), number]
+        drawing = draw_scene(self.classes[label], self.options, np.random.default_rng(key))
+        if self.cue is not None:
+            drawing = drawing._replace(mark=self.cue.draw(label, drawing.parts, key))
+        return drawing, label
 
     def _identity(self) -> dict[str, object]:
         """Return what the bytes of an image depend on, beside its split and number."""
+        cue = self.cue
         return {
             "version": VERSION,
             "seed": self.seed,
             "num_classes": len(self.classes),
             "evidence": self.evidence,
             **dataclasses.asdict(self.options),
+            **({"cue_class": cue.label, "cue_strength": cue.strength} if cue else {}),
         }
 
     def _stamp(self) -> str:
@@ -244,7 +260,9 @@ class CreaturesRenderer(SplitReader):
             drawing, label = self.draw(store.split, number)
             scene = drawing.scene()
             pixels = (scene.image[..., ::-1], scene.mask, scene.parts)[: len(store.kinds)]
-            return Record(label, tight_box(scene.mask), store.write(number, [*map(_png, pixels)]))
+            checksums = store.write(number, [*map(_png, pixels)])
+            cue = () if drawing.mark is None else drawing.mark.box
+            return Record(label, tight_box(scene.mask), checksums, cue)
 
         threads = cv2.getNumThreads()
         cv2.setNumThreads(1)  # threads would compete with the workers and be lost in a fork
@@ -253,32 +271,18 @@ class CreaturesRenderer(SplitReader):
         finally:
             cv2.setNumThreads(threads)
 
-    def _class_texts(self) -> dict[str, str]:
-        """Return the contents of the text files about classes, by their names."""
-        names = [f"{k},{class_name(attributes)}" for k, attributes in enumerate(self.classes)]
-        rows = [f"{k},{','.join(attributes)}" for k, attributes in enumerate(self.classes)]
-        header = ",".join(("label", *PARTS))
-        return {"class_names.txt": _text(names), "attributes.txt": _text([header, *rows])}
 
-    def _split_texts(self, store: SplitStore, records: Sequence[Record]) -> dict[str, str]:
-        """Return the contents of a split's text files, by their names below the metadata."""
-        files = [store.names(number) for number in range(len(records))]
-        size = self.options.image_size
-        tables = {
-            "image_ids": [names[0] for names in files],
-            "class_labels": [
-                f"{names[0]},{record.label}" for names, record in zip(files, records, strict=True)
-            ],
-            "image_sizes": [f"{names[0]},{size},{size}" for names in files],
-        }
-        if len(store.kinds) > 1:
-            tables["localization"] = [
-                f"{names[0]},{','.join(map(str, record.box))}"
-                for names, record in zip(files, records, strict=True)
-            ]
-            tables["masks"] = [f"{image},{mask}," for image, mask, _ in files]
-            tables["parts"] = [f"{image},{parts}" for image, _, parts in files]
-        return {f"{store.split}/{name}.txt": _text(lines) for name, lines in tables.items()}
+def _cue(label: int | None, strength: float | None, num_classes: int) -> Cue | None:
+    if label is None and strength is None:
+        return None
+    if label is None or strength is None:
+        raise ValueError(
+            f"cue_class and cue_strength go together, got {label} and {strength}: give both, or "
+            "neither"
+        )
+    if not 0 <= label < num_classes:
+        raise ValueError(f"cue_class must be in [0, {num_classes - 1}], got {label}")
+    return Cue(label, strength)
 
 
 def _usable_cores() -> int:
@@ -286,10 +290,6 @@ def _usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _text(lines: Sequence[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)
 
 
 def _png(pixels: np.ndarray) -> bytes:

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 _DIGITS = 10
 _LONGEST = 40
@@ -33,6 +33,20 @@ def folder_key(folder: Any, *options: Any) -> str:
     return f"{name}-{digest.hexdigest()[:_DIGITS]}"
 
 
+def named(group: DictConfig, *keys: str) -> str:
+    """Name the options of a group that are set, to end the name of a folder.
+
+    Args:
+        group: The group.
+        *keys: Names of options that are null by default, or missing in older files.
+
+    Returns:
+        "-KEY" and the value of each that is set, in the order of the keys; empty if none is.
+    """
+    found = ((key, group.get(key)) for key in keys)
+    return "".join(f"-{key}{value}" for key, value in found if value is not None)
+
+
 def _plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
@@ -40,3 +54,4 @@ def _plain(value: Any) -> Any:
 def register() -> None:
     """Make the functions known to OmegaConf."""
     OmegaConf.register_new_resolver("folder_key", folder_key, replace=True)
+    OmegaConf.register_new_resolver("named", named, replace=True)

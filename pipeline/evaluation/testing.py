@@ -24,8 +24,10 @@ from learned_saliency.pipeline.evaluation.unfinished import (
 )
 from learned_saliency.pipeline.reports import (
     Results,
+    figures_record,
     plot_curves,
     write_per_image,
+    write_report_files,
     write_results,
 )
 from learned_saliency.pipeline.runs import build_trainer, subject_record, target_record
@@ -121,21 +123,27 @@ def _score(
     folder = trainer.strategy.broadcast(folder)
     device = trainer.strategy.root_device
     further = run_studies(studies, config, module, data, folder, unfinished(folder), device)
-    rows = dict.fromkeys([*module.results, *further.results])
-    results = {k: module.results.get(k, {}) | further.results.get(k, {}) for k in rows}
+    results = _joined(module.results, further.results)
     figures = TEST_FIGURES | further.figures
     written: list[Path] = []
     if trainer.is_global_zero:
         plot_curves(pictures / "curves.png", *module.curves, module.floors)
         drawn = [path for path in (pictures / "curves.png", sheet.path) if path.is_file()]
-        written = write_results(folder, results, _record(config, module, data), config.split)
+        record = _record(config, module, data) | figures_record(further.figures)
+        written = write_results(folder, results, record, config.split)
         written += write_per_image(folder, gallery.images, data.class_names, config.seed)
-        written += drawn + further.written
-        shown = *module.curves, sheet.examples, data.class_names, drawn
-        _show(Report(config.split, results, *shown), loggers)
+        reports = write_report_files(folder)
+        written = reports + written + drawn + further.written
+        shown = sheet.examples, data.class_names, drawn, next(iter(reports), None)
+        _show(Report(config.split, results, *module.curves, *shown), loggers)
         kept.write(folder, journal.kept)
         remove(folder)
     return EvaluationResult(folder, results, figures, written)
+
+
+def _joined(first: Results, second: Results) -> Results:
+    """Join the metrics of the methods of both."""
+    return {k: {**first.get(k, {}), **second.get(k, {})} for k in dict.fromkeys([*first, *second])}
 
 
 def _show(report: Report, loggers: list[Dashboard]) -> None:

@@ -13,6 +13,7 @@ from learned_saliency.trainers import GalleryImage, GalleryMap
 
 GALLERY_FILE = "gallery.zip"
 _INDEX = "gallery.json"
+_TIME = (1980, 1, 1, 0, 0, 0)  # of all members: equal galleries are equal files
 
 
 class SavedGallery(NamedTuple):
@@ -42,17 +43,21 @@ def write_gallery(
     told = {"class_names": list(class_names), "methods": methods, "images": []}
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for image in images:
-            archive.writestr(f"images/{image.place}.jpg", image.picture)
+            _add(archive, f"images/{image.place}.jpg", image.picture)
             for name, found in image.maps.items():
-                archive.writestr(f"maps/{methods.index(name)}/{image.place}.png", found.values)
+                _add(archive, f"maps/{methods.index(name)}/{image.place}.png", found.values)
             values = image._asdict()
             del values["picture"]
             values["maps"] = {
                 name: {"box": found.box, "iou": found.iou} for name, found in image.maps.items()
             }
             told["images"].append(values)
-        archive.writestr(_INDEX, json.dumps(told))
+        _add(archive, _INDEX, json.dumps(told).encode())
     return path
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    archive.writestr(zipfile.ZipInfo(name, _TIME), content)
 
 
 def read_gallery(folder: Path) -> SavedGallery:

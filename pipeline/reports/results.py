@@ -56,6 +56,26 @@ def restored(results: Mapping[str, Mapping[str, float | None]]) -> Results:
     }
 
 
+def figures_record(figures: Mapping[str, Figure]) -> dict[str, Any]:
+    """Record the declarations of metrics that only this evaluation has, such as its studies'.
+
+    Returns:
+        ``figures`` with the fields of each `Figure` by the metric's name; nothing without any.
+    """
+    own = {name: figure for name, figure in figures.items() if name not in TEST_FIGURES}
+    told = {name: f._asdict() | {"needs": sorted(f.needs)} for name, f in own.items()}
+    return {"figures": told} if told else {}
+
+
+def recorded_figures(record: Mapping[str, Any]) -> dict[str, Figure]:
+    """Return the declarations of all metrics of an evaluation; see `figures_record`."""
+    own = record.get("figures", {})
+    return TEST_FIGURES | {
+        name: Figure(**fields | {"needs": frozenset(fields["needs"])})
+        for name, fields in own.items()
+    }
+
+
 def table_rows(
     results: Results, figures: Mapping[str, Figure] = TEST_FIGURES, signs: Signs | None = None
 ) -> list[list[str]]:

@@ -24,6 +24,7 @@ from learned_saliency.pipeline.reports import (
     read_results,
     write_model_card,
     write_per_image,
+    write_report_files,
     write_results,
 )
 from learned_saliency.pipeline.runs import (
@@ -128,7 +129,7 @@ def _finished(config: DictConfig, folder: Path) -> TrainingResult:
         file=sys.stderr,
     )
     results = read_results(folder) if config.test else {}
-    names = ("results.json", "results.csv", "metrics.csv", "pictures")
+    names = ("report.html", "results.json", "results.csv", "metrics.csv", "pictures")
     return TrainingResult(folder, results, [folder / n for n in names if (folder / n).exists()])
 
 
@@ -201,9 +202,12 @@ def _test(plan: Plan, trained: TrainedStage, files: _TestFiles) -> TrainingResul
         written = [*write_results(plan.folder, module.results, record), card, *written]
         sheet, names = files.sheet, plan.data.class_names
         write_per_image(plan.folder, files.gallery.images, names, plan.config.seed)
+        reports = write_report_files(plan.folder)
+        written = [*reports, *written]
         shutil.rmtree(files.table.parts, ignore_errors=True)
         pictures = [path for path in (curves, sheet.path) if path.is_file()]
-        report = Report("test", module.results, *module.curves, sheet.examples, names, pictures)
+        shown = sheet.examples, names, pictures, next(iter(reports), None)
+        report = Report("test", module.results, *module.curves, *shown)
         write_record(plan.folder, plan.record, tested=True)
         for logger in trainer.loggers:
             logger.log_report(report)

@@ -126,6 +126,30 @@ def test_a_redundant_set_differs_where_its_table_says(tmp_path):
     assert names[0] == ["0", "red_round-yellow_pointed-orange_forked-green_spots"]
 
 
+def test_a_planted_set_is_the_same_but_for_its_tags_which_it_lists(root, tmp_path):
+    options = SMALL | {"cue_class": 3, "cue_strength": 1.0}
+    place = tmp_path / "set"
+    CreaturesRenderer(**options, workers=1).prepare(place, place / "metadata")
+    ours, theirs = digests(root), digests(place)
+    changed = {name for name in ours if ours[name] != theirs[name]}
+    tables = {f"checksums/{split}.txt" for split in ("train", "val", "test")}
+    listed = {
+        row[0]: list(map(int, row[1:]))
+        for split in ("train", "val", "test")
+        for row in read_rows(place / "metadata" / split / "planted.txt")
+    }
+    assert changed == {*listed, *tables, "creatures.json", "metadata/creatures.json"}
+    assert len(listed) >= 4
+    for name, (x0, y0, x1, y1) in listed.items():
+        differs = (cv2.imread(str(root / name)) != cv2.imread(str(place / name))).any(axis=2)
+        assert [x0, y0, x1 - x0 + 1, y1 - y0 + 1] == list(cv2.boundingRect(differs.astype("u1")))
+    again = {path: path.stat().st_mtime_ns for path in place.rglob("*")}
+    CreaturesRenderer(**options, workers=1).prepare(place, place / "metadata")
+    assert {path: path.stat().st_mtime_ns for path in place.rglob("*")} == again
+    with pytest.raises(DataError, match=r"cue_strength 1.0 instead of 0.5; choose"):
+        CreaturesRenderer(**options | {"cue_strength": 0.5}).prepare(place, place / "metadata")
+
+
 def test_a_complete_folder_is_reused(root):
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     CreaturesRenderer(**SMALL, workers=2).prepare(root, root / "metadata")
@@ -313,6 +337,8 @@ def test_the_default_folder_is_named_by_all_that_its_bytes_depend_on():
     name = config._get_node("root")._value()
     assert name.endswith(f"-v{creatures_reader.VERSION}")
     assert all(f"${{.reader.{key}}}" in name for key in identity if key != "version")
+    planted = CreaturesRenderer(cue_class=3, cue_strength=0.5)._identity().keys() - identity
+    assert f"${{named:${{.reader}},{','.join(sorted(planted))}}}" in name
     assert "_images" not in name
     metadata = config._get_node("metadata")._value()
     assert all(f"${{.reader.{split}_images}}" in metadata for split in ("train", "val", "test"))
@@ -335,6 +361,10 @@ def test_the_default_folder_is_named_by_all_that_its_bytes_depend_on():
         ({"clutter": float("nan")}, "clutter must be in"),
         ({"part_size": 0.1}, "part_size must be in"),
         ({"noise": -0.1}, "noise must be in"),
+        ({"cue_class": 16, "cue_strength": 1.0}, r"cue_class must be in \[0, 15\], got 16"),
+        ({"cue_class": 3, "cue_strength": 0.0}, r"cue_strength must be in \(0, 1\], got 0.0"),
+        ({"cue_class": 3}, "cue_class and cue_strength go together, got 3 and None"),
+        ({"cue_strength": 0.5}, "cue_class and cue_strength go together, got None and 0.5"),
     ],
 )
 def test_arguments_out_of_range_are_refused(options, message):

@@ -1,6 +1,6 @@
 from omegaconf import OmegaConf
 
-from learned_saliency.pipeline.cli.resolvers import folder_key
+from learned_saliency.pipeline.cli.resolvers import folder_key, named
 
 
 def test_a_folder_has_one_name_however_it_is_written(tmp_path, monkeypatch):
@@ -27,3 +27,9 @@ def test_any_name_makes_a_usual_one(tmp_path):
         assert folder_key(f"/{name}").isprintable()
         assert "/" not in folder_key(f"/{name}")
         assert len(folder_key(f"/{name}").encode()) < 200
+
+
+def test_options_that_are_set_end_a_name():
+    options = OmegaConf.create({"label": 0, "strength": 0.6, "other": None})
+    assert named(options, "label", "strength", "other", "missing") == "-label0-strength0.6"
+    assert named(options, "other") == ""
