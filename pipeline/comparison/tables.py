@@ -37,7 +37,7 @@ def table_cells(rows: Sequence[Row], signs: Signs) -> list[list[str]]:
     outside the interval of the mean over trainings, too.
     """
     several = any(row.value.trainings for row in rows)
-    titled = any(row.title for row in rows)
+    titled = len({row.title for row in rows}) > 1
     heads = ["metric", *(["method"] if titled else []), "run", "value", "over images"]
     heads += ["over seeds"] if several else []
     heads += ["difference", "over images"]
