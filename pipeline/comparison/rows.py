@@ -90,34 +90,20 @@ def compare_group(
         names = [name for name in names if not figure_of(name).in_pixels]
     if not names:
         return []
-    leading = shown_figures(names, COMPARED)
-    names = list(dict.fromkeys([*leading, *names]))
-    found = []
+    names = list(dict.fromkeys([*shown_figures(names, COMPARED), *names]))
+    rows, reference = [], None
     for contender, members in zip(group.contenders, scores, strict=True):
         columns = [(contender.method, name) for name in names]
-        found.append(compute_values(members, columns, options.resamples, options.seed))
-    first = group.contenders[0]
-    rows = []
-    for contender, members, values in zip(group.contenders, scores, found, strict=True):
-        reference = None if contender is first else first
-        paired = reference is None or _are_paired(matched, contender, first)
-        value = estimates(values, options.level, options.seed)
-        difference = _differences(values, found[0], paired, options)
-        counts = members[0].images()
-        rows += [
-            Row(
-                name,
-                group.title,
-                contender,
-                reference,
-                counts[contender.method, name],
-                len(members),
-                paired,
-                of_value,
-                of_difference if reference else None,
-            )
-            for name, of_value, of_difference in zip(names, value, difference, strict=True)
-        ]
+        values = compute_values(members, columns, options.resamples, options.seed)
+        first = group.contenders[0] if reference else None
+        paired = first is None or _are_paired(matched, contender, first)
+        own = estimates(values, options.level, options.seed)
+        apart = _differences(values, reference, paired, options) if reference else [None] * len(own)
+        images = members[0].images()
+        for name, value, difference in zip(names, own, apart, strict=True):
+            counted = images[contender.method, name], len(members), paired
+            rows.append(Row(name, group.title, contender, first, *counted, value, difference))
+        reference = reference or values
     return sorted(rows, key=lambda row: names.index(row.metric))
 
 

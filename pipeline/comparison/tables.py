@@ -12,16 +12,18 @@ from typing import Any
 from learned_saliency.pipeline.comparison.estimates import Estimate, Interval
 from learned_saliency.pipeline.comparison.matching import Matched
 from learned_saliency.pipeline.comparison.rows import Options, Row, figure_of
-from learned_saliency.pipeline.reports import NOTHING, Signs, layout, markdown_table
+from learned_saliency.pipeline.reports import (
+    NOTHING,
+    Signs,
+    latex_escaped,
+    layout,
+    markdown_table,
+)
 from learned_saliency.storage import write_csv, write_text
 
 _ESTIMATES = ("value", "difference")
 _INTERVALS = {"mean": "seeds", "single": "one_more_seed", "images_too": "seeds_and_images"}
-_TEX = str.maketrans(
-    {c: f"\\{c}" for c in "&%$#_{}"}
-    | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
-    | {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$"}
-)
+_SIGNS = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$"}
 
 
 def shown_rows(groups: Sequence[Sequence[Row]], asked: Sequence[str]) -> list[Row]:
@@ -154,7 +156,10 @@ def latex_table(cells: Sequence[Sequence[str]], caption: str) -> str:
 
 
 def _tex(cell: str, number: bool) -> str:
-    return re.sub(r"-(?=\d)", "$-$", cell.translate(_TEX)) if number else cell.translate(_TEX)
+    text = latex_escaped(cell)
+    for sign, command in _SIGNS.items():
+        text = text.replace(sign, command)
+    return re.sub(r"-(?=\d)", "$-$", text) if number else text
 
 
 def _caption(matched: Matched, options: Options) -> str:

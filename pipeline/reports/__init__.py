@@ -28,6 +28,7 @@ from learned_saliency.pipeline.reports.markdown import escaped, markdown_table
 from learned_saliency.pipeline.reports.methods_table import (
     MethodsTable,
     ShownValue,
+    latex_escaped,
     latex_methods,
     markdown_methods,
     methods_table,
@@ -129,6 +130,7 @@ __all__ = [
     "image_card",
     "interval_ends",
     "intervals",
+    "latex_escaped",
     "latex_methods",
     "layout",
     "map_layer",

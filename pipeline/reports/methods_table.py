@@ -122,7 +122,7 @@ def markdown_methods(table: MethodsTable) -> str:
 def latex_methods(table: MethodsTable) -> str:
     """Lay out the table as LaTeX with booktabs: best values bold, intervals in small type."""
     heads = [
-        _latex(head).replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$")
+        latex_escaped(head).replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$")
         for head in _heads(table, ("↑", "↓"))
     ]
     lines = [
@@ -141,9 +141,9 @@ def latex_methods(table: MethodsTable) -> str:
 
 
 def _latex_line(method: str, row: Sequence[ShownValue]) -> str:
-    cells = [_latex(method)]
+    cells = [latex_escaped(method)]
     for value in row:
-        text = "--" if value.text == NOTHING else _latex(value.text)
+        text = "--" if value.text == NOTHING else latex_escaped(value.text)
         cell = f"\\textbf{{{text}}}" if value.best else text
         if value.interval:
             cell += f" {{\\scriptsize [{value.interval[0]}, {value.interval[1]}]}}"
@@ -155,7 +155,7 @@ def _latex_row(cells: Sequence[str]) -> str:
     return f"{' & '.join(cells)} \\\\"
 
 
-def _latex(text: str) -> str:
+def latex_escaped(text: str) -> str:
     """Escape a text for LaTeX; it is one line."""
     return printable(text).translate(_LATEX)
 
