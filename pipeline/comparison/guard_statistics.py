@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 #: Fewest differences that are judged.
 LEAST = 5
-_STEPS = 60  # halvings of an interval in which a bound is looked for
+_STEPS = 80  # halvings of the interval in which a quantile is looked for
 
 
 class Sample(NamedTuple):
@@ -87,15 +88,27 @@ def interval(found: Sample, level: float) -> tuple[float, float]:
 
 
 def _upper(found: Sample, tail: float) -> float:
-    """Find the least bound in [mean, 1] below which the mean lies with confidence 1 - ``tail``."""
-    low, high = found.mean, 1.0
+    """Solve ``p_below(found, bound) == tail`` for the bound, at most 1."""
+    root = math.sqrt(found.number)
+    quantile = _quantile(tail, found.number - 1)
+    lean = found.skewness / root
+    straight = quantile
+    if abs(lean) > 1e-9:  # the transformation is a cube: lean t / 3 + 1 is its root
+        straight = 3 * (float(np.cbrt(1 + lean * (quantile - lean / 6))) - 1) / lean
+    return min(1.0, found.mean - min(quantile, straight) * found.deviation / root)
+
+
+@cache
+def _quantile(tail: float, freedom: int) -> float:
+    """Find the t below which Student's t lies with the probability ``tail``."""
+    low, high = -1e6, 1e6
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        if p_below(found, middle) <= tail:
-            high = middle
-        else:
+        if student(middle, freedom) < tail:
             low = middle
-    return high
+        else:
+            high = middle
+    return low
 
 
 def student(t: float, freedom: int) -> float:
@@ -128,7 +141,10 @@ def pooled_deviation(groups: Sequence[NDArray[np.float64]]) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values of several hypotheses so that all together err at most at the level (Holm)."""
+    """Adjust p-values so that all hypotheses together are rejected wrongly at most at the level.
+
+    Holm (1979), "A simple sequentially rejective multiple test procedure", Scand. J. Stat. 6.
+    """
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, place in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
         largest = max(largest, min(1.0, p_values[place] * (len(p_values) - rank)))
