@@ -36,22 +36,24 @@ def run(config: DictConfig) -> None:
         UserError: If the evaluations cannot be read or do not belong together.
         SystemExit: With the code 1, if evidence moved off the objects.
     """
-    limits = Limits(config.tolerance, config.class_tolerance, config.level, config.per_class)
-    report = guard(
-        read_saved(config.old), read_saved(config.new), limits, config.method, config.metric
-    )
-    moved = bool(report.verdict.moved)
     folder = Path(config.output_dir).expanduser().absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    page = as_markdown(report, "FAILED" if moved else "passed")
-    write_text(folder / "guard.md", page)
-    write_text(folder / "guard.json", as_json(report))
-    written = [folder / "guard.md", folder / "guard.json"]
-    if config.junit is not None:
-        written.append(Path(config.junit).expanduser().absolute())
-        written[-1].parent.mkdir(parents=True, exist_ok=True)
-        write_junit(written[-1], report)
-    write_summary(page, os.environ)
+    page, told = folder / "guard.md", folder / "guard.json"
+    tests = None if config.junit is None else Path(config.junit).expanduser().absolute()
+    written = [path for path in (page, told, tests) if path is not None]
+    for path in written:
+        path.unlink(missing_ok=True)  # a verdict of other networks would be taken for this one's
+    limits = Limits(config.tolerance, config.class_tolerance, config.level, config.per_class)
+    old, new = read_saved(config.old), read_saved(config.new)
+    report = guard(old, new, limits, config.method, config.metric)
+    moved = bool(report.verdict.moved)
+    markdown = as_markdown(report, "FAILED" if moved else "passed")
+    for path in written:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(page, markdown)
+    write_text(told, as_json(report))
+    if tests is not None:
+        write_junit(tests, report)
+    write_summary(markdown, os.environ)
     print(f"\n{harmless(as_text(report))}\n")
     print("\n".join(printable(str(path)) for path in written))
     print(verdict_line(moved, sentence(report), os.environ), flush=True)

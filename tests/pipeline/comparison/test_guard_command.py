@@ -122,11 +122,19 @@ def test_what_cannot_be_compared_ends_with_2_and_no_report(guarded, tmp_path):
     done = guarded(images(), images(), "metric=relevance_mass_accuracy")
     assert done.returncode == 2
     assert "metric=relevance_mass_accuracy: not both have" in done.stderr.splitlines()[-1]
-    (tmp_path / "empty").mkdir()
-    done = run_command("guard", str(tmp_path / "new"), str(tmp_path / "empty"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_earlier_verdict_does_not_outlive_evaluations_that_cannot_be_read(tmp_path):
+    for name in ("empty", "out"):
+        (tmp_path / name).mkdir()
+    old = write_evaluation(tmp_path / "old", images())
+    (tmp_path / "out" / "guard.json").write_text("{}")
+    words = [str(old), str(tmp_path / "empty"), f"output_dir={tmp_path}/out"]
+    done = run_command("guard", *words)
     assert done.returncode == 2
     assert "has no results.json; expected the folder of a finished" in done.stderr
-    assert not (tmp_path / "out").exists()
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_bare_words_are_old_and_new(tmp_path, monkeypatch):
