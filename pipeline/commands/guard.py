@@ -27,6 +27,10 @@ def check(config: DictConfig) -> None:
         if not os.path.exists(os.path.expanduser(config[key])):
             raise UserError(f"{key}={config[key]}: there is no such run or evaluation.")
     check_folder("output_dir", config.output_dir)
+    if config.junit is not None:
+        if os.path.isdir(os.path.expanduser(config.junit)):
+            raise UserError(f"junit={config.junit}: is a folder; name a file in it.")
+        check_folder("junit", os.path.dirname(config.junit) or ".")
 
 
 def announce(config: DictConfig) -> str:

@@ -91,6 +91,8 @@ MISSING = [
     ("data", ["cubb"], "data=cubb is no choice of 'data'; the nearest: cub"),
     ("guard", ["pyproject.toml", "nowhere"], "new=nowhere: there is no such run or evaluation."),
     ("guard", ["nowhere"], "new has no value: give it as new=..."),
+    ("guard", [".", ".", "junit=."], "junit=.: is a folder; name a file in it."),
+    ("guard", [".", ".", "junit=/dev/null/x/y"], "junit=/dev/null/x: cannot be written below"),
 ]
 
 
