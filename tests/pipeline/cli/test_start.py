@@ -33,6 +33,7 @@ MISSPELT = {
     "convert": "publishd=x",
     "data": "full_decod=true",
     "search": "search.valuse=[1]",
+    "guard": "tolerence=0.1",
 }
 MISSING = [
     ("train", ["resume=nowhere"], "resume=nowhere: there is no such run or checkpoint."),
@@ -88,6 +89,10 @@ MISSING = [
     ("data", ["cub"], "data.root has no value: give it as data.root=..."),
     ("search", ["search=lr", "classifier=nowhere"], "nowhere: there is no such checkpoint."),
     ("data", ["cubb"], "data=cubb is no choice of 'data'; the nearest: cub"),
+    ("guard", ["pyproject.toml", "nowhere"], "new=nowhere: there is no such run or evaluation."),
+    ("guard", ["nowhere"], "new has no value: give it as new=..."),
+    ("guard", [".", ".", "junit=."], "junit=.: is a folder; name a file in it."),
+    ("guard", [".", ".", "junit=/dev/null/x/y"], "junit=/dev/null/x: cannot be written below"),
 ]
 
 
@@ -183,6 +188,7 @@ def test_weights_of_the_library_and_other_peoples_networks_are_no_files():
             "a run of A as fcam with backbone resnet10t, ",
         ),
         ("data", ["cub", "data.root=A"], "checking cub in A, into outputs/data-cub"),
+        ("guard", ["A", "B"], "judging B by A, into outputs/guard"),
     ],
 )
 def test_a_command_says_what_it_will_do(name, words, told):
