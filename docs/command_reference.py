@@ -20,6 +20,7 @@ COMMANDS = {
     "convert": "convert",
     "data": "doctor",
     "guard": "guard",
+    "compare": "compare",
 }
 _SCRIPTS = {"train", "evaluate", "predict", "export", "convert"}
 #: Groups in the order of the page; `recipe` and `hydra` are read by others and chosen by no word.

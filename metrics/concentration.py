@@ -88,7 +88,7 @@ class Complexity(ImageTerms):
 
     higher_is_better = False
     figures: ClassVar[Mapping[str, Figure]] = {
-        "complexity": Figure(False, headline=False, unit="nats")
+        "complexity": Figure(False, headline=False, unit="nats", in_pixels=True)
     }
 
     def update(self, saliency: Tensor) -> None:

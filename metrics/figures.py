@@ -18,6 +18,8 @@ class Figure(NamedTuple):
             better; None where there is none.
         unit: Unit in which tables show the value as it is, such as ``"s"``; None for a fraction,
             which they show in percent.
+        in_pixels: Whether the value changes with the number of pixels of a map, so that those of
+            maps of two sizes cannot be compared.
     """
 
     higher_is_better: bool | None
@@ -28,6 +30,7 @@ class Figure(NamedTuple):
     needs: frozenset[str] = frozenset()
     target: float | None = None
     unit: str | None = None
+    in_pixels: bool = False
 
     def head(self, name: str) -> str:
         """Head a column of a narrow table; ``name`` is the value's own name."""

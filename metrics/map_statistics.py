@@ -35,7 +35,7 @@ class MapStatistics(Metric):
         ),  # by which CASM's lambda is set (Zolna et al., Sec. 4)
         "map_std": Figure(None, headline=False),
         "map_entropy": Figure(None, headline=False),
-        "map_variation": Figure(None, headline=False),
+        "map_variation": Figure(None, headline=False, in_pixels=True),
     }
 
     maps: Tensor

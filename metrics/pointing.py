@@ -65,7 +65,7 @@ class _Pointing(ImageTerms):
     def figures(self) -> Mapping[str, Figure]:
         """Declaration of the value."""
         name = f"{self.name}_{self.tolerance:g}" if self.tolerance > 0 else self.name
-        return {name: Figure(True, headline=False)}
+        return {name: Figure(True, headline=False, in_pixels=self.tolerance > 0)}
 
 
 class PointingGame(_Pointing):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import sys
 
+from learned_saliency.pipeline.commands.compare import COMPARE
 from learned_saliency.pipeline.commands.convert import CONVERT
 from learned_saliency.pipeline.commands.data import DATA
 from learned_saliency.pipeline.commands.evaluate import EVALUATE
@@ -21,7 +22,7 @@ from learned_saliency.pipeline.commands.train import TRAIN
 
 __all__ = ["COMMANDS", "console", "main"]
 
-_ALL = (TRAIN, SEARCH, EVALUATE, PREDICT, EXPORT, CONVERT, DATA, GUARD)
+_ALL = (TRAIN, SEARCH, EVALUATE, PREDICT, EXPORT, CONVERT, DATA, GUARD, COMPARE)
 COMMANDS = {command.name: command for command in _ALL}
 
 

@@ -1,3 +1,12 @@
 """Work on tested networks beside each other."""
 
-__all__: list[str] = []
+from learned_saliency.pipeline.comparison.matching import Matched, match
+from learned_saliency.pipeline.comparison.sides import Member, Side, read_sides
+
+__all__ = [
+    "Matched",
+    "Member",
+    "Side",
+    "match",
+    "read_sides",
+]

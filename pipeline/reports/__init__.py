@@ -84,10 +84,11 @@ from learned_saliency.pipeline.reports.sweeps import (
     summarize,
     write_sweep,
 )
-from learned_saliency.pipeline.reports.tables import layout
+from learned_saliency.pipeline.reports.tables import NOTHING, Signs, layout, shown_figures
 
 __all__ = [
     "GALLERY_FILE",
+    "NOTHING",
     "PAGE_FILE",
     "TABLE_FILE",
     "Card",
@@ -110,6 +111,7 @@ __all__ = [
     "SavedGallery",
     "Section",
     "ShownValue",
+    "Signs",
     "SortKey",
     "SweepRun",
     "Table",
@@ -147,6 +149,7 @@ __all__ = [
     "resampled",
     "restored",
     "score_intervals",
+    "shown_figures",
     "summarize",
     "table_rows",
     "write_gallery",

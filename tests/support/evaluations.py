@@ -1,81 +1,98 @@
-"""Folders of finished evaluations, written by hand: maps and truths that a test chooses."""
-
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+"""Folders of evaluations of maps that a test gives, as evaluate.py and train.py write them."""
 
 import cv2
 import numpy as np
+import torch
 
+from learned_saliency.metrics import box_iou, boxes_from_saliency
 from learned_saliency.pipeline.reports import write_gallery, write_results
 from learned_saliency.storage import write_csv
-from learned_saliency.trainers import GalleryImage, GalleryMap
+from learned_saliency.trainers import STATES_FILE, GalleryImage, GalleryMap
+from learned_saliency.trainers.callbacks.image_states import pack_states, write_image_states
+from learned_saliency.trainers.scores import SplitScores
+from learned_saliency.visualization import encode_png
 
-CLASS_NAMES = ["heron", "owl", "wren"]
-
-
-class Told(NamedTuple):
-    """One image of an evaluation.
-
-    Attributes:
-        label: Its class.
-        share: Share of its map's mass on the object; None for an image without truth.
-        map: Its map, uint8 (H, W); None for an image that is not pictured.
-        box: Its true box, both ends inside.
-    """
-
-    label: int
-    share: float | None
-    map: np.ndarray | None = None
-    box: tuple[int, int, int, int] = (2, 2, 5, 5)
+SIDE, CLASSES = 16, 3
 
 
-def write_evaluation(
-    folder: Path,
-    images: Mapping[str, Told],
-    methods: tuple[str, ...] = ("native",),
-    metric: str = "energy_pointing_game",
-    split: str = "test",
-    **record: Any,
-) -> Path:
-    """Write the files of an evaluation that guards read; returns the folder."""
+def made_truth(count, seed=0, side=SIDE):
+    """Draw a box in each image, a mask that fills it, labels and names."""
+    generator = torch.Generator().manual_seed(seed)
+    corners = torch.randint(0, side // 2, (count, 2), generator=generator)
+    sizes = torch.randint(3, side // 2, (count, 2), generator=generator)
+    boxes = torch.cat([corners, corners + sizes], 1)
+    masks = torch.zeros(count, side, side, dtype=torch.uint8)
+    for mask, (x0, y0, x1, y1) in zip(masks, boxes.tolist(), strict=True):
+        mask[y0 : y1 + 1, x0 : x1 + 1] = 1
+    labels = torch.arange(count) % CLASSES
+    ids = [f"images/{i:03}.png" for i in range(count)]
+    return {"image_id": ids, "label": labels, "boxes": list(boxes[:, None]), "mask": masks}
+
+
+def made_maps(truth, noise, seed):
+    """Draw maps that show the objects as well as the noise lets them, in [0, 1]."""
+    generator = torch.Generator().manual_seed(seed)
+    maps = truth["mask"].float() + noise * torch.randn(truth["mask"].shape, generator=generator)
+    smooth = [cv2.GaussianBlur(found.numpy(), (0, 0), 1.0) for found in maps]
+    maps = torch.from_numpy(np.stack(smooth))
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    return (maps - low) / (high - low)
+
+
+def write_evaluation(folder, truth, maps, *, split="test", pictures=0, right=0.8, **record):
+    """Write the folder of an evaluation of maps (N, H, W) by method; return the folder."""
     folder.mkdir(parents=True)
-    rows = [
-        {"image_id": name, "method": method, "label": told.label, "target": told.label}
-        | {metric: "" if told.share is None else told.share}
-        for name, told in images.items()
-        for method in methods
-    ]
-    write_csv(folder / "images.csv", ["image_id", "method", "label", "target", metric], rows)
-    results = {method: {metric: 0.5} for method in methods}
-    write_results(folder, results, record, split)
-    pictured = [
-        picture(place, name, told, methods)
-        for place, (name, told) in enumerate(images.items())
-        if told.map is not None
-    ]
-    write_gallery(folder, pictured, CLASS_NAMES)
+    count = len(truth["image_id"])
+    generator = torch.Generator().manual_seed(count + int(1000 * right))
+    wrong = torch.rand(count, generator=generator) > right
+    predicted = (truth["label"] + wrong) % CLASSES
+    logits = torch.nn.functional.one_hot(predicted, CLASSES).float()
+    scores = SplitScores(list(maps), tested=True)
+    size = truth["mask"].shape[1:]
+    batch = {**truth, "image": torch.zeros(count, 3, *size)}
+    terms = scores.update(maps, logits, batch)
+    rows, states = [], {name: {} for name in maps}
+    for i, image in enumerate(truth["image_id"]):
+        for name, found in maps.items():
+            box = boxes_from_saliency(found[i : i + 1], 0.5)[0]
+            row = {"image_id": image, "method": name, "label": int(truth["label"][i])}
+            row |= {"predicted": int(predicted[i]), "target": int(truth["label"][i])}
+            row |= dict(zip(("x0", "y0", "x1", "y1"), box.tolist(), strict=True))
+            row["iou"] = float(box_iou(box.numpy(), truth["boxes"][i].numpy()).max())
+            cells = {key: float(values[i]) for key, values in terms[name].items()}
+            rows.append(row | {k: "" if np.isnan(v) else v for k, v in cells.items()})
+            states[name][image] = pack_states(scores.image_states[name], i)
+    write_csv(folder / "images.csv", list(rows[0]), rows)
+    write_image_states(folder / STATES_FILE, states)
+    write_results(folder, scores.compute(), {"explained": "label", **record}, split)
+    drawn = [_picture(truth, maps, int(predicted[i]), i) for i in range(pictures)]
+    write_gallery(folder, drawn, [f"class {i}" for i in range(CLASSES)])
     return folder
 
 
-def picture(
-    place: int, name: str, told: Told, methods: tuple[str, ...] = ("native",)
-) -> GalleryImage:
-    """Make the picture of an image, with its map and its box, which is its mask, too."""
-    code = cv2.imencode(".png", told.map)[1].tobytes()
-    x0, y0, x1, y1 = told.box
+def _picture(truth, maps, predicted, i):
+    height, width = truth["mask"].shape[1:]
+    gray = np.full((height, width, 3), 128, dtype=np.uint8)
+    found = {
+        name: GalleryMap(
+            encode_png((values[i].numpy() * 255).astype(np.uint8)),
+            boxes_from_saliency(values[i : i + 1], 0.5)[0].tolist(),
+            0.5,
+        )
+        for name, values in maps.items()
+    }
     return GalleryImage(
-        place=place,
-        image_id=name,
-        label=told.label,
-        predicted=told.label,
-        target=told.label,
-        predicted_probability=1.0,
-        target_probability=1.0,
+        place=i,
+        image_id=truth["image_id"][i],
+        label=int(truth["label"][i]),
+        predicted=predicted,
+        target=int(truth["label"][i]),
+        predicted_probability=0.75,
+        target_probability=0.5,
         score=None,
-        size=told.map.shape,
-        picture=b"",
-        boxes=[list(told.box)],
-        regions=[[[x0, y0], [x1, y0], [x1, y1], [x0, y1]]],
-        maps={method: GalleryMap(code, None, None) for method in methods},
+        size=(height, width),
+        picture=cv2.imencode(".jpg", gray)[1].tobytes(),
+        boxes=truth["boxes"][i].tolist(),
+        regions=[],
+        maps=found,
     )

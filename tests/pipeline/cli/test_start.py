@@ -34,6 +34,7 @@ MISSPELT = {
     "data": "full_decod=true",
     "search": "search.valuse=[1]",
     "guard": "tolerence=0.1",
+    "compare": "metrcs=[pxap]",
 }
 MISSING = [
     ("train", ["resume=nowhere"], "resume=nowhere: there is no such run or checkpoint."),
@@ -88,6 +89,8 @@ MISSING = [
     ("data", ["cub", "data.root=.", "output_dir=/dev/null/x"], "cannot be written below"),
     ("data", ["cub"], "data.root has no value: give it as data.root=..."),
     ("search", ["search=lr", "classifier=nowhere"], "nowhere: there is no such checkpoint."),
+    ("compare", ["pyproject.toml", "nowhere"], "nowhere: there is no such run or evaluation."),
+    ("compare", [], "name the runs or evaluations to compare: learned-saliency compare A B."),
     ("data", ["cubb"], "data=cubb is no choice of 'data'; the nearest: cub"),
     ("guard", ["pyproject.toml", "nowhere"], "new=nowhere: there is no such run or evaluation."),
     ("guard", ["nowhere"], "new has no value: give it as new=..."),
@@ -187,6 +190,7 @@ def test_weights_of_the_library_and_other_peoples_networks_are_no_files():
             ["published=A", "output_dir=B"],
             "a run of A as fcam with backbone resnet10t, ",
         ),
+        ("compare", ["A", "B", "output_dir=C"], "comparing A, B, into C"),
         ("data", ["cub", "data.root=A"], "checking cub in A, into outputs/data-cub"),
         ("guard", ["A", "B"], "judging B by A, into outputs/guard"),
     ],

@@ -34,6 +34,16 @@ def test_paths_need_no_quoting_in_any_command(name, key):
     assert OmegaConf.select(config, key) == ODD
 
 
+def test_bare_words_are_places_whatever_is_in_their_names(tmp_path):
+    command, present = COMMANDS["compare"], tmp_path / "model=cam"
+    present.mkdir()
+    words = command.words(["--cfg", "job", ODD.replace("=", ""), str(present), "level=0.9", "${a}"])
+    assert words[1:] == ["--cfg", "job", "level=0.9"]
+    config = compose_checked([words[0], "level=0.9"], "compare")
+    assert list(config.runs) == [ODD.replace("=", ""), str(present), "${a}"]
+    assert command.words(["runs=[a,b]"]) == ["runs=[a,b]"]
+
+
 def test_places_may_refer_to_other_keys():
     words = hydra_words(["output_dir=runs/${model.name} 1", "data.root=here=1", "data=wsol"])
     config = compose_checked([*words, *hydra_words(["data.metadata=${data.root}/m"])])

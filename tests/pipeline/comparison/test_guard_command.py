@@ -11,7 +11,7 @@ import pytest
 from learned_saliency.pipeline.commands import COMMANDS
 from learned_saliency.pipeline.comparison.guard_ci import harmless, verdict_line
 from tests.support.commands import run_command
-from tests.support.evaluations import Told, write_evaluation
+from tests.support.guarded import Told, write_evaluation
 
 ON, CORNER = np.zeros((12, 12), np.uint8), np.zeros((12, 12), np.uint8)
 ON[3:5, 3:5] = 200

@@ -6,7 +6,7 @@ import pytest
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.comparison.guard_pairs import pair
 from learned_saliency.pipeline.reports import read_saved
-from tests.support.evaluations import Told, write_evaluation
+from tests.support.guarded import Told, write_evaluation
 
 IMAGES = {f"{i}.jpg": Told(i % 3, 0.1 * i) for i in range(8)}
 

@@ -9,7 +9,7 @@ from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.comparison.guard_places import gains, look, object_region
 from learned_saliency.pipeline.reports import read_saved
 from learned_saliency.trainers.callbacks.gallery_images import _outlines
-from tests.support.evaluations import Told, picture, write_evaluation
+from tests.support.guarded import Told, picture, write_evaluation
 
 
 def looked(tmp_path, old, new, masks=False):

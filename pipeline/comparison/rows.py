@@ -1,0 +1,174 @@
+"""Rows of a comparison: each metric of each contender beside the first one's."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from learned_saliency.metrics import Figure
+from learned_saliency.pipeline.cli import UserError
+from learned_saliency.pipeline.comparison.estimates import (
+    Estimate,
+    Values,
+    compute_values,
+    estimates,
+    unpaired_estimates,
+)
+from learned_saliency.pipeline.comparison.matching import Matched, scores_of
+from learned_saliency.pipeline.comparison.pairing import Contender, Group
+from learned_saliency.pipeline.reports import ImageScores, shown_figures
+from learned_saliency.trainers import TEST_FIGURES
+
+#: Declarations of what is compared, with the columns of ``images.csv`` that no table shows.
+COMPARED: Mapping[str, Figure] = {**TEST_FIGURES, "iou": Figure(True, headline=False)}
+_UNKNOWN = Figure(None, headline=False)
+
+
+class Row(NamedTuple):
+    """A metric of a contender.
+
+    Attributes:
+        metric: Name of the metric.
+        title: Name of the method that the contenders of the group share; empty without one.
+        contender: The contender.
+        reference: The contender that it is compared to; None of that one itself.
+        images: Number of images that have a part in the metric.
+        runs: Number of trainings.
+        paired: Whether its trainings are paired by seed with those of the reference.
+        value: The metric, a fraction or in its own unit.
+        difference: The metric minus the reference's; None of the reference.
+    """
+
+    metric: str
+    title: str
+    contender: Contender
+    reference: Contender | None
+    images: int
+    runs: int
+    paired: bool
+    value: Estimate
+    difference: Estimate | None
+
+
+class Options(NamedTuple):
+    """Options of the statistics.
+
+    Attributes:
+        level: Level of the intervals.
+        resamples: Number of draws of images.
+        seed: Seed of the draws.
+    """
+
+    level: float
+    resamples: int
+    seed: int
+
+
+def figure_of(metric: str) -> Figure:
+    """Look up the declaration of a metric."""
+    return COMPARED.get(metric, _UNKNOWN)
+
+
+def compare_group(
+    matched: Matched, group: Group, asked: Sequence[str], options: Options
+) -> list[Row]:
+    """Compare the contenders of a group by all metrics that each of them has.
+
+    Args:
+        matched: The sides, with the images that they share.
+        group: The contenders.
+        asked: Names of metrics; empty for all.
+        options: Options of the statistics.
+
+    Returns:
+        Rows by metric, the leading metrics first, and in it by contender.
+    """
+    scores = [_scores(matched, contender) for contender in group.contenders]
+    names = [name for name in _shared(group, scores) if name in (asked or [name])]
+    if not matched.one_size:
+        names = [name for name in names if not figure_of(name).in_pixels]
+    if not names:
+        return []
+    leading = shown_figures(names, COMPARED)
+    names = list(dict.fromkeys([*leading, *names]))
+    found = []
+    for contender, members in zip(group.contenders, scores, strict=True):
+        columns = [(contender.method, name) for name in names]
+        found.append(compute_values(members, columns, options.resamples, options.seed))
+    first = group.contenders[0]
+    rows = []
+    for contender, members, values in zip(group.contenders, scores, found, strict=True):
+        reference = None if contender is first else first
+        paired = reference is None or _are_paired(matched, contender, first)
+        value = estimates(values, options.level, options.seed)
+        difference = _differences(values, found[0], paired, options)
+        counts = members[0].images()
+        rows += [
+            Row(
+                name,
+                group.title,
+                contender,
+                reference,
+                counts[contender.method, name],
+                len(members),
+                paired,
+                of_value,
+                of_difference if reference else None,
+            )
+            for name, of_value, of_difference in zip(names, value, difference, strict=True)
+        ]
+    return sorted(rows, key=lambda row: names.index(row.metric))
+
+
+def check_metrics(groups: Sequence[Sequence[Row]], asked: Sequence[str], matched: Matched) -> None:
+    """Check that every metric that was asked for was compared.
+
+    Raises:
+        UserError: If one was not; the message says why.
+    """
+    found = dict.fromkeys(row.metric for rows in groups for row in rows)
+    for name in asked:
+        if name in found:
+            continue
+        if figure_of(name).in_pixels and not matched.one_size:
+            raise UserError(
+                f"metrics={name}: changes with the size of the input, which the networks do not "
+                "share; leave it out."
+            )
+        near = difflib.get_close_matches(name, [*found, *COMPARED], n=1)
+        nearest = f"; the nearest: {near[0]}" if near and near[0] != name else ""
+        raise UserError(
+            f"metrics={name}: no value that follows from single images and that the compared "
+            f"methods share{nearest}."
+        )
+
+
+def _scores(matched: Matched, contender: Contender) -> list[ImageScores]:
+    members = matched.sides[contender.side].members
+    return [scores_of(m.saved, matched.image_ids, contender.method) for m in members]
+
+
+def _shared(group: Group, scores: Sequence[Sequence[ImageScores]]) -> list[str]:
+    """List the metrics that all trainings of all contenders have."""
+    known = [
+        {name: None for method, name in member.names() if method == contender.method}
+        for contender, members in zip(group.contenders, scores, strict=True)
+        for member in members
+    ]
+    return [name for name in known[0] if all(name in others for others in known)]
+
+
+def _are_paired(matched: Matched, contender: Contender, reference: Contender) -> bool:
+    one, other = matched.sides[contender.side], matched.sides[reference.side]
+    return contender.side == reference.side or (
+        len(one.members) == len(other.members) and one.seeds == other.seeds
+    )
+
+
+def _differences(
+    values: Values, reference: Values, paired: bool, options: Options
+) -> Sequence[Estimate]:
+    if paired:
+        return estimates(values.minus(reference), options.level, options.seed)
+    return unpaired_estimates(values, reference, options.level, options.seed)
