@@ -41,9 +41,7 @@ def main() -> None:
 
     def metrics(weights):
         """Compute the metrics of the first run and the differences, (R, 2, M)."""
-        first, second = (
-            one.values(weights)[:, at] for one, at in zip(both, places, strict=True)
-        )
+        first, second = (one.values(weights)[:, at] for one, at in zip(both, places, strict=True))
         return np.stack([first, second - first], 1)
 
     count = len(matched.image_ids)

@@ -19,6 +19,7 @@ COMMANDS = {
     "export": "export",
     "convert": "convert",
     "data": "doctor",
+    "guard": "guard",
     "compare": "compare",
 }
 _SCRIPTS = {"train", "evaluate", "predict", "export", "convert"}

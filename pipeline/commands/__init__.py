@@ -15,13 +15,14 @@ from learned_saliency.pipeline.commands.convert import CONVERT
 from learned_saliency.pipeline.commands.data import DATA
 from learned_saliency.pipeline.commands.evaluate import EVALUATE
 from learned_saliency.pipeline.commands.export import EXPORT
+from learned_saliency.pipeline.commands.guard import GUARD
 from learned_saliency.pipeline.commands.predict import PREDICT
 from learned_saliency.pipeline.commands.search import SEARCH
 from learned_saliency.pipeline.commands.train import TRAIN
 
 __all__ = ["COMMANDS", "console", "main"]
 
-_ALL = (TRAIN, SEARCH, EVALUATE, PREDICT, EXPORT, CONVERT, DATA, COMPARE)
+_ALL = (TRAIN, SEARCH, EVALUATE, PREDICT, EXPORT, CONVERT, DATA, GUARD, COMPARE)
 COMMANDS = {command.name: command for command in _ALL}
 
 

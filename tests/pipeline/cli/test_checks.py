@@ -103,6 +103,7 @@ def test_a_value_is_told_by_the_key_that_it_was_given_by():
         ("export", "tolerance=nan", "tolerance=nan: expected a number above 0"),
         ("convert", "published=3", "published=3: expected a path"),
         ("doctor", "workers=0", "workers=0: expected an integer from 1"),
+        ("guard", "old=A new=B level=1", "level=1: expected a number above 0.5 and below 1"),
     ],
 )
 def test_every_command_checks_its_values(name, word, told):

@@ -15,7 +15,17 @@ from learned_saliency.pipeline.cli.schema import Row, find_row, row_of_default, 
 from learned_saliency.pipeline.export.graph import MAPS
 from learned_saliency.trainers import EXPLAINED, MASK_COLORS
 
-CONFIGS = ("config", "evaluate", "predict", "export", "convert", "doctor", "search", "compare")
+CONFIGS = (
+    "config",
+    "evaluate",
+    "predict",
+    "export",
+    "convert",
+    "doctor",
+    "search",
+    "guard",
+    "compare",
+)
 _CHOSEN_BY_OTHERS = ("hydra", "recipe")
 
 

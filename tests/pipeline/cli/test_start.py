@@ -33,6 +33,7 @@ MISSPELT = {
     "convert": "publishd=x",
     "data": "full_decod=true",
     "search": "search.valuse=[1]",
+    "guard": "tolerence=0.1",
     "compare": "metrcs=[pxap]",
 }
 MISSING = [
@@ -91,6 +92,10 @@ MISSING = [
     ("compare", ["pyproject.toml", "nowhere"], "nowhere: there is no such run or evaluation."),
     ("compare", [], "name the runs or evaluations to compare: learned-saliency compare A B."),
     ("data", ["cubb"], "data=cubb is no choice of 'data'; the nearest: cub"),
+    ("guard", ["pyproject.toml", "nowhere"], "new=nowhere: there is no such run or evaluation."),
+    ("guard", ["nowhere"], "new has no value: give it as new=..."),
+    ("guard", [".", ".", "junit=."], "junit=.: is a folder; name a file in it."),
+    ("guard", [".", ".", "junit=/dev/null/x/y"], "junit=/dev/null/x: cannot be written below"),
 ]
 
 
@@ -187,6 +192,7 @@ def test_weights_of_the_library_and_other_peoples_networks_are_no_files():
         ),
         ("compare", ["A", "B", "output_dir=C"], "comparing A, B, into C"),
         ("data", ["cub", "data.root=A"], "checking cub in A, into outputs/data-cub"),
+        ("guard", ["A", "B"], "judging B by A, into outputs/guard"),
     ],
 )
 def test_a_command_says_what_it_will_do(name, words, told):

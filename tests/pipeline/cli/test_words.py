@@ -22,6 +22,7 @@ KEYS = {
     "export": ["checkpoint", "out", "verify_images"],
     "convert": ["published", "output_dir", "data.root"],
     "data": ["output_dir", "data.root", "data.metadata", "data.class_names"],
+    "guard": ["old", "new", "output_dir", "junit"],
 }
 
 
