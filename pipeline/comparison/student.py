@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import math
 
-_BEYOND = 1e9  # no quantile that intervals ask for is larger
-
 
 def t_quantile(probability: float, freedom: int) -> float:
     """Compute a quantile of Student's t distribution.
 
     Args:
-        probability: Probability of values up to the quantile, in (1e-6, 1 - 1e-6).
+        probability: Probability of values up to the quantile, in (0, 1).
         freedom: Degrees of freedom, an integer of at least 1.
 
     Raises:
         ValueError: If an argument is out of range.
     """
-    if not 1e-6 < probability < 1 - 1e-6 or freedom < 1:
+    if not 0 < probability < 1 or freedom < 1:
         raise ValueError(
-            f"expected probability in (1e-6, 1 - 1e-6) and freedom >= 1, got {probability}, "
-            f"{freedom}"
+            f"expected probability in (0, 1) and freedom >= 1, got {probability}, {freedom}"
         )
     if probability < 0.5:
         return -t_quantile(1 - probability, freedom)
     inside = 2 * probability - 1  # probability of [-t, t]
     low, high = 0.0, 1.0
-    while _within(high, freedom) < inside and high < _BEYOND:
+    while _within(high, freedom) < inside:
         low, high = high, 2 * high
     for _ in range(100):
         middle = (low + high) / 2

@@ -93,11 +93,11 @@ def test_a_run_beside_itself_has_no_difference_on_any_images(two):
         assert found.images == (0, 0)
 
 
-@pytest.mark.parametrize("probability", [0.6, 0.975, 0.9995, 0.025])
+@pytest.mark.parametrize("probability", [0.6, 0.975, 0.9995, 1 - 1e-9, 0.025])
 @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 9, 30, 101])
 def test_quantiles_of_students_t_agree_with_scipy(probability, freedom):
     expected = stats.t.ppf(probability, freedom)
-    assert t_quantile(probability, freedom) == pytest.approx(expected, rel=1e-7)
+    assert t_quantile(probability, freedom) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(("probability", "freedom"), [(0.0, 2), (1.0, 2), (0.9, 0)])
