@@ -114,20 +114,17 @@ def _relabeled(row: Row, labels: Mapping[Contender, str]) -> Row:
 def _metrics_table(cells: Sequence[Sequence[str]]) -> Table:
     """Lay out the table, each interval below its value."""
     head, *rows = cells
-    value, difference = head.index("value"), head.index("difference")
-    left = range(value)
-    further = [*range(value + 2, difference), *range(difference + 2, len(head))]
-    heads = [head[i] for i in (*left, value, difference, *further)]
+    below = {head.index(name): head.index(name) + 1 for name in ("value", "difference")}
+    columns = [k for k in range(len(head)) if k not in below.values()]
     laid = [
-        [
-            *(row[i] for i in left),
-            Cell(row[value], row[value + 1]),
-            Cell(row[difference], row[difference + 1] if row[difference] != NOTHING else ""),
-            *(row[i] for i in further),
-        ]
-        for row in rows
+        [_cell(row[k], row[below[k]]) if k in below else row[k] for k in columns] for row in rows
     ]
+    heads = [head[k] for k in columns]
     return Table("Metrics by run", heads, laid)
+
+
+def _cell(value: str, interval: str) -> Cell:
+    return Cell(value, "" if value == NOTHING else interval)
 
 
 def _image_sections(contents: Contents, labels: Mapping[Contender, str]) -> Iterator[Section]:

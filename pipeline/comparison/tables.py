@@ -41,7 +41,7 @@ def table_cells(rows: Sequence[Row], signs: Signs) -> list[list[str]]:
     several = any(row.value.trainings for row in rows)
     titled = len({row.title for row in rows}) > 1
     heads = ["metric", *(["method"] if titled else []), "run", "value", "over images"]
-    heads += ["over seeds"] if several else []
+    heads += ["spread of seeds"] if several else []
     heads += ["difference", "over images"]
     heads += ["over seeds", "one more seed", "seeds and images"] if several else []
     cells = [heads]
@@ -105,11 +105,7 @@ def format_comparison(rows: Sequence[Row], matched: Matched, level: float) -> st
         f"{100 * level:g} % intervals"
     )
     cells = table_cells(rows, signs)
-    kept, last = [cells[0]], ""
-    for line in cells[1:]:  # a metric is named once
-        kept.append([line[0] if line[0] != last else "", *line[1:]])
-        last = line[0]
-    return "\n".join([heading, layout(kept, fixed=cells[0].index("value")), *matched.notes])
+    return "\n".join([heading, layout(cells, fixed=cells[0].index("value")), *matched.notes])
 
 
 def write_tables(

@@ -53,7 +53,7 @@ def test_cells_are_percent_with_the_better_direction_and_a_star_where_all_interv
     rows = [row("a", value), *(row("b", value, each) for each in (apart, near, seeds_differ))]
     head, first, *others = table_cells([*rows, row("b", value, apart, "le")], SIGNS)
     assert head == [
-        *("metric", "run", "value", "over images", "over seeds"),
+        *("metric", "run", "value", "over images", "spread of seeds"),
         *("difference", "over images", "over seeds", "one more seed", "seeds and images"),
     ]
     assert first == ["pxap ↑", "a", "50.0", "[45.0, 55.0]", "±2.0", *["-"] * 5]

@@ -128,6 +128,20 @@ def test_runs_given_one_by_one_are_joined_where_only_their_seeds_differ(tmp_path
     assert [side.seeds for side in tested] == [[0, 1], []]
 
 
+def test_two_methods_of_the_same_trainings_are_paired_by_seed(tmp_path):
+    for seed in (0, 1):
+        place = evaluation(tmp_path / f"{seed}", ("cam", "native"), noise=0.5 + seed, seed=seed)
+        (place / "config.yaml").write_text(yaml.safe_dump({"seed": seed, "model": {}}))
+    rows, matched = compared(tmp_path / "0", tmp_path / "1", asked=["pxap"], join_seeds=True)
+    assert [side.seeds for side in matched.sides] == [[0, 1]]
+    tested = [json.loads((tmp_path / f"{s}/results.json").read_text())["test"] for s in (0, 1)]
+    apart = [found["native"]["pxap"] - found["cam"]["pxap"] for found in tested]
+    difference = rows["pxap", "native"].difference
+    assert rows["pxap", "native"].paired
+    assert difference.value == pytest.approx(np.mean(apart))
+    assert difference.trainings.std == pytest.approx(np.std(apart, ddof=1))
+
+
 def test_images_are_matched_by_name_in_any_order_and_the_rest_is_counted(tmp_path):
     whole, order = evaluation(tmp_path / "whole"), [7, 2, 5, 3]
     some = evaluation(tmp_path / "some", truth=part(TRUTH, order))
