@@ -83,7 +83,7 @@ def find_shortcuts(maps: MapSet, rule: Rule, seed: int) -> dict[int, ClassFindin
         members = shown.classes == label
         own, others = shown.rows(members), shown.rows(~members)
         of_others = others.grid.mean(0) if len(others.index) else np.ones(len(PLACES))
-        about = own, levels.of(members), of_others, test.place
+        about = own, levels.of(members)[members], of_others, test.place
         parts = clusters(cluster_features(own)) if test.images else np.zeros(0, int)
         groups = [np.flatnonzero(parts == part) for part in range(parts.max(initial=-1) + 1)]
         found[label] = ClassFinding(test, [_cluster(*about, at, rule) for at in groups])

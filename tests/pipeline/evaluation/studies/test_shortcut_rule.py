@@ -58,10 +58,11 @@ def gathered(maps, classes, regions=None, colors=None):
 
 
 def squares(centers, half=4):
-    """Objects: squares around centers, uint8 (B, 24, 24)."""
+    """Objects: squares around centers, of one half side or one each, uint8 (B, 24, 24)."""
     masks = torch.zeros(len(centers), SIDE, SIDE, dtype=torch.uint8)
-    for mask, (x, y) in zip(masks, np.asarray(centers) * SIDE, strict=True):
-        rows, columns = (slice(max(int(v) - half, 0), int(v) + half) for v in (y, x))
+    halves = np.broadcast_to(half, len(centers))
+    for mask, (x, y), h in zip(masks, np.asarray(centers) * SIDE, halves, strict=True):
+        rows, columns = (slice(max(int(v) - h, 0), int(v) + h) for v in (y, x))
         mask[rows, columns] = 1
     return masks
 
@@ -219,7 +220,8 @@ def planted(rng, corner_share=1.0, classes=6, each=12, label=2):
     own = np.flatnonzero(numbers == label)
     moved = own[: round(corner_share * each)]
     centers[moved] = rng.uniform([0.86, 0.06], [0.94, 0.14], (len(moved), 2))
-    return gathered(blobs(centers), numbers, squares(objects)), numbers
+    halves = rng.integers(3, 6, len(numbers))
+    return gathered(blobs(centers), numbers, squares(objects, halves)), numbers
 
 
 @pytest.mark.parametrize("share", [0.75, 1.0])
@@ -240,6 +242,23 @@ def test_a_planted_class_is_found_with_and_without_the_truth_and_no_other(share)
     assert [label for label, one in blind.items() if one.test.flagged] == [2]
     assert blind[2].test.off_object is None
     assert "upper right corner (p = 0.0" in sentence("owl", blind[2])
+
+
+def test_clusters_average_to_their_class():
+    maps, _ = planted(np.random.default_rng(7), 0.5, each=20)
+    maps.area[::7] = np.nan
+    found = find_shortcuts(maps, Rule(), 0)
+    assert len(found[2].clusters) > 1
+    for label, (test, parts) in found.items():
+        assert sum(cluster.share for cluster in parts) == pytest.approx(1)
+        places = np.concatenate([cluster.images for cluster in parts])
+        assert sorted(places) == np.flatnonzero(maps.classes == label).tolist()
+        known = [np.isfinite(maps.area[cluster.images]).sum() for cluster in parts]
+        level = np.average([cluster.level for cluster in parts], weights=known)
+        assert level == pytest.approx(test.level)
+        for cluster in parts:
+            center = maps.features[cluster.images].mean(0)
+            assert cluster.means["x"] == pytest.approx(center[0])
 
 
 def test_a_place_that_all_classes_share_is_no_shortcut():
