@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from learned_saliency.pipeline.cli import check_values, has_network
+from learned_saliency.pipeline.evaluation.bundle import check_bundle
 from learned_saliency.pipeline.evaluation.checks import (
     check_asked,
     check_figures,
@@ -57,6 +58,7 @@ def evaluate(
         DataError: If the data set is wrong.
     """
     check_asked(config, given)
+    check_bundle(config)
     check_values(config)
     alone = bool(config.maps) and not has_network(config)
     subject = Subject(None, False) if alone else read_subject(config, "evaluate.py")

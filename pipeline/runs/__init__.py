@@ -14,6 +14,13 @@ from learned_saliency.pipeline.runs.build import (
     trained_stages,
     with_class_files,
 )
+from learned_saliency.pipeline.runs.bundles import (
+    Bundle,
+    BundleError,
+    BundleImage,
+    Facts,
+    write_bundle,
+)
 from learned_saliency.pipeline.runs.checkpoints import (
     RECORD,
     Checkpoint,
@@ -90,9 +97,13 @@ __all__ = [
     "CLASSIFIER",
     "FIRST_STAGE",
     "RECORD",
+    "Bundle",
+    "BundleError",
+    "BundleImage",
     "Checkpoint",
     "Coverage",
     "DurableCheckpointIO",
+    "Facts",
     "OwnInput",
     "PlainLogits",
     "RunRecord",
@@ -158,6 +169,7 @@ __all__ = [
     "with_class_files",
     "with_references",
     "without_pretraining",
+    "write_bundle",
     "write_checkpoint",
     "write_record",
 ]
