@@ -41,8 +41,10 @@ from learned_saliency.trainers.loggers import (
     Dashboard,
     MetricsCSV,
     MetricsFile,
+    MLflowDashboard,
     Report,
     TensorBoardDashboard,
+    TrackioDashboard,
     WandbDashboard,
 )
 from learned_saliency.trainers.map_scores import SCORES
@@ -122,6 +124,7 @@ __all__ = [
     "KeepSignals",
     "Kept",
     "KeptMethod",
+    "MLflowDashboard",
     "MapsModule",
     "MetricTree",
     "MetricsCSV",
@@ -139,6 +142,7 @@ __all__ = [
     "TensorBoardDashboard",
     "TestOutput",
     "Throughput",
+    "TrackioDashboard",
     "TriLiteModule",
     "Trial",
     "WandbDashboard",
