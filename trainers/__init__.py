@@ -45,8 +45,10 @@ from learned_saliency.trainers.loggers import (
     Dashboard,
     MetricsCSV,
     MetricsFile,
+    MLflowDashboard,
     Report,
     TensorBoardDashboard,
+    TrackioDashboard,
     WandbDashboard,
 )
 from learned_saliency.trainers.map_levels import from_levels
@@ -128,6 +130,7 @@ __all__ = [
     "KeepSignals",
     "Kept",
     "KeptMethod",
+    "MLflowDashboard",
     "MapParts",
     "MapsModule",
     "MetricTree",
@@ -148,6 +151,7 @@ __all__ = [
     "TensorBoardDashboard",
     "TestOutput",
     "Throughput",
+    "TrackioDashboard",
     "TriLiteModule",
     "Trial",
     "WandbDashboard",

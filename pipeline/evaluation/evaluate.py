@@ -28,6 +28,7 @@ from learned_saliency.pipeline.runs import (
     build_data,
     build_evaluation,
     build_explained,
+    check_dashboards,
     check_hardware,
     check_limits,
     known_names,
@@ -65,6 +66,7 @@ def evaluate(
     chosen = "_target_" in (config.get("data") or {})
     config = with_precision(with_data(with_class_files(config), subject.checkpoint))
     check_values(config)  # with those of the checkpoint
+    check_dashboards(config)
     check_hardware(config.trainer)
     names = _class_names(config, subject)
     options = build_evaluation(config, names) | ({"faithfulness": []} if alone else {})

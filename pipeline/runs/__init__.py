@@ -34,6 +34,7 @@ from learned_saliency.pipeline.runs.checkpoints import (
 )
 from learned_saliency.pipeline.runs.class_names import class_number
 from learned_saliency.pipeline.runs.coverage import Coverage, coverage_facts, find_coverage
+from learned_saliency.pipeline.runs.dashboards import check_dashboards
 from learned_saliency.pipeline.runs.explained import (
     Subject,
     build_explained,
@@ -120,6 +121,7 @@ __all__ = [
     "build_module",
     "build_network",
     "build_trainer",
+    "check_dashboards",
     "check_finite",
     "check_hardware",
     "check_library_network",
