@@ -31,7 +31,12 @@ from learned_saliency.pipeline.reports import (
     write_report_files,
     write_results,
 )
-from learned_saliency.pipeline.runs import build_trainer, subject_record, target_record
+from learned_saliency.pipeline.runs import (
+    build_trainer,
+    package_versions,
+    subject_record,
+    target_record,
+)
 from learned_saliency.trainers import (
     TEST_FIGURES,
     ContactSheet,
@@ -181,4 +186,5 @@ def _record(config: DictConfig, module: SaliencyModule, data: WSOLDataModule) ->
         "std": list(data.std),
         "box_threshold": float(module.box_threshold),
         "tested_on": data.supervision(config.split),
+        "versions": package_versions(),
     }
