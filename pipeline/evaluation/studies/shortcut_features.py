@@ -140,8 +140,11 @@ def object_area(regions: Tensor) -> Tensor:
 
 
 def lab_colors(colors: Tensor) -> Tensor:
-    """Convert images (B, 3, H, W), sRGB in 0..255, to CIE L*a*b* (D65), L* in 0..100."""
-    values = colors.double().clamp(0, 255) / 255
+    """Convert images (B, 3, H, W), sRGB in 0..255, to CIE L*a*b* (D65), L* in 0..100.
+
+    The result is float64 and on the CPU, as all features are: not every device has that precision.
+    """
+    values = colors.cpu().double().clamp(0, 255) / 255
     linear = torch.where(values > 0.04045, ((values + 0.055) / 1.055) ** 2.4, values / 12.92)
     xyz = torch.einsum("kc,bchw->bkhw", linear.new_tensor(_XYZ), linear)
     xyz = xyz / xyz.new_tensor(_WHITE)[:, None, None]
@@ -185,14 +188,12 @@ class FeatureTable(Kept):
             lab: See `map_features`.
             regions: See `map_features`.
         """
+        regions = None if regions is None else regions.cpu()
         area = torch.full((len(index),), float("nan")) if regions is None else object_area(regions)
-        found: dict[str, Any] = {"index": index, "classes": classes, "area": area, "maps": {}}
+        found = {"index": index.cpu(), "classes": classes.cpu(), "area": area, "maps": {}}
         for name, saliency in maps.items():
-            shares, flat = evidence(saliency)
-            parts = flat, *map_features(shares, lab, regions)
-            found["maps"][name] = [part.cpu() for part in parts]
-        for key in ("index", "classes", "area"):
-            found[key] = found[key].cpu()
+            shares, flat = evidence(saliency.cpu())
+            found["maps"][name] = [flat, *map_features(shares, lab, regions)]
         self._batches.append(found)
 
     def result(self) -> dict[str, MapSet]:

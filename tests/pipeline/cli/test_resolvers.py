@@ -1,5 +1,6 @@
 from omegaconf import OmegaConf
 
+from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.cli.resolvers import folder_key, named
 
 
@@ -33,3 +34,16 @@ def test_options_that_are_set_end_a_name():
     options = OmegaConf.create({"label": 0, "strength": 0.6, "other": None})
     assert named(options, "label", "strength", "other", "missing") == "-label0-strength0.6"
     assert named(options, "other") == ""
+
+
+def test_a_planted_set_has_a_folder_of_its_own_and_the_plain_one_keeps_its_name(monkeypatch):
+    monkeypatch.setenv("LEARNED_SALIENCY_CACHE", "/cache")
+    plain = compose_checked(["data=creatures"]).data
+    assert plain.root == (
+        "/cache/creatures-128px-16c-combined-area0.05-0.6-contrast50.0-clutter0.8-parts1.0-noise0.02"
+        "-seed0-v3"
+    )
+    cue = ["data.reader.cue_class=5", "data.reader.cue_strength=0.6"]
+    planted = compose_checked(["data=creatures", *cue]).data
+    assert planted.root == plain.root.replace("-v3", "-cue_class5-cue_strength0.6-v3")
+    assert planted.metadata == f"{planted.root}/metadata-2560-320-640"

@@ -54,6 +54,18 @@ def test_options_of_the_command_line_name_the_folder(tmp_path, cache):
     assert located_data(own, given, "x.ckpt").root.startswith(f"{cache}/creatures-24px-")
 
 
+def test_options_that_are_not_set_or_unknown_to_a_record_do_not_name_the_folder(tmp_path):
+    own = recorded(*SMALL_DATA, root=tmp_path / "theirs")
+    older = recorded(*SMALL_DATA, root=tmp_path / "theirs")
+    for key in ("cue_class", "cue_strength"):
+        del older.reader[key]
+    plain = located_data(own, NOTHING, "x.ckpt").root
+    assert located_data(older, NOTHING, "x.ckpt").root == plain
+    given = OmegaConf.create({"reader": {"cue_class": 5, "cue_strength": 1.0}})
+    planted = located_data(own, given, "x.ckpt").root
+    assert planted == plain.replace("-v3", "-cue_class5-cue_strength1.0-v3") != plain
+
+
 def test_a_folder_that_holds_the_data_set_is_read_but_not_made(tmp_path):
     theirs = filled(tmp_path / "theirs")
     own = recorded(*SMALL_DATA, root=theirs, metadata=theirs / "metadata")
