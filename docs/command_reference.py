@@ -19,6 +19,7 @@ COMMANDS = {
     "export": "export",
     "convert": "convert",
     "data": "doctor",
+    "verify": "verify",
 }
 _SCRIPTS = {"train", "evaluate", "predict", "export", "convert"}
 #: Groups in the order of the page; `recipe` and `hydra` are read by others and chosen by no word.

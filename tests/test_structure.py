@@ -16,7 +16,7 @@ BASE = "errors"  # which every room may import
 LOWEST = {BASE, "attribution", "models", "ops", "storage", "visualization"}
 LOWER = {*LOWEST, "configs", "datamodules", "losses", "metrics", "trainers"}
 SHARED = ["pipeline.cli", "pipeline.runs", "pipeline.reports"]  # each may import those before it
-_JOBS = ("training", "evaluation", "prediction", "export", "conversion", "data")
+_JOBS = ("training", "evaluation", "prediction", "export", "conversion", "data", "comparison")
 JOBS = {f"pipeline.{job}" for job in _JOBS}
 ALLOWED = {
     **{room: {BASE} for room in [*LOWEST, "configs", "datamodules"]},

@@ -42,7 +42,7 @@ from learned_saliency.pipeline.cli.searches import Trials, check_trials, read_tr
 from learned_saliency.pipeline.cli.signals import ENDING, await_killing, end_on_signals, was_warned
 from learned_saliency.pipeline.cli.surroundings import surroundings_error
 from learned_saliency.pipeline.cli.values import SWEEP_RUNS, listed, values
-from learned_saliency.pipeline.cli.words import hydra_words, named_keys
+from learned_saliency.pipeline.cli.words import hydra_words, list_places, named_keys
 
 __all__ = [
     "CLASS_FILES",
@@ -87,6 +87,7 @@ __all__ = [
     "is_network",
     "is_on_hub",
     "is_own_code",
+    "list_places",
     "listed",
     "named_keys",
     "nearest",

@@ -54,8 +54,8 @@ class Command(NamedTuple):
     Attributes:
         name: Its name, ``train``.
         config_name: Its file in ``configs``, without the ending.
-        job: The room of `learned_saliency.pipeline` whose ``run`` does the work of a composed
-            configuration.
+        job: The room of `learned_saliency.pipeline`, or file of a room with several jobs, whose
+            ``run`` does the work of a composed configuration.
         page: What its help says beside the configuration.
         check: Looks for the files that a composed configuration names; raises `UserError`.
         announce: Says what is going to be done, as the end of a sentence on stderr.

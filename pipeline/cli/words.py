@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from learned_saliency.pipeline.cli.schema import find_row, rows
 
 MULTIRUN = {"-m", "--multirun"}
+_WITH_VALUE = {"-c", "--cfg", "-i", "--info", "-p", "--package"}  # flags of Hydra's
 _QUOTED = ("path", "place", "paths", "classes", "pretrained")  # types of values that hold texts
 
 
@@ -31,6 +32,24 @@ def hydra_words(arguments: Sequence[str]) -> list[str]:
     return words
 
 
+def list_places(arguments: Sequence[str], key: str) -> list[str]:
+    """Write words of a command line as Hydra wants them, bare ones as a list of paths.
+
+    Args:
+        arguments: The words; those without ``key=``, and those that are paths of something, are
+            places.
+        key: The key whose value the places are.
+    """
+    places, others, last = [], [], ""
+    for word in arguments:
+        bare = not word.startswith(("-", "~")) and last not in _WITH_VALUE
+        (places if bare and ("=" not in word or _exists(word)) else others).append(word)
+        last = word
+    if not places:
+        return hydra_words(others)
+    return [f"{key}=[{','.join(_literal(place) for place in places)}]", *hydra_words(others)]
+
+
 def named_keys(words: Sequence[str]) -> frozenset[str]:
     """Collect the keys and groups that words of a command line name."""
     return frozenset(word.lstrip("+~").partition("=")[0] for word in words)
@@ -47,6 +66,11 @@ def _quoted(value: str, kind: str) -> str:
     plain |= kind == "classes" and value.isdecimal()
     if plain or (value[0] + value[-1] in ("[]", "''", '""') and not _exists(value)):
         return value
+    return _literal(value, kind)
+
+
+def _literal(value: str, kind: str = "path") -> str:
+    """Quote a text for Hydra."""
     literal = value if kind == "place" else value.replace("${", "\\${")
     literal = re.sub(r"(\\*)'", r"\1\1\\'", literal)  # backslashes before a quote count double
     literal = re.sub(r"(\\+)$", r"\1\1", literal)

@@ -40,7 +40,7 @@ from learned_saliency.pipeline.reports.results import (
     table_rows,
     write_results,
 )
-from learned_saliency.pipeline.reports.saved import SavedEvaluation, read_saved
+from learned_saliency.pipeline.reports.saved import SavedEvaluation, bundle_results, read_saved
 from learned_saliency.pipeline.reports.sweeps import (
     SweepRun,
     format_sweep,
@@ -60,6 +60,7 @@ __all__ = [
     "SavedGallery",
     "SweepRun",
     "bootstrap_interval",
+    "bundle_results",
     "card_title",
     "draws",
     "escaped",

@@ -27,11 +27,15 @@ _NARROW = {np.dtype(np.int64): np.dtype(np.int32)}  # counts of pixels of an ima
 
 def pack_states(states: Mapping[str, Tensor], row: int) -> str:
     """Write the states of one image of a batch, each (B, ...), as text."""
-    found = {name: values[row].cpu().numpy() for name, values in states.items()}
-    found = {name: v.astype(_NARROW.get(v.dtype, v.dtype)) for name, v in found.items()}
+    found = {name: narrowed(values[row].cpu().numpy()) for name, values in states.items()}
     told = json.dumps([(name, v.dtype.str, v.shape) for name, v in found.items()])
     parts = [told.encode(), b"\n", *(v.tobytes() for v in found.values())]
     return base64.b64encode(zlib.compress(b"".join(parts))).decode()
+
+
+def narrowed(values: NDArray[Any]) -> NDArray[Any]:
+    """Give states of images the type in which they are kept."""
+    return values.astype(_NARROW.get(values.dtype, values.dtype))
 
 
 def unpack_states(text: str) -> dict[str, NDArray[Any]]:

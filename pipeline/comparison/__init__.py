@@ -1,0 +1,3 @@
+"""Work on tested networks beside each other."""
+
+__all__: list[str] = []
