@@ -27,6 +27,7 @@ NEEDED = {  # words without which a command does not begin; "file" is one that e
     "export": ["checkpoint=file"],
     "convert": ["published=file"],
     "data": ["wsol", "data.root=.", "data.metadata=."],
+    "verify": ["file"],
 }
 FITTING = {  # by the types of rows
     "integer": ["1", "5"],

@@ -33,6 +33,7 @@ MISSPELT = {
     "convert": "publishd=x",
     "data": "full_decod=true",
     "search": "search.valuse=[1]",
+    "verify": "shwn=3",
 }
 MISSING = [
     ("train", ["resume=nowhere"], "resume=nowhere: there is no such run or checkpoint."),

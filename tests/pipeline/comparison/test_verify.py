@@ -64,6 +64,33 @@ def test_a_whole_bundle_agrees_to_the_last_bit(bundle):
     assert found.of_studies == ()
 
 
+def test_maps_of_a_tool_and_classes_that_were_not_trained_agree(creatures, tmp_path):
+    ids = [f"{path.relative_to(creatures)}" for path in sorted(creatures.rglob("test/*.png"))]
+    maps = np.random.default_rng(0).random((len(ids), 32, 32), np.float32)
+    for image, values in zip(ids, maps, strict=True):
+        path = tmp_path / "maps" / f"{image}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, values)
+    words = [
+        f"maps={tmp_path}/maps",
+        "data=wsol",
+        f"data.root={creatures}",
+        f"data.metadata={creatures}/metadata",
+        "data.crop_size=32",
+        "data.num_workers=0",
+        "data.classes=[0,3,5]",
+        f"output_dir={tmp_path}/out",
+        f"bundle={tmp_path}/out.zip",
+    ]
+    done = run_command("evaluate", *words)
+    assert done.returncode == 0, done.stderr
+    found = verify(tmp_path / "out.zip")
+    assert (found.differences, found.figures) == ([], found.exact)
+    assert Bundle(tmp_path / "out.zip").facts.seen
+    results = json.loads((tmp_path / "out" / "results.json").read_text())["test"]["maps"]
+    assert {"le_seen", "le_unseen", "pxap"} <= results.keys()
+
+
 def test_a_flipped_bit_is_named_wherever_it_is(bundle, tmp_path):
     content, generator = bundle.read_bytes(), random.Random(0)
     stretches = spans(bundle)
@@ -166,38 +193,26 @@ def test_another_truth_changes_what_is_recomputed(bundle, forged):
 
 
 @pytest.mark.parametrize(
-    ("changed", "message"),
+    ("old", "new", "message"),
     [
-        (lambda members: {facts.FACTS: b"[" * 150_000}, "bundle.json is no JSON that can be read"),
-        (lambda members: {facts.FACTS: b"[]," * 200_000}, "has too many parts"),
-        (lambda members: {facts.FACTS: b'{"format": 3}'}, "does not say so"),
-        (
-            lambda members: {facts.FACTS: members[facts.FACTS].replace(b": 1,", b": 2,", 1)},
-            "is a bundle of version 2",
-        ),
-        (
-            lambda members: {facts.FACTS: members[facts.FACTS].replace(b"[32, 32]", b"[32, -1]")},
-            "input_size in its bundle.json",
-        ),
-        (
-            lambda members: {facts.FACTS: members[facts.FACTS].replace(b"[32, 32]", b"[1e9,32]")},
-            "input_size in its bundle.json",
-        ),
-        (
-            lambda members: {
-                facts.FACTS: members[facts.FACTS].replace(b"logits.npy", b"/etc/a.npy")
-            },
-            "logits.npy is missing",
-        ),
+        (b"", b"[" * 150_000, "bundle.json is no JSON that can be read"),
+        (b"", b"[]," * 200_000, "has too many parts"),
+        (b"", b'{"format": 3}', "does not say so"),
+        (b'"version": 1,', b'"version": 2,', "is a bundle of version 2"),
+        (b"[32, 32]", b"[32, -1]", "input_size in its bundle.json"),
+        (b"[32, 32]", b"[1e9, 32]", "input_size in its bundle.json"),
+        (b"[32, 32]", b"[8192, 8192]", "more pixels in the maps of an image than are read"),
+        (b'"logits.npy": [', b'"/etc/passwd": [', "logits.npy is missing"),
+        (b'"native", ', b'"native", "native", ', "methods in its bundle.json"),
     ],
 )
-def test_what_is_no_bundle_is_refused_in_a_sentence(bundle, tmp_path, changed, message):
+def test_what_is_no_bundle_is_refused_in_a_sentence(bundle, tmp_path, old, new, message):
     members, path = contents(bundle), tmp_path / "strange.zip"
-    path.write_bytes(archived(members | changed(members)))
-    done = run_command("verify", str(path))
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.splitlines()) == 2  # what is done, and why not
+    told = members[facts.FACTS].replace(old, new, 1) if old else new
+    path.write_bytes(archived(members | {facts.FACTS: told}))
+    with pytest.raises(UserError) as error:
+        verify(path)
+    assert message in str(error.value)
 
 
 def test_other_files_are_no_bundles(bundle, tmp_path):
@@ -240,6 +255,10 @@ def test_the_exit_code_tells_what_was_found(bundle, forged, tmp_path):
     assert done.returncode == 1
     assert "DOES NOT AGREE" in done.stdout
     assert "the end of the archive is damaged" in done.stdout
+    damaged.write_bytes(archived(contents(bundle) | {facts.FACTS: b"[]"}))
+    refused = run_command("verify", str(damaged))
+    assert refused.returncode == 2
+    assert "is no bundle" in refused.stderr.splitlines()[-1]
     assert run_command("verify").returncode == 2
     assert run_command("verify", str(tmp_path / "none.zip")).returncode == 2
 
