@@ -21,6 +21,7 @@ COMMANDS = {
     "data": "doctor",
     "guard": "guard",
     "compare": "compare",
+    "verify": "verify",
 }
 _SCRIPTS = {"train", "evaluate", "predict", "export", "convert"}
 #: Groups in the order of the page; `recipe` and `hydra` are read by others and chosen by no word.

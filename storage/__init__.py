@@ -1,5 +1,6 @@
 """Files on disk: written whole or not at all, and read without running code from them."""
 
+from learned_saliency.storage.archives import check_directory
 from learned_saliency.storage.files import (
     parse_json,
     read_json,
@@ -17,6 +18,7 @@ from learned_saliency.storage.weights import WeightsError, find_infinite, read_w
 __all__ = [
     "FoundWeights",
     "WeightsError",
+    "check_directory",
     "find_infinite",
     "find_state_dict",
     "fit_state_dict",

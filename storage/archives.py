@@ -6,12 +6,38 @@ import os
 import stat
 import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 _ZIP = b"PK"  # how files of torch.save begin since torch 1.6
 _POINTER = b"version https://git-lfs"  # what a clone has in a file's place without Git LFS
 _CHUNK = 2**20
+_END = 22  # bytes at the end of a zip archive without a comment
+_ENDS = _END + 20 + 56  # with those for directories of 64 bits
 _PROGRAM = "constants.pkl"  # by which torch tells a program of TorchScript
 _DIRECTORY = 0x10  # the attribute of a folder; torch reads such an entry as zeros
+
+
+def check_directory(file: BinaryIO, most: int) -> None:
+    """Check that the directory of a zip archive, which is read as a whole, is not too large.
+
+    Args:
+        file: The archive.
+        most: Largest number of bytes.
+
+    Raises:
+        ValueError: If it is larger, or there is none at the end of the file.
+    """
+    length = file.seek(0, os.SEEK_END)
+    file.seek(max(0, length - _ENDS))
+    end = file.read(_ENDS)
+    if end[-_END:-18] != b"PK\x05\x06":
+        raise ValueError("no zip archive, or one with a comment")
+    size = int.from_bytes(end[-10:-6], "little")
+    if end[-_END - 20 : -_END - 16] == b"PK\x06\x07":
+        size = int.from_bytes(end[-_END - 36 : -_END - 28], "little")
+    if size > most:
+        raise ValueError(f"a directory of {size} bytes, where {most} are enough")
+    file.seek(0)
 
 
 def find_fault(path: Path) -> str:

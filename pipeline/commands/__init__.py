@@ -19,10 +19,11 @@ from learned_saliency.pipeline.commands.guard import GUARD
 from learned_saliency.pipeline.commands.predict import PREDICT
 from learned_saliency.pipeline.commands.search import SEARCH
 from learned_saliency.pipeline.commands.train import TRAIN
+from learned_saliency.pipeline.commands.verify import VERIFY
 
 __all__ = ["COMMANDS", "console", "main"]
 
-_ALL = (TRAIN, SEARCH, EVALUATE, PREDICT, EXPORT, CONVERT, DATA, GUARD, COMPARE)
+_ALL = (TRAIN, SEARCH, EVALUATE, PREDICT, EXPORT, CONVERT, DATA, GUARD, COMPARE, VERIFY)
 COMMANDS = {command.name: command for command in _ALL}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.datamodules import WSOLDataModule
-from learned_saliency.pipeline.cli import UserError
+from learned_saliency.pipeline.cli import UserError, check_new_file
 from learned_saliency.pipeline.runs import Facts, package_versions, write_bundle
 from learned_saliency.trainers import MapParts, SaliencyModule
 
@@ -30,13 +30,14 @@ class WrittenBundle(NamedTuple):
 
 
 def check_bundle(config: DictConfig) -> None:
-    """Check that nothing is asked for beside a bundle that it cannot hold.
+    """Check that a bundle is not there yet, and that nothing it cannot hold is asked for.
 
     Raises:
-        UserError: If there is.
+        UserError: If not.
     """
     if config.bundle is None:
         return
+    check_new_file("bundle", config.bundle, ".zip")  # an earlier job of a sweep may have made it
     if config.studies_only:
         raise UserError(
             f"bundle={config.bundle}: holds the maps of a test, which studies_only=true leaves "
@@ -65,9 +66,9 @@ def write_evaluation(
         folder: Folder of the evaluation, with its tables.
         maps: Files of the tested images with their maps; None where no bundle was asked for.
     """
-    if maps is None:
+    images = [] if maps is None else maps.images()
+    if not images:  # no batch was tested: trainer.limit_test_batches=0
         return None
-    images = maps.images()
     path = Path(config.bundle).expanduser().resolve()
     values = OmegaConf.to_container(config, resolve=True)
     text = OmegaConf.to_yaml({key: v for key, v in values.items() if key not in _LEFT_OUT})

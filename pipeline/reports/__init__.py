@@ -78,7 +78,7 @@ from learned_saliency.pipeline.reports.results import (
     table_rows,
     write_results,
 )
-from learned_saliency.pipeline.reports.saved import SavedEvaluation, read_saved
+from learned_saliency.pipeline.reports.saved import SavedEvaluation, bundle_results, read_saved
 from learned_saliency.pipeline.reports.sweeps import (
     SweepRun,
     format_sweep,
@@ -118,6 +118,7 @@ __all__ = [
     "Table",
     "Text",
     "bootstrap_interval",
+    "bundle_results",
     "card_title",
     "data_uri",
     "draws",

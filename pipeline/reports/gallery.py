@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from learned_saliency.storage import parse_json, replacing
+from learned_saliency.storage import check_directory, parse_json, replacing
 from learned_saliency.trainers import GalleryImage, GalleryMap
 
 GALLERY_FILE = "gallery.zip"
 _INDEX = "gallery.json"
 _TIME = (1980, 1, 1, 0, 0, 0)  # time of all members: equal galleries are equal files
+_MOST_DIRECTORY = 2**26  # bytes that tell of the pictures in the file
 
 
 class SavedGallery(NamedTuple):
@@ -76,8 +78,11 @@ def parse_gallery(path: Path | BinaryIO) -> SavedGallery:
     Raises:
         ValueError: If it is not as evaluations write it.
     """
+    opened = path.open("rb") if isinstance(path, Path) else nullcontext(path)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opened as file:
+            check_directory(file, _MOST_DIRECTORY)
+            archive = zipfile.ZipFile(file)
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
                 raise zipfile.BadZipFile("pictures are not stored as they are")
             told = parse_json(archive.read(_INDEX))

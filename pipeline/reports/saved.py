@@ -99,7 +99,7 @@ def read_saved(place: str | Path) -> SavedEvaluation:
                 "run that was tested."
             )
     try:
-        split, results, record = _read_results((path / _RESULTS).read_bytes())
+        split, results, record = _parsed((path / _RESULTS).read_bytes())
         with (path / TABLE_FILE).open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         scores = read_image_scores(path)
@@ -110,9 +110,9 @@ def read_saved(place: str | Path) -> SavedEvaluation:
 
 def _read_bundle(place: str | Path, bundle: Bundle) -> SavedEvaluation:
     """Read what a bundle holds of an evaluation."""
-    contents = {name: bundle.read(name) for name in (_RESULTS, TABLE_FILE, STATES_FILE)}
+    split, results, record = bundle_results(bundle)
+    contents = {name: bundle.read(name) for name in (TABLE_FILE, STATES_FILE)}
     try:
-        split, results, record = _read_results(contents[_RESULTS])
         rows = list(csv.DictReader(StringIO(contents[TABLE_FILE].decode(), newline="")))
         scores = scores_of_rows(rows, BytesIO(contents[STATES_FILE]))
         if scores.image_ids != [image.image_id for image in bundle.images]:
@@ -122,7 +122,20 @@ def _read_bundle(place: str | Path, bundle: Bundle) -> SavedEvaluation:
     return SavedEvaluation(bundle.path, split, results, record, rows, scores, bundle)
 
 
-def _read_results(content: bytes) -> tuple[str, Results, dict[str, Any]]:
+def bundle_results(bundle: Bundle) -> tuple[str, Results, dict[str, Any]]:
+    """Read split, metrics by method and further keys of a bundle's ``results.json``.
+
+    Raises:
+        UserError: If it is damaged, or is not as evaluations write it.
+    """
+    content = bundle.read(_RESULTS)
+    try:
+        return _parsed(content)
+    except _FAULTS as error:
+        raise _strange(bundle.path, error) from None
+
+
+def _parsed(content: bytes) -> tuple[str, Results, dict[str, Any]]:
     """Read split, metrics and further keys of a ``results.json``."""
     read = parse_json(content)
     split = next(key for key in read if key in SPLITS)

@@ -19,6 +19,8 @@ from learned_saliency.pipeline.runs.bundles import (
     BundleError,
     BundleImage,
     Facts,
+    Fault,
+    find_faults,
     write_bundle,
 )
 from learned_saliency.pipeline.runs.checkpoints import (
@@ -105,6 +107,7 @@ __all__ = [
     "Coverage",
     "DurableCheckpointIO",
     "Facts",
+    "Fault",
     "OwnInput",
     "PlainLogits",
     "RunRecord",
@@ -134,6 +137,7 @@ __all__ = [
     "create_data",
     "create_folder",
     "find_coverage",
+    "find_faults",
     "find_state_dict",
     "fit_state_dict",
     "foreign_input",

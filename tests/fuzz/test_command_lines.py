@@ -28,6 +28,7 @@ NEEDED = {  # words without which a command does not begin; "file" is one that e
     "convert": ["published=file"],
     "data": ["wsol", "data.root=.", "data.metadata=."],
     "compare": ["file", "input"],
+    "verify": ["file"],
 }
 FITTING = {  # by the types of rows
     "integer": ["1", "5"],

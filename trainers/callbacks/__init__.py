@@ -4,7 +4,11 @@ from learned_saliency.trainers.callbacks.contact_sheet import ContactSheet
 from learned_saliency.trainers.callbacks.divergence import DivergedError, Divergence, check_weights
 from learned_saliency.trainers.callbacks.gallery import Gallery
 from learned_saliency.trainers.callbacks.gallery_images import GalleryImage, GalleryMap, draw_image
-from learned_saliency.trainers.callbacks.image_states import STATES_FILE, read_image_states
+from learned_saliency.trainers.callbacks.image_states import (
+    STATES_FILE,
+    narrowed,
+    read_image_states,
+)
 from learned_saliency.trainers.callbacks.image_table import ImageTable, image_rows
 from learned_saliency.trainers.callbacks.journal import Journal, Kept, MetricTree, Sums
 from learned_saliency.trainers.callbacks.journaled_test import JournaledTest
@@ -43,6 +47,7 @@ __all__ = [
     "draw_image",
     "image_rows",
     "listen",
+    "narrowed",
     "progress_bar",
     "read_image_states",
     "spread",

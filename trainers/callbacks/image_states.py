@@ -7,6 +7,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,24 +15,29 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learned_saliency.storage import replacing
+from learned_saliency.storage import check_directory, replacing
 
 States = Mapping[str, NDArray[Any]]
 
 #: File beside the table of images with what metrics that are no means count of each image.
 STATES_FILE = "image_states.npz"
 _MOST_BYTES = 2**14  # largest state of an image, for each byte of the images' names
+_MOST_DIRECTORY = 2**24  # bytes that tell of the arrays in the file
 _TIME = (1980, 1, 1, 0, 0, 0)  # time of all members: equal contents give equal files
 _NARROW = {np.dtype(np.int64): np.dtype(np.int32)}  # counts of pixels of an image fit
 
 
 def pack_states(states: Mapping[str, Tensor], row: int) -> str:
     """Write the states of one image of a batch, each (B, ...), as text."""
-    found = {name: values[row].cpu().numpy() for name, values in states.items()}
-    found = {name: v.astype(_NARROW.get(v.dtype, v.dtype)) for name, v in found.items()}
+    found = {name: narrowed(values[row].cpu().numpy()) for name, values in states.items()}
     told = json.dumps([(name, v.dtype.str, v.shape) for name, v in found.items()])
     parts = [told.encode(), b"\n", *(v.tobytes() for v in found.values())]
     return base64.b64encode(zlib.compress(b"".join(parts))).decode()
+
+
+def narrowed(values: NDArray[Any]) -> NDArray[Any]:
+    """Give states of images the type in which they are kept."""
+    return values.astype(_NARROW.get(values.dtype, values.dtype))
 
 
 def unpack_states(text: str) -> dict[str, NDArray[Any]]:
@@ -96,8 +102,10 @@ def read_image_states(
 
 def _check_sizes(path: Path | BinaryIO) -> None:
     """Check that arrays have no more bytes than the states of as many images may have."""
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
+    opened = path.open("rb") if isinstance(path, Path) else nullcontext(path)
+    with opened as file:
+        check_directory(file, _MOST_DIRECTORY)
+        members = zipfile.ZipFile(file).infolist()
     names = sum(member.file_size for member in members if member.filename == "image_ids.npy")
     if any(member.file_size > _MOST_BYTES * (names + 1) for member in members):
         raise ValueError("an array takes more memory than states of its images")

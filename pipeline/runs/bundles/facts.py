@@ -22,6 +22,7 @@ MOST_FACTS = 2**28  # bytes
 _MOST_PARTS = 200_000  # values of the description beside its members: names of classes
 _LEAST_PART = 20  # bytes that each further value takes on average, at least
 _MOST_METHODS = 1000
+_MOST_PIXELS = 2**26  # in the maps of an image by all methods, which are scored at once
 _MAP = re.compile(r"maps/0/(0|[1-9][0-9]{0,8})\.png")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -141,6 +142,8 @@ def read_facts(content: bytes) -> Facts:
     chosen["input_size"] = tuple(told["input_size"])
     chosen["members"] = {name: Digest(*values) for name, values in told["members"].items()}
     facts = Facts(**chosen)
+    if math.prod(facts.input_size) * len(facts.methods) > _MOST_PIXELS:
+        raise NoBundleError("has more pixels in the maps of an image than are read at once")
     _check_members(facts)
     return facts
 

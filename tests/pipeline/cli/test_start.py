@@ -35,6 +35,7 @@ MISSPELT = {
     "search": "search.valuse=[1]",
     "guard": "tolerence=0.1",
     "compare": "metrcs=[pxap]",
+    "verify": "shwn=3",
 }
 MISSING = [
     ("train", ["resume=nowhere"], "resume=nowhere: there is no such run or checkpoint."),
