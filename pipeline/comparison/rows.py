@@ -108,12 +108,17 @@ def compare_group(
 
 
 def check_metrics(groups: Sequence[Sequence[Row]], asked: Sequence[str], matched: Matched) -> None:
-    """Check that every metric that was asked for was compared.
+    """Check that every metric that was asked for was compared, or any metric at all.
 
     Raises:
         UserError: If one was not; the message says why.
     """
     found = dict.fromkeys(row.metric for rows in groups for row in rows)
+    if not found and not asked:
+        raise UserError(
+            "the compared methods share no metric that follows from single images; evaluate them "
+            "with the same metrics."
+        )
     for name in asked:
         if name in found:
             continue
