@@ -1,6 +1,7 @@
 """Files on disk: written whole or not at all, and read without running code from them."""
 
 from learned_saliency.storage.files import (
+    parse_json,
     read_json,
     replace_folder,
     replacing,
@@ -19,6 +20,7 @@ __all__ = [
     "find_infinite",
     "find_state_dict",
     "fit_state_dict",
+    "parse_json",
     "read_json",
     "read_weights",
     "replace_folder",

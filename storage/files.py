@@ -123,7 +123,15 @@ def read_json(path: Path) -> Any:
         ValueError: If it is no JSON, has too many levels, or over 64 MiB.
     """
     with path.open("rb") as file:
-        content = file.read(_MAX_JSON + 1)
+        return parse_json(file.read(_MAX_JSON + 1))
+
+
+def parse_json(content: bytes) -> Any:
+    """Parse JSON, which may be anyone's.
+
+    Raises:
+        ValueError: If it is no JSON, has too many levels, or over 64 MiB.
+    """
     if len(content) > _MAX_JSON:
         raise ValueError(f"more than {_MAX_JSON} bytes")
     try:

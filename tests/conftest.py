@@ -50,6 +50,14 @@ def small_run(creatures, tmp_path) -> list[str]:
     ]
 
 
+@pytest.fixture(scope="session")
+def trackio_dir(tmp_path_factory) -> Path:
+    """Folder of Trackio's runs, which it asks for once per process."""
+    folder = tmp_path_factory.mktemp("trackio")
+    os.environ["TRACKIO_DIR"] = str(folder)
+    return folder
+
+
 @pytest.fixture
 def colors():
     """Random colors of an image of 12 x 7 pixels, uint8 (7, 12, 3)."""

@@ -17,12 +17,16 @@ from learned_saliency.trainers.callbacks import (
     KeepSignals,
     Kept,
     KeptMethod,
+    MapParts,
     MetricTree,
     Pictures,
+    RecordedImage,
     SaliencyCallback,
     Sums,
     Throughput,
     check_weights,
+    draw_image,
+    image_rows,
     listen,
     progress_bar,
     read_image_states,
@@ -41,10 +45,13 @@ from learned_saliency.trainers.loggers import (
     Dashboard,
     MetricsCSV,
     MetricsFile,
+    MLflowDashboard,
     Report,
     TensorBoardDashboard,
+    TrackioDashboard,
     WandbDashboard,
 )
+from learned_saliency.trainers.map_levels import from_levels
 from learned_saliency.trainers.map_scores import SCORES
 from learned_saliency.trainers.measurements import FIGURES
 from learned_saliency.trainers.outputs import (
@@ -60,6 +67,7 @@ from learned_saliency.trainers.outputs import (
     is_flat,
 )
 from learned_saliency.trainers.posthoc import MapsModule, PostHocModule
+from learned_saliency.trainers.recorded import RecordedModule
 from learned_saliency.trainers.scores import MONITORS
 from learned_saliency.trainers.strategies import (
     LIFELINE,
@@ -122,6 +130,8 @@ __all__ = [
     "KeepSignals",
     "Kept",
     "KeptMethod",
+    "MLflowDashboard",
+    "MapParts",
     "MapsModule",
     "MetricTree",
     "MetricsCSV",
@@ -131,6 +141,8 @@ __all__ = [
     "PostHocModule",
     "Prediction",
     "PredictionBatch",
+    "RecordedImage",
+    "RecordedModule",
     "Report",
     "SaliencyCallback",
     "SaliencyModule",
@@ -139,15 +151,19 @@ __all__ = [
     "TensorBoardDashboard",
     "TestOutput",
     "Throughput",
+    "TrackioDashboard",
     "TriLiteModule",
     "Trial",
     "WandbDashboard",
     "ZeroBoxScores",
     "check_weights",
+    "draw_image",
     "draw_images",
     "evaluate_maps",
+    "from_levels",
     "gathered",
     "gives_threshold",
+    "image_rows",
     "is_flat",
     "listen",
     "meet",

@@ -13,6 +13,7 @@ from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.metrics import FLOORS
 from learned_saliency.ops import widen
 from learned_saliency.trainers.faithfulness import FaithfulnessScores
+from learned_saliency.trainers.map_levels import on_grid
 from learned_saliency.trainers.outputs import NATIVE, GivenMaps, TestOutput, known_targets
 from learned_saliency.trainers.scores import SplitScores
 from learned_saliency.trainers.training import TrainableModule
@@ -38,6 +39,8 @@ class TestableModule(TrainableModule):
 
     Attributes:
         known: Names of methods that are not computed in a test, because their rows are known.
+        rounds_maps: Whether maps are rounded to 16 bits before they are scored, because they are
+            kept so; see `map_levels`.
         masking: Options of `metrics.masked_probabilities` that follow from ``mask_color``.
         note: Called in test with a description of the current work; a progress bar puts itself
             here.
@@ -73,6 +76,7 @@ class TestableModule(TrainableModule):
             raise ValueError(f"mask_color must be one of {MASK_COLORS}, got {mask_color!r}")
         self.explained = explained
         self.known: frozenset[str] = frozenset()
+        self.rounds_maps = False
         self.note: Callable[[str], None] = lambda what: None
         self.test_scores = SplitScores(self.map_names, floors=True, tested=True)
         self.faithfulness = FaithfulnessScores(self.map_names, faithfulness)
@@ -148,6 +152,9 @@ class TestableModule(TrainableModule):
         logits = widen(logits)
         maps = {name: widen(values) for name, values in maps.items() if name not in self.known}
         maps |= {name: read(batch) for name, read in self.given.items() if name not in self.known}
+        if self.rounds_maps:
+            maps = {name: on_grid(values) for name, values in maps.items()}
+            logits = logits.float()
         targets = self.known_targets(labels, logits)
         unknown = {} if self.has_classes else {"label": torch.full_like(batch["label"], -1)}
         terms = self.test_scores.update(maps, logits, {**batch, **unknown})

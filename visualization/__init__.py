@@ -8,6 +8,7 @@ from learned_saliency.visualization.colors import (
     colorize,
     encode_png,
 )
+from learned_saliency.visualization.gray_png import decode_gray, encode_gray
 from learned_saliency.visualization.grids import grid, side_by_side
 from learned_saliency.visualization.overlays import (
     FOUND_BOX,
@@ -26,6 +27,8 @@ __all__ = [
     "TRUE_BOX",
     "Picture",
     "colorize",
+    "decode_gray",
+    "encode_gray",
     "encode_png",
     "grid",
     "overlay",

@@ -182,6 +182,25 @@ def check_folder(key: str, value: str) -> None:
         raise UserError(f"{key}={value}: has a name of more than {longest} bytes; shorten it.")
 
 
+def check_new_file(key: str, value: str, ending: str) -> None:
+    """Check that the file that a key names can be written and is not there yet; nothing is made.
+
+    Args:
+        key: The key.
+        value: Its value.
+        ending: How the file's name has to end, ``.zip``.
+
+    Raises:
+        UserError: If it cannot.
+    """
+    path = Path(value).expanduser()
+    if path.suffix != ending:
+        raise UserError(f"{key}={value}: expected a name that ends in {ending}.")
+    if os.path.lexists(path):
+        raise UserError(f"{key}={value}: is there already; choose another name, or remove it.")
+    check_folder(key, str(path.parent))
+
+
 def check_image_folder(key: str, value: str | Path) -> None:
     """Check that the folder of images is there that a key names.
 

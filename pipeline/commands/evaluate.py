@@ -13,6 +13,7 @@ from learned_saliency.pipeline.cli import (
     check_complete,
     check_data,
     check_folder,
+    check_new_file,
     check_subject,
     has_network,
     hydra_words,
@@ -54,6 +55,8 @@ def check(config: DictConfig) -> None:
     if has_network(config) or not config.maps:
         check_subject(config, "evaluate.py")
     check_folder("output_dir", config.output_dir)
+    if config.bundle is not None:
+        check_new_file("bundle", config.bundle, ".zip")
     data = config.get("data") or {}
     check_class_names(data)
     if "_target_" in data:  # else the data set is the checkpoint's

@@ -35,3 +35,5 @@ def run(config: DictConfig) -> None:
         title = f"Split {config.split}{part}"
         print(f"\n{format_table(result.results, result.figures, title)}\n")
         print("\n".join(printable(str(path)) for path in result.written))
+        if result.bundle is not None:
+            print(f"{printable(str(result.bundle.path))}\nits sha256: {result.bundle.sha256}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from learned_saliency.pipeline.cli import check_values, has_network
+from learned_saliency.pipeline.evaluation.bundle import check_bundle
 from learned_saliency.pipeline.evaluation.checks import (
     check_asked,
     check_figures,
@@ -27,6 +28,7 @@ from learned_saliency.pipeline.runs import (
     build_data,
     build_evaluation,
     build_explained,
+    check_dashboards,
     check_hardware,
     check_limits,
     known_names,
@@ -57,12 +59,14 @@ def evaluate(
         DataError: If the data set is wrong.
     """
     check_asked(config, given)
+    check_bundle(config)
     check_values(config)
     alone = bool(config.maps) and not has_network(config)
     subject = Subject(None, False) if alone else read_subject(config, "evaluate.py")
     chosen = "_target_" in (config.get("data") or {})
     config = with_precision(with_data(with_class_files(config), subject.checkpoint))
     check_values(config)  # with those of the checkpoint
+    check_dashboards(config)
     check_hardware(config.trainer)
     names = _class_names(config, subject)
     options = build_evaluation(config, names) | ({"faithfulness": []} if alone else {})

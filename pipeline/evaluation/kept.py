@@ -88,14 +88,15 @@ def find_kept(
     """Find what earlier evaluations kept of the methods of this one.
 
     Earlier evaluations are those in ``output_dir`` and the folders with a number behind that name,
-    or the one that ``reuse`` names. Only the first process looks.
+    or the one that ``reuse`` names. Only the first process looks. A bundle takes nothing.
 
     Raises:
         UserError: If ``reuse`` names no folder.
     """
     trainer = config.trainer
     parts = trainer.get("limit_test_batches") is not None or trainer.get("fast_dev_run")
-    if config.studies_only or parts or rank_zero_only.rank != 0:
+    rounded = config.bundle is not None  # other maps, all of which have to be at hand
+    if config.studies_only or parts or rounded or rank_zero_only.rank != 0:
         return KeptMethods({}, [])
     base = _base(config, module, data)
     keys = {

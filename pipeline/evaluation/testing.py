@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.errors import Stopped
 from learned_saliency.metrics import Figure
+from learned_saliency.pipeline.evaluation.bundle import WrittenBundle, write_evaluation
 from learned_saliency.pipeline.evaluation.data import EvaluatedSplit
 from learned_saliency.pipeline.evaluation.given_maps import maps_record
 from learned_saliency.pipeline.evaluation.kept import KeptMethods
@@ -30,7 +31,12 @@ from learned_saliency.pipeline.reports import (
     write_report_files,
     write_results,
 )
-from learned_saliency.pipeline.runs import build_trainer, subject_record, target_record
+from learned_saliency.pipeline.runs import (
+    build_trainer,
+    package_versions,
+    subject_record,
+    target_record,
+)
 from learned_saliency.trainers import (
     TEST_FIGURES,
     ContactSheet,
@@ -39,6 +45,7 @@ from learned_saliency.trainers import (
     ImageTable,
     JournaledTest,
     KeepSignals,
+    MapParts,
     Report,
     SaliencyModule,
     progress_bar,
@@ -55,12 +62,14 @@ class EvaluationResult(NamedTuple):
         results: Metrics by method, fractions.
         figures: Declarations of these metrics.
         written: Paths of the files.
+        bundle: The bundle, where one was asked for.
     """
 
     folder: Path
     results: Results
     figures: Mapping[str, Figure]
     written: list[Path]
+    bundle: WrittenBundle | None = None
 
 
 def test_and_write(
@@ -104,16 +113,18 @@ def _score(
     pictures = folder / "pictures"
     sheet = ContactSheet(pictures / "maps.png", config.pictures.images, data.class_names)
     gallery = Gallery(config.pictures.gallery)
+    maps = None if config.bundle is None else MapParts(work)
     tested = EvaluatedSplit(data, config.split)
     everything = frozenset(range(len(data.image_ids(config.split))))
-    journal = JournaledTest(work, tested.leave_out, table, sheet, gallery, kept.taken, everything)
+    known = kept.taken, everything
+    journal = JournaledTest(work, tested.leave_out, table, sheet, gallery, *known, maps)
     bar = progress_bar("evaluate", _SECONDS)
     trainer = build_trainer(
         config,
         default_root_dir=folder,
         logger=False,
         enable_checkpointing=False,
-        callbacks=[KeepSignals(), table, sheet, gallery, journal, bar],
+        callbacks=[KeepSignals(), table, sheet, gallery, *([maps] if maps else []), journal, bar],
     )
     if config.studies_only:
         trainer.limit_test_batches = 0  # the processes meet, and nothing is tested
@@ -124,8 +135,7 @@ def _score(
     device = trainer.strategy.root_device
     further = run_studies(studies, config, module, data, folder, unfinished(folder), device)
     results = _joined(module.results, further.results)
-    figures = TEST_FIGURES | further.figures
-    written: list[Path] = []
+    written, bundle = list[Path](), None
     if trainer.is_global_zero:
         plot_curves(pictures / "curves.png", *module.curves, module.floors)
         drawn = [path for path in (pictures / "curves.png", sheet.path) if path.is_file()]
@@ -137,13 +147,15 @@ def _score(
         shown = sheet.examples, data.class_names, drawn, next(iter(reports), None)
         _show(Report(config.split, results, *module.curves, *shown), loggers)
         kept.write(folder, journal.kept)
+        bundle = write_evaluation(config, module, data, folder, maps)
         remove(folder)
-    return EvaluationResult(folder, results, figures, written)
+    return EvaluationResult(folder, results, TEST_FIGURES | further.figures, written, bundle)
 
 
-def _joined(first: Results, second: Results) -> Results:
-    """Join the metrics of the methods of both."""
-    return {k: {**first.get(k, {}), **second.get(k, {})} for k in dict.fromkeys([*first, *second])}
+def _joined(results: Results, further: Results) -> Results:
+    """Join the metrics of the test and of the studies by method."""
+    rows = dict.fromkeys([*results, *further])
+    return {name: {**results.get(name, {}), **further.get(name, {})} for name in rows}
 
 
 def _show(report: Report, loggers: list[Dashboard]) -> None:
@@ -174,4 +186,5 @@ def _record(config: DictConfig, module: SaliencyModule, data: WSOLDataModule) ->
         "std": list(data.std),
         "box_threshold": float(module.box_threshold),
         "tested_on": data.supervision(config.split),
+        "versions": package_versions(),
     }

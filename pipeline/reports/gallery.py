@@ -6,9 +6,9 @@ import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
-from learned_saliency.storage import replacing
+from learned_saliency.storage import parse_json, replacing
 from learned_saliency.trainers import GalleryImage, GalleryMap
 
 GALLERY_FILE = "gallery.zip"
@@ -67,11 +67,20 @@ def read_gallery(folder: Path) -> SavedGallery:
         ValueError: If it is not as evaluations write it.
     """
     path = folder / GALLERY_FILE
-    if not path.is_file():
-        return SavedGallery([], [])
+    return parse_gallery(path) if path.is_file() else SavedGallery([], [])
+
+
+def parse_gallery(path: Path | BinaryIO) -> SavedGallery:
+    """Read a gallery, which may be anyone's.
+
+    Raises:
+        ValueError: If it is not as evaluations write it.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            told = json.loads(archive.read(_INDEX))
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise zipfile.BadZipFile("pictures are not stored as they are")
+            told = parse_json(archive.read(_INDEX))
             numbers = {name: number for number, name in enumerate(told["methods"])}
             images = []
             for values in told["images"]:
@@ -86,5 +95,6 @@ def read_gallery(folder: Path) -> SavedGallery:
                     GalleryImage(**values | {"picture": picture, "maps": maps, "size": size})
                 )
             return SavedGallery(images, [str(name) for name in told["class_names"]])
-    except (KeyError, TypeError, zipfile.BadZipFile, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: is not as evaluations write it ({error})") from None
+    except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        name = path if isinstance(path, Path) else GALLERY_FILE
+        raise ValueError(f"{name}: is not as evaluations write it ({error})") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -137,13 +137,29 @@ def read_image_scores(folder: Path) -> ImageScores:
     with (folder / TABLE_FILE).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     path = folder / STATES_FILE
+    return scores_of_rows(rows, path if path.is_file() else None)
+
+
+def scores_of_rows(
+    rows: Sequence[Mapping[str, str]], states: Path | BinaryIO | None
+) -> ImageScores:
+    """Take the scores of all images out of an evaluation's table.
+
+    Args:
+        rows: Rows of ``images.csv``.
+        states: File of the images' states, ``image_states.npz``; None where there is none.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is not as evaluations write it, or of other images.
+    """
     image_ids = list(dict.fromkeys(row["image_id"] for row in rows))
-    states: Mapping[str, Mapping[str, NDArray[Any]]] = {}
-    if path.is_file() and rows:
-        known, states = read_image_states(path)
+    found: Mapping[str, Mapping[str, NDArray[Any]]] = {}
+    if states is not None and rows:
+        known, found = read_image_states(states)
         if known != image_ids:
-            raise ValueError(f"{path}: is of other images than {TABLE_FILE} beside it")
-    return ImageScores(image_ids, *terms_of_rows(rows), states)
+            raise ValueError(f"{STATES_FILE} is of other images than {TABLE_FILE} beside it")
+    return ImageScores(image_ids, *terms_of_rows(rows), found)
 
 
 def terms_of_rows(

@@ -4,33 +4,43 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from learned_saliency.datamodules import SPLITS
 from learned_saliency.pipeline.cli import UserError
+from learned_saliency.pipeline.reports.bundle_gallery import bundle_gallery
 from learned_saliency.pipeline.reports.gallery import SavedGallery, read_gallery
 from learned_saliency.pipeline.reports.image_scores import (
     TABLE_FILE,
     ImageScores,
     read_image_scores,
+    scores_of_rows,
 )
 from learned_saliency.pipeline.reports.results import Results, restored
-from learned_saliency.storage import read_json
+from learned_saliency.pipeline.runs import Bundle
+from learned_saliency.storage import parse_json
+from learned_saliency.trainers import STATES_FILE
 
 _RESULTS = "results.json"
+_FAULTS = (OSError, ValueError, KeyError, TypeError, StopIteration, AttributeError)
 
 
 class SavedEvaluation(NamedTuple):
     """Finished evaluation, or the test of a run.
 
     Attributes:
-        path: Its folder.
+        path: Its folder, or its bundle.
         split: Name of the tested split.
         results: Metrics by method, fractions.
         record: The other keys of ``results.json``: the origin of the metrics.
         rows: Rows of ``images.csv``.
         scores: Scores of the single images.
+        bundle: The bundle that it was read from; None for a folder.
     """
 
     path: Path
@@ -39,29 +49,49 @@ class SavedEvaluation(NamedTuple):
     record: Mapping[str, Any]
     rows: list[dict[str, str]]
     scores: ImageScores
+    bundle: Bundle | None = None
 
     def gallery(self) -> SavedGallery:
-        """Read the pictures of its gallery.
+        """Read the pictures of its gallery; of a bundle without one draw its maps on gray.
 
         Raises:
             UserError: If they cannot be read.
         """
         try:
-            return read_gallery(self.path)
+            return read_gallery(self.path) if self.bundle is None else bundle_gallery(self.bundle)
+        except UserError:  # a damaged bundle, told already
+            raise
         except (OSError, ValueError) as error:
             raise UserError(f"{error}; evaluate anew.") from None
 
+    def maps(self, image_id: str, method: str) -> NDArray[np.float32] | None:
+        """Read the map (H, W) in [0, 1] of an image by a method, exactly as it was measured.
+
+        Args:
+            image_id: Name of the image, one of ``scores.image_ids``.
+            method: Name of the method.
+
+        Returns:
+            The map; None for a folder, which does not have it.
+
+        Raises:
+            UserError: If it cannot be read.
+        """
+        return None if self.bundle is None else self.bundle.map_of(image_id, method)
+
 
 def read_saved(place: str | Path) -> SavedEvaluation:
-    """Read an evaluation or a run.
+    """Read an evaluation or a run, which may be anyone's.
 
     Args:
-        place: Its folder.
+        place: Its folder, or the bundle of an evaluation, a file.
 
     Raises:
-        UserError: If it is none, or was not finished.
+        UserError: If it is none, was not finished, or is damaged.
     """
     path = Path(place).expanduser()
+    if path.is_file():
+        return _read_bundle(place, Bundle(path))
     for name in (_RESULTS, TABLE_FILE):
         if not (path / name).is_file():
             raise UserError(
@@ -69,16 +99,37 @@ def read_saved(place: str | Path) -> SavedEvaluation:
                 "run that was tested."
             )
     try:
-        content = read_json(path / _RESULTS)
-        split = next(key for key in content if key in SPLITS)
-        results = restored(content[split])
+        split, results, record = _read_results((path / _RESULTS).read_bytes())
         with (path / TABLE_FILE).open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         scores = read_image_scores(path)
-    except (OSError, ValueError, KeyError, TypeError, StopIteration, AttributeError) as error:
-        raise UserError(
-            f"{place}: is not as evaluations write it ({type(error).__name__}: {error}); evaluate "
-            "anew."
-        ) from None
-    record = {key: value for key, value in content.items() if key != split}
+    except _FAULTS as error:
+        raise _strange(place, error) from None
     return SavedEvaluation(path, split, results, record, rows, scores)
+
+
+def _read_bundle(place: str | Path, bundle: Bundle) -> SavedEvaluation:
+    """Read what a bundle holds of an evaluation."""
+    contents = {name: bundle.read(name) for name in (_RESULTS, TABLE_FILE, STATES_FILE)}
+    try:
+        split, results, record = _read_results(contents[_RESULTS])
+        rows = list(csv.DictReader(StringIO(contents[TABLE_FILE].decode(), newline="")))
+        scores = scores_of_rows(rows, BytesIO(contents[STATES_FILE]))
+        if scores.image_ids != [image.image_id for image in bundle.images]:
+            raise ValueError(f"{TABLE_FILE} is of other images than the maps")
+    except _FAULTS as error:
+        raise _strange(place, error) from None
+    return SavedEvaluation(bundle.path, split, results, record, rows, scores, bundle)
+
+
+def _read_results(content: bytes) -> tuple[str, Results, dict[str, Any]]:
+    """Read split, metrics and further keys of a ``results.json``."""
+    read = parse_json(content)
+    split = next(key for key in read if key in SPLITS)
+    return split, restored(read[split]), {key: v for key, v in read.items() if key != split}
+
+
+def _strange(place: str | Path, error: Exception) -> UserError:
+    return UserError(
+        f"{place}: is not as evaluations write it ({type(error).__name__}: {error}); evaluate anew."
+    )

@@ -14,6 +14,13 @@ from learned_saliency.pipeline.runs.build import (
     trained_stages,
     with_class_files,
 )
+from learned_saliency.pipeline.runs.bundles import (
+    Bundle,
+    BundleError,
+    BundleImage,
+    Facts,
+    write_bundle,
+)
 from learned_saliency.pipeline.runs.checkpoints import (
     RECORD,
     Checkpoint,
@@ -27,6 +34,7 @@ from learned_saliency.pipeline.runs.checkpoints import (
 )
 from learned_saliency.pipeline.runs.class_names import class_number
 from learned_saliency.pipeline.runs.coverage import Coverage, coverage_facts, find_coverage
+from learned_saliency.pipeline.runs.dashboards import check_dashboards
 from learned_saliency.pipeline.runs.explained import (
     Subject,
     build_explained,
@@ -90,9 +98,13 @@ __all__ = [
     "CLASSIFIER",
     "FIRST_STAGE",
     "RECORD",
+    "Bundle",
+    "BundleError",
+    "BundleImage",
     "Checkpoint",
     "Coverage",
     "DurableCheckpointIO",
+    "Facts",
     "OwnInput",
     "PlainLogits",
     "RunRecord",
@@ -109,6 +121,7 @@ __all__ = [
     "build_module",
     "build_network",
     "build_trainer",
+    "check_dashboards",
     "check_finite",
     "check_hardware",
     "check_library_network",
@@ -158,6 +171,7 @@ __all__ = [
     "with_class_files",
     "with_references",
     "without_pretraining",
+    "write_bundle",
     "write_checkpoint",
     "write_record",
 ]

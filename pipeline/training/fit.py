@@ -30,6 +30,7 @@ from learned_saliency.pipeline.reports import (
 from learned_saliency.pipeline.runs import (
     FIRST_STAGE,
     build_network,
+    package_versions,
     read_checkpoint,
     stage_config,
     target_record,
@@ -242,6 +243,7 @@ def _record(plan: Plan, trained: TrainedStage) -> dict[str, Any]:
         **target_record(plan.config, trained.module.methods),
         "tested_on": plan.data.supervision("test"),
         "splits": trained.facts["splits"],
+        "versions": package_versions(),
     }
 
 

@@ -26,6 +26,7 @@ from learned_saliency.pipeline.runs import (
     Checkpoint,
     build_data,
     build_evaluation,
+    check_dashboards,
     check_hardware,
     check_limits,
     create_folder,
@@ -95,6 +96,7 @@ def make_plan(
     check_complete(config)
     config = with_class_files(config)
     check_parts(config)
+    check_dashboards(config)
     check_hardware(config.trainer)
     check_precision(config.trainer)
     check_clipping(config)

@@ -3,14 +3,15 @@
 from learned_saliency.trainers.callbacks.contact_sheet import ContactSheet
 from learned_saliency.trainers.callbacks.divergence import DivergedError, Divergence, check_weights
 from learned_saliency.trainers.callbacks.gallery import Gallery
-from learned_saliency.trainers.callbacks.gallery_images import GalleryImage, GalleryMap
-from learned_saliency.trainers.callbacks.image_states import read_image_states
-from learned_saliency.trainers.callbacks.image_table import STATES_FILE, ImageTable
+from learned_saliency.trainers.callbacks.gallery_images import GalleryImage, GalleryMap, draw_image
+from learned_saliency.trainers.callbacks.image_states import STATES_FILE, read_image_states
+from learned_saliency.trainers.callbacks.image_table import ImageTable, image_rows
 from learned_saliency.trainers.callbacks.journal import Journal, Kept, MetricTree, Sums
 from learned_saliency.trainers.callbacks.journaled_test import JournaledTest
 from learned_saliency.trainers.callbacks.keep_features import KeepFeatures, unkept
 from learned_saliency.trainers.callbacks.keep_signals import KeepSignals
 from learned_saliency.trainers.callbacks.kept_methods import KeptMethod
+from learned_saliency.trainers.callbacks.map_parts import MapParts, RecordedImage
 from learned_saliency.trainers.callbacks.pictures import Pictures, spread
 from learned_saliency.trainers.callbacks.progress import listen, progress_bar
 from learned_saliency.trainers.callbacks.saliency import SaliencyCallback
@@ -31,12 +32,16 @@ __all__ = [
     "KeepSignals",
     "Kept",
     "KeptMethod",
+    "MapParts",
     "MetricTree",
     "Pictures",
+    "RecordedImage",
     "SaliencyCallback",
     "Sums",
     "Throughput",
     "check_weights",
+    "draw_image",
+    "image_rows",
     "listen",
     "progress_bar",
     "read_image_states",

@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from learned_saliency.storage import replacing
 
 States = Mapping[str, NDArray[Any]]
 
+#: File beside the table of images with what metrics that are no means count of each image.
+STATES_FILE = "image_states.npz"
+_MOST_BYTES = 2**14  # largest state of an image, for each byte of the images' names
 _TIME = (1980, 1, 1, 0, 0, 0)  # of all members: equal contents give equal files
 _NARROW = {np.dtype(np.int64): np.dtype(np.int32)}  # counts of pixels of an image fit
 
@@ -61,8 +64,13 @@ def write_image_states(path: Path, cells: Mapping[str, Mapping[str, str]]) -> No
                 _add(archive, f"{number}/{name}", values)
 
 
-def read_image_states(path: Path) -> tuple[list[str], dict[str, dict[str, NDArray[Any]]]]:
-    """Read a file of `write_image_states`.
+def read_image_states(
+    path: Path | BinaryIO,
+) -> tuple[list[str], dict[str, dict[str, NDArray[Any]]]]:
+    """Read a file of `write_image_states`, which may be anyone's.
+
+    Args:
+        path: The file.
 
     Returns:
         Names of the N images, and the arrays (N, ...) by method and ``SCORE/STATE``.
@@ -72,6 +80,7 @@ def read_image_states(path: Path) -> tuple[list[str], dict[str, dict[str, NDArra
         ValueError: If it is no such file.
     """
     try:
+        _check_sizes(path)
         with np.load(path, allow_pickle=False) as archive:
             image_ids = archive["image_ids"].tolist()
             found: dict[str, dict[str, NDArray[Any]]] = {}
@@ -80,8 +89,18 @@ def read_image_states(path: Path) -> tuple[list[str], dict[str, dict[str, NDArra
                 keys = [key for key in archive.files if key.startswith(begin)]
                 found[method] = {key.removeprefix(begin): archive[key] for key in keys}
     except (KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: is no file of states of images ({error})") from None
+        name = path if isinstance(path, Path) else STATES_FILE
+        raise ValueError(f"{name}: is no file of states of images ({error})") from None
     return image_ids, found
+
+
+def _check_sizes(path: Path | BinaryIO) -> None:
+    """Check that arrays have no more bytes than the states of as many images may have."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    names = sum(member.file_size for member in members if member.filename == "image_ids.npy")
+    if any(member.file_size > _MOST_BYTES * (names + 1) for member in members):
+        raise ValueError("an array takes more memory than states of its images")
 
 
 def _joined(

@@ -18,14 +18,15 @@ from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.metrics import box_iou, boxes_from_saliency
 from learned_saliency.storage import write_csv
 from learned_saliency.trainers.base import SaliencyModule
-from learned_saliency.trainers.callbacks.image_states import pack_states, write_image_states
+from learned_saliency.trainers.callbacks.image_states import (
+    STATES_FILE,
+    pack_states,
+    write_image_states,
+)
 from learned_saliency.trainers.callbacks.journal import Kept
 from learned_saliency.trainers.measurements import FIGURES
 from learned_saliency.trainers.outputs import TestOutput
 from learned_saliency.trainers.strategies.processes import place
-
-#: File beside the table with what metrics that are no means over images count of each image.
-STATES_FILE = "image_states.npz"
 
 _PLACE, _STATES = "place", "states"  # columns of the parts that the table does not have
 
@@ -85,7 +86,7 @@ class ImageTable(Kept, L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Add the rows of a batch."""
-        for row in rows(outputs, batch, module):
+        for row in image_rows(outputs, batch, module):
             if self._file is None:
                 self._open(list(row))
             self._writer.writerow(row)
@@ -180,7 +181,7 @@ class ImageTable(Kept, L.Callback):
         return [name for name in names if name not in FIGURES] + asked
 
 
-def rows(
+def image_rows(
     tested: TestOutput, batch: WSOLBatch, module: SaliencyModule
 ) -> Iterator[dict[str, object]]:
     """Build the rows of a batch, image by image; see `ImageTable` for the columns.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,13 @@ class Kept(ABC):
     @abstractmethod
     def take(self, kept: Any) -> None:
         """Add what this or another process had gathered before the evaluation was ended."""
+
+    def forget(self, kept: Iterable[Any]) -> None:  # noqa: B027
+        """Remove files of an earlier evaluation but for those that ``kept`` refers to.
+
+        Args:
+            kept: What each process of the earlier evaluation had gathered.
+        """
 
     def sync(self) -> None:  # noqa: B027
         """Bring files that ``kept`` refers to onto the disk."""

@@ -12,13 +12,14 @@ from learned_saliency.trainers.base import SaliencyModule
 from learned_saliency.trainers.callbacks.contact_sheet import ContactSheet
 from learned_saliency.trainers.callbacks.gallery import Gallery
 from learned_saliency.trainers.callbacks.image_table import ImageTable
-from learned_saliency.trainers.callbacks.journal import Journal, Sums
+from learned_saliency.trainers.callbacks.journal import Journal, Kept, Sums
 from learned_saliency.trainers.callbacks.kept_methods import (
     KeptMethod,
     computed_metrics,
     kept_methods,
     take_methods,
 )
+from learned_saliency.trainers.callbacks.map_parts import MapParts
 
 
 class JournaledTest(L.Callback):
@@ -34,6 +35,7 @@ class JournaledTest(L.Callback):
         gallery: Gallery of the test.
         taken: What an earlier test has computed, by method; the first process says so to all.
         everything: Places of all images, which are left out where all methods are taken.
+        maps: Files of all maps, where they are written.
 
     Attributes:
         kept: What this test has computed of each method, in the first process after the test.
@@ -49,6 +51,7 @@ class JournaledTest(L.Callback):
         gallery: Gallery,
         taken: Mapping[str, KeptMethod] | None = None,
         everything: Set[int] = frozenset(),
+        maps: MapParts | None = None,
     ) -> None:
         self.kept: dict[str, KeptMethod] = {}
         self._taken, self._everything = dict(taken or {}), everything
@@ -58,6 +61,8 @@ class JournaledTest(L.Callback):
         self._table = table
         self._sheet = sheet
         self._gallery = gallery
+        self._parts: dict[str, Kept] = {"rows": table, "pictures": sheet, "gallery": gallery}
+        self._parts |= {} if maps is None else {"maps": maps}
 
     def setup(self, trainer: L.Trainer, module: SaliencyModule, stage: str) -> None:
         """Agree on the folder; read what is done, so that the loader leaves it out."""
@@ -71,14 +76,14 @@ class JournaledTest(L.Callback):
         done = self.journal.read()
         self.done = len(done)
         if trainer.is_global_zero:
-            self._table.forget(self.journal.earlier("rows"))
+            for key, part in self._parts.items():
+                part.forget(self.journal.earlier(key))
         self._leave_out(self._everything if set(module.map_names) <= module.known else done)
 
     def on_test_epoch_start(self, trainer: L.Trainer, module: SaliencyModule) -> None:
         """Begin with the metrics of the earlier test; the module has reset its own."""
         sums = Sums(computed_metrics(module))
-        parts = {"rows": self._table, "pictures": self._sheet, "gallery": self._gallery}
-        self.journal.restore({"sums": sums, **parts})
+        self.journal.restore({"sums": sums, **self._parts})
         if trainer.is_global_zero:
             take_methods(module, self._taken, self._table, self._sheet, self._gallery)
 

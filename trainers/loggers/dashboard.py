@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -45,7 +45,12 @@ class Dashboard:
     ``train/loss_*``, ``train/lr``, ``train/images_per_second``, ``val/native/*``,
     ``test/METHOD/*``; the curves of an earlier stage have its name and a `STAGE_SEPARATOR` in
     front: ``classifier/train/lr``. Only the first process writes.
+
+    Attributes:
+        package: Package that the dashboard needs and an extra of its name brings; empty for none.
     """
+
+    package: ClassVar[str] = ""
 
     def log_config(self, config: dict[str, Any]) -> None:
         """Show the run's composed configuration; called before the first batch."""

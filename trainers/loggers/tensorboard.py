@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 
 from learned_saliency.trainers.loggers.dashboard import STAGE_SEPARATOR, Dashboard, Report, prefixed
+from learned_saliency.trainers.loggers.tables import results_markdown
 
 
 class TensorBoardDashboard(Dashboard, TensorBoardLogger):
@@ -57,13 +57,7 @@ class TensorBoardDashboard(Dashboard, TensorBoardLogger):
     @rank_zero_only
     def log_report(self, report: Report) -> None:
         """Show the table of methods as text, and the pictures."""
-        names = list(dict.fromkeys(name for values in report.results.values() for name in values))
-        lines = [["method", *names], ["---"] * (len(names) + 1)]
-        for method, values in report.results.items():
-            found = (values.get(name, math.nan) for name in names)
-            lines.append([method, *("" if math.isnan(v) else f"{v:.4f}" for v in found)])
-        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        self.experiment.add_text(f"{report.split}/results", table)
+        self.experiment.add_text(f"{report.split}/results", results_markdown(report))
         for path in report.pictures:
             self.log_picture(f"pictures/{path.stem}", path, 0, 0)
         self.save()

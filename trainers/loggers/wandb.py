@@ -2,51 +2,28 @@
 
 from __future__ import annotations
 
-import functools
-import os
-import re
-import secrets
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning.fabric.loggers.logger import _DummyExperiment, rank_zero_experiment
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.utilities import rank_zero_only
 
-from learned_saliency.storage import write_text
-from learned_saliency.trainers.loggers.dashboard import STAGE_SEPARATOR, Dashboard, Report, prefixed
+from learned_saliency.trainers.loggers.dashboard import STAGE_SEPARATOR, Report, prefixed
+from learned_saliency.trainers.loggers.harmless import HarmlessDashboard, harmless
+from learned_saliency.trainers.loggers.kept_id import kept_id
 from learned_saliency.trainers.loggers.metrics_csv import METRICS_FILE, read_rows
 from learned_saliency.trainers.loggers.wandb_history import read_history
+from learned_saliency.trainers.loggers.wandb_start import staged_in, start_run
 from learned_saliency.trainers.loggers.wandb_tables import examples_table, line_plot, results_table
 
 if TYPE_CHECKING:  # imported where it is used: most runs do not use it
     import wandb
 
-_FLUSH_SECONDS = 1.0  # with W&B's default of 15 a killed run would lose 15 seconds
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # it is part of paths and patterns
+_LIGHT_PAGE = 2_000_000  # bytes up to which a page is shown beside the curves, too
 
 
-def _harmless(method: Callable[..., None]) -> Callable[..., None]:
-    """Let a method of the dashboard warn where W&B fails: that never ends a run."""
-
-    @rank_zero_only
-    @functools.wraps(method)
-    def call(self: WandbDashboard, *args: Any, **kwargs: Any) -> None:
-        if self.lost:
-            return
-        try:
-            method(self, *args, **kwargs)
-        except Exception as error:  # W&B's own, of the network, of the disk
-            if not self.lost:  # else that was told
-                self.warn(method.__name__, error)
-
-    return call
-
-
-class WandbDashboard(Dashboard, WandbLogger):
+class WandbDashboard(HarmlessDashboard, WandbLogger):
     """Dashboard on Weights & Biases: online with credentials, else offline; it never asks.
 
     ``WANDB_MODE``, where it is set, decides instead of the credentials. A run is recorded offline,
@@ -68,11 +45,9 @@ class WandbDashboard(Dashboard, WandbLogger):
         project: Project on the dashboard's server.
         entity: User or team; ``None`` for the account's default.
         checkpoints: Whether the best checkpoints are stored as artifacts when the run ends.
-
-    Attributes:
-        lost: Whether W&B could not start, so that nothing is logged.
     """
 
+    service = "W&B"
     LOGGER_JOIN_CHAR = STAGE_SEPARATOR
 
     def __init__(
@@ -97,8 +72,6 @@ class WandbDashboard(Dashboard, WandbLogger):
         self._row = -1  # the dashboard's number of the row that is being filled
         self._open: tuple[str, int] | None = None  # stage and step of that row
         self._has_axes = False
-        self.lost = False
-        self._told: set[str] = set()  # names of methods whose failure was told
         self._done: dict[str, int] = {}  # last step that an interrupted run has logged, by stage
         self._seen: dict[str, set[str]] = {}  # names of the values logged at that step
 
@@ -107,53 +80,23 @@ class WandbDashboard(Dashboard, WandbLogger):
     def experiment(self) -> wandb.Run:
         """Run of the dashboard; started, or joined if an earlier stage started it, at first use."""
         if self._experiment is None and not self.lost:
-            try:
-                self._experiment = self._join()
-            except Exception as error:  # see `_harmless`
-                self.lost = True
-                self.warn("start", error)
+            self._experiment = self.started(self._join)
         return _DummyExperiment() if self.lost else self._experiment
 
     def _join(self) -> wandb.Run:
         import wandb
 
-        run_id = _kept_id(self._folder / "wandb_id.txt")
+        run_id = kept_id(self._folder / "wandb_id.txt", self.service)
         if wandb.run is not None and wandb.run.id != run_id:
             wandb.finish()  # a previous run of the same process
         self._row = -1 if wandb.run is None else wandb.run.step
-        run = wandb.run or self._start(run_id)
+        run = wandb.run or start_run(self._wandb_init | {"id": run_id})
         try:
             self._find_logged(run)
             self._add_missing(run)
         except Exception as error:  # a damaged file of the interrupted run, for example
             self.warn("find what was logged before", error)
         return run
-
-    def warn(self, what: str, error: Exception) -> None:
-        """Tell once that W&B could not do something."""
-        if what in self._told:
-            return
-        self._told.add(what)
-        lost = "this run has no dashboard" if self.lost else "the run goes on"
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        warnings.warn(f"W&B could not {what.replace('_', ' ')} ({reason}); {lost}.", stacklevel=2)
-
-    def _start(self, run_id: str) -> wandb.Run:
-        import wandb
-
-        mode = os.environ.get("WANDB_MODE") or "online"
-        if mode == "online" and not _has_credentials():
-            mode = "offline"  # W&B would ask for credentials
-        settings = wandb.Settings(x_transaction_log_flush_interval=_FLUSH_SECONDS)
-        options = self._wandb_init | {"id": run_id, "resume": "allow", "settings": settings}
-        options.pop("anonymous", None)  # deprecated
-        try:
-            return wandb.init(**options, mode=mode)
-        except wandb.errors.CommError as error:
-            if mode != "online":
-                raise
-            warnings.warn(f"W&B's server does not answer, logged offline ({error}).", stacklevel=2)
-            return wandb.init(**options, mode="offline")
 
     def _find_logged(self, run: wandb.Run) -> None:
         """Find the rows that an interrupted run has left, on the server or in this folder."""
@@ -210,7 +153,7 @@ class WandbDashboard(Dashboard, WandbLogger):
             self._row, self._open = self._row + 1, (stage, step)
         run.log({**values, prefixed(stage, "step"): step}, step=self._row)
 
-    @_harmless
+    @harmless
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log values at a step; without a step, beside the values logged last."""
         run = self.experiment
@@ -221,12 +164,12 @@ class WandbDashboard(Dashboard, WandbLogger):
         values = {prefixed(self._prefix, name): value for name, value in metrics.items()}
         self._log(run, values, self._prefix, step)
 
-    @_harmless
+    @harmless
     def log_config(self, config: dict[str, Any]) -> None:
         """Show the configuration, nested."""
         self.experiment.config.update(config, allow_val_change=True)
 
-    @_harmless
+    @harmless
     def log_picture(self, name: str, path: Path, epoch: int, step: int) -> None:
         """Show a PNG beside the curves of its step."""
         import wandb
@@ -234,7 +177,7 @@ class WandbDashboard(Dashboard, WandbLogger):
         picture = wandb.Image(str(path), caption=f"epoch {epoch + 1}")
         self.log_metrics({name: picture, "epoch": epoch}, step)
 
-    @_harmless
+    @harmless
     def log_report(self, report: Report) -> None:
         """Show the table of methods, the examples, the curves as plots and the pictures."""
         import wandb
@@ -256,31 +199,45 @@ class WandbDashboard(Dashboard, WandbLogger):
                 "recall",
             )
         shown |= {f"pictures/{path.stem}": wandb.Image(str(path)) for path in report.pictures}
+        page = report.page if report.page is not None and report.page.is_file() else None
+        if page is not None and page.stat().st_size <= _LIGHT_PAGE:
+            shown[page.stem] = wandb.Html(str(page), inject=False)
         self._row, self._open = self._row + 1, None
-        with _staged_in(self._folder / "wandb"):
+        with staged_in(self._folder / "wandb"):
             run.log(shown, step=self._row)
+        if page is not None:
+            self._log_files("report", "report", [page])
 
-    @_harmless
+    @harmless
     def log_hyperparams(self, params: Any) -> None:
         """Show hyperparameters, which Lightning hands over."""
         super().log_hyperparams(params)
 
-    @_harmless
+    @harmless
     def log_checkpoint(
         self, name: str, files: Sequence[Path], aliases: Sequence[str], metadata: dict[str, Any]
     ) -> None:
         """Store an artifact; offline it refers to the files where they are."""
+        if self._checkpoints:
+            self._log_files(name, "model", files, aliases, metadata)
+
+    def _log_files(
+        self,
+        name: str,
+        kind: str,
+        files: Sequence[Path],
+        aliases: Sequence[str] = (),
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
         import wandb
 
-        if not self._checkpoints:
-            return
         run = self.experiment
-        artifact = wandb.Artifact(f"{name}-{run.id}", type="model", metadata=metadata)
+        artifact = wandb.Artifact(f"{name}-{run.id}", type=kind, metadata=metadata)
         for file in files:
             artifact.add_file(str(file), policy="immutable", skip_cache=True)  # not copied
         run.log_artifact(artifact, aliases=list(aliases))
 
-    @_harmless
+    @harmless
     def finish(self, failed: bool = False) -> None:
         """End the dashboard's run, and wait until all its data are sent."""
         import wandb
@@ -288,40 +245,3 @@ class WandbDashboard(Dashboard, WandbLogger):
         if self._experiment is not None:
             self._experiment = None
             wandb.finish(exit_code=int(failed))
-
-
-def _has_credentials() -> bool:
-    import wandb
-
-    try:
-        return wandb.login(prompt=False, verify=False)
-    except wandb.errors.AuthenticationError as error:
-        warnings.warn(f"W&B's credentials are no good, logged offline: {error}", stacklevel=2)
-        return False
-
-
-def _kept_id(path: Path) -> str:
-    """Read the id in a file; make a new id if there is none, or no id of W&B in the file."""
-    if path.is_file():
-        with path.open(encoding="utf-8", errors="replace") as file:
-            kept = file.read(100).strip()
-        if _ID.fullmatch(kept):
-            return kept
-        warnings.warn(f"{path} holds no id of a W&B run; a new one is made.", stacklevel=2)
-    made = secrets.token_hex(4)
-    write_text(path, f"{made}\n")
-    return made
-
-
-@contextmanager
-def _staged_in(folder: Path) -> Iterator[None]:
-    """Stage tables and their pictures for sending in a folder instead of the user's home."""
-    name = "WANDB_DATA_DIR"
-    if name in os.environ:
-        yield
-        return
-    os.environ[name] = str(folder)
-    try:
-        yield
-    finally:
-        del os.environ[name]

@@ -17,6 +17,7 @@ from learned_saliency.pipeline.evaluation.studies.run import (
 )
 from learned_saliency.pipeline.evaluation.studies.selectivity import Selectivity
 from learned_saliency.pipeline.evaluation.studies.shapcam import ShapCAM
+from learned_saliency.pipeline.evaluation.studies.shortcuts import Shortcuts
 from learned_saliency.pipeline.evaluation.studies.subsets import Subsets
 from learned_saliency.pipeline.evaluation.studies.thresholds import Thresholds
 from learned_saliency.pipeline.evaluation.studies.vqa import VQA
@@ -36,6 +37,7 @@ __all__ = [
     "Selectivity",
     "Setting",
     "ShapCAM",
+    "Shortcuts",
     "Study",
     "StudyResults",
     "Subsets",

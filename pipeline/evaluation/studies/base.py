@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -83,11 +83,13 @@ class Outcome(NamedTuple):
         figures: Declaration of each of these metrics.
         files: Function that writes each file of tables, curves and pictures, by its path in the
             run's folder. The folders are there.
+        lines: Findings in words, which the first process says.
     """
 
     results: dict[str, dict[str, float]]
     figures: Mapping[str, Figure]
     files: Mapping[str, Callable[[Path], None]]
+    lines: Sequence[str] = ()
 
 
 class Study(ABC):

@@ -95,6 +95,8 @@ def run_studies(
         found.figures.update(outcome.figures)
         if first:
             found.written.extend(_write(outcome.files, folder))
+            for line in outcome.lines:
+                print(f"{study.name}: {line}", file=sys.stderr, flush=True)
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any
 
@@ -48,7 +47,6 @@ def list_facts(saved: SavedEvaluation, names: Mapping[str, str]) -> dict[str, ob
         "Layer": record.get("layer"),
         "Seed": record.get("seed"),
         "Versions": ", ".join(f"{name} {number}" for name, number in versions.items()) or None,
-        "Written": f"{datetime.now(UTC):%Y-%m-%d}",
     }
     return {name: value for name, value in found.items() if value is not None}
 

@@ -44,6 +44,9 @@ def test_a_checkpoint_is_tested_as_its_training_did(run, evaluated):
     assert saved["tested_on"] == {"split": "test", "images": 17, "boxes": 17, "masks": 17}
     names = {path.relative_to(found.folder).as_posix() for path in found.written}
     assert names == {
+        "report.html",
+        "table.md",
+        "table.tex",
         "results.json",
         "results.csv",
         "images.csv",

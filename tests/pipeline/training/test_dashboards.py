@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -22,12 +23,18 @@ from learned_saliency.trainers.loggers.wandb_history import read_records
 from tests.support.paths import ROOT
 
 TENSORBOARD = "+logger.tensorboard._target_=learned_saliency.trainers.TensorBoardDashboard"
+EXTRAS = [
+    f"+logger.{name}._target_=learned_saliency.trainers.{dashboard}"
+    for name, dashboard in {"mlflow": "MLflowDashboard", "trackio": "TrackioDashboard"}.items()
+    if find_spec(name)
+]
 
 
 @pytest.fixture(autouse=True)
-def offline(monkeypatch):
+def offline(monkeypatch, trackio_dir):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
 class Recorded:
@@ -66,6 +73,34 @@ def curves(path):
     return {name: [float(row[name]) for row in rows if row[name]] for name in rows[0]}
 
 
+def check_extras(folder, expected):
+    """Check values and steps by name on MLflow and Trackio, where they are installed."""
+    for word in EXTRAS:
+        if "mlflow" in word:
+            from mlflow import MlflowClient
+
+            client, run = MlflowClient((folder / "mlruns").as_uri()), "mlflow_id.txt"
+            run = (folder / run).read_text().strip()
+            found = {
+                name: [(m.step, m.value) for m in client.get_metric_history(run, name)]
+                for name in client.get_run(run).data.metrics
+            }
+        else:
+            from trackio.sqlite_storage import SQLiteStorage
+
+            found = {}
+            run = (folder / "trackio_id.txt").read_text().strip()
+            for row in SQLiteStorage.get_logs("learned-saliency", run):
+                for name, value in row.items():
+                    found.setdefault(name, []).append((row["step"], value))
+        for name, values in expected.items():
+            steps, expected_steps = ([s for s, _ in each] for each in (sorted(found[name]), values))
+            assert steps == expected_steps, (word, name)
+            assert [v for _, v in sorted(found[name])] == pytest.approx(
+                [v for _, v in values], rel=1e-5
+            ), name
+
+
 def scalars(folder):
     """Values and steps of TensorBoard's scalars by name."""
     found = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0, "tensors": 0})
@@ -75,7 +110,7 @@ def scalars(folder):
 
 def test_a_run_and_its_evaluation_are_whole_on_the_dashboards(small_run, tmp_path):
     words = [*small_run, "model=fcam", "recipe.epochs=2", "logger=wandb", TENSORBOARD]
-    words += ["recipe.head_lr_factor=5"]
+    words += [*EXTRAS, "recipe.head_lr_factor=5"]
     run = train(compose_checked(words))
     logged = curves(run.folder / "metrics.csv")
     on_wandb = Recorded(run.folder)
@@ -126,9 +161,11 @@ def test_a_run_and_its_evaluation_are_whole_on_the_dashboards(small_run, tmp_pat
     names = {"pictures/validation", "pictures/test_curves", "pictures/test_maps"}
     assert set(board.Tags()["images"]) == names
     assert "test/results/text_summary" in board.Tags()["tensors"]
+    both = {name: [(e.step, e.value) for e in events] for name, events in (first | last).items()}
+    check_extras(run.folder, both)
 
     words = [f"checkpoint={run.folder}", "methods=[native,gradcam]", "logger=wandb"]
-    words += ["evaluate.faithfulness=[average_drop]", "pictures.images=3"]
+    words += [*EXTRAS, "evaluate.faithfulness=[average_drop]", "pictures.images=3"]
     words += [f"output_dir={tmp_path}/evaluated"]
     again = evaluate(compose_checked(words, "evaluate", complete=False))
     on_wandb = Recorded(again.folder)
@@ -136,6 +173,14 @@ def test_a_run_and_its_evaluation_are_whole_on_the_dashboards(small_run, tmp_pat
     assert on_wandb.curve("test/gradcam/average_drop") == [again.results["gradcam"]["average_drop"]]
     assert on_wandb.of["config"][0]["update"]["methods"] == ["native", "gradcam"]
     assert on_wandb.of["run"][0]["run_id"] != start["run_id"]
+    check_extras(
+        again.folder,
+        {
+            f"test/{method}/{name}": [(0, value)]
+            for method, values in again.results.items()
+            for name, value in values.items()
+        },
+    )
 
 
 def test_pictures_have_the_box_threshold_of_their_own_epoch(small_run, monkeypatch):
@@ -181,7 +226,14 @@ def check_tables(on_wandb, results, methods, images=2):
 
 def test_a_killed_run_goes_on_with_its_dashboards(small_run, tmp_path):
     folder = tmp_path / "run"
-    words = [*small_run, "model=cam", "logger=wandb", TENSORBOARD, "recipe.classifier_epochs=2"]
+    words = [
+        *small_run,
+        "model=cam",
+        "logger=wandb",
+        TENSORBOARD,
+        *EXTRAS,
+        "recipe.classifier_epochs=2",
+    ]
     words += ["data.batch_size=1", "pictures.images=0"]
     kill(words, folder / "metrics.csv", step=40)  # within the second of two epochs of 32
     kept = (folder / "wandb_id.txt").read_text()
@@ -197,6 +249,8 @@ def test_a_killed_run_goes_on_with_its_dashboards(small_run, tmp_path):
     _, found = scalars(folder / "tensorboard" / "model")
     assert [event.step for event in found["train/loss_step"]] == list(range(64))
     assert [event.step for event in found["val/native/pxap"]] == [31, 63]
+    names = ("train/loss_step", "val/native/pxap")
+    check_extras(folder, {name: [(e.step, e.value) for e in found[name]] for name in names})
 
 
 def kill(words, curves, step):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from learned_saliency.trainers import MetricsCSV, Report, WandbDashboard
-from learned_saliency.trainers.loggers.wandb import _kept_id
+from learned_saliency.trainers.loggers.kept_id import kept_id
 from learned_saliency.trainers.loggers.wandb_history import read_history, read_records
 
 
@@ -207,6 +207,25 @@ def use_all(logger, folder):
     logger.finish()
 
 
+@pytest.mark.parametrize("size", [1, 2_000_001])
+def test_the_page_is_an_artifact_and_a_light_one_is_shown_too(tmp_path, size):
+    page = tmp_path / "report.html"
+    page.write_text("x" * size)
+    logger = WandbDashboard(tmp_path)
+    report = Report("test", {"native": {"pxap": 0.5}}, {}, {}, [], ["cat"], [], page)
+    logger.log_report(report)
+    logger.finish()
+    records = list(read_records(files(tmp_path)[0]))
+    found = [r["artifact"] for r in records if r["type"] == "artifact"]
+    (artifact,) = [a for a in found if a["type"] == "report"]
+    assert artifact["name"] == f"report-{(tmp_path / 'wandb_id.txt').read_text().strip()}"
+    (content,) = artifact["manifest"]["contents"]
+    assert (content["path"], content["local_path"]) == ("report.html", str(page))
+    shown = [row["report.path"] for row in history(tmp_path) if "report.path" in row]
+    (folder,) = tmp_path.glob("wandb/offline-run-*")
+    assert [(folder / "files" / path).stat().st_size for path in shown] == [size] * (size == 1)
+
+
 def told(record):
     return [str(w.message) for w in record if "W&B could not" in str(w.message)]
 
@@ -289,8 +308,8 @@ def test_an_identity_that_is_none_is_replaced(tmp_path, content):
     path = tmp_path / "wandb_id.txt"
     path.write_bytes(content)
     with pytest.warns(UserWarning, match=r"wandb_id\.txt holds no id of a W&B run"):
-        found = _kept_id(path)
-    assert found == path.read_text().strip() == _kept_id(path)
+        found = kept_id(path, "W&B")
+    assert found == path.read_text().strip() == kept_id(path, "W&B")
     assert found.isalnum()
     assert found not in content.decode(errors="replace")
 

@@ -114,7 +114,7 @@ def test_studies_alone_give_the_same_figures_and_no_others(run):
         assert values
         assert alone.results[name] == values
     assert set(alone.results) == {"native", "cam"}
-    names = ["results.json", "results.csv", "cues.csv"]
+    names = ["report.html", "table.md", "table.tex", "results.json", "results.csv", "cues.csv"]
     assert [path.name for path in alone.written if path.suffix != ".png"] == names
     assert not (alone.folder / "images.csv").exists()
 

@@ -1,0 +1,8 @@
+"""Bundles of evaluations: one file with all maps, their truth and what was measured of them."""
+
+from learned_saliency.pipeline.runs.bundles.bundle import Bundle, BundleImage
+from learned_saliency.pipeline.runs.bundles.facts import Facts
+from learned_saliency.pipeline.runs.bundles.reading import BundleError
+from learned_saliency.pipeline.runs.bundles.writing import write_bundle
+
+__all__ = ["Bundle", "BundleError", "BundleImage", "Facts", "write_bundle"]

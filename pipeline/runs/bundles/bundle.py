@@ -1,0 +1,284 @@
+"""Bundle of an evaluation: its maps, their truth, and what was measured of them."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from learned_saliency.datamodules import WSOLBatch
+from learned_saliency.pipeline.cli import UserError
+from learned_saliency.pipeline.runs.bundles.archive import Member, local_header, offsets
+from learned_saliency.pipeline.runs.bundles.facts import (
+    BOXES,
+    FACTS,
+    IMAGES,
+    LOGITS,
+    Facts,
+    map_name,
+    mask_name,
+)
+from learned_saliency.pipeline.runs.bundles.reading import BundleError, read_start, sizes
+from learned_saliency.pipeline.runs.bundles.writing import logits_header
+from learned_saliency.trainers import RecordedModule, from_levels
+from learned_saliency.visualization import decode_gray
+
+_MOST_MEMBER = 2**31  # bytes that are read at once
+_MOST_BOXES = 10_000  # boxes of an image
+_NUMBER = re.compile(r"-?[0-9]{1,9}")
+_BOX = ("x0", "y0", "x1", "y1")
+
+
+class BundleImage(NamedTuple):
+    """A tested image.
+
+    Attributes:
+        place: Place of the image in the split.
+        image_id: Name of the image.
+        label: True class; -1 where it is unknown.
+        seen: Whether its class was trained on; None where that is not recorded.
+        boxes: True boxes, int64 (n, 4), x0 y0 x1 y1 in pixels of the input, both ends inside; none
+            without boxes.
+    """
+
+    place: int
+    image_id: str
+    label: int
+    seen: bool | None
+    boxes: Tensor
+
+
+class Bundle:
+    """Bundle that ``evaluate.py bundle=OUT.zip`` has written, by anyone.
+
+    Nothing is unpacked, and no code of it is run; of all maps only those are read that are asked
+    for. What is read is compared with its digest.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        path: The file.
+        facts: Its description.
+        images: The tested images, in the order of the split.
+
+    Raises:
+        BundleError: If it is damaged.
+        UserError: If there is no bundle.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        start = read_start(path)
+        self.facts: Facts = start.facts
+        parts = [(FACTS, start.first.size), *sizes(start.facts)]
+        self._begins = dict(zip((name for name, _ in parts), offsets(parts), strict=False))
+        self.images: list[BundleImage] = self._images()
+        self._named = {image.image_id: image.place for image in self.images}
+        self._rows = {image.place: row for row, image in enumerate(self.images)}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.facts.members
+
+    def read(self, name: str) -> bytes:
+        """Read a member.
+
+        Raises:
+            BundleError: If its content is not the one that the description knows.
+            UserError: If it is too large to be read at once.
+        """
+        digest = self.facts.members[name]
+        if digest.size > _MOST_MEMBER:
+            raise UserError(f"{self.path}: {name} has {digest.size} bytes, which is too much.")
+        with self.path.open("rb") as file:
+            file.seek(self.begin(name))
+            content = file.read(digest.size)
+        if hashlib.sha256(content).hexdigest() != digest.sha256:
+            raise BundleError(self.path, name, "does not have the content of its digest")
+        return content
+
+    def begin(self, name: str) -> int:
+        """Return where the content of a member begins in the file."""
+        header = local_header(Member(name, self.facts.members[name].size, 0))
+        return self._begins[name] + len(header)
+
+    def levels(self, method: str, place: int) -> NDArray[np.uint16]:
+        """Read the map (H, W) of a method and an image's place, in steps of 1 / 65535.
+
+        Raises:
+            BundleError: If it is damaged.
+        """
+        return self._pixels(map_name(self.facts.methods.index(method), place), 16)
+
+    def map(self, method: str, place: int) -> NDArray[np.float32]:
+        """Read the map (H, W) in [0, 1] of a method and an image's place, as it was measured.
+
+        Raises:
+            BundleError: If it is damaged.
+        """
+        return from_levels(self.levels(method, place)).numpy()
+
+    def map_of(self, image_id: str, method: str) -> NDArray[np.float32]:
+        """Read the map (H, W) in [0, 1] of an image by a method, see `map`.
+
+        Raises:
+            BundleError: If it is damaged.
+            UserError: If there is no such image or method.
+        """
+        if image_id not in self._named or method not in self.facts.methods:
+            raise UserError(f"{self.path}: has no map of {image_id} by {method}.")
+        return self.map(method, self._named[image_id])
+
+    def batch(self, images: Sequence[BundleImage]) -> tuple[dict[str, Tensor], Tensor, WSOLBatch]:
+        """Read images as a test takes them.
+
+        Returns:
+            Maps (B, H, W) by method, logits (B, C), and the batch, whose pixels are zeros.
+
+        Raises:
+            BundleError: If something is damaged.
+        """
+        maps = {
+            name: from_levels(np.stack([self.levels(name, image.place) for image in images]))
+            for name in self.facts.methods
+        }
+        shape = len(images), 3, *self.facts.input_size
+        batch: WSOLBatch = {
+            "image": torch.zeros(()).expand(shape),
+            "label": torch.tensor([image.label for image in images]),
+            "image_id": [image.image_id for image in images],
+            "index": torch.tensor([image.place for image in images]),
+        }
+        if self.facts.boxes:
+            batch["boxes"] = [image.boxes for image in images]
+        if self.facts.masks:
+            masks = [self._pixels(mask_name(image.place), 8) for image in images]
+            batch["mask"] = torch.from_numpy(np.stack(masks))
+        if self.facts.seen:
+            batch["seen"] = torch.tensor([bool(image.seen) for image in images])
+        return maps, self._logits([self._rows[image.place] for image in images]), batch
+
+    def module(self) -> RecordedModule:
+        """Build the module that tests the maps anew."""
+        facts = self.facts
+        return RecordedModule(
+            facts.methods,
+            has_classes=facts.has_classes,
+            has_scores=facts.has_scores,
+            explained=facts.explained,
+            box_threshold=facts.box_threshold,
+        ).eval()
+
+    def region(self, name: str) -> BinaryIO:
+        """Open a member for reading in parts, which are not compared with its digest."""
+        raw = _Region(self.path, self.begin(name), self.facts.members[name].size)
+        return io.BufferedReader(raw, 2**16)
+
+    def _pixels(self, name: str, bits: int) -> NDArray:
+        try:
+            return decode_gray(self.read(name), self.facts.input_size, bits)
+        except ValueError as error:
+            raise BundleError(self.path, name, str(error)) from None
+
+    def _logits(self, rows: Sequence[int]) -> Tensor:
+        """Read the logits of images by their numbers, float32 (B, C)."""
+        header = len(logits_header(len(self.images), self.facts.logits))
+        width = 4 * self.facts.logits
+        values = np.empty((len(rows), self.facts.logits), "<f4")
+        with self.region(LOGITS) as file:
+            for i, row in enumerate(rows):
+                file.seek(header + row * width)
+                values[i] = np.frombuffer(file.read(width), "<f4")
+        return torch.from_numpy(values.astype(np.float32))
+
+    def _images(self) -> list[BundleImage]:
+        places, boxes = self.facts.places(), self._boxes()
+        header = logits_header(len(places), self.facts.logits)
+        if self.facts.members[LOGITS].size != len(header) + 4 * len(places) * self.facts.logits:
+            raise BundleError(self.path, LOGITS, "has another size than it says")
+        images = []
+        for row in self._table(IMAGES, ("place", "image_id", "label", "seen")):
+            place, label = self._numbers(IMAGES, row, ("place", "label"))
+            seen = bool(*self._numbers(IMAGES, row, ("seen",))) if self.facts.seen else None
+            of_place = torch.tensor(boxes.get(place, []), dtype=torch.int64).reshape(-1, 4)
+            if self.facts.boxes and not len(of_place):
+                raise BundleError(self.path, BOXES, f"has no box of the image at {place}")
+            images.append(BundleImage(place, row["image_id"], label, seen, of_place))
+        if [image.place for image in images] != places:
+            raise BundleError(self.path, IMAGES, "is of other images than the maps")
+        return images
+
+    def _boxes(self) -> dict[int, list[list[int]]]:
+        boxes: dict[int, list[list[int]]] = {}
+        if self.facts.boxes:
+            for row in self._table(BOXES, ("place", *_BOX)):
+                place, *box = self._numbers(BOXES, row, ("place", *_BOX))
+                of_place = boxes.setdefault(place, [])
+                of_place.append(box)
+                if len(of_place) > _MOST_BOXES:
+                    raise BundleError(self.path, BOXES, "has too many boxes of an image")
+        return boxes
+
+    def _table(self, name: str, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+        """Read the rows of a table."""
+        content = self.read(name)
+        try:
+            reader = csv.DictReader(io.StringIO(content.decode(), newline=""), strict=True)
+            if tuple(reader.fieldnames or ()) != columns:
+                raise ValueError(f"columns {reader.fieldnames}")
+            yield from reader
+        except (ValueError, csv.Error) as error:
+            raise BundleError(self.path, name, f"is no table as it should be ({error})") from None
+
+    def _numbers(self, name: str, row: dict[str, str], columns: Sequence[str]) -> list[int]:
+        """Read whole numbers out of the row of a table."""
+        texts = [row[column] or "" for column in columns]
+        for text in texts:
+            if not _NUMBER.fullmatch(text):
+                raise BundleError(self.path, name, f"has {text!r:.40} where a number should be")
+        return [int(text) for text in texts]
+
+
+class _Region(io.RawIOBase):
+    """Part of a file, as a file of its own."""
+
+    def __init__(self, path: Path, begin: int, size: int) -> None:
+        self._file = path.open("rb", buffering=0)
+        self._begin, self._size, self._at = begin, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise OSError("a place before the beginning")
+        self._at = base + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:
+        wanted = min(len(buffer), max(0, self._size - self._at))
+        self._file.seek(self._begin + self._at)
+        content = self._file.read(wanted)
+        buffer[: len(content)] = content
+        self._at += len(content)
+        return len(content)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

@@ -1,0 +1,191 @@
+"""Files with the maps of all tested images, their truth and logits, of which a bundle is made."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import lightning as L
+import numpy as np
+
+from learned_saliency.datamodules import WSOLBatch
+from learned_saliency.trainers.base import SaliencyModule
+from learned_saliency.trainers.callbacks.journal import Kept
+from learned_saliency.trainers.map_levels import to_levels
+from learned_saliency.trainers.outputs import TestOutput
+from learned_saliency.trainers.strategies.processes import place
+from learned_saliency.visualization import encode_gray
+
+_LENGTHS = struct.Struct("<II")  # of a record's description, JSON, and of the contents behind it
+
+
+Extent = tuple[int, int]  # offset and length of bytes
+
+
+class RecordedImage(NamedTuple):
+    """A tested image on disk.
+
+    Attributes:
+        place: Place of the image in the split.
+        image_id: Name of the image.
+        label: True class; -1 where it is unknown.
+        seen: Whether its class was trained on; None where all were.
+        boxes: True boxes x0 y0 x1 y1 in pixels of the input, both ends inside; None without boxes.
+        size: Height and width of the input in pixels.
+        file: File of the contents.
+        logits: Offset and length within it of the logits, float32.
+        mask: The same of the true mask, gray PNG of 8 bits; None without masks.
+        maps: The same of the maps by method, gray PNG of 16 bits.
+    """
+
+    place: int
+    image_id: str
+    label: int
+    seen: bool | None
+    boxes: list[list[int]] | None
+    size: tuple[int, int]
+    file: Path
+    logits: Extent
+    mask: Extent | None
+    maps: dict[str, Extent]
+
+    def read(self, extent: Extent) -> bytes:
+        """Read one of the contents."""
+        offset, length = extent
+        with self.file.open("rb") as file:
+            file.seek(offset)
+            return file.read(length)
+
+
+class MapParts(Kept, L.Callback):
+    """Writer of all maps of a test, which must be rounded to 16 bits (``rounds_maps``).
+
+    Each process appends to a file of its own after every batch; what an interrupted batch has left
+    is cut off when the test goes on.
+
+    Args:
+        folder: Folder of the files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._file: BinaryIO | None = None
+        self._length = 0  # bytes of this process up to the last whole batch
+
+    def setup(self, trainer: L.Trainer, module: SaliencyModule, stage: str) -> None:
+        """Agree on the folder of the first process; maps are rounded from here on."""
+        self.folder = trainer.strategy.broadcast(self.folder)
+        module.rounds_maps = True
+
+    def on_test_batch_end(
+        self,
+        trainer: L.Trainer,
+        module: SaliencyModule,
+        outputs: TestOutput,
+        batch: WSOLBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Append the images of a batch."""
+        if not outputs.maps:
+            return
+        if self._file is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._file = self._part.open("ab")
+        for record in _records(outputs, batch):
+            self._file.write(record)
+        self._file.flush()
+        self._length = self._file.tell()
+
+    def on_test_end(self, trainer: L.Trainer, module: SaliencyModule) -> None:
+        """Close the file of every process."""
+        self._close()
+        trainer.strategy.barrier()
+
+    def on_exception(
+        self, trainer: L.Trainer, module: SaliencyModule, exception: BaseException
+    ) -> None:
+        """Close the file of this process."""
+        self._close()
+
+    def images(self) -> list[RecordedImage]:
+        """Read which images are there, in the order of the split; the first process can."""
+        found = (image for part in self._parts() for image in _images(part))
+        return sorted(found, key=lambda image: image.place)
+
+    def kept(self) -> dict[str, int]:
+        """Return the length in bytes of this process's file after the last whole batch."""
+        return {self._part.name: self._length} if self._length else {}
+
+    def take(self, kept: Mapping[str, int]) -> None:
+        """Cut files back to the batches that were finished."""
+        for name, length in kept.items():
+            os.truncate(self.folder / name, length)
+        self._length = kept.get(self._part.name, self._length)
+
+    def forget(self, kept: Iterable[Mapping[str, int]]) -> None:
+        """Remove files of an earlier test but for those that count, of which ``kept`` tells."""
+        names = {name for lengths in kept for name in lengths}
+        for part in self._parts():
+            if part.name not in names:
+                part.unlink()
+
+    def sync(self) -> None:
+        """Bring the maps onto the disk."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+
+    @property
+    def _part(self) -> Path:
+        return self.folder / f"maps-{place().rank}.part"
+
+    def _parts(self) -> list[Path]:
+        return sorted(self.folder.glob("maps-*.part"))
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _records(tested: TestOutput, batch: WSOLBatch) -> Iterator[bytes]:
+    """Write the images of a batch, each with the lengths of its description and its contents."""
+    logits = tested.logits.detach().float().cpu().numpy()
+    levels = {name: to_levels(maps) for name, maps in tested.maps.items()}
+    masks = batch["mask"].cpu().numpy().astype(np.uint8) if "mask" in batch else None
+    for i, image_id in enumerate(batch["image_id"]):
+        mask = b"" if masks is None else encode_gray(masks[i])
+        maps = {name: encode_gray(values[i]) for name, values in levels.items()}
+        told: dict[str, Any] = {
+            "place": int(batch["index"][i]),
+            "image_id": image_id,
+            "label": int(batch["label"][i]),
+            "seen": bool(batch["seen"][i]) if "seen" in batch else None,
+            "boxes": batch["boxes"][i].tolist() if "boxes" in batch else None,
+            "size": list(batch["image"].shape[-2:]),
+        }
+        parts = [logits[i].astype("<f4").tobytes(), mask, *maps.values()]
+        told |= {"methods": list(maps), "lengths": [len(part) for part in parts]}
+        content = b"".join(parts)
+        description = json.dumps(told).encode()
+        yield _LENGTHS.pack(len(description), len(content)) + description + content
+
+
+def _images(part: Path) -> Iterator[RecordedImage]:
+    """Read the descriptions of the images in a file."""
+    with part.open("rb") as file:
+        while lengths := file.read(_LENGTHS.size):
+            length, rest = _LENGTHS.unpack(lengths)
+            told = json.loads(file.read(length))
+            sizes = told.pop("lengths")
+            begins = accumulate(sizes, initial=file.tell())
+            logits, mask, *maps = zip(begins, sizes, strict=False)  # the last begin is an end
+            file.seek(rest, os.SEEK_CUR)
+            of_methods = dict(zip(told.pop("methods"), maps, strict=True))
+            told |= {"size": tuple(told["size"]), "mask": mask if mask[1] else None}
+            yield RecordedImage(**told, file=part, logits=logits, maps=of_methods)
