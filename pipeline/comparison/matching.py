@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.comparison.sides import Member, Side
 from learned_saliency.pipeline.reports import ImageScores, SavedEvaluation
-from learned_saliency.trainers import GalleryImage
 
 ACCURACY = "accuracy"
 _MASKS = ("pixels/object_scores", "pixels/background_scores")  # their sums count a mask's pixels
@@ -146,11 +145,15 @@ class _Truth(NamedTuple):
     @classmethod
     def of(cls, saved: SavedEvaluation, shared: set[str]) -> _Truth:
         """Read it."""
-        pictures: list[GalleryImage] = saved.gallery().images
-        size = pictures[0].size if pictures else None
         labels = {row["image_id"]: row["label"] for row in saved.rows if row["image_id"] in shared}
+        pixels = _object_pixels(saved.scores)
+        if saved.bundle is not None:  # which has the boxes of all images
+            true = {image.image_id: image.boxes.tolist() for image in saved.bundle.images}
+            return cls(saved.bundle.facts.input_size, labels, true, pixels)
+        pictures = saved.gallery().images
+        size = pictures[0].size if pictures else None
         boxes = {image.image_id: image.boxes for image in pictures if image.image_id in shared}
-        return cls(size, labels, boxes, _object_pixels(saved.scores))
+        return cls(size, labels, boxes, pixels)
 
 
 def _object_pixels(scores: ImageScores) -> dict[str, int]:
