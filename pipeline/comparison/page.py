@@ -62,6 +62,17 @@ class Contents(NamedTuple):
     metric: str | None
 
 
+def check_page(matched: Matched, groups: Sequence[Group], metric: str | None) -> None:
+    """Check before the work that the images can be ranked by a metric.
+
+    Raises:
+        UserError: If the metric has no terms of single images.
+    """
+    if metric is not None:
+        contenders = [contender for group in groups for contender in group.contenders]
+        choose_metric([read_terms(matched, contender) for contender in contenders], metric)
+
+
 def compose_page(contents: Contents) -> str:
     """Compose the page.
 

@@ -29,7 +29,8 @@ def compared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compared")
     maps = {name: made_maps(TRUTH, noise, k) for k, (name, noise) in enumerate(NOISE.items())}
     for (name, found), pictures in zip(maps.items(), (8, 6), strict=True):
-        write_evaluation(folder / name, TRUTH, {"native": found}, pictures=pictures)
+        threshold = {"box_threshold": pictures / 10}
+        write_evaluation(folder / name, TRUTH, {"native": found}, pictures=pictures, **threshold)
     places = [str(folder / name) for name in NOISE]
     words = ["resamples=200", "page.images=2", f"output_dir={folder / 'out'}"]
     done = run_command("compare", *places, *words)
@@ -120,7 +121,8 @@ def test_terminal_markdown_and_latex_have_the_same_cells(compared):
         assert any(" ".join(line.split()).endswith(" ".join(numbers)) for line in lines)
         assert " & ".join(re.sub(r"-(?=\d)", "$-$", each) for each in numbers) in tex
     assert {cells[rows[0].index("run")] for cells in rows[2:]} == {"a_b", "&lt;i&gt;&amp;"}
-    assert "pxap ↑" in printed
+    assert "* the threshold of single boxes differs: a_b: 0.800; &lt;i&gt;&amp;: 0.600" in markdown
+    assert "differs: a_b: 0.800; <i>&: 0.600" in printed
     assert printed.rstrip().endswith("compare.html")
 
 

@@ -11,7 +11,12 @@ import yaml
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.comparison.matching import match
 from learned_saliency.pipeline.comparison.pairing import pair_methods
-from learned_saliency.pipeline.comparison.rows import Options, check_metrics, compare_group
+from learned_saliency.pipeline.comparison.rows import (
+    Options,
+    check_metrics,
+    compare_group,
+    shared_metrics,
+)
 from learned_saliency.pipeline.comparison.sides import read_sides
 from learned_saliency.storage import write_csv
 from tests.support.evaluations import made_maps, made_truth, write_evaluation
@@ -51,10 +56,13 @@ def sweep(folder, seeds, models=("cam", "fcam")):
 def compared(*places, asked=(), methods=(), **options):
     """Compare places; return rows by metric and contender's name, and the common part."""
     matched = match(read_sides([str(place) for place in places], **options))
+    pairs = pair_methods(matched.sides, methods)
+    shared = [shared_metrics(matched, group) for group in pairs]
+    check_metrics({name for names in shared for name in names}, asked, matched)
     groups = [
-        compare_group(matched, group, asked, FEW) for group in pair_methods(matched.sides, methods)
+        compare_group(matched, group, [n for n in names if n in (asked or names)], FEW)
+        for group, names in zip(pairs, shared, strict=True)
     ]
-    check_metrics(groups, asked, matched)
     rows = [row for group in groups for row in group]
     return {(row.metric, row.contender.name): row for row in rows}, matched
 
