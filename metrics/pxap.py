@@ -153,7 +153,7 @@ def image_histograms(saliency: Tensor, masks: Tensor) -> Tensor:
     kinds[[0, 1, 255]] = torch.tensor([0, BINS, 2 * BINS], dtype=torch.int32)
     kinds = kinds.to(saliency.device)
     scores, values = saliency.detach().flatten(1), masks.to(saliency.device).flatten(1)
-    images = max(1, _SLICE // scores.shape[1])  # of a slice
+    images = max(1, _SLICE // scores.shape[1])  # number of images in a slice
     counts = []
     for some, their in zip(scores.split(images), values.split(images), strict=True):
         bins = _bins(some.flatten()) + kinds.index_select(0, their.flatten().int())

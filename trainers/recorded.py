@@ -47,12 +47,12 @@ class RecordedModule(SaliencyModule):
 
     @property
     def has_classes(self) -> bool:
-        """Whether the logits are of classes."""
+        """Tell whether the logits are of classes."""
         return self._classes
 
     @property
     def has_scores(self) -> bool:
-        """Whether there was a classifier."""
+        """Tell whether there was a classifier."""
         return self._scores
 
     @property

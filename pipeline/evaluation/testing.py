@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
@@ -98,6 +99,48 @@ def test_and_write(
     return evaluated
 
 
+class _Parts(NamedTuple):
+    """Callbacks that keep what a test finds, image by image; the journal stands behind the others.
+
+    Attributes:
+        table: Table of the images.
+        sheet: Contact sheet.
+        gallery: Pictures of the page.
+        maps: Maps of the bundle; None without one.
+        journal: Journal of the others.
+        tested: The data without the images that are done.
+    """
+
+    table: ImageTable
+    sheet: ContactSheet
+    gallery: Gallery
+    maps: MapParts | None
+    journal: JournaledTest
+    tested: EvaluatedSplit
+
+    @classmethod
+    def of(
+        cls, config: DictConfig, data: WSOLDataModule, folder: Path, kept: KeptMethods
+    ) -> _Parts:
+        """Make them for an evaluation in a folder."""
+        work = unfinished(folder) / "test"
+        table = ImageTable(folder / "images.csv", work)
+        path = folder / "pictures" / "maps.png"
+        sheet = ContactSheet(path, config.pictures.images, data.class_names)
+        gallery = Gallery(config.pictures.gallery)
+        maps = None if config.bundle is None else MapParts(work)
+        tested = EvaluatedSplit(data, config.split)
+        everything = frozenset(range(len(data.image_ids(config.split))))
+        known = kept.taken, everything
+        journal = JournaledTest(work, tested.leave_out, table, sheet, gallery, *known, maps)
+        return cls(table, sheet, gallery, maps, journal, tested)
+
+    def callbacks(self) -> list[Callback]:
+        """List the callbacks in their order."""
+        maps = [] if self.maps is None else [self.maps]
+        return [KeepSignals(), self.table, self.sheet, self.gallery, *maps, self.journal]
+
+
 def _score(
     config: DictConfig,
     module: SaliencyModule,
@@ -108,27 +151,17 @@ def _score(
     loggers: list[Dashboard],
 ) -> EvaluationResult:
     """Test the module and run the studies in all processes; the first one writes the results."""
-    work = unfinished(folder) / "test"
-    table = ImageTable(folder / "images.csv", work)
-    pictures = folder / "pictures"
-    sheet = ContactSheet(pictures / "maps.png", config.pictures.images, data.class_names)
-    gallery = Gallery(config.pictures.gallery)
-    maps = None if config.bundle is None else MapParts(work)
-    tested = EvaluatedSplit(data, config.split)
-    everything = frozenset(range(len(data.image_ids(config.split))))
-    known = kept.taken, everything
-    journal = JournaledTest(work, tested.leave_out, table, sheet, gallery, *known, maps)
-    bar = progress_bar("evaluate", _SECONDS)
+    parts = _Parts.of(config, data, folder, kept)
     trainer = build_trainer(
         config,
         default_root_dir=folder,
         logger=False,
         enable_checkpointing=False,
-        callbacks=[KeepSignals(), table, sheet, gallery, *([maps] if maps else []), journal, bar],
+        callbacks=[*parts.callbacks(), progress_bar("evaluate", _SECONDS)],
     )
     if config.studies_only:
         trainer.limit_test_batches = 0  # the processes meet, and nothing is tested
-    trainer.test(module, datamodule=tested, verbose=False)
+    trainer.test(module, datamodule=parts.tested, verbose=False)
     if trainer.interrupted:
         raise KeyboardInterrupt
     folder = trainer.strategy.broadcast(folder)
@@ -137,17 +170,18 @@ def _score(
     results = _joined(module.results, further.results)
     written, bundle = list[Path](), None
     if trainer.is_global_zero:
-        plot_curves(pictures / "curves.png", *module.curves, module.floors)
-        drawn = [path for path in (pictures / "curves.png", sheet.path) if path.is_file()]
+        curves, sheet = folder / "pictures" / "curves.png", parts.sheet
+        plot_curves(curves, *module.curves, module.floors)
+        drawn = [path for path in (curves, sheet.path) if path.is_file()]
         record = _record(config, module, data) | figures_record(further.figures)
         written = write_results(folder, results, record, config.split)
-        written += write_per_image(folder, gallery.images, data.class_names, config.seed)
+        written += write_per_image(folder, parts.gallery.images, data.class_names, config.seed)
         reports = write_report_files(folder)
         written = reports + written + drawn + further.written
         shown = sheet.examples, data.class_names, drawn, next(iter(reports), None)
         _show(Report(config.split, results, *module.curves, *shown), loggers)
-        kept.write(folder, journal.kept)
-        bundle = write_evaluation(config, module, data, folder, maps)
+        kept.write(folder, parts.journal.kept)
+        bundle = write_evaluation(config, module, data, folder, parts.maps)
         remove(folder)
     return EvaluationResult(folder, results, TEST_FIGURES | further.figures, written, bundle)
 

@@ -13,7 +13,7 @@ from learned_saliency.trainers import GalleryImage, GalleryMap
 
 GALLERY_FILE = "gallery.zip"
 _INDEX = "gallery.json"
-_TIME = (1980, 1, 1, 0, 0, 0)  # of all members: equal galleries are equal files
+_TIME = (1980, 1, 1, 0, 0, 0)  # time of all members: equal galleries are equal files
 
 
 class SavedGallery(NamedTuple):

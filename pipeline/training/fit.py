@@ -190,7 +190,7 @@ def _test(plan: Plan, trained: TrainedStage, files: _TestFiles) -> TrainingResul
     """Score the module on the test split, once, and write the results."""
     module, trainer, best, facts, *_ = trained
     if trainer.is_global_zero:
-        shutil.rmtree(files.table.parts, ignore_errors=True)  # of a test that was ended
+        shutil.rmtree(files.table.parts, ignore_errors=True)  # the parts of a test that was ended
     trainer.strategy.barrier()
     trainer.test(module, datamodule=plan.data, verbose=False)
     written = [best, plan.folder / "metrics.csv", plan.folder / "pictures"]

@@ -21,7 +21,7 @@ States = Mapping[str, NDArray[Any]]
 #: File beside the table of images with what metrics that are no means count of each image.
 STATES_FILE = "image_states.npz"
 _MOST_BYTES = 2**14  # largest state of an image, for each byte of the images' names
-_TIME = (1980, 1, 1, 0, 0, 0)  # of all members: equal contents give equal files
+_TIME = (1980, 1, 1, 0, 0, 0)  # time of all members: equal contents give equal files
 _NARROW = {np.dtype(np.int64): np.dtype(np.int32)}  # counts of pixels of an image fit
 
 

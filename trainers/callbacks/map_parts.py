@@ -21,7 +21,7 @@ from learned_saliency.trainers.outputs import TestOutput
 from learned_saliency.trainers.strategies.processes import place
 from learned_saliency.visualization import encode_gray
 
-_LENGTHS = struct.Struct("<II")  # of a record's description, JSON, and of the contents behind it
+_LENGTHS = struct.Struct("<II")  # lengths of a record's description, JSON, and its contents
 
 
 Extent = tuple[int, int]  # offset and length of bytes

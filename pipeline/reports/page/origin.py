@@ -1,4 +1,4 @@
-"""What an evaluation says about itself: subject, choices and warnings, in words."""
+"""Origin of the metrics in words: subject, choices and warnings."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _CURVES = {"curves", "test_curves"}  # drawn anew by the page
 _SHEETS = {"maps", "test_maps"}
 _EPOCH = "epoch_"  # pictures of the training
 _MOST_ROWS = 200
-_MOST_BYTES = 2**22  # of all pictures together
+_MOST_BYTES = 2**22  # size of all pictures together
 
 
 def studies_blocks(folder: Path, gallery: bool) -> list[Block]:

@@ -87,7 +87,7 @@ def test_an_interrupted_evaluation_makes_the_same_bundle(model, measured, monkey
         evaluate_bundle(model, tmp_path / "out")
     assert not (tmp_path / "out.zip").exists()
     again = evaluate_bundle(model, tmp_path / "out")
-    assert count == [0, 1, 0, 1]  # of three batches the first is not repeated
+    assert count == [0, 1, 0, 1]  # the first of three batches is not repeated
     found, _ = measured
     assert again.bundle.path.read_bytes() == found.bundle.path.read_bytes()
     assert again.bundle.sha256 == found.bundle.sha256
