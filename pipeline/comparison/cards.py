@@ -37,11 +37,13 @@ class Pictures(NamedTuple):
         name: Name of the contender on the page.
         images: The images that have one, by name.
         class_names: Names of the labels.
+        photographs: Whether the images themselves are in the pictures; else maps are on gray.
     """
 
     name: str
     images: Mapping[str, GalleryImage]
     class_names: Sequence[str]
+    photographs: bool
 
 
 class _Key(NamedTuple):
@@ -139,7 +141,7 @@ def _card(
     pictures: Mapping[Contender, Pictures],
 ) -> Card:
     drawn = {c: p.images[image_id] for c, p in pictures.items() if image_id in p.images}
-    first = next(iter(drawn.values()))
+    first = max(drawn.items(), key=lambda item: pictures[item[0]].photographs)[1]
     names = next(iter(pictures.values())).class_names
     facts: dict[str, object] = {"shown for": "; ".join(reasons)}
     if first.label >= 0:

@@ -6,9 +6,14 @@ from omegaconf import DictConfig
 
 from learned_saliency.pipeline.cli import printable, values
 from learned_saliency.pipeline.comparison.matching import match
-from learned_saliency.pipeline.comparison.page import Contents, compose_page
+from learned_saliency.pipeline.comparison.page import Contents, check_page, compose_page
 from learned_saliency.pipeline.comparison.pairing import pair_methods
-from learned_saliency.pipeline.comparison.rows import Options, check_metrics, compare_group
+from learned_saliency.pipeline.comparison.rows import (
+    Options,
+    check_metrics,
+    compare_group,
+    shared_metrics,
+)
 from learned_saliency.pipeline.comparison.sides import read_sides
 from learned_saliency.pipeline.comparison.tables import format_comparison, shown_rows, write_tables
 from learned_saliency.pipeline.runs import create_folder
@@ -26,8 +31,11 @@ def run(config: DictConfig) -> None:
     methods = [] if config.methods is None else values(config.methods)
     pairs = pair_methods(matched.sides, methods)
     options = Options(config.level, config.resamples, config.seed)
-    groups = [compare_group(matched, group, asked, options) for group in pairs]
-    check_metrics(groups, asked, matched)
+    shared = [shared_metrics(matched, group) for group in pairs]
+    check_metrics({name for names in shared for name in names}, asked, matched)
+    check_page(matched, pairs, config.page.metric)
+    chosen = [[name for name in names if name in (asked or names)] for names in shared]
+    groups = [compare_group(matched, *each, options) for each in zip(pairs, chosen, strict=True)]
     shown = shown_rows(groups, asked)
     contents = Contents(matched, pairs, shown, options, config.page.images, config.page.metric)
     page = compose_page(contents)

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.comparison.sides import Member, Side
 from learned_saliency.pipeline.reports import ImageScores, SavedEvaluation
-from learned_saliency.trainers import GalleryImage
 
 ACCURACY = "accuracy"
-_MASKS = ("pixels/object_scores", "pixels/background_scores")  # their sums count a mask's pixels
+_OBJECT = "pixels/object_scores"  # whose sum over scores counts the pixels of a mask
 _CHOICES = ("monitor", "threshold_by", "split")  # keys of ``selection`` that a note tells
 _NOTED = {  # keys of results.json that two networks should share, and how a note puts them
     "explained": "the explained class",
@@ -89,9 +88,10 @@ def scores_of(saved: SavedEvaluation, image_ids: Sequence[str], method: str) -> 
 
 
 def _hit(row: Mapping[str, str]) -> float:
-    if not row.get("predicted") or int(row["label"]) < 0:
+    label = row.get("label") or "-1"
+    if not row.get("predicted") or label.startswith("-"):  # an unknown class
         return np.nan
-    return float(row["predicted"] == row["label"])
+    return float(row["predicted"] == label)
 
 
 def _with_common_seeds(sides: Sequence[Side]) -> tuple[list[Side], list[str]]:
@@ -146,19 +146,23 @@ class _Truth(NamedTuple):
     @classmethod
     def of(cls, saved: SavedEvaluation, shared: set[str]) -> _Truth:
         """Read it."""
-        pictures: list[GalleryImage] = saved.gallery().images
+        labels = {r["image_id"]: r.get("label", "") for r in saved.rows if r["image_id"] in shared}
+        pixels = _object_pixels(saved.scores)
+        if saved.bundle is not None:  # which has the boxes of all images
+            true = {image.image_id: image.boxes.tolist() for image in saved.bundle.images}
+            return cls(saved.bundle.facts.input_size, labels, true, pixels)
+        pictures = saved.gallery().images
         size = pictures[0].size if pictures else None
-        labels = {row["image_id"]: row["label"] for row in saved.rows if row["image_id"] in shared}
         boxes = {image.image_id: image.boxes for image in pictures if image.image_id in shared}
-        return cls(size, labels, boxes, _object_pixels(saved.scores))
+        return cls(size, labels, boxes, pixels)
 
 
 def _object_pixels(scores: ImageScores) -> dict[str, int]:
     """Count the pixels of each image's true mask; empty without masks."""
     states: Mapping[str, NDArray[Any]] = next(iter(scores.states.values()), {})
-    if _MASKS[0] not in states:
+    if _OBJECT not in states:
         return {}
-    counts = states[_MASKS[0]].astype(np.int64).sum(1).tolist()
+    counts = states[_OBJECT].astype(np.int64).sum(1).tolist()
     return dict(zip(scores.image_ids, counts, strict=True))
 
 
@@ -185,20 +189,24 @@ def _differences(members: Sequence[tuple[str, Member]]) -> Iterator[str]:
     records = [(name, member.saved.record) for name, member in members]
     for key, told in _NOTED.items():
         yield from _note(told, [(name, str(r[key])) for name, r in records if key in r])
-    chosen = [(name, _choice(record)) for name, record in records if record.get("selection")]
+    chosen = [(name, choice) for name, record in records if (choice := _choice(record))]
     yield from _note("what chose the checkpoint", chosen)
     thresholds = [(name, threshold) for name, r in records if (threshold := _threshold(r))]
     yield from _note("the threshold of single boxes", thresholds)
 
 
-def _threshold(record: Mapping[str, Any]) -> str:
-    found = record.get("box_threshold", (record.get("selection") or {}).get("threshold"))
-    return "" if found is None else f"{found:.3f}"
+def _selection(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = record.get("selection")
+    return found if isinstance(found, dict) else {}
 
 
 def _choice(record: Mapping[str, Any]) -> str:
-    selection = record["selection"]
-    return " ".join(str(selection[key]) for key in _CHOICES if key in selection)
+    return " ".join(str(v) for k, v in _selection(record).items() if k in _CHOICES)
+
+
+def _threshold(record: Mapping[str, Any]) -> str:
+    found = record.get("box_threshold", _selection(record).get("threshold"))
+    return f"{found:.3f}" if isinstance(found, int | float) else ""
 
 
 def _note(told: str, found: Sequence[tuple[str, str]]) -> Iterator[str]:
@@ -208,5 +216,6 @@ def _note(told: str, found: Sequence[tuple[str, str]]) -> Iterator[str]:
         if value not in known:
             known.append(value)
     if len({tuple(v) for v in by_side.values()}) > 1:
-        shown = "; ".join(f"{name}: {', '.join(v[:_SHOWN])}" for name, v in by_side.items())
-        yield f"{told} differs: {shown}"
+        shown = (f"{name}: {', '.join(v[:_SHOWN])}" for name, v in by_side.items())
+        more = (", ..." if len(v) > _SHOWN else "" for v in by_side.values())
+        yield f"{told} differs: {'; '.join(map(''.join, zip(shown, more, strict=True)))}"

@@ -19,6 +19,7 @@ from learned_saliency.pipeline.comparison.pairing import Contender, Group
 from learned_saliency.pipeline.comparison.rows import Options, Row, figure_of
 from learned_saliency.pipeline.comparison.tables import table_cells
 from learned_saliency.pipeline.reports import (
+    GALLERY_FILE,
     NOTHING,
     Cell,
     Details,
@@ -59,6 +60,17 @@ class Contents(NamedTuple):
     options: Options
     images: int
     metric: str | None
+
+
+def check_page(matched: Matched, groups: Sequence[Group], metric: str | None) -> None:
+    """Check before the work that the images can be ranked by a metric.
+
+    Raises:
+        UserError: If the metric has no terms of single images.
+    """
+    if metric is not None:
+        contenders = [contender for group in groups for contender in group.contenders]
+        choose_metric([read_terms(matched, contender) for contender in contenders], metric)
 
 
 def compose_page(contents: Contents) -> str:
@@ -150,12 +162,14 @@ def _image_sections(contents: Contents, labels: Mapping[Contender, str]) -> Iter
 
 def _read_pictures(matched: Matched, labels: Mapping[Contender, str]) -> dict[Contender, Pictures]:
     """Read the galleries of each contender's first training."""
-    galleries = [side.members[0].saved.gallery() for side in matched.sides]
+    saved = [side.members[0].saved for side in matched.sides]
+    galleries = [one.gallery() for one in saved]
+    photographs = [one.bundle is None or GALLERY_FILE in one.bundle for one in saved]
     found = {}
     for contender, name in labels.items():
         gallery = galleries[contender.side]
         images = {i.image_id: i for i in gallery.images if contender.method in i.maps}
-        found[contender] = Pictures(name, images, gallery.class_names)
+        found[contender] = Pictures(name, images, gallery.class_names, photographs[contender.side])
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from learned_saliency.metrics import Figure
@@ -70,29 +70,74 @@ def figure_of(metric: str) -> Figure:
     return COMPARED.get(metric, _UNKNOWN)
 
 
+def shared_metrics(matched: Matched, group: Group) -> list[str]:
+    """List the metrics that all trainings of a group's contenders have, the leading ones first.
+
+    Metrics in pixels are left out where the inputs have several sizes.
+    """
+    known = [
+        {name for method, name in scores.names() if method == contender.method}
+        for contender in group.contenders
+        for scores in _scores(matched, contender)
+    ]
+    first = group.contenders[0]
+    ordered = [name for _, name in _scores(matched, first)[0].names()]
+    names = [name for name in ordered if all(name in others for others in known)]
+    if not matched.one_size:
+        names = [name for name in names if not figure_of(name).in_pixels]
+    return list(dict.fromkeys([*shown_figures(names, COMPARED), *names]))
+
+
+def check_metrics(shared: Collection[str], asked: Sequence[str], matched: Matched) -> None:
+    """Check that every metric that was asked for can be compared, or any metric at all.
+
+    Args:
+        shared: The metrics that the contenders of any group share.
+        asked: The metrics that were asked for; empty for all.
+        matched: The sides.
+
+    Raises:
+        UserError: If one cannot; the message says why.
+    """
+    if not shared and not asked:
+        raise UserError(
+            "the compared methods share no metric that follows from single images; evaluate them "
+            "with the same metrics."
+        )
+    for name in asked:
+        if name in shared:
+            continue
+        if figure_of(name).in_pixels and not matched.one_size:
+            raise UserError(
+                f"metrics={name}: changes with the size of the input, which the networks do not "
+                "share; leave it out."
+            )
+        near = difflib.get_close_matches(name, [*shared, *COMPARED], n=1)
+        nearest = f"; the nearest: {near[0]}" if near and near[0] != name else ""
+        raise UserError(
+            f"metrics={name}: no value that follows from single images and that the compared "
+            f"methods share{nearest}."
+        )
+
+
 def compare_group(
-    matched: Matched, group: Group, asked: Sequence[str], options: Options
+    matched: Matched, group: Group, names: Sequence[str], options: Options
 ) -> list[Row]:
-    """Compare the contenders of a group by all metrics that each of them has.
+    """Compare the contenders of a group.
 
     Args:
         matched: The sides, with the images that they share.
         group: The contenders.
-        asked: Names of metrics; empty for all.
+        names: The metrics, some of `shared_metrics`.
         options: Options of the statistics.
 
     Returns:
-        Rows by metric, the leading metrics first, and in it by contender.
+        Rows by metric, and for each metric by contender.
     """
-    scores = [_scores(matched, contender) for contender in group.contenders]
-    names = [name for name in _shared(group, scores) if name in (asked or [name])]
-    if not matched.one_size:
-        names = [name for name in names if not figure_of(name).in_pixels]
-    if not names:
-        return []
-    names = list(dict.fromkeys([*shown_figures(names, COMPARED), *names]))
-    rows, reference = [], None
-    for contender, members in zip(group.contenders, scores, strict=True):
+    rows: list[Row] = []
+    reference = None
+    for contender in group.contenders if names else ():
+        members = _scores(matched, contender)
         columns = [(contender.method, name) for name in names]
         values = compute_values(members, columns, options.resamples, options.seed)
         first = group.contenders[0] if reference else None
@@ -107,42 +152,9 @@ def compare_group(
     return sorted(rows, key=lambda row: names.index(row.metric))
 
 
-def check_metrics(groups: Sequence[Sequence[Row]], asked: Sequence[str], matched: Matched) -> None:
-    """Check that every metric that was asked for was compared.
-
-    Raises:
-        UserError: If one was not; the message says why.
-    """
-    found = dict.fromkeys(row.metric for rows in groups for row in rows)
-    for name in asked:
-        if name in found:
-            continue
-        if figure_of(name).in_pixels and not matched.one_size:
-            raise UserError(
-                f"metrics={name}: changes with the size of the input, which the networks do not "
-                "share; leave it out."
-            )
-        near = difflib.get_close_matches(name, [*found, *COMPARED], n=1)
-        nearest = f"; the nearest: {near[0]}" if near and near[0] != name else ""
-        raise UserError(
-            f"metrics={name}: no value that follows from single images and that the compared "
-            f"methods share{nearest}."
-        )
-
-
 def _scores(matched: Matched, contender: Contender) -> list[ImageScores]:
     members = matched.sides[contender.side].members
     return [scores_of(m.saved, matched.image_ids, contender.method) for m in members]
-
-
-def _shared(group: Group, scores: Sequence[Sequence[ImageScores]]) -> list[str]:
-    """List the metrics that all trainings of all contenders have."""
-    known = [
-        {name: None for method, name in member.names() if method == contender.method}
-        for contender, members in zip(group.contenders, scores, strict=True)
-        for member in members
-    ]
-    return [name for name in known[0] if all(name in others for others in known)]
 
 
 def _are_paired(matched: Matched, contender: Contender, reference: Contender) -> bool:

@@ -144,8 +144,9 @@ def _identity(saved: SavedEvaluation) -> tuple[str | None, int | None]:
         The description, None where it is not known; and the seed of the training.
     """
     own = _config(saved.path)
-    if "seed" in saved.record:
-        return _described(own), int(saved.record["seed"])
+    seed = saved.record.get("seed")
+    if isinstance(seed, int):
+        return _described(own), seed
     named = Path(str(saved.record.get("checkpoint", ""))).expanduser()
     folders = [named] if named.is_dir() else list(named.parents)[:3]
     trained = next((c for c in map(_config, folders) if c is not None and "model" in c), None)

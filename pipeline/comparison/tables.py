@@ -15,6 +15,7 @@ from learned_saliency.pipeline.comparison.rows import Options, Row, figure_of
 from learned_saliency.pipeline.reports import (
     NOTHING,
     Signs,
+    escaped,
     latex_escaped,
     layout,
     markdown_table,
@@ -135,7 +136,7 @@ def write_tables(
     write_text(paths[1], json.dumps(content, indent=2) + "\n")
     cells = table_cells(shown, Signs("↑", "↓", "±"))
     caption = _caption(matched, options)
-    notes = "".join(f"\n* {note}" for note in matched.notes)
+    notes = "".join(f"\n* {escaped(note)}" for note in matched.notes)
     write_text(paths[2], f"{markdown_table(cells)}\n\n{caption}\n{notes}".rstrip() + "\n")
     write_text(paths[3], latex_table(cells, caption))
     return paths
@@ -159,10 +160,12 @@ def _tex(cell: str, number: bool) -> str:
 
 
 def _caption(matched: Matched, options: Options) -> str:
+    several = any(len(side.members) > 1 for side in matched.sides)
+    seeds = ", over seeds by Student's t" if several else ""
     return (
         f"{len(matched.image_ids)} images of the split "
         f"{matched.sides[0].members[0].saved.split}; percent; {100 * options.level:g} % intervals, "
-        f"over images by the paired bootstrap ({options.resamples} draws)."
+        f"over images by the paired bootstrap ({options.resamples} draws){seeds}."
     )
 
 

@@ -29,6 +29,8 @@ NEEDED = {  # words without which a command does not begin; "file" is one that e
     "data": ["wsol", "data.root=.", "data.metadata=."],
     "compare": ["file", "input"],
     "verify": ["file"],
+    "guard": ["file", "input"],
+    "search": ["search=lr"],
 }
 FITTING = {  # by the types of rows
     "integer": ["1", "5"],
@@ -101,7 +103,7 @@ def command_lines(draw: st.DrawFn) -> tuple[str, list[str]]:
     name = draw(st.sampled_from(sorted(COMMANDS)))
     given_words = draw(st.lists(words(COMMANDS[name].config_name), min_size=1, max_size=3))
     flags = draw(st.sampled_from([*[[]] * 9, ["-m"], ["-m"], ["--help"]]))
-    needed = NEEDED[name] if draw(st.integers(0, 9)) else []
+    needed = NEEDED.get(name, []) if draw(st.integers(0, 9)) else []
     return name, [word.replace("\0", "") for word in [*flags, *needed, *given_words]]
 
 

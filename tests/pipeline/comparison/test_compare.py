@@ -13,8 +13,10 @@ from learned_saliency.pipeline.comparison.pairing import Contender
 from learned_saliency.pipeline.comparison.rows import Row
 from learned_saliency.pipeline.comparison.tables import latex_table, table_cells
 from learned_saliency.pipeline.reports import Signs
+from tests.support.bundles import evaluate_bundle
 from tests.support.commands import run_command
 from tests.support.evaluations import made_maps, made_truth, write_evaluation
+from tests.support.untrained import untrained_run
 
 SIGNS = Signs("↑", "↓", "±")
 TRUTH = made_truth(20)
@@ -27,7 +29,8 @@ def compared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compared")
     maps = {name: made_maps(TRUTH, noise, k) for k, (name, noise) in enumerate(NOISE.items())}
     for (name, found), pictures in zip(maps.items(), (8, 6), strict=True):
-        write_evaluation(folder / name, TRUTH, {"native": found}, pictures=pictures)
+        threshold = {"box_threshold": pictures / 10}
+        write_evaluation(folder / name, TRUTH, {"native": found}, pictures=pictures, **threshold)
     places = [str(folder / name) for name in NOISE]
     words = ["resamples=200", "page.images=2", f"output_dir={folder / 'out'}"]
     done = run_command("compare", *places, *words)
@@ -118,7 +121,8 @@ def test_terminal_markdown_and_latex_have_the_same_cells(compared):
         assert any(" ".join(line.split()).endswith(" ".join(numbers)) for line in lines)
         assert " & ".join(re.sub(r"-(?=\d)", "$-$", each) for each in numbers) in tex
     assert {cells[rows[0].index("run")] for cells in rows[2:]} == {"a_b", "&lt;i&gt;&amp;"}
-    assert "pxap ↑" in printed
+    assert "* the threshold of single boxes differs: a_b: 0.800; &lt;i&gt;&amp;: 0.600" in markdown
+    assert "differs: a_b: 0.800; <i>&: 0.600" in printed
     assert printed.rstrip().endswith("compare.html")
 
 
@@ -166,3 +170,22 @@ def test_a_metric_without_terms_of_images_is_refused_for_the_page(compared):
     done = run_command("compare", *(str(folder / name) for name in NOISE), "page.metric=pxap")
     assert done.returncode == 2
     assert "page.metric=pxap: no metric with terms of single images" in done.stderr
+
+
+def test_a_bundle_compares_like_the_folder_that_it_was_made_of(creatures, tmp_path):
+    model = untrained_run(creatures, tmp_path / "model", "model=cam")
+    found = evaluate_bundle(model, tmp_path / "out", "pictures.gallery=0")
+    words = ["resamples=100", f"output_dir={tmp_path / 'compared'}"]
+    done = run_command("compare", str(found.folder), str(found.bundle.path), *words)
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "compared/compare.json").read_text())
+    assert content["notes"] == []
+    assert {row["method"] for row in content["rows"]} == {"native", "gradcam"}
+    results = json.loads((found.folder / "results.json").read_text())["test"]
+    for row in content["rows"]:
+        if row["metric"] in results[row["method"]]:
+            expected = results[row["method"]][row["metric"]]
+            assert row["value"] == pytest.approx(expected, abs=1e-6)
+        if row["compared_to"]:
+            ends = (row["difference_images_low"], row["difference_images_high"])
+            assert (row["difference"], *ends) == (0, 0, 0)

@@ -1,5 +1,6 @@
 """Tests of what is compared with what: sweeps, seeds, methods, images in common; and refusals."""
 
+import csv
 import json
 
 import numpy as np
@@ -10,8 +11,14 @@ import yaml
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.comparison.matching import match
 from learned_saliency.pipeline.comparison.pairing import pair_methods
-from learned_saliency.pipeline.comparison.rows import Options, check_metrics, compare_group
+from learned_saliency.pipeline.comparison.rows import (
+    Options,
+    check_metrics,
+    compare_group,
+    shared_metrics,
+)
 from learned_saliency.pipeline.comparison.sides import read_sides
+from learned_saliency.storage import write_csv
 from tests.support.evaluations import made_maps, made_truth, write_evaluation
 
 COUNT = 12
@@ -49,10 +56,13 @@ def sweep(folder, seeds, models=("cam", "fcam")):
 def compared(*places, asked=(), methods=(), **options):
     """Compare places; return rows by metric and contender's name, and the common part."""
     matched = match(read_sides([str(place) for place in places], **options))
+    pairs = pair_methods(matched.sides, methods)
+    shared = [shared_metrics(matched, group) for group in pairs]
+    check_metrics({name for names in shared for name in names}, asked, matched)
     groups = [
-        compare_group(matched, group, asked, FEW) for group in pair_methods(matched.sides, methods)
+        compare_group(matched, group, [n for n in names if n in (asked or names)], FEW)
+        for group, names in zip(pairs, shared, strict=True)
     ]
-    check_metrics(groups, asked, matched)
     rows = [row for group in groups for row in group]
     return {(row.metric, row.contender.name): row for row in rows}, matched
 
@@ -275,6 +285,12 @@ def test_mistakes_are_told_with_their_remedy(tmp_path):
         compared(other, asked=["pxapp"])
     with pytest.raises(UserError, match=r"has no results\.json"):
         compared(one, tmp_path)
+    bare = evaluation(tmp_path / "bare")
+    (bare / "image_states.npz").unlink()
+    names = ["image_id", "method", "label"]
+    write_csv(bare / "images.csv", names, ({k: row[k] for k in names} for row in rows_of(one)))
+    with pytest.raises(UserError, match="share no metric that follows from single images"):
+        compared(one, bare)
     empty = tmp_path / "empty"
     (empty / "runs").mkdir(parents=True)
     with pytest.raises(UserError, match="is a sweep without a tested run"):
@@ -282,6 +298,11 @@ def test_mistakes_are_told_with_their_remedy(tmp_path):
     (empty / "runs" / "0000.json").write_text("{}")
     with pytest.raises(UserError, match=r"its runs are not as train\.py -m writes them"):
         compared(empty)
+
+
+def rows_of(folder):
+    with (folder / "images.csv").open() as file:
+        return list(csv.DictReader(file))
 
 
 def test_two_runs_of_one_seed_are_refused(tmp_path):
