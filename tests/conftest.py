@@ -27,6 +27,16 @@ def pytest_collection_finish() -> None:
     gc.freeze()  # later collections pass over the million objects of the imported libraries
 
 
+@pytest.fixture(scope="session", autouse=True)
+def parsing():
+    """Spare the time in which the same files are parsed for each composed configuration."""
+    from tests.support.parsing import parse_once
+
+    with pytest.MonkeyPatch.context() as patch:
+        parse_once(patch)
+        yield
+
+
 @pytest.fixture(scope="session")
 def creatures(tmp_path_factory) -> Path:
     """Root of a small rendered data set; its metadata lies in ``metadata`` below."""

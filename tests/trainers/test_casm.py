@@ -317,6 +317,7 @@ def train_in_process(rank, port, folder):
         "MASTER_PORT": str(port),
     }
     torch.set_num_threads(1)
+    atexit._clear()  # what the test's own process does at its end
     atexit.register(note_group, folder / f"group{rank}")  # runs after what training registers
     for norm, cuts, accumulated in (
         (nn.BatchNorm2d, (0, 3, 6), 1),
@@ -340,13 +341,17 @@ def train_in_process(rank, port, folder):
         )
     if rank == 0:
         torch.save(module.network.state_dict(), folder / "weights.pt")
+    atexit._run_exitfuncs()  # a forked process ends without them
 
 
 def test_two_processes_keep_equal_weights_and_train_as_one_does(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(train_in_process, (port, tmp_path), nprocs=2)
+    # forked, they need not import everything again; with a GPU's threads nothing can be forked
+    method = "spawn" if torch.cuda.is_available() else "fork"
+    start = torch.multiprocessing.start_processes
+    start(train_in_process, (port, tmp_path), nprocs=2, start_method=method)
     # gloo's threads abort a process that ends inside its group, now and then
     assert [(tmp_path / f"group{rank}").read_text() for rank in range(2)] == ["left", "left"]
     found = torch.load(tmp_path / "weights.pt", weights_only=True)

@@ -154,7 +154,7 @@ def test_half_precision_and_channels_last_stay_close(tiny_cnn, images, method):
     assert (half - reference).abs().mean() < 0.04
 
 
-def test_ten_thousand_calls_leave_nothing_behind():
+def test_a_thousand_calls_leave_nothing_behind():
     """No tensor, hook or gradient; every method, every other time with an exception inside."""
     classifier = Messy(Small())
     images, targets = torch.rand(2, 3, 2, 2), torch.tensor([0, 1])
@@ -169,7 +169,7 @@ def test_ten_thousand_calls_leave_nothing_behind():
         return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
 
     first = tensors_after_calls(10)
-    assert tensors_after_calls(10_000 // len(METHODS)) == first
+    assert tensors_after_calls(1000 // len(METHODS)) == first
     assert snapshot(classifier) == before
 
 
