@@ -141,7 +141,7 @@ def _splits(splits: list[Mapping[str, Any]]) -> Table:
         [str(s["split"]), *(str(s.get(kind, "-")) for kind in kinds), use.get(s["split"], "")]
         for s in splits
     ]
-    return Table("Splits", ["split", *kinds, "for"], rows, note="Supervision that was used.")
+    return Table("Splits", ["split", *kinds, "for"], rows, note="Ground truth of each split.")
 
 
 def find_warnings(saved: SavedEvaluation, figures: Mapping[str, Figure]) -> list[str]:
