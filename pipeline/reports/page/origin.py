@@ -24,7 +24,7 @@ def find_title(saved: SavedEvaluation, names: Mapping[str, str]) -> str:
     elif "classifier" in record:
         subject = str(record["classifier"])
     else:
-        subject = f"Maps of {', '.join(saved.results)}"
+        subject = f"Maps of {', '.join(m for m in saved.results if m not in FLOORS)}"
     data = record.get("data", names.get("data"))
     return f"{subject} on {data}, {saved.split}" if data else f"{subject}, {saved.split}"
 
