@@ -29,7 +29,7 @@ class ShownValue(NamedTuple):
     Attributes:
         text: The value, without its unit; ``-`` where there is none.
         interval: Lower and upper end of its interval, likewise; None where there is none.
-        best: Whether no other method of several has a better one, as it is shown.
+        best: Whether no other method has a better one, as it is shown, and one has a worse one.
     """
 
     text: str
@@ -80,13 +80,14 @@ def methods_table(
 
 
 def best_methods(results: Results, name: str, figure: Figure) -> set[str]:
-    """Find the methods with the best value of a metric, floors aside; none of a single method."""
+    """Find the methods with the best value of a metric, floors aside; none where all are equal."""
     values = {k: v.get(name, math.nan) for k, v in results.items() if k not in FLOORS}
     values = {method: value for method, value in values.items() if not math.isnan(value)}
-    if len(values) < 2 or figure.higher_is_better is None:
+    if not values or figure.higher_is_better is None:
         return set()
     best = max(values.values()) if figure.higher_is_better else min(values.values())
-    return {method for method, value in values.items() if figure.shown(value) == figure.shown(best)}
+    found = {m for m, value in values.items() if figure.shown(value) == figure.shown(best)}
+    return found if len(found) < len(values) else set()
 
 
 def _shown(value: float, figure: Figure, interval: Interval | None) -> ShownValue:

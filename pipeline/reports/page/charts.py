@@ -70,6 +70,7 @@ def draw_chart(chart: Chart) -> DrawnChart:
         chart.y_range or _ends([y for _, y in points] + list(chart.levels.values())),
     )
     x_range, y_range = plane
+    whole = all(float(x).is_integer() for x, _ in points)  # epochs, for example
     strokes = [
         Stroke(line.name, plane.path(_thinned(line.points)), _style(i))
         for i, line in enumerate(lines)
@@ -83,7 +84,7 @@ def draw_chart(chart: Chart) -> DrawnChart:
         _BOX,
         (_WIDTH, _HEIGHT),
         strokes,
-        [Tick(plane.place(x, y_range[0])[0], _number(x)) for x in _ticks(*x_range)],
+        [Tick(plane.place(x, y_range[0])[0], _number(x)) for x in _ticks(*x_range, whole)],
         [Tick(plane.place(x_range[0], y)[1], _number(y)) for y in _ticks(*y_range)],
         " ".join(told),
         _table(chart, lines),
@@ -134,9 +135,9 @@ def _style(i: int) -> str:
     return f"color{i % _COLORS} dash{(i + i // _COLORS) % _DASHES}"
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Choose about five round numbers in a range."""
-    rough = (high - low) / 5
+def _ticks(low: float, high: float, whole: bool = False) -> list[float]:
+    """Choose about five round numbers in a range, or at most as many whole ones."""
+    rough = max((high - low) / 5, 1.0 if whole else 0.0)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

@@ -60,7 +60,8 @@ def gallery_block(
         row = rows.get(image.image_id)
         terms = np.full(len(scores.columns), np.nan) if row is None else scores.terms[row]
         cards.append(_card(image, gallery.class_names, scores.columns, terms, order, declared))
-    return Gallery(cards, "failures first", order.keys, _note(images, tested))
+    first = "failures first" if _rule(images) else "order of the split"
+    return Gallery(cards, first, order.keys, _note(images, tested))
 
 
 def _order(
@@ -165,24 +166,39 @@ def failure(image: GalleryImage) -> float:
     """Measure how badly an image failed by its first map, so that failures can come first.
 
     With true boxes it is 1 minus the IoU of the map's box, and 1 for a constant map; without them
-    1 minus the probability of the explained class, plus 1 where the predicted class is wrong.
+    1 minus the probability of the explained class, plus 1 where the predicted class is wrong. It is
+    0 without boxes and predictions.
     """
     first: GalleryMap | None = next(iter(image.maps.values()), None)
     if first is not None and image.boxes:
         return 1 - (first.iou or 0.0)
-    wrong = float(is_right(image) is False)
-    return wrong + 1 - (image.target_probability or 0.0)
+    if image.target_probability is None:
+        return 0.0
+    return 1 - image.target_probability + (is_right(image) is False)
+
+
+def _rule(images: Sequence[GalleryImage]) -> str:
+    """Say what a failure is; nothing where there is no such thing."""
+    if any(image.boxes for image in images):
+        return f"the lowest IoU of the box of {_first_method(images)}"
+    if any(image.target_probability is not None for image in images):
+        return "wrong predictions, then the lowest probability of the explained class"
+    return ""
+
+
+def _first_method(images: Sequence[GalleryImage]) -> str:
+    return next((name for image in images for name in image.maps), "no method")
 
 
 def _note(images: Sequence[GalleryImage], tested: int) -> str:
-    first = next((name for image in images for name in image.maps), "the first method")
     said = f"{len(images)} of {tested} tested images."
     if len(images) < tested:
-        said += f" Half of them lie all over the split; on the others {first} failed most."
-    if any(image.boxes for image in images):
-        said += f" Failures first: by the IoU of the box of {first}, lowest first."
-    elif any(image.predicted >= 0 for image in images):
-        said += " Failures first: wrong predictions, then low probabilities of the explained class."
+        said += (
+            " Some of them lie all over the split; on the others, at most as many, "
+            f"{_first_method(images)} failed most."
+        )
+    if rule := _rule(images):
+        said += f" Failures first: {rule}."
     if any(len(image.maps) > 1 for image in images):
         said += (
             " Disagreement between methods: 1 minus the mean rank correlation of all pairs of maps."

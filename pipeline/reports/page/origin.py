@@ -24,7 +24,7 @@ def find_title(saved: SavedEvaluation, names: Mapping[str, str]) -> str:
     elif "classifier" in record:
         subject = str(record["classifier"])
     else:
-        subject = f"Maps of {', '.join(saved.results)}"
+        subject = f"Maps of {', '.join(m for m in saved.results if m not in FLOORS)}"
     data = record.get("data", names.get("data"))
     return f"{subject} on {data}, {saved.split}" if data else f"{subject}, {saved.split}"
 
@@ -141,7 +141,7 @@ def _splits(splits: list[Mapping[str, Any]]) -> Table:
         [str(s["split"]), *(str(s.get(kind, "-")) for kind in kinds), use.get(s["split"], "")]
         for s in splits
     ]
-    return Table("Splits", ["split", *kinds, "for"], rows, note="Supervision that was used.")
+    return Table("Splits", ["split", *kinds, "for"], rows, note="Ground truth of each split.")
 
 
 def find_warnings(saved: SavedEvaluation, figures: Mapping[str, Figure]) -> list[str]:

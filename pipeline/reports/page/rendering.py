@@ -75,13 +75,25 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"drawn": draw_chart, "next": next, "numbers": _numbers}
+    functions = {"drawn": draw_chart, "marks": _marks, "next": next, "numbers": _numbers}
+    environment.globals |= functions
     return environment
 
 
 def _shown(value: object) -> object:
     """Take control characters out of plain texts; those of the page itself are markup."""
     return printable(value) if type(value) is str else value
+
+
+def _marks(gallery: Gallery) -> list[tuple[str, str]]:
+    """List what is drawn over a gallery's images: class of the style, and its name."""
+    panels = [panel for card in gallery.cards for panel in card.panels]
+    marks = (
+        ("true", "true box", any(panel.true_boxes for panel in panels)),
+        ("outline", "outline of the true mask", any(panel.outlines for panel in panels)),
+        ("found", "box of the map", any(panel.found_box is not None for panel in panels)),
+    )
+    return [(kind, told) for kind, told, there in marks if there]
 
 
 def _numbers(card: Card) -> list[float | None]:

@@ -35,11 +35,7 @@ def write_report(folder: Path) -> Path:
         OSError: If a file cannot be read or written.
         ValueError: If the results are not as evaluations write them.
     """
-    saved, names = read_folder(folder), read_names(folder)
-    title, facts = find_title(saved, names), list_facts(saved, names)
-    path = folder / PAGE_FILE
-    write_text(path, render_page(title, _sections(saved), facts=facts))
-    return path
+    return _write_page(read_folder(folder))
 
 
 def write_report_files(folder: Path) -> list[Path]:
@@ -49,17 +45,24 @@ def write_report_files(folder: Path) -> list[Path]:
         folder: Folder of an evaluation whose other files are written.
 
     Returns:
-        Paths of ``report.html``, ``table.md`` and ``table.tex``, of those that were written.
+        Paths of ``report.html``, ``table.md`` and ``table.tex``; nothing where it failed.
     """
     try:
         saved = read_folder(folder)
         figures = recorded_figures(saved.record)
         table = methods_table(saved.results, figures, read_intervals(folder))
-        return [write_report(folder), *write_tables(folder, table)]
+        return [_write_page(saved), *write_tables(folder, table)]
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         warnings.warn(f"{folder}: report.html was not written ({reason})", stacklevel=2)
         return []
+
+
+def _write_page(saved: SavedEvaluation) -> Path:
+    names, path = read_names(saved.path), saved.path / PAGE_FILE
+    title, facts = find_title(saved, names), list_facts(saved, names)
+    write_text(path, render_page(title, _sections(saved), facts=facts))
+    return path
 
 
 def _sections(saved: SavedEvaluation) -> list[Section]:

@@ -16,7 +16,7 @@ from learned_saliency.pipeline.evaluation.studies.removal import (
     count_removed,
     removal_figures,
 )
-from learned_saliency.pipeline.reports import table_rows
+from learned_saliency.pipeline.reports import recorded_figures, table_rows
 from learned_saliency.pipeline.training.fit import train
 from tests.support.untrained import untrained_run
 
@@ -117,6 +117,8 @@ def test_studies_alone_give_the_same_figures_and_no_others(run):
     names = ["report.html", "table.md", "table.tex", "results.json", "results.csv", "cues.csv"]
     assert [path.name for path in alone.written if path.suffix != ".png"] == names
     assert not (alone.folder / "images.csv").exists()
+    record = json.loads((alone.folder / "results.json").read_text())
+    assert recorded_figures(record) == alone.figures  # for tables that are written later
 
 
 def test_the_removal_table_holds_the_curves(run):
