@@ -219,6 +219,8 @@ def as_markdown(report: Report, verdict: str) -> str:
         if places := _places(report, found):
             parts += [f"Mass off the object, percent, {places[0]} pictures", places[1]]
         parts.append(_bullets(_worst(report, found)))
+    if len(rows := _class_places(report)) > 1:
+        parts += ["## The place that gained most, by class", markdown_table(rows)]
     return "\n\n".join([*parts, "## Notes", _bullets([*_notes(report), _HOW])]) + "\n"
 
 
@@ -232,12 +234,27 @@ def _places(report: Report, found: Finding) -> tuple[int, str] | None:
     return (len(_pictured(report, found)), markdown_table(rows)) if len(rows) > 1 else None
 
 
+def _class_places(report: Report) -> list[list[str]]:
+    """List the ninth of the image that gained most off the object in each class."""
+    found = []
+    for each in report.verdict.classes:
+        if listed := [gain for gain in report.gains(each) if gain.place != PLACES[-1]]:
+            found.append((each, listed[0]))
+    rows = [["", "pictures", "place", "OLD", "NEW", "change", "interval"]]
+    for each, gain in sorted(found, key=lambda pair: -pair[1].change)[:_SHOWN]:
+        shares = [f"{100 * value:.1f}" for value in (gain.old, gain.new)]
+        ends = f"{_points(gain.low)} to {_points(gain.high)}"
+        pictures = str(len(_pictured(report, each)))
+        rows.append([report.name(each), pictures, gain.place, *shares, _points(gain.change), ends])
+    return rows
+
+
 def _bullets(lines: Iterable[str]) -> str:
     return "\n".join(f"- {escaped(line)}" for line in lines)
 
 
 def as_json(report: Report) -> str:
-    """Write the whole report as JSON: all judged classes, and all places and images of alarms."""
+    """Write the whole report as JSON, all judged classes with their places and images."""
     pairs, verdict = report.pairs, report.verdict
     content: dict[str, Any] = {
         "moved": bool(verdict.moved),
@@ -262,17 +279,15 @@ def _told(report: Report, found: Finding) -> dict[str, Any]:
     told: dict[str, Any] = found._asdict()
     if found.label is not None:
         told["name"] = report.class_name(found.label)
-    if found.moved or found.label is None:
-        rows = {image: place for place, image in enumerate(report.pairs.image_ids)}
-        worst = report.images(found)[:_WORST]
-        told["worst"] = [
-            {
-                "image_id": image,
-                "old": float(report.pairs.old[rows[image]]),
-                "new": float(report.pairs.new[rows[image]]),
-            }
-            for image in worst
-        ]
-        told["pictured"] = len(_pictured(report, found))
-        told["places"] = [gain._asdict() for gain in report.gains(found)]
+    rows = {image: place for place, image in enumerate(report.pairs.image_ids)}
+    told["worst"] = [
+        {
+            "image_id": image,
+            "old": float(report.pairs.old[rows[image]]),
+            "new": float(report.pairs.new[rows[image]]),
+        }
+        for image in report.images(found)[:_WORST]
+    ]
+    told["pictured"] = len(_pictured(report, found))
+    told["places"] = [gain._asdict() for gain in report.gains(found)]
     return told

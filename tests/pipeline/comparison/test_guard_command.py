@@ -76,6 +76,8 @@ def test_a_class_that_lost_its_evidence_fails_with_its_name_and_place(guarded, t
     page = (tmp_path / "out" / "guard.md").read_text()
     assert "| class owl | 8 | 82.4 | 41.2 | -41.2 |" in page
     assert "| upper right corner | 0.0 | 50.0 | +50.0 |" in page
+    by_class = page.partition("## The place that gained most, by class")[2]
+    assert "| class owl | 8 | upper right corner | 0.0 | 50.0 | +50.0 |" in by_class
 
 
 def test_the_junit_file_has_a_test_per_class_and_the_failure_of_each_alarm(guarded, tmp_path):
