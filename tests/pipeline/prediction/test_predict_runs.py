@@ -17,6 +17,7 @@ from PIL import Image
 from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.prediction.images import read_pixels
 from learned_saliency.trainers import SaliencyModule
+from tests.support.commands import run_command
 from tests.support.paths import ROOT
 
 drawing = importlib.import_module("learned_saliency.pipeline.prediction.drawing")
@@ -213,9 +214,11 @@ def test_a_signal_ends_it_with_whole_files_only(fcam_run, photos, tmp_path, sent
         read_pixels(tmp_path / "out" / name)
 
 
-def test_the_command_ends_with_what_it_wrote(fcam_run, photos, tmp_path):
+def test_the_command_ends_with_what_it_wrote(fcam_run, photos, tmp_path, monkeypatch):
     words = [f"checkpoint={fcam_run}", f"images={photos[0]}", f"out={tmp_path}/out"]
-    done = script(tmp_path, *words)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    done = run_command("predict", *words)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "6 images, 3 files skipped",
