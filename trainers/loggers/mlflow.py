@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # an extra
     from mlflow import MlflowClient
 
 _OTHER = re.compile(r"[^\w/. -]", re.ASCII)  # characters that no name of MLflow may have
-_KEY, _VALUE, _BATCH = 250, 6000, 100  # most characters of a parameter; most of them at once
+_KEY, _VALUE, _BATCH = 250, 6000, 100  # most characters of a parameter; most values at once
 
 
 class MLflowDashboard(SteppedDashboard):
@@ -105,7 +105,8 @@ class MLflowDashboard(SteppedDashboard):
 
         now = int(1000 * time.time())
         metrics = [Metric(_allowed(name), value, now, step) for name, value in values.items()]
-        self._run.log_batch(self.run_id, metrics=metrics)
+        for start in range(0, len(metrics), _BATCH):
+            self._run.log_batch(self.run_id, metrics=metrics[start : start + _BATCH])
 
     @harmless
     def log_config(self, config: dict[str, Any]) -> None:
