@@ -28,7 +28,7 @@ _UNLIKE, _NO_BUNDLE = 1, 2  # exit codes
 
 
 class Verification(NamedTuple):
-    """What was found in a bundle.
+    """Findings about a bundle.
 
     Attributes:
         sha256: SHA-256 of the file.
@@ -56,7 +56,7 @@ class Verification(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Whether all is as it should be."""
+        """Tell whether all is as it should be."""
         return not self.faults and not self.differences
 
 
