@@ -28,7 +28,7 @@ _UNLIKE, _NO_BUNDLE = 1, 2  # exit codes
 
 
 class Verification(NamedTuple):
-    """Findings about a bundle.
+    """Result of the verification of a bundle.
 
     Attributes:
         sha256: SHA-256 of the file.

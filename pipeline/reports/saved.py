@@ -23,7 +23,7 @@ from learned_saliency.pipeline.reports.image_scores import (
 )
 from learned_saliency.pipeline.reports.results import Results, restored
 from learned_saliency.pipeline.runs import Bundle
-from learned_saliency.storage import parse_json
+from learned_saliency.storage import parse_json, read_json
 from learned_saliency.trainers import STATES_FILE
 
 _RESULTS = "results.json"
@@ -99,7 +99,7 @@ def read_saved(place: str | Path) -> SavedEvaluation:
                 "run that was tested."
             )
     try:
-        split, results, record = _parsed((path / _RESULTS).read_bytes())
+        split, results, record = _parsed(read_json(path / _RESULTS))
         with (path / TABLE_FILE).open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         scores = read_image_scores(path)
@@ -130,14 +130,13 @@ def bundle_results(bundle: Bundle) -> tuple[str, Results, dict[str, Any]]:
     """
     content = bundle.read(_RESULTS)
     try:
-        return _parsed(content)
+        return _parsed(parse_json(content))
     except _FAULTS as error:
         raise _strange(bundle.path, error) from None
 
 
-def _parsed(content: bytes) -> tuple[str, Results, dict[str, Any]]:
-    """Read split, metrics and further keys of a ``results.json``."""
-    read = parse_json(content)
+def _parsed(read: Mapping[str, Any]) -> tuple[str, Results, dict[str, Any]]:
+    """Tell split, metrics and further keys of a ``results.json`` apart."""
     split = next(key for key in read if key in SPLITS)
     return split, restored(read[split]), {key: v for key, v in read.items() if key != split}
 
