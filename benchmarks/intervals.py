@@ -13,7 +13,7 @@ import argparse
 import numpy as np
 
 from learned_saliency.pipeline.comparison import match, read_sides
-from learned_saliency.pipeline.reports import ImageScores, interval_ends
+from learned_saliency.pipeline.reports import ImageScores, interval_ends, without_bias
 from learned_saliency.trainers import NATIVE
 
 METRICS = ("max_box_acc", "max_box_acc_v2", "pxap", "le", "f1")
@@ -44,6 +44,7 @@ def main() -> None:
         first, second = (one.values(weights)[:, at] for one, at in zip(both, places, strict=True))
         return np.stack([first, second - first], 1)
 
+    are_means = both[0].are_means()[places[0]]
     count = len(matched.image_ids)
     truth = metrics(np.ones((1, count)))[0]
     print(f"{count} images as the population, {options.sets} sets, percent")
@@ -56,7 +57,8 @@ def main() -> None:
             again = generator.multinomial(images, drawn / images, size=options.resamples)
             found = metrics(np.vstack([drawn[None], again]).astype(np.float64))
             values.append(found[0])
-            ends.append(interval_ends(found[1:]))
+            first = np.where(are_means, found[1:, 0], without_bias(found[1:, 0], found[0, 0]))
+            ends.append(interval_ends(np.stack([first, found[1:, 1]], 1)))
         low, high = np.moveaxis(np.array(ends), 1, 0)
         shown = {
             "truth": truth,

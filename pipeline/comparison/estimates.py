@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_saliency.pipeline.comparison.student import t_quantile
-from learned_saliency.pipeline.reports import Column, ImageScores, interval_ends, resampled
+from learned_saliency.pipeline.reports import (
+    Column,
+    ImageScores,
+    interval_ends,
+    resampled,
+    without_bias,
+)
 
 
 class Interval(NamedTuple):
@@ -63,14 +69,22 @@ class Values(NamedTuple):
     Attributes:
         values: The metrics, (S, M).
         drawn: The metrics of R draws of images, (S, R, M).
+        are_means: Whether each metric is a mean over images, bool (M,).
     """
 
     values: NDArray[np.float64]
     drawn: NDArray[np.float64]
+    are_means: NDArray[np.bool_]
 
     def minus(self, other: Values) -> Values:
         """Subtract the metrics of trainings that are paired with these."""
-        return Values(self.values - other.values, self.drawn - other.drawn)
+        values, drawn = self.values - other.values, self.drawn - other.drawn
+        return Values(values, drawn, self.are_means)
+
+    def without_bias(self) -> Values:
+        """Correct the draws of metrics that are no means; see `pipeline.reports.without_bias`."""
+        corrected = without_bias(self.drawn, self.values)
+        return self._replace(drawn=np.where(self.are_means, self.drawn, corrected))
 
 
 def compute_values(
@@ -90,7 +104,7 @@ def compute_values(
         places = [names.index(column) for column in columns]
         values.append(scores.values(np.ones((1, len(scores.image_ids))))[0, places])
         drawn.append(resampled(scores, resamples, seed)[:, places])
-    return Values(np.stack(values), np.stack(drawn))
+    return Values(np.stack(values), np.stack(drawn), scores.are_means()[places])
 
 
 def estimates(found: Values, level: float, seed: int) -> list[Estimate]:

@@ -142,7 +142,7 @@ def compare_group(
         values = compute_values(members, columns, options.resamples, options.seed)
         first = group.contenders[0] if reference else None
         paired = first is None or _are_paired(matched, contender, first)
-        own = estimates(values, options.level, options.seed)
+        own = estimates(values.without_bias(), options.level, options.seed)
         apart = _differences(values, reference, paired, options) if reference else [None] * len(own)
         images = members[0].images()
         for name, value, difference in zip(names, own, apart, strict=True):

@@ -9,6 +9,7 @@ from learned_saliency.pipeline.reports.bootstrap import (
     read_intervals,
     resampled,
     score_intervals,
+    without_bias,
     write_intervals,
 )
 from learned_saliency.pipeline.reports.curves import plot_curves
@@ -155,6 +156,7 @@ __all__ = [
     "shown_figures",
     "summarize",
     "table_rows",
+    "without_bias",
     "write_gallery",
     "write_intervals",
     "write_model_card",

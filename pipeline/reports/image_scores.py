@@ -45,6 +45,11 @@ class ImageScores(NamedTuple):
         """List method and metric of all values of `values`, in their order."""
         return list(self._counts())
 
+    def are_means(self) -> NDArray[np.bool_]:
+        """Tell of the M values of `values` which ones are means over images, bool (M,)."""
+        means = set(self.columns)
+        return np.array([name in means for name in self.names()], dtype=bool)
+
     def images(self) -> dict[Column, int]:
         """Count the images that have a part in each value."""
         return self._counts()

@@ -72,9 +72,8 @@ def test_draws_of_pxap_and_max_box_acc_agree_with_the_metrics_of_the_drawn_image
     values = [compute_values([one], columns, 5, 3) for one in scores]
     ours = values[0].minus(values[1])
     weights = np.concatenate(list(draws(40, 5, 3))).astype(int)
-    for drawn, found in zip(
-        [np.ones(40, int), *weights], [ours.values[0], *ours.drawn[0]], strict=True
-    ):
+    differences = []
+    for drawn in [np.ones(40, int), *weights]:
         picked = torch.from_numpy(np.repeat(np.arange(40), drawn))
         expected = []
         for of_map in maps.values():
@@ -82,7 +81,12 @@ def test_draws_of_pxap_and_max_box_acc_agree_with_the_metrics_of_the_drawn_image
             pixels.update(of_map[picked], truth["mask"][picked])
             boxes.update(of_map[picked], [truth["boxes"][i] for i in picked])
             expected.append([float(pixels.compute()), float(boxes.compute())])
-        np.testing.assert_allclose(found, np.subtract(*expected), atol=1e-12)
+        differences.append(np.subtract(*expected))
+    value, of_draws = differences[0], np.array(differences[1:])
+    np.testing.assert_allclose(ours.values[0], value, atol=1e-12)
+    np.testing.assert_allclose(ours.drawn[0], of_draws, atol=1e-12)
+    corrected = of_draws - 2 * (of_draws.mean(0) - value)
+    np.testing.assert_allclose(ours.without_bias().drawn[0], corrected, atol=1e-12)
 
 
 def test_a_run_beside_itself_has_no_difference_on_any_images(two):
@@ -109,7 +113,7 @@ def test_quantiles_beyond_the_range_are_refused(probability, freedom):
 def trainings(values):
     """Values of S trainings by one metric, with draws that do not vary."""
     values = np.asarray(values)[:, None]
-    return Values(values, np.repeat(values[:, None], 400, axis=1))
+    return Values(values, np.repeat(values[:, None], 400, axis=1), np.ones(values.shape[1], bool))
 
 
 def test_intervals_over_seeds_are_students():

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from learned_saliency.pipeline.reports import bootstrap_interval, intervals, write_intervals
+from learned_saliency.pipeline.reports import (
+    bootstrap_interval,
+    draws,
+    interval_ends,
+    intervals,
+    without_bias,
+    write_intervals,
+)
 
 TABLE = """image_id,method,label,predicted,target,x0,y0,x1,y1,iou,average_drop
 a,cam,0,0,0,1,1,2,2,0.5,0.1
@@ -30,6 +37,27 @@ def test_intervals_hold_the_true_mean_about_as_often_as_they_say():
     low, high = bootstrap_interval(terms, seed=1)
     share = np.mean((low <= 0) & (high >= 0))
     assert 0.91 <= share <= 0.97
+
+
+def test_the_best_of_many_thresholds_is_held_once_its_bias_is_corrected():
+    generator = np.random.default_rng(0)
+    thresholds = np.linspace(0, 1, 100)
+
+    def hits(count):  # each image between two thresholds of its own
+        middles = generator.normal(0.4, 0.2, size=(count, 1))
+        return np.abs(thresholds - middles) <= generator.uniform(0, 0.3, size=(count, 1))
+
+    truth = hits(100_000).mean(0).max()
+    held = {"as drawn": [], "corrected": []}
+    for seed in range(150):
+        found = hits(80).astype(float)
+        best = found.mean(0).max(keepdims=True)
+        drawn = np.concatenate([(w @ found).max(1) / 80 for w in draws(80, 300, seed)])[:, None]
+        for name, values in (("as drawn", drawn), ("corrected", without_bias(drawn, best))):
+            low, high = interval_ends(values)[:, 0]
+            held[name].append(low <= truth <= high)
+    assert np.mean(held["as drawn"]) < 0.8
+    assert np.mean(held["corrected"]) > 0.85
 
 
 def test_methods_share_the_draws_and_parts_of_the_draws_do_not_matter(monkeypatch):
