@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.comparison.sides import Member, Side
-from learned_saliency.pipeline.reports import ImageScores, SavedEvaluation
+from learned_saliency.pipeline.reports import ImageScores, SavedEvaluation, with_accuracy
 
-ACCURACY = "accuracy"
 _OBJECT = "pixels/object_scores"  # whose sum over scores counts the pixels of a mask
 _CHOICES = ("monitor", "threshold_by", "split")  # keys of ``selection`` that a note tells
 _NOTED = {  # keys of results.json that two networks should share, and how a note puts them
@@ -78,20 +77,9 @@ def scores_of(saved: SavedEvaluation, image_ids: Sequence[str], method: str) -> 
     of_images = saved.scores.of(image_ids)
     chosen = [k for k, (name, _) in enumerate(of_images.columns) if name == method]
     columns = [of_images.columns[k] for k in chosen]
-    terms = of_images.terms[:, chosen]
-    rows = {row["image_id"]: row for row in saved.rows if row["method"] == method}
-    hits = np.array([_hit(rows.get(image, {})) for image in image_ids])
-    if not np.isnan(hits).all():
-        columns, terms = [*columns, (method, ACCURACY)], np.column_stack([terms, hits])
     states = {name: found for name, found in of_images.states.items() if name == method}
-    return ImageScores(list(image_ids), columns, terms, states)
-
-
-def _hit(row: Mapping[str, str]) -> float:
-    label = row.get("label") or "-1"
-    if not row.get("predicted") or label.startswith("-"):  # an unknown class
-        return np.nan
-    return float(row["predicted"] == label)
+    scores = ImageScores(list(image_ids), columns, of_images.terms[:, chosen], states)
+    return with_accuracy(scores, [row for row in saved.rows if row["method"] == method])
 
 
 def _with_common_seeds(sides: Sequence[Side]) -> tuple[list[Side], list[str]]:

@@ -20,10 +20,12 @@ from learned_saliency.pipeline.reports.gallery import (
     write_gallery,
 )
 from learned_saliency.pipeline.reports.image_scores import (
+    ACCURACY,
     TABLE_FILE,
     Column,
     ImageScores,
     read_image_scores,
+    with_accuracy,
 )
 from learned_saliency.pipeline.reports.markdown import escaped, markdown_table
 from learned_saliency.pipeline.reports.methods_table import (
@@ -89,6 +91,7 @@ from learned_saliency.pipeline.reports.sweeps import (
 from learned_saliency.pipeline.reports.tables import NOTHING, Signs, layout, shown_figures
 
 __all__ = [
+    "ACCURACY",
     "GALLERY_FILE",
     "NOTHING",
     "PAGE_FILE",
@@ -156,6 +159,7 @@ __all__ = [
     "shown_figures",
     "summarize",
     "table_rows",
+    "with_accuracy",
     "without_bias",
     "write_gallery",
     "write_intervals",

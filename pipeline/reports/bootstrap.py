@@ -10,7 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_saliency.pipeline.reports.image_scores import Column, ImageScores, read_image_scores
+from learned_saliency.pipeline.reports.image_scores import (
+    Column,
+    ImageScores,
+    read_image_scores,
+    read_rows,
+    with_accuracy,
+)
 from learned_saliency.storage import write_csv
 
 _RESAMPLES = 2000
@@ -132,7 +138,7 @@ def intervals(folder: Path, seed: int = 0) -> Mapping[Column, Interval]:
     Returns:
         Intervals by method and metric; metrics of no image are left out.
     """
-    return score_intervals(read_image_scores(folder), seed)
+    return score_intervals(with_accuracy(read_image_scores(folder), read_rows(folder)), seed)
 
 
 def score_intervals(scores: ImageScores, seed: int = 0) -> Mapping[Column, Interval]:

@@ -21,6 +21,8 @@ NO_TERMS = frozenset(
     ("image_id", "method", "label", "predicted", "target", "score", "x0", "y0", "x1", "y1")
 )
 
+ACCURACY = "accuracy"
+
 Column = tuple[str, str]  # method and metric
 
 
@@ -139,10 +141,44 @@ def read_image_scores(folder: Path) -> ImageScores:
         OSError: If a file cannot be read.
         ValueError: If it is not as evaluations write it.
     """
-    with (folder / TABLE_FILE).open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
     path = folder / STATES_FILE
-    return scores_of_rows(rows, path if path.is_file() else None)
+    return scores_of_rows(read_rows(folder), path if path.is_file() else None)
+
+
+def read_rows(folder: Path) -> list[dict[str, str]]:
+    """Read the rows of an evaluation's ``images.csv``.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
+    with (folder / TABLE_FILE).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def with_accuracy(scores: ImageScores, rows: Sequence[Mapping[str, str]]) -> ImageScores:
+    """Add whether each image is classified right, as terms of ``accuracy``, to its other terms.
+
+    Args:
+        scores: Scores of some images.
+        rows: Rows of ``images.csv``; of the methods that have one, each gets a column, unless no
+            class is known.
+    """
+    hits = {(row["method"], row["image_id"]): _hit(row) for row in rows}
+    methods = dict.fromkeys(row["method"] for row in rows)
+    added = {
+        (method, ACCURACY): [hits.get((method, image), np.nan) for image in scores.image_ids]
+        for method in methods
+    }
+    added = {column: terms for column, terms in added.items() if not np.isnan(terms).all()}
+    terms = np.column_stack([scores.terms, *added.values()])
+    return scores._replace(columns=[*scores.columns, *added], terms=terms)
+
+
+def _hit(row: Mapping[str, str]) -> float:
+    label = row.get("label") or "-1"
+    if not row.get("predicted") or label.startswith("-"):  # an unknown class
+        return np.nan
+    return float(row["predicted"] == label)
 
 
 def scores_of_rows(

@@ -240,6 +240,7 @@ def _record(plan: Plan, trained: TrainedStage) -> dict[str, Any]:
             **choice.supervision,
         },
         **regret,
+        "explained": trained.module.explained if plan.data.num_labeled("test") else "predicted",
         **target_record(plan.config, trained.module.methods),
         "tested_on": plan.data.supervision("test"),
         "splits": trained.facts["splits"],

@@ -15,7 +15,7 @@ from learned_saliency.pipeline.reports.image_scores import ImageScores
 from learned_saliency.pipeline.reports.page.blocks import Chart, Line
 from learned_saliency.pipeline.reports.results import Results
 from learned_saliency.pipeline.reports.tables import shown_figures
-from learned_saliency.trainers import METRICS_FILE, NATIVE, SCORES, TEST_FIGURES
+from learned_saliency.trainers import METRICS_FILE, MONITORS, NATIVE, SCORES, TEST_FIGURES
 
 _NAME = re.compile(r"(?:(.*)/)?(train|val)/(.+)")
 _PERCENT = (0.0, 100.0)
@@ -105,10 +105,11 @@ def _stage_charts(rows: list[dict[str, str]], stage: str, names: list[str]) -> l
     charts = [Chart(f"Losses{title}", axis, "loss", _named(lines))] if lines else []
     own = f"val/{NATIVE}/"
     known = [n.removeprefix(own) for n in names if n.startswith(own)]
+    figures = TEST_FIGURES | MONITORS  # with the criteria that need no box
     shown = [
         f"{own}{name}"
-        for name in shown_figures(known, TEST_FIGURES)
-        if TEST_FIGURES[name].unit is None and TEST_FIGURES[name].higher_is_better is not None
+        for name in shown_figures(known, figures)
+        if figures[name].unit is None and figures[name].higher_is_better is not None
     ]
     lines = _lines(rows, begin, shown[:_MOST_LINES], "epoch", 100.0)
     if lines:
