@@ -17,7 +17,7 @@ from learned_saliency.pipeline.comparison.images import (
 from learned_saliency.pipeline.comparison.matching import Matched
 from learned_saliency.pipeline.comparison.pairing import Contender, Group
 from learned_saliency.pipeline.comparison.rows import Options, Row, figure_of
-from learned_saliency.pipeline.comparison.tables import table_cells
+from learned_saliency.pipeline.comparison.tables import shared_method, table_cells
 from learned_saliency.pipeline.reports import (
     GALLERY_FILE,
     NOTHING,
@@ -88,9 +88,11 @@ def compose_page(contents: Contents) -> str:
         Section("Notes", [Items(matched.notes)] if matched.notes else []),
         *(_image_sections(contents, labels) if contents.images else []),
     ]
+    method = shared_method(contents.shown)
     lead = (
         f"{len(matched.image_ids)} images of the split {matched.sides[0].members[0].saved.split} "
-        f"that all of them tested; percent; intervals of {100 * level:g} %."
+        f"that all of them tested; {method}{'; ' if method else ''}percent; "
+        f"intervals of {100 * level:g} %."
     )
     title = " and ".join(side.name for side in matched.sides)
     return render_page(f"Comparison: {title}", sections, lead, _facts(matched))

@@ -54,8 +54,17 @@ class Side(NamedTuple):
     @property
     def methods(self) -> list[str]:
         """Names of the methods that all members have."""
-        found = [dict.fromkeys(row["method"] for row in m.saved.rows) for m in self.members]
+        found = self._methods()
         return [name for name in found[0] if all(name in others for others in found)]
+
+    @property
+    def incomplete(self) -> list[str]:
+        """Names of the methods that some members have, but not all."""
+        known = dict.fromkeys(name for found in self._methods() for name in found)
+        return [name for name in known if name not in self.methods]
+
+    def _methods(self) -> list[dict[str, None]]:
+        return [dict.fromkeys(row["method"] for row in m.saved.rows) for m in self.members]
 
 
 def read_sides(places: Sequence[str], join_seeds: bool = False) -> list[Side]:

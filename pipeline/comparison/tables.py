@@ -98,12 +98,19 @@ def _number(shown: str) -> str:
     return shown.removeprefix("-") if float(shown) == 0 else shown
 
 
+def shared_method(rows: Sequence[Row]) -> str:
+    """Name the method of all rows, for a heading; empty where rows or names of runs tell it."""
+    titles = {row.title for row in rows}
+    return f"method {titles.pop()}" if len(titles) == 1 and "" not in titles else ""
+
+
 def format_comparison(rows: Sequence[Row], matched: Matched, level: float) -> str:
     """Write the table for the terminal, with a heading and the notes."""
     signs = Signs.printable()
+    method = shared_method(rows)
     heading = signs.heading(
         f"{matched.sides[0].members[0].saved.split} split, {len(matched.image_ids)} images, "
-        f"{100 * level:g} % intervals"
+        f"{method}{', ' if method else ''}{100 * level:g} % intervals"
     )
     cells = table_cells(rows, signs)
     return "\n".join([heading, layout(cells, fixed=cells[0].index("value")), *matched.notes])
@@ -135,9 +142,9 @@ def write_tables(
     content = {**_facts(matched, options), "rows": records}
     write_text(paths[1], json.dumps(content, indent=2) + "\n")
     cells = table_cells(shown, Signs("↑", "↓", "±"))
-    caption = _caption(matched, options)
+    caption = _caption(matched, shared_method(shown), options)
     notes = "".join(f"\n* {escaped(note)}" for note in matched.notes)
-    write_text(paths[2], f"{markdown_table(cells)}\n\n{caption}\n{notes}".rstrip() + "\n")
+    write_text(paths[2], f"{markdown_table(cells)}\n\n{escaped(caption)}\n{notes}".rstrip() + "\n")
     write_text(paths[3], latex_table(cells, caption))
     return paths
 
@@ -159,13 +166,14 @@ def _tex(cell: str, number: bool) -> str:
     return re.sub(r"-(?=\d)", "$-$", text) if number else text
 
 
-def _caption(matched: Matched, options: Options) -> str:
+def _caption(matched: Matched, method: str, options: Options) -> str:
     several = any(len(side.members) > 1 for side in matched.sides)
     seeds = ", over seeds by Student's t" if several else ""
     return (
         f"{len(matched.image_ids)} images of the split "
-        f"{matched.sides[0].members[0].saved.split}; percent; {100 * options.level:g} % intervals, "
-        f"over images by the paired bootstrap ({options.resamples} draws){seeds}."
+        f"{matched.sides[0].members[0].saved.split}{'; ' if method else ''}{method}; percent; "
+        f"{100 * options.level:g} % intervals, over images by the paired bootstrap "
+        f"({options.resamples} draws){seeds}."
     )
 
 

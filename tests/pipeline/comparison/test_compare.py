@@ -126,6 +126,20 @@ def test_terminal_markdown_and_latex_have_the_same_cells(compared):
     assert printed.rstrip().endswith("compare.html")
 
 
+def test_the_only_method_and_those_left_out_are_named_everywhere(tmp_path):
+    maps = {name: made_maps(TRUTH, 0.5, k) for k, name in enumerate(("native", "cam"))}
+    write_evaluation(tmp_path / "a", TRUTH, {"native": maps["native"]})
+    write_evaluation(tmp_path / "b", TRUTH, maps)
+    words = ["resamples=100", f"output_dir={tmp_path / 'out'}"]
+    done = run_command("compare", str(tmp_path / "a"), str(tmp_path / "b"), *words)
+    assert done.returncode == 0, done.stderr
+    texts = [done.stdout, *((tmp_path / f"out/compare.{e}").read_text() for e in ("html", "md"))]
+    for text in texts:
+        assert "the method cam of b is left out: a lacks it" in text
+    for text in (*texts, (tmp_path / "out/compare.tex").read_text()):
+        assert "method native" in text
+
+
 class Page(HTMLParser):
     """Elements of a page, and its text."""
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import yaml
 
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.comparison.matching import match
-from learned_saliency.pipeline.comparison.pairing import pair_methods
+from learned_saliency.pipeline.comparison.pairing import left_out_methods, pair_methods
 from learned_saliency.pipeline.comparison.rows import (
     Options,
     check_metrics,
@@ -196,6 +197,36 @@ def test_methods_are_paired_by_name_and_single_ones_with_each_other(tmp_path):
     assert pairs("c", "a", methods=["liftcam", "gradcam"]) == [
         ("", [(0, "liftcam"), (1, "gradcam")])
     ]
+
+
+def test_methods_that_not_all_sides_have_are_told(tmp_path):
+    evaluation(tmp_path / "a", ("native",))
+    evaluation(tmp_path / "b", ("native", "cam"))
+    evaluation(tmp_path / "c", ("native", "cam", "gradcam"))
+    evaluation(tmp_path / "d", ("cam",))
+
+    def told(*places, methods=()):
+        sides = read_sides([str(tmp_path / place) for place in places])
+        return list(left_out_methods(sides, pair_methods(sides, methods), methods))
+
+    cam = "the method cam of b is left out: a lacks it"
+    assert told("a", "b") == [cam]
+    assert told("a", "b", methods=["native", "cam"]) == [cam]
+    assert told("a", "b", methods=["native"]) == told("a", "d") == told("c") == []
+    assert told("b", "c", "a") == [
+        "the method cam is compared without some runs: a lacks it",
+        "the method gradcam of c is left out: b, a lack it",
+    ]
+
+
+def test_a_method_that_some_seeds_lack_is_told(tmp_path):
+    place = sweep(tmp_path / "s", (0, 1))
+    maps = {name: made_maps(TRUTH, 1.0, k) for k, name in enumerate(("native", "cam"))}
+    shutil.rmtree(place / "cam-0")
+    write_evaluation(place / "cam-0", TRUTH, maps, seed=0)
+    sides = read_sides([str(place)])
+    left = "the method cam of model=cam is left out: not all of its runs have it"
+    assert list(left_out_methods(sides, pair_methods(sides))) == [left]
 
 
 def test_metrics_in_pixels_are_not_compared_between_inputs_of_two_sizes(tmp_path):
