@@ -103,7 +103,9 @@ def _facts(matched: Matched) -> dict[str, str]:
     found = {}
     for i, side in enumerate(matched.sides):
         seeds = side.seeds
-        told = f", seeds {', '.join(map(str, seeds))}; pictures of seed {seeds[0]}" if seeds else ""
+        told = (
+            f" (seeds {', '.join(map(str, seeds))}; pictures of seed {seeds[0]})" if seeds else ""
+        )
         found[_letter(i)] = f"{side.name}{told}"
     return found if len(found) > 1 else {"run": found[_letter(0)]}
 

@@ -139,6 +139,24 @@ def test_runs_given_one_by_one_are_joined_where_only_their_seeds_differ(tmp_path
     assert [side.seeds for side in tested] == [[0, 1], []]
 
 
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("20-11-cam-seed0", "20-12-cam-seed1"), ["20-11-cam, 2 seeds"]),
+        (("cam50-0", "cam50-1", "fcam0"), ["cam50, 2 seeds", "fcam0"]),
+        (("cam10", "cam11"), ["cam10, 2 seeds"]),
+        (("a-0", "a_1", "a_0", "a-1"), ["a-0, 2 seeds", "a_0, 2 seeds"]),
+    ],
+)
+def test_a_joined_side_is_named_by_its_number_of_seeds(tmp_path, names, told):
+    for place, name in enumerate(names):
+        found = evaluation(tmp_path / name, seed=place % 2)
+        config = {"seed": place % 2, "model": {"lr": place // 2}}
+        (found / "config.yaml").write_text(yaml.safe_dump(config))
+    sides = read_sides([str(tmp_path / name) for name in names], join_seeds=True)
+    assert [side.name for side in sides] == told
+
+
 def test_two_methods_of_the_same_trainings_are_paired_by_seed(tmp_path):
     for seed in (0, 1):
         place = evaluation(tmp_path / f"{seed}", ("cam", "native"), noise=0.5 + seed, seed=seed)
