@@ -17,7 +17,7 @@ from learned_saliency.pipeline.comparison.images import (
 from learned_saliency.pipeline.comparison.matching import Matched
 from learned_saliency.pipeline.comparison.pairing import Contender, Group
 from learned_saliency.pipeline.comparison.rows import Options, Row, figure_of
-from learned_saliency.pipeline.comparison.tables import shared_method, table_cells
+from learned_saliency.pipeline.comparison.tables import shared_method, star_told, table_cells
 from learned_saliency.pipeline.reports import (
     GALLERY_FILE,
     NOTHING,
@@ -37,8 +37,7 @@ _EXPLAINED = (
     "Over images: what these trainings would have on other images, by draws of the images, the "
     "same for all runs. Of sweeps, over seeds: the mean over all trainings on these "
     "images, by Student's t; one more seed: a single further training; seeds and images: both are "
-    "drawn, which is too narrow for few seeds. A * stands where 0 lies outside the intervals over "
-    "images and over seeds."
+    "drawn, which is too narrow for few seeds."
 )
 
 
@@ -82,7 +81,7 @@ def compose_page(contents: Contents) -> str:
     matched, level = contents.matched, contents.options.level
     labels = _labels(matched, contents.groups)
     cells = table_cells([_relabeled(row, labels) for row in contents.shown], _PLAIN)
-    metrics = [_metrics_table(cells), Text([_EXPLAINED])]
+    metrics = [_metrics_table(cells), Text([f"{_EXPLAINED} A {star_told(contents.shown)}."])]
     sections = [
         Section("Metrics", metrics),
         Section("Notes", [Items(matched.notes)] if matched.notes else []),

@@ -103,6 +103,7 @@ def read_sides(places: Sequence[str], join_seeds: bool = False) -> list[Side]:
             identity, seed = _identity(saved)
             joined = join_seeds and identity is not None and seed is not None
             found.setdefault(identity if joined else path, []).append((name, Member(saved, seed)))
+    _check_twice([named for members in found.values() for named in members])
     joint = {key: isinstance(key, str) and len(members) > 1 for key, members in found.items()}
     sides = [_side(members, joint[key]) for key, members in found.items()]
     stems = [_stem(members) if joint[key] else members[0][0] for key, members in found.items()]
@@ -110,6 +111,19 @@ def read_sides(places: Sequence[str], join_seeds: bool = False) -> list[Side]:
         side._replace(stem=stem) if stems.count(stem) == 1 else side
         for side, stem in zip(sides, stems, strict=True)
     ]
+
+
+def _check_twice(members: Sequence[tuple[str, Member]]) -> None:
+    """Check that no run is given by itself and by a sweep, or by two sweeps."""
+    known: dict[Path, str] = {}
+    for name, member in members:
+        path = member.saved.path.resolve()
+        if path in known:
+            raise UserError(
+                f"{member.saved.path}: is given twice, as or within {known[path]} and {name}; name "
+                "each run once."
+            )
+        known[path] = name
 
 
 def _stem(members: Sequence[tuple[str, Member]]) -> str:

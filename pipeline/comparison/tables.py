@@ -40,17 +40,18 @@ def table_cells(rows: Sequence[Row], signs: Signs) -> list[list[str]]:
     outside the interval of the mean over trainings, too.
     """
     several = any(row.value.trainings for row in rows)
+    spread = any(row.difference and row.difference.trainings for row in rows)
     titled = len({row.title for row in rows}) > 1
     heads = ["metric", *(["method"] if titled else []), "run", "value", "over images"]
     heads += ["spread of seeds"] if several else []
     heads += ["difference", "over images"]
-    heads += ["over seeds", "one more seed", "seeds and images"] if several else []
+    heads += ["over seeds", "one more seed", "seeds and images"] if spread else []
     cells = [heads]
     for row in rows:
         line = [signs.column(row.metric, figure_of(row.metric))]
         line += [row.title or NOTHING] if titled else []
         line += [row.contender.name, *_value_cells(row, several, signs)]
-        cells.append([*line, *_difference_cells(row, several)])
+        cells.append([*line, *_difference_cells(row, spread)])
     return cells
 
 
@@ -83,6 +84,19 @@ def is_apart(difference: Estimate) -> bool:
     return all(interval.low > 0 or interval.high < 0 for interval in intervals)
 
 
+def star_told(rows: Sequence[Row]) -> str:
+    """Tell what a ``*`` means in a table of these rows."""
+    seeds = {row.difference.trainings is not None for row in rows if row.difference}
+    over = "0 lies outside the interval over images"
+    if seeds == {True, False}:
+        over += " and, except beside a single run, over seeds"
+    elif True in seeds:
+        over = "0 lies outside the intervals over images and over seeds"
+    elif any(row.value.trainings for row in rows):
+        over += " (a single run beside a sweep has none over seeds)"
+    return f"* where {over}"
+
+
 def _interval(row: Row, interval: Interval) -> str:
     shown = figure_of(row.metric).shown
     return f"[{_number(shown(interval.low))}, {_number(shown(interval.high))}]"
@@ -113,7 +127,9 @@ def format_comparison(rows: Sequence[Row], matched: Matched, level: float) -> st
         f"{method}{', ' if method else ''}{100 * level:g} % intervals"
     )
     cells = table_cells(rows, signs)
-    return "\n".join([heading, layout(cells, fixed=cells[0].index("value")), *matched.notes])
+    return "\n".join(
+        [heading, layout(cells, fixed=cells[0].index("value")), star_told(rows), *matched.notes]
+    )
 
 
 def write_tables(
@@ -142,7 +158,7 @@ def write_tables(
     content = {**_facts(matched, options), "rows": records}
     write_text(paths[1], json.dumps(content, indent=2) + "\n")
     cells = table_cells(shown, Signs("↑", "↓", "±"))
-    caption = _caption(matched, shared_method(shown), options)
+    caption = _caption(matched, shown, options)
     notes = "".join(f"\n* {escaped(note)}" for note in matched.notes)
     write_text(paths[2], f"{markdown_table(cells)}\n\n{escaped(caption)}\n{notes}".rstrip() + "\n")
     write_text(paths[3], latex_table(cells, caption))
@@ -166,14 +182,15 @@ def _tex(cell: str, number: bool) -> str:
     return re.sub(r"-(?=\d)", "$-$", text) if number else text
 
 
-def _caption(matched: Matched, method: str, options: Options) -> str:
+def _caption(matched: Matched, shown: Sequence[Row], options: Options) -> str:
+    method = shared_method(shown)
     several = any(len(side.members) > 1 for side in matched.sides)
     seeds = ", over seeds by Student's t" if several else ""
     return (
         f"{len(matched.image_ids)} images of the split "
         f"{matched.sides[0].members[0].saved.split}{'; ' if method else ''}{method}; percent; "
         f"{100 * options.level:g} % intervals, over images by the paired bootstrap "
-        f"({options.resamples} draws){seeds}."
+        f"({options.resamples} draws){seeds}; {star_told(shown)}."
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from learned_saliency.pipeline.comparison.estimates import Estimate, Interval, Trainings
 from learned_saliency.pipeline.comparison.pairing import Contender
 from learned_saliency.pipeline.comparison.rows import Row
-from learned_saliency.pipeline.comparison.tables import latex_table, table_cells
+from learned_saliency.pipeline.comparison.tables import latex_table, star_told, table_cells
 from learned_saliency.pipeline.reports import Signs
 from tests.support.bundles import evaluate_bundle
 from tests.support.commands import run_command
@@ -73,6 +73,22 @@ def test_a_table_of_single_runs_has_no_columns_of_seeds():
     head, _, second = table_cells([row("a", value), row("b", value, apart)], SIGNS)
     assert head[-2:] == ["difference", "over images"]
     assert second[-2:] == ["-10.0", "[-20.0, 0.0]"]
+
+
+def test_beside_a_single_run_a_star_is_of_images_alone_and_columns_of_seeds_are_left_out():
+    spread = Trainings(0.02, Interval(0.05, 0.15), Interval(-0.01, 0.21), Interval(0.06, 0.14))
+    sweep = Estimate(0.5, Interval(0.45, 0.55), spread)
+    alone, apart = sweep._replace(trainings=None), Estimate(0.1, Interval(0.01, 0.2), None)
+    rows = [row("a", alone), row("b", sweep, apart)]
+    head, _, second = table_cells(rows, SIGNS)
+    assert head[-3:] == ["spread of seeds", "difference", "over images"]
+    assert second[-3:] == ["±2.0", "+10.0*", "[1.0, 20.0]"]
+    images = "* where 0 lies outside the interval over images"
+    assert star_told(rows) == f"{images} (a single run beside a sweep has none over seeds)"
+    both = row("c", sweep, apart._replace(trainings=spread))
+    assert star_told([*rows, both]) == f"{images} and, except beside a single run, over seeds"
+    assert star_told([both]).endswith("the intervals over images and over seeds")
+    assert star_told([rows[0]]) == images
 
 
 def test_a_latex_table_escapes_names_and_sets_minus_signs():

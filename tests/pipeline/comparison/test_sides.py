@@ -97,6 +97,14 @@ def test_a_sweep_that_was_moved_is_found_beside_its_records(tmp_path):
     assert [(side.name, side.seeds) for side in sides] == [("new", [0, 1])]
 
 
+def test_a_run_beside_a_sweep_that_contains_it_is_refused(tmp_path):
+    one = sweep(tmp_path / "one", (0, 1))
+    with pytest.raises(
+        UserError, match=r"cam-1: is given twice, as or within one: model=cam and cam-1; name each"
+    ):
+        read_sides([str(one), str(one / "cam-1")])
+
+
 def test_seeds_that_another_sweep_lacks_are_left_out_and_named(tmp_path):
     one = sweep(tmp_path / "one", (0, 1, 2), models=("cam",))
     other = sweep(tmp_path / "other", (1, 2, 3), models=("fcam",))
