@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from omegaconf import DictConfig
 
-from learned_saliency.pipeline.cli import printable, values
+from learned_saliency.pipeline.cli import listed, printable, values
 from learned_saliency.pipeline.comparison.matching import match
 from learned_saliency.pipeline.comparison.page import Contents, check_page, compose_page
-from learned_saliency.pipeline.comparison.pairing import pair_methods
+from learned_saliency.pipeline.comparison.pairing import Group, left_out_methods, pair_methods
 from learned_saliency.pipeline.comparison.rows import (
     Options,
     check_metrics,
@@ -35,6 +37,8 @@ def run(config: DictConfig) -> None:
     check_metrics({name for names in shared for name in names}, asked, matched)
     check_page(matched, pairs, config.page.metric)
     chosen = [[name for name in names if name in (asked or names)] for names in shared]
+    told = [*left_out_methods(matched.sides, pairs, methods), *_without_metrics(pairs, chosen)]
+    matched = matched._replace(notes=[*matched.notes, *told])
     groups = [compare_group(matched, *each, options) for each in zip(pairs, chosen, strict=True)]
     shown = shown_rows(groups, asked)
     contents = Contents(matched, pairs, shown, options, config.page.images, config.page.metric)
@@ -44,6 +48,14 @@ def run(config: DictConfig) -> None:
     write_text(folder / "compare.html", page)
     print(f"\n{printable_lines(format_comparison(shown, matched, config.level))}\n")
     print("\n".join(printable(str(path)) for path in [*written, folder / "compare.html"]))
+
+
+def _without_metrics(groups: Sequence[Group], metrics: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Tell which methods have no row in any table."""
+    for group, names in zip(groups, metrics, strict=True):
+        if not names:
+            methods = listed([*dict.fromkeys(c.method for c in group.contenders)])
+            yield f"left out, as the runs share no metric of it to compare: {methods}"
 
 
 def printable_lines(text: str) -> str:

@@ -93,10 +93,10 @@ def _with_common_seeds(sides: Sequence[Side]) -> tuple[list[Side], list[str]]:
     for side in sides:
         left = [seed for seed in side.seeds if seed not in common]
         kept = [m for m in side.members if m.seed in common or len(side.members) == 1]
-        found.append(Side(side.name, kept))
+        found.append(side._replace(members=kept))
         if left:
             notes.append(
-                f"{side.name}: left out, as another sweep lacks the seed: "
+                f"{found[-1].name}: left out, as another sweep lacks the seed: "
                 f"{', '.join(map(str, left))}"
             )
     return found, notes

@@ -17,7 +17,7 @@ from learned_saliency.pipeline.comparison.images import (
 from learned_saliency.pipeline.comparison.matching import Matched
 from learned_saliency.pipeline.comparison.pairing import Contender, Group
 from learned_saliency.pipeline.comparison.rows import Options, Row, figure_of
-from learned_saliency.pipeline.comparison.tables import table_cells
+from learned_saliency.pipeline.comparison.tables import shared_method, star_told, table_cells
 from learned_saliency.pipeline.reports import (
     GALLERY_FILE,
     NOTHING,
@@ -37,8 +37,7 @@ _EXPLAINED = (
     "Over images: what these trainings would have on other images, by draws of the images, the "
     "same for all runs. Of sweeps, over seeds: the mean over all trainings on these "
     "images, by Student's t; one more seed: a single further training; seeds and images: both are "
-    "drawn, which is too narrow for few seeds. A * stands where 0 lies outside the intervals over "
-    "images and over seeds."
+    "drawn, which is too narrow for few seeds."
 )
 
 
@@ -82,15 +81,17 @@ def compose_page(contents: Contents) -> str:
     matched, level = contents.matched, contents.options.level
     labels = _labels(matched, contents.groups)
     cells = table_cells([_relabeled(row, labels) for row in contents.shown], _PLAIN)
-    metrics = [_metrics_table(cells), Text([_EXPLAINED])]
+    metrics = [_metrics_table(cells), Text([f"{_EXPLAINED} A {star_told(contents.shown)}."])]
     sections = [
         Section("Metrics", metrics),
         Section("Notes", [Items(matched.notes)] if matched.notes else []),
         *(_image_sections(contents, labels) if contents.images else []),
     ]
+    method = shared_method(contents.shown)
     lead = (
         f"{len(matched.image_ids)} images of the split {matched.sides[0].members[0].saved.split} "
-        f"that all of them tested; percent; intervals of {100 * level:g} %."
+        f"that all of them tested; {method}{'; ' if method else ''}percent; "
+        f"intervals of {100 * level:g} %."
     )
     title = " and ".join(side.name for side in matched.sides)
     return render_page(f"Comparison: {title}", sections, lead, _facts(matched))
@@ -101,7 +102,9 @@ def _facts(matched: Matched) -> dict[str, str]:
     found = {}
     for i, side in enumerate(matched.sides):
         seeds = side.seeds
-        told = f", seeds {', '.join(map(str, seeds))}; pictures of seed {seeds[0]}" if seeds else ""
+        told = (
+            f" (seeds {', '.join(map(str, seeds))}; pictures of seed {seeds[0]})" if seeds else ""
+        )
         found[_letter(i)] = f"{side.name}{told}"
     return found if len(found) > 1 else {"run": found[_letter(0)]}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from learned_saliency.pipeline.cli import UserError, listed
@@ -75,6 +75,32 @@ def pair_methods(sides: Sequence[Side], asked: Sequence[str] = ()) -> list[Group
             "methods=[A,B]."
         )
     return groups
+
+
+def left_out_methods(
+    sides: Sequence[Side], groups: Sequence[Group], asked: Sequence[str] = ()
+) -> Iterator[str]:
+    """Tell which methods are not compared, or without some sides, as these lack them.
+
+    Args:
+        sides: The sides.
+        groups: What is compared, of `pair_methods`.
+        asked: Names of methods; empty for all.
+    """
+    for side in sides:
+        for name in side.incomplete:
+            if name in (asked or [name]):
+                yield f"the method {name} of {side.name} is left out: not all of its runs have it"
+    used = {(c.side, c.method) for group in groups for c in group.contenders}
+    titles = {group.title for group in groups}
+    for name in asked or dict.fromkeys(name for side in sides for name in side.methods):
+        lacking = [side.name for side in sides if name not in side.methods]
+        told = f"{listed(lacking)} {'lack' if len(lacking) > 1 else 'lacks'} it"
+        having = [i for i, side in enumerate(sides) if name in side.methods]
+        if unused := [sides[i].name for i in having if (i, name) not in used]:
+            yield f"the method {name} of {listed(unused)} is left out: {told}"
+        elif lacking and name in titles:
+            yield f"the method {name} is compared without some runs: {told}"
 
 
 def _chosen(side: Side, asked: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,12 +39,20 @@ class Side(NamedTuple):
     """Tested networks that differ in nothing but the seed of their training.
 
     Attributes:
-        name: What tells the side from the others.
+        stem: What tells the side from the others.
         members: The networks, by ascending seed where there are several.
+        joined: Whether they were given one by one.
     """
 
-    name: str
+    stem: str
     members: list[Member]
+    joined: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name, with the number of seeds where no sweep stands for them."""
+        count = len(self.members)
+        return f"{self.stem}, {count} seeds" if self.joined and count > 1 else self.stem
 
     @property
     def seeds(self) -> list[int]:
@@ -54,8 +63,17 @@ class Side(NamedTuple):
     @property
     def methods(self) -> list[str]:
         """Names of the methods that all members have."""
-        found = [dict.fromkeys(row["method"] for row in m.saved.rows) for m in self.members]
+        found = self._methods()
         return [name for name in found[0] if all(name in others for others in found)]
+
+    @property
+    def incomplete(self) -> list[str]:
+        """Names of the methods that some members have, but not all."""
+        known = dict.fromkeys(name for found in self._methods() for name in found)
+        return [name for name in known if name not in self.methods]
+
+    def _methods(self) -> list[dict[str, None]]:
+        return [dict.fromkeys(row["method"] for row in m.saved.rows) for m in self.members]
 
 
 def read_sides(places: Sequence[str], join_seeds: bool = False) -> list[Side]:
@@ -85,10 +103,40 @@ def read_sides(places: Sequence[str], join_seeds: bool = False) -> list[Side]:
             identity, seed = _identity(saved)
             joined = join_seeds and identity is not None and seed is not None
             found.setdefault(identity if joined else path, []).append((name, Member(saved, seed)))
-    return [_side(members) for members in found.values()]
+    _check_twice([named for members in found.values() for named in members])
+    joint = {key: isinstance(key, str) and len(members) > 1 for key, members in found.items()}
+    sides = [_side(members, joint[key]) for key, members in found.items()]
+    stems = [_stem(members) if joint[key] else members[0][0] for key, members in found.items()]
+    return [
+        side._replace(stem=stem) if stems.count(stem) == 1 else side
+        for side, stem in zip(sides, stems, strict=True)
+    ]
 
 
-def _side(members: list[tuple[str, Member]]) -> Side:
+def _check_twice(members: Sequence[tuple[str, Member]]) -> None:
+    """Check that no run is given by itself and by a sweep, or by two sweeps."""
+    known: dict[Path, str] = {}
+    for name, member in members:
+        path = member.saved.path.resolve()
+        if path in known:
+            raise UserError(
+                f"{member.saved.path}: is given twice, as or within {known[path]} and {name}; name "
+                "each run once."
+            )
+        known[path] = name
+
+
+def _stem(members: Sequence[tuple[str, Member]]) -> str:
+    """Take the seed out of the names of runs that are one side; else return the first name."""
+    seed = r"[-_ ./]*(?:seed[-_ =]*){}(?<!\d){}$"
+    for some in ("?", ""):  # at the end of names, without the word if that makes them alike
+        stems = [re.sub(seed.format(some, m.seed), "", name) for name, m in members]
+        if stems[0] and (not some or len(set(stems)) == 1):
+            return stems[0]
+    return members[0][0]
+
+
+def _side(members: list[tuple[str, Member]], joined: bool) -> Side:
     """Join members, whose first name is the side's."""
     seeds = [member.seed for _, member in members]
     twice = [seed for seed in seeds if seed is None or seeds.count(seed) > 1]
@@ -98,7 +146,8 @@ def _side(members: list[tuple[str, Member]]) -> Side:
             f"{path}: another run of {members[0][0]} has the seed {twice[0]}, too; give the runs "
             "that are meant one by one."
         )
-    return Side(members[0][0], sorted((m for _, m in members), key=lambda m: m.seed or 0))
+    ordered = sorted((m for _, m in members), key=lambda m: m.seed or 0)
+    return Side(members[0][0], ordered, joined)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -40,17 +40,18 @@ def table_cells(rows: Sequence[Row], signs: Signs) -> list[list[str]]:
     outside the interval of the mean over trainings, too.
     """
     several = any(row.value.trainings for row in rows)
+    spread = any(row.difference and row.difference.trainings for row in rows)
     titled = len({row.title for row in rows}) > 1
     heads = ["metric", *(["method"] if titled else []), "run", "value", "over images"]
     heads += ["spread of seeds"] if several else []
     heads += ["difference", "over images"]
-    heads += ["over seeds", "one more seed", "seeds and images"] if several else []
+    heads += ["over seeds", "one more seed", "seeds and images"] if spread else []
     cells = [heads]
     for row in rows:
         line = [signs.column(row.metric, figure_of(row.metric))]
         line += [row.title or NOTHING] if titled else []
         line += [row.contender.name, *_value_cells(row, several, signs)]
-        cells.append([*line, *_difference_cells(row, several)])
+        cells.append([*line, *_difference_cells(row, spread)])
     return cells
 
 
@@ -83,6 +84,19 @@ def is_apart(difference: Estimate) -> bool:
     return all(interval.low > 0 or interval.high < 0 for interval in intervals)
 
 
+def star_told(rows: Sequence[Row]) -> str:
+    """Tell what a ``*`` means in a table of these rows."""
+    seeds = {row.difference.trainings is not None for row in rows if row.difference}
+    over = "0 lies outside the interval over images"
+    if seeds == {True, False}:
+        over += " and, except beside a single run, over seeds"
+    elif True in seeds:
+        over = "0 lies outside the intervals over images and over seeds"
+    elif any(row.value.trainings for row in rows):
+        over += " (a single run beside a sweep has none over seeds)"
+    return f"* where {over}"
+
+
 def _interval(row: Row, interval: Interval) -> str:
     shown = figure_of(row.metric).shown
     return f"[{_number(shown(interval.low))}, {_number(shown(interval.high))}]"
@@ -98,15 +112,24 @@ def _number(shown: str) -> str:
     return shown.removeprefix("-") if float(shown) == 0 else shown
 
 
+def shared_method(rows: Sequence[Row]) -> str:
+    """Name the method of all rows, for a heading; empty where rows or names of runs tell it."""
+    titles = {row.title for row in rows}
+    return f"method {titles.pop()}" if len(titles) == 1 and "" not in titles else ""
+
+
 def format_comparison(rows: Sequence[Row], matched: Matched, level: float) -> str:
     """Write the table for the terminal, with a heading and the notes."""
     signs = Signs.printable()
+    method = shared_method(rows)
     heading = signs.heading(
         f"{matched.sides[0].members[0].saved.split} split, {len(matched.image_ids)} images, "
-        f"{100 * level:g} % intervals"
+        f"{method}{', ' if method else ''}{100 * level:g} % intervals"
     )
     cells = table_cells(rows, signs)
-    return "\n".join([heading, layout(cells, fixed=cells[0].index("value")), *matched.notes])
+    return "\n".join(
+        [heading, layout(cells, fixed=cells[0].index("value")), star_told(rows), *matched.notes]
+    )
 
 
 def write_tables(
@@ -135,9 +158,9 @@ def write_tables(
     content = {**_facts(matched, options), "rows": records}
     write_text(paths[1], json.dumps(content, indent=2) + "\n")
     cells = table_cells(shown, Signs("↑", "↓", "±"))
-    caption = _caption(matched, options)
+    caption = _caption(matched, shown, options)
     notes = "".join(f"\n* {escaped(note)}" for note in matched.notes)
-    write_text(paths[2], f"{markdown_table(cells)}\n\n{caption}\n{notes}".rstrip() + "\n")
+    write_text(paths[2], f"{markdown_table(cells)}\n\n{escaped(caption)}\n{notes}".rstrip() + "\n")
     write_text(paths[3], latex_table(cells, caption))
     return paths
 
@@ -159,13 +182,15 @@ def _tex(cell: str, number: bool) -> str:
     return re.sub(r"-(?=\d)", "$-$", text) if number else text
 
 
-def _caption(matched: Matched, options: Options) -> str:
+def _caption(matched: Matched, shown: Sequence[Row], options: Options) -> str:
+    method = shared_method(shown)
     several = any(len(side.members) > 1 for side in matched.sides)
     seeds = ", over seeds by Student's t" if several else ""
     return (
         f"{len(matched.image_ids)} images of the split "
-        f"{matched.sides[0].members[0].saved.split}; percent; {100 * options.level:g} % intervals, "
-        f"over images by the paired bootstrap ({options.resamples} draws){seeds}."
+        f"{matched.sides[0].members[0].saved.split}{'; ' if method else ''}{method}; percent; "
+        f"{100 * options.level:g} % intervals, over images by the paired bootstrap "
+        f"({options.resamples} draws){seeds}; {star_told(shown)}."
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from learned_saliency.pipeline.comparison.estimates import Estimate, Interval, Trainings
 from learned_saliency.pipeline.comparison.pairing import Contender
 from learned_saliency.pipeline.comparison.rows import Row
-from learned_saliency.pipeline.comparison.tables import latex_table, table_cells
+from learned_saliency.pipeline.comparison.tables import latex_table, star_told, table_cells
 from learned_saliency.pipeline.reports import Signs
 from tests.support.bundles import evaluate_bundle
 from tests.support.commands import run_command
@@ -75,6 +75,22 @@ def test_a_table_of_single_runs_has_no_columns_of_seeds():
     assert second[-2:] == ["-10.0", "[-20.0, 0.0]"]
 
 
+def test_beside_a_single_run_a_star_is_of_images_alone_and_columns_of_seeds_are_left_out():
+    spread = Trainings(0.02, Interval(0.05, 0.15), Interval(-0.01, 0.21), Interval(0.06, 0.14))
+    sweep = Estimate(0.5, Interval(0.45, 0.55), spread)
+    alone, apart = sweep._replace(trainings=None), Estimate(0.1, Interval(0.01, 0.2), None)
+    rows = [row("a", alone), row("b", sweep, apart)]
+    head, _, second = table_cells(rows, SIGNS)
+    assert head[-3:] == ["spread of seeds", "difference", "over images"]
+    assert second[-3:] == ["±2.0", "+10.0*", "[1.0, 20.0]"]
+    images = "* where 0 lies outside the interval over images"
+    assert star_told(rows) == f"{images} (a single run beside a sweep has none over seeds)"
+    both = row("c", sweep, apart._replace(trainings=spread))
+    assert star_told([*rows, both]) == f"{images} and, except beside a single run, over seeds"
+    assert star_told([both]).endswith("the intervals over images and over seeds")
+    assert star_told([rows[0]]) == images
+
+
 def test_a_latex_table_escapes_names_and_sets_minus_signs():
     cells = [["metric", "run", "value"], ["max_box ↑", "50%-run & {x}", "[-1.0, 2.0]"]]
     lines = latex_table(cells, "caption").splitlines()
@@ -124,6 +140,20 @@ def test_terminal_markdown_and_latex_have_the_same_cells(compared):
     assert "* the threshold of single boxes differs: a_b: 0.800; &lt;i&gt;&amp;: 0.600" in markdown
     assert "differs: a_b: 0.800; <i>&: 0.600" in printed
     assert printed.rstrip().endswith("compare.html")
+
+
+def test_the_only_method_and_those_left_out_are_named_everywhere(tmp_path):
+    maps = {name: made_maps(TRUTH, 0.5, k) for k, name in enumerate(("native", "cam"))}
+    write_evaluation(tmp_path / "a", TRUTH, {"native": maps["native"]})
+    write_evaluation(tmp_path / "b", TRUTH, maps)
+    words = ["resamples=100", f"output_dir={tmp_path / 'out'}"]
+    done = run_command("compare", str(tmp_path / "a"), str(tmp_path / "b"), *words)
+    assert done.returncode == 0, done.stderr
+    texts = [done.stdout, *((tmp_path / f"out/compare.{e}").read_text() for e in ("html", "md"))]
+    for text in texts:
+        assert "the method cam of b is left out: a lacks it" in text
+    for text in (*texts, (tmp_path / "out/compare.tex").read_text()):
+        assert "method native" in text
 
 
 class Page(HTMLParser):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import yaml
 
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.comparison.matching import match
-from learned_saliency.pipeline.comparison.pairing import pair_methods
+from learned_saliency.pipeline.comparison.pairing import left_out_methods, pair_methods
 from learned_saliency.pipeline.comparison.rows import (
     Options,
     check_metrics,
@@ -96,6 +97,14 @@ def test_a_sweep_that_was_moved_is_found_beside_its_records(tmp_path):
     assert [(side.name, side.seeds) for side in sides] == [("new", [0, 1])]
 
 
+def test_a_run_beside_a_sweep_that_contains_it_is_refused(tmp_path):
+    one = sweep(tmp_path / "one", (0, 1))
+    with pytest.raises(
+        UserError, match=r"cam-1: is given twice, as or within one: model=cam and cam-1; name each"
+    ):
+        read_sides([str(one), str(one / "cam-1")])
+
+
 def test_seeds_that_another_sweep_lacks_are_left_out_and_named(tmp_path):
     one = sweep(tmp_path / "one", (0, 1, 2), models=("cam",))
     other = sweep(tmp_path / "other", (1, 2, 3), models=("fcam",))
@@ -136,6 +145,24 @@ def test_runs_given_one_by_one_are_joined_where_only_their_seeds_differ(tmp_path
     assert [len(side.members) for side in read_sides(runs)] == [1, 1, 1]
     tested = read_sides([str(tmp_path / f"e{name}") for name in "abc"], join_seeds=True)
     assert [side.seeds for side in tested] == [[0, 1], []]
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("20-11-cam-seed0", "20-12-cam-seed1"), ["20-11-cam, 2 seeds"]),
+        (("cam50-0", "cam50-1", "fcam0"), ["cam50, 2 seeds", "fcam0"]),
+        (("cam10", "cam11"), ["cam10, 2 seeds"]),
+        (("a-0", "a_1", "a_0", "a-1"), ["a-0, 2 seeds", "a_0, 2 seeds"]),
+    ],
+)
+def test_a_joined_side_is_named_by_its_number_of_seeds(tmp_path, names, told):
+    for place, name in enumerate(names):
+        found = evaluation(tmp_path / name, seed=place % 2)
+        config = {"seed": place % 2, "model": {"lr": place // 2}}
+        (found / "config.yaml").write_text(yaml.safe_dump(config))
+    sides = read_sides([str(tmp_path / name) for name in names], join_seeds=True)
+    assert [side.name for side in sides] == told
 
 
 def test_two_methods_of_the_same_trainings_are_paired_by_seed(tmp_path):
@@ -196,6 +223,36 @@ def test_methods_are_paired_by_name_and_single_ones_with_each_other(tmp_path):
     assert pairs("c", "a", methods=["liftcam", "gradcam"]) == [
         ("", [(0, "liftcam"), (1, "gradcam")])
     ]
+
+
+def test_methods_that_not_all_sides_have_are_told(tmp_path):
+    evaluation(tmp_path / "a", ("native",))
+    evaluation(tmp_path / "b", ("native", "cam"))
+    evaluation(tmp_path / "c", ("native", "cam", "gradcam"))
+    evaluation(tmp_path / "d", ("cam",))
+
+    def told(*places, methods=()):
+        sides = read_sides([str(tmp_path / place) for place in places])
+        return list(left_out_methods(sides, pair_methods(sides, methods), methods))
+
+    cam = "the method cam of b is left out: a lacks it"
+    assert told("a", "b") == [cam]
+    assert told("a", "b", methods=["native", "cam"]) == [cam]
+    assert told("a", "b", methods=["native"]) == told("a", "d") == told("c") == []
+    assert told("b", "c", "a") == [
+        "the method cam is compared without some runs: a lacks it",
+        "the method gradcam of c is left out: b, a lack it",
+    ]
+
+
+def test_a_method_that_some_seeds_lack_is_told(tmp_path):
+    place = sweep(tmp_path / "s", (0, 1))
+    maps = {name: made_maps(TRUTH, 1.0, k) for k, name in enumerate(("native", "cam"))}
+    shutil.rmtree(place / "cam-0")
+    write_evaluation(place / "cam-0", TRUTH, maps, seed=0)
+    sides = read_sides([str(place)])
+    left = "the method cam of model=cam is left out: not all of its runs have it"
+    assert list(left_out_methods(sides, pair_methods(sides))) == [left]
 
 
 def test_metrics_in_pixels_are_not_compared_between_inputs_of_two_sizes(tmp_path):
