@@ -116,7 +116,7 @@ def _where(report: Report, found: Finding) -> str:
     listed = report.gains(found)
     if not listed:
         return "no pictures of both say where to"
-    gained = [gain for gain in listed if gain.place != PLACES[-1] and gain.low > 0]
+    gained = [gain for gain in listed if gain.low > 0]
     if not gained:
         return f"{report.name(found)}: no place gained for certain"
     return f"{report.name(found)}: {_gain(gained[0])}"
@@ -220,7 +220,7 @@ def as_markdown(report: Report, verdict: str) -> str:
             parts += [f"Mass off the object, percent, {places[0]} pictures", places[1]]
         parts.append(_bullets(_worst(report, found)))
     if len(rows := _class_places(report)) > 1:
-        parts += ["## The place that gained most, by class", markdown_table(rows)]
+        parts += ["## The ninth of the image that gained most, by class", markdown_table(rows)]
     return "\n\n".join([*parts, "## Notes", _bullets([*_notes(report), _HOW])]) + "\n"
 
 

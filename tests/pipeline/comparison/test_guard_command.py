@@ -76,8 +76,17 @@ def test_a_class_that_lost_its_evidence_fails_with_its_name_and_place(guarded, t
     page = (tmp_path / "out" / "guard.md").read_text()
     assert "| class owl | 8 | 82.4 | 41.2 | -41.2 |" in page
     assert "| upper right corner | 0.0 | 50.0 | +50.0 |" in page
-    by_class = page.partition("## The place that gained most, by class")[2]
+    by_class = page.partition("## The ninth of the image that gained most, by class")[2]
     assert "| class owl | 8 | upper right corner | 0.0 | 50.0 | +50.0 |" in by_class
+
+
+def test_a_frame_that_gained_for_certain_is_named(guarded):
+    frame = ON.copy()
+    frame[3:5, 3:5] = 100
+    frame[0, [1, 5, 10]] = frame[11, [1, 5, 10]] = 67  # a twelfth of the mass in each cell
+    new = {name: told._replace(share=0.4, map=frame) for name, told in images().items()}
+    last = guarded(images(), new).stdout.splitlines()[-1]
+    assert "points in the frame (0.0 -> 50." in last
 
 
 def test_the_junit_file_has_a_test_per_class_and_the_failure_of_each_alarm(guarded, tmp_path):
