@@ -114,6 +114,19 @@ def test_nothing_lost_passes_and_so_does_a_gain(guarded, tmp_path):
     assert not json.loads((tmp_path / "out" / "guard.json").read_text())["moved"]
 
 
+def test_images_that_lost_nothing_are_not_the_worst(guarded, tmp_path):
+    new = images()
+    new["0a"] = new["0a"]._replace(share=new["0a"].share - 0.1)
+    new["0b"] = new["0b"]._replace(share=new["0b"].share + 0.1)
+    done = guarded(images(), new, "class_tolerance=0.2")
+    assert [line.split()[1] for line in done.stdout.splitlines() if "worst:" in line] == ["0a"]
+    told = json.loads((tmp_path / "out" / "guard.json").read_text())
+    assert [row["image_id"] for row in told["overall"]["worst"]] == ["0a"]
+    words = [str(tmp_path / "new"), str(tmp_path / "new"), f"output_dir={tmp_path}/out"]
+    assert "worst:" not in run_command("guard", *words).stdout
+    assert "- no image lost\n" in (tmp_path / "out" / "guard.md").read_text()
+
+
 def test_all_images_together_fail_beyond_the_tolerance_alone(guarded, tmp_path):
     done = guarded(images(), images(lost=[0, 1, 2]), "per_class=false")
     assert done.returncode == 1
