@@ -5,9 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from learned_saliency.pipeline.cli import Command, Page, UserError, check_folder, hydra_words
+from learned_saliency.pipeline.cli import (
+    Command,
+    Page,
+    UserError,
+    check_complete,
+    check_folder,
+    hydra_words,
+)
 
 _KEYS = ("old", "new")
 
@@ -23,6 +30,9 @@ def guard_words(arguments: Sequence[str]) -> list[str]:
 
 def check(config: DictConfig) -> None:
     """Check that both evaluations are there, and that the report can be written."""
+    if any(OmegaConf.is_missing(config, key) for key in _KEYS):
+        raise UserError("name both: learned-saliency guard OLD NEW.")
+    check_complete(config)
     for key in _KEYS:
         if not os.path.exists(os.path.expanduser(config[key])):
             raise UserError(f"{key}={config[key]}: there is no such run or evaluation.")
@@ -60,5 +70,6 @@ GUARD = Command(
     check=check,
     announce=announce,
     words=guard_words,
+    complete=False,
     script=False,
 )

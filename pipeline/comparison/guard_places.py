@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_saliency.pipeline.cli import UserError
-from learned_saliency.pipeline.comparison.guard_statistics import interval, sample
+from learned_saliency.pipeline.comparison.guard_statistics import sample, student_interval
 from learned_saliency.pipeline.reports import SavedEvaluation
 from learned_saliency.trainers import GalleryImage
 
@@ -102,6 +102,8 @@ def look(old: SavedEvaluation, new: SavedEvaluation, method: str, masks: bool) -
 def gains(seen: Seen, image_ids: Collection[str], level: float) -> list[Gain]:
     """List the places by the mass that they gained off the object, the largest gain first.
 
+    Intervals are Student's with Bonferroni's correction for the number of places.
+
     Args:
         seen: Pictured images.
         image_ids: Names of the images that count, pictured or not.
@@ -116,7 +118,7 @@ def gains(seen: Seen, image_ids: Collection[str], level: float) -> list[Gain]:
         return []
     old, new = seen.old[rows], seen.new[rows]
     each = 1 - (1 - level) / len(PLACES)
-    ends = [interval(sample(change), each) for change in (new - old).T]
+    ends = [student_interval(sample(change), each) for change in (new - old).T]
     found = zip(PLACES, old.mean(0).tolist(), new.mean(0).tolist(), ends, strict=True)
     listed = [Gain(place, before, after, *end) for place, before, after, end in found]
     return sorted(listed, key=lambda gain: -gain.change)

@@ -61,6 +61,13 @@ class Report(NamedTuple):
         order = np.argsort(change, kind="stable")
         return [self.pairs.image_ids[i] for i in order if counted[i]]
 
+    def losses(self, found: Finding) -> list[tuple[str, float, float]]:
+        """List the images of a finding that lost, most first, with the shares of OLD and NEW."""
+        shares = zip(self.pairs.old.tolist(), self.pairs.new.tolist(), strict=True)
+        known = dict(zip(self.pairs.image_ids, shares, strict=True))
+        rows = [(image, *known[image]) for image in self.images(found)]
+        return [row for row in rows if row[2] < row[1]]
+
     def gains(self, found: Finding) -> list[Gain]:
         """List the places by the mass that they gained off the object on a finding's images."""
         return gains(self.seen, self.images(found), self.limits.level)
@@ -116,7 +123,7 @@ def _where(report: Report, found: Finding) -> str:
     listed = report.gains(found)
     if not listed:
         return "no pictures of both say where to"
-    gained = [gain for gain in listed if gain.place != PLACES[-1] and gain.low > 0]
+    gained = [gain for gain in listed if gain.low > 0]
     if not gained:
         return f"{report.name(found)}: no place gained for certain"
     return f"{report.name(found)}: {_gain(gained[0])}"
@@ -174,12 +181,10 @@ def _doubt(gain: Gain) -> str:
 
 
 def _worst(report: Report, found: Finding) -> list[str]:
-    rows = {image: place for place, image in enumerate(report.pairs.image_ids)}
-    shown = []
-    for image in report.images(found)[:_WORST]:
-        old, new = report.pairs.old[rows[image]], report.pairs.new[rows[image]]
-        shown.append(f"worst: {printable(image)} {100 * old:.1f} -> {100 * new:.1f} %")
-    return shown
+    return [
+        f"worst: {printable(image)} {100 * old:.1f} -> {100 * new:.1f} %"
+        for image, old, new in report.losses(found)[:_WORST]
+    ]
 
 
 def _notes(report: Report) -> Iterator[str]:
@@ -218,9 +223,9 @@ def as_markdown(report: Report, verdict: str) -> str:
         parts.append(f"## Where: {escaped(report.name(found))}")
         if places := _places(report, found):
             parts += [f"Mass off the object, percent, {places[0]} pictures", places[1]]
-        parts.append(_bullets(_worst(report, found)))
+        parts.append(_bullets(_worst(report, found) or ["no image lost"]))
     if len(rows := _class_places(report)) > 1:
-        parts += ["## The place that gained most, by class", markdown_table(rows)]
+        parts += ["## The ninth of the image that gained most, by class", markdown_table(rows)]
     return "\n\n".join([*parts, "## Notes", _bullets([*_notes(report), _HOW])]) + "\n"
 
 
@@ -279,14 +284,9 @@ def _told(report: Report, found: Finding) -> dict[str, Any]:
     told: dict[str, Any] = found._asdict()
     if found.label is not None:
         told["name"] = report.class_name(found.label)
-    rows = {image: place for place, image in enumerate(report.pairs.image_ids)}
     told["worst"] = [
-        {
-            "image_id": image,
-            "old": float(report.pairs.old[rows[image]]),
-            "new": float(report.pairs.new[rows[image]]),
-        }
-        for image in report.images(found)[:_WORST]
+        {"image_id": image, "old": old, "new": new}
+        for image, old, new in report.losses(found)[:_WORST]
     ]
     told["pictured"] = len(_pictured(report, found))
     told["places"] = [gain._asdict() for gain in report.gains(found)]

@@ -36,6 +36,7 @@ class Cluster(NamedTuple):
         means: Means of the features by name; NaN without truth.
         level: Share on the object of other classes' images with objects of like area.
         off_object: Whether it lies off the object as the rule says; None without truth.
+        grid: Mean share of evidence in each of ``PLACES``, (9,).
         evidence: Mean evidence on the coarse grid, (16, 16).
     """
 
@@ -46,6 +47,7 @@ class Cluster(NamedTuple):
     means: Mapping[str, float]
     level: float
     off_object: bool | None
+    grid: np.ndarray
     evidence: np.ndarray
 
 
@@ -55,10 +57,12 @@ class ClassFinding(NamedTuple):
     Attributes:
         test: Its comparison with the other classes.
         clusters: Its clusters, the largest first; none if all its maps are flat.
+        of_others: Mean share of the other classes' evidence in each of ``PLACES``, (9,).
     """
 
     test: ClassTest
     clusters: list[Cluster]
+    of_others: np.ndarray
 
 
 Findings = Mapping[str, Mapping[int, ClassFinding]]  # by method and number of the class
@@ -86,7 +90,8 @@ def find_shortcuts(maps: MapSet, rule: Rule, seed: int) -> dict[int, ClassFindin
         about = own, levels.of(members)[members], of_others, test.place
         parts = clusters(cluster_features(own)) if test.images else np.zeros(0, int)
         groups = [np.flatnonzero(parts == part) for part in range(parts.max(initial=-1) + 1)]
-        found[label] = ClassFinding(test, [_cluster(*about, at, rule) for at in groups])
+        parted = [_cluster(*about, at, rule) for at in groups]
+        found[label] = ClassFinding(test, parted, of_others)
     return found
 
 
@@ -106,7 +111,8 @@ def _cluster(
     own = maps.rows(at)
     features = cluster_features(own)
     distance = ((features - features.mean(0)) ** 2).sum(1)
-    more = own.grid.mean(0) - of_others
+    mean_grid = own.grid.mean(0)
+    more = mean_grid - of_others
     where = PLACES[int(more.argmax())] if more.max() >= rule.excess else NOWHERE
     means = {name: _mean(own.column(name)) for name in COLUMNS}
     here = np.isfinite(levels[at])
@@ -122,6 +128,7 @@ def _cluster(
         means=means,
         level=level,
         off_object=off_object,
+        grid=mean_grid,
         evidence=own.coarse.mean(0, dtype=float),
     )
 

@@ -13,6 +13,7 @@ from learned_saliency.pipeline.evaluation.studies.shortcut_features import COARS
 from learned_saliency.pipeline.evaluation.studies.shortcut_findings import (
     NOWHERE,
     ClassFinding,
+    Cluster,
     Findings,
     accused,
     flagged,
@@ -29,26 +30,34 @@ from learned_saliency.visualization import (
 )
 
 _TEXT = ("method", "class", "name", "cluster", "images", "share", "place")
+_PLACE = ("in_cell", "others_in_cell")
 _TESTS = ("level", "p_off_object", "p_place")
 _LAST = ("off_object", "in_place", "flagged", "remark")
 
 
 def sentence(name: str, finding: ClassFinding) -> str:
-    """Say in words why a class is flagged."""
+    """Say in words why a class is flagged, with means over the images of the accused clusters."""
     test, found = finding.test, accused(finding)
-    share = sum(cluster.share for cluster in found)
-    if test.off_object is None:
-        where = f"in the {PLACES[test.place]}"
+    sizes = [len(cluster.images) for cluster in found]
+    number = "one cluster" if len(found) == 1 else f"{len(found)} clusters"
+    images = f"in {sum(sizes)} of its {test.images + test.flat} images, {number}"
+    count = {PLACES[test.place]: 0}
+    if test.off_object is not None:
+        count = dict.fromkeys((cluster.place for cluster in found), 0)
+        for cluster, size in zip(found, sizes, strict=True):
+            count[cluster.place] += size
+    place = max(count, key=lambda key: count[key])
+    if place == NOWHERE:
+        share = np.average([cluster.means["on_object"] for cluster in found], weights=sizes)
+        level = np.average([cluster.level for cluster in found], weights=sizes)
+        mostly = "mostly " if len(count) > 1 else ""
+        where = f"on the object (other classes: {level:.0%}), the rest {mostly}in {NOWHERE}"
     else:
-        shares = {cluster.place: 0.0 for cluster in found}
-        for cluster in found:
-            shares[cluster.place] += cluster.share
-        place = max(shares, key=lambda key: shares[key])
-        mostly = "mostly " if len(shares) > 1 else ""
-        where = f"{mostly}in the {place}, off the object"
-        if place == NOWHERE:
-            where = f"off the object, {mostly}in {NOWHERE}"
-    about = f"{share:.0%} of its images have their evidence {where}"
+        at = PLACES.index(place)
+        share = np.average([cluster.grid[at] for cluster in found], weights=sizes)
+        where = f"in the {place} (other classes: {finding.of_others[at]:.0%})"
+        where += "" if test.off_object is None else ", off the object"
+    about = f"{images}, on average {share:.0%} of the evidence lies {where}"
     return f"class {name!r}: {about} (p = {test.chance:.2g})"
 
 
@@ -76,7 +85,7 @@ def write_shortcuts(path: Path, findings: Findings, names: Sequence[str]) -> Non
         for label, finding in classes.items():
             about = {"method": method, "class": str(label), "name": names[label]}
             rows += [about | row for row in _rows(finding)]
-    write_csv(path, [*_TEXT, *COLUMNS, *_TESTS, *_LAST], rows)
+    write_csv(path, [*_TEXT, *_PLACE, *COLUMNS, *_TESTS, *_LAST], rows)
 
 
 def _rows(finding: ClassFinding) -> Iterator[dict[str, str]]:
@@ -89,6 +98,7 @@ def _rows(finding: ClassFinding) -> Iterator[dict[str, str]]:
             "images": str(len(cluster.images)),
             "share": _number(cluster.share),
             "place": cluster.place,
+            **_in_cell(finding, cluster),
             **{name: _number(value) for name, value in cluster.means.items()},
             "level": _number(cluster.level),
             **tests,
@@ -100,6 +110,14 @@ def _rows(finding: ClassFinding) -> Iterator[dict[str, str]]:
     if test.flat:
         flat = {"cluster": "flat", "images": str(test.flat), "flagged": _yes(False)}
         yield flat | {"remark": "the maps are constant"}
+
+
+def _in_cell(finding: ClassFinding, cluster: Cluster) -> dict[str, str]:
+    if cluster.place == NOWHERE:
+        return {}
+    at = PLACES.index(cluster.place)
+    shares = (cluster.grid[at], finding.of_others[at])
+    return {key: _number(share) for key, share in zip(_PLACE, shares, strict=True)}
 
 
 def _yes(value: bool) -> str:

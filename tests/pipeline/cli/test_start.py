@@ -94,7 +94,8 @@ MISSING = [
     ("compare", [], "name the runs or evaluations to compare: learned-saliency compare A B."),
     ("data", ["cubb"], "data=cubb is no choice of 'data'; the nearest: cub"),
     ("guard", ["pyproject.toml", "nowhere"], "new=nowhere: there is no such run or evaluation."),
-    ("guard", ["nowhere"], "new has no value: give it as new=..."),
+    ("guard", ["nowhere"], "name both: learned-saliency guard OLD NEW."),
+    ("guard", [], "name both: learned-saliency guard OLD NEW."),
     ("guard", [".", ".", "junit=."], "junit=.: is a folder; name a file in it."),
     ("guard", [".", ".", "junit=/dev/null/x/y"], "junit=/dev/null/x: cannot be written below"),
 ]

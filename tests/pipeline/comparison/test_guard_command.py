@@ -76,8 +76,17 @@ def test_a_class_that_lost_its_evidence_fails_with_its_name_and_place(guarded, t
     page = (tmp_path / "out" / "guard.md").read_text()
     assert "| class owl | 8 | 82.4 | 41.2 | -41.2 |" in page
     assert "| upper right corner | 0.0 | 50.0 | +50.0 |" in page
-    by_class = page.partition("## The place that gained most, by class")[2]
+    by_class = page.partition("## The ninth of the image that gained most, by class")[2]
     assert "| class owl | 8 | upper right corner | 0.0 | 50.0 | +50.0 |" in by_class
+
+
+def test_a_frame_that_gained_for_certain_is_named(guarded):
+    frame = ON.copy()
+    frame[3:5, 3:5] = 100
+    frame[0, [1, 5, 10]] = frame[11, [1, 5, 10]] = 67  # a twelfth of the mass in each cell
+    new = {name: told._replace(share=0.4, map=frame) for name, told in images().items()}
+    last = guarded(images(), new).stdout.splitlines()[-1]
+    assert "points in the frame (0.0 -> 50." in last
 
 
 def test_the_junit_file_has_a_test_per_class_and_the_failure_of_each_alarm(guarded, tmp_path):
@@ -103,6 +112,19 @@ def test_nothing_lost_passes_and_so_does_a_gain(guarded, tmp_path):
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1].startswith("guard: passed: no proof that evidence moved")
     assert not json.loads((tmp_path / "out" / "guard.json").read_text())["moved"]
+
+
+def test_images_that_lost_nothing_are_not_the_worst(guarded, tmp_path):
+    new = images()
+    new["0a"] = new["0a"]._replace(share=new["0a"].share - 0.1)
+    new["0b"] = new["0b"]._replace(share=new["0b"].share + 0.1)
+    done = guarded(images(), new, "class_tolerance=0.2")
+    assert [line.split()[1] for line in done.stdout.splitlines() if "worst:" in line] == ["0a"]
+    told = json.loads((tmp_path / "out" / "guard.json").read_text())
+    assert [row["image_id"] for row in told["overall"]["worst"]] == ["0a"]
+    words = [str(tmp_path / "new"), str(tmp_path / "new"), f"output_dir={tmp_path}/out"]
+    assert "worst:" not in run_command("guard", *words).stdout
+    assert "- no image lost\n" in (tmp_path / "out" / "guard.md").read_text()
 
 
 def test_all_images_together_fail_beyond_the_tolerance_alone(guarded, tmp_path):

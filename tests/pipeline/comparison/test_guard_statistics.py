@@ -13,6 +13,7 @@ from learned_saliency.pipeline.comparison.guard_statistics import (
     pooled_deviation,
     sample,
     student,
+    student_interval,
 )
 
 #: Differences with mean 0: normal, many small losses with few large gains, and the mirrored.
@@ -55,6 +56,23 @@ def test_equal_differences_leave_no_doubt():
     assert p_below(sample(np.full(5, -0.2)), -0.05) == 0
     assert p_below(sample(np.full(5, -0.05)), -0.05) == 1
     assert interval(sample(np.full(5, -0.25)), 0.95) == (-0.25, -0.25)
+
+
+def test_a_gain_of_nine_in_ten_pictures_is_certain_among_ten_places():
+    changes = np.array([0.29, -0.02, 0.14, 0.20, 0.22, 0.17, 0.21, 0.23, 0.10, 0.16])
+    found = student_interval(sample(changes), 1 - 0.05 / 10)
+    error = changes.std(ddof=1) / 10**0.5
+    assert found == pytest.approx(stats.t.interval(0.995, 9, changes.mean(), error))
+    assert found == pytest.approx((0.07, 0.27), abs=2e-3)
+    assert student_interval(sample(np.array([-1.0, 1.0])), 0.995) == (-1.0, 1.0)
+
+
+@pytest.mark.parametrize(("kind", "least"), [("normal", 0.94), ("gains", 0.69), ("losses", 0.69)])
+def test_intervals_of_ten_places_hold_together_as_often_as_documented(kind, least):
+    drawn = KINDS[kind](np.random.default_rng(3), (600, 10, 10))
+    ends = [[student_interval(sample(x), 0.995) for x in table] for table in drawn]
+    low, high = np.moveaxis(np.array(ends), 2, 0)
+    assert ((low <= 0) & (high >= 0)).all(1).mean() >= least - 0.04
 
 
 def test_a_least_deviation_counts_where_it_is_larger():

@@ -234,14 +234,36 @@ def test_a_planted_class_is_found_with_and_without_the_truth_and_no_other(share)
     chosen = accused(found[2])
     assert [cluster.place for cluster in chosen] == ["upper right corner"]
     assert sum(len(cluster.images) for cluster in chosen) == 12 * share
+    corner = PLACES.index("upper right corner")
+    inside = maps.grid[chosen[0].images, corner].mean()
+    others = maps.grid[np.flatnonzero(maps.classes != 2), corner].mean()
     told = sentence("owl", found[2])
-    assert told.startswith(f"class 'owl': {share:.0%} of its images have their evidence in the")
-    assert "upper right corner, off the object (p = 0.0" in told
+    assert told.startswith(
+        f"class 'owl': in {12 * share:.0f} of its 12 images, one cluster, on average {inside:.0%} "
+        f"of the evidence lies in the upper right corner (other classes: {others:.0%}), off the "
+        "object (p = 0.0"
+    )
     without = maps._replace(area=np.full(72, np.nan))
     blind = find_shortcuts(without, Rule(), 0)
     assert [label for label, one in blind.items() if one.test.flagged] == [2]
     assert blind[2].test.off_object is None
-    assert "upper right corner (p = 0.0" in sentence("owl", blind[2])
+    assert f"upper right corner (other classes: {others:.0%}) (p = 0.0" in sentence("owl", blind[2])
+
+
+def test_a_cluster_without_a_place_is_told_by_its_share_on_the_object():
+    maps, _ = planted(np.random.default_rng(0), 1.0)
+    finding = find_shortcuts(maps, Rule(), 0)[2]
+    (cluster,) = finding.clusters
+    parts = [
+        cluster._replace(place=NOWHERE, images=cluster.images[:9], means={"on_object": 0.1}),
+        cluster._replace(images=cluster.images[9:], means={"on_object": 0.3}),
+    ]
+    parts = [part._replace(level=0.5) for part in parts]
+    told = sentence("owl", finding._replace(clusters=parts))
+    assert told.startswith(
+        "class 'owl': in 12 of its 12 images, 2 clusters, on average 15% of the evidence lies on "
+        "the object (other classes: 50%), the rest mostly in no place of its own (p = 0.0"
+    )
 
 
 def test_clusters_average_to_their_class():
@@ -249,7 +271,7 @@ def test_clusters_average_to_their_class():
     maps.area[::7] = np.nan
     found = find_shortcuts(maps, Rule(), 0)
     assert len(found[2].clusters) > 1
-    for label, (test, parts) in found.items():
+    for label, (test, parts, _) in found.items():
         assert sum(cluster.share for cluster in parts) == pytest.approx(1)
         places = np.concatenate([cluster.images for cluster in parts])
         assert sorted(places) == np.flatnonzero(maps.classes == label).tolist()

@@ -57,8 +57,8 @@ def test_given_maps_name_the_planted_class(given, words, evaluated, capsys):
     found = evaluated(f"maps={given}", *words)
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("shortcuts")]
     assert len(said) == 2
-    assert "'square-pointed-club': 100% of its images have their evidence in the lower" in said[0]
-    assert "lower left corner, off the object (p = 0.0" in said[0]
+    assert "'square-pointed-club': in 10 of its 10 images, one cluster, on average 100%" in said[0]
+    assert "of the evidence lies in the lower left corner (other classes: " in said[0]
     told = f"1 of {CLASSES} tested classes flagged, 1 of {IMAGES} maps are flat"
     assert said[1] == f"shortcuts: maps: {told}"
     assert found.results["maps"]["shortcut_classes"] == 1
@@ -69,6 +69,10 @@ def test_given_maps_name_the_planted_class(given, words, evaluated, capsys):
     (own,) = (row for row in rows if row["class"] == str(CLASS))
     told = [own[name] for name in ("images", "place", "off_object", "in_place")]
     assert told == ["10", "lower left corner", "yes", "yes"]
+    assert (
+        f"(other classes: {float(own['others_in_cell']):.0%}), off the object (p = 0.0" in said[0]
+    )
+    assert float(own["in_cell"]) == pytest.approx(1)
     assert float(own["on_object"]) < 0.2 < float(own["level"])
     flat = [row for row in rows if row["cluster"] == "flat"]
     assert [(row["class"], row["images"]) for row in flat] == [("0", "1")]
