@@ -64,6 +64,13 @@ def test_a_whole_bundle_agrees_to_the_last_bit(bundle):
     assert found.of_studies == ()
 
 
+def test_a_bundle_agrees_whose_batches_are_single_images(creatures, tmp_path):
+    model = untrained_run(creatures, tmp_path / "run", "model=cam")
+    words = ["methods=[]", "evaluate.faithfulness=[]", "limit=3", "+data.eval_batch_size=1"]
+    found = verify(evaluate_bundle(model, tmp_path / "out", *words).bundle.path)
+    assert (found.differences, found.exact) == ([], found.figures)
+
+
 def test_maps_of_a_tool_and_classes_that_were_not_trained_agree(creatures, tmp_path):
     ids = [f"{path.relative_to(creatures)}" for path in sorted(creatures.rglob("test/*.png"))]
     maps = np.random.default_rng(0).random((len(ids), 32, 32), np.float32)
