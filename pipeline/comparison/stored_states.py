@@ -67,7 +67,7 @@ class StoredStates:
         """Compare the next images with states (B, ...) by method and name."""
         for number, method in enumerate(self._methods):
             for name, found in states[method].items():
-                values = narrowed(found.cpu().numpy())
+                values = np.ascontiguousarray(narrowed(found.cpu().numpy()))
                 yield from self._compare(f"{number}/{name}", method, values)
 
     def close(self) -> Iterator[Unlike]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Mapping
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -135,10 +136,31 @@ def bundle_results(bundle: Bundle) -> tuple[str, Results, dict[str, Any]]:
         raise _strange(bundle.path, error) from None
 
 
-def _parsed(read: Mapping[str, Any]) -> tuple[str, Results, dict[str, Any]]:
-    """Tell split, metrics and further keys of a ``results.json`` apart."""
-    split = next(key for key in read if key in SPLITS)
-    return split, restored(read[split]), {key: v for key, v in read.items() if key != split}
+def _parsed(read: Any) -> tuple[str, Results, dict[str, Any]]:
+    """Tell split, metrics and further keys of a ``results.json`` apart.
+
+    Raises:
+        ValueError: If something else stands where a split, a method or a number should be.
+    """
+    split = next((key for key in read if key in SPLITS), None) if isinstance(read, dict) else None
+    if split is None:
+        raise ValueError(f"{_RESULTS} has no metrics of a split")
+    methods = read[split]
+    if not isinstance(methods, dict) or not all(isinstance(v, dict) for v in methods.values()):
+        raise ValueError(f"{_RESULTS} has no table of methods and metrics")
+    for method, values in methods.items():
+        for name, value in values.items():
+            if not _is_number(value):
+                where = f"{split}, {method:.80}, {name:.80}"
+                raise ValueError(f"{_RESULTS} has {value!r:.40} where a number should be: {where}")
+    return split, restored(methods), {key: v for key, v in read.items() if key != split}
+
+
+def _is_number(value: Any) -> bool:
+    """Tell whether a value of JSON is a metric: null, or a number that a float can hold."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) <= sys.float_info.max
+    return value is None or isinstance(value, float)
 
 
 def _strange(place: str | Path, error: Exception) -> UserError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -51,6 +52,12 @@ class Dashboard:
     """
 
     package: ClassVar[str] = ""
+
+    @classmethod
+    def load(cls) -> None:
+        """Import the package, as the dashboard does later; it raises whatever the package does."""
+        if cls.package:
+            import_module(cls.package)
 
     def log_config(self, config: dict[str, Any]) -> None:
         """Show the run's composed configuration; called before the first batch."""

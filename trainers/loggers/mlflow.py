@@ -53,12 +53,18 @@ class MLflowDashboard(SteppedDashboard):
         checkpoints: bool = True,
     ) -> None:
         super().__init__(run_dir, stage, resume_step, checkpoints)
+        _leave_out_reports()
         self._experiment_name = experiment_name
         self._uri = tracking_uri
         self.run_id = ""
 
+    @classmethod
+    def load(cls) -> None:
+        """Import MLflow without its reports to its makers."""
+        _leave_out_reports()
+        super().load()
+
     def _join(self) -> MlflowClient:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read at the first import
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
@@ -155,6 +161,11 @@ class MLflowDashboard(SteppedDashboard):
         if self._run is not None:
             client, self._run = self._run, None
             client.set_terminated(self.run_id, "FAILED" if failed else "FINISHED")
+
+
+def _leave_out_reports() -> None:
+    """Turn off MLflow's reports; its first import begins them, with a file in the user's home."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
 def _follow(store: Path, uri: str) -> None:

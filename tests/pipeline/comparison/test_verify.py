@@ -64,6 +64,13 @@ def test_a_whole_bundle_agrees_to_the_last_bit(bundle):
     assert found.of_studies == ()
 
 
+def test_a_bundle_agrees_whose_batches_are_single_images(creatures, tmp_path):
+    model = untrained_run(creatures, tmp_path / "run", "model=cam")
+    words = ["methods=[]", "evaluate.faithfulness=[]", "limit=3", "+data.eval_batch_size=1"]
+    found = verify(evaluate_bundle(model, tmp_path / "out", *words).bundle.path)
+    assert (found.differences, found.exact) == ([], found.figures)
+
+
 def test_maps_of_a_tool_and_classes_that_were_not_trained_agree(creatures, tmp_path):
     ids = [f"{path.relative_to(creatures)}" for path in sorted(creatures.rglob("test/*.png"))]
     maps = np.random.default_rng(0).random((len(ids), 32, 32), np.float32)
@@ -180,6 +187,32 @@ def test_another_figure_row_or_state_is_named_with_both_values(bundle, forged):
     np.savez_compressed(written, **states)
     (told,) = verify(forged({"image_states.npz": written.getvalue()})).differences
     assert told.where.startswith("image_states.npz, 0/boxes/hits, image ")
+
+
+@pytest.mark.parametrize("value", ["x", 10**400, [0.5], True, {"a": 1}])
+def test_what_is_no_number_is_told_in_a_sentence(bundle, forged, value):
+    results = json.loads(contents(bundle)["results.json"])
+    results["test"]["gradcam"]["pxap"] = value
+    path = forged({"results.json": json.dumps(results).encode()})
+    for read in (verify, read_saved):
+        with pytest.raises(UserError, match=r"where a number should be: test, gradcam, pxap"):
+            read(path)
+
+
+@pytest.mark.parametrize("value", [None, float("inf"), 0, -(10**300)])
+def test_another_number_is_told_as_a_difference(bundle, forged, value):
+    results = json.loads(contents(bundle)["results.json"])
+    results["test"]["gradcam"]["pxap"] = value
+    (told,) = verify(forged({"results.json": json.dumps(results).encode()})).differences
+    assert (told.where, told.stored) == ("gradcam, pxap", "nan" if value is None else repr(value))
+
+
+@pytest.mark.parametrize(
+    "content", [b"[]", b"3", b'["test"]', b'{"test": []}', b'{"test": {"a": 1}}']
+)
+def test_results_of_another_form_are_told_in_a_sentence(forged, content):
+    with pytest.raises(UserError, match=r"results\.json has no "):
+        verify(forged({"results.json": content}))
 
 
 def test_another_truth_changes_what_is_recomputed(bundle, forged):
