@@ -90,8 +90,8 @@ def interval(found: Sample, level: float) -> tuple[float, float]:
 def student_interval(found: Sample, level: float) -> tuple[float, float]:
     """Compute Student's two-sided interval of the true mean, cut at -1 and 1.
 
-    `interval` has no use for high confidence of a few differences: for ten that are a little
-    skewed, Hall's transformation ends before the quantile, and the interval is beyond all of them.
+    `interval` is of no use at high confidence with few differences: for ten that are skewed, the
+    quantile lies on the flat part of Hall's cube, and the interval reaches beyond all of them.
 
     Args:
         found: Statistics of the differences, which lie in [-1, 1].

@@ -23,7 +23,7 @@ class Limits(NamedTuple):
     """Limits by which two networks are judged.
 
     Attributes:
-        tolerance: Loss of the mean share on the objects over all images that is allowed, in (0, 1).
+        tolerance: Loss of the mean share on the objects over all images that is allowed, in [0, 1).
         class_tolerance: Loss of the mean of one class that is allowed, likewise.
         level: Confidence of the whole verdict, in (0, 1).
         per_class: Whether classes are judged, too.

@@ -100,7 +100,7 @@ def test_a_value_is_told_by_the_key_that_it_was_given_by():
         ("evaluate", "+data.batch_size=abc", "data.batch_size=abc: expected an integer"),
         ("predict", "input.std=[0,1,1]", "input.std=[0,1,1]: expected a list"),
         ("predict", "opacity=2", "opacity=2: expected a number from 0 to 1"),
-        ("export", "tolerance=nan", "tolerance=nan: expected a number above 0"),
+        ("export", "tolerance=nan", "tolerance=nan: expected a number from 0"),
         ("convert", "published=3", "published=3: expected a path"),
         ("doctor", "workers=0", "workers=0: expected an integer from 1"),
         ("guard", "old=A new=B level=1", "level=1: expected a number above 0.5 and below 1"),

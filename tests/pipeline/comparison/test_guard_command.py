@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from xml.etree import ElementTree
 
 import numpy as np
@@ -125,6 +126,15 @@ def test_images_that_lost_nothing_are_not_the_worst(guarded, tmp_path):
     words = [str(tmp_path / "new"), str(tmp_path / "new"), f"output_dir={tmp_path}/out"]
     assert "worst:" not in run_command("guard", *words).stdout
     assert "- no image lost\n" in (tmp_path / "out" / "guard.md").read_text()
+
+
+def test_with_no_tolerance_a_certain_loss_fails_and_equal_shares_pass(guarded, tmp_path):
+    words = ["tolerance=0", "class_tolerance=0"]
+    less = {name: told._replace(share=told.share - 0.01) for name, told in images().items()}
+    assert guarded(images(), images(), *words).returncode == 0
+    shutil.rmtree(tmp_path / "a=b")
+    shutil.rmtree(tmp_path / "new")
+    assert guarded(images(), less, *words).returncode == 1
 
 
 def test_all_images_together_fail_beyond_the_tolerance_alone(guarded, tmp_path):
