@@ -184,7 +184,7 @@ def _tex(cell: str, number: bool) -> str:
 
 def _caption(matched: Matched, shown: Sequence[Row], options: Options) -> str:
     method = shared_method(shown)
-    several = any(len(side.members) > 1 for side in matched.sides)
+    several = any(row.difference and row.difference.trainings for row in shown)
     seeds = ", over seeds by Student's t" if several else ""
     return (
         f"{len(matched.image_ids)} images of the split "
