@@ -94,7 +94,7 @@ def star_told(rows: Sequence[Row]) -> str:
         over = "0 lies outside the intervals over images and over seeds"
     elif any(row.value.trainings for row in rows):
         over += " (a single run beside a sweep has none over seeds)"
-    return f"* where {over}"
+    return f"*: {over}"
 
 
 def _interval(row: Row, interval: Interval) -> str:

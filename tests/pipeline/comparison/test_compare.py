@@ -83,7 +83,7 @@ def test_beside_a_single_run_a_star_is_of_images_alone_and_columns_of_seeds_are_
     head, _, second = table_cells(rows, SIGNS)
     assert head[-3:] == ["spread of seeds", "difference", "over images"]
     assert second[-3:] == ["±2.0", "+10.0*", "[1.0, 20.0]"]
-    images = "* where 0 lies outside the interval over images"
+    images = "*: 0 lies outside the interval over images"
     assert star_told(rows) == f"{images} (a single run beside a sweep has none over seeds)"
     both = row("c", sweep, apart._replace(trainings=spread))
     assert star_told([*rows, both]) == f"{images} and, except beside a single run, over seeds"
