@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +27,8 @@ from learned_saliency.pipeline.reports import (
 from learned_saliency.trainers import GalleryImage
 
 _DISAGREEMENT = ("least first", "most first")
-_ORDER = "ahead, behind, maps that disagree"
+_ORDER = "those listed first"
+_UNKEPT = "its test kept no picture"
 
 
 class Pictures(NamedTuple):
@@ -60,7 +61,10 @@ def gallery_block(
     pictures: Mapping[Contender, Pictures],
     count: int,
 ) -> Gallery:
-    """Lay out the images on which contenders differ most, of those with a picture of both.
+    """Lay out the images on which contenders differ most, as far as there are pictures.
+
+    The listed images with any picture come first; then others with pictures of both, until there
+    are as many of each kind as were asked for.
 
     Args:
         image_ids: Names of the compared images.
@@ -70,15 +74,9 @@ def gallery_block(
         count: Number of images of each kind: ahead, behind, and maps that disagree.
     """
     places = {name: place for place, name in enumerate(image_ids)}
+    drawn = {name for p in pictures.values() for name in p.images if name in places}
     apart = [_disagreements(pair, pictures, places) for pair in pairs]
-    reasons: dict[int, list[str]] = {}
-    for pair, of_maps in zip(pairs, apart, strict=True):
-        name = pictures[pair.contender].name
-        ranked = sorted(of_maps, key=lambda place: -of_maps[place])
-        kinds = {"ahead": pair.ahead, "behind": pair.behind, "disagrees": ranked}
-        for kind, order in kinds.items():
-            for place in [place for place in order if place in of_maps][:count]:
-                reasons.setdefault(place, []).append(f"{name} {kind}")
+    reasons = _reasons(pairs, apart, pictures, {places[n] for n in drawn}, count)
     keys = list(_keys(pairs, terms))
     cards = []
     for place, told in reasons.items():
@@ -86,6 +84,39 @@ def gallery_block(
         cards.append(_card(image_ids[place], place, told, values, terms, pictures))
     shown = [_sort_key(key, pictures) for key in keys]
     return Gallery(cards, _ORDER, shown, _note(len(cards), count, pictures))
+
+
+def _reasons(
+    pairs: Sequence[Pair],
+    apart: Sequence[Mapping[int, float]],
+    pictures: Mapping[Contender, Pictures],
+    drawn: Collection[int],
+    count: int,
+) -> dict[int, list[str]]:
+    """Choose the images to show, in their order, and tell why each is shown.
+
+    Args:
+        pairs: What is compared with what.
+        apart: Disagreement of the maps of each pair by place, of images with pictures of both.
+        pictures: Pictures by contender.
+        drawn: Places of the images that have any picture.
+        count: Number of images of each kind.
+    """
+    listed: list[tuple[int, str]] = []
+    others: list[tuple[int, str]] = []
+    for pair, of_maps in zip(pairs, apart, strict=True):
+        name = pictures[pair.contender].name
+        for kind, order in {"ahead": pair.ahead, "behind": pair.behind}.items():
+            first = [place for place in order[:count] if place in drawn]
+            further = [place for place in order[count:] if place in of_maps]
+            listed += [(place, f"{name} {kind}") for place in first]
+            others += [(place, f"{name} {kind}") for place in further[: count - len(first)]]
+        ranked = sorted(of_maps, key=lambda place: -of_maps[place])[:count]
+        others += [(place, f"{name} disagrees") for place in ranked]
+    reasons: dict[int, list[str]] = {}
+    for place, told in [*listed, *others]:
+        reasons.setdefault(place, []).append(told)
+    return reasons
 
 
 def _disagreements(
@@ -147,10 +178,13 @@ def _card(
     if first.label >= 0:
         facts["true class"] = _class(first.label, names)
     panels: list[Panel] = [plain_panel(first)]
-    for contender, image in drawn.items():
-        told = pictures[contender]
-        panels.append(map_panel(told.name, image.maps[contender.method], image))
-        facts |= _classes(told, image)
+    for contender, told in pictures.items():
+        if contender in drawn:
+            image = drawn[contender]
+            panels.append(map_panel(told.name, image.maps[contender.method], image))
+            facts |= _classes(told, image)
+        else:
+            panels.append(_blank_panel(told.name, first))
     return Card(
         title=image_id,
         picture=data_uri(first.picture, "jpeg"),
@@ -160,6 +194,12 @@ def _card(
         values=values,
         label=_class(first.label, names),
     )
+
+
+def _blank_panel(name: str, image: GalleryImage) -> Panel:
+    """Make the panel of a contender that has no picture of an image."""
+    alt = f"No map of {name} over {image.image_id}: {_UNKEPT}"
+    return Panel(name, alt, image.size, note=_UNKEPT, group=name, blank=True)
 
 
 def _classes(pictures: Pictures, image: GalleryImage) -> dict[str, Cell]:
@@ -201,7 +241,8 @@ def _terms_table(
 def _note(shown: int, count: int, pictures: Mapping[Contender, Pictures]) -> str:
     both = set.intersection(*(set(p.images) for p in pictures.values()))
     return (
-        f"{shown} images, up to {count} of each kind, of those with a picture in the galleries "
-        f"({len(both)} in all of them). Disagreement: 1 minus the rank correlation of the maps. "
-        "Maps are transparent where they are 0."
+        f"{shown} images: those listed that have a picture in any gallery, then others with "
+        f"pictures in all of them ({len(both)} have these), up to {count} of each kind. "
+        "Disagreement: 1 minus the rank correlation of the maps. Maps are transparent where they "
+        "are 0."
     )

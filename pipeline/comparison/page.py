@@ -81,7 +81,7 @@ def compose_page(contents: Contents) -> str:
     matched, level = contents.matched, contents.options.level
     labels = _labels(matched, contents.groups)
     cells = table_cells([_relabeled(row, labels) for row in contents.shown], _PLAIN)
-    metrics = [_metrics_table(cells), Text([f"{_EXPLAINED} A {star_told(contents.shown)}."])]
+    metrics = [_metrics_table(cells), Text([f"{_EXPLAINED} {star_told(contents.shown)}."])]
     sections = [
         Section("Metrics", metrics),
         Section("Notes", [Items(matched.notes)] if matched.notes else []),

@@ -94,7 +94,7 @@ def star_told(rows: Sequence[Row]) -> str:
         over = "0 lies outside the intervals over images and over seeds"
     elif any(row.value.trainings for row in rows):
         over += " (a single run beside a sweep has none over seeds)"
-    return f"* where {over}"
+    return f"*: {over}"
 
 
 def _interval(row: Row, interval: Interval) -> str:
@@ -184,7 +184,7 @@ def _tex(cell: str, number: bool) -> str:
 
 def _caption(matched: Matched, shown: Sequence[Row], options: Options) -> str:
     method = shared_method(shown)
-    several = any(len(side.members) > 1 for side in matched.sides)
+    several = any(row.difference and row.difference.trainings for row in shown)
     seeds = ", over seeds by Student's t" if several else ""
     return (
         f"{len(matched.image_ids)} images of the split "

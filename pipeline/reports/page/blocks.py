@@ -170,6 +170,7 @@ class Panel(NamedTuple):
         outlines: Polygons of points x, y.
         note: Small text below, such as an IoU.
         group: What shows and hides the panel together with those of other cards; empty for none.
+        blank: Whether the image is left out, too.
     """
 
     name: str
@@ -181,6 +182,7 @@ class Panel(NamedTuple):
     outlines: Sequence[Sequence[Sequence[int]]] = ()
     note: str = ""
     group: str = ""
+    blank: bool = False
 
 
 class Card(NamedTuple):

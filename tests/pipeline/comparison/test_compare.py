@@ -32,7 +32,7 @@ def compared(tmp_path_factory):
         threshold = {"box_threshold": pictures / 10}
         write_evaluation(folder / name, TRUTH, {"native": found}, pictures=pictures, **threshold)
     places = [str(folder / name) for name in NOISE]
-    words = ["resamples=200", "page.images=2", f"output_dir={folder / 'out'}"]
+    words = ["resamples=200", "page.images=4", f"output_dir={folder / 'out'}"]
     done = run_command("compare", *places, *words)
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
@@ -83,7 +83,7 @@ def test_beside_a_single_run_a_star_is_of_images_alone_and_columns_of_seeds_are_
     head, _, second = table_cells(rows, SIGNS)
     assert head[-3:] == ["spread of seeds", "difference", "over images"]
     assert second[-3:] == ["±2.0", "+10.0*", "[1.0, 20.0]"]
-    images = "* where 0 lies outside the interval over images"
+    images = "*: 0 lies outside the interval over images"
     assert star_told(rows) == f"{images} (a single run beside a sweep has none over seeds)"
     both = row("c", sweep, apart._replace(trainings=spread))
     assert star_told([*rows, both]) == f"{images} and, except beside a single run, over seeds"
@@ -172,15 +172,22 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_the_page_shows_images_with_both_maps_and_names_those_without_a_picture(compared):
+def test_the_page_shows_listed_images_with_any_picture_first_and_names_those_without(compared):
     folder, _ = compared
-    page = Page((folder / "out/compare.html").read_text())
+    text = (folder / "out/compare.html").read_text()
+    page = Page(text)
     assert all(link.startswith(("#", "data:")) for link in page.links)
     assert ("i", {}) not in page.tags
     cards = [attrs for tag, attrs in page.tags if tag == "li" and attrs.get("class") == "card"]
-    assert 2 <= len(cards) <= 6
+    listed = page.text.split("Images that differ most in iou")[-1].split("Pictures")[0]
+    listed = [found for found in re.findall(r"images/\d+.png", listed) if found[7:10] < "008"]
+    titles = re.findall(r"<h3 [^>]*><bdi>(.*?)</bdi>", text)
+    assert len(titles) == len(cards) <= 12
+    assert titles[: len(listed)] == listed != titles
     layers = [attrs for tag, attrs in page.tags if attrs.get("class") == "layer"]
-    assert len(layers) == 2 * len(cards)
+    unkept = [title for title in titles if title[7:10] >= "006"]
+    assert len(layers) == 2 * len(cards) - len(unkept)
+    assert page.text.count("its test kept no picture") == len(unkept) == 1
     for place, image in enumerate(TRUTH["image_id"]):
         assert (image in page.text.partition("without a picture in any")[2]) == (place >= 8)
     scores = {name: iou_of(folder / name) for name in NOISE}
