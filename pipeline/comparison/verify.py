@@ -179,11 +179,7 @@ def described(name: str, found: Verification, shown: int) -> Iterator[str]:
         f"  {found.figures} metrics of {found.methods} methods and the floors recomputed, of which "
         f"{found.exact} are equal to the last bit; {found.rows} rows of images.csv"
     )
-    told = [
-        f"{unlike.where}: stored {unlike.stored}, recomputed {unlike.recomputed}"
-        for unlike in found.differences
-    ]
-    yield from _listed(told, shown)
+    yield from _listed([unlike.told() for unlike in found.differences], shown)
     if found.of_network:
         yield (
             "  not verified, because they need the network (means of images.csv alone): "

@@ -185,8 +185,10 @@ def test_another_figure_row_or_state_is_named_with_both_values(bundle, forged):
     states["0/boxes/hits"][4, 0, 0, 0] ^= True
     written = io.BytesIO()
     np.savez_compressed(written, **states)
-    (told,) = verify(forged({"image_states.npz": written.getvalue()})).differences
+    found = verify(forged({"image_states.npz": written.getvalue()}))
+    (told,) = found.differences
     assert told.where.startswith("image_states.npz, 0/boxes/hits, image ")
+    assert f"  {told.where}: stored other bytes than those recomputed" in described("x", found, 9)
 
 
 @pytest.mark.parametrize("value", ["x", 10**400, [0.5], True, {"a": 1}])
