@@ -217,6 +217,42 @@ def test_results_of_another_form_are_told_in_a_sentence(forged, content):
         verify(forged({"results.json": content}))
 
 
+def test_figures_without_maps_are_no_studies(bundle, forged):
+    results = json.loads(contents(bundle)["results.json"])
+    study = {"higher_is_better": True, "needs": []}
+    results["figures"] = {"cue": study}
+    results["test"]["invented"] = {"pxap": 0.3, "insertion": 0.9, "odd": 1.0}
+    results["test"]["gradcam"] |= {"le_seen": 0.1, "cue": 0.5, "odd": 1.0}
+    results["test"]["cues"] = {"cue": 0.5, "cue_2": 0.5}
+    found = verify(forged({"results.json": json.dumps(results).encode()}))
+    assert [(told.where, told.stored) for told in found.differences] == [
+        ("gradcam, le_seen", "0.1"),
+        ("invented, pxap", "0.3"),
+    ]
+    assert found.differences[1].recomputed == "nothing, without maps"
+    assert found.of_studies == ("gradcam cue", "cues")
+    assert found.unknown == ("gradcam odd", "invented insertion", "invented odd", "cues cue_2")
+
+
+def test_the_record_is_compared_or_named_as_not_verified(bundle, forged):
+    results = json.loads(contents(bundle)["results.json"])
+    keys = [key for key in results if key not in ("test", "box_threshold", "explained", "versions")]
+    assert verify(bundle).record == tuple(keys)
+    last = "\n".join(described("x", verify(bundle), 9))
+    assert f"({', '.join(keys)}), config.yaml, names of classes, gallery.zip" in last
+    for key, value in {
+        "box_threshold": 0.75,
+        "explained": {"a": [[]]},
+        "versions": {"torch": ["0.1"]},
+    }.items():
+        path = forged({"results.json": json.dumps(results | {key: value}).encode()})
+        (told,) = verify(path).differences
+        assert told.where == f"results.json, {key}"
+    results["val"] = results.pop("test")
+    told = verify(forged({"results.json": json.dumps(results).encode()})).differences
+    assert [found.where for found in told] == ["results.json, split"]
+
+
 def test_another_truth_changes_what_is_recomputed(bundle, forged):
     lines = contents(bundle)["truth/boxes.csv"].decode().splitlines(keepends=True)
     lines[1] = lines[1].split(",")[0] + ",0,0,1,1\r\n"
