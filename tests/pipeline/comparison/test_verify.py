@@ -292,10 +292,11 @@ def test_other_files_are_no_bundles(bundle, tmp_path):
         path.write_bytes(content)
         with pytest.raises(UserError, match="is no bundle"):
             verify(path)
-    with zipfile.ZipFile(path, "w") as other:
-        other.writestr("a.txt", "a")
-    with pytest.raises(UserError, match="is no bundle"):
-        verify(path)
+    for name, content in (("a.txt", "a"), (facts.FACTS, "{}"), (facts.FACTS, '{"a": 1}' * 999)):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as other:
+            other.writestr(name, content)
+        with pytest.raises(UserError, match="is no bundle"):
+            verify(path)
     with pytest.raises(UserError, match="is no file"):
         verify(tmp_path)
 
