@@ -33,12 +33,18 @@ class Difference(NamedTuple):
     Attributes:
         where: The value: file or method, metric, image.
         stored: As the bundle has it.
-        recomputed: As it should be.
+        recomputed: As it should be; empty where the values are too large to be shown.
     """
 
     where: str
     stored: str
     recomputed: str
+
+    def told(self) -> str:
+        """Tell it in a line."""
+        if not self.recomputed:
+            return f"{self.where}: stored {self.stored} than those recomputed"
+        return f"{self.where}: stored {self.stored}, recomputed {self.recomputed}"
 
 
 class Mean(NamedTuple):
@@ -117,7 +123,7 @@ def _state_difference(found: Unlike, image_ids: list[str]) -> Difference:
     parts = [STATES_FILE, found.state]
     parts += [] if found.row is None else [f"image {image_ids[found.row]}"]
     parts += [] if found.method is None else [found.method]
-    return Difference(", ".join(parts), "other bytes", "see docs/bundles.md")
+    return Difference(", ".join(parts), "other bytes", "")
 
 
 class _Table:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import reprlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
@@ -19,12 +20,16 @@ from learned_saliency.pipeline.comparison.recomputing import (
     Recomputed,
     recompute,
 )
-from learned_saliency.pipeline.reports import bundle_results
+from learned_saliency.pipeline.reports import GALLERY_FILE, bundle_results
 from learned_saliency.pipeline.runs import Bundle, Fault, find_faults
 from learned_saliency.storage import sha256
-from learned_saliency.trainers import FIGURES
+from learned_saliency.trainers import FIGURES, TEST_FIGURES
 
 _UNLIKE, _NO_BUNDLE = 1, 2  # exit codes
+_RESULTS = "results.json"
+_OF_MAPS = TEST_FIGURES.keys() - FIGURES.keys()  # metrics that need no network
+_COMPARED = ("box_threshold", "explained", "versions", "figures")  # keys beside the metrics
+_MOST_NAMES, _LONGEST = 40, 100  # names in a line, and their characters
 
 
 class Verification(NamedTuple):
@@ -40,7 +45,10 @@ class Verification(NamedTuple):
         rows: Number of rows of ``images.csv`` that were recomputed.
         methods: Number of methods.
         of_network: Names of metrics that need the network: their means alone were recomputed.
-        of_studies: Rows and columns of studies, of which nothing was recomputed.
+        of_studies: Rows and columns that the record declares as studies'.
+        unknown: Metrics of methods without maps, and those that nobody knows or declares.
+        record: Keys of ``results.json`` that nothing was compared with.
+        gallery: Whether there are pictures.
     """
 
     sha256: str
@@ -53,6 +61,9 @@ class Verification(NamedTuple):
     methods: int = 0
     of_network: tuple[str, ...] = ()
     of_studies: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    record: tuple[str, ...] = ()
+    gallery: bool = False
 
     @property
     def agrees(self) -> bool:
@@ -73,13 +84,13 @@ def verify(path: Path) -> Verification:
     bundle = Bundle(path)
     split, results, record = bundle_results(bundle)
     found = recompute(bundle)
-    differences, counts, others = list(found.differences), [0, 0], _Others()
-    told = {"split": split, "box_threshold": record.get("box_threshold")}
-    for name, value in told.items():
-        wanted = getattr(bundle.facts, name)
-        if value != wanted:
-            differences.append(Difference(f"results.json, {name}", repr(value), repr(wanted)))
-    differences += _figures(results, found, counts, others)
+    counts, others = [0, 0], _Others()
+    differences = [
+        *found.differences,
+        *_facts(bundle, split, record),
+        *_figures(results, found, counts),
+        *_further(results, found, record, others),
+    ]
     return Verification(
         sha256=digest,
         members=1 + len(bundle.facts.members),
@@ -91,6 +102,9 @@ def verify(path: Path) -> Verification:
         methods=len(bundle.facts.methods),
         of_network=tuple(others.of_network),
         of_studies=tuple(others.of_studies),
+        unknown=tuple(others.unknown),
+        record=tuple(key for key in record if key not in _COMPARED),
+        gallery=GALLERY_FILE in bundle,
     )
 
 
@@ -100,12 +114,31 @@ class _Others:
     def __init__(self) -> None:
         self.of_network: dict[str, None] = {}
         self.of_studies: dict[str, None] = {}
+        self.unknown: dict[str, None] = {}
+
+
+def _facts(bundle: Bundle, split: str, record: Mapping[str, Any]) -> Iterator[Difference]:
+    """Compare what ``results.json`` says of the test with what the bundle is of."""
+    facts = bundle.facts
+    explained = facts.explained if any(i.label >= 0 for i in bundle.images) else "predicted"
+    allowed = {
+        "split": (split, [facts.split]),
+        "box_threshold": (record.get("box_threshold"), [facts.box_threshold]),
+        "explained": (record.get("explained"), [facts.explained, explained]),
+    }
+    for name, (value, wanted) in allowed.items():
+        if value not in wanted:
+            yield Difference(f"{_RESULTS}, {name}", _short(value), _short(wanted[0]))
+    versions = record.get("versions")
+    if not isinstance(versions, dict) or not versions.items() <= facts.versions.items():
+        told = _short(dict(facts.versions))
+        yield Difference(f"{_RESULTS}, versions", _short(versions), told)
 
 
 def _figures(
-    stored: Mapping[str, Mapping[str, float]], found: Recomputed, counts: list[int], others: _Others
+    stored: Mapping[str, Mapping[str, float]], found: Recomputed, counts: list[int]
 ) -> Iterator[Difference]:
-    """Compare all metrics; count those that are recomputed, and those that are equal exactly."""
+    """Compare the metrics that are recomputed; count them, and those that are equal exactly."""
     for method, values in found.results.items():
         known = stored.get(method, {})
         for name, value in values.items():
@@ -115,20 +148,33 @@ def _figures(
                 yield Difference(f"{method}, {name}", "nothing", repr(value))
             elif not _near(name, known[name], value):
                 yield Difference(f"{method}, {name}", repr(known[name]), repr(value))
+
+
+def _further(
+    stored: Mapping[str, Mapping[str, float]],
+    found: Recomputed,
+    record: Mapping[str, Any],
+    others: _Others,
+) -> Iterator[Difference]:
+    """Judge the metrics that are not recomputed."""
+    declared = record.get("figures")
+    of_studies = declared if isinstance(declared, dict) else {}
     for method, values in stored.items():
         recomputed = found.results.get(method, {})
-        if not recomputed:
-            others.of_studies[method] = None
-            continue
         for name in (name for name in values if name not in recomputed):
-            mean = found.means.get((method, name))
-            if name not in FIGURES:
-                others.of_studies[f"{method} {name}"] = None
-                continue
-            others.of_network[name] = None
-            if mean is None or abs(mean.value - values[name]) > _slack(mean):
-                told = "no terms" if mean is None else f"{mean.value!r}, the mean of images.csv"
-                yield Difference(f"{method}, {name}", repr(values[name]), told)
+            where, value = f"{method}, {name}", repr(values[name])
+            if name in _OF_MAPS:
+                yield Difference(where, value, "nothing" if recomputed else "nothing, without maps")
+            elif name in FIGURES and recomputed:
+                others.of_network[name] = None
+                mean = found.means.get((method, name))
+                if mean is None or abs(mean.value - values[name]) > _slack(mean):
+                    told = "no terms" if mean is None else f"{mean.value!r}, the mean of images.csv"
+                    yield Difference(where, value, told)
+            elif name in of_studies:
+                others.of_studies[f"{method} {name}" if recomputed else method] = None
+            else:
+                others.unknown[f"{method} {name}"] = None
 
 
 def _slack(mean: Mean) -> float:
@@ -179,19 +225,29 @@ def described(name: str, found: Verification, shown: int) -> Iterator[str]:
         f"  {found.figures} metrics of {found.methods} methods and the floors recomputed, of which "
         f"{found.exact} are equal to the last bit; {found.rows} rows of images.csv"
     )
-    told = [
-        f"{unlike.where}: stored {unlike.stored}, recomputed {unlike.recomputed}"
-        for unlike in found.differences
-    ]
-    yield from _listed(told, shown)
-    if found.of_network:
-        yield (
-            "  not verified, because they need the network (means of images.csv alone): "
-            f"{', '.join(found.of_network)}"
-        )
-    if found.of_studies:
-        yield f"  not verified, because studies wrote them: {', '.join(found.of_studies)}"
+    yield from _listed([unlike.told() for unlike in found.differences], shown)
+    reasons = {
+        "they need the network (means of images.csv alone)": found.of_network,
+        "the record declares them as those of studies": found.of_studies,
+        "they have no maps or are no known metrics": found.unknown,
+    }
+    for reason, names in reasons.items():
+        if names:
+            yield f"  not verified, because {reason}: {_names(names)}"
+    more = f", {GALLERY_FILE}" if found.gallery else ""
+    record = f"the record in {_RESULTS} ({_names(found.record)}), " if found.record else ""
+    yield f"  not verified: {record}config.yaml, names of classes{more}"
     yield "  not verified: the photographs, the network, and that its maps are these"
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(name[:_LONGEST] for name in names[:_MOST_NAMES]) + more
+
+
+def _short(value: Any) -> str:
+    """Write a value of anyone's JSON, however long or deep it is."""
+    return reprlib.repr(value)
 
 
 def _listed(lines: list[str], shown: int) -> Iterator[str]:

@@ -18,6 +18,7 @@ from learned_saliency.pipeline.runs.bundles.archive import (
 )
 from learned_saliency.pipeline.runs.bundles.facts import (
     FACTS,
+    FORMAT,
     MOST_FACTS,
     Facts,
     NoBundleError,
@@ -27,6 +28,7 @@ from learned_saliency.pipeline.runs.bundles.facts import (
 _CRC = slice(14, 18)  # bytes within a member's header
 _SIZES = slice(18, 26)
 _MOST_WRONG = 8  # bytes of the first header by which a damaged bundle may differ from a whole one
+_BEGIN = 1000  # bytes of a description within which its format stands
 _LOCAL, _SIGNATURE = 30, b"PK\x03\x04"
 
 
@@ -101,7 +103,8 @@ def _first_content(path: Path, file: BinaryIO, size: int) -> bytes:
     for part in (_CRC, _SIZES):
         pattern[part] = bytes(len(pattern[part]))
     wrong = sum(a != b for a, b in zip(pattern, wanted, strict=False))
-    if len(header) < len(wanted) or wrong > _MOST_WRONG:
+    is_other = wrong and f'"{FORMAT}"'.encode() not in file.read(_BEGIN)
+    if len(header) < len(wanted) or wrong > _MOST_WRONG or is_other:
         raise UserError(f"{path}: is no bundle of evaluate.py bundle=OUT.zip.")
     crc, length, same = struct.unpack("<III", header[14:26])
     if wrong or length != same:

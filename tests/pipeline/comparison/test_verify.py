@@ -185,8 +185,10 @@ def test_another_figure_row_or_state_is_named_with_both_values(bundle, forged):
     states["0/boxes/hits"][4, 0, 0, 0] ^= True
     written = io.BytesIO()
     np.savez_compressed(written, **states)
-    (told,) = verify(forged({"image_states.npz": written.getvalue()})).differences
+    found = verify(forged({"image_states.npz": written.getvalue()}))
+    (told,) = found.differences
     assert told.where.startswith("image_states.npz, 0/boxes/hits, image ")
+    assert f"  {told.where}: stored other bytes than those recomputed" in described("x", found, 9)
 
 
 @pytest.mark.parametrize("value", ["x", 10**400, [0.5], True, {"a": 1}])
@@ -213,6 +215,42 @@ def test_another_number_is_told_as_a_difference(bundle, forged, value):
 def test_results_of_another_form_are_told_in_a_sentence(forged, content):
     with pytest.raises(UserError, match=r"results\.json has no "):
         verify(forged({"results.json": content}))
+
+
+def test_figures_without_maps_are_no_studies(bundle, forged):
+    results = json.loads(contents(bundle)["results.json"])
+    study = {"higher_is_better": True, "needs": []}
+    results["figures"] = {"cue": study}
+    results["test"]["invented"] = {"pxap": 0.3, "insertion": 0.9, "odd": 1.0}
+    results["test"]["gradcam"] |= {"le_seen": 0.1, "cue": 0.5, "odd": 1.0}
+    results["test"]["cues"] = {"cue": 0.5, "cue_2": 0.5}
+    found = verify(forged({"results.json": json.dumps(results).encode()}))
+    assert [(told.where, told.stored) for told in found.differences] == [
+        ("gradcam, le_seen", "0.1"),
+        ("invented, pxap", "0.3"),
+    ]
+    assert found.differences[1].recomputed == "nothing, without maps"
+    assert found.of_studies == ("gradcam cue", "cues")
+    assert found.unknown == ("gradcam odd", "invented insertion", "invented odd", "cues cue_2")
+
+
+def test_the_record_is_compared_or_named_as_not_verified(bundle, forged):
+    results = json.loads(contents(bundle)["results.json"])
+    keys = [key for key in results if key not in ("test", "box_threshold", "explained", "versions")]
+    assert verify(bundle).record == tuple(keys)
+    last = "\n".join(described("x", verify(bundle), 9))
+    assert f"({', '.join(keys)}), config.yaml, names of classes, gallery.zip" in last
+    for key, value in {
+        "box_threshold": 0.75,
+        "explained": {"a": [[]]},
+        "versions": {"torch": ["0.1"]},
+    }.items():
+        path = forged({"results.json": json.dumps(results | {key: value}).encode()})
+        (told,) = verify(path).differences
+        assert told.where == f"results.json, {key}"
+    results["val"] = results.pop("test")
+    told = verify(forged({"results.json": json.dumps(results).encode()})).differences
+    assert [found.where for found in told] == ["results.json, split"]
 
 
 def test_another_truth_changes_what_is_recomputed(bundle, forged):
@@ -254,10 +292,11 @@ def test_other_files_are_no_bundles(bundle, tmp_path):
         path.write_bytes(content)
         with pytest.raises(UserError, match="is no bundle"):
             verify(path)
-    with zipfile.ZipFile(path, "w") as other:
-        other.writestr("a.txt", "a")
-    with pytest.raises(UserError, match="is no bundle"):
-        verify(path)
+    for name, content in (("a.txt", "a"), (facts.FACTS, "{}"), (facts.FACTS, '{"a": 1}' * 999)):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as other:
+            other.writestr(name, content)
+        with pytest.raises(UserError, match="is no bundle"):
+            verify(path)
     with pytest.raises(UserError, match="is no file"):
         verify(tmp_path)
 
