@@ -6,6 +6,7 @@ import glob
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
@@ -172,9 +173,7 @@ def check_folder(key: str, value: str) -> None:
         UserError: If it cannot.
     """
     wanted = Path(value).expanduser().absolute()
-    place = wanted
-    while not os.path.lexists(place):
-        place = place.parent
+    place = _nearest(wanted)
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         raise UserError(f"{key}={value}: cannot be written below {place}; choose another.")
     longest = os.pathconf(place, "PC_NAME_MAX")
@@ -183,7 +182,7 @@ def check_folder(key: str, value: str) -> None:
 
 
 def check_new_file(key: str, value: str, ending: str) -> None:
-    """Check that the file that a key names can be written and is not there yet; nothing is made.
+    """Check that the file that a key names can be made and is not there yet; nothing is left.
 
     Args:
         key: The key.
@@ -199,6 +198,22 @@ def check_new_file(key: str, value: str, ending: str) -> None:
     if os.path.lexists(path):
         raise UserError(f"{key}={value}: is there already; choose another name, or remove it.")
     check_folder(key, str(path.parent))
+    place = _nearest(path.parent)
+    try:
+        with TemporaryFile(dir=place):  # some file systems refuse what the permissions allow
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{key}={value}: no file can be made in {place} ({error.strerror}); choose another."
+        ) from None
+
+
+def _nearest(path: Path) -> Path:
+    """Find the folder, or whatever is there, in which a path would be made."""
+    place = path.absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    return place
 
 
 def check_image_folder(key: str, value: str | Path) -> None:

@@ -10,7 +10,9 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.datamodules import WSOLDataModule
+from learned_saliency.errors import SurroundingsError
 from learned_saliency.pipeline.cli import UserError, check_new_file
+from learned_saliency.pipeline.evaluation.unfinished import advice
 from learned_saliency.pipeline.runs import Facts, package_versions, write_bundle
 from learned_saliency.trainers import MapParts, SaliencyModule
 
@@ -65,6 +67,9 @@ def write_evaluation(
         data: The tested data.
         folder: Folder of the evaluation, with its tables.
         maps: Files of the tested images with their maps; None where no bundle was asked for.
+
+    Raises:
+        SurroundingsError: If the file cannot be written; the evaluation can go on later.
     """
     images = [] if maps is None else maps.images()
     if not images:  # no batch was tested: trainer.limit_test_batches=0
@@ -89,4 +94,10 @@ def write_evaluation(
         versions=package_versions() | {"numpy": np.__version__, "opencv": cv2.__version__},
         members={},
     )
-    return WrittenBundle(path, write_bundle(path, folder, text, facts, images))
+    try:
+        return WrittenBundle(path, write_bundle(path, folder, text, facts, images))
+    except OSError as error:
+        raise SurroundingsError(
+            f"bundle={config.bundle}: could not be written ({error.strerror or error}); the "
+            f"metrics are in {folder}; when there is room for the bundle, {advice(folder)}"
+        ) from None

@@ -1,14 +1,15 @@
 """Bundles of evaluations: what is in the file is what was measured, however the work went."""
 
+import errno
 import signal
 
 import numpy as np
 import pytest
 import torch
 
-from learned_saliency.errors import Stopped
+from learned_saliency.errors import Stopped, SurroundingsError
 from learned_saliency.pipeline.cli.errors import UserError
-from learned_saliency.pipeline.reports import read_saved
+from learned_saliency.pipeline.reports import read_results, read_saved
 from learned_saliency.pipeline.runs import Bundle
 from learned_saliency.trainers import SaliencyModule
 from tests.support.bundles import contents, evaluate_bundle
@@ -93,6 +94,31 @@ def test_an_interrupted_evaluation_makes_the_same_bundle(model, measured, monkey
     assert again.bundle.sha256 == found.bundle.sha256
 
 
+def test_a_bundle_that_cannot_be_written_keeps_the_metrics(model, measured, monkeypatch, tmp_path):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    whole, tested = SaliencyModule.test_step, []
+
+    def noting(module, batch, index):
+        tested.append(len(batch["image"]))
+        return whole(module, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("learned_saliency.pipeline.evaluation.bundle.write_bundle", full)
+        with pytest.raises(
+            SurroundingsError, match=r"\(No space left on device\); the metrics are"
+        ):
+            evaluate_bundle(model, tmp_path / "out")
+    found, _ = measured
+    assert read_results(tmp_path / "out") == read_results(found.folder)
+    monkeypatch.setattr(SaliencyModule, "test_step", noting)
+    again = evaluate_bundle(model, tmp_path / "out")
+    assert tested == [0]  # one empty batch: nothing is left to test
+    assert again.folder == tmp_path / "out"
+    assert again.bundle.path.read_bytes() == found.bundle.path.read_bytes()
+
+
 def test_a_bundle_is_read_like_the_folder_beside_it(measured):
     found, _ = measured
     bundle, folder = read_saved(found.bundle.path), read_saved(found.folder)
@@ -134,6 +160,7 @@ def test_paths_and_times_of_the_machine_are_not_in_it(measured):
     [
         (["bundle={there}"], "bundle={there}: is there already; choose another name, or"),
         (["bundle=out.tar"], "bundle=out.tar: expected a name that ends in .zip."),
+        (["bundle=/proc/x.zip"], "bundle=/proc/x.zip: no file can be made in /proc (No such file"),
         (["bundle={there}/x.zip"], "bundle={there}: cannot be written below {there}"),
         (["bundle=new.zip", "studies_only=true", "studies=[removal]"], "studies_only=true leaves"),
         (["bundle=new.zip", "reuse={folder}"], "which reuse={folder} would spare; give one of"),
