@@ -71,7 +71,7 @@ UPDATES = {  # arguments of the constructor and of ``update``
     "RemoveAndClassify": (((0.1, 0.25, 0.5),), (HITS, HITS, HITS[:, 0])),
 }
 WITHOUT_FIGURES = {"CoverageCalibration"}  # its sums are kept, not shown
-BASES = {"ImageTerms"}
+BASES = {"ImageStates", "ImageTerms"}
 EXPORTED = sorted(
     name
     for name in set(metrics.__all__) - WITHOUT_FIGURES - BASES
