@@ -98,7 +98,7 @@ def test_a_table_of_images_gives_a_row_per_method_and_metric(tmp_path):
     found = intervals(tmp_path)
     names = [("cam", "iou"), ("cam", "average_drop"), ("gradcam", "iou")]
     assert list(found) == [*names, ("cam", "accuracy"), ("gradcam", "accuracy")]
-    assert found["cam", "accuracy"] == (0.5, 0.0, 1.0, 2)  # of b the class 0 is predicted
+    assert found["cam", "accuracy"] == (0.5, 0.0, 1.0, 2)  # the class of b is not the predicted one
     assert found["cam", "iou"].mean == 0.75
     assert found["cam", "iou"][1:] == (0.5, 1.0, 2)
     rows = write_intervals(tmp_path).read_text().splitlines()
