@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -89,9 +90,12 @@ def _guard() -> int:
 
 def _look_after(reader: int) -> None:
     """End the process when the main thread has not seen a signal that should end it."""
+    came = time.monotonic()
     while True:
+        waited = bool(select.select([reader], [], [], 0)[0])
         numbers = os.read(reader, 64)
-        came = time.monotonic()
+        if not waited:  # else they came while this thread slept: after the ones before
+            came = time.monotonic()
         for number in set(numbers) & set(ENDING):
             time.sleep(_PATIENCE)
             unseen = await_killing.called < came - 1.0 and end_on_signals.called < came

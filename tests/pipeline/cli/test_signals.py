@@ -68,3 +68,27 @@ def test_a_signal_that_came_before_a_command_does_not_end_it():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "alive\n")
+
+
+def test_signals_that_were_seen_one_after_the_other_do_not_end_what_follows():
+    """Commands in one process: the second signal comes while the first one is still looked at."""
+    script = (
+        "import os, signal, time\n"
+        "from learned_saliency.errors import Stopped\n"
+        "from learned_saliency.pipeline.cli import signals\n"
+        "signals._PATIENCE = 1.5\n"
+        "for _ in range(2):\n"
+        "    signals.end_on_signals()\n"
+        "    react = signal.getsignal(signal.SIGTERM)\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        time.sleep(1)\n"
+        "    except Stopped:\n"
+        "        time.sleep(0.1)\n"
+        "signal.signal(signal.SIGTERM, react)\n"
+        "time.sleep(3.5)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
