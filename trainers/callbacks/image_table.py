@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import math
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from io import StringIO
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import lightning as L
 import torch
@@ -23,15 +22,14 @@ from learned_saliency.trainers.callbacks.image_states import (
     pack_states,
     write_image_states,
 )
-from learned_saliency.trainers.callbacks.journal import Kept
+from learned_saliency.trainers.callbacks.part_files import PartFiles
 from learned_saliency.trainers.measurements import FIGURES
 from learned_saliency.trainers.outputs import TestOutput
-from learned_saliency.trainers.strategies.processes import place
 
 _PLACE, _STATES = "place", "states"  # columns of the parts that the table does not have
 
 
-class ImageTable(Kept, L.Callback):
+class ImageTable(PartFiles, L.Callback):
     """Writer of a CSV with one row per image and method while a module is tested.
 
     Columns: ``image_id, method, label, predicted, target`` (the class explained; or of scores that
@@ -57,9 +55,7 @@ class ImageTable(Kept, L.Callback):
 
     def __init__(self, path: Path, parts: Path) -> None:
         self.path = path
-        self.parts = parts
-        self._file: TextIO | None = None
-        self._length = 0  # bytes of this process up to the last whole batch
+        super().__init__(parts, "rows-*.csv")
         self._writer: Any = None
         self.taken: list[dict[str, str]] = []
         self.rows: list[dict[str, str]] = []
@@ -111,46 +107,12 @@ class ImageTable(Kept, L.Callback):
             if trainer.is_global_zero:
                 self._join()
 
-    def kept(self) -> dict[str, int]:
-        """Return the length in bytes of this process's part after the last whole batch."""
-        return {self._part.name: self._length} if self._length else {}
-
-    def take(self, kept: Mapping[str, int]) -> None:
-        """Cut parts back to the rows of the batches that were finished."""
-        for name, length in kept.items():
-            os.truncate(self.parts / name, length)
-        self._length = kept.get(self._part.name, self._length)
-
-    def forget(self, kept: Iterable[Mapping[str, int]]) -> None:
-        """Remove parts of an earlier test but for those that count, of which ``kept`` tells."""
-        names = {name for lengths in kept for name in lengths}
-        for part in self._parts():
-            if part.name not in names:
-                part.unlink()
-
-    def sync(self) -> None:
-        """Bring the rows onto the disk."""
-        if self._file is not None:
-            os.fsync(self._file.fileno())
-
-    @property
-    def _part(self) -> Path:
-        return self.parts / f"rows-{place().rank}.csv"
-
-    def _parts(self) -> list[Path]:
-        return sorted(self.parts.glob("rows-*.csv"))
-
     def _open(self, columns: list[str]) -> None:
         self.parts.mkdir(parents=True, exist_ok=True)
         self._file = self._part.open("a", newline="", encoding="utf-8")
         self._writer = csv.DictWriter(self._file, columns)
         if not self._file.tell():
             self._writer.writeheader()
-
-    def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
 
     def _join(self) -> None:
         """Write the table of all whole rows, if there are any."""

@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import lightning as L
 import numpy as np
 
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.trainers.base import SaliencyModule
-from learned_saliency.trainers.callbacks.journal import Kept
+from learned_saliency.trainers.callbacks.part_files import PartFiles
 from learned_saliency.trainers.map_levels import to_levels
 from learned_saliency.trainers.outputs import TestOutput
-from learned_saliency.trainers.strategies.processes import place
 from learned_saliency.visualization import encode_gray
 
 _LENGTHS = struct.Struct("<II")  # lengths of a record's description, JSON, and its contents
@@ -62,24 +61,19 @@ class RecordedImage(NamedTuple):
             return file.read(length)
 
 
-class MapParts(Kept, L.Callback):
+class MapParts(PartFiles, L.Callback):
     """Writer of all maps of a test, which must be rounded to 16 bits (``rounds_maps``).
 
-    Each process appends to a file of its own after every batch; what an interrupted batch has left
-    is cut off when the test goes on.
-
     Args:
-        folder: Folder of the files.
+        parts: Folder of the files.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._file: BinaryIO | None = None
-        self._length = 0  # bytes of this process up to the last whole batch
+    def __init__(self, parts: Path) -> None:
+        super().__init__(parts, "maps-*.part")
 
     def setup(self, trainer: L.Trainer, module: SaliencyModule, stage: str) -> None:
         """Agree on the folder of the first process; maps are rounded from here on."""
-        self.folder = trainer.strategy.broadcast(self.folder)
+        self.parts = trainer.strategy.broadcast(self.parts)
         module.rounds_maps = True
 
     def on_test_batch_end(
@@ -95,7 +89,7 @@ class MapParts(Kept, L.Callback):
         if not outputs.maps:
             return
         if self._file is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.parts.mkdir(parents=True, exist_ok=True)
             self._file = self._part.open("ab")
         for record in _records(outputs, batch):
             self._file.write(record)
@@ -117,40 +111,6 @@ class MapParts(Kept, L.Callback):
         """Read which images are there, in the order of the split; the first process can."""
         found = (image for part in self._parts() for image in _images(part))
         return sorted(found, key=lambda image: image.place)
-
-    def kept(self) -> dict[str, int]:
-        """Return the length in bytes of this process's file after the last whole batch."""
-        return {self._part.name: self._length} if self._length else {}
-
-    def take(self, kept: Mapping[str, int]) -> None:
-        """Cut files back to the batches that were finished."""
-        for name, length in kept.items():
-            os.truncate(self.folder / name, length)
-        self._length = kept.get(self._part.name, self._length)
-
-    def forget(self, kept: Iterable[Mapping[str, int]]) -> None:
-        """Remove files of an earlier test but for those that count, of which ``kept`` tells."""
-        names = {name for lengths in kept for name in lengths}
-        for part in self._parts():
-            if part.name not in names:
-                part.unlink()
-
-    def sync(self) -> None:
-        """Bring the maps onto the disk."""
-        if self._file is not None:
-            os.fsync(self._file.fileno())
-
-    @property
-    def _part(self) -> Path:
-        return self.folder / f"maps-{place().rank}.part"
-
-    def _parts(self) -> list[Path]:
-        return sorted(self.folder.glob("maps-*.part"))
-
-    def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
 
 
 def _records(tested: TestOutput, batch: WSOLBatch) -> Iterator[bytes]:
