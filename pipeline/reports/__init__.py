@@ -15,12 +15,10 @@ from learned_saliency.pipeline.reports.bootstrap import (
 from learned_saliency.pipeline.reports.curves import plot_curves
 from learned_saliency.pipeline.reports.gallery import (
     GALLERY_FILE,
-    SavedGallery,
     read_gallery,
     write_gallery,
 )
 from learned_saliency.pipeline.reports.image_scores import (
-    ACCURACY,
     TABLE_FILE,
     Column,
     ImageScores,
@@ -29,8 +27,6 @@ from learned_saliency.pipeline.reports.image_scores import (
 )
 from learned_saliency.pipeline.reports.markdown import escaped, markdown_table
 from learned_saliency.pipeline.reports.methods_table import (
-    MethodsTable,
-    ShownValue,
     latex_escaped,
     latex_methods,
     markdown_methods,
@@ -44,10 +40,8 @@ from learned_saliency.pipeline.reports.model_card import (
     write_model_card,
 )
 from learned_saliency.pipeline.reports.page import (
-    PAGE_FILE,
     Card,
     Cell,
-    Chart,
     Details,
     Facts,
     Gallery,
@@ -62,8 +56,6 @@ from learned_saliency.pipeline.reports.page import (
     Text,
     data_uri,
     gray_levels,
-    image_card,
-    map_layer,
     map_panel,
     plain_panel,
     render_page,
@@ -91,14 +83,11 @@ from learned_saliency.pipeline.reports.sweeps import (
 from learned_saliency.pipeline.reports.tables import NOTHING, Signs, layout, shown_figures
 
 __all__ = [
-    "ACCURACY",
     "GALLERY_FILE",
     "NOTHING",
-    "PAGE_FILE",
     "TABLE_FILE",
     "Card",
     "Cell",
-    "Chart",
     "Column",
     "Details",
     "Facts",
@@ -108,14 +97,11 @@ __all__ = [
     "Interval",
     "Items",
     "Line",
-    "MethodsTable",
     "Panel",
     "Picture",
     "Results",
     "SavedEvaluation",
-    "SavedGallery",
     "Section",
-    "ShownValue",
     "Signs",
     "SortKey",
     "SweepRun",
@@ -132,13 +118,11 @@ __all__ = [
     "format_table",
     "gray_levels",
     "hub_card",
-    "image_card",
     "interval_ends",
     "intervals",
     "latex_escaped",
     "latex_methods",
     "layout",
-    "map_layer",
     "map_panel",
     "markdown_methods",
     "markdown_table",

@@ -73,11 +73,7 @@ class ContactSheet(Kept, L.Callback):
 
     def on_test_start(self, trainer: L.Trainer, module: SaliencyModule) -> None:
         """Choose the images."""
-        loader = trainer.test_dataloaders
-        images = len(loader.dataset)
-        if trainer.limit_test_batches != 1.0:
-            batch = loader.batch_sampler.batch_size * trainer.world_size
-            images = min(images, int(trainer.num_test_batches[0]) * batch)
+        images = count_tested(trainer)
         spread = np.linspace(0, images - 1, min(self.count, images)).round().astype(int)
         self._chosen = set(spread.tolist())
         self._drawn, self._whole, self.examples = {}, {}, []
@@ -158,6 +154,16 @@ class ContactSheet(Kept, L.Callback):
             flat = ["flat map"] if name in e.flat else []
             captions.append([EVERY_CLASS if shared else target, *flat])
         return captions
+
+
+def count_tested(trainer: L.Trainer) -> int:
+    """Count the images of a test, of which the trainer may take the first batches alone."""
+    loader = trainer.test_dataloaders
+    images = len(loader.dataset)
+    if trainer.limit_test_batches == 1.0:
+        return images
+    batch = loader.batch_sampler.batch_size * trainer.world_size
+    return min(images, int(trainer.num_test_batches[0]) * batch)
 
 
 def box_legend(module: SaliencyModule) -> list[tuple[str, tuple[int, int, int]]]:

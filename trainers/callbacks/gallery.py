@@ -11,6 +11,7 @@ import numpy as np
 
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.trainers.base import SaliencyModule
+from learned_saliency.trainers.callbacks.contact_sheet import count_tested
 from learned_saliency.trainers.callbacks.gallery_images import (
     GalleryImage,
     badness,
@@ -51,11 +52,7 @@ class Gallery(Kept, L.Callback):
 
     def on_test_start(self, trainer: L.Trainer, module: SaliencyModule) -> None:
         """Choose the images that are shown anyway."""
-        loader = trainer.test_dataloaders
-        images = len(loader.dataset)
-        if trainer.limit_test_batches != 1.0:
-            batch = loader.batch_sampler.batch_size * trainer.world_size
-            images = min(images, int(trainer.num_test_batches[0]) * batch)
+        images = count_tested(trainer)
         self._most = self.count // 2 if images > self.count and not self.asked else 0
         number = min(images, self.count - self._most)
         spread = np.linspace(0, images - 1, number).round().astype(int).tolist()
