@@ -1,0 +1,42 @@
+"""Choice between compiled loops and their plain versions."""
+
+import subprocess
+import sys
+
+import pytest
+
+from learned_saliency.ops.backends import compiling
+
+
+@pytest.fixture(autouse=True)
+def _forget():
+    compiling.compiled_loops.cache_clear()
+    yield
+    compiling.compiled_loops.cache_clear()
+
+
+def test_nothing_is_compiled_where_numba_is_switched_off(monkeypatch):
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    assert compiling.compiled_loops("jit") is None
+
+
+def test_the_plain_version_stands_in_for_a_numba_that_cannot_be_imported(monkeypatch):
+    def refuse(name):
+        raise ImportError("Numba needs another NumPy", name="numba")
+
+    monkeypatch.setattr(compiling, "import_module", refuse)
+    with pytest.warns(UserWarning, match="needs another NumPy"):
+        assert compiling.compiled_loops("jit") is None
+
+
+def test_a_file_that_does_not_exist_is_no_missing_numba():
+    with pytest.raises(ImportError, match="compiled"):
+        compiling.compiled_loops("nothing")
+
+
+def test_numba_is_not_imported_beforehand():
+    code = (
+        "import sys, learned_saliency.ops, learned_saliency.losses; print('numba' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
