@@ -1,5 +1,6 @@
 """Changes to a network in place for larger feature maps: strides removed, borders padded."""
 
+import copy
 from functools import partial
 
 import torch
@@ -97,12 +98,30 @@ def pad_same(network: nn.Module) -> None:
                 module.padding = (kernel[0] // 2, kernel[1] // 2)
 
 
-@torch.no_grad()
 def _trial_run(network: nn.Module, strided: dict[str, int]) -> int:
-    """Run on one blank image; note each strided layer's input height, return the coarsest level's.
+    """Run on one image; note each strided layer's input height, return the coarsest level's.
 
-    All modes are restored afterwards.
+    A copy without weights runs, which computes sizes alone; the network itself, on a blank image,
+    where some layer of it cannot run so. All modes are restored afterwards.
     """
+    try:
+        return _heights(_without_weights(network), strided)
+    except Exception:  # a network of timm may raise anything there
+        strided.clear()
+        return _heights(network, strided)
+
+
+def _without_weights(network: nn.Module) -> nn.Module:
+    """Copy a network onto torch's meta device, where tensors have a size and no values."""
+    tensors = [*network.parameters(), *network.buffers()]
+    known = {id(tensor): tensor.detach().to("meta") for tensor in tensors}
+    known |= {id(p): nn.Parameter(known[id(p)], False) for p in network.parameters()}
+    return copy.deepcopy(network, known)
+
+
+@torch.no_grad()
+def _heights(network: nn.Module, strided: dict[str, int]) -> int:
+    """Run a network for `_trial_run`."""
 
     def note(name: str, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         strided.setdefault(name, inputs[0].shape[-2])

@@ -14,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import (
     InterpolationKeyError,
     InterpolationToMissingValueError,
@@ -46,7 +46,7 @@ def check_command_line(
     name: str = CONFIG_NAME,
     complete: bool = True,
     check: Callable[[DictConfig], None] | None = None,
-) -> None:
+) -> DictConfig:
     """Compose the configuration once, to find mistakes before anything else happens.
 
     Args:
@@ -54,6 +54,9 @@ def check_command_line(
         name: The configuration file, without its ending.
         complete: Whether all values must be there, instead of some coming from a checkpoint.
         check: Looks further at each composed configuration, of which a sweep has several.
+
+    Returns:
+        The configuration with Hydra's own part; of a sweep, the first one.
 
     Raises:
         UserError: If a word is not ``key=value``, a key or choice does not exist (with the nearest
@@ -67,29 +70,46 @@ def check_command_line(
         raise UserError(f"'{stray[0]}' is not understood: words have the form key=value.")
     parsed = _parsed(words)
     _check_words(parsed, name, several=bool(MULTIRUN & set(arguments)))
+    found = []
     for overrides in _without_sweeps(parsed):
-        config = compose_checked(overrides, name, complete=False)
+        composed = _compose(overrides, name)
+        found.append(composed)
+        config = _without_hydra(composed)
         _check_deletions(parsed)
         check_values(config, lambda: _defaults(overrides, name))  # noqa: B023  used at once
         if complete:
             check_complete(config)
         if check is not None:
             check(config)
+    return found[0]
 
 
 def compose_checked(
     overrides: Sequence[str], name: str = CONFIG_NAME, complete: bool = True
 ) -> DictConfig:
     """Compose the configuration of ``overrides``; see `check_command_line` for what it raises."""
+    config = _without_hydra(_compose(overrides, name))
+    if complete:
+        check_complete(config)
+    return config
+
+
+def _compose(overrides: Sequence[str], name: str) -> DictConfig:
+    """Compose a configuration with Hydra's own part."""
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         try:
-            config = compose(name, overrides=list(overrides))
+            return compose(name, overrides=list(overrides), return_hydra_config=True)
         except OverrideParseException as error:
             raise UserError(f"'{error.override}' is not understood: write key=value.") from None
         except Exception as error:  # Hydra and OmegaConf raise anything at odd words
             raise UserError(_explain(overrides, name) or _one_line(error)) from None
-    if complete:
-        check_complete(config)
+
+
+def _without_hydra(composed: DictConfig) -> DictConfig:
+    """Copy a configuration without Hydra's own part."""
+    config = composed.copy()
+    with open_dict(config):
+        del config["hydra"]
     return config
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, TypeVar
 
 import hydra
 from hydra.errors import InstantiationException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from learned_saliency.errors import (
@@ -24,6 +24,8 @@ from learned_saliency.errors import (
 from learned_saliency.pipeline.cli.compose import CONFIG_DIR, check_command_line
 from learned_saliency.pipeline.cli.errors import UserError, first_sentence, printable
 from learned_saliency.pipeline.cli.help import Page, format_help
+from learned_saliency.pipeline.cli.importing import import_job
+from learned_saliency.pipeline.cli.running import run_composed
 from learned_saliency.pipeline.cli.signals import await_killing, end_on_signals
 from learned_saliency.pipeline.cli.surroundings import surroundings_error
 from learned_saliency.pipeline.cli.words import hydra_words
@@ -44,6 +46,7 @@ _KNOWN = (
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # in the order of Lightning's
 _NODES = ("NODE_RANK", "GROUP_RANK")
 _ARGUMENT = re.compile(r"unexpected keyword argument|required (positional|keyword-only) argument")
+_Result = TypeVar("_Result")
 _HELP = {"-h", "--help"}
 _SHOW = {"-c", "--cfg", "--info", "-i", "--hydra-help", "--version"}  # Hydra's, which run nothing
 
@@ -105,7 +108,7 @@ def run_command(command: Command, words: Sequence[str], called: str) -> None:
         )
         return
     shown = bool(_SHOW & {word.partition("=")[0] for word in words})
-    run_or_exit(
+    composed = run_or_exit(
         command.program,
         lambda: check_command_line(
             overrides,
@@ -116,20 +119,23 @@ def run_command(command: Command, words: Sequence[str], called: str) -> None:
     )
     _leave_out_known_messages()
 
-    @hydra.main(config_path=str(CONFIG_DIR), config_name=command.config_name, version_base="1.3")
     def task(config: DictConfig) -> None:
         sys.argv[:] = given  # Lightning makes the command line of further processes of it
         if is_first_process():
             announcement = printable(command.announce(config))
             print(f"{command.program}: {announcement}", file=sys.stderr, flush=True)
-        job = importlib.import_module(f"learned_saliency.pipeline.{command.job}")
+        job = import_job(f"learned_saliency.pipeline.{command.job}")
         # Lightning adds a handler of its own when it is imported; Hydra's prints its messages, too
         logging.getLogger("lightning").handlers.clear()
         run_or_exit(command.program, lambda: job.run(config))
 
     def start() -> None:
         end_on_signals()  # before the seconds that the imports take
-        task()
+        flags = any(word.startswith("-") for word in overrides)
+        if not flags and composed.hydra.mode in (None, RunMode.RUN):
+            run_composed(composed, task)
+        else:
+            hydra.main(str(CONFIG_DIR), command.config_name, version_base="1.3")(task)()
 
     sys.argv[1:] = overrides
     run_or_exit(command.program, start)
@@ -162,16 +168,16 @@ def _leave_out_known_messages() -> None:
         )
 
 
-def run_or_exit(program: str, work: Callable[[], None]) -> None:
-    """Do ``work``; what ends it and a person can mend is told in one line on stderr.
+def run_or_exit(program: str, work: Callable[[], _Result]) -> _Result:
+    """Do ``work`` and return its result.
 
-    The exit code is 2 for what the user did wrong, for a training that diverged and for parts that
-    refuse their options (a ``ValueError`` below Hydra's instantiation, or a ``TypeError`` about an
-    argument); 1 for faults of the machine (see `surroundings_error`), and the signal's where a
-    signal ended the work.
+    What ends it and a person can mend is told in one line on stderr. The exit code is 2 for what
+    the user did wrong, for a training that diverged and for parts that refuse their options (a
+    ``ValueError`` below Hydra's instantiation, or a ``TypeError`` about an argument); 1 for faults
+    of the machine (see `surroundings_error`), and the signal's where a signal ended the work.
     """
     try:
-        work()
+        return work()
     except (MendableError, OtherProcessEnded, Stopped) as error:
         _exit(program, error, error.code)
     except Exception as error:

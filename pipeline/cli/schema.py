@@ -16,6 +16,7 @@ import yaml
 from learned_saliency import configs
 
 FOLDER = Path(configs.__file__).resolve().parent / "values"
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where it was built
 _INTEGERS = 2**31  # from here on an integer is taken for a slip
 _NUMBERS = 1e300
 GROUP_FILES = (".csv", ".txt")  # endings of files of groups of classes
@@ -265,7 +266,7 @@ def rows() -> dict[str, Row]:
     """
     found: dict[str, Row] = {}
     for path in sorted(FOLDER.glob("*.yaml")):
-        for pattern, row in yaml.safe_load(path.read_text(encoding="utf-8")).items():
+        for pattern, row in yaml.load(path.read_text(encoding="utf-8"), _LOADER).items():
             if pattern in found:
                 raise ValueError(f"{path}: there is another row of {pattern}")
             found[pattern] = _row(row)
