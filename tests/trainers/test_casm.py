@@ -263,9 +263,9 @@ def test_the_pool_is_part_of_the_checkpoint():
     other.on_load_checkpoint(checkpoint)
     assert other.pool.iteration == 5
     assert other.pool.born == module.pool.born == [0, 2, 4]
-    for ours, theirs in zip(other.pool._snapshots, module.pool._snapshots, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
-    theirs = module.pool._snapshots[0]
+    ours, theirs = (part.pool.state_dict()["snapshots"] for part in (other, module))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    theirs = theirs[0]
     assert set(theirs) == set(module.classifier.state_dict())  # BatchNorm statistics too
 
 
@@ -289,7 +289,8 @@ class EqualWeights(L.Callback):
     """Fails in any process whose weights or snapshots are not those of the first."""
 
     def on_train_end(self, trainer, module):
-        snapshots = [t for snapshot in module.pool._snapshots for t in snapshot.values()]
+        stored = module.pool.state_dict()["snapshots"]
+        snapshots = [t for snapshot in stored for t in snapshot.values()]
         assert len(module.pool) == 3
         for tensor in [*module.parameters(), *snapshots]:
             first = tensor.detach().clone()
