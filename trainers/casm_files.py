@@ -187,7 +187,7 @@ def _named_by(path: Path) -> set[str]:
     """Read the names of the snapshots in a checkpoint; the weights are left unread.
 
     Returns:
-        None where the file is no checkpoint that a training can go on from.
+        The names; none where the file is no checkpoint of a training with a pool.
 
     Raises:
         OSError: If it cannot be opened.

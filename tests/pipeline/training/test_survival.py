@@ -206,7 +206,7 @@ def test_the_pool_is_needed_to_go_on_and_for_nothing_else(whole, tmp_path):
     alone = tmp_path / "alone.ckpt"
     shutil.copy(run / "checkpoints" / "best.ckpt", alone)
     images = torch.zeros(1, 3, 32, 32)
-    expected = load_module(read_checkpoint(run)).eval().saliency(images)
+    expected = load_module(read_checkpoint(run, "best.ckpt")).eval().saliency(images)
     found = load_module(read_checkpoint(alone)).eval().saliency(images)
     torch.testing.assert_close(found, expected)
     for path in run.rglob("*.ckpt"):
