@@ -125,9 +125,7 @@ def make_plan(
     modules = _try_stages(config, stages, data, evaluation, found.given)
     goes_on = bool(config.resume)
     folder = find_resume_point(config.resume).folder if goes_on else create_folder(config, record)
-    if resumed is not None:
-        kept = folder / "checkpoints" / resumed.stage
-        modules[resumed.stage].check_files(kept, resumed.content)
+    _check_files(modules, resumed, folder)
     network = found.network
     return Plan(config, record, stages, data, evaluation, resumed, network, folder, goes_on)
 
@@ -144,6 +142,15 @@ def _try_stages(
     check_frozen(config, list(modules.values()))
     check_labeled(config, data, [name for name in stages if modules[name].needs_labels])
     return modules
+
+
+def _check_files(
+    modules: dict[str, SaliencyModule], resumed: Checkpoint | None, folder: Path
+) -> None:
+    """Check that the files of a run are there that the checkpoint to go on from names."""
+    if resumed is not None:
+        kept = folder / "checkpoints" / resumed.stage
+        modules[resumed.stage].check_files(kept, resumed.content)
 
 
 def _located(config: DictConfig, resumed: Checkpoint | None) -> DictConfig:
