@@ -13,7 +13,12 @@ from learned_saliency.storage.files import (
     write_text,
 )
 from learned_saliency.storage.state_dicts import FoundWeights, find_state_dict, fit_state_dict
-from learned_saliency.storage.weights import WeightsError, find_infinite, read_weights
+from learned_saliency.storage.weights import (
+    WeightsError,
+    find_infinite,
+    read_weights,
+    write_weights,
+)
 
 __all__ = [
     "FoundWeights",
@@ -32,4 +37,5 @@ __all__ = [
     "write_bytes",
     "write_csv",
     "write_text",
+    "write_weights",
 ]

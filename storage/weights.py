@@ -1,7 +1,8 @@
-"""Reader of files of weights, safetensors or torch.save, which runs no code from them."""
+"""Files of weights, safetensors or torch.save, which are read without running code from them."""
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import warnings
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from learned_saliency.storage.archives import find_fault
@@ -51,6 +52,25 @@ def read_weights(path: Path, allowed: Sequence[type] = ()) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file may raise anything in the reader
         raise WeightsError(_reason(error)) from None
+
+
+def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write tensors by name as a safetensors file.
+
+    Args:
+        path: The file.
+        state: The tensors, which have no memory in common.
+
+    Raises:
+        OSError: If it cannot be written; what is there of it then stays.
+    """
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
+    except SafetensorError as error:  # which is what it makes of a full disk
+        if number := re.search(r"os error (\d+)", str(error)):
+            code = int(number[1])
+            raise OSError(code, os.strerror(code), str(path)) from None
+        raise
 
 
 def _comparable(tensor: Tensor) -> Tensor:

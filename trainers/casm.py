@@ -19,11 +19,13 @@ from learned_saliency.models import CASM, MultiScaleClassifier
 from learned_saliency.ops import full_precision
 from learned_saliency.storage import fit_state_dict, read_weights
 from learned_saliency.trainers.base import SaliencyModule
-from learned_saliency.trainers.casm_pool import Snapshot, SnapshotPool
+from learned_saliency.trainers.casm_files import FILES, SNAPSHOTS, Snapshot, SnapshotFiles
+from learned_saliency.trainers.casm_pool import SnapshotPool
 from learned_saliency.trainers.outputs import Explanation, NativeMap
 from learned_saliency.trainers.strategies.ddp import broadcast_buffers
 from learned_saliency.trainers.training import OptimizerFactory, SchedulerFactory
 
+_POOL = "pool"  # folder of the snapshots, beside the checkpoints
 _OF_GIVEN = "model."  # before the names of a given network's weights, see `LeveledClassifier`
 
 
@@ -123,6 +125,7 @@ class CASMModule(SaliencyModule):
     def on_fit_start(self) -> None:
         """Read the networks of the pool, unless a checkpoint has brought them."""
         super().on_fit_start()
+        self.pool.open(self.classifier.state_dict(), self.device)
         if len(self.pool):
             return
         for path in self.pool.networks:
@@ -270,13 +273,25 @@ class CASMModule(SaliencyModule):
         for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
             scheduler.step()
 
+    def keep_files(self, folder: Path) -> None:
+        """Keep the pool's snapshots as files; see `SnapshotPool.keep_in`."""
+        self.pool.keep_in(folder / _POOL)
+
+    def check_files(self, folder: Path, checkpoint: Mapping[str, Any]) -> None:
+        """Check that the files of the snapshots are there; see the base."""
+        SnapshotFiles(folder / _POOL).check(checkpoint[SNAPSHOTS].get(FILES, []))
+
+    def drop_files(self) -> None:
+        """Remove the files of snapshots that no checkpoint names any more."""
+        self.pool.drop_unused()
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the pool."""
-        checkpoint["snapshots"] = self.pool.state_dict()
+        checkpoint[SNAPSHOTS] = self.pool.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the pool."""
-        self.pool.load_state_dict(checkpoint["snapshots"], self.device)
+        self.pool.load_state_dict(checkpoint[SNAPSHOTS])
 
 
 def _step(optimizer: LightningOptimizer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -68,6 +69,25 @@ class TrainableModule(L.LightningModule):
         torch.set_rng_state(states["cpu"])
         if self.device.type == "cuda" and "cuda" in states:
             torch.cuda.set_rng_state(states["cuda"], self.device)
+
+    def keep_files(self, folder: Path) -> None:
+        """Keep what is large in the training's state as files beside its checkpoints.
+
+        Checkpoints then name these files. Nothing is large by default.
+
+        Args:
+            folder: Folder of the checkpoints.
+        """
+
+    def check_files(self, folder: Path, checkpoint: Mapping[str, Any]) -> None:
+        """Check that the files are there that a checkpoint in ``folder`` names; see `keep_files`.
+
+        Raises:
+            MendableError: If one is missing; the message names it.
+        """
+
+    def drop_files(self) -> None:
+        """Remove the files that no checkpoint names any more; see `keep_files`."""
 
     def log_losses(self, total: Tensor, terms: Mapping[str, Tensor], batch_size: int) -> None:
         """Log the loss as ``train/loss``, each term as ``train/loss_<term>``; see `log_means`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,7 +23,14 @@ class DurableCheckpointIO(TorchCheckpointIO):
     """Writer of checkpoints beside their destination, on the disk before they take its name.
 
     Lightning's own writer makes a copy in memory and one in the temporary directory.
+
+    Args:
+        written: Called after each checkpoint, when it is on the disk.
     """
+
+    def __init__(self, written: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+        self._written = written
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
@@ -33,6 +41,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
             OSError: If it cannot be written; what was there before is left.
         """
         write_content(Path(path), checkpoint)
+        self._written()
 
 
 def write_content(path: Path, content: dict[str, Any]) -> None:

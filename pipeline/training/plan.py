@@ -50,6 +50,7 @@ from learned_saliency.pipeline.training.checks import (
 )
 from learned_saliency.pipeline.training.classifier import find_classifier
 from learned_saliency.pipeline.training.trial import try_to_build
+from learned_saliency.trainers import SaliencyModule
 
 
 class Plan(NamedTuple):
@@ -121,9 +122,10 @@ def make_plan(
     found.check_classes(data)
     if resumed is not None:
         check_images(resumed, data)
-    _try_stages(config, stages, data, evaluation, found.given)
+    modules = _try_stages(config, stages, data, evaluation, found.given)
     goes_on = bool(config.resume)
     folder = find_resume_point(config.resume).folder if goes_on else create_folder(config, record)
+    _check_files(modules, resumed, folder)
     network = found.network
     return Plan(config, record, stages, data, evaluation, resumed, network, folder, goes_on)
 
@@ -134,11 +136,21 @@ def _try_stages(
     data: WSOLDataModule,
     evaluation: dict[str, Any],
     given: nn.Module | None,
-) -> None:
+) -> dict[str, SaliencyModule]:
     """Build all stages once; check that those to be trained have what they need."""
     modules = try_to_build(config, data.num_classes, evaluation, given)
     check_frozen(config, list(modules.values()))
     check_labeled(config, data, [name for name in stages if modules[name].needs_labels])
+    return modules
+
+
+def _check_files(
+    modules: dict[str, SaliencyModule], resumed: Checkpoint | None, folder: Path
+) -> None:
+    """Check that the files of a run are there that the checkpoint to go on from names."""
+    if resumed is not None:
+        kept = folder / "checkpoints" / resumed.stage
+        modules[resumed.stage].check_files(kept, resumed.content)
 
 
 def _located(config: DictConfig, resumed: Checkpoint | None) -> DictConfig:

@@ -96,11 +96,12 @@ def fit_stage(
         load_weights(module, resumed)  # its error names misfits better than Lightning's
     choice = _choose(plan, stage or model.name, model, module)
     best, last = _checkpoints(plan, stage, choice)
+    module.keep_files(plan.folder / "checkpoints" / stage)
     trainer = build_trainer(
         plan.config,
         max_epochs=model.epochs,
         default_root_dir=plan.folder,
-        plugins=[DurableCheckpointIO()],
+        plugins=[DurableCheckpointIO(module.drop_files)],
         logger=loggers,
         callbacks=[best, last, *_callbacks(plan, stage, model, choice), *callbacks],
     )

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from learned_saliency.losses import CASMLoss
 from learned_saliency.models import CASM, CAMClassifier
+from learned_saliency.storage import sha256
 from learned_saliency.trainers import CASMModule, ExactEvaluationDDP, SnapshotPool
 from tests.support.networks import TinyBackbone
 
@@ -59,7 +60,7 @@ def make_batches(count=4, size=6):
     ]
 
 
-def fit(module, batches, epochs=1, **options):
+def fit(module, batches, epochs=1, ckpt_path=None, **options):
     trainer = L.Trainer(
         accelerator="cpu",
         max_epochs=epochs,
@@ -69,7 +70,8 @@ def fit(module, batches, epochs=1, **options):
         enable_model_summary=False,
         **options,
     )
-    trainer.fit(module, DataLoader(batches, batch_size=None, shuffle=False))
+    loader = DataLoader(batches, batch_size=None, shuffle=False)
+    trainer.fit(module, loader, ckpt_path=ckpt_path, weights_only=True)
     return trainer
 
 
@@ -263,9 +265,9 @@ def test_the_pool_is_part_of_the_checkpoint():
     other.on_load_checkpoint(checkpoint)
     assert other.pool.iteration == 5
     assert other.pool.born == module.pool.born == [0, 2, 4]
-    for ours, theirs in zip(other.pool._snapshots, module.pool._snapshots, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
-    theirs = module.pool._snapshots[0]
+    ours, theirs = (part.pool.state_dict()["snapshots"] for part in (other, module))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    theirs = theirs[0]
     assert set(theirs) == set(module.classifier.state_dict())  # BatchNorm statistics too
 
 
@@ -289,7 +291,8 @@ class EqualWeights(L.Callback):
     """Fails in any process whose weights or snapshots are not those of the first."""
 
     def on_train_end(self, trainer, module):
-        snapshots = [t for snapshot in module.pool._snapshots for t in snapshot.values()]
+        stored = [module.pool._tensors(one, None).values() for one in module.pool._stored]
+        snapshots = [t.clone() for tensors in stored for t in tensors]
         assert len(module.pool) == 3
         for tensor in [*module.parameters(), *snapshots]:
             first = tensor.detach().clone()
@@ -326,6 +329,8 @@ def train_in_process(rank, port, folder):
         parts = list(pairwise(cuts))
         mine = parts[rank * len(parts) // 2 : (rank + 1) * len(parts) // 2]
         module = ddp_module(norm)
+        if accumulated == 1:  # the first process writes, whatever folder the others were told
+            module.keep_files(folder / f"of{rank}")
         fit(
             module,
             [
@@ -352,6 +357,9 @@ def test_two_processes_keep_equal_weights_and_train_as_one_does(tmp_path):
     method = "spawn" if torch.cuda.is_available() else "fork"
     start = torch.multiprocessing.start_processes
     start(train_in_process, (port, tmp_path), nprocs=2, start_method=method)
+    written = [path.stem for path in tmp_path.glob("of*/pool/*")]
+    assert written == [sha256(path) for path in tmp_path.glob("of0/pool/*")]
+    assert len(written) == 3
     # gloo's threads abort a process that ends inside its group, now and then
     assert [(tmp_path / f"group{rank}").read_text() for rank in range(2)] == ["left", "left"]
     found = torch.load(tmp_path / "weights.pt", weights_only=True)

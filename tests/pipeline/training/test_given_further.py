@@ -46,7 +46,7 @@ def test_casm_draws_from_a_pool_of_given_networks(words, pool_files):
     assert all(torch.equal(alone[key], value) for key, value in by_same.items())
     assert not all(torch.equal(alone[key], value) for key, value in by_both.items())
     for path in pool_files:
-        path.unlink()  # the checkpoint holds their weights
+        path.unlink()  # the run has files of their weights
     more = [f"resume={folders[-1]}", f"classifier={OWN}:nonlinear", "recipe.epochs=2"]
     train(resumed_config(compose_checked(more), more))
     resumed = weights(folders[-1])

@@ -17,11 +17,13 @@ from learned_saliency.pipeline.cli import (
     compose_checked,
     end_on_signals,
 )
-from learned_saliency.pipeline.runs import Checkpoint
+from learned_saliency.pipeline.runs import Checkpoint, load_module, read_checkpoint
 from learned_saliency.pipeline.runs.writing import write_content
 from learned_saliency.pipeline.training import resumed_config, train
 from learned_saliency.pipeline.training.keeping import KeepLast, read_position
+from learned_saliency.storage import sha256
 from learned_saliency.trainers import SaliencyModule
+from learned_saliency.trainers.casm_files import SnapshotError
 from tests.support.words import SMALL_RUN
 
 SHORT = [
@@ -36,7 +38,10 @@ METHODS = {
     "cam": ["model=cam", "+backbone.drop_path_rate=0.3"],
     "calm": ["model=calm", "model.first_stage.epochs=0"],
     "fcam": ["model=fcam", "model.first_stage.epochs=0"],
-    "casm": ["model=casm", "model.first_stage.epochs=0", "model.pool.thinning=L2"],
+    "casm": [
+        *("model=casm", "model.first_stage.epochs=0"),
+        *("model.pool.thinning=L2", "model.pool.size=2"),
+    ],
     "trilite": ["model=trilite", "model.first_stage.epochs=0"],
 }
 
@@ -103,11 +108,20 @@ def same(ours: Path, theirs: Path) -> None:
     """Check that two runs have the same end, to the bit."""
     for name in ("best.ckpt", "last.ckpt"):
         a, b = (torch.load(f / "checkpoints" / name, weights_only=True) for f in (ours, theirs))
-        for part in ("state_dict", "optimizer_states", "lr_schedulers", "snapshots", "epoch"):
+        for part in ("state_dict", "optimizer_states", "lr_schedulers", "epoch"):
             torch.testing.assert_close(a.get(part), b.get(part), rtol=0, atol=0)
+        assert a.get("snapshots") == b.get("snapshots")  # names of files by their content
         assert a["callbacks"]["best"] == b["callbacks"]["best"]
     assert (ours / "results.json").read_text() == (theirs / "results.json").read_text()
     assert curves(ours) == curves(theirs)
+    assert snapshot_files(ours) == snapshot_files(theirs)
+
+
+def snapshot_files(folder):
+    """Names of all files in the pool, which has to hold the content that each name says."""
+    files = list((folder / "checkpoints" / "pool").glob("*"))
+    assert all(sha256(path) == path.stem for path in files)
+    return {path.name for path in files}
 
 
 # In an epoch of 4 batches; in the validation of the first epoch; in that of the second.
@@ -176,6 +190,27 @@ def test_no_checkpoint_holds_a_path_of_its_run(whole):
     folder = whole("fcam")
     for path in folder.rglob("*.ckpt"):
         assert str(folder).encode() not in path.read_bytes()
+
+
+def test_the_pool_is_needed_to_go_on_and_for_nothing_else(whole, tmp_path):
+    run = shutil.copytree(whole("casm"), tmp_path / "run")
+    pool = run / "checkpoints" / "pool"
+    first = pool / read_checkpoint(run).content["snapshots"]["files"][0]
+    first.write_bytes(first.read_bytes()[:-1])
+    more = "recipe.epochs=3"
+    with pytest.raises(SnapshotError, match=f"{first.name}: damaged, .*; copy the run's whole"):
+        go_on(run, more)
+    shutil.rmtree(pool)
+    with pytest.raises(SnapshotError, match=r"pool/.*safetensors: this snapshot .* is missing"):
+        go_on(run, more)
+    alone = tmp_path / "alone.ckpt"
+    shutil.copy(run / "checkpoints" / "best.ckpt", alone)
+    images = torch.zeros(1, 3, 32, 32)
+    expected = load_module(read_checkpoint(run, "best.ckpt")).eval().saliency(images)
+    found = load_module(read_checkpoint(alone)).eval().saliency(images)
+    torch.testing.assert_close(found, expected)
+    for path in run.rglob("*.ckpt"):
+        assert path.stat().st_size < 1 << 20  # none holds a snapshot
 
 
 def test_sigusr1_saves_and_the_training_goes_on(start, whole, tmp_path, monkeypatch):
