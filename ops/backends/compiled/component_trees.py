@@ -202,7 +202,7 @@ def _drain(position, following, filled, done):
 @jit
 def _unite(nodes, a, b, parents, following, filled, done):
     """Make one node of two, or give one of them to the outside if that is the other."""
-    root, lost = (a, b) if b else (b, a)
+    root, lost = min(a, b), max(a, b)
     parents[lost] = root
     if root:
         _merge(nodes, root, lost, following)
@@ -220,7 +220,7 @@ def grow(order, ends, shift, hole, measured, direction, shape, truth, memory, ta
     """
     seen, labels, following, nodes, parents = memory
     stride = 1 << shift
-    count, done = 1, 0
+    count, done, none = np.int64(1), np.int64(0), np.int64(-1)  # literals compile on their own
     for step in range(256):
         value = step if hole else 255 - step
         for i in range(ends[value], ends[value + 1]):
@@ -229,7 +229,7 @@ def grow(order, ends, shift, hole, measured, direction, shape, truth, memory, ta
             seen[p - 1] |= 4
             seen[p] |= 2
             seen[p + 1] |= 1
-            root = -1
+            root = none
             neighbors = _RINGS[ring, hole]
             while neighbors:
                 k = (neighbors & 15) - 1
