@@ -17,12 +17,7 @@ from learned_saliency.metrics.adcc import (
     l1_complexity,
 )
 from learned_saliency.metrics.aopc import AOPC, area_over_curves, region_curves
-from learned_saliency.metrics.boxes import (
-    best_ious,
-    box_iou,
-    boxes_from_saliency,
-    largest_regions,
-)
+from learned_saliency.metrics.boxes import best_ious, boxes_from_saliency, largest_regions
 from learned_saliency.metrics.checks import constant_maps
 from learned_saliency.metrics.concentration import (
     Complexity,
@@ -153,6 +148,7 @@ from learned_saliency.metrics.zerobox import (
     kept_probabilities,
     view_agreement,
 )
+from learned_saliency.ops import box_iou
 
 __all__ = [
     "ADCC",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from learned_saliency.metrics.checks import check_saliency
-from learned_saliency.ops import level_boxes
+from learned_saliency.ops import level_boxes, level_ious
 
 THRESHOLDS = np.arange(0, 1, 0.001)  # fractions of a map's maximum
 IOU_THRESHOLDS = (0.3, 0.5, 0.7)
@@ -80,8 +80,8 @@ def best_ious(saliency: Tensor, boxes: Sequence[Tensor]) -> Tensor:
 
     The benchmark's protocol (Choe et al., CVPR 2020): a map becomes 8-bit by truncating 255 times
     its value in float64, and is cut at ``> int(t * max)`` for t = 0, 0.001, ..., 0.999 of its
-    8-bit maximum; see ``ops.contours.level_boxes`` for the boxes of the binary map. Thresholds
-    with equal binary maps are searched once. Images are spread over ``torch.get_num_threads()``
+    8-bit maximum; see ``ops.contours.level_boxes`` for the boxes of the binary map and
+    ``ops.level_ious`` for how they are found. Images are spread over ``torch.get_num_threads()``
     threads.
 
     Args:
@@ -108,26 +108,6 @@ def best_ious(saliency: Tensor, boxes: Sequence[Tensor]) -> Tensor:
         with ThreadPoolExecutor(workers) as pool:
             found = list(pool.map(_best_ious, _quantize(saliency), truth))
     return torch.from_numpy(np.stack(found))
-
-
-def box_iou(proposed: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Compute the IoU of boxes whose far edges are inside: widths are x1 - x0 + 1.
-
-    Args:
-        proposed: Integer boxes x0 y0 x1 y1 of shape (..., 4).
-        truth: Integer boxes of a shape (..., 4) that broadcasts with ``proposed``.
-
-    Returns:
-        IoU in [0, 1], float64, of the broadcast shape without the last axis.
-    """
-    x0, y0, x1, y1 = np.moveaxis(proposed, -1, 0)
-    true_x0, true_y0, true_x1, true_y1 = np.moveaxis(truth, -1, 0)
-    width = np.minimum(x1, true_x1) - np.maximum(x0, true_x0) + 1
-    height = np.minimum(y1, true_y1) - np.maximum(y0, true_y0) + 1
-    shared = np.maximum(width, 0) * np.maximum(height, 0)
-    areas = (x1 - x0 + 1) * (y1 - y0 + 1)
-    true_areas = (true_x1 - true_x0 + 1) * (true_y1 - true_y0 + 1)
-    return shared / (areas + true_areas - shared)
 
 
 def check_boxes(boxes: Sequence[Tensor], batch_size: int | None = None) -> None:
@@ -163,14 +143,5 @@ def _quantize(saliency: Tensor) -> np.ndarray:
 
 def _best_ious(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Compute ``best_ious``, float64 (2, 1000), of an 8-bit map (H, W) and true boxes (n, 4)."""
-    present = np.bincount(image.ravel(), minlength=256) > 0
-    # A level that no pixel has cuts like the next one below that some pixel has.
-    below = np.maximum.accumulate(np.where(present, np.arange(256), -1))
-    levels = below[(THRESHOLDS * image.max()).astype(np.int64)]
-    levels, level_of_threshold = np.unique(levels, return_inverse=True)
-    best = []
-    for part in level_boxes(image, levels):
-        largest = box_iou(part.largest[:, None], truth).max(1)
-        every = box_iou(part.boxes[:, None], truth).max(1)
-        best.append(np.stack([largest, np.maximum.reduceat(every, part.starts)]))
-    return np.concatenate(best, axis=1)[:, level_of_threshold]
+    levels = (THRESHOLDS * image.max()).astype(np.int64)
+    return level_ious(image, truth)[:, levels]

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from learned_saliency.metrics.boxes import IOU_THRESHOLDS, box_iou, check_boxes
+from learned_saliency.metrics.boxes import IOU_THRESHOLDS, check_boxes
 from learned_saliency.metrics.checks import check_masks
 from learned_saliency.metrics.figures import Figure, declared
 from learned_saliency.metrics.localization import MaxBoxAcc, MaxBoxAccV2
 from learned_saliency.metrics.pxap import PxAP, average_precision
+from learned_saliency.ops import box_iou
 
 FLOORS = ("full_image", "centered_box")  # names of what `LocalizationFloors` computes
 _IOU_50 = IOU_THRESHOLDS.index(0.5)

@@ -4,16 +4,19 @@ from learned_saliency.ops.contours import LevelBoxes, level_boxes
 from learned_saliency.ops.dense_crf import CRF_BACKENDS, crf_features
 from learned_saliency.ops.imputation import impute_from_neighbors
 from learned_saliency.ops.otsu import otsu_threshold, to_8_bit
+from learned_saliency.ops.overlap import box_iou, level_ious
 from learned_saliency.ops.permutohedral import permutohedral_filter
 from learned_saliency.ops.precision import full_precision, widen
 
 __all__ = [
     "CRF_BACKENDS",
     "LevelBoxes",
+    "box_iou",
     "crf_features",
     "full_precision",
     "impute_from_neighbors",
     "level_boxes",
+    "level_ious",
     "otsu_threshold",
     "permutohedral_filter",
     "to_8_bit",

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from learned_saliency.metrics.boxes import THRESHOLDS, best_ious, box_iou
+from learned_saliency.metrics.boxes import THRESHOLDS, best_ious
 from learned_saliency.metrics.figures import Figure
 from learned_saliency.metrics.localization import middle_of_longest_maximum
 from learned_saliency.metrics.zerobox.ladder import UNDECIDED
 from learned_saliency.metrics.zerobox.regions import Regions
+from learned_saliency.ops import box_iou
 
 _IOU = 0.5
 

@@ -8,7 +8,6 @@ from learned_saliency.metrics.boxes import (
     IOU_THRESHOLDS,
     THRESHOLDS,
     best_ious,
-    box_iou,
     boxes_from_saliency,
     largest_regions,
 )
@@ -153,12 +152,6 @@ def test_threads_do_not_change_the_result():
     finally:
         torch.set_num_threads(before)
     torch.testing.assert_close(three, one, rtol=0, atol=0)
-
-
-def test_box_iou_by_hand():
-    proposed = np.array([[0, 0, 3, 3], [2, 2, 5, 5], [8, 8, 9, 9]])
-    truth = np.array([0, 0, 3, 3])
-    np.testing.assert_array_equal(box_iou(proposed, truth), [1, 4 / 28, 0])
 
 
 @pytest.mark.parametrize(
