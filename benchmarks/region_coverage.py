@@ -1,6 +1,6 @@
 """Measure how often regions of a promised coverage cover, and how large they are.
 
-Run by hand from an installed checkout: ``python benchmarks/coverage.py RUN [RUN ...]``. Of each
+Run by hand from an installed checkout: ``python benchmarks/region_coverage.py RUN [RUN ...]``. Of each
 run's best checkpoint the maps of the predicted classes on ``test`` are split 200 times at random
 into halves: one calibrates a threshold, on the other the share that is covered and the mean area
 are measured. Beside it stand a square and a disc in the middle of all images, whose size is
