@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +9,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from learned_saliency.ops import CRF_BACKENDS, crf_features, widen
+
+_PIXELS = 2**18  # in a part of a batch, on CPUs
 
 
 def dense_crf(
@@ -41,7 +42,7 @@ def dense_crf(
         diagonal: Whether the pair of a pixel with itself counts, which adds the entropy-like term
             sum_t S_t' (1 - S_t); True in the paper.
         max_elements: Bound on the numbers held at once, above 0: entries of W (one row at least)
-            in ``"exact"``, cells in ``"lattice"``.
+            in ``"exact"``, cells in ``"lattice"``, whose compiled loops hold an image per thread.
 
     Returns:
         Mean over the batch of the images' sums, a scalar of at least 0 up to rounding.
@@ -57,9 +58,12 @@ def dense_crf(
     if max_elements < 1:
         raise ValueError(f"max_elements must be at least 1, got {max_elements}")
     dtype = torch.promote_types(probabilities.dtype, torch.float32)
-    features = crf_features(images.detach().to(dtype), sigma_rgb, sigma_xy)
-    products = partial(CRF_BACKENDS[backend], features=features, max_elements=max_elements)
-    return _Disagreement.apply(probabilities.to(dtype), products, diagonal).mean()
+
+    def products(maps: Tensor, images: Tensor) -> Tensor:
+        features = crf_features(images.detach().to(dtype), sigma_rgb, sigma_xy)
+        return CRF_BACKENDS[backend](maps, features, max_elements)
+
+    return _Disagreement.apply(probabilities.to(dtype), images, products, diagonal).mean()
 
 
 class _Disagreement(torch.autograd.Function):
@@ -67,21 +71,41 @@ class _Disagreement(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, probabilities: Tensor, products: Callable[[Tensor], Tensor], diagonal: bool
+        ctx: Any,
+        probabilities: Tensor,
+        images: Tensor,
+        products: Callable[[Tensor, Tensor], Tensor],
+        diagonal: bool,
     ) -> Tensor:
-        maps = probabilities.flatten(2)  # (B, T, N)
-        with torch.autocast(maps.device.type, enabled=False):
-            row_sums, filtered = products(maps).split([1, maps.shape[1]], dim=1)
-        if not diagonal:
-            row_sums, filtered = row_sums - 1, filtered - maps
-        ctx.save_for_backward((row_sums - 2 * filtered).view_as(probabilities))
-        return (maps * (row_sums - filtered)).sum((1, 2))
+        gradient, values = probabilities.new_empty(probabilities.shape), []
+        parts = (whole.tensor_split(_parts(images)) for whole in (probabilities, images, gradient))
+        for maps, pixels, slope in zip(*parts, strict=True):
+            maps, slope = maps.flatten(2), slope.flatten(2)  # (b, T, N)
+            with torch.autocast(maps.device.type, enabled=False):
+                row_sums, filtered = products(maps, pixels).split([1, maps.shape[1]], dim=1)
+            if not diagonal:
+                row_sums, filtered = row_sums - 1, filtered - maps
+            torch.sub(row_sums, filtered, alpha=2, out=slope)
+            values.append((maps * (row_sums - filtered)).sum((1, 2)))
+        ctx.save_for_backward(gradient)
+        return torch.cat(values)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return grad[:, None, None, None] * gradient, None, None
+        return grad[:, None, None, None] * gradient, None, None, None
+
+
+def _parts(images: Tensor) -> int:
+    """Number of parts into which a batch is split, so that what is computed stays in the caches.
+
+    A part has several images: a product of matrices rounds otherwise for one than for many.
+    """
+    if images.device.type != "cpu":
+        return 1
+    size = max(_PIXELS // images[0, 0].numel(), 4 * torch.get_num_threads())
+    return max(1, len(images) // size)
 
 
 class DenseCRFLoss(nn.Module):

@@ -1,5 +1,6 @@
 """Pseudo-labels for F-CAM: regions of a CAM (Eq. 1) and a few pixels drawn from them (Eq. 2)."""
 
+from types import ModuleType
 from typing import NamedTuple
 
 import torch
@@ -7,7 +8,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from learned_saliency.losses.partial_cross_entropy import IGNORE
-from learned_saliency.ops import otsu_threshold, to_8_bit
+from learned_saliency.losses.random_pixels import (
+    draw_pixels,
+    nth_pixel,
+    random_integers,
+    row_ends,
+)
+from learned_saliency.ops import (
+    SeedNumbers,
+    check_maps,
+    label_images,
+    otsu_threshold,
+    seed_loops,
+    to_8_bit,
+)
 
 
 class SamplingRegions(NamedTuple):
@@ -164,10 +178,28 @@ class SeedSampler:
         """
         if generator is None:
             generator = self._own_generator(maps.device)
+        loops = seed_loops(maps)
+        if loops is not None:
+            return self._by_loops(loops, maps, generator)
         regions = sampling_regions(maps, self.background_share, self.erosion, generator)
-        foreground = _draw(regions.foreground, self.foreground_pixels, generator)
-        background = _draw(regions.background, self.background_pixels, generator)
+        foreground = draw_pixels(regions.foreground, self.foreground_pixels, generator)
+        background = draw_pixels(regions.background, self.background_pixels, generator)
         return pseudo_labels(_dilate(foreground, self.dilation), _dilate(background, self.dilation))
+
+    def _by_loops(self, loops: ModuleType, maps: Tensor, generator: torch.Generator) -> Tensor:
+        """Give the same labels from the same random numbers by compiled loops."""
+        check_maps(maps)
+        batch, height, width = maps.shape
+        lowest = int(self.background_share * height * width)
+        shape = (batch,)
+        start = (
+            random_integers(shape, generator) if lowest else torch.zeros(shape, dtype=torch.int64)
+        )
+        sizes = [min(n, height * width) for n in (self.foreground_pixels, self.background_pixels)]
+        drawn = [random_integers((batch, size), generator) for size in sizes]
+        return label_images(
+            loops, maps, SeedNumbers(start, *drawn), lowest, self.erosion, self.dilation, IGNORE
+        )
 
     def _own_generator(self, device: torch.device) -> torch.Generator:
         """Return the sampler's generator; a new device starts it again from the seed."""
@@ -191,78 +223,16 @@ def _lowest(maps: Tensor, share: float, generator: torch.Generator | None) -> Te
     needed = (lowest == last).sum(dim=1)
     last = last.unsqueeze(2)
     below, tied = maps < last, maps == last
-    tied_ends = _row_ends(tied)
+    tied_ends = row_ends(tied)
     number = tied_ends[:, -1]
     start = torch.zeros_like(number)
     if generator is not None:
-        start = _random_integers((batch,), generator) % number
+        start = random_integers((batch,), generator) % number
     run = torch.stack((start, (start + needed) % number), dim=1)
-    first, end = _nth_pixel(tied, tied_ends, run).view(batch, 2, 1, 1).unbind(dim=1)
+    first, end = nth_pixel(tied, tied_ends, run).view(batch, 2, 1, 1).unbind(dim=1)
     pixel = torch.arange(height * width, device=maps.device).view(height, width)
     in_run = (pixel >= first) ^ (pixel >= end) ^ (first >= end)  # the last where it goes on at 0
     return below | (tied & in_run)
-
-
-def _draw(region: Tensor, number: int, generator: torch.Generator) -> Tensor:
-    """Mark ``number`` random pixels of each region, or all of a smaller one; (B, H, W) bool."""
-    batch, pixels = region.shape[0], region[0].numel()
-    row_ends = _row_ends(region)
-    ranks = _distinct_ranks(row_ends[:, -1], min(number, pixels), generator)
-    drawn = _nth_pixel(region, row_ends, ranks.clamp(min=0)).masked_fill(ranks < 0, pixels)
-    mask = torch.zeros(batch, pixels + 1, dtype=torch.bool, device=region.device)
-    return mask.scatter_(1, drawn, True)[:, :pixels].reshape(region.shape)
-
-
-def _distinct_ranks(counts: Tensor, number: int, generator: torch.Generator) -> Tensor:
-    """Draw ``number`` different ranks below each count, every subset equally likely (R. Floyd).
-
-    Args:
-        counts: Sizes of the sets to draw from, shape (B,), int64.
-        number: Number of ranks to draw from each set.
-        generator: Source of randomness on the device of ``counts``.
-
-    Returns:
-        Ranks of shape (B, number), int64; -1 for those that a smaller set does not have.
-    """
-    batch = counts.shape[0]
-    random = _random_integers((batch, number), generator)
-    ranks = torch.full_like(random, -1)
-    for drawn in range(number):
-        top = counts - number + drawn
-        rank = random[:, drawn] % (top + 1).clamp(min=1)
-        taken = (ranks[:, :drawn] == rank.unsqueeze(1)).any(dim=1)
-        ranks[:, drawn] = torch.where(taken, top, rank).masked_fill(top < 0, -1)
-    return ranks
-
-
-def _row_ends(mask: Tensor) -> Tensor:
-    """Count the pixels of (B, H, W) masks up to the end of each row, (B, H) int64."""
-    return mask.view(torch.uint8).sum(dim=2, dtype=torch.int32).cumsum(dim=1)
-
-
-def _nth_pixel(mask: Tensor, row_ends: Tensor, ranks: Tensor) -> Tensor:
-    """Find the pixels with the given ranks, in reading order, among those that a mask holds.
-
-    Args:
-        mask: Boolean masks of shape (B, H, W).
-        row_ends: Their :func:`_row_ends`, shape (B, H).
-        ranks: Ranks of shape (B, N), int64, from 0 to the number of pixels of a mask less 1.
-
-    Returns:
-        Flat indices y * W + x of shape (B, N), int64; any valid index for a rank that is too large.
-    """
-    batch, height, width = mask.shape
-    row = torch.searchsorted(row_ends, ranks, right=True).clamp(max=height - 1)
-    image = torch.arange(batch, device=mask.device).unsqueeze(1)
-    ends = mask[image, row].cumsum(dim=2)  # (B, N, W)
-    before = row_ends.gather(1, row) - ends[:, :, -1]
-    column = torch.searchsorted(ends, (ranks - before).unsqueeze(2), right=True).squeeze(2)
-    return row * width + column.clamp(max=width - 1)
-
-
-def _random_integers(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Draw int64 so large that their remainder by a number of pixels is practically uniform."""
-    return torch.randint(2**62, shape, generator=generator, device=generator.device)
 
 
 def _dilate(mask: Tensor, side: int) -> Tensor:

@@ -1,9 +1,10 @@
 """Numerical kernels: plain references, and faster backends that give the same results."""
 
+from learned_saliency.ops.backends import SeedNumbers, label_images, seed_loops
 from learned_saliency.ops.contours import LevelBoxes, level_boxes
 from learned_saliency.ops.dense_crf import CRF_BACKENDS, crf_features
 from learned_saliency.ops.imputation import impute_from_neighbors
-from learned_saliency.ops.otsu import otsu_threshold, to_8_bit
+from learned_saliency.ops.otsu import check_maps, otsu_threshold, to_8_bit
 from learned_saliency.ops.overlap import box_iou, level_ious
 from learned_saliency.ops.permutohedral import permutohedral_filter
 from learned_saliency.ops.precision import full_precision, widen
@@ -11,14 +12,18 @@ from learned_saliency.ops.precision import full_precision, widen
 __all__ = [
     "CRF_BACKENDS",
     "LevelBoxes",
+    "SeedNumbers",
     "box_iou",
+    "check_maps",
     "crf_features",
     "full_precision",
     "impute_from_neighbors",
+    "label_images",
     "level_boxes",
     "level_ious",
     "otsu_threshold",
     "permutohedral_filter",
+    "seed_loops",
     "to_8_bit",
     "widen",
 ]

@@ -17,7 +17,7 @@ def crf_features(images: Tensor, sigma_rgb: float, sigma_xy: float) -> Tensor:
     height, width = images.shape[2:]
     turn = nn.functional.normalize(images.new_tensor(_GRAY_FIRST), dim=1)
     with torch.autocast(images.device.type, enabled=False):
-        color = turn @ ((images.flatten(2) - 127.5) / sigma_rgb)
+        color = turn @ (images.flatten(2) - 127.5).div_(sigma_rgb)
     rows = torch.arange(height, dtype=images.dtype, device=images.device) - (height - 1) / 2
     columns = torch.arange(width, dtype=images.dtype, device=images.device) - (width - 1) / 2
     place = torch.stack(torch.meshgrid(rows, columns, indexing="ij")).flatten(1) / sigma_xy

@@ -19,16 +19,21 @@ def to_8_bit(maps: Tensor) -> Tensor:
         TypeError: If ``maps`` is neither floating point nor uint8.
         ValueError: If ``maps`` is not 3-D, is empty, holds a NaN or leaves [0, 1].
     """
+    check_maps(maps)
+    return maps if maps.dtype == torch.uint8 else (255 * maps.detach()).to(torch.uint8)
+
+
+def check_maps(maps: Tensor) -> None:
+    """Reject what is no batch of maps (B, H, W) in [0, 1] or of uint8; see :func:`to_8_bit`."""
     if not (maps.is_floating_point() or maps.dtype == torch.uint8):
         raise TypeError(f"maps must be floating point or uint8, got {maps.dtype}")
     if maps.dim() != 3 or maps.numel() == 0:
         raise ValueError(f"maps must be a non-empty (B, H, W), got shape {tuple(maps.shape)}")
     if maps.dtype == torch.uint8:
-        return maps
+        return
     low, high = torch.stack(maps.detach().aminmax()).tolist()
     if not 0 <= low <= high <= 1:  # a NaN fails every comparison
         raise ValueError(f"maps must lie in [0, 1] without NaN, got values in [{low}, {high}]")
-    return (255 * maps.detach()).to(torch.uint8)
 
 
 def otsu_threshold(maps: Tensor) -> Tensor:

@@ -19,6 +19,10 @@ GAIN = 118.5
 """Factor on the filter's output that gives it the scale of the true Gaussian."""
 
 _DIMENSIONS = 5
+
+LATTICE_SCALE = GAIN / 4 ** (_DIMENSIONS + 1)
+"""Factor on sums whose blur is [1 2 1] instead of [1 2 1] / 4 along each direction."""
+
 _AXIS_BITS = 3
 _FRACTION_BITS = 28
 _MAX_CELLS = 2**28
@@ -64,7 +68,9 @@ def permutohedral_filter(values: Tensor, features: Tensor, max_cells: int = 2**2
     if values.numel() == 0:
         return torch.zeros_like(values)
     with torch.no_grad(), torch.autocast(values.device.type, enabled=False):
-        coordinates, boxes = _place(_basis(features).inverse() @ features)
+        coordinates = lattice_coordinates(features)
+        shift, boxes = lattice_boxes(coordinates)
+        coordinates = coordinates + shift[:, :, None]
         cells = values.shape[1] * math.prod(boxes.amax(0).tolist())
         corners = (_DIMENSIONS + 1) * values.shape[2]
         group = max(1, min(max_cells, _MAX_CELLS) // max(cells, corners))
@@ -72,21 +78,32 @@ def permutohedral_filter(values: Tensor, features: Tensor, max_cells: int = 2**2
         return torch.cat([_filter_group(*part) for part in parts])
 
 
-def _basis(like: Tensor) -> Tensor:
-    """Return five of the six shortest lattice vectors as columns of an upper triangle, (5, 5).
+def lattice_coordinates(features: Tensor) -> Tensor:
+    """Express points (B, 5, N) in the basis of five of the six shortest lattice vectors.
 
     The published scaling, which makes the blur and two interpolations a Gaussian of about unit
     variance, gives these vectors the squared length 5/4 and the inner products -1/4.
     """
     gram = 1.5 * torch.eye(_DIMENSIONS, dtype=torch.float64) - 0.25
-    return (STRETCH * torch.linalg.cholesky(gram).T).to(like)
+    basis = (STRETCH * torch.linalg.cholesky(gram).T).to(features)  # columns of an upper triangle
+    return basis.inverse() @ features
 
 
-def _place(coordinates: Tensor) -> tuple[Tensor, Tensor]:
-    """Move points (B, 5, N) into the smallest box of the grid; return them and the sizes (B, 5).
+def lattice_boxes(coordinates: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the smallest box of the grid for the points (B, 5, N) of each image.
 
     A kernel around a vertex is higher than one amid a simplex. Where a box leaves room, its lower
     corner moves to where a point alone is filtered to nearly itself, for the sake of flat images.
+
+    Args:
+        coordinates: Points on the axes of the grid.
+
+    Returns:
+        What moves the points into the box with its lower corner at 0, (B, 5), and the numbers of
+        its vertices along the axes, those that the blur reaches included, (B, 5) int64.
+
+    Raises:
+        ValueError: If a coordinate is not finite.
     """
     low, high = coordinates.amin(2), coordinates.amax(2)  # faster than aminmax
     cells = (high - low).floor() + 1
@@ -94,22 +111,30 @@ def _place(coordinates: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError("features must be finite, got NaN or infinity")
     room = cells - (high - low)
     share = torch.arange(_DIMENSIONS, 0, -1, device=low.device).to(low) / 8
-    moved = coordinates + (room * share - low)[:, :, None]
     # Vertices close the last cell, and the blur reaches two further.
-    return moved, cells.long() + 3
+    return room * share - low, cells.long() + 3
 
 
-def _filter_group(values: Tensor, coordinates: Tensor, boxes: Tensor) -> Tensor:
-    """Splat, blur and slice images (b, C, N) that share one box; coordinates are (b, 5, N)."""
-    images, channels, _ = values.shape
-    box = boxes.amax(0).tolist()
-    strides = [math.prod(box[axis + 1 :]) for axis in range(_DIMENSIONS)]
+def lattice_strides(box: list[int], channels: int) -> tuple[int, list[int]]:
+    """Count the vertices of a box, and those between neighbors along each axis.
+
+    Raises:
+        ValueError: If ``channels`` values at each vertex are too many.
+    """
     cells = math.prod(box)
     if channels * cells > _MAX_CELLS:
         raise ValueError(
             f"the lattice would need {channels * cells:.1e} values for one image, at most "
             f"{_MAX_CELLS:.1e} are allowed: use larger standard deviations or an exact sum"
         )
+    return cells, [math.prod(box[axis + 1 :]) for axis in range(len(box))]
+
+
+def _filter_group(values: Tensor, coordinates: Tensor, boxes: Tensor) -> Tensor:
+    """Splat, blur and slice images (b, C, N) that share one box; coordinates are (b, 5, N)."""
+    images, channels, _ = values.shape
+    box = boxes.amax(0).tolist()
+    cells, strides = lattice_strides(box, channels)
     steps = [*strides, sum(strides)]
     reach = sum(steps)
     weights, vertices = _simplices(coordinates, strides, cells)
@@ -119,7 +144,7 @@ def _filter_group(values: Tensor, coordinates: Tensor, boxes: Tensor) -> Tensor:
     for row, channel in zip(rows, values, strict=True):
         row.index_add_(0, vertices, (weights * channel).flatten())
     rows = _blur(lattice, steps).view(channels, -1)
-    weights = weights * (GAIN / 4 ** len(steps))
+    weights = weights * LATTICE_SCALE
     sums = [row.index_select(0, vertices).view_as(weights).mul_(weights).sum(0) for row in rows]
     return torch.stack(sums).view(channels, images, -1).transpose(0, 1)
 

@@ -1,3 +1,5 @@
+from importlib import import_module
+
 import numpy as np
 import pytest
 import torch
@@ -288,3 +290,14 @@ def test_bad_arguments_are_named():
 def test_module_rejects_bad_options(option, value):
     with pytest.raises(ValueError, match=option.removesuffix("_rgb").removesuffix("_xy")):
         DenseCRFLoss(**{option: value})
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_batch_in_parts_is_the_mean_of_its_images(monkeypatch, backend):
+    maps, images = _case(batch=19)
+    values, gradients = _each(maps, images, backend=backend)
+    monkeypatch.setattr(import_module(dense_crf.__module__), "_PIXELS", 1)
+    maps = maps.contiguous(memory_format=torch.channels_last)
+    value, gradient = _value_and_gradient(maps, images, backend=backend)
+    torch.testing.assert_close(value, values.mean())
+    torch.testing.assert_close(gradient, gradients / 19)
