@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from learned_saliency.attribution.core.classifier import Classifier, encode, frozen
+from learned_saliency.attribution.core.classifier import Classifier, encode, frozen, of_rows
 from learned_saliency.attribution.core.conv_norm import ConvNorm, activation, find_pairs
 from learned_saliency.attribution.core.split import SplitClassifier
 from learned_saliency.ops import widen
@@ -101,7 +102,7 @@ def fold_batchnorm(
 
     Args:
         classifier: A `Classifier`, whose network is one with BatchNorm.
-        images: Images as it will explain them, (B, 3, H, W): on the first few the pairs are found,
+        images: Images as it will explain them, (B, 3, H, W): on the first two the pairs are found,
             on all of them the folded network is checked.
         passes: Further functions of images that run the network and return tensors, such as one
             for a map of its own.
@@ -114,11 +115,13 @@ def fold_batchnorm(
         FoldingError: If no BatchNorm can be folded, or what the network returns differs by more
             than rounding; the network is then as it was.
     """
-    runs = [classifier, lambda given: _in_halves(classifier, given), *passes]
     network = classifier if network is None else network
     few = images[:_WATCHED]
+    rows = torch.arange(len(few), device=images.device)
+    watched = [*_runs(of_rows(classifier, rows)), *passes]
+    runs = [*_runs(classifier), *passes]
     with frozen(network), torch.no_grad(), _uncut(network):
-        found = find_pairs(network, [lambda run=run: run(few) for run in runs])
+        found = find_pairs(network, [partial(run, few) for run in watched])
     if not found.pairs:
         raise FoldingError(_reason(found.norms, found.by_batch))
     before = _outputs(network, runs, images)
@@ -129,6 +132,12 @@ def fold_batchnorm(
         folded.undo()
         raise
     return folded
+
+
+def _runs(classifier: Classifier) -> list[Pass]:
+    """List the ways in which methods and metrics run a classifier."""
+    halves = [partial(_in_halves, classifier)] if isinstance(classifier, Classifier) else []
+    return [classifier, *halves]  # of a network without halves the scores alone are watched
 
 
 def _in_halves(classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -46,6 +46,7 @@ from learned_saliency.pipeline.runs.explained import (
 )
 from learned_saliency.pipeline.runs.explaining import (
     Explaining,
+    MapDifference,
     MapEffect,
     explaining_record,
     with_precision,
@@ -115,6 +116,7 @@ __all__ = [
     "Explaining",
     "Facts",
     "Fault",
+    "MapDifference",
     "MapEffect",
     "OwnInput",
     "PlainLogits",

@@ -75,6 +75,8 @@ PAIRS = {
     "without bias": [nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4)],
     "without weights": [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False)],
     "grouped": [nn.Conv2d(3, 6, 3, groups=3), nn.BatchNorm2d(6), nn.Conv2d(6, 4, 1)],
+    "looked at": [Block(lambda b, x: b.norm(y := b.conv(x)) * y.shape[1] + y.dim())],
+    "used twice": [Block(lambda b, x: b.norm(b.conv(x)) + b.norm(b.conv(x.flip(3))))],
     "transposed": [nn.ConvTranspose2d(3, 4, 3, stride=2), nn.BatchNorm2d(4)],
     "transposed, grouped": [
         nn.Conv2d(3, 4, 1),
@@ -102,6 +104,8 @@ PAIRS = {
 @pytest.mark.parametrize("layers", PAIRS.values(), ids=PAIRS)
 def test_a_pair_becomes_one_convolution_of_the_same_result(layers):
     classifier = classified(*layers)
+    for block in layers:
+        block.other = nn.Identity()
     given, state = images(), {k: v.clone() for k, v in classifier.state_dict().items()}
     before = classifier.features(given), classifier(given)
     norms = sum(isinstance(m, nn.BatchNorm2d) for m in classifier.modules())
@@ -213,6 +217,20 @@ def test_maps_by_gradients_and_rescale_rules_are_those_of_the_network(name, laye
     with fold_batchnorm(classifier, given):
         after = [method(classifier, given) for method in methods]
     torch.testing.assert_close(after, before, rtol=1e-9, atol=1e-9)
+
+
+def test_networks_with_further_inputs_and_without_halves_are_folded():
+    network, given = classified(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).model, images(4)
+    factors = torch.rand(4, dtype=torch.float64)
+
+    def call(model, pixels, factor):
+        return model(pixels) * factor[:, None]
+
+    for classifier in (split(network, "0", call=call).bind(factor=factors), network):
+        before = classifier(given)
+        with fold_batchnorm(classifier, given) as folded:
+            assert folded.count == 1
+            torch.testing.assert_close(classifier(given), before, rtol=1e-12, atol=1e-12)
 
 
 def test_a_fold_that_changes_numbers_is_undone(monkeypatch):
