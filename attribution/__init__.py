@@ -14,6 +14,11 @@ from learned_saliency.attribution.core.affine import is_affine
 from learned_saliency.attribution.core.classifier import Classifier, SharedFeatures, encode, frozen
 from learned_saliency.attribution.core.cut import LayerError
 from learned_saliency.attribution.core.deeplift import Contributions, deeplift
+from learned_saliency.attribution.core.folding import (
+    FoldedBatchNorm,
+    FoldingError,
+    fold_batchnorm,
+)
 from learned_saliency.attribution.core.layout import LAYOUTS
 from learned_saliency.attribution.core.levels import (
     LeveledClassifier,
@@ -80,6 +85,8 @@ __all__ = [
     "Contributions",
     "EmbeddingSimilarity",
     "FakeCAM",
+    "FoldedBatchNorm",
+    "FoldingError",
     "GradCAM",
     "GradCAMPlusPlus",
     "HiResCAM",
@@ -115,6 +122,7 @@ __all__ = [
     "described_levels",
     "encode",
     "find_logits",
+    "fold_batchnorm",
     "frozen",
     "is_affine",
     "normalize",

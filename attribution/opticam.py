@@ -10,7 +10,7 @@ from learned_saliency.attribution.core.classifier import Classifier
 from learned_saliency.attribution.core.method import PostHocMethod, Query
 from learned_saliency.attribution.core.targets import TARGETS
 from learned_saliency.attribution.objectives import MaskObjective
-from learned_saliency.ops import full_precision
+from learned_saliency.attribution.problems import MaskProblem
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8  # Adam's constants
 
@@ -97,6 +97,8 @@ class OptiCAM(PostHocMethod):
         start: What gives the u that Adam starts from, such as an `Amortized` method; None for
             zeros, equal weights.
         progress: Called as ``progress(step, iterations)`` after each iteration, step from 1.
+        batch_size: Most masks in one pass where several classes of an image are explained, at least
+            1; never fewer than there are images. It bounds memory.
         target: Score of the class that the masked image shall keep, see `PostHocMethod`; None for
             ``"logit"``.
         **options: See `PostHocMethod`.
@@ -122,6 +124,7 @@ class OptiCAM(PostHocMethod):
         rectify: bool = True,
         start: Start | None = None,
         progress: Callable[[int, int], None] | None = None,
+        batch_size: int = 16,
         target: str | None = None,
         **options: str,
     ) -> None:
@@ -133,6 +136,8 @@ class OptiCAM(PostHocMethod):
         if selector not in (None, *TARGETS):
             raise ValueError(f"selector must be one of {tuple(TARGETS)}: {selector!r}")
         super().__init__(target=target or selector or "logit", **options)
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         if iterations < 1 or not learning_rate > 0 or not tolerance >= 0:
             raise ValueError(
                 "iterations must be at least 1, learning_rate above 0 and tolerance at least 0, "
@@ -152,6 +157,7 @@ class OptiCAM(PostHocMethod):
         self.start = start
         self.rectify = rectify
         self.progress = progress
+        self.batch_size = batch_size
 
     def __call__(
         self, classifier: Classifier, images: Tensor, targets: Tensor | None = None
@@ -167,6 +173,31 @@ class OptiCAM(PostHocMethod):
             The optimized masks (B, H, W) in [0, 1]; zeros where a map is constant.
         """
         return self.optimize(classifier, images, targets).saliency
+
+    def of_classes(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
+        """Explain several classes of each image, as many at a time as ``batch_size`` allows.
+
+        Maps of an image's classes influence each other no more than those of a batch's images do.
+
+        Args:
+            classifier: See `PostHocMethod.of_classes`, as for the errors.
+            images: Shape (B, 3, H, W).
+            targets: Classes, int (B, T) in [0, C).
+
+        Returns:
+            The optimized masks (B, T, H, W) in [0, 1].
+        """
+        if targets.shape[1] == 1:
+            return super().of_classes(classifier, images, targets)
+        with self._query(classifier, images, None) as query:
+            classes = query.checked(targets).flatten()
+            every = torch.arange(targets.numel(), device=images.device)
+            parts = every.split(max(len(images), self.batch_size))
+            maps = [
+                self._optimize(query.of_classes(part // targets.shape[1], classes[part])).saliency
+                for part in parts
+            ]
+        return torch.cat(maps).unflatten(0, tuple(targets.shape))
 
     def raw_maps(
         self, classifier: Classifier, images: Tensor, targets: Tensor | None = None
@@ -214,12 +245,16 @@ class OptiCAM(PostHocMethod):
         if not all(0 <= step <= self.iterations for step in at):
             raise ValueError(f"at must be in [0, {self.iterations}], got {list(at)}")
         with self._query(classifier, images, targets) as query:
-            u = torch.zeros_like(query.features[:, :, 0, 0])
-            if self.start is not None:
-                u += self.start.u(query)
-            return self._maximize(_Problem.of(self, query), u, at)
+            return self._optimize(query, at)
 
-    def _maximize(self, problem: "_Problem", u: Tensor, at: Sequence[int]) -> OptiCAMResult:
+    def _optimize(self, query: Query, at: Sequence[int] = ()) -> OptiCAMResult:
+        """Optimize u for all images of a query, see `optimize`."""
+        u = torch.zeros_like(query.features[:, :, 0, 0])
+        if self.start is not None:
+            u += self.start.u(query)
+        return self._maximize(MaskProblem.of(self.objective, query, self.rectify), u, at)
+
+    def _maximize(self, problem: MaskProblem, u: Tensor, at: Sequence[int]) -> OptiCAMResult:
         """Run Adam (Eq. 9) on the u of all images, each of which stops by itself."""
         mean, square = torch.zeros_like(u), torch.zeros_like(u)  # Adam's moments
         value = u.new_full((len(u),), float("nan"))
@@ -249,51 +284,3 @@ class OptiCAM(PostHocMethod):
         last = problem.masks(u)
         earlier = torch.stack([last, *maps])[1:]
         return OptiCAMResult(last, u, torch.stack(history), steps, earlier)
-
-
-class _Problem(NamedTuple):
-    """F of Eq. 10 for some images, as a function of their u."""
-
-    objective: MaskObjective
-    query: Query
-    rows: Tensor  # (R,), the images' rows in the query
-    images: Tensor  # (R, 3, H, W)
-    features: Tensor  # (R, K, h, w)
-    targets: Tensor  # (R,)
-    original: Tensor  # (R,), the scores of the images as they are
-
-    @classmethod
-    def of(cls, method: OptiCAM, query: Query) -> "_Problem":
-        images = query.images.clone() if query.images.is_inference() else query.images
-        features = query.features.relu() if method.rectify else query.features
-        original = query.score.detach()
-        rows = torch.arange(len(images), device=images.device)
-        return cls(method.objective, query, rows, images, features, query.targets, original)
-
-    def pick(self, kept: Tensor) -> "_Problem":
-        """Return the problem of the images for which ``kept``, bool (R,), is true."""
-        objective, query, *parts = self
-        return _Problem(objective, query, *(part[kept] for part in parts))
-
-    def _run(self, shown: Tensor) -> Tensor:
-        """Run the network on masked images, those of each mask in turn: (N * R, 3, H, W)."""
-        return self.query.run(shown, self.rows.repeat(len(shown) // len(self.rows)))
-
-    def masks(self, u: Tensor) -> Tensor:
-        """Compute the masks n(up(S)), (R, H, W) in [0, 1], from u (R, K)."""
-        with full_precision(u.device):
-            maps = torch.einsum("bk,bkhw->bhw", u.softmax(dim=1), self.features)  # Eq. 8
-        return self.objective.masks(maps, self.images.shape[-2:])
-
-    def evaluate(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute F, shape (R,), and its gradient (R, K), at u (R, K)."""
-        with torch.enable_grad():
-            u = u.detach().requires_grad_()
-            value = self.objective(
-                self._run, self.images, self.masks(u), self.targets, self.original
-            )
-            if not value.requires_grad:  # the logits do not depend on the image
-                return value, torch.zeros_like(u)
-            with full_precision(u.device):
-                (gradient,) = torch.autograd.grad(value.sum(), u)
-        return value.detach(), gradient

@@ -231,8 +231,11 @@ class SaliencyModule(TestableModule):
         self, classifier: Classifier, images: Tensor, targets: Tensor
     ) -> dict[str, Tensor]:
         """Compute maps (B, T, H, W) of post-hoc methods by name; ``targets`` are int64 (B, T)."""
-        columns = [self.post_hoc_maps(classifier, images, column) for column in targets.unbind(1)]
-        return {name: torch.stack([maps[name] for maps in columns], 1) for name in self.methods}
+        maps = {}
+        for name, method in self.methods.items():
+            self.note(name)
+            maps[name] = method.of_classes(classifier, images, targets)
+        return maps
 
     def colors(self, images: Tensor) -> Tensor:
         """Undo the normalization: return colors in 0..255, float of the same shape."""

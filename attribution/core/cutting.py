@@ -2,7 +2,8 @@
 
 import difflib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -114,6 +115,26 @@ class Known:
         """Cut the network of a `SplitClassifier`, once for its form of inputs; see `make_cut`."""
         if classifier.inputs.form not in self.cuts:
             self.cuts[classifier.inputs.form] = make_cut(classifier, *self._cutting)
+
+    @contextmanager
+    def uncut(self, layer: str) -> Iterator[None]:
+        """Run the network whole, module by module, while the context lasts.
+
+        Args:
+            layer: Name of the layer, whose output a hook takes meanwhile.
+        """
+        cuts = self.cuts
+        self.cuts = {form: HookCut(f"model.{layer}") for form in cuts}
+        try:
+            yield
+        finally:
+            self.cuts = cuts
+
+    def recut(self, classifier: nn.Module) -> None:
+        """Trace the network of a `SplitClassifier` anew, after modules of it were replaced."""
+        if any(isinstance(cut, GraphCut) for cut in self.cuts.values()):
+            self.cuts.clear()
+            self.make_cut(classifier)
 
     def check_context(self, classifier: nn.Module, rest: Rest) -> None:
         """Check once that all tensors handed around the layer have an entry for each image.

@@ -121,6 +121,11 @@ class Query:
         """Run `run`, but return only the score to explain of each row, shape (R,)."""
         return self._select(self.run(images, rows), rows)
 
+    def class_scores(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Compute the scores to explain (R, T) of logits (R, C) and classes (R, T)."""
+        score = TARGETS[self._target]
+        return torch.stack([score(logits, column) for column in targets.unbind(1)], dim=1)
+
     def of_variants(self, images: Tensor, rows: Tensor) -> "Query":
         """Return the query of variants (R, 3, H, W) of the images, with their targets.
 
@@ -131,6 +136,24 @@ class Query:
         classifier = of_rows(self.classifier, rows)
         targets = self.targets[rows]
         return Query(classifier, images, targets, self._needs_gradients, self._target)
+
+    def of_classes(self, rows: Tensor, targets: Tensor) -> "Query":
+        """Return the query of some of the images, each for a class of its own.
+
+        The activations that are there are taken, and no pass of the network is made.
+
+        Args:
+            rows: Index of an image for each class, int (R,), values in [0, B); any may repeat.
+            targets: Classes, int64 (R,), as `checked` gives them.
+        """
+        features, dtype = self._encoded
+        head = self._bound_head
+        classifier = of_rows(self.classifier, rows)
+        query = Query(classifier, self.images[rows], targets, self._needs_gradients, self._target)
+        query.targets = targets
+        query._encoded = features[rows], dtype
+        query._bound_head = lambda given, own=None: head(given, rows if own is None else rows[own])
+        return query
 
     def _select(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
         """Compute the scores to explain (R,) of logits (R, C)."""
@@ -154,7 +177,15 @@ class Query:
         """Classes to explain, int64 (B,): the given ones, else the predicted ones."""
         if self._given_targets is None:
             return self.logits.detach().argmax(dim=1)
-        targets = self._given_targets.to(self.images.device, torch.int64)
+        return self.checked(self._given_targets)
+
+    def checked(self, targets: Tensor) -> Tensor:
+        """Return classes of any shape as int64 on the device of the images.
+
+        Raises:
+            ValueError: If a class is not in [0, C).
+        """
+        targets = targets.to(self.images.device, torch.int64)
         if is_recorded():  # a graph cannot raise
             return targets
         classes = self.logits.shape[1]

@@ -56,6 +56,7 @@ class SplitClassifier(nn.Module):
 
     Attributes:
         inputs: The further inputs of the batch, see `bind`.
+        known: Layout and cuts of the network.
     """
 
     def __init__(
@@ -82,11 +83,11 @@ class SplitClassifier(nn.Module):
         if prefix_tokens is None:
             prefix_tokens = getattr(model, "num_prefix_tokens", None)
         named = None if layout is None else Layout(layout, prefix_tokens)
-        self._known = Known(named, tracing, levels)
+        self.known = Known(named, tracing, levels)
         self.call = call
         self.inputs = Inputs({})
         if not needed(call):
-            self._known.make_cut(self)
+            self.known.make_cut(self)
         self._last: Rest | None = None
         self._last_features: Tensor | None = None
 
@@ -108,7 +109,7 @@ class SplitClassifier(nn.Module):
         """
         check_inputs(self.call, inputs)
         bound = self._with(Inputs(inputs))
-        self._known.make_cut(bound)
+        self.known.make_cut(bound)
         return bound
 
     def of_rows(self, rows: Tensor) -> SplitClassifier:
@@ -200,15 +201,15 @@ class SplitClassifier(nn.Module):
     @property
     def layout(self) -> Layout | None:
         """Layout of the layer's output; None before the first pass unless it was named."""
-        return self._known.layout
+        return self.known.layout
 
     @property
     def _cut(self) -> GraphCut | HookCut:
         self._check_bound()
-        return self._known.cuts[self.inputs.form]
+        return self.known.cuts[self.inputs.form]
 
     def _check_bound(self) -> None:
-        if self.inputs.form not in self._known.cuts:
+        if self.inputs.form not in self.known.cuts:
             names = ", ".join(f"{name}=..." for name in needed(self.call))
             raise TypeError(f"the network takes more than images: classifier.bind({names}) first")
 
@@ -224,7 +225,7 @@ class SplitClassifier(nn.Module):
             )
         try:
             if self.layout is None:
-                self._known.layout = recognized(self, images, output)
+                self.known.layout = recognized(self, images, output)
             prefix, grid = self.layout.to_grid(output, images.shape[-2:])
         except ValueError as error:
             raise LayerError(
@@ -247,7 +248,7 @@ class SplitClassifier(nn.Module):
                 f"after {self.layer!r} needs to know which image each row belongs to"
             )
         if rows is not None:
-            self._known.check_context(self, rest)
+            self.known.check_context(self, rest)
             prefix, context = pytree.tree_map(partial(pick, rows, rest.batch), (prefix, context))
         if not torch.is_autocast_enabled(features.device.type):
             context = pytree.tree_map(partial(converted, features.dtype), context)

@@ -11,6 +11,7 @@ from learned_saliency.metrics import FLOORS
 from learned_saliency.pipeline.cli import UserError, has_network
 from learned_saliency.pipeline.evaluation.studies import Study
 from learned_saliency.pipeline.runs import (
+    Explaining,
     check_measurements,
     has_function,
     method_names,
@@ -48,6 +49,8 @@ def check_asked(config: DictConfig, given: Collection[str]) -> None:
             raise UserError(f"{key}: watches a network's answers, but {remedy}.")
     if config.target is not None:
         raise UserError(f"target={config.target}: is a network's, but {remedy}.")
+    if config.fold_batchnorm:
+        raise UserError(f"fold_batchnorm=true: is a network's, but {remedy}.")
 
 
 def check_studies(
@@ -133,3 +136,17 @@ def try_on_one_image(
             f"{data.metadata}: has labels of {data.num_classes} classes, but the classifier knows "
             f"{classes}."
         )
+
+
+def try_explaining(
+    options: Explaining, module: SaliencyModule, data: WSOLDataModule, split: str
+) -> None:
+    """Check on the first two images of a split that BatchNorm can be folded, if it shall be.
+
+    Raises:
+        UserError: If it cannot.
+    """
+    if options.fold_batchnorm and module.has_scores:
+        dataset = data.dataloader(split).dataset
+        places = list(range(min(2, len(dataset))))
+        options.check(module, dataset.__getitems__(places)["image"])

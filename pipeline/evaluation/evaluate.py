@@ -14,16 +14,18 @@ from learned_saliency.pipeline.evaluation.checks import (
     check_figures,
     check_names,
     check_studies,
+    try_explaining,
     try_on_one_image,
 )
 from learned_saliency.pipeline.evaluation.data import with_data
 from learned_saliency.pipeline.evaluation.given_maps import maps_digest, open_maps
-from learned_saliency.pipeline.evaluation.inputs import trained_options, with_precision
+from learned_saliency.pipeline.evaluation.inputs import trained_options
 from learned_saliency.pipeline.evaluation.kept import find_kept
 from learned_saliency.pipeline.evaluation.studies import build_studies
 from learned_saliency.pipeline.evaluation.testing import EvaluationResult, test_and_write
 from learned_saliency.pipeline.evaluation.unfinished import open_folder
 from learned_saliency.pipeline.runs import (
+    Explaining,
     Subject,
     build_data,
     build_evaluation,
@@ -35,6 +37,7 @@ from learned_saliency.pipeline.runs import (
     method_names,
     read_subject,
     with_class_files,
+    with_precision,
 )
 
 CONFIG_NAME = "evaluate"
@@ -82,6 +85,7 @@ def evaluate(
     check_studies(studies, module, data, config.split)
     kept = find_kept(config, module, data, subject)
     try_on_one_image(module, data, config.split, kept.taken)
+    try_explaining(Explaining.of(config), module, data, config.split)
     file = config.weights if subject.checkpoint is None else subject.checkpoint.path
     path = None if file is None else Path(file).expanduser()
     images = data.supervision(config.split) | maps_digest(maps) | {"taken": list(kept.taken)}

@@ -9,7 +9,6 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
-from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.runs import (
     Checkpoint,
     Subject,
@@ -20,27 +19,6 @@ from learned_saliency.pipeline.runs import (
 
 _INPUT = ("mean", "std", "crop_size", "center_crop", "evaluation_resize")
 _COLORS = ("mean", "std")
-# Words of ``precision`` by the values of Lightning's.
-_PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-
-
-def with_precision(config: DictConfig) -> DictConfig:
-    """Return the configuration with ``precision``, where it has a value, in place of the trainer's.
-
-    The network and the methods compute in it; maps and metrics are at least float32 in any case.
-
-    Raises:
-        UserError: If there is no such precision.
-    """
-    if config.precision is None:
-        return config
-    if str(config.precision) not in _PRECISIONS:
-        raise UserError(
-            f"precision={config.precision}: expected one of {', '.join(_PRECISIONS)} here."
-        )
-    config = config.copy()
-    config.trainer.precision = _PRECISIONS[str(config.precision)]
-    return config
 
 
 def trained_options(

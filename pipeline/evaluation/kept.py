@@ -27,6 +27,7 @@ _ROOMS = ("attribution", "datamodules", "metrics", "models", "ops", "trainers")
 _MOST_SIBLINGS = 100  # number of folders FOLDER-2, FOLDER-3, ... that are looked at
 _OF_SUBJECT = ("classifier", "layer", "layer_layout", "num_classes", "target")
 _OF_EVALUATION = ("split", "limit", "seed", "maps_scale", "maps_resize", "maps_cover")
+_OF_EVALUATION += ("channels_last", "fold_batchnorm")
 
 
 class KeptMethods:

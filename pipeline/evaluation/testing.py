@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
+from learned_saliency.attribution import FoldedBatchNorm
 from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.errors import Stopped
 from learned_saliency.metrics import Figure
@@ -33,7 +36,10 @@ from learned_saliency.pipeline.reports import (
     write_results,
 )
 from learned_saliency.pipeline.runs import (
+    Explaining,
+    MapEffect,
     build_trainer,
+    explaining_record,
     package_versions,
     subject_record,
     target_record,
@@ -161,9 +167,12 @@ def _score(
     )
     if config.studies_only:
         trainer.limit_test_batches = 0  # the processes meet, and nothing is tested
+    effect, folded = _explaining(config, module, data, trainer.strategy.root_device, kept)
     trainer.test(module, datamodule=parts.tested, verbose=False)
     if trainer.interrupted:
         raise KeyboardInterrupt
+    if folded is not None:
+        folded.undo()  # studies look at the network as it is
     folder = trainer.strategy.broadcast(folder)
     device = trainer.strategy.root_device
     further = run_studies(studies, config, module, data, folder, unfinished(folder), device)
@@ -173,7 +182,7 @@ def _score(
         curves, sheet = folder / "pictures" / "curves.png", parts.sheet
         plot_curves(curves, *module.curves, module.floors)
         drawn = [path for path in (curves, sheet.path) if path.is_file()]
-        record = _record(config, module, data) | figures_record(further.figures)
+        record = _record(config, module, data, effect) | figures_record(further.figures)
         written = write_results(folder, results, record, config.split)
         written += write_per_image(folder, parts.gallery.images, data.class_names, config.seed)
         reports = write_report_files(folder)
@@ -205,7 +214,31 @@ def _show(report: Report, loggers: list[Dashboard]) -> None:
         logger.save()
 
 
-def _record(config: DictConfig, module: SaliencyModule, data: WSOLDataModule) -> dict[str, Any]:
+def _explaining(
+    config: DictConfig,
+    module: SaliencyModule,
+    data: WSOLDataModule,
+    device: torch.device,
+    kept: KeptMethods,
+) -> tuple[MapEffect | None, FoldedBatchNorm | None]:
+    """Apply the options of explaining; say how they change the maps of the first images."""
+    options = Explaining.of(config)
+    if config.studies_only or not options.words or not module.has_scores:
+        return None, None
+    dataset = data.dataloader(config.split).dataset
+    batch = dataset.__getitems__(list(range(min(data.eval_batch_size, len(dataset)))))
+    module.to(device)
+    labels = batch["label"].to(device) if module.explained == "label" else None
+    names = [name for name in module.methods if name not in kept.taken]
+    effect, folded = options.compare(module, batch["image"].to(device), labels, names)
+    if rank_zero_only.rank == 0:
+        print(f"evaluate.py: {options}: {effect.line()}", file=sys.stderr)
+    return effect, folded
+
+
+def _record(
+    config: DictConfig, module: SaliencyModule, data: WSOLDataModule, effect: MapEffect | None
+) -> dict[str, Any]:
     """Record the origin of the metrics."""
     limit = config.trainer.get("limit_test_batches")
     return {
@@ -215,6 +248,7 @@ def _record(config: DictConfig, module: SaliencyModule, data: WSOLDataModule) ->
         "explained": module.explained if data.num_labeled(config.split) else "predicted",
         **target_record(config, module.methods),
         **maps_record(config, module.given),
+        **explaining_record(Explaining.of(config), effect),
         "mask_color": config.evaluate.mask_color,
         "mean": list(data.mean),
         "std": list(data.std),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +70,11 @@ def _eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
             "images over as they are, they are normalized here"
         )
     return np.rint(values * 255).astype(np.uint8)
+
+
+def separated(images: Any) -> Iterable[Any]:
+    """Turn one image into a list of itself, a batch into a list of its images."""
+    if isinstance(images, Tensor | np.ndarray):
+        return list(images) if images.ndim == 4 else [images]
+    single = isinstance(images, str | os.PathLike | Image.Image)
+    return [images] if single else images

@@ -24,6 +24,7 @@ from learned_saliency.pipeline.prediction.images import AS_SEEN
 from learned_saliency.pipeline.prediction.predictor import Refinement, SaliencyPredictor
 from learned_saliency.pipeline.runs import (
     Checkpoint,
+    Explaining,
     Subject,
     build_explained,
     build_methods,
@@ -34,6 +35,7 @@ from learned_saliency.pipeline.runs import (
     method_names,
     read_subject,
     with_class_files,
+    with_precision,
 )
 from learned_saliency.trainers import NATIVE
 
@@ -53,6 +55,9 @@ def load(
     coverage_of: str = "object",
     device: str = "auto",
     batch_size: int = 16,
+    precision: str | None = None,
+    channels_last: bool = True,
+    fold_batchnorm: bool = False,
 ) -> SaliencyPredictor:
     """Load a trained model; nothing in the file is executed.
 
@@ -71,6 +76,11 @@ def load(
         coverage_of: What ``coverage`` is a share of, ``"object"`` or ``"pixels"``.
         device: ``"auto"`` (CUDA if there is a GPU), ``"cpu"``, ``"cuda:1"``.
         batch_size: Images per pass.
+        precision: ``"bf16"``, or ``"fp16"`` on a GPU, of the network and the methods; None for
+            float32. How it and the next two change the maps of the first images is the
+            predictor's ``effect`` from then on.
+        channels_last: Whether activations lie in memory with their channels last.
+        fold_batchnorm: Whether BatchNorm goes into convolutions; see `attribution.fold_batchnorm`.
 
     Raises:
         UserError: If the checkpoint is damaged or foreign, or an option or promise impossible.
@@ -79,6 +89,8 @@ def load(
     config.checkpoint = os.fspath(checkpoint).replace("${", "\\${")  # no interpolation
     config.box_threshold, config.batch_size, config.target = box_threshold, batch_size, target
     config.coverage, config.coverage_of = coverage, coverage_of
+    config.precision, config.channels_last = precision, channels_last
+    config.fold_batchnorm = fold_batchnorm
     own = dict(methods) if isinstance(methods, Mapping) else {}
     if own and target is not None:
         raise UserError(f"target={target}: give it to the methods themselves, GradCAM(target=...).")
@@ -86,7 +98,10 @@ def load(
     config.refine = refine if isinstance(refine, str) else None
     if coverage is not None and refine is not None:
         raise UserError(_REFINED)
-    model = build_model(config, own, _device(device), classifier)
+    where = _device(device)
+    if precision == "fp16" and where.type == "cpu":
+        raise UserError("precision=fp16: is for GPUs alone; on a CPU choose bf16.")
+    model = build_model(with_precision(config), own, where, classifier)
     if refine is not None and not isinstance(refine, str):
         model.refine = refine
     return model
@@ -136,6 +151,7 @@ def build_model(
         refine=refine,
         device=device or "cpu",
         batch_size=config.batch_size,
+        explaining=Explaining.of(config),
     )
     if subject.checkpoint is None and given["class_names"] is None and module.has_classes:
         library_names = library_class_names(config.classifier) or []

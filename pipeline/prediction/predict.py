@@ -6,7 +6,9 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, ListConfig
 
-from learned_saliency.datamodules import pixel_count
+from learned_saliency.datamodules import pixel_count, read_pixels
 from learned_saliency.pipeline.cli import (
     UserError,
     check_values,
@@ -42,9 +44,11 @@ from learned_saliency.pipeline.prediction.writing import Style
 from learned_saliency.pipeline.runs import (
     build_trainer,
     check_hardware,
+    explaining_record,
     has_function,
     subject_record,
     target_record,
+    with_precision,
 )
 from learned_saliency.trainers import KeepSignals, meet
 
@@ -86,9 +90,11 @@ def predict(
     """
     _check(config)
     style, formats = Style.of(config), label_formats(config)
+    config = with_precision(config)
     files = with_stems(_files(config), _of_first(say)) if formats else _files(config)
     trainer = _trainer(config)
     model = build_model(config, device=trainer.strategy.root_device)
+    files = _compared(model, files, config, _of_first(say))
     request = Request(model.targets(_classes(config), config.top_k), config.top_k)
     first = rank_zero_only.rank == 0
     folder = open_folder(config, model.input) if first else Path(config.out).expanduser()
@@ -153,6 +159,24 @@ def _files(config: DictConfig) -> Iterable[Found]:
     return draw_files(files, config.limit, partial(_is_image, max_pixels=_most_pixels(config)))
 
 
+def _compared(
+    model: SaliencyPredictor, files: Iterable[Found], config: DictConfig, say: Callable[[str], None]
+) -> Iterable[Found]:
+    """Apply the options of explaining, and say how they change the maps of the first images."""
+    if not model.explaining.words:
+        return files
+    files = iter(files)
+    first, taken = [], []
+    while len(taken) < model.batch_size and (found := next(files, None)) is not None:
+        first.append(found)
+        with suppress(ImageError):
+            taken.append(read_pixels(found.path, _most_pixels(config), model.decoding))
+    if taken:
+        effect = model.compare([model.prepare(pixels) for pixels in taken])
+        say(f"predict.py: {model.explaining}: {effect.line()}")
+    return chain(first, files)
+
+
 def _most_pixels(config: DictConfig) -> int:
     return round(config.max_megapixels * 1e6)
 
@@ -214,5 +238,6 @@ def _header(config: DictConfig, model: SaliencyPredictor) -> dict[str, Any]:
         "input_size": [model.size, model.size],
         **({} if model.coverage is None else {"coverage": coverage_record(model.coverage)}),
         "refine": config.refine,
+        **explaining_record(model.explaining, model.effect),
         **({} if config.limit is None else {"limit": config.limit}),
     }

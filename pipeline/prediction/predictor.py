@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -11,13 +10,12 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities import move_data_to_device
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from learned_saliency.datamodules import Decoding, Pixels, standardize, to_square
 from learned_saliency.metrics import boxes_from_saliency
 from learned_saliency.pipeline.cli import UserError
-from learned_saliency.pipeline.prediction.images import AS_SEEN, pixels_of
+from learned_saliency.pipeline.prediction.images import AS_SEEN, pixels_of, separated
 from learned_saliency.pipeline.prediction.outcomes import (
     ClassScore,
     ImageSaliency,
@@ -27,7 +25,13 @@ from learned_saliency.pipeline.prediction.outcomes import (
 )
 from learned_saliency.pipeline.prediction.placing import to_original
 from learned_saliency.pipeline.prediction.regions import place_region
-from learned_saliency.pipeline.runs import Coverage, class_number, try_methods
+from learned_saliency.pipeline.runs import (
+    Coverage,
+    Explaining,
+    MapEffect,
+    class_number,
+    try_methods,
+)
 from learned_saliency.trainers import (
     NATIVE,
     Prediction,
@@ -38,6 +42,7 @@ from learned_saliency.trainers import (
 
 PREDICTED = "predicted"
 _REPORTED = 5  # number of predicted classes that are reported
+_PLAIN = Explaining({})
 
 Refinement = Callable[[Pixels, NDArray[np.float32]], NDArray[np.float32]]
 
@@ -65,8 +70,10 @@ class SaliencyPredictor:
         batch_size: Images per pass, at least 1.
         decoding: How files and PIL images are read.
         coverage: Promise of regions around the objects; None for none.
+        explaining: How the network computes; it takes effect in `compare`.
 
     Attributes:
+        effect: Effect of ``explaining`` on the first images; None before them, or without options.
         box_threshold: The module's: fraction of a map's maximum above which a pixel belongs to the
             object, in [0, 1).
     """
@@ -86,9 +93,12 @@ class SaliencyPredictor:
         batch_size: int = 16,
         decoding: Decoding = AS_SEEN,
         coverage: Coverage | None = None,
+        explaining: Explaining = _PLAIN,
     ) -> None:
         self.decoding = decoding
         self.coverage = coverage
+        self.explaining = explaining
+        self.effect: MapEffect | None = None
         self.box_threshold = float(module.box_threshold)
         self.device = torch.device(device)
         self.module = module.to(self.device).eval()
@@ -145,7 +155,7 @@ class SaliencyPredictor:
             ValueError: If an image has a wrong shape or wrong values, is damaged or too large, or a
                 class does not exist.
         """
-        return list(self.stream(_separate(images), classes, top_k))
+        return list(self.stream(separated(images), classes, top_k))
 
     def stream(
         self,
@@ -160,8 +170,11 @@ class SaliencyPredictor:
             pixels_of(image, self.decoding) for image in islice(images, self.batch_size)
         ]:
             squares = [self.prepare(pixels) for pixels in taken]
+            if self.explaining.words and self.effect is None:
+                self.compare(squares)
             batch = self.batch(squares, list(map(str, range(len(taken)))), targets, top_k)
-            found = self.module.predict_step(move_data_to_device(batch, self.device), 0)
+            with self.explaining.autocast(self.device):
+                found = self.module.predict_step(move_data_to_device(batch, self.device), 0)
             for pixels, small in zip(taken, self.separate(found), strict=True):
                 yield gathered(small, self.placed(pixels, small))
 
@@ -216,6 +229,20 @@ class SaliencyPredictor:
             batch["targets"] = torch.tensor(targets).repeat(len(images), 1)
         return batch
 
+    def compare(self, squares: Sequence[Tensor]) -> MapEffect | None:
+        """Apply the options of explaining, and find how they change the maps of the first images.
+
+        Args:
+            squares: Squares from `prepare`, at least one.
+
+        Raises:
+            UserError: If BatchNorm cannot be folded, or numbers are not finite any more.
+        """
+        images = standardize(torch.stack(list(squares)), self.mean, self.std).to(self.device)
+        names = [name for name in self.methods if name != NATIVE]
+        self.effect, _ = self.explaining.compare(self.module, images, None, names)
+        return self.effect
+
     def separate(self, found: Prediction) -> list[SmallMaps]:
         """Split the result of ``predict_step`` for a batch into results per image."""
         values = found.logits.float()
@@ -266,12 +293,6 @@ class SaliencyPredictor:
         shape = (1, 3, self.size, self.size)
         noise = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
         image = standardize(noise, self.mean, self.std).to(self.device)
-        return try_methods(self.module, image, self.methods)
-
-
-def _separate(images: Any) -> Iterable[Any]:
-    """Turn one image into a list of itself, a batch into a list of its images."""
-    if isinstance(images, Tensor | np.ndarray):
-        return list(images) if images.ndim == 4 else [images]
-    single = isinstance(images, str | os.PathLike | Image.Image)
-    return [images] if single else images
+        classes = try_methods(self.module, image, self.methods)
+        self.explaining.check(self.module, image)
+        return classes

@@ -44,6 +44,13 @@ from learned_saliency.pipeline.runs.explained import (
     subject_record,
     try_methods,
 )
+from learned_saliency.pipeline.runs.explaining import (
+    Explaining,
+    MapDifference,
+    MapEffect,
+    explaining_record,
+    with_precision,
+)
 from learned_saliency.pipeline.runs.facts import checkpoint_facts, package_versions
 from learned_saliency.pipeline.runs.folder import (
     create_folder,
@@ -106,8 +113,11 @@ __all__ = [
     "Checkpoint",
     "Coverage",
     "DurableCheckpointIO",
+    "Explaining",
     "Facts",
     "Fault",
+    "MapDifference",
+    "MapEffect",
     "OwnInput",
     "PlainLogits",
     "RunRecord",
@@ -136,6 +146,7 @@ __all__ = [
     "coverage_facts",
     "create_data",
     "create_folder",
+    "explaining_record",
     "find_coverage",
     "find_faults",
     "find_state_dict",
@@ -173,6 +184,7 @@ __all__ = [
     "try_methods",
     "untrained_network",
     "with_class_files",
+    "with_precision",
     "with_references",
     "without_pretraining",
     "write_bundle",

@@ -9,8 +9,8 @@ import torch
 from learned_saliency.pipeline.cli import UserError, compose_checked
 from learned_saliency.pipeline.commands.evaluate import evaluation_words
 from learned_saliency.pipeline.evaluation.evaluate import CONFIG_NAME
-from learned_saliency.pipeline.evaluation.inputs import trained_options, with_precision
-from learned_saliency.pipeline.runs import Subject, read_checkpoint
+from learned_saliency.pipeline.evaluation.inputs import trained_options
+from learned_saliency.pipeline.runs import Subject, read_checkpoint, with_precision
 from learned_saliency.trainers import SaliencyModule
 from tests.pipeline.evaluation.conftest import DROP, NONE
 from tests.support.commands import run_command
