@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learned_saliency.datamodules import WSOLBatch
+from learned_saliency.trainers.accumulation import AccumulationWindow
 from learned_saliency.trainers.means import EpochMeans
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
@@ -21,6 +23,10 @@ class TrainableModule(L.LightningModule):
 
     Before each epoch the random state is set from (seed, epoch, rank), so that a resumed run draws
     the same numbers as an uninterrupted run; within an epoch it goes on from `random_state`.
+
+    Under ``Trainer(accumulate_grad_batches=n)`` a step has the gradient of the mean loss over all
+    images of its batches, as if they were one, also where batches differ in size and where an epoch
+    ends with fewer than n of them.
 
     Args:
         optimizer: Factory of the optimizer, given parameter groups.
@@ -37,6 +43,7 @@ class TrainableModule(L.LightningModule):
         super().__init__()
         self.seed = seed
         self.means = EpochMeans()
+        self._window = AccumulationWindow()
         self._optimizer = optimizer
         self._scheduler = scheduler
         self._group_names: list[str | None] = []  # names of the optimizer's parameter groups
@@ -50,6 +57,22 @@ class TrainableModule(L.LightningModule):
         """Set the random state from (seed, epoch, rank); begin the means."""
         torch.manual_seed(self.epoch_seed())
         self.means.reset()
+
+    def on_train_batch_start(self, batch: WSOLBatch, batch_idx: int) -> None:
+        """Count the images of the batch."""
+        if self.automatic_optimization:
+            self._window.add(len(batch["label"]))
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Differentiate the loss, weighted by the images of its batch; see `AccumulationWindow`."""
+        weight = self._window.weight if self.automatic_optimization else 1.0
+        super().backward(loss if weight == 1 else loss * weight, *args, **kwargs)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Turn the sum of the batches' gradients into that of the mean over their images."""
+        if self.automatic_optimization:
+            trained = (weight for group in optimizer.param_groups for weight in group["params"])
+            self._window.close(trained, self.trainer.accumulate_grad_batches)
 
     def epoch_seed(self) -> int:
         """Derive a seed from the run's seed, the epoch and the rank alone."""
