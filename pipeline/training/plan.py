@@ -37,6 +37,7 @@ from learned_saliency.pipeline.runs import (
     with_class_files,
 )
 from learned_saliency.pipeline.training.checks import (
+    check_accumulation,
     check_classes,
     check_clipping,
     check_feature_cache,
@@ -121,6 +122,7 @@ def make_plan(
     found.check_classes(data)
     if resumed is not None:
         check_images(resumed, data)
+        check_accumulation(resumed, config.trainer)
     _try_stages(config, stages, data, evaluation, found.given)
     goes_on = bool(config.resume)
     folder = find_resume_point(config.resume).folder if goes_on else create_folder(config, record)

@@ -20,6 +20,7 @@ from learned_saliency.trainers.callbacks.pictures import Pictures, spread
 from learned_saliency.trainers.callbacks.progress import listen, progress_bar
 from learned_saliency.trainers.callbacks.saliency import SaliencyCallback
 from learned_saliency.trainers.callbacks.throughput import Throughput
+from learned_saliency.trainers.callbacks.weight_average import WeightAverage
 
 __all__ = [
     "STATES_FILE",
@@ -43,6 +44,7 @@ __all__ = [
     "SaliencyCallback",
     "Sums",
     "Throughput",
+    "WeightAverage",
     "check_weights",
     "draw_image",
     "image_rows",
