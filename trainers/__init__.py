@@ -4,6 +4,7 @@ from learned_saliency.trainers.amortized import AmortizedModule
 from learned_saliency.trainers.base import NATIVE, SaliencyModule
 from learned_saliency.trainers.callbacks import (
     STATES_FILE,
+    CompiledTraining,
     ContactSheet,
     DivergedError,
     Divergence,
@@ -112,6 +113,7 @@ __all__ = [
     "CAMModule",
     "CASMModule",
     "ClassMaps",
+    "CompiledTraining",
     "ContactSheet",
     "Dashboard",
     "DivergedError",

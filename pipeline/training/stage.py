@@ -38,6 +38,7 @@ from learned_saliency.trainers import (
     METRICS_FILE,
     MONITORS,
     NATIVE,
+    CompiledTraining,
     Dashboard,
     Divergence,
     KeepFeatures,
@@ -219,8 +220,14 @@ def _callbacks(plan: Plan, stage: str, model: DictConfig, choice: Choice) -> lis
         Pictures(pictures, count, methods, plan.data.class_names),
         *_feature_cache(plan, stage, model),
         progress_bar(stage or model.name),
+        *_compiled(plan),
         *average(model),  # after all that looks at the network in validation
     ]
+
+
+def _compiled(plan: Plan) -> list[CompiledTraining]:
+    mode = plan.config.trainer.get("compile")  # runs of before have no such key
+    return [] if mode is None else [CompiledTraining(mode)]
 
 
 def _feature_cache(plan: Plan, stage: str, model: DictConfig) -> list[KeepFeatures]:
