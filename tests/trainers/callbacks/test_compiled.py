@@ -19,7 +19,7 @@ def trained(method, *callbacks):
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "casm"])
 def test_a_compiled_training_is_the_training(method):
-    """Traced and not fused, the operations are the same, to the bit; state_dicts have no new key."""
+    """Traced and not fused, operations are the same to the bit; a state_dict has no new key."""
     torch.compiler.reset()
     compiled = trained(method, CompiledTraining(backend="eager"))
     plain = trained(method)
