@@ -44,6 +44,7 @@ class TrainableModule(L.LightningModule):
         self.seed = seed
         self.means = EpochMeans()
         self._window = AccumulationWindow()
+        self._points: dict[str, tuple[Tensor | float, dict[str, Any]]] = {}
         self._optimizer = optimizer
         self._scheduler = scheduler
         self._group_names: list[str | None] = []  # names of the optimizer's parameter groups
@@ -112,7 +113,27 @@ class TrainableModule(L.LightningModule):
         for name, value in values.items():
             self.means.update(name if not on_step else f"{name}_epoch", value, batch_size)
             if on_step:
-                self.log(f"{name}_step", value.detach(), batch_size=batch_size, sync_dist=True)
+                options = {"batch_size": batch_size, "sync_dist": True}
+                self.log_point(f"{name}_step", value.detach(), **options)
+
+    def log_point(self, name: str, value: Tensor | float, **options: Any) -> None:
+        """Log a point of a curve, if one is written after this batch or before the next call.
+
+        Lightning writes the values of every ``log_every_n_steps``-th batch alone, but works on all
+        that are logged.
+
+        Args:
+            name: Name of the curve.
+            value: A scalar.
+            **options: See ``LightningModule.log``.
+        """
+        self._points[name] = value, options
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Log the points that are written now."""
+        if self.trainer._logger_connector.should_update_logs:
+            for name, (value, options) in self._points.items():
+                self.log(name, value, **options)
 
     def on_train_epoch_end(self) -> None:
         """Log the means of the epoch and the learning rates that it was trained with."""

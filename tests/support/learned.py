@@ -117,10 +117,10 @@ def cut(batches, *sizes):
 
 def fit(module, batches, epochs=1, **options):
     """Train a module on batches in memory."""
+    options = {"logger": False} | options
     trainer = L.Trainer(
         accelerator="cpu",
         max_epochs=epochs,
-        logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
