@@ -12,6 +12,7 @@ Validation and checkpoints at the end of an epoch are left out, as in the bare l
 
 import argparse
 import copy
+import json
 import statistics
 import tempfile
 import time
@@ -21,6 +22,7 @@ from typing import NamedTuple
 
 import lightning as L
 import torch
+from commit_before import checked_out, measured_there
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
@@ -153,23 +155,40 @@ def measure(case: Case) -> Beside:
     return beside
 
 
-def main() -> None:
-    """Parse the arguments, measure, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("cases", nargs="*", default=list(CASES), choices=[[], *CASES])
-    parser.add_argument("--threads", type=int, default=1)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    rows = [f"{'model, backbone, size, batch':<34} {'bare ms':>9} {'more ms':>8} {'more':>7}"]
-    for name in arguments.cases:
-        case = CASES[name]
-        found = measure(case)
-        pairs = list(zip(found.ours, found.bare, strict=True))[WARM_UP:]
+def measured(names: Sequence[str], threads: int) -> dict[str, list[float]]:
+    """Milliseconds of a bare step, and what the training adds to it, by case."""
+    torch.set_num_threads(threads)
+    found = {}
+    for name in names:
+        beside = measure(CASES[name])
+        pairs = list(zip(beside.ours, beside.bare, strict=True))[WARM_UP:]
         bare = statistics.median(bare for _, bare in pairs)
         more = statistics.median(ours - bare for ours, bare in pairs)
-        rows.append(f"{case.name:<34} {1000 * bare:9.1f} {1000 * more:8.2f} {more / bare:7.1%}")
-        print(rows[-1], flush=True)
-    print("\n".join(rows))
+        found[name] = [1000 * bare, 1000 * more]
+    return found
+
+
+def show(title: str, found: dict[str, list[float]]) -> None:
+    """Print the table of one commit."""
+    print(f"{title:<34} {'bare ms':>9} {'more ms':>8} {'more':>7}")
+    for name, (bare, more) in found.items():
+        print(f"{CASES[name].name:<34} {bare:9.1f} {more:8.2f} {more / bare:7.1%}", flush=True)
+
+
+def main() -> None:
+    """Parse the arguments, measure, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cases", nargs="*", default=list(CASES), metavar="case", help=str([*CASES]))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--before", action="store_true", help="the commit before the work on speed")
+    parser.add_argument("--json", action="store_true", help="print JSON alone")
+    arguments = parser.parse_args()
+    if arguments.before:
+        with checked_out() as folder:
+            words = [*arguments.cases, "--json", f"--threads={arguments.threads}"]
+            show("before", measured_there(folder, Path(__file__).resolve(), words))
+    found = measured(arguments.cases, arguments.threads)
+    print(json.dumps(found)) if arguments.json else show("model, backbone, size, batch", found)
 
 
 if __name__ == "__main__":
