@@ -4,6 +4,7 @@ from learned_saliency.trainers.amortized import AmortizedModule
 from learned_saliency.trainers.base import NATIVE, SaliencyModule
 from learned_saliency.trainers.callbacks import (
     STATES_FILE,
+    CompiledTraining,
     ContactSheet,
     DivergedError,
     Divergence,
@@ -24,6 +25,7 @@ from learned_saliency.trainers.callbacks import (
     SaliencyCallback,
     Sums,
     Throughput,
+    WeightAverage,
     check_weights,
     draw_image,
     image_rows,
@@ -111,6 +113,7 @@ __all__ = [
     "CAMModule",
     "CASMModule",
     "ClassMaps",
+    "CompiledTraining",
     "ContactSheet",
     "Dashboard",
     "DivergedError",
@@ -156,6 +159,7 @@ __all__ = [
     "TriLiteModule",
     "Trial",
     "WandbDashboard",
+    "WeightAverage",
     "ZeroBoxScores",
     "check_weights",
     "draw_image",

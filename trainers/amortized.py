@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from learned_saliency.attribution import MaskObjective
 from learned_saliency.datamodules import WSOLBatch
@@ -71,6 +71,11 @@ class AmortizedModule(SaliencyModule):
     def native(self) -> NativeMap:
         """The trained mask of a class, a score of any kind."""
         return NativeMap(per_class=True, probabilities=False)
+
+    @property
+    def compiled_parts(self) -> list[nn.Module]:
+        """The frozen backbone, for clean and for masked images, and what is trained."""
+        return [self.classifier.backbone, self.network.form]
 
     @property
     def export_obstacle(self) -> str | None:

@@ -116,6 +116,16 @@ class SaliencyModule(TestableModule):
         return None
 
     @property
+    def compiled_parts(self) -> list[nn.Module]:
+        """Parts whose ``forward`` a training step calls and `CompiledTraining` compiles."""
+        return [self.network]
+
+    @property
+    def compile_obstacle(self) -> str | None:
+        """Reason why no part can be compiled, as a sentence without its full stop."""
+        return None
+
+    @property
     def map_parts(self) -> dict[str, Any]:
         """Trained parts of the native map that a post-hoc method is built with; mostly none."""
         return {}

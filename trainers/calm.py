@@ -99,6 +99,12 @@ class CALMModule(SaliencyModule):
         return self.network
 
     @property
+    def compiled_parts(self) -> list[nn.Module]:
+        """Backbones of the network and of the pseudo-targets' network; see `SaliencyModule`."""
+        networks = [self.network, self.target_network]
+        return [network.backbone for network in networks if network is not None]
+
+    @property
     def native(self) -> NativeMap:
         """Attribution to the class's superset; one map for all classes if they share a superset.
 

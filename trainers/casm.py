@@ -117,6 +117,14 @@ class CASMModule(SaliencyModule):
         """Mask that hides the evidence of every class; its values are the part of a pixel taken."""
         return NativeMap(per_class=False, probabilities=False)
 
+    @property
+    def compile_obstacle(self) -> str | None:
+        """Tell that steps 4 and 5 need one graph twice, and that the pool's weights take turns."""
+        return (
+            "its step goes back through one pass of the classifier twice, which compiled code does "
+            "not allow, and puts other weights into it"
+        )
+
     def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
         """Compute masks, the same for every class; see `SaliencyModule.explain`."""
         output = self.network(images)

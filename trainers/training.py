@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learned_saliency.datamodules import WSOLBatch
+from learned_saliency.trainers.accumulation import AccumulationWindow
 from learned_saliency.trainers.means import EpochMeans
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
@@ -22,6 +24,10 @@ class TrainableModule(L.LightningModule):
 
     Before each epoch the random state is set from (seed, epoch, rank), so that a resumed run draws
     the same numbers as an uninterrupted run; within an epoch it goes on from `random_state`.
+
+    Under ``Trainer(accumulate_grad_batches=n)`` a step has the gradient of the mean loss over all
+    images of its batches, as if they were one, also where batches differ in size and where an epoch
+    ends with fewer than n of them.
 
     Args:
         optimizer: Factory of the optimizer, given parameter groups.
@@ -38,6 +44,8 @@ class TrainableModule(L.LightningModule):
         super().__init__()
         self.seed = seed
         self.means = EpochMeans()
+        self._window = AccumulationWindow()
+        self._points: dict[str, tuple[Tensor | float, dict[str, Any]]] = {}
         self._optimizer = optimizer
         self._scheduler = scheduler
         self._group_names: list[str | None] = []  # names of the optimizer's parameter groups
@@ -51,6 +59,22 @@ class TrainableModule(L.LightningModule):
         """Set the random state from (seed, epoch, rank); begin the means."""
         torch.manual_seed(self.epoch_seed())
         self.means.reset()
+
+    def on_train_batch_start(self, batch: WSOLBatch, batch_idx: int) -> None:
+        """Count the images of the batch."""
+        if self.automatic_optimization:
+            self._window.add(len(batch["label"]))
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Differentiate the loss, weighted by the images of its batch; see `AccumulationWindow`."""
+        weight = self._window.weight if self.automatic_optimization else 1.0
+        super().backward(loss if weight == 1 else loss * weight, *args, **kwargs)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Turn the sum of the batches' gradients into that of the mean over their images."""
+        if self.automatic_optimization:
+            trained = (weight for group in optimizer.param_groups for weight in group["params"])
+            self._window.close(trained, self.trainer.accumulate_grad_batches)
 
     def epoch_seed(self) -> int:
         """Derive a seed from the run's seed, the epoch and the rank alone."""
@@ -109,7 +133,27 @@ class TrainableModule(L.LightningModule):
         for name, value in values.items():
             self.means.update(name if not on_step else f"{name}_epoch", value, batch_size)
             if on_step:
-                self.log(f"{name}_step", value.detach(), batch_size=batch_size, sync_dist=True)
+                options = {"batch_size": batch_size, "sync_dist": True}
+                self.log_point(f"{name}_step", value.detach(), **options)
+
+    def log_point(self, name: str, value: Tensor | float, **options: Any) -> None:
+        """Log a point of a curve, if one is written after this batch or before the next call.
+
+        Lightning writes the values of every ``log_every_n_steps``-th batch alone, but works on all
+        that are logged.
+
+        Args:
+            name: Name of the curve.
+            value: A scalar.
+            **options: See ``LightningModule.log``.
+        """
+        self._points[name] = value, options
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Log the points that are written now."""
+        if self.trainer._logger_connector.should_update_logs:
+            for name, (value, options) in self._points.items():
+                self.log(name, value, **options)
 
     def on_train_epoch_end(self) -> None:
         """Log the means of the epoch and the learning rates that it was trained with."""

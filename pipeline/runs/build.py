@@ -190,7 +190,8 @@ def build_trainer(config: DictConfig, **parts: Any) -> L.Trainer:
     other than Lightning's it writes checkpoints, of which the test and later stages are made.
     """
     options = instantiate(config.trainer, _convert_="all")
-    options.pop("checkpoint_minutes", None)  # no argument of Lightning's
+    for own in ("checkpoint_minutes", "compile"):  # no arguments of Lightning's
+        options.pop(own, None)
     if batches := int(options.pop("fast_dev_run", 0)):
         splits = ("train", "val", "test", "predict")
         options |= {f"limit_{split}_batches": batches for split in splits}

@@ -25,6 +25,7 @@ from learned_saliency.pipeline.runs import (
     stage_config,
     trained_stages,
 )
+from learned_saliency.pipeline.training.keeping import BATCH, read_position
 from learned_saliency.pipeline.training.selection import (
     check_criteria,
     check_monitors,
@@ -147,6 +148,23 @@ def check_images(checkpoint: Checkpoint, data: WSOLDataModule) -> None:
             f"{checkpoint.path}: the training images in {data.root} are others than when the run "
             "began; restore the folder, or start a new run."
         )
+
+
+def check_accumulation(checkpoint: Checkpoint, trainer: DictConfig) -> None:
+    """Check that a training goes on within an epoch with as many batches in a step.
+
+    Args:
+        checkpoint: The checkpoint to go on from.
+        trainer: Arguments of the trainer.
+    """
+    position, key = read_position(checkpoint), "accumulate_grad_batches"
+    before, wanted = checkpoint.config.trainer.get(key, 1), trainer.get(key, 1)
+    if position is None or position.within != BATCH or before == wanted:
+        return
+    raise UserError(
+        f"trainer.{key}={wanted}: {checkpoint.path} lies within an epoch whose steps have {before} "
+        f"batches each; go on with trainer.{key}={before} up to its end."
+    )
 
 
 def check_splits(config: DictConfig, data: WSOLDataModule, stages: Sequence[str]) -> None:

@@ -37,6 +37,7 @@ from learned_saliency.pipeline.runs import (
     with_class_files,
 )
 from learned_saliency.pipeline.training.checks import (
+    check_accumulation,
     check_classes,
     check_clipping,
     check_feature_cache,
@@ -49,6 +50,7 @@ from learned_saliency.pipeline.training.checks import (
     check_target,
 )
 from learned_saliency.pipeline.training.classifier import find_classifier
+from learned_saliency.pipeline.training.speed import check_compile, check_compiled, check_fused
 from learned_saliency.pipeline.training.trial import try_to_build
 from learned_saliency.trainers import SaliencyModule
 
@@ -103,12 +105,14 @@ def make_plan(
     check_clipping(config)
     check_target(config)
     check_feature_cache(config)
+    check_fused(config)
     if not config.resume:
         check_folder("output_dir", config.output_dir)
     if resumed is None:
         config = _with_widths_of_file(config)
     found = find_classifier(config, resumed, named)
     config = found.config
+    check_compile(config)
     record = run_record(config)  # Hydra's instantiate resolves references in place
     evaluation = build_evaluation(config, known_names(config))
     located = _located(config, resumed) if config.resume else config
@@ -122,6 +126,7 @@ def make_plan(
     found.check_classes(data)
     if resumed is not None:
         check_images(resumed, data)
+        check_accumulation(resumed, config.trainer)
     modules = _try_stages(config, stages, data, evaluation, found.given)
     goes_on = bool(config.resume)
     folder = find_resume_point(config.resume).folder if goes_on else create_folder(config, record)
@@ -140,6 +145,7 @@ def _try_stages(
     """Build all stages once; check that those to be trained have what they need."""
     modules = try_to_build(config, data.num_classes, evaluation, given)
     check_frozen(config, list(modules.values()))
+    check_compiled(config, {name: modules[name] for name in stages})
     check_labeled(config, data, [name for name in stages if modules[name].needs_labels])
     return modules
 

@@ -29,6 +29,7 @@ from learned_saliency.pipeline.runs import (
     stage_config,
     without_pretraining,
 )
+from learned_saliency.pipeline.training.averaging import average, check_average
 from learned_saliency.pipeline.training.best import KeepBest
 from learned_saliency.pipeline.training.keeping import EPOCH, KeepLast, read_position
 from learned_saliency.pipeline.training.plan import Plan
@@ -37,6 +38,7 @@ from learned_saliency.trainers import (
     METRICS_FILE,
     MONITORS,
     NATIVE,
+    CompiledTraining,
     Dashboard,
     Divergence,
     KeepFeatures,
@@ -94,6 +96,7 @@ def fit_stage(
     module = build_module(model, network, **({} if stage else plan.evaluation))
     if resumed is not None:
         load_weights(module, resumed)  # its error names misfits better than Lightning's
+        check_average(resumed, module, model)
     choice = _choose(plan, stage or model.name, model, module)
     best, last = _checkpoints(plan, stage, choice)
     module.keep_files(plan.folder / "checkpoints" / stage)
@@ -218,7 +221,14 @@ def _callbacks(plan: Plan, stage: str, model: DictConfig, choice: Choice) -> lis
         Pictures(pictures, count, methods, plan.data.class_names),
         *_feature_cache(plan, stage, model),
         progress_bar(stage or model.name),
+        *_compiled(plan),
+        *average(model),  # after all that looks at the network in validation
     ]
+
+
+def _compiled(plan: Plan) -> list[CompiledTraining]:
+    mode = plan.config.trainer.get("compile")  # runs of before have no such key
+    return [] if mode is None else [CompiledTraining(mode)]
 
 
 def _feature_cache(plan: Plan, stage: str, model: DictConfig) -> list[KeepFeatures]:

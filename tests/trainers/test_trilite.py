@@ -31,7 +31,7 @@ def batch():
 
 def test_a_step_follows_the_loss_of_both_branches_and_leaves_the_trunk(module, batch):
     logged = {}
-    module.log = lambda name, value, **options: logged.update({name: float(value)})
+    module.log_point = lambda name, value, **options: logged.update({name: float(value)})
     trunk = {k: v.clone() for k, v in module.classifier.backbone.state_dict().items()}
     module.train()
     (group,) = module.parameter_groups()

@@ -1,5 +1,6 @@
 """Callbacks that watch a training or a test and write reports of it."""
 
+from learned_saliency.trainers.callbacks.compiled import CompiledTraining
 from learned_saliency.trainers.callbacks.contact_sheet import ContactSheet
 from learned_saliency.trainers.callbacks.divergence import DivergedError, Divergence, check_weights
 from learned_saliency.trainers.callbacks.gallery import Gallery
@@ -20,9 +21,11 @@ from learned_saliency.trainers.callbacks.pictures import Pictures, spread
 from learned_saliency.trainers.callbacks.progress import listen, progress_bar
 from learned_saliency.trainers.callbacks.saliency import SaliencyCallback
 from learned_saliency.trainers.callbacks.throughput import Throughput
+from learned_saliency.trainers.callbacks.weight_average import WeightAverage
 
 __all__ = [
     "STATES_FILE",
+    "CompiledTraining",
     "ContactSheet",
     "DivergedError",
     "Divergence",
@@ -43,6 +46,7 @@ __all__ = [
     "SaliencyCallback",
     "Sums",
     "Throughput",
+    "WeightAverage",
     "check_weights",
     "draw_image",
     "image_rows",

@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 
 from learned_saliency.datamodules import WSOLBatch
+from learned_saliency.trainers.training import TrainableModule
 
 NAME = "train/images_per_second"
 
@@ -47,7 +48,7 @@ class Throughput(L.Callback):
     def on_train_batch_end(
         self,
         trainer: L.Trainer,
-        module: L.LightningModule,
+        module: TrainableModule,
         outputs: Any,
         batch: WSOLBatch,
         batch_idx: int,
@@ -57,6 +58,6 @@ class Throughput(L.Callback):
         self._marks.append((time.perf_counter(), self._images))
         (began, before), (now, images) = self._marks[0], self._marks[-1]
         rate = (images - before) / max(now - began, 1e-9)
-        module.log(NAME, rate * trainer.world_size, rank_zero_only=True)
+        module.log_point(NAME, rate * trainer.world_size, rank_zero_only=True)
         if trainer.world_size > 1:
-            module.log(f"{NAME}_per_process", rate, rank_zero_only=True)
+            module.log_point(f"{NAME}_per_process", rate, rank_zero_only=True)

@@ -43,6 +43,12 @@ METHODS = {
         *("model.pool.thinning=L2", "model.pool.size=2"),
     ],
     "trilite": ["model=trilite", "model.first_stage.epochs=0"],
+    "averaged cam": ["model=cam", "recipe.ema_decay=0.9"],
+    "averaged casm": [
+        *("model=casm", "model.first_stage.epochs=0", "model.pool.thinning=L2"),
+        *("model.ema_decay=0.9", "trainer.accumulate_grad_batches=2"),
+        "trainer.log_every_n_steps=2",  # rows of the batches that complete an iteration
+    ],
 }
 
 
@@ -112,6 +118,8 @@ def same(ours: Path, theirs: Path) -> None:
             torch.testing.assert_close(a.get(part), b.get(part), rtol=0, atol=0)
         assert a.get("snapshots") == b.get("snapshots")  # names of files by their content
         assert a["callbacks"]["best"] == b["callbacks"]["best"]
+        averages = (x["callbacks"].get("average") for x in (a, b))
+        torch.testing.assert_close(*averages, rtol=0, atol=0)
     assert (ours / "results.json").read_text() == (theirs / "results.json").read_text()
     assert curves(ours) == curves(theirs)
     assert snapshot_files(ours) == snapshot_files(theirs)
@@ -128,7 +136,8 @@ def snapshot_files(folder):
 @pytest.mark.parametrize(
     ("method", "step", "at"),
     [(method, "log_means", 4) for method in METHODS]
-    + [(method, "validation_step", at) for method in ("cam", "casm") for at in (2, 4)],
+    + [(method, "validation_step", at) for method in ("cam", "casm") for at in (2, 4)]
+    + [("averaged cam", "validation_step", 2)],
 )
 def test_a_stopped_run_goes_on_in_another_folder_as_if_it_had_not_been(
     method, step, at, start, whole, tmp_path, monkeypatch
@@ -240,11 +249,13 @@ def test_checkpoints_within_an_epoch_are_written_by_the_clock(start, whole, tmp_
     same(tmp_path / "run", whole("cam"))
 
 
-def test_within_an_epoch_a_run_goes_on_with_as_many_processes(start, tmp_path, monkeypatch):
+def test_within_an_epoch_processes_and_accumulation_stay(start, tmp_path, monkeypatch):
     send(monkeypatch, "log_means", 3)
     with pytest.raises(Stopped):
         start(tmp_path / "run", *METHODS["fcam"])
     monkeypatch.undo()
+    with pytest.raises(UserError, match="within an epoch whose steps have 1 batches each"):
+        go_on(tmp_path / "run", "trainer.accumulate_grad_batches=2")
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     content = torch.load(last, weights_only=True)
     for part in ("random", "means"):

@@ -18,7 +18,7 @@ class Module:
     def __init__(self):
         self.logged = []
 
-    def log(self, name, value, **options):
+    def log_point(self, name, value, **options):
         self.logged.append((name, value))
 
 
