@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learned_saliency.trainers.aside import Aside
 from learned_saliency.trainers.means import EpochMeans
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
@@ -29,6 +30,7 @@ class TrainableModule(L.LightningModule):
 
     Attributes:
         means: Means over the epoch of the values that `log_means` was called with.
+        aside: Runner of the work that validation and test do beside the network.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class TrainableModule(L.LightningModule):
         super().__init__()
         self.seed = seed
         self.means = EpochMeans()
+        self.aside = Aside()
         self._optimizer = optimizer
         self._scheduler = scheduler
         self._group_names: list[str | None] = []  # names of the optimizer's parameter groups
