@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -267,16 +268,22 @@ class SaliencyModule(TestableModule):
 
     def on_validation_epoch_start(self) -> None:
         """Reset the metrics of ``val``."""
+        self.aside.begin(beside=self._trainer is not None)
         self.validation_scores.reset()
         self.coverage.reset()
         self.zerobox.reset()
 
     def validation_step(self, batch: WSOLBatch, batch_idx: int) -> None:
-        """Update the metrics of ``val`` with the native maps of the batch."""
+        """Update the metrics of ``val`` with the native maps of the batch.
+
+        Boxes, masks and statistics are counted beside the network's pass over the next batch.
+        """
         if not len(batch["image"]):  # this process has no share of the split
             return
         found = self.explain(batch["image"], batch["label"])
-        self.validation_scores.update({NATIVE: found.saliency}, found.logits, batch)
+        self.aside.wait()  # for the batch before
+        scored = {NATIVE: found.saliency}, found.logits, batch
+        self.aside.run(partial(self.validation_scores.update, *scored))
         self.zerobox.update(self, batch, found)
         self.coverage.update(self, batch, found)
 
@@ -293,6 +300,7 @@ class SaliencyModule(TestableModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of ``val``; keep its best box threshold and its losses of regions."""
+        self.aside.end()
         results = self.validation_scores.compute()
         threshold = results[NATIVE].pop(BOX_THRESHOLD, 0.5)
         values = self.zerobox.compute()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -16,6 +17,8 @@ from learned_saliency.trainers.trial import Trial
 TEST_FIGURES: dict[str, Figure] = MAP_FIGURES | {
     name: measurement.figure for name, measurement in FIGURES.items()
 }
+
+Observations = Mapping[str, tuple[Any, ...]]
 
 
 class FaithfulnessScores(nn.Module):
@@ -34,6 +37,7 @@ class FaithfulnessScores(nn.Module):
         for name in figures:
             if name not in FIGURES:
                 raise ValueError(f"no metric is named {name!r}; there are: {', '.join(FIGURES)}")
+        self.figures = tuple(figures)
         self.metrics = nn.ModuleDict(
             {
                 method: nn.ModuleDict({name: FIGURES[name].metric() for name in figures})
@@ -47,13 +51,26 @@ class FaithfulnessScores(nn.Module):
         Returns:
             Each image's terms by metric, float64 (B,).
         """
+        return self.count(method, self.observe(trial))
+
+    def observe(self, trial: Trial) -> Observations:
+        """Let the classifier look at a batch of one method, and count nothing yet.
+
+        Returns:
+            Arguments of ``update`` by metric, for those whose needs the trial has.
+        """
+        return {
+            name: FIGURES[name].observe(trial)
+            for name in self.figures
+            if FIGURES[name].needs <= trial.available
+        }
+
+    def count(self, method: str, observed: Observations) -> dict[str, Tensor]:
+        """Count what `observe` has found of a method; return each image's terms by metric."""
         terms = {}
-        for name, metric in self.metrics[method].items():
-            if not FIGURES[name].needs <= trial.available:
-                continue
-            observed = FIGURES[name].observe(trial)
-            metric.update(*observed)
-            terms[name] = FIGURES[name].term(*observed)
+        for name, arguments in observed.items():
+            self.metrics[method][name].update(*arguments)
+            terms[name] = FIGURES[name].term(*arguments)
         return terms
 
     def compute(self) -> dict[str, dict[str, float]]:

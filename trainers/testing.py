@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +14,8 @@ from learned_saliency.attribution import Classifier, PostHocMethod
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.metrics import FLOORS
 from learned_saliency.ops import widen
-from learned_saliency.trainers.faithfulness import FaithfulnessScores
+from learned_saliency.trainers.aside import Deferred
+from learned_saliency.trainers.faithfulness import FaithfulnessScores, Observations
 from learned_saliency.trainers.map_levels import on_grid
 from learned_saliency.trainers.outputs import NATIVE, GivenMaps, TestOutput, known_targets
 from learned_saliency.trainers.scores import SplitScores
@@ -21,6 +24,8 @@ from learned_saliency.trainers.trial import Explain, Trial
 
 EXPLAINED = ("label", "predicted")
 MASK_COLORS = ("mean", "black")
+
+Values = dict[str, dict[str, Tensor]]
 
 
 class TestableModule(TrainableModule):
@@ -139,11 +144,16 @@ class TestableModule(TrainableModule):
 
     def on_test_start(self) -> None:
         """Reset the metrics of ``test``."""
+        self.aside.begin(beside=self._trainer is not None)
         self.test_scores.reset()
         self.faithfulness.reset()
 
     def test_step(self, batch: WSOLBatch, batch_idx: int) -> TestOutput:
-        """Update the metrics of ``test`` with the maps of the batch by all methods."""
+        """Update the metrics of ``test`` with the maps of the batch by all methods.
+
+        In a trainer's test the metrics count beside the network's further work: the terms and
+        states of the output are waited for when they are read.
+        """
         images = batch["image"]
         if not len(images):  # this process has no share of the split
             return TestOutput({}, images.new_empty((0, 1)), batch["label"], {}, {})
@@ -157,7 +167,9 @@ class TestableModule(TrainableModule):
             logits = logits.float()
         targets = self.known_targets(labels, logits)
         unknown = {} if self.has_classes else {"label": torch.full_like(batch["label"], -1)}
-        terms = self.test_scores.update(maps, logits, {**batch, **unknown})
+        self.aside.wait()  # for the batch before
+        scored = self.aside.run(partial(self._scored, maps, logits, {**batch, **unknown}))
+        observed = {}
         for name, saliency in maps.items():
             self.note(f"{name}, faithfulness")
             trial = Trial(
@@ -171,11 +183,28 @@ class TestableModule(TrainableModule):
                 seed=self.seed,
                 **self.masking,
             )
-            terms[name] |= self.faithfulness.update(name, trial)
-        return TestOutput(maps, logits, targets, terms, self.test_scores.image_states)
+            observed[name] = self.faithfulness.observe(trial)
+        counted = self.aside.run(partial(self._counted, scored, observed))
+        return TestOutput(maps, logits, targets, Deferred(counted, 0), Deferred(counted, 1))
+
+    def _scored(
+        self, maps: Mapping[str, Tensor], logits: Tensor, batch: WSOLBatch
+    ) -> tuple[Values, Values]:
+        """Count a batch's maps; return the terms and the states of its images by method."""
+        return self.test_scores.update(maps, logits, batch), self.test_scores.image_states
+
+    def _counted(
+        self, scored: Future[tuple[Values, Values]], observed: Mapping[str, Observations]
+    ) -> tuple[Values, Values]:
+        """Count what was observed of a batch's maps; add it to the terms of its images."""
+        terms, states = scored.result()
+        for name, of_method in observed.items():
+            terms[name] |= self.faithfulness.count(name, of_method)
+        return terms, states
 
     def test_results(self) -> dict[str, dict[str, float]]:
         """Compute the metrics of the batches that `test_step` has seen, fractions by method."""
+        self.aside.wait()
         results = self.test_scores.compute()
         for name, figures in self.faithfulness.compute().items():
             results[name] |= figures
@@ -183,6 +212,7 @@ class TestableModule(TrainableModule):
 
     def on_test_epoch_end(self) -> None:
         """Log the metrics of ``test`` and keep them in ``results``."""
+        self.aside.end()
         self.results = self.test_results()
         self.curves = self.test_scores.curves()
         for name, value in flatten(self.results):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.trainers.accumulation import AccumulationWindow
+from learned_saliency.trainers.aside import Aside
 from learned_saliency.trainers.means import EpochMeans
 
 OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
@@ -36,6 +37,7 @@ class TrainableModule(L.LightningModule):
 
     Attributes:
         means: Means over the epoch of the values that `log_means` was called with.
+        aside: Runner of the work that validation and test do beside the network.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class TrainableModule(L.LightningModule):
         self.means = EpochMeans()
         self._window = AccumulationWindow()
         self._points: dict[str, tuple[Tensor | float, dict[str, Any]]] = {}
+        self.aside = Aside()
         self._optimizer = optimizer
         self._scheduler = scheduler
         self._group_names: list[str | None] = []  # names of the optimizer's parameter groups

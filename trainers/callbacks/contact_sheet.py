@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,10 @@ class ContactSheet(Kept, L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Draw the rows of the chosen images of a batch."""
+        """Draw the rows of the chosen images of a batch, beside the network."""
+        module.aside.run(partial(self._draw, module, outputs, batch))
+
+    def _draw(self, module: SaliencyModule, outputs: TestOutput, batch: WSOLBatch) -> None:
         for i, place in enumerate(batch["index"].tolist()):
             if place in self._chosen:
                 self._drawn[place] = _example(module, outputs, batch, i)

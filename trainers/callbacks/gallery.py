@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -68,9 +69,14 @@ class Gallery(Kept, L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Draw the chosen images of a batch, and those that are worse than others so far."""
-        if not outputs.maps or not self.count:
-            return
+        """Draw the chosen images of a batch, and those that are worse than others so far.
+
+        The network goes on meanwhile.
+        """
+        if outputs.maps and self.count:
+            module.aside.run(partial(self._draw, module, outputs, batch))
+
+    def _draw(self, module: SaliencyModule, outputs: TestOutput, batch: WSOLBatch) -> None:
         for i, place in enumerate(batch["index"].tolist()):
             if place in self._chosen or self._is_among_the_worst(
                 place, badness(module, outputs, batch, i) if self._most else 0.0

@@ -6,6 +6,7 @@ import csv
 import math
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,10 @@ class ImageTable(PartFiles, L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Add the rows of a batch."""
+        """Add the rows of a batch, beside the network."""
+        module.aside.run(partial(self._add, module, outputs, batch))
+
+    def _add(self, module: SaliencyModule, outputs: TestOutput, batch: WSOLBatch) -> None:
         for row in image_rows(outputs, batch, module):
             if self._file is None:
                 self._open(list(row))
@@ -101,6 +105,7 @@ class ImageTable(PartFiles, L.Callback):
         self, trainer: L.Trainer, module: SaliencyModule, exception: BaseException
     ) -> None:
         """Join what the processes have written so far."""
+        module.aside.settle()
         with suppress(OSError):  # a full disk is told already
             self._close()
             self.take(self.kept())

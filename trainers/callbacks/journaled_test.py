@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,8 @@ class JournaledTest(L.Callback):
     def on_test_batch_end(
         self, trainer: L.Trainer, module: SaliencyModule, outputs: Any, batch: Any, *args: Any
     ) -> None:
-        """Count the batch as done."""
-        self.journal.done(batch["index"])
+        """Count the batch as done, when the metrics and the callbacks before have counted it."""
+        module.aside.run(partial(self.journal.done, batch["index"]))
 
     def on_test_end(self, trainer: L.Trainer, module: SaliencyModule) -> None:
         """Write what studies that are ended would lose; gather what is kept of the methods."""
@@ -102,4 +103,5 @@ class JournaledTest(L.Callback):
         self, trainer: L.Trainer, module: SaliencyModule, exception: BaseException
     ) -> None:
         """Write the state after the last whole batch."""
+        module.aside.settle()
         self.journal.save()

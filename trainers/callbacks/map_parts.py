@@ -6,6 +6,7 @@ import json
 import os
 import struct
 from collections.abc import Iterator
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,9 +86,11 @@ class MapParts(PartFiles, L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Append the images of a batch."""
-        if not outputs.maps:
-            return
+        """Append the images of a batch, beside the network."""
+        if outputs.maps:
+            module.aside.run(partial(self._add, outputs, batch))
+
+    def _add(self, outputs: TestOutput, batch: WSOLBatch) -> None:
         if self._file is None:
             self.parts.mkdir(parents=True, exist_ok=True)
             self._file = self._part.open("ab")
@@ -105,6 +108,7 @@ class MapParts(PartFiles, L.Callback):
         self, trainer: L.Trainer, module: SaliencyModule, exception: BaseException
     ) -> None:
         """Close the file of this process."""
+        module.aside.settle()
         self._close()
 
     def images(self) -> list[RecordedImage]:

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 
 import pytest
 
@@ -11,6 +12,7 @@ from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.evaluation.evaluate import evaluate
 from learned_saliency.pipeline.evaluation.unfinished import advice
 from learned_saliency.trainers import Journal, SaliencyModule
+from learned_saliency.trainers.scores import SplitScores
 from tests.support.untrained import untrained_run
 
 WORDS = ["methods=[cam]", "evaluate.faithfulness=[average_drop]", "pictures.images=3"]
@@ -73,6 +75,32 @@ def test_an_ended_evaluation_goes_on_where_it_stopped(run, monkeypatch, tmp_path
     assert set(files(whole)) >= {"cues.csv", "removal.csv", "bank.csv", "pictures/cues.png"}
     assert not (again / "unfinished").exists()
     assert run("out", *STUDIES).folder != again  # finished: a new one
+
+
+def test_batches_that_wait_for_their_scores_are_neither_lost_nor_counted_twice(
+    run, monkeypatch, tmp_path
+):
+    whole, scored, tested = run("whole").folder, [], []
+    update, step = SplitScores.update, SaliencyModule.test_step
+
+    def late(scores, *rest):
+        time.sleep(0.3)
+        scored.append(len(tested))  # the second batch has ended the evaluation meanwhile
+        return update(scores, *rest)
+
+    def ended(module, batch, *rest):
+        tested.append(len(batch["image"]))
+        if len(tested) == 2:
+            raise Stopped(signal.SIGTERM)
+        return step(module, batch, *rest)
+
+    monkeypatch.setattr(SplitScores, "update", late)
+    monkeypatch.setattr(SaliencyModule, "test_step", ended)
+    with pytest.raises(Stopped):
+        run("out")
+    assert scored == [2]
+    assert files(run("out").folder) == files(whole)
+    assert tested == [6, 6, 6, 5]
 
 
 def test_a_killed_study_goes_on_with_the_images_that_are_left(run, monkeypatch, tmp_path):
