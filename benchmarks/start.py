@@ -19,7 +19,8 @@ from pathlib import Path
 
 from commit_before import ROOT, checked_out, measured_there
 
-_HOOKS = "lightning.pytorch.core.hooks"
+_CALLS = "lightning.pytorch.trainer.call"
+_FIRST = "on_train_batch_start"
 
 
 class _EndAtFirstBatch(importlib.abc.MetaPathFinder):
@@ -29,8 +30,8 @@ class _EndAtFirstBatch(importlib.abc.MetaPathFinder):
         self._began = began
 
     def find_spec(self, name, path, target=None):
-        """Find Lightning's hooks, to which the end is added."""
-        if name != _HOOKS:
+        """Find Lightning's calls of a module's hooks, to which the end is added."""
+        if name != _CALLS:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -38,12 +39,17 @@ class _EndAtFirstBatch(importlib.abc.MetaPathFinder):
 
         def load_and_change(module) -> None:
             load(module)
-            module.ModelHooks.on_train_batch_start = self._end
+            call = module._call_lightning_module_hook
+
+            def call_or_end(trainer, hook, *args, **options):
+                return self._end() if hook == _FIRST else call(trainer, hook, *args, **options)
+
+            module._call_lightning_module_hook = call_or_end
 
         spec.loader.exec_module = load_and_change
         return spec
 
-    def _end(self, *_) -> None:
+    def _end(self) -> None:
         found = {"wall": time.time() - self._began, "cpu": time.process_time()}
         print(f"\n{json.dumps(found)}", flush=True)
         os._exit(0)

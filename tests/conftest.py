@@ -10,7 +10,7 @@ from pathlib import Path
 # Two processes test side by side, and sums round alike on every machine; processes that tests
 # start inherit it. Libraries read it when they are imported.
 os.environ["OMP_NUM_THREADS"] = "1"
-# What tests keep for later runs, such as resized images, goes with them; testing processes share it.
+# What tests keep for later runs, such as resized images, goes with them; all processes share it.
 if "LEARNED_SALIENCY_CACHE" not in os.environ:
     os.environ["LEARNED_SALIENCY_CACHE"] = tempfile.mkdtemp(prefix="learned-saliency-tests-")
     atexit.register(shutil.rmtree, os.environ["LEARNED_SALIENCY_CACHE"], ignore_errors=True)
