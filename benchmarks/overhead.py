@@ -35,7 +35,7 @@ from learned_saliency.pipeline.training.stage import fit_stage, open_loggers
 from learned_saliency.trainers import FCAMModule, SaliencyModule
 
 WARM_UP = 4  # first steps, which are left out
-CLASSES = 16  # of the creatures
+CLASSES = 16  # creatures have as many
 SMALL = ["backbone=resnet10", "backbone.channels=[16,32,64,128]", "backbone.unstrided_stages=1"]
 
 
@@ -57,9 +57,9 @@ class Case(NamedTuple):
 CASES = {
     "short": Case("cam", SMALL, 64, 8, 120),
     "short-fcam": Case("fcam", SMALL, 64, 8, 60),
-    "resnet18": Case("cam", ["backbone=resnet18", "backbone.unstrided_stages=0"], 128, 16, 40),
-    "resnet50": Case("cam", ["backbone=resnet50", "backbone.unstrided_stages=0"], 160, 8, 30),
-    "resnet50-fcam": Case("fcam", ["backbone=resnet50", "backbone.unstrided_stages=0"], 128, 4, 30),
+    "resnet18": Case("cam", ["backbone=resnet18", "backbone.unstrided_stages=0"], 128, 8, 24),
+    "resnet50": Case("cam", ["backbone=resnet50", "backbone.unstrided_stages=0"], 128, 4, 24),
+    "resnet50-fcam": Case("fcam", ["backbone=resnet50", "backbone.unstrided_stages=0"], 128, 4, 24),
 }
 
 
