@@ -118,11 +118,10 @@ def bare_step(module: SaliencyModule) -> Callable[[WSOLBatch], None]:
 
 def plan_of(case: Case, folder: Path) -> Plan:
     """Plan the training of a case, with batches in memory in the place of its training images."""
-    images = 2 * case.batch
     words = [
         *("data=creatures", f"data.root={folder}/data", f"data.metadata={folder}/data/metadata"),
-        *(f"data.reader.train_images={images}", "data.reader.val_images=16"),
-        *("data.reader.test_images=16", f"data.reader.image_size={case.size}"),
+        *(f"data.reader.{split}_images={CLASSES}" for split in ("train", "val", "test")),
+        f"data.reader.image_size={case.size}",
         *(f"data.resize_size={case.size}", f"data.crop_size={case.size}", "pictures.images=0"),
         *(f"model={case.model}", *case.backbone, f"output_dir={folder}/run"),
         "recipe.classifier_epochs=1" if case.model == "cam" else "recipe.epochs=1",
