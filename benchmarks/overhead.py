@@ -35,7 +35,7 @@ from learned_saliency.pipeline.training.stage import fit_stage, open_loggers
 from learned_saliency.trainers import FCAMModule, SaliencyModule
 
 WARM_UP = 4  # first steps, which are left out
-CLASSES = 16  # of the creatures
+CLASSES = 16  # creatures have as many
 SMALL = ["backbone=resnet10", "backbone.channels=[16,32,64,128]", "backbone.unstrided_stages=1"]
 
 
@@ -57,9 +57,9 @@ class Case(NamedTuple):
 CASES = {
     "short": Case("cam", SMALL, 64, 8, 120),
     "short-fcam": Case("fcam", SMALL, 64, 8, 60),
-    "resnet18": Case("cam", ["backbone=resnet18", "backbone.unstrided_stages=0"], 128, 16, 40),
-    "resnet50": Case("cam", ["backbone=resnet50", "backbone.unstrided_stages=0"], 160, 8, 30),
-    "resnet50-fcam": Case("fcam", ["backbone=resnet50", "backbone.unstrided_stages=0"], 128, 4, 30),
+    "resnet18": Case("cam", ["backbone=resnet18", "backbone.unstrided_stages=0"], 128, 8, 24),
+    "resnet50": Case("cam", ["backbone=resnet50", "backbone.unstrided_stages=0"], 128, 4, 24),
+    "resnet50-fcam": Case("fcam", ["backbone=resnet50", "backbone.unstrided_stages=0"], 128, 4, 24),
 }
 
 
@@ -118,11 +118,10 @@ def bare_step(module: SaliencyModule) -> Callable[[WSOLBatch], None]:
 
 def plan_of(case: Case, folder: Path) -> Plan:
     """Plan the training of a case, with batches in memory in the place of its training images."""
-    images = 2 * case.batch
     words = [
         *("data=creatures", f"data.root={folder}/data", f"data.metadata={folder}/data/metadata"),
-        *(f"data.reader.train_images={images}", "data.reader.val_images=16"),
-        *("data.reader.test_images=16", f"data.reader.image_size={case.size}"),
+        *(f"data.reader.{split}_images={CLASSES}" for split in ("train", "val", "test")),
+        f"data.reader.image_size={case.size}",
         *(f"data.resize_size={case.size}", f"data.crop_size={case.size}", "pictures.images=0"),
         *(f"model={case.model}", *case.backbone, f"output_dir={folder}/run"),
         "recipe.classifier_epochs=1" if case.model == "cam" else "recipe.epochs=1",

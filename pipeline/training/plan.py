@@ -50,7 +50,7 @@ from learned_saliency.pipeline.training.checks import (
     check_target,
 )
 from learned_saliency.pipeline.training.classifier import find_classifier
-from learned_saliency.pipeline.training.speed import check_compile, check_compiled, check_fused
+from learned_saliency.pipeline.training.speed import check_compiled, check_steps
 from learned_saliency.pipeline.training.trial import try_to_build
 from learned_saliency.trainers import SaliencyModule
 
@@ -105,14 +105,13 @@ def make_plan(
     check_clipping(config)
     check_target(config)
     check_feature_cache(config)
-    check_fused(config)
     if not config.resume:
         check_folder("output_dir", config.output_dir)
     if resumed is None:
         config = _with_widths_of_file(config)
     found = find_classifier(config, resumed, named)
     config = found.config
-    check_compile(config)
+    check_steps(config)
     record = run_record(config)  # Hydra's instantiate resolves references in place
     evaluation = build_evaluation(config, known_names(config))
     located = _located(config, resumed) if config.resume else config

@@ -25,6 +25,16 @@ _GRAPHS = ("reduce-overhead", "max-autotune")  # modes that record CUDA graphs
 _OPTIMIZERS = ("optimizer", "classifier_optimizer")
 
 
+def check_steps(config: DictConfig) -> None:
+    """Check what is asked for to make steps faster; see `check_compile` and `check_fused`.
+
+    Raises:
+        UserError: If it cannot be had.
+    """
+    check_compile(config)
+    check_fused(config)
+
+
 def check_compile(config: DictConfig) -> None:
     """Check that ``trainer.compile`` fits the machine and the other keys.
 
