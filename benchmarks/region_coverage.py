@@ -1,9 +1,9 @@
 """Measure how often regions of a promised coverage cover, and how large they are.
 
-Run by hand from an installed checkout: ``python benchmarks/region_coverage.py RUN [RUN ...]``. Of each
-run's best checkpoint the maps of the predicted classes on ``test`` are split 200 times at random
-into halves: one calibrates a threshold, on the other the share that is covered and the mean area
-are measured. Beside it stand a square and a disc in the middle of all images, whose size is
+Run by hand from an installed checkout: ``python benchmarks/region_coverage.py RUN [RUN ...]``. Of
+each run's best checkpoint the maps of the predicted classes on ``test`` are split 200 times at
+random into halves: one calibrates a threshold, on the other the share that is covered and the mean
+area are measured. Beside it stand a square and a disc in the middle of all images, whose size is
 calibrated on the same half by the same rule. Last, the threshold of ``val``, which the checkpoint
 is shipped with, on all of ``test``. Nothing measured here goes into a checkpoint.
 """
