@@ -30,6 +30,8 @@ class LevelBoxes(NamedTuple):
 def level_boxes(image: np.ndarray, levels: np.ndarray) -> Iterator[LevelBoxes]:
     """Find the boxes of all contours of ``image > level`` for each level.
 
+    To compare the boxes of all levels with true boxes, `level_ious` is faster.
+
     Contours are the borders of 8-connected regions *and of their holes* (RETR_TREE), a hole's
     border running over the pixels around it. A contour that spans columns x to x + w - 1 has
     x0 = x and x1 = min(x + w, W - 1), one pixel beyond itself except at the image border; rows

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from learned_saliency.ops import box_iou, level_boxes, level_ious, overlap
-from learned_saliency.ops.backends import compiling
+from learned_saliency.ops.backends import compiling, component_trees
 from learned_saliency.ops.backends.component_trees import tree_ious
 from tests.support.paths import GOLDEN
 
@@ -60,6 +60,13 @@ def test_smooth_maps_equal_tracing(cells):
         assert_equals_tracing(image // 50 * 50, boxes_of(generator, height, width, 1))
 
 
+def test_a_large_map_of_plateaus_equals_tracing():
+    generator = np.random.default_rng(3)
+    noise = cv2.resize(generator.random((9, 13)), (900, 600), interpolation=2)
+    image = (255 * (noise - noise.min()) / np.ptp(noise)).astype(np.uint8) // 30 * 30
+    assert_equals_tracing(image, np.array([[100, 90, 500, 480]]))
+
+
 def test_golden_maps_equal_tracing():
     with np.load(GOLDEN / "box_eval.npz") as golden:
         steps = golden["eight_bit_steps"]
@@ -101,6 +108,14 @@ def test_area_counts_before_order_and_order_from_below_among_equal_areas():
     image[0, 1:4] = 9
     assert_equals_tracing(image)
     assert tree_ious(LOOPS, image, WHOLE)[0][0].tolist() == [1, 0, 4, 4]
+
+
+def test_order_from_above_counts_where_opencv_lists_so(monkeypatch):
+    image = np.zeros((9, 9), np.uint8)
+    image[1, 1] = image[1, 5] = image[5, 3] = 1
+    assert tree_ious(LOOPS, image, WHOLE)[0].tolist() == [[3, 5, 4, 6]]
+    monkeypatch.setattr(component_trees, "_direction", lambda: -1)
+    assert tree_ious(LOOPS, image, WHOLE)[0].tolist() == [[1, 1, 2, 2]]
 
 
 def test_a_hole_as_large_as_the_contour_around_it_comes_behind():
