@@ -105,7 +105,7 @@ class SnapshotPool:
         self.iteration = 0
         self._stored: list[StoredSnapshot] = []
         self._files: SnapshotFiles | None = None
-        self._like: Snapshot = {}  # of a classifier, without memory
+        self._like: Snapshot = {}  # a classifier's tensors, without memory
         self._read: tuple[str, Snapshot] = ("", {})  # name and tensors of the file read last
 
     def __len__(self) -> int:
