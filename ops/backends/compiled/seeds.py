@@ -119,7 +119,7 @@ def _lowest(
         below += counts[level]
         level += 1
     mask = (levels < level).astype(np.uint8)
-    places = np.empty(counts[level], np.int64)  # of the pixels with the last level
+    places = np.empty(counts[level], np.int64)  # pixels with the last level
     found = 0
     for i in range(len(flat)):
         if levels[i] == level:
