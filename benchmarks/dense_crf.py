@@ -4,15 +4,24 @@ Run by hand: ``python benchmarks/dense_crf.py [--images FOLDER] [--threads 2]``.
 together, milliseconds per image, the fastest of some repetitions; the exact sum is measured once,
 in the same run, on fewer images. Without a folder, smooth random photographs are made up. The last
 two columns compare the lattice's value and gradient with the exact ones on those images.
+
+With ``--before`` the lattice is measured beside the commit before the work on speed, in processes
+that take turns, and the exact sum is left out. Times are then of the processor, as the lattice of
+the commit before loses more wall time than processor time where other processes keep the cores
+busy; with several threads the times of all of them add up. ``equal`` tells whether value and
+gradient agree to the last bit.
 """
 
 import argparse
+import hashlib
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import torch
+from commit_before import ROOT, checked_out, measured_there
 from torch import Tensor
 from torch.nn import functional
 
@@ -68,24 +77,61 @@ def _value_and_gradient(maps: Tensor, images: Tensor, backend: str) -> tuple[Ten
     return value.detach(), maps.grad
 
 
-def main() -> None:
-    """Print one row per image size."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=Path, help="folder of photographs")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 96, 224])
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repetitions", type=int, default=5)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+def _images(options: argparse.Namespace, size: int) -> Tensor:
+    """Images of a size, from the folder or made up."""
+    if options.images:
+        return _read(options.images, options.batch, size)
+    return _make(options.batch, size)
 
+
+def _lattice(options: argparse.Namespace) -> dict[str, dict[str, object]]:
+    """Milliseconds per image and a digest of value and gradient, by size."""
+    found = {}
+    for size in options.sizes:
+        images = _images(options, size).float()  # as a training step has them
+        maps = _maps(len(images), size)
+        seconds = []
+        for _ in range(options.repetitions + 1):
+            start = time.process_time(), time.perf_counter()
+            value, gradient = _value_and_gradient(maps, images, "lattice")
+            seconds.append((time.process_time() - start[0], time.perf_counter() - start[1]))
+        cpu, wall = (1e3 * min(column) / len(images) for column in zip(*seconds[1:], strict=True))
+        numbers = value.numpy().tobytes() + gradient.contiguous().numpy().tobytes()
+        found[str(size)] = {"cpu": cpu, "wall": wall, "digest": hashlib.md5(numbers).hexdigest()}
+    return found
+
+
+def _beside_the_commit_before(options: argparse.Namespace) -> None:
+    """Print one row per image size."""
+    words = ["--json", "--batch", str(options.batch), "--threads", str(options.threads)]
+    words += ["--repetitions", str(options.repetitions), "--sizes", *map(str, options.sizes)]
+    words += ["--images", str(options.images)] if options.images else []
+    found: dict[str, list[dict]] = {"now": [], "before": []}
+    with checked_out() as before:
+        for _ in range(options.turns):
+            for name, folder in (("now", ROOT), ("before", before)):
+                found[name].append(measured_there(folder, Path(__file__), words))
+    print(
+        f"{'size':>5}{'now ms':>9}{'before ms':>11}{'now / before':>14}{'of wall':>9}{'equal':>7}"
+    )
+    for size in map(str, options.sizes):
+        now, then = (
+            {key: min(turn[size][key] for turn in found[name]) for key in ("cpu", "wall")}
+            for name in ("now", "before")
+        )
+        digests = {turn[size]["digest"] for turns in found.values() for turn in turns}
+        ratios = now["cpu"] / then["cpu"], now["wall"] / then["wall"]
+        print(
+            f"{size:>5}{now['cpu']:>9.2f}{then['cpu']:>11.2f}{ratios[0]:>14.2f}{ratios[1]:>9.2f}"
+            f"{'yes' if len(digests) == 1 else 'no':>7}"
+        )
+
+
+def _beside_the_exact_sum(options: argparse.Namespace) -> None:
+    """Print one row per image size."""
     print(f"{'size':>5}{'lattice ms':>12}{'exact ms':>11}{'ratio':>8}{'value':>8}{'cosine':>9}")
     for size in options.sizes:
-        images = (
-            _read(options.images, options.batch, size)
-            if options.images
-            else _make(options.batch, size)
-        )
+        images = _images(options, size)
         maps = _maps(len(images), size)
         few = 1 if size > 128 else 4
         lattice = _fastest(
@@ -102,6 +148,27 @@ def main() -> None:
             f"{size:>5}{lattice_ms:>12.2f}{exact_ms:>11.1f}{exact_ms / lattice_ms:>8.0f}"
             f"{value:>8.3f}{cosine:>9.4f}"
         )
+
+
+def main() -> None:
+    """Print one row per image size."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=Path, help="folder of photographs")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 96, 224])
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--before", action="store_true", help="measure beside the commit before")
+    parser.add_argument("--turns", type=int, default=3, help="processes of each commit")
+    parser.add_argument("--json", action="store_true", help="measure the imported package alone")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.json:
+        print(json.dumps(_lattice(options)))
+    elif options.before:
+        _beside_the_commit_before(options)
+    else:
+        _beside_the_exact_sum(options)
 
 
 if __name__ == "__main__":

@@ -53,10 +53,8 @@ def dense_crf(
             also if an image is not finite or the sigmas are too small for it.
     """
     _check(probabilities, images)
-    _check_sigmas(sigma_rgb=sigma_rgb, sigma_xy=sigma_xy)
+    _check_positive(sigma_rgb=sigma_rgb, sigma_xy=sigma_xy, max_elements=max_elements)
     _check_backend(backend)
-    if max_elements < 1:
-        raise ValueError(f"max_elements must be at least 1, got {max_elements}")
     dtype = torch.promote_types(probabilities.dtype, torch.float32)
 
     def products(maps: Tensor, images: Tensor) -> Tensor:
@@ -195,10 +193,10 @@ class DenseCRFLoss(nn.Module):
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
 
-def _check_sigmas(**sigmas: float) -> None:
-    for name, sigma in sigmas.items():
-        if not (sigma > 0 and math.isfinite(sigma)):
-            raise ValueError(f"{name} must be positive and finite, got {sigma}")
+def _check_positive(**options: float) -> None:
+    for name, value in options.items():
+        if not (value > 0 and math.isfinite(value)):
+            raise ValueError(f"{name} must be positive and finite, got {value}")
 
 
 def _check_backend(backend: str) -> None:

@@ -18,7 +18,7 @@ from learned_saliency.ops import (
     SeedNumbers,
     check_maps,
     label_images,
-    otsu_threshold,
+    otsu_of_levels,
     seed_loops,
     to_8_bit,
 )
@@ -36,6 +36,7 @@ def sampling_regions(
     background_share: float,
     erosion: int = 11,
     generator: torch.Generator | None = None,
+    check: bool = True,
 ) -> SamplingRegions:
     """Split each map into the pixels that may be foreground and background (F-CAM, Eq. 1).
 
@@ -51,6 +52,7 @@ def sampling_regions(
         generator: Where more pixels share the last value than belong to the background, a run of
             these pixels in reading order is taken, from a random start. Without a generator the
             run starts at the first of them. On the device of ``maps``.
+        check: Whether to reject values outside, for which alone the host of a GPU would wait.
 
     Returns:
         Both regions, boolean, on the device of ``maps``.
@@ -62,8 +64,8 @@ def sampling_regions(
     """
     _check_share(background_share)
     _check_side("erosion", erosion, allow_zero=True)
-    levels = to_8_bit(maps)
-    threshold = otsu_threshold(levels).view(-1, 1, 1)
+    levels = to_8_bit(maps, check)
+    threshold = otsu_of_levels(levels).view(-1, 1, 1)
     varies = threshold >= 0
     # The published sampler also lowers 255 to 254, which Otsu's threshold never reaches.
     used = threshold.clamp(min=1).masked_fill(~varies, 255)
@@ -161,12 +163,15 @@ class SeedSampler:
         self._generator = torch.Generator(device)
         self._generator.set_state(state)
 
-    def __call__(self, maps: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(
+        self, maps: Tensor, generator: torch.Generator | None = None, check: bool = True
+    ) -> Tensor:
         """Draw pseudo-labels for a batch of maps.
 
         Args:
             maps: Floating-point maps of shape (B, H, W) in [0, 1], usually upscaled CAMs.
             generator: Used in place of the sampler's own; on the device of ``maps``.
+            check: Whether to reject values outside, for which alone the host of a GPU would wait.
 
         Returns:
             Labels of shape (B, H, W), int64 on the device of ``maps``: 1 foreground, 0 background,
@@ -180,15 +185,17 @@ class SeedSampler:
             generator = self._own_generator(maps.device)
         loops = seed_loops(maps)
         if loops is not None:
-            return self._by_loops(loops, maps, generator)
-        regions = sampling_regions(maps, self.background_share, self.erosion, generator)
+            return self._by_loops(loops, maps, generator, check)
+        regions = sampling_regions(maps, self.background_share, self.erosion, generator, check)
         foreground = draw_pixels(regions.foreground, self.foreground_pixels, generator)
         background = draw_pixels(regions.background, self.background_pixels, generator)
         return pseudo_labels(_dilate(foreground, self.dilation), _dilate(background, self.dilation))
 
-    def _by_loops(self, loops: ModuleType, maps: Tensor, generator: torch.Generator) -> Tensor:
+    def _by_loops(
+        self, loops: ModuleType, maps: Tensor, generator: torch.Generator, check: bool
+    ) -> Tensor:
         """Give the same labels from the same random numbers by compiled loops."""
-        check_maps(maps)
+        check_maps(maps, check)
         batch, height, width = maps.shape
         lowest = int(self.background_share * height * width)
         shape = (batch,)

@@ -91,7 +91,9 @@ class FCAMModule(SaliencyModule):
         shared = SharedFeatures(self.classifier, images, output.features)
         targets = self.known_targets(batch["label"], output.logits)
         with torch.no_grad():
-            pseudo_labels = self.sampler(self.seed_method(shared, images, targets))
+            seeds = self.seed_method(shared, images, targets)
+            # A GPU's maps are in [0, 1] as they are made; to look would keep its host waiting.
+            pseudo_labels = self.sampler(seeds, check=not images.is_cuda)
         terms = self.loss(output.scores, pseudo_labels, self.colors(images))
         self.log_losses(terms.total, terms.parts(), len(images))
         return terms.total

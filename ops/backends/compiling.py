@@ -28,8 +28,8 @@ def compiled_loops(name: str) -> ModuleType | None:
         return None
     try:
         return import_module(f"learned_saliency.ops.backends.compiled.{name}")
-    except ImportError as error:
-        if error.name is not None and error.name.startswith("learned_saliency"):
+    except Exception as error:  # numba takes up modules of others' names, and raises what they raise
+        if isinstance(error, ImportError) and str(error.name).startswith("learned_saliency"):
             raise
         warnings.warn(
             f"numba cannot be imported, slower code stands in for it: {error}", stacklevel=2

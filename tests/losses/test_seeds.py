@@ -1,3 +1,4 @@
+from importlib import import_module
 from itertools import combinations
 
 import numpy as np
@@ -5,10 +6,13 @@ import pytest
 import torch
 from scipy.stats import chisquare
 from skimage import filters, morphology
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from learned_saliency.losses import IGNORE, SeedSampler, sampling_regions
 from learned_saliency.losses.seeds import pseudo_labels
+from learned_saliency.ops import otsu_of_levels
 from tests.support.paths import GOLDEN as FOLDER
 
 GOLDEN = np.load(FOLDER / "fcam.npz")
@@ -276,6 +280,39 @@ def test_maps_may_be_views():
     maps = blobs(3, 24)
     strided = maps.permute(1, 2, 0).contiguous().permute(2, 0, 1)
     torch.testing.assert_close(SeedSampler()(strided), SeedSampler()(maps))
+
+
+class _OnDevice(TorchDispatchMode):
+    """Operations on fake tensors of a GPU, none of which may go through its host."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._to_copy.default and args[0].is_cuda:
+            assert kwargs.get("device") in (None, args[0].device)
+        return func(*args, **kwargs)
+
+
+def test_seeds_are_drawn_without_waiting_for_a_gpu(monkeypatch):
+    def drawn(shape, generator):
+        return torch.randint(2**62, shape, device="cuda")
+
+    for module in ("losses.seeds", "losses.random_pixels"):
+        monkeypatch.setattr(import_module(f"learned_saliency.{module}"), "random_integers", drawn)
+    # Fake tensors raise an error where an operation depends on numbers that they do not have.
+    with FakeTensorMode(allow_non_fake_inputs=True), _OnDevice():
+        maps = torch.empty(3, 24, 24, device="cuda")
+        labels = SeedSampler(foreground_pixels=2)(maps, seeded(), check=False)
+        assert labels.is_cuda
+        with pytest.raises(DataDependentOutputException):
+            SeedSampler()(maps, seeded())
+
+
+def test_thresholds_as_a_gpu_finds_them_are_those_of_a_cpu(monkeypatch):
+    levels = (255 * CAMS).to(torch.uint8)
+    expected = otsu_of_levels(levels)
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True)
+    monkeypatch.setattr(torch, "bincount", None)
+    torch.testing.assert_close(otsu_of_levels(levels), expected, rtol=0, atol=0)
 
 
 @pytest.mark.gpu

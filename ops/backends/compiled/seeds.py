@@ -118,19 +118,26 @@ def _lowest(
     while below + counts[level] < number:
         below += counts[level]
         level += 1
-    candidates = np.empty(counts[level], flat.dtype)
+    mask = (levels < level).astype(np.uint8)
+    places = np.empty(counts[level], np.int64)  # pixels with the last level
     found = 0
     for i in range(len(flat)):
         if levels[i] == level:
-            candidates[found] = flat[i]
+            places[found] = i
             found += 1
-    last = _select(candidates, number - below - 1)
-    mask = (flat < last).astype(np.uint8)
-    needed = number - int(mask.sum())
-    tied = np.flatnonzero(flat == last)
-    first = start % len(tied)
+    last = _select(flat[places], number - below - 1)
+    tied = places  # overwritten from the front
+    ties, needed = 0, number - below
+    for place in places:
+        if flat[place] < last:
+            mask[place] = 1
+            needed -= 1
+        elif flat[place] == last:
+            tied[ties] = place
+            ties += 1
+    first = start % ties
     for i in range(first, first + needed):
-        mask[tied[i % len(tied)]] = 1
+        mask[tied[i % ties]] = 1
     return mask
 
 
@@ -163,7 +170,7 @@ def _select(values: np.ndarray, rank: int) -> float:
 def _draw(region: np.ndarray, random: np.ndarray, height: int) -> np.ndarray:
     """Draw different pixels of a flat region, as many as it has at most; -1 for those missing."""
     width = len(region) // height
-    ends = np.cumsum(np.array([region[y * width : (y + 1) * width].sum() for y in range(height)]))
+    ends = _row_ends(region, height)
     ranks = np.full(len(random), -1, np.int64)
     pixels = ranks.copy()
     for drawn in range(len(random)):
@@ -182,6 +189,22 @@ def _draw(region: np.ndarray, random: np.ndarray, height: int) -> np.ndarray:
             before += region[pixel]
         pixels[drawn] = pixel
     return pixels
+
+
+@jit
+def _row_ends(region: np.ndarray, height: int) -> np.ndarray:
+    """Count a region's pixels up to the end of each row."""
+    width = len(region) // height
+    ends = np.empty(height, np.int64)
+    total = 0
+    for y in range(height):
+        row = region[y * width : (y + 1) * width]
+        pixels = np.int32(0)
+        for x in range(width):
+            pixels += np.int32(row[x])
+        total += pixels
+        ends[y] = total
+    return ends
 
 
 @jit

@@ -29,6 +29,19 @@ def test_the_plain_version_stands_in_for_a_numba_that_cannot_be_imported(monkeyp
         assert compiling.compiled_loops("jit") is None
 
 
+def test_a_module_that_numba_takes_for_another_package_ends_nothing(monkeypatch, tmp_path):
+    (tmp_path / "coverage.py").write_text("percent = 90\n")  # a script of somebody's own
+    code = (
+        "from learned_saliency.ops.backends.compiling import compiled_loops\n"
+        "print(compiled_loops('component_trees'))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-W", "default", "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert found.stdout.strip() == "None"
+    assert "numba cannot be imported, slower code stands in for it" in found.stderr
+
+
 def test_a_file_that_does_not_exist_is_no_missing_numba():
     with pytest.raises(ImportError, match="compiled"):
         compiling.compiled_loops("nothing")
