@@ -75,6 +75,15 @@ def test_bfloat16_changes_maps_a_little_and_leaves_weights():
     torch.testing.assert_close(dict(explained.state_dict()), weights, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(("instructions", "told"), [(True, False), (False, True)])
+def test_processors_without_bfloat16_are_told_of(monkeypatch, instructions, told):
+    known = {"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": instructions}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+    options = Explaining({"precision": "bf16"}, "bf16-mixed")
+    effect, _ = options.compare(module(), images()[:2], None, ["gradcam"])
+    assert ("takes longer" in effect.line()) is told
+
+
 def test_scores_that_are_not_finite_any_more_are_refused():
     options = Explaining({"precision": "fp16"}, "16-mixed")
     told = "precision=fp16: the network's scores are not finite with it; leave it out"
