@@ -139,7 +139,7 @@ def time_classes(words: argparse.Namespace, images: Tensor) -> None:
     image = images[:1]
     targets = classifier(image).detach().topk(5).indices
     small = images[:2, :, :64, :64].contiguous()
-    opticam, scorecam = OptiCAM(iterations=5), ScoreCAM()
+    opticam, scorecam = OptiCAM(iterations=3), ScoreCAM()
 
     def one_by_one(method: PostHocMethod) -> Tensor:
         return torch.stack([method(classifier, image, c) for c in targets.unbind(1)], 1)

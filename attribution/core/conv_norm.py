@@ -54,7 +54,7 @@ class _Watch(TorchFunctionMode):
         super().__init__()
         self.convolutions: list[_Use] = []
         self.norms: list[_Use] = []
-        self.reads: Counter[int] = Counter()  # of results, by their ids
+        self.reads: Counter[int] = Counter()  # numbers of reads, by the ids of results
         self.unfit: set[nn.Module] = set()  # modules whose work is more than their weights tell
         self.by_batch = 0  # number of BatchNorms that normalize by the batch
         self._results: dict[int, Tensor] = {}

@@ -18,7 +18,7 @@ from learned_saliency.attribution.core.split import SplitClassifier
 from learned_saliency.ops import widen
 
 _WATCHED = 2  # images are enough to see what reads what
-_ROUNDING = 1e-3  # of the largest value of each output
+_ROUNDING = 1e-3  # share of the largest value of each output
 
 Pass = Callable[[Tensor], Any]
 
@@ -137,7 +137,7 @@ def fold_batchnorm(
 def _runs(classifier: Classifier) -> list[Pass]:
     """List the ways in which methods and metrics run a classifier."""
     halves = [partial(_in_halves, classifier)] if isinstance(classifier, Classifier) else []
-    return [classifier, *halves]  # of a network without halves the scores alone are watched
+    return [classifier, *halves]  # a network without halves is watched as a whole
 
 
 def _in_halves(classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:

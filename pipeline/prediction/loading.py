@@ -70,17 +70,14 @@ def load(
         target: Score of a class that the methods named so explain: ``logit`` (None),
             ``probability``, ``log_probability`` or ``margin``.
         refine: ``"crf"``, or a function of image (H, W, 3) and map (H, W) that gives a map.
-        box_threshold: Threshold of boxes, a fraction of a map's maximum in [0, 1); None for the
-            checkpoint's threshold.
-        coverage: Share in (0, 1) for regions, see ``configs/predict.yaml``; None for none.
-        coverage_of: What ``coverage`` is a share of, ``"object"`` or ``"pixels"``.
+        box_threshold: Part of a map's maximum in [0, 1), for boxes; None for the checkpoint's.
+        coverage: Share in (0, 1) for regions, of ``coverage_of``; see ``configs/predict.yaml``.
+        coverage_of: ``"object"`` or ``"pixels"``.
         device: ``"auto"`` (CUDA if there is a GPU), ``"cpu"``, ``"cuda:1"``.
         batch_size: Images per pass.
-        precision: ``"bf16"``, or ``"fp16"`` on a GPU, of the network and the methods; None for
-            float32. How it and the next two change the maps of the first images is the
-            predictor's ``effect`` from then on.
-        channels_last: Whether activations lie in memory with their channels last.
-        fold_batchnorm: Whether BatchNorm goes into convolutions; see `attribution.fold_batchnorm`.
+        precision: ``"bf16"``, on GPUs ``"fp16"``; the predictor's ``effect`` has what it changes.
+        channels_last: Layout of activations in memory, see ``configs/predict.yaml``.
+        fold_batchnorm: See `attribution.fold_batchnorm`.
 
     Raises:
         UserError: If the checkpoint is damaged or foreign, or an option or promise impossible.
@@ -91,20 +88,29 @@ def load(
     config.coverage, config.coverage_of = coverage, coverage_of
     config.precision, config.channels_last = precision, channels_last
     config.fold_batchnorm = fold_batchnorm
-    own = dict(methods) if isinstance(methods, Mapping) else {}
-    if own and target is not None:
-        raise UserError(f"target={target}: give it to the methods themselves, GradCAM(target=...).")
-    config.methods = [NATIVE] if own else list(methods)
-    config.refine = refine if isinstance(refine, str) else None
-    if coverage is not None and refine is not None:
-        raise UserError(_REFINED)
-    where = _device(device)
-    if precision == "fp16" and where.type == "cpu":
-        raise UserError("precision=fp16: is for GPUs alone; on a CPU choose bf16.")
-    model = build_model(with_precision(config), own, where, classifier)
-    if refine is not None and not isinstance(refine, str):
+    own = _named_maps(config, methods, refine)
+    model = build_model(with_precision(config), own, _device(device, precision), classifier)
+    if callable(refine):
         model.refine = refine
     return model
+
+
+def _named_maps(
+    config: DictConfig,
+    methods: Sequence[str] | Mapping[str, PostHocMethod],
+    refine: str | Refinement | None,
+) -> dict[str, PostHocMethod]:
+    """Name methods and refinement in a configuration; return the methods that it cannot name."""
+    own = dict(methods) if isinstance(methods, Mapping) else {}
+    if own and config.target is not None:
+        raise UserError(
+            f"target={config.target}: give it to the methods themselves, GradCAM(target=...)."
+        )
+    if config.coverage is not None and refine is not None:
+        raise UserError(_REFINED)
+    config.methods = [NATIVE] if own else list(methods)
+    config.refine = refine if isinstance(refine, str) else None
+    return own
 
 
 def build_model(
@@ -136,11 +142,8 @@ def build_model(
         given["class_names"] = None  # its scores are none of these
     if config.exif_orientation is not None:
         given["decoding"] = given["decoding"]._replace(exif_orientation=config.exif_orientation)
-    options = {
-        "methods": _methods(config, names, known, given["class_names"]) | own,
-        "mean": given["mean"],
-        "std": given["std"],
-    }
+    options = {key: given[key] for key in ("mean", "std")}
+    options["methods"] = _methods(config, names, known, given["class_names"]) | own
     module = build_explained(config, subject, names, **options)
     if config.coverage is not None:
         given["coverage"] = find_coverage(module.coverage.sums, config.coverage, config.coverage_of)
@@ -226,14 +229,17 @@ def _methods(
     return build_methods(OmegaConf.create(OmegaConf.to_container(config) | known), class_names)
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str, precision: str | None) -> torch.device:
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device={name}: {first_sentence(error)}.") from None
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    else:
+        try:
+            device = torch.device(name)
+            torch.zeros(1, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise UserError(f"device={name}: {first_sentence(error)}.") from None
+    if precision == "fp16" and device.type == "cpu":
+        raise UserError("precision=fp16: is for GPUs alone; on a CPU choose bf16.")
     return device
 
 

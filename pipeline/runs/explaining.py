@@ -76,6 +76,7 @@ class MapEffect(NamedTuple):
         logit_mean: Mean absolute difference of logits.
         logit_largest: Largest absolute difference of logits.
         maps: Differences of the maps by method.
+        slower: Whether the processor lacks instructions for the precision.
     """
 
     images: int
@@ -84,6 +85,7 @@ class MapEffect(NamedTuple):
     logit_mean: float
     logit_largest: float
     maps: dict[str, MapDifference]
+    slower: bool = False
 
     def line(self) -> str:
         """Say the effect in one line."""
@@ -92,10 +94,12 @@ class MapEffect(NamedTuple):
             + ("flat" if d.correlation is None else f"{d.correlation:.6f}")
             for name, d in self.maps.items()
         )
+        slower = "; this processor has no instructions for bfloat16, which takes longer on it"
         return (
             f"{self.images} images beside plain float32: same class {100 * self.same_class:.4g} %; "
             f"logits differ by {self.logit_mean:.2g} in the mean, {self.logit_largest:.2g} at most;"
             f" maps (mean and largest difference, correlation): {maps or 'none'}"
+            f"{slower if self.slower else ''}"
         )
 
     def record(self) -> dict[str, Any]:
@@ -216,6 +220,7 @@ class Explaining(NamedTuple):
             float(error.mean()),
             float(error.max()),
             {name: MapDifference.of(maps[name], plain_maps[name]) for name in plain_maps},
+            self.precision == "bf16-mixed" and images.device.type == "cpu" and not _has_bfloat16(),
         )
         return effect, folded
 
@@ -227,6 +232,14 @@ class Explaining(NamedTuple):
             return fold_batchnorm(module.classifier, images, passes, network=module.network)
         except FoldingError as error:
             raise UserError(f"fold_batchnorm=true: {error}; leave it out.") from None
+
+
+def _has_bfloat16() -> bool:
+    """Return whether the processor computes in bfloat16; True where that is not known."""
+    known = getattr(torch.cpu, "get_capabilities", dict)()
+    if known.get("architecture") != "x86_64":
+        return True
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
 def explaining_record(options: Explaining, effect: MapEffect | None) -> dict[str, Any]:
