@@ -110,8 +110,7 @@ def make_plan(
     if resumed is None:
         config = _with_widths_of_file(config)
     found = find_classifier(config, resumed, named)
-    config = found.config
-    check_steps(config)
+    check_steps(config := found.config)
     record = run_record(config)  # Hydra's instantiate resolves references in place
     evaluation = build_evaluation(config, known_names(config))
     located = _located(config, resumed) if config.resume else config
@@ -130,8 +129,8 @@ def make_plan(
     goes_on = bool(config.resume)
     folder = find_resume_point(config.resume).folder if goes_on else create_folder(config, record)
     _check_files(modules, resumed, folder)
-    network = found.network
-    return Plan(config, record, stages, data, evaluation, resumed, network, folder, goes_on)
+    checked = config, record, stages, data, evaluation, resumed, found.network
+    return Plan(*checked, folder, goes_on)
 
 
 def _try_stages(
