@@ -117,9 +117,8 @@ def fit_stage(
     trainer.strategy.barrier()
     checkpoint = _read_best(plan, best, stage or model.name)
     load_weights(module, checkpoint)
-    facts = _facts(plan, stage, checkpoint, best, choice) | {
-        "parameters": sum(p.numel() for p in network.parameters())
-    }
+    parameters = sum(p.numel() for p in network.parameters())
+    facts = _facts(plan, stage, checkpoint, best, choice) | {"parameters": parameters}
     if trainer.is_global_zero:
         write_model_card(checkpoint.path, facts)
         _tell_choice(stage or model.name, facts, model.epochs)
