@@ -22,6 +22,7 @@ NO_TERMS = frozenset(
 )
 
 ACCURACY = "accuracy"
+_EXACT = 2**24  # float32 holds all whole numbers up to it
 
 Column = tuple[str, str]  # method and metric
 
@@ -88,10 +89,13 @@ class ImageScores(NamedTuple):
         return ImageScores(list(image_ids), self.columns, self.terms[rows], states)
 
     def thinned(self) -> ImageScores:
-        """Leave out of the states what changes no metric, so that `values` takes less time."""
+        """Leave out of the states what changes no metric, so that `values` takes less time.
+
+        What is left are numbers that can be summed by products of matrices.
+        """
         states = {
             method: {
-                f"{key}/{state}": values.numpy()
+                f"{key}/{state}": _to_multiply(values).numpy()
                 for key, of_metric in self._grouped(method).items()
                 for state, values in SCORES[key].metric.thinned(of_metric).items()
             }
@@ -124,10 +128,19 @@ class ImageScores(NamedTuple):
         return found
 
 
+def _to_multiply(values: Tensor) -> Tensor:
+    """Convert counts of N images to the fastest numbers that hold the sums of N of them exactly."""
+    largest = len(values) * int(values.max()) if values.numel() else 0
+    return values.to(torch.float32 if largest <= _EXACT else torch.float64)
+
+
 def _weighted(weights: Tensor, values: Tensor) -> Tensor:
-    """Sum states (N, ...) by weights (R, N) to (R, ...)."""
-    flat = values.reshape(len(values), -1).to(weights.dtype)
-    return (weights @ flat).view(len(weights), *values.shape[1:])
+    """Sum states (N, ...) by weights (R, N) to float64 (R, ...)."""
+    flat = values.reshape(len(values), -1)
+    if flat.dtype != torch.float32:
+        flat = flat.to(weights.dtype)
+    sums = weights.to(flat.dtype) @ flat
+    return sums.to(weights.dtype).view(len(weights), *values.shape[1:])
 
 
 def read_image_scores(folder: Path) -> ImageScores:
