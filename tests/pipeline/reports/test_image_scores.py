@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from learned_saliency.pipeline.reports.image_scores import ImageScores
 
 
