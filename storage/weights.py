@@ -55,7 +55,7 @@ def read_weights(path: Path, allowed: Sequence[type] = ()) -> Any:
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write tensors by name as a safetensors file.
+    """Write tensors by name as a safetensors file, readable by whom the umask allows.
 
     Args:
         path: The file.
@@ -65,7 +65,10 @@ def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
         OSError: If it cannot be written; what is there of it then stays.
     """
     try:
+        path.touch()
+        mode = path.stat().st_mode & 0o777
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
+        path.chmod(mode)  # the library hides its files from others
     except SafetensorError as error:  # which is what it makes of a full disk
         if number := re.search(r"os error (\d+)", str(error)):
             code = int(number[1])

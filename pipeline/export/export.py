@@ -130,8 +130,6 @@ def _make(
     facts |= {"file": model.name, "sha256": sha256(model)}
     facts["versions"] = facts["versions"] | _versions()
     written.describe(source, config, made, facts)
-    # safetensors hides its files from others
-    model.chmod(written.facts_file(made).stat().st_mode & 0o777)
     found = None
     if images is not None:
         found = differences(written.load(made, config), source.module, source.maps, images.pixels)

@@ -1,6 +1,7 @@
 """Snapshots as files: written once, named by checkpoints, removed by nobody who needs them."""
 
 import io
+import os
 import resource
 import shutil
 
@@ -292,3 +293,14 @@ def test_on_the_device_snapshots_stay_in_memory_beside_their_files(tmp_path):
     found = {int(pool._tensors(stored, None)["seen"]) for stored in pool._stored}
     assert {int(stored.tensors["seen"]) for stored in other._stored} == found
     assert len(found) == 3
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_files_have_the_mode_that_the_umask_gives(mask, mode, tmp_path):
+    """The library of safetensors gives 600: others could copy a run, but not go on with it."""
+    before = os.umask(mask)
+    try:
+        name = SnapshotFiles(tmp_path / "pool").add(snapshot(0))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "pool" / name).stat().st_mode & 0o777 == mode
