@@ -59,9 +59,10 @@ class TrainableModule(L.LightningModule):
         return self.trainer.fit_loop._should_accumulate()
 
     def on_train_epoch_start(self) -> None:
-        """Set the random state from (seed, epoch, rank); begin the means."""
+        """Set the random state from (seed, epoch, rank); begin the means and curves."""
         torch.manual_seed(self.epoch_seed())
         self.means.reset()
+        self._points.clear()
 
     def on_train_batch_start(self, batch: WSOLBatch, batch_idx: int) -> None:
         """Count the images of the batch."""

@@ -47,8 +47,7 @@ class FoldedBatchNorm:
             (pair.convolution, pair.convolution.weight, pair.convolution.bias) for pair in pairs
         ]
         with torch.no_grad():
-            for pair in pairs:
-                pair.convolution.weight, pair.convolution.bias = _folded(pair)
+            folded = [_folded(pair) for pair in pairs]
         norms = {pair.norm: activation(pair.norm).eval() for pair in pairs}
         self._places = [
             (parent, name, child)
@@ -56,9 +55,15 @@ class FoldedBatchNorm:
             for name, child in parent._modules.items()
             if child in norms
         ]
-        for parent, name, child in self._places:
-            parent._modules[name] = norms[child]
-        _recut(network)
+        try:
+            for pair, (weight, bias) in zip(pairs, folded, strict=True):
+                pair.convolution.weight, pair.convolution.bias = weight, bias
+            for parent, name, child in self._places:
+                parent._modules[name] = norms[child]
+            _recut(network)
+        except BaseException:
+            self.undo()
+            raise
 
     def undo(self) -> None:
         """Put the network back as it was; a second call does nothing."""

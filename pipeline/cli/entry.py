@@ -133,7 +133,7 @@ def run_command(command: Command, words: Sequence[str], called: str) -> None:
         end_on_signals()  # before the seconds that the imports take
         flags = any(word.startswith("-") for word in overrides)
         if not flags and composed.hydra.mode in (None, RunMode.RUN):
-            run_composed(composed, task)
+            run_composed(composed, command.config_name, task)
         else:
             hydra.main(str(CONFIG_DIR), command.config_name, version_base="1.3")(task)()
 

@@ -194,7 +194,8 @@ class Explaining(NamedTuple):
             The effect, None without options; and what `apply` returns.
 
         Raises:
-            UserError: If BatchNorm cannot be folded, or numbers are not finite any more.
+            UserError: If BatchNorm cannot be folded, or numbers are not finite any more; nothing is
+                folded then.
         """
         if not self.words:
             return None, self.apply(module, images)
@@ -204,14 +205,14 @@ class Explaining(NamedTuple):
         plain_maps, plain = _found(module, images, labels, names)
         targets = module.known_targets(labels, plain)
         folded = self.apply(module, images)
-        with self.autocast(images.device):
-            with torch.no_grad():
-                logits = widen(module.classifier(images))
-            if plain.isfinite().all() and not logits.isfinite().all():
-                raise UserError(
-                    f"{self}: the network's scores are not finite with it; leave it out."
-                )
-            maps, logits = _found(module, images, targets, names)
+        try:
+            with self.autocast(images.device):
+                self._check_finite(module, images, plain)
+                maps, logits = _found(module, images, targets, names)
+        except BaseException:
+            if folded is not None:
+                folded.undo()
+            raise
         error = (logits - plain).abs()
         effect = MapEffect(
             len(images),
@@ -223,6 +224,13 @@ class Explaining(NamedTuple):
             self.precision == "bf16-mixed" and images.device.type == "cpu" and not _has_bfloat16(),
         )
         return effect, folded
+
+    def _check_finite(self, module: SaliencyModule, images: Tensor, plain: Tensor) -> None:
+        """Check that logits are finite where the plain ones (B, C) are."""
+        with torch.no_grad():
+            logits = widen(module.classifier(images))
+        if plain.isfinite().all() and not logits.isfinite().all():
+            raise UserError(f"{self}: the network's scores are not finite with it; leave it out.")
 
     def _fold(self, module: SaliencyModule, images: Tensor) -> FoldedBatchNorm:
         passes = []

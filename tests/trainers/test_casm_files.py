@@ -134,6 +134,22 @@ def test_a_file_stays_as_long_as_any_checkpoint_names_it(tmp_path):
     assert files_of(tmp_path / "pool") == last
 
 
+def test_no_reader_of_checkpoints_has_to_succeed_for_a_file_to_stay(tmp_path, monkeypatch):
+    pool = make_pool(tmp_path, size=1)
+    step(pool)
+    save(pool, tmp_path / "best.ckpt")
+    best = named(tmp_path / "best.ckpt")
+
+    def fail(*args, **options):  # as where files cannot be mapped into memory
+        raise RuntimeError("unable to mmap")
+
+    monkeypatch.setattr(torch, "load", fail)
+    step(pool)
+    save(pool, tmp_path / "last.ckpt")
+    assert files_of(tmp_path / "pool") == best | set(pool.names)
+    assert len(best | set(pool.names)) == 2
+
+
 @pytest.mark.parametrize(
     ("owner", "name"),
     [

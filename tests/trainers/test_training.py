@@ -57,3 +57,10 @@ def test_the_last_batch_of_a_stopped_training_is_written():
     (written,) = [(step, values) for step, values in rows.rows if values]
     assert written[0] == 4
     assert torch.tensor(list(written[1].values())).isfinite().all()
+
+
+def test_no_point_is_carried_into_the_next_epoch():
+    rows = Rows()
+    options = {"log_every_n_steps": 1, "accumulate_grad_batches": 2, "logger": rows}
+    fit(make_module("casm"), make_batches(2, 2), epochs=2, **options)
+    assert [bool(values) for _, values in rows.rows].count(True) == 2

@@ -252,3 +252,18 @@ def test_modes_and_flags_stay_as_they_were():
     assert all(module.training for module in classifier.modules())
     flags = [weight.requires_grad for weight in classifier.parameters()]
     assert flags == [False] + [True] * (len(flags) - 1)
+
+
+def test_a_network_is_whole_where_folding_fails_in_the_middle(monkeypatch):
+    classifier = classified(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3)
+    )
+    before = [(name, id(tensor)) for name, tensor in classifier.named_parameters()]
+
+    def fail(network):
+        raise MemoryError
+
+    monkeypatch.setattr("learned_saliency.attribution.core.folding._recut", fail)
+    with pytest.raises(MemoryError):
+        fold_batchnorm(classifier, images())
+    assert [(name, id(tensor)) for name, tensor in classifier.named_parameters()] == before

@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from typing import ClassVar
 
 import pytest
 from hydra import compose as hydra_compose
+from hydra.experimental.callback import Callback
 
 from learned_saliency.pipeline.cli import compose
 from learned_saliency.pipeline.commands import COMMANDS
@@ -47,3 +49,23 @@ def test_a_configuration_is_composed_once(monkeypatch, tmp_path, word):
     (config,) = ran
     assert config.output_dir == f"{tmp_path}/run"
     assert "hydra" not in config
+
+
+class Noted(Callback):
+    """Notes what Hydra says of a run."""
+
+    seen: ClassVar[list[str]] = []
+
+    def on_run_start(self, config, config_name, **options):
+        self.seen.append(f"start of {config_name}")
+
+    def on_run_end(self, config, config_name, job_return, **options):
+        self.seen.append(f"end of {config_name}: {job_return.return_value}")
+
+
+def test_callbacks_of_hydra_hear_of_a_run(monkeypatch):
+    Job = type("Job", (), {"run": staticmethod(lambda config: Noted.seen.append("run"))})
+    monkeypatch.setattr("learned_saliency.pipeline.cli.entry.import_job", lambda name: Job)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    COMMANDS["train"].run([f"+hydra.callbacks.noted._target_={__name__}.Noted"])
+    assert Noted.seen == ["start of config", "run", "end of config: None"]

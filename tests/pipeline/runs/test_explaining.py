@@ -91,6 +91,15 @@ def test_scores_that_are_not_finite_any_more_are_refused():
         options.compare(module(factor=1e6), images(), None, ["gradcam"])
 
 
+def test_nothing_stays_folded_where_the_comparison_fails():
+    explained = module(factor=1e6)
+    norm = explained.network.model[0][1]
+    words = FOLDED | {"precision": "fp16"}
+    with pytest.raises(UserError, match="scores are not finite"):
+        Explaining(words, "16-mixed", fold_batchnorm=True).compare(explained, images())
+    assert explained.network.model[0][1] is norm
+
+
 def test_channels_first_is_a_layout_of_the_weights():
     explained = module()
     options = Explaining({"channels_last": False}, channels_last=False)
