@@ -230,7 +230,7 @@ def test_a_step_that_fails_because_of_the_signal_is_stopped(start, tmp_path, mon
         raise RuntimeError("the compiler was killed")
 
     monkeypatch.setattr(CAMModule, "training_step", step)
-    with pytest.raises(Stopped, match="stopped by SIGINT; to go on: python train.py resume="):
+    with pytest.raises(Stopped, match="stopped by SIGINT; to go on: python train"):
         start(tmp_path / "run", *METHODS["cam"])
 
 
