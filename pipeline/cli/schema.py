@@ -186,7 +186,7 @@ def _described_range(row: Row) -> str:
 
 
 def _described_text(row: Row) -> str:
-    return f"one of {', '.join(row.choices)}" if row.choices else row.told or "a text"
+    return row.told or (f"one of {', '.join(row.choices)}" if row.choices else "a text")
 
 
 def _described_list(row: Row) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
-from learned_saliency.errors import Stopped
+from learned_saliency.errors import MendableError, Stopped
 from learned_saliency.pipeline.cli import ENDING, UserError, await_killing
 from learned_saliency.pipeline.runs import Checkpoint as Checkpointed
 from learned_saliency.pipeline.training import slurm
@@ -110,6 +111,24 @@ class KeepLast(Checkpoint):
         self._wanted = False  # a signal asked for a checkpoint
         self._validates = False  # signals end the work at once
         self._is_first = True  # among all processes
+
+    @contextmanager
+    def stopping(self) -> Iterator[None]:
+        """Take a failure after a signal that ends the training for that end.
+
+        A terminal and a scheduler send it to all processes, also to a compiler that the step runs.
+
+        Raises:
+            Stopped: In place of the failure, unless that is one that the user can mend.
+        """
+        try:
+            yield
+        except MendableError:
+            raise
+        except Exception as error:
+            if self._signal:
+                raise Stopped(self._signal) from error
+            raise
 
     def setup(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
         """Take the first process's path."""

@@ -9,7 +9,7 @@ from learned_saliency.attribution.core.maps import INTERPOLATIONS
 from learned_saliency.attribution.core.targets import TARGETS
 from learned_saliency.attribution.gradients import AVERAGES
 from learned_saliency.datamodules.creatures.classes import EVIDENCE
-from learned_saliency.pipeline.cli import schema
+from learned_saliency.pipeline.cli import UserError, check_values, schema
 from learned_saliency.pipeline.cli.compose import compose_checked, config_groups, used_groups
 from learned_saliency.pipeline.cli.schema import Row, find_row, row_of_default, rows, shown
 from learned_saliency.pipeline.export.graph import MAPS
@@ -209,3 +209,8 @@ def test_a_value_is_shown_as_it_is_typed_and_shortened():
     assert shown(1.1e-9) == "1.1e-09"
     assert len(shown("x" * 500)) == 80
     assert len(shown(10**500)) <= 80
+
+
+def test_a_precision_is_told_with_the_command_that_has_it():
+    with pytest.raises(UserError, match=r"\(export.py\), bf16 or fp16 \(evaluate"):
+        check_values(compose_checked(["checkpoint=run", "precision=bf16-mixed"], "evaluate"))

@@ -22,7 +22,7 @@ from learned_saliency.pipeline.runs.writing import write_content
 from learned_saliency.pipeline.training import resumed_config, train
 from learned_saliency.pipeline.training.keeping import KeepLast, read_position
 from learned_saliency.storage import sha256
-from learned_saliency.trainers import SaliencyModule
+from learned_saliency.trainers import CAMModule, SaliencyModule
 from learned_saliency.trainers.casm_files import SnapshotError
 from tests.support.words import SMALL_RUN
 
@@ -220,6 +220,18 @@ def test_the_pool_is_needed_to_go_on_and_for_nothing_else(whole, tmp_path):
     torch.testing.assert_close(found, expected)
     for path in run.rglob("*.ckpt"):
         assert set(read_checkpoint(path).content["snapshots"]) == {"iteration", "born", "files"}
+
+
+def test_a_step_that_fails_because_of_the_signal_is_stopped(start, tmp_path, monkeypatch):
+    """Ctrl+C and a scheduler end the compiler of a compiled step, too."""
+
+    def step(module, batch, index):
+        os.kill(os.getpid(), signal.SIGINT)
+        raise RuntimeError("the compiler was killed")
+
+    monkeypatch.setattr(CAMModule, "training_step", step)
+    with pytest.raises(Stopped, match="stopped by SIGINT; to go on: python train"):
+        start(tmp_path / "run", *METHODS["cam"])
 
 
 def test_sigusr1_saves_and_the_training_goes_on(start, whole, tmp_path, monkeypatch):
