@@ -130,8 +130,7 @@ def make_plan(
     goes_on = bool(config.resume)
     folder = find_resume_point(config.resume).folder if goes_on else create_folder(config, record)
     _check_files(modules, resumed, folder)
-    network = found.network
-    return Plan(config, record, stages, data, evaluation, resumed, network, folder, goes_on)
+    return Plan(config, record, stages, data, evaluation, resumed, found.network, folder, goes_on)
 
 
 def _try_stages(
