@@ -112,8 +112,7 @@ def fit_stage(
         _check_processes(resumed, trainer.world_size)
     for logger in trainer.loggers:
         logger.log_config(OmegaConf.to_container(plan.config, resolve=True))
-    path = resumed.path if resumed else None
-    trainer.fit(module, datamodule=plan.data, ckpt_path=path, weights_only=True)
+    trainer.fit(module, None, None, plan.data, resumed and resumed.path, weights_only=True)
     trainer.strategy.barrier()
     checkpoint = _read_best(plan, best, stage or model.name)
     load_weights(module, checkpoint)
