@@ -46,7 +46,7 @@ class FoldedBatchNorm:
         self._weights = [
             (pair.convolution, pair.convolution.weight, pair.convolution.bias) for pair in pairs
         ]
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():  # else gradients could not pass later
             folded = [_folded(pair) for pair in pairs]
         norms = {pair.norm: activation(pair.norm).eval() for pair in pairs}
         self._places = [

@@ -28,9 +28,7 @@ def compiled_loops(name: str) -> ModuleType | None:
         return None
     try:
         return import_module(f"learned_saliency.ops.backends.compiled.{name}")
-    except (
-        Exception
-    ) as error:  # numba takes up modules of others' names, and raises what they raise
+    except Exception as error:  # it takes up modules of others' names, and raises what they raise
         if isinstance(error, ImportError) and str(error.name).startswith("learned_saliency"):
             raise
         warnings.warn(

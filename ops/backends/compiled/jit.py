@@ -1,9 +1,11 @@
 """Compilation of a function by numba, alike for all files of this folder."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numba
+from numba.core.caching import FunctionCache
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -19,7 +21,25 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     Returns:
         The compiled function.
     """
-    try:
-        return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # neither the package's folder nor the person's can be written
-        return numba.njit(nogil=True)(function)
+    compiled = numba.njit(nogil=True)(function)
+    with suppress(RuntimeError):  # neither the package's folder nor the person's can be written
+        compiled._cache = _Cache(function)  # as numba does for ``cache=True``
+    return compiled
+
+
+class _Cache(FunctionCache):
+    """Compiled code on disk, which saves time alone: a full disk or a damaged file ends nothing."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Read the code for types of arguments; None where there is none, or it is damaged."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # unpickling may raise anything
+            with suppress(OSError):
+                self.flush()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Write the code for types of arguments, if the disk takes it."""
+        with suppress(OSError):
+            super().save_overload(sig, data)

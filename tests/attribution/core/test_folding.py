@@ -267,3 +267,14 @@ def test_a_network_is_whole_where_folding_fails_in_the_middle(monkeypatch):
     with pytest.raises(MemoryError):
         fold_batchnorm(classifier, images())
     assert [(name, id(tensor)) for name, tensor in classifier.named_parameters()] == before
+
+
+def test_gradients_pass_a_network_that_was_folded_in_inference_mode():
+    classifier = classified(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    given, targets = images(), torch.tensor([0, 1, 2])
+    before = VanillaGradient()(classifier, given, targets)
+    with torch.inference_mode():
+        folded = fold_batchnorm(classifier, given.clone())
+    after = VanillaGradient()(classifier, given, targets)
+    assert folded.count == 1
+    torch.testing.assert_close(after, before)

@@ -53,3 +53,35 @@ def test_numba_is_not_imported_beforehand():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
+
+
+def twice(number):
+    return 2 * number
+
+
+def test_a_damaged_file_of_compiled_code_is_written_anew(monkeypatch, tmp_path):
+    from learned_saliency.ops.backends.compiled.jit import jit, numba
+
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    for ending in ("nbc", "nbi"):
+        assert jit(twice)(3) == 6
+        (path,) = tmp_path.rglob(f"*.{ending}")
+        whole = path.read_bytes()
+        path.write_bytes(whole[:9])
+        assert jit(twice)(3) == 6
+        (path,) = tmp_path.rglob(f"*.{ending}")
+        assert len(path.read_bytes()) == len(whole)
+        again = jit(twice)
+        assert again(3) == 6
+        assert sum(again.stats.cache_hits.values()) == 1
+
+
+def test_a_full_disk_does_not_end_what_is_compiled(monkeypatch, tmp_path):
+    from learned_saliency.ops.backends.compiled.jit import jit, numba
+
+    def fail(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(numba.core.caching.IndexDataCacheFile, "_save_data", fail)
+    assert jit(twice)(3) == jit(twice)(3) == 6
