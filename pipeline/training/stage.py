@@ -118,8 +118,7 @@ def fit_stage(
     trainer.strategy.barrier()
     checkpoint = _read_best(plan, best, stage or model.name)
     load_weights(module, checkpoint)
-    parameters = sum(p.numel() for p in network.parameters())
-    facts = _facts(plan, stage, checkpoint, best, choice) | {"parameters": parameters}
+    facts = _facts(plan, stage, checkpoint, best, choice, network)
     if trainer.is_global_zero:
         write_model_card(checkpoint.path, facts)
         _tell_choice(stage or model.name, facts, model.epochs)
@@ -245,7 +244,12 @@ def _feature_cache(plan: Plan, stage: str, model: DictConfig) -> list[KeepFeatur
 
 
 def _facts(
-    plan: Plan, stage: str, checkpoint: Checkpoint, best: KeepBest, choice: Choice
+    plan: Plan,
+    stage: str,
+    checkpoint: Checkpoint,
+    best: KeepBest,
+    choice: Choice,
+    network: nn.Module,
 ) -> dict[str, Any]:
     """Collect the facts about a stage's best checkpoint."""
     splits = [split for split in ("train", "val", "test") if plan.data.has_split(split)]
@@ -255,4 +259,5 @@ def _facts(
         "splits": [plan.data.supervision(split) for split in splits],
         "threshold_chosen_by": choice.threshold or "boxes",
         "stage": stage,
+        "parameters": sum(p.numel() for p in network.parameters()),
     }
