@@ -108,8 +108,7 @@ def fit_stage(
         logger=loggers,
         callbacks=[best, last, *_callbacks(plan, stage, model, choice), *callbacks],
     )
-    if resumed is not None:
-        _check_processes(resumed, trainer.world_size)
+    _check_processes(resumed, trainer.world_size)
     for logger in trainer.loggers:
         logger.log_config(OmegaConf.to_container(plan.config, resolve=True))
     path = resumed.path if resumed else None
@@ -185,9 +184,9 @@ def _logged_steps(checkpoint: Checkpoint) -> int:
     return loop["_batches_that_stepped"] + within  # the last batch is not counted yet
 
 
-def _check_processes(resumed: Checkpoint, processes: int) -> None:
+def _check_processes(resumed: Checkpoint | None, processes: int) -> None:
     """Check that a training goes on within an epoch with as many processes as it had."""
-    position = read_position(resumed)
+    position = None if resumed is None else read_position(resumed)
     if position is None or position.within == EPOCH or len(position.random) == processes:
         return
     raise UserError(
