@@ -228,6 +228,8 @@ def _explaining(
     dataset = data.dataloader(config.split).dataset
     batch = dataset.__getitems__(list(range(min(data.eval_batch_size, len(dataset)))))
     module.to(device)
+    if rank_zero_only.rank == 0 and (warning := options.warning(device)) is not None:
+        print(f"evaluate.py: {warning}", file=sys.stderr, flush=True)
     labels = batch["label"].to(device) if module.explained == "label" else None
     names = [name for name in module.methods if name not in kept.taken]
     effect, folded = options.compare(module, batch["image"].to(device), labels, names)

@@ -165,6 +165,8 @@ def _compared(
     """Apply the options of explaining, and say how they change the maps of the first images."""
     if not model.explaining.words:
         return files
+    if (warning := model.explaining.warning(model.device)) is not None:
+        say(f"predict.py: {warning}")
     files = iter(files)
     first, taken = [], []
     while len(taken) < model.batch_size and (found := next(files, None)) is not None:

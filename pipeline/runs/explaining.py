@@ -76,7 +76,6 @@ class MapEffect(NamedTuple):
         logit_mean: Mean absolute difference of logits.
         logit_largest: Largest absolute difference of logits.
         maps: Differences of the maps by method.
-        slower: Whether the processor lacks instructions for the precision.
     """
 
     images: int
@@ -85,7 +84,6 @@ class MapEffect(NamedTuple):
     logit_mean: float
     logit_largest: float
     maps: dict[str, MapDifference]
-    slower: bool = False
 
     def line(self) -> str:
         """Say the effect in one line."""
@@ -94,12 +92,10 @@ class MapEffect(NamedTuple):
             + ("flat" if d.correlation is None else f"{d.correlation:.6f}")
             for name, d in self.maps.items()
         )
-        slower = "; this processor has no instructions for bfloat16, which takes longer on it"
         return (
             f"{self.images} images beside plain float32: same class {100 * self.same_class:.4g} %; "
             f"logits differ by {self.logit_mean:.2g} in the mean, {self.logit_largest:.2g} at most;"
             f" maps (mean and largest difference, correlation): {maps or 'none'}"
-            f"{slower if self.slower else ''}"
         )
 
     def record(self) -> dict[str, Any]:
@@ -141,6 +137,15 @@ class Explaining(NamedTuple):
         return " ".join(
             f"{key}={str(value).lower() if isinstance(value, bool) else value}"
             for key, value in self.words.items()
+        )
+
+    def warning(self, device: torch.device) -> str | None:
+        """Say beforehand that a precision takes longer on this processor; None if it does not."""
+        if self.precision != "bf16-mixed" or device.type != "cpu" or _has_bfloat16():
+            return None
+        return (
+            "precision=bf16: this processor has no instructions for bfloat16 and takes many times "
+            "as long as with float32"
         )
 
     def autocast(self, device: torch.device) -> AbstractContextManager:
@@ -221,7 +226,6 @@ class Explaining(NamedTuple):
             float(error.mean()),
             float(error.max()),
             {name: MapDifference.of(maps[name], plain_maps[name]) for name in plain_maps},
-            self.precision == "bf16-mixed" and images.device.type == "cpu" and not _has_bfloat16(),
         )
         return effect, folded
 

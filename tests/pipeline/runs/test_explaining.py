@@ -75,15 +75,6 @@ def test_bfloat16_changes_maps_a_little_and_leaves_weights():
     torch.testing.assert_close(dict(explained.state_dict()), weights, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(("instructions", "told"), [(True, False), (False, True)])
-def test_processors_without_bfloat16_are_told_of(monkeypatch, instructions, told):
-    known = {"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": instructions}
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
-    options = Explaining({"precision": "bf16"}, "bf16-mixed")
-    effect, _ = options.compare(module(), images()[:2], None, ["gradcam"])
-    assert ("takes longer" in effect.line()) is told
-
-
 def test_scores_that_are_not_finite_any_more_are_refused():
     options = Explaining({"precision": "fp16"}, "16-mixed")
     told = "precision=fp16: the network's scores are not finite with it; leave it out"
@@ -113,3 +104,21 @@ def test_a_network_without_pairs_is_refused_by_the_key():
     explained.network.model[0][1] = nn.Identity()
     with pytest.raises(UserError, match="fold_batchnorm=true: the network has no BatchNorm; leave"):
         Explaining(FOLDED, fold_batchnorm=True).check(explained, images())
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "warned"),
+    [
+        ({"architecture": "x86_64", "avx2": True}, True),
+        ({"architecture": "x86_64", "amx_bf16": True}, False),
+        ({"architecture": "aarch64"}, False),
+    ],
+)
+def test_a_processor_without_instructions_for_bfloat16_is_told_of_beforehand(
+    monkeypatch, capabilities, warned
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    half = Explaining({"precision": "bf16"}, "bf16-mixed")
+    assert (half.warning(torch.device("cpu")) is not None) == warned
+    assert half.warning(torch.device("cuda")) is None
+    assert Explaining({}).warning(torch.device("cpu")) is None
