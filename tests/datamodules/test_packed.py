@@ -1,6 +1,7 @@
 """Images that are no files of their own, through the data module."""
 
 import io
+import zipfile
 
 import numpy as np
 import pytest
@@ -33,7 +34,8 @@ class Packed(ByteReader):
         number = int(image_id.rpartition("/")[2])
         if number == 3 and self.cut == "gone":
             raise ImageError("there is no such row")
-        content = np.load(self.root / "all.npz")[str(number)].tobytes()
+        with zipfile.ZipFile(self.root / "all.zip") as archive:
+            content = archive.read(str(number))
         return content[: self.cut] if number == 3 and self.cut else content
 
     def prepare(self, root, metadata):
@@ -46,8 +48,9 @@ class Packed(ByteReader):
 def data_module(tmp_path, cut=None, **options):
     root = tmp_path / "root"
     root.mkdir()
-    arrays = {str(i): np.frombuffer(encoded(i), np.uint8) for i in range(4)}
-    np.savez(root / "all.npz", **arrays)
+    with zipfile.ZipFile(root / "all.zip", "w") as archive:
+        for i in range(4):
+            archive.writestr(str(i), encoded(i))
     sizes = {"resize_size": 16, "crop_size": 16, "batch_size": 2}
     return WSOLDataModule(
         root, tmp_path / "metadata", reader=Packed(cut=cut), **{**sizes, **options}
@@ -87,10 +90,10 @@ def test_they_are_kept_in_memory_as_files_are(tmp_path):
     data = data_module(tmp_path, cache="memory")
     data.prepare_data()
     data.setup()
-    (tmp_path / "root" / "all.npz").rename(tmp_path / "gone.npz")
+    (tmp_path / "root" / "all.zip").rename(tmp_path / "gone.zip")
     with pytest.raises(DataError, match=r"all\.bin/0: the image is missing"):
         data.val_dataloader()
-    (tmp_path / "gone.npz").rename(tmp_path / "root" / "all.npz")
+    (tmp_path / "gone.zip").rename(tmp_path / "root" / "all.zip")
     assert next(iter(data.val_dataloader()))["image"].shape == (2, 3, 16, 16)
 
 

@@ -106,8 +106,9 @@ def test_maps_of_a_method_have_its_figures(split_of_images, foreign, network, ev
     asked = f"evaluate.faithfulness=[{','.join(figures)}]"
     found = evaluated(*foreign, f"maps.theirs={folder}", "methods=[gradcam]", asked)
     assert list(found.results)[:2] == ["gradcam", "theirs"]
-    for figure, value in found.results["gradcam"].items():  # computed beside Lightning: rounding
-        assert found.results["theirs"][figure] == pytest.approx(value, abs=1e-5), figure
+    for figure, value in found.results["gradcam"].items():
+        # computed beside Lightning, so that rounding may move a pixel over the edge of a bin
+        assert found.results["theirs"][figure] == pytest.approx(value, abs=1e-4), figure
     assert {"accuracy", "top1_loc", *figures} <= set(found.results["theirs"])
     without_layer = [word for word in foreign if not word.startswith("layer")]
     alone = evaluated(*without_layer, f"maps.theirs={folder}", asked)

@@ -10,7 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from learned_saliency.pipeline.export.formats import FORMATS, weights
+from learned_saliency.pipeline.export.formats import FORMATS
+from learned_saliency.storage import weights as storage_weights
 
 FULL = Path("/dev/full")
 
@@ -28,7 +29,7 @@ def test_weights_on_a_full_disk_are_an_error_of_the_disk(tmp_path, monkeypatch):
     def full(state, path):
         raise SafetensorError("Error while serializing: I/O error: No space (os error 28)")
 
-    monkeypatch.setattr(weights, "save_file", full)
+    monkeypatch.setattr(storage_weights, "save_file", full)
     source = SimpleNamespace(module=nn.Linear(2, 2), facts={"box_threshold": 0.3})
     with pytest.raises(OSError, match="No space left") as caught:
         FORMATS["safetensors"].write(source, None, tmp_path / "x.safetensors")

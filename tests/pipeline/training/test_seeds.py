@@ -40,7 +40,9 @@ def test_one_step_with_each_seed(batch, seed, monkeypatch):
     seen = []
     sample = type(module.sampler).__call__
     monkeypatch.setattr(
-        type(module.sampler), "__call__", lambda self, maps: seen.append(maps) or sample(self, maps)
+        type(module.sampler),
+        "__call__",
+        lambda self, maps, **options: seen.append(maps) or sample(self, maps, **options),
     )
     module.train()
     module.training_step(batch, 0).backward()
