@@ -1,13 +1,11 @@
 """The command line and its mistakes; imports nothing heavy."""
 
 from learned_saliency.pipeline.cli.checks import check_values, origin_of
+from learned_saliency.pipeline.cli.choices import CONFIG_DIR, config_groups, nearest
 from learned_saliency.pipeline.cli.compose import (
-    CONFIG_DIR,
     check_command_line,
     check_complete,
     compose_checked,
-    config_groups,
-    nearest,
 )
 from learned_saliency.pipeline.cli.entry import Command, run_command
 from learned_saliency.pipeline.cli.errors import UserError, first_sentence, printable

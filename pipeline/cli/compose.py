@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -21,15 +19,13 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-from learned_saliency import configs
 from learned_saliency.pipeline.cli.checks import check_values
+from learned_saliency.pipeline.cli.choices import CONFIG_DIR, nearest, used_groups
 from learned_saliency.pipeline.cli.errors import UserError, first_sentence
 from learned_saliency.pipeline.cli.resolvers import register
-from learned_saliency.pipeline.cli.schema import FOLDER
 from learned_saliency.pipeline.cli.values import values
 from learned_saliency.pipeline.cli.words import MULTIRUN
 
-CONFIG_DIR = Path(configs.__file__).resolve().parent
 CONFIG_NAME = "config"
 _MAY_LACK = {"backbone", "trainer", "logger", "attribution", "studies"}  # keys, but not the group
 # Arguments of an optimizer, which others do not have: AdamW has no momentum.
@@ -288,51 +284,11 @@ def _unchosen(key: str, keys: Sequence[str], groups: dict[str, list[str]]) -> st
     return ""
 
 
-def config_groups() -> dict[str, list[str]]:
-    """Configuration groups and their choices, in alphabetical order."""
-    groups: dict[str, list[str]] = {}
-    for file in sorted(CONFIG_DIR.glob("**/*.yaml")):
-        if file.parent == FOLDER:
-            continue  # types and ranges of values, no choices
-        group = file.parent.relative_to(CONFIG_DIR).as_posix()
-        groups.setdefault(group, []).append(file.stem)
-    del groups["."]  # what a command begins with
-    return groups
-
-
-def used_groups(config_name: str) -> dict[str, list[str]]:
-    """The groups that a configuration file has in its list of defaults, and their choices."""
-    used: set[str] = set()
-    for entry in OmegaConf.load(CONFIG_DIR / f"{config_name}.yaml").defaults:
-        if not isinstance(entry, str):
-            used |= {str(key).split()[-1] for key in entry}
-        elif (CONFIG_DIR / f"{entry}.yaml").is_file() and "/" not in entry:
-            used |= set(used_groups(entry))
-    return {name: choices for name, choices in config_groups().items() if name in used}
-
-
 def _dotted(node: Any, prefix: str = "") -> Iterator[str]:
     if isinstance(node, dict):
         for key, value in node.items():
             yield f"{prefix}{key}"
             yield from _dotted(value, f"{prefix}{key}.")
-
-
-def nearest(word: str, choices: Sequence[str], at_least: int = 0) -> str:
-    """Choices that resemble the word, as part of a sentence; by their last names where dotted.
-
-    Args:
-        word: The word.
-        choices: The choices.
-        at_least: Number of choices to name even where none resembles the word.
-    """
-    found = difflib.get_close_matches(word, choices, n=3, cutoff=0.6)
-    if not found:
-        last = word.rpartition(".")[2]
-        found = [c for c in choices if c.rpartition(".")[2] == last][:3]
-    if not found and at_least:
-        found = difflib.get_close_matches(word, choices, n=at_least, cutoff=0.0)
-    return f"; the nearest: {', '.join(found)}" if found else ""
 
 
 def _first_line(error: Exception) -> str:

@@ -21,7 +21,8 @@ from learned_saliency.errors import (
     Stopped,
     SurroundingsError,
 )
-from learned_saliency.pipeline.cli.compose import CONFIG_DIR, check_command_line
+from learned_saliency.pipeline.cli.choices import CONFIG_DIR
+from learned_saliency.pipeline.cli.compose import check_command_line
 from learned_saliency.pipeline.cli.errors import UserError, first_sentence, printable
 from learned_saliency.pipeline.cli.help import Page, format_help
 from learned_saliency.pipeline.cli.importing import import_job

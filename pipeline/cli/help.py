@@ -15,8 +15,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from learned_saliency.pipeline.cli.choices import CONFIG_DIR, used_groups
 from learned_saliency.pipeline.cli.comments import read_comments, read_description
-from learned_saliency.pipeline.cli.compose import CONFIG_DIR, compose_checked, used_groups
+from learned_saliency.pipeline.cli.compose import compose_checked
 
 WIDTH = 100
 _MEANING = 42  # column where the meaning of a key begins

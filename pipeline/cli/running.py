@@ -12,7 +12,7 @@ from hydra.core.utils import run_job
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
-from learned_saliency.pipeline.cli.compose import CONFIG_DIR
+from learned_saliency.pipeline.cli.choices import CONFIG_DIR
 
 
 def run_composed(config: DictConfig, name: str, task: Callable[[DictConfig], None]) -> None:

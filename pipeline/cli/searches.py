@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.pipeline.cli.checks import all_keys, check_values, origin_of
-from learned_saliency.pipeline.cli.compose import nearest
+from learned_saliency.pipeline.cli.choices import nearest
 from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.cli.schema import find_row, shown
 

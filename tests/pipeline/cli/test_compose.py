@@ -9,7 +9,8 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from learned_saliency.pipeline.cli.compose import check_command_line, compose_checked, config_groups
+from learned_saliency.pipeline.cli.choices import config_groups
+from learned_saliency.pipeline.cli.compose import check_command_line, compose_checked
 from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.runs.methods import build_methods
 from tests.support.paths import ROOT

@@ -6,7 +6,8 @@ from itertools import product, zip_longest
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from learned_saliency.pipeline.cli.compose import compose_checked, config_groups
+from learned_saliency.pipeline.cli.choices import config_groups
+from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.cli.help import format_help
 from learned_saliency.pipeline.commands import COMMANDS, console
 from tests.support.commands import run_command

@@ -10,7 +10,8 @@ from learned_saliency.attribution.core.targets import TARGETS
 from learned_saliency.attribution.gradients import AVERAGES
 from learned_saliency.datamodules.creatures.classes import EVIDENCE
 from learned_saliency.pipeline.cli import UserError, check_values, schema
-from learned_saliency.pipeline.cli.compose import compose_checked, config_groups, used_groups
+from learned_saliency.pipeline.cli.choices import config_groups, used_groups
+from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.cli.schema import Row, find_row, row_of_default, rows, shown
 from learned_saliency.pipeline.export.graph import MAPS
 from learned_saliency.trainers import EXPLAINED, MASK_COLORS

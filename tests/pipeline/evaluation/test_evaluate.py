@@ -13,7 +13,8 @@ import torch
 
 from learned_saliency.attribution import GradCAM, split
 from learned_saliency.metrics import AverageDrop, MaxBoxAcc, best_ious, masked_probabilities
-from learned_saliency.pipeline.cli.compose import compose_checked, config_groups
+from learned_saliency.pipeline.cli.choices import config_groups
+from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.commands import COMMANDS
 from learned_saliency.pipeline.commands.evaluate import evaluation_words

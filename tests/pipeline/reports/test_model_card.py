@@ -6,7 +6,8 @@ import re
 import pytest
 from omegaconf import OmegaConf
 
-from learned_saliency.pipeline.cli.compose import CONFIG_DIR, compose_checked, config_groups
+from learned_saliency.pipeline.cli.choices import CONFIG_DIR, config_groups
+from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.reports.model_card import hub_card, model_card
 from learned_saliency.pipeline.training.fit import train
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from learned_saliency.pipeline.cli.compose import compose_checked, config_groups
+from learned_saliency.pipeline.cli.choices import config_groups
+from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.runs.checkpoints import load_network, read_checkpoint
 from learned_saliency.pipeline.training.fit import train

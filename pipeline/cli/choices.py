@@ -1,0 +1,54 @@
+"""Groups of the configuration, their choices, and the words nearest to a wrong one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from learned_saliency import configs
+from learned_saliency.pipeline.cli.schema import FOLDER
+
+CONFIG_DIR = Path(configs.__file__).resolve().parent
+
+
+def config_groups() -> dict[str, list[str]]:
+    """Configuration groups and their choices, in alphabetical order."""
+    groups: dict[str, list[str]] = {}
+    for file in sorted(CONFIG_DIR.glob("**/*.yaml")):
+        if file.parent == FOLDER:
+            continue  # types and ranges of values, no choices
+        group = file.parent.relative_to(CONFIG_DIR).as_posix()
+        groups.setdefault(group, []).append(file.stem)
+    del groups["."]  # what a command begins with
+    return groups
+
+
+def used_groups(config_name: str) -> dict[str, list[str]]:
+    """The groups that a configuration file has in its list of defaults, and their choices."""
+    used: set[str] = set()
+    for entry in OmegaConf.load(CONFIG_DIR / f"{config_name}.yaml").defaults:
+        if not isinstance(entry, str):
+            used |= {str(key).split()[-1] for key in entry}
+        elif (CONFIG_DIR / f"{entry}.yaml").is_file() and "/" not in entry:
+            used |= set(used_groups(entry))
+    return {name: choices for name, choices in config_groups().items() if name in used}
+
+
+def nearest(word: str, choices: Sequence[str], at_least: int = 0) -> str:
+    """Choices that resemble the word, as part of a sentence; by their last names where dotted.
+
+    Args:
+        word: The word.
+        choices: The choices.
+        at_least: Number of choices to name even where none resembles the word.
+    """
+    found = difflib.get_close_matches(word, choices, n=3, cutoff=0.6)
+    if not found:
+        last = word.rpartition(".")[2]
+        found = [c for c in choices if c.rpartition(".")[2] == last][:3]
+    if not found and at_least:
+        found = difflib.get_close_matches(word, choices, n=at_least, cutoff=0.0)
+    return f"; the nearest: {', '.join(found)}" if found else ""
