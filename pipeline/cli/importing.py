@@ -24,6 +24,8 @@ def import_job(name: str) -> ModuleType:
     Args:
         name: Full name of the module.
     """
+    if name in sys.modules:
+        return sys.modules[name]
     signal = ModuleType(_SIGNAL)
     signal.hamming = None
     collects = gc.isenabled()
