@@ -16,7 +16,10 @@ import gc, sys
 from learned_saliency.pipeline.cli.importing import import_job
 for job in {jobs}:
     import_job("learned_saliency.pipeline." + job)
-assert gc.isenabled() and gc.get_freeze_count() > 100_000
+frozen = gc.get_freeze_count()
+assert gc.isenabled() and frozen > 100_000
+import_job("learned_saliency.pipeline." + job)  # again: no garbage is frozen with the rest
+assert gc.get_freeze_count() == frozen
 assert not {{"wandb", "scipy.signal", "numba", "sklearn"}} & set(sys.modules)
 import scipy.signal, wandb
 assert scipy.signal.find_peaks([0, 1, 0])[0].tolist() == [1] and wandb.init
