@@ -25,13 +25,8 @@ from learned_saliency.attribution.core.levels import (
     described_levels,
     split_levels,
 )
-from learned_saliency.attribution.core.method import (
-    ChannelWeightedMethod,
-    PostHocMethod,
-    Query,
-    normalize,
-    resize,
-)
+from learned_saliency.attribution.core.maps import normalize, resize
+from learned_saliency.attribution.core.method import ChannelWeightedMethod, PostHocMethod, Query
 from learned_saliency.attribution.core.outputs import OutputError, Outputs, find_logits
 from learned_saliency.attribution.core.recording import recording
 from learned_saliency.attribution.core.scales import LevelError
