@@ -33,6 +33,7 @@ from learned_saliency.attribution.core.scales import LevelError
 from learned_saliency.attribution.core.scored import ScoredClassifier
 from learned_saliency.attribution.core.split import SplitClassifier, split
 from learned_saliency.attribution.core.targets import TARGETS
+from learned_saliency.attribution.eigencam import EigenCAM
 from learned_saliency.attribution.fakecam import FakeCAM
 from learned_saliency.attribution.gradcam import GradCAM
 from learned_saliency.attribution.gradcampp import GradCAMPlusPlus
@@ -78,6 +79,7 @@ __all__ = [
     "ChannelWeightedMethod",
     "Classifier",
     "Contributions",
+    "EigenCAM",
     "EmbeddingSimilarity",
     "FakeCAM",
     "FoldedBatchNorm",
