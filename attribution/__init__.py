@@ -51,6 +51,7 @@ from learned_saliency.attribution.opticam import OptiCAM, OptiCAMResult, Start
 from learned_saliency.attribution.rollout import RawAttention, Rollout
 from learned_saliency.attribution.scorecam import ScoreCAM
 from learned_saliency.attribution.shapcam import SHAPCAM
+from learned_saliency.attribution.shapleycam import ShapleyCAM
 from learned_saliency.attribution.smoothgradcampp import SmoothGradCAMPlusPlus
 from learned_saliency.attribution.starts import RandomStart
 from learned_saliency.attribution.supersets import SupersetAggregation, superset_members
@@ -106,6 +107,7 @@ __all__ = [
     "Rollout",
     "ScoreCAM",
     "ScoredClassifier",
+    "ShapleyCAM",
     "SharedFeatures",
     "SmoothGrad",
     "SmoothGradCAMPlusPlus",
