@@ -35,6 +35,7 @@ from learned_saliency.attribution.core.split import SplitClassifier, split
 from learned_saliency.attribution.core.targets import TARGETS
 from learned_saliency.attribution.eigencam import EigenCAM
 from learned_saliency.attribution.fakecam import FakeCAM
+from learned_saliency.attribution.finercam import FinerCAM
 from learned_saliency.attribution.gradcam import GradCAM
 from learned_saliency.attribution.gradcampp import GradCAMPlusPlus
 from learned_saliency.attribution.gradients import (
@@ -83,6 +84,7 @@ __all__ = [
     "EigenCAM",
     "EmbeddingSimilarity",
     "FakeCAM",
+    "FinerCAM",
     "FoldedBatchNorm",
     "FoldingError",
     "GradCAM",
