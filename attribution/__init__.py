@@ -49,6 +49,7 @@ from learned_saliency.attribution.layercam import LayerCAM
 from learned_saliency.attribution.liftcam import LIFTCAM
 from learned_saliency.attribution.objectives import MaskObjective
 from learned_saliency.attribution.opticam import OptiCAM, OptiCAMResult, Start
+from learned_saliency.attribution.reciprocam import ReciproCAM
 from learned_saliency.attribution.refinecam import RefineCAM
 from learned_saliency.attribution.rollout import RawAttention, Rollout
 from learned_saliency.attribution.scorecam import ScoreCAM
@@ -106,6 +107,7 @@ __all__ = [
     "RandomStart",
     "RawAttention",
     "RawScores",
+    "ReciproCAM",
     "RefineCAM",
     "RegionScore",
     "Rollout",
