@@ -56,6 +56,7 @@ from learned_saliency.attribution.scorecam import ScoreCAM
 from learned_saliency.attribution.shapcam import SHAPCAM
 from learned_saliency.attribution.shapleycam import ShapleyCAM
 from learned_saliency.attribution.smoothgradcampp import SmoothGradCAMPlusPlus
+from learned_saliency.attribution.sscam import SSCAM
 from learned_saliency.attribution.starts import RandomStart
 from learned_saliency.attribution.supersets import SupersetAggregation, superset_members
 from learned_saliency.attribution.targets import (
@@ -71,6 +72,7 @@ __all__ = [
     "LAYOUTS",
     "LIFTCAM",
     "SHAPCAM",
+    "SSCAM",
     "TARGETS",
     "AblationCAM",
     "Amortized",
