@@ -45,6 +45,7 @@ from learned_saliency.attribution.gradients import (
     VarGrad,
 )
 from learned_saliency.attribution.hirescam import HiResCAM
+from learned_saliency.attribution.iscam import ISCAM
 from learned_saliency.attribution.layercam import LayerCAM
 from learned_saliency.attribution.liftcam import LIFTCAM
 from learned_saliency.attribution.objectives import MaskObjective
@@ -69,6 +70,7 @@ from learned_saliency.attribution.xgradcam import XGradCAM
 
 __all__ = [
     "CAM",
+    "ISCAM",
     "LAYOUTS",
     "LIFTCAM",
     "SHAPCAM",
