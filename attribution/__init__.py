@@ -25,20 +25,17 @@ from learned_saliency.attribution.core.levels import (
     described_levels,
     split_levels,
 )
-from learned_saliency.attribution.core.method import (
-    ChannelWeightedMethod,
-    PostHocMethod,
-    Query,
-    normalize,
-    resize,
-)
+from learned_saliency.attribution.core.maps import normalize, resize
+from learned_saliency.attribution.core.method import ChannelWeightedMethod, PostHocMethod, Query
 from learned_saliency.attribution.core.outputs import OutputError, Outputs, find_logits
 from learned_saliency.attribution.core.recording import recording
 from learned_saliency.attribution.core.scales import LevelError
 from learned_saliency.attribution.core.scored import ScoredClassifier
 from learned_saliency.attribution.core.split import SplitClassifier, split
 from learned_saliency.attribution.core.targets import TARGETS
+from learned_saliency.attribution.eigencam import EigenCAM
 from learned_saliency.attribution.fakecam import FakeCAM
+from learned_saliency.attribution.finercam import FinerCAM
 from learned_saliency.attribution.gradcam import GradCAM
 from learned_saliency.attribution.gradcampp import GradCAMPlusPlus
 from learned_saliency.attribution.gradients import (
@@ -48,14 +45,19 @@ from learned_saliency.attribution.gradients import (
     VarGrad,
 )
 from learned_saliency.attribution.hirescam import HiResCAM
+from learned_saliency.attribution.iscam import ISCAM
 from learned_saliency.attribution.layercam import LayerCAM
 from learned_saliency.attribution.liftcam import LIFTCAM
 from learned_saliency.attribution.objectives import MaskObjective
 from learned_saliency.attribution.opticam import OptiCAM, OptiCAMResult, Start
+from learned_saliency.attribution.reciprocam import ReciproCAM
+from learned_saliency.attribution.refinecam import RefineCAM
 from learned_saliency.attribution.rollout import RawAttention, Rollout
 from learned_saliency.attribution.scorecam import ScoreCAM
 from learned_saliency.attribution.shapcam import SHAPCAM
+from learned_saliency.attribution.shapleycam import ShapleyCAM
 from learned_saliency.attribution.smoothgradcampp import SmoothGradCAMPlusPlus
+from learned_saliency.attribution.sscam import SSCAM
 from learned_saliency.attribution.starts import RandomStart
 from learned_saliency.attribution.supersets import SupersetAggregation, superset_members
 from learned_saliency.attribution.targets import (
@@ -68,9 +70,11 @@ from learned_saliency.attribution.xgradcam import XGradCAM
 
 __all__ = [
     "CAM",
+    "ISCAM",
     "LAYOUTS",
     "LIFTCAM",
     "SHAPCAM",
+    "SSCAM",
     "TARGETS",
     "AblationCAM",
     "Amortized",
@@ -83,8 +87,10 @@ __all__ = [
     "ChannelWeightedMethod",
     "Classifier",
     "Contributions",
+    "EigenCAM",
     "EmbeddingSimilarity",
     "FakeCAM",
+    "FinerCAM",
     "FoldedBatchNorm",
     "FoldingError",
     "GradCAM",
@@ -105,10 +111,13 @@ __all__ = [
     "RandomStart",
     "RawAttention",
     "RawScores",
+    "ReciproCAM",
+    "RefineCAM",
     "RegionScore",
     "Rollout",
     "ScoreCAM",
     "ScoredClassifier",
+    "ShapleyCAM",
     "SharedFeatures",
     "SmoothGrad",
     "SmoothGradCAMPlusPlus",

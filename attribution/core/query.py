@@ -10,7 +10,7 @@ from learned_saliency.attribution.core.affine import is_affine
 from learned_saliency.attribution.core.classifier import Classifier, encode, of_rows
 from learned_saliency.attribution.core.outputs import NoGradientError
 from learned_saliency.attribution.core.recording import is_recorded
-from learned_saliency.attribution.core.targets import TARGETS
+from learned_saliency.attribution.core.targets import TARGETS, Score
 from learned_saliency.ops import full_precision, widen
 
 
@@ -203,19 +203,23 @@ class Query:
 
     def gradients_of(self, target: str) -> Tensor:
         """Compute `gradients` of another score, a word of `TARGETS`."""
+        return self.gradients_by(TARGETS[target])
+
+    def gradients_by(self, score: Score) -> Tensor:
+        """Compute `gradients` of a score that is a function of the logits and the classes."""
         with torch.enable_grad():
-            selected = TARGETS[target](self.logits, self.targets).sum()
+            selected = score(self.logits, self.targets).sum()
         with full_precision(self._leaf.device):
             (gradients,) = torch.autograd.grad(selected, self._leaf, retain_graph=True)
         return gradients
 
     @cached_property
-    def linear_contributions(self) -> Tensor | None:
-        """Each channel's share of the score, (B, K), if that is affine in them, else None.
+    def affine_derivative(self) -> tuple[Tensor, Tensor] | None:
+        """Derivative of the score and what it leaves, if the score is affine, else None.
 
-        The sum over positions of gradient times activation. For an affine head this is exactly
-        F(A) - F(A without channel k), and the Shapley value of the channel; see `is_affine`. It
-        is None in inference mode, too, where the head cannot be examined.
+        With F(A) the score, these are its gradient (B, K, h, w) and F(0), shape (B,), so that F of
+        any activations is the sum of their products with the gradient, plus F(0); see `is_affine`.
+        It is None in inference mode, too, where the head cannot be examined.
         """
         if torch.is_inference_mode_enabled():
             return None
@@ -229,4 +233,17 @@ class Query:
             return None
         with full_precision(leaf.device):
             (gradients,) = torch.autograd.grad(scores, leaf, torch.ones_like(scores))
-        return (gradients * leaf.detach()).sum(dim=(2, 3))
+        rest = scores.detach() - (gradients * leaf.detach()).sum(dim=(1, 2, 3))
+        return gradients, rest
+
+    @property
+    def linear_contributions(self) -> Tensor | None:
+        """Each channel's share of the score, (B, K), if that is affine in them, else None.
+
+        The sum over positions of gradient times activation. For an affine head this is exactly
+        F(A) - F(A without channel k), and the Shapley value of the channel; see
+        `affine_derivative`.
+        """
+        if self.affine_derivative is None:
+            return None
+        return (self.affine_derivative[0] * self.features).sum(dim=(2, 3))
