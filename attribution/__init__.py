@@ -38,6 +38,7 @@ from learned_saliency.attribution.core.scales import LevelError
 from learned_saliency.attribution.core.scored import ScoredClassifier
 from learned_saliency.attribution.core.split import SplitClassifier, split
 from learned_saliency.attribution.core.targets import TARGETS
+from learned_saliency.attribution.extremal import ExtremalPerturbation
 from learned_saliency.attribution.fakecam import FakeCAM
 from learned_saliency.attribution.gradcam import GradCAM
 from learned_saliency.attribution.gradcampp import GradCAMPlusPlus
@@ -50,8 +51,11 @@ from learned_saliency.attribution.gradients import (
 from learned_saliency.attribution.hirescam import HiResCAM
 from learned_saliency.attribution.layercam import LayerCAM
 from learned_saliency.attribution.liftcam import LIFTCAM
+from learned_saliency.attribution.meaningful import MeaningfulPerturbation
 from learned_saliency.attribution.objectives import MaskObjective
+from learned_saliency.attribution.occlusion import Occlusion
 from learned_saliency.attribution.opticam import OptiCAM, OptiCAMResult, Start
+from learned_saliency.attribution.rise import RISE
 from learned_saliency.attribution.rollout import RawAttention, Rollout
 from learned_saliency.attribution.scorecam import ScoreCAM
 from learned_saliency.attribution.shapcam import SHAPCAM
@@ -70,6 +74,7 @@ __all__ = [
     "CAM",
     "LAYOUTS",
     "LIFTCAM",
+    "RISE",
     "SHAPCAM",
     "TARGETS",
     "AblationCAM",
@@ -84,6 +89,7 @@ __all__ = [
     "Classifier",
     "Contributions",
     "EmbeddingSimilarity",
+    "ExtremalPerturbation",
     "FakeCAM",
     "FoldedBatchNorm",
     "FoldingError",
@@ -96,6 +102,8 @@ __all__ = [
     "LevelError",
     "LeveledClassifier",
     "MaskObjective",
+    "MeaningfulPerturbation",
+    "Occlusion",
     "OptiCAM",
     "OptiCAMResult",
     "OutputError",
