@@ -34,6 +34,7 @@ from learned_saliency.attribution.core.scored import ScoredClassifier
 from learned_saliency.attribution.core.split import SplitClassifier, split
 from learned_saliency.attribution.core.targets import TARGETS
 from learned_saliency.attribution.eigencam import EigenCAM
+from learned_saliency.attribution.extremal import ExtremalPerturbation
 from learned_saliency.attribution.fakecam import FakeCAM
 from learned_saliency.attribution.finercam import FinerCAM
 from learned_saliency.attribution.gradcam import GradCAM
@@ -48,10 +49,13 @@ from learned_saliency.attribution.hirescam import HiResCAM
 from learned_saliency.attribution.iscam import ISCAM
 from learned_saliency.attribution.layercam import LayerCAM
 from learned_saliency.attribution.liftcam import LIFTCAM
+from learned_saliency.attribution.meaningful import MeaningfulPerturbation
 from learned_saliency.attribution.objectives import MaskObjective
+from learned_saliency.attribution.occlusion import Occlusion
 from learned_saliency.attribution.opticam import OptiCAM, OptiCAMResult, Start
 from learned_saliency.attribution.reciprocam import ReciproCAM
 from learned_saliency.attribution.refinecam import RefineCAM
+from learned_saliency.attribution.rise import RISE
 from learned_saliency.attribution.rollout import RawAttention, Rollout
 from learned_saliency.attribution.scorecam import ScoreCAM
 from learned_saliency.attribution.shapcam import SHAPCAM
@@ -73,6 +77,7 @@ __all__ = [
     "ISCAM",
     "LAYOUTS",
     "LIFTCAM",
+    "RISE",
     "SHAPCAM",
     "SSCAM",
     "TARGETS",
@@ -89,6 +94,7 @@ __all__ = [
     "Contributions",
     "EigenCAM",
     "EmbeddingSimilarity",
+    "ExtremalPerturbation",
     "FakeCAM",
     "FinerCAM",
     "FoldedBatchNorm",
@@ -102,6 +108,8 @@ __all__ = [
     "LevelError",
     "LeveledClassifier",
     "MaskObjective",
+    "MeaningfulPerturbation",
+    "Occlusion",
     "OptiCAM",
     "OptiCAMResult",
     "OutputError",

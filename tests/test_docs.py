@@ -322,6 +322,10 @@ def test_the_table_of_methods_names_all_and_what_they_cost():
         options = {"K": 6, "N": 36, **vars(method)}
         if name == "opticam":
             method.tolerance = 0  # no image stops early
+        if name == "occlusion":
+            options["windows"] = len(method.windows(12, 12))
+        if name == "extremal":
+            options["iterations"] = method.iterations = 3
         classifier = Counting(affine=kind == "CAM")
         method(classifier, images, targets)
         costs = (classifier.passes / 2, classifier.heads / 2)
