@@ -38,6 +38,7 @@ from learned_saliency.attribution.core.scales import LevelError
 from learned_saliency.attribution.core.scored import ScoredClassifier
 from learned_saliency.attribution.core.split import SplitClassifier, split
 from learned_saliency.attribution.core.targets import TARGETS
+from learned_saliency.attribution.deepshapcam import DeepSHAPCAM
 from learned_saliency.attribution.fakecam import FakeCAM
 from learned_saliency.attribution.gradcam import GradCAM
 from learned_saliency.attribution.gradcampp import GradCAMPlusPlus
@@ -48,8 +49,10 @@ from learned_saliency.attribution.gradients import (
     VarGrad,
 )
 from learned_saliency.attribution.hirescam import HiResCAM
+from learned_saliency.attribution.kernelshapcam import KernelSHAPCAM
 from learned_saliency.attribution.layercam import LayerCAM
 from learned_saliency.attribution.liftcam import LIFTCAM
+from learned_saliency.attribution.limecam import LIMECAM
 from learned_saliency.attribution.objectives import MaskObjective
 from learned_saliency.attribution.opticam import OptiCAM, OptiCAMResult, Start
 from learned_saliency.attribution.rollout import RawAttention, Rollout
@@ -70,6 +73,7 @@ __all__ = [
     "CAM",
     "LAYOUTS",
     "LIFTCAM",
+    "LIMECAM",
     "SHAPCAM",
     "TARGETS",
     "AblationCAM",
@@ -83,6 +87,7 @@ __all__ = [
     "ChannelWeightedMethod",
     "Classifier",
     "Contributions",
+    "DeepSHAPCAM",
     "EmbeddingSimilarity",
     "FakeCAM",
     "FoldedBatchNorm",
@@ -91,6 +96,7 @@ __all__ = [
     "GradCAMPlusPlus",
     "HiResCAM",
     "IntegratedGradients",
+    "KernelSHAPCAM",
     "LayerCAM",
     "LayerError",
     "LevelError",
