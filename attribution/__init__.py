@@ -10,6 +10,10 @@ from learned_saliency.attribution.calm import (
     CALMSubset,
 )
 from learned_saliency.attribution.cam import CAM
+from learned_saliency.attribution.core.activation_statistics import (
+    ActivationStatistics,
+    activation_statistics,
+)
 from learned_saliency.attribution.core.affine import is_affine
 from learned_saliency.attribution.core.classifier import Classifier, SharedFeatures, encode, frozen
 from learned_saliency.attribution.core.cut import LayerError
@@ -49,6 +53,7 @@ from learned_saliency.attribution.gradients import (
     VarGrad,
 )
 from learned_saliency.attribution.hirescam import HiResCAM
+from learned_saliency.attribution.iba import InformationBottleneck
 from learned_saliency.attribution.kernelshapcam import KernelSHAPCAM
 from learned_saliency.attribution.layercam import LayerCAM
 from learned_saliency.attribution.liftcam import LIFTCAM
@@ -77,6 +82,7 @@ __all__ = [
     "SHAPCAM",
     "TARGETS",
     "AblationCAM",
+    "ActivationStatistics",
     "Amortized",
     "BoxScore",
     "CALMConditional",
@@ -95,6 +101,7 @@ __all__ = [
     "GradCAM",
     "GradCAMPlusPlus",
     "HiResCAM",
+    "InformationBottleneck",
     "IntegratedGradients",
     "KernelSHAPCAM",
     "LayerCAM",
@@ -124,6 +131,7 @@ __all__ = [
     "VanillaGradient",
     "VarGrad",
     "XGradCAM",
+    "activation_statistics",
     "deeplift",
     "described_levels",
     "encode",
