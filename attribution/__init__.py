@@ -10,6 +10,10 @@ from learned_saliency.attribution.calm import (
     CALMSubset,
 )
 from learned_saliency.attribution.cam import CAM
+from learned_saliency.attribution.core.activation_statistics import (
+    ActivationStatistics,
+    activation_statistics,
+)
 from learned_saliency.attribution.core.affine import is_affine
 from learned_saliency.attribution.core.classifier import Classifier, SharedFeatures, encode, frozen
 from learned_saliency.attribution.core.cut import LayerError
@@ -33,6 +37,7 @@ from learned_saliency.attribution.core.scales import LevelError
 from learned_saliency.attribution.core.scored import ScoredClassifier
 from learned_saliency.attribution.core.split import SplitClassifier, split
 from learned_saliency.attribution.core.targets import TARGETS
+from learned_saliency.attribution.deepshapcam import DeepSHAPCAM
 from learned_saliency.attribution.eigencam import EigenCAM
 from learned_saliency.attribution.extremal import ExtremalPerturbation
 from learned_saliency.attribution.fakecam import FakeCAM
@@ -46,9 +51,12 @@ from learned_saliency.attribution.gradients import (
     VarGrad,
 )
 from learned_saliency.attribution.hirescam import HiResCAM
+from learned_saliency.attribution.iba import InformationBottleneck
 from learned_saliency.attribution.iscam import ISCAM
+from learned_saliency.attribution.kernelshapcam import KernelSHAPCAM
 from learned_saliency.attribution.layercam import LayerCAM
 from learned_saliency.attribution.liftcam import LIFTCAM
+from learned_saliency.attribution.limecam import LIMECAM
 from learned_saliency.attribution.meaningful import MeaningfulPerturbation
 from learned_saliency.attribution.objectives import MaskObjective
 from learned_saliency.attribution.occlusion import Occlusion
@@ -77,11 +85,13 @@ __all__ = [
     "ISCAM",
     "LAYOUTS",
     "LIFTCAM",
+    "LIMECAM",
     "RISE",
     "SHAPCAM",
     "SSCAM",
     "TARGETS",
     "AblationCAM",
+    "ActivationStatistics",
     "Amortized",
     "BoxScore",
     "CALMConditional",
@@ -92,6 +102,7 @@ __all__ = [
     "ChannelWeightedMethod",
     "Classifier",
     "Contributions",
+    "DeepSHAPCAM",
     "EigenCAM",
     "EmbeddingSimilarity",
     "ExtremalPerturbation",
@@ -102,7 +113,9 @@ __all__ = [
     "GradCAM",
     "GradCAMPlusPlus",
     "HiResCAM",
+    "InformationBottleneck",
     "IntegratedGradients",
+    "KernelSHAPCAM",
     "LayerCAM",
     "LayerError",
     "LevelError",
@@ -135,6 +148,7 @@ __all__ = [
     "VanillaGradient",
     "VarGrad",
     "XGradCAM",
+    "activation_statistics",
     "deeplift",
     "described_levels",
     "encode",

@@ -40,13 +40,19 @@ class LIFTCAM(ChannelWeightedMethod):
         with full_precision(query.features.device):
             found = deeplift(query.scores, query.features, torch.zeros_like(query.features))
         if not is_recorded():
-            _check_sum(query, *found)
+            check_sum(query.score.detach(), *found)
         return found.values.sum(dim=(2, 3))
 
 
-def _check_sum(query: Query, values: Tensor, output: Tensor, reference: Tensor) -> None:
-    """Raise ValueError unless the run gave the head's own output and Eq. 8 holds, up to 2%."""
-    expected = query.score.detach()
+def check_sum(expected: Tensor, values: Tensor, output: Tensor, reference: Tensor) -> None:
+    """Raise ValueError unless the run gave the head's own output and Eq. 8 holds, up to 2%.
+
+    Args:
+        expected: The head's own output, shape (B,).
+        values: Contributions (B, K, h, w), as `deeplift` gives them.
+        output: F(A) as it was followed, shape (B,).
+        reference: F of the references, shape (B,).
+    """
     error = (output - expected).abs() + (values.sum(dim=(1, 2, 3)) - (output - reference)).abs()
     scale = values.abs().sum(dim=(1, 2, 3)) + expected.abs() + reference.abs()
     if not bool((error <= 0.02 * scale).all()):

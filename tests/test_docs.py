@@ -38,6 +38,7 @@ SMALL = {
         "224, 224": "64, 64",
         "iterations=100": "iterations=2",
     },
+    "post-hoc.md": {'weights="DEFAULT"': "weights=None", "224, 224": "64, 64"},
     "python.md": {
         "train_images=2560": "train_images=32",
         "val_images=320": "val_images=16",
