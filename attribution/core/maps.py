@@ -1,11 +1,13 @@
-"""Resizing and normalization of maps."""
+"""Resizing, blurring and normalization of maps."""
+
+import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from learned_saliency.attribution.core.recording import is_recorded
-from learned_saliency.ops import widen
+from learned_saliency.ops import full_precision, widen
 
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 
@@ -54,3 +56,25 @@ def normalize(maps: Tensor) -> Tensor:
     rounding = 64 * torch.finfo(maps.dtype).eps * torch.maximum(low.abs(), high.abs())
     constant = high - low <= rounding
     return torch.where(constant, 0.0, (maps - low) / torch.where(constant, 1.0, high - low))
+
+
+def blur(maps: Tensor, sigma: float) -> Tensor:
+    """Blur maps with a Gaussian, cut off at three standard deviations; borders are repeated.
+
+    Args:
+        maps: Shape (B, H, W).
+        sigma: Standard deviation in pixels; 0 leaves the maps as they are.
+
+    Returns:
+        Maps (B, H, W).
+    """
+    if sigma == 0:
+        return maps
+    radius = math.ceil(3 * sigma)
+    offsets = torch.arange(-radius, radius + 1, dtype=maps.dtype, device=maps.device)
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    kernel = kernel / kernel.sum()
+    padded = F.pad(maps[:, None], (radius,) * 4, mode="replicate")
+    with full_precision(maps.device):
+        rows = F.conv2d(padded, kernel.view(1, 1, 1, -1))
+        return F.conv2d(rows, kernel.view(1, 1, -1, 1))[:, 0]
