@@ -47,6 +47,7 @@ from learned_saliency.attribution.gradients import (
     VanillaGradient,
     VarGrad,
 )
+from learned_saliency.attribution.guidedbackprop import GuidedBackprop
 from learned_saliency.attribution.hirescam import HiResCAM
 from learned_saliency.attribution.layercam import LayerCAM
 from learned_saliency.attribution.liftcam import LIFTCAM
@@ -89,6 +90,7 @@ __all__ = [
     "FoldingError",
     "GradCAM",
     "GradCAMPlusPlus",
+    "GuidedBackprop",
     "HiResCAM",
     "IntegratedGradients",
     "LayerCAM",
