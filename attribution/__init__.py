@@ -39,6 +39,7 @@ from learned_saliency.attribution.core.scored import ScoredClassifier
 from learned_saliency.attribution.core.split import SplitClassifier, split
 from learned_saliency.attribution.core.targets import TARGETS
 from learned_saliency.attribution.fakecam import FakeCAM
+from learned_saliency.attribution.feedback import Feedback
 from learned_saliency.attribution.gradcam import GradCAM
 from learned_saliency.attribution.gradcampp import GradCAMPlusPlus
 from learned_saliency.attribution.gradients import (
@@ -86,6 +87,7 @@ __all__ = [
     "Contributions",
     "EmbeddingSimilarity",
     "FakeCAM",
+    "Feedback",
     "FoldedBatchNorm",
     "FoldingError",
     "GradCAM",

@@ -19,6 +19,7 @@ from learned_saliency.attribution import (
 METHODS = [
     attribution.AblationCAM(),
     attribution.FakeCAM(),
+    attribution.Feedback(rounds=3, batch_size=3),
     attribution.GradCAM(),
     attribution.GradCAMPlusPlus(),
     attribution.GuidedBackprop(batch_size=3),
