@@ -38,6 +38,7 @@ from learned_saliency.attribution.core.scales import LevelError
 from learned_saliency.attribution.core.scored import ScoredClassifier
 from learned_saliency.attribution.core.split import SplitClassifier, split
 from learned_saliency.attribution.core.targets import TARGETS
+from learned_saliency.attribution.excitationbackprop import ExcitationBackprop
 from learned_saliency.attribution.fakecam import FakeCAM
 from learned_saliency.attribution.feedback import Feedback
 from learned_saliency.attribution.gradcam import GradCAM
@@ -86,6 +87,7 @@ __all__ = [
     "Classifier",
     "Contributions",
     "EmbeddingSimilarity",
+    "ExcitationBackprop",
     "FakeCAM",
     "Feedback",
     "FoldedBatchNorm",

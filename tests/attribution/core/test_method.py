@@ -18,6 +18,7 @@ from learned_saliency.attribution import (
 
 METHODS = [
     attribution.AblationCAM(),
+    attribution.ExcitationBackprop(),
     attribution.FakeCAM(),
     attribution.Feedback(rounds=3, batch_size=3),
     attribution.GradCAM(),
@@ -137,7 +138,7 @@ def test_backbone_runs_once(tiny_cnn, images):
     calls = []
     classifier.conv1.register_forward_hook(lambda *_: calls.append(1))
     names = "AblationCAM GradCAM GradCAMPlusPlus HiResCAM XGradCAM LayerCAM"
-    for name in [*names.split(), "GuidedBackprop"]:
+    for name in [*names.split(), "ExcitationBackprop", "GuidedBackprop"]:
         calls.clear()
         getattr(attribution, name)()(classifier, images)
         assert len(calls) == 1, name
