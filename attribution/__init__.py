@@ -53,6 +53,7 @@ from learned_saliency.attribution.guidedbackprop import GuidedBackprop
 from learned_saliency.attribution.hirescam import HiResCAM
 from learned_saliency.attribution.layercam import LayerCAM
 from learned_saliency.attribution.liftcam import LIFTCAM
+from learned_saliency.attribution.lrpcam import LRPCAM
 from learned_saliency.attribution.objectives import MaskObjective
 from learned_saliency.attribution.opticam import OptiCAM, OptiCAMResult, Start
 from learned_saliency.attribution.rollout import RawAttention, Rollout
@@ -73,6 +74,7 @@ __all__ = [
     "CAM",
     "LAYOUTS",
     "LIFTCAM",
+    "LRPCAM",
     "SHAPCAM",
     "TARGETS",
     "AblationCAM",

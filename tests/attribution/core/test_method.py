@@ -27,6 +27,7 @@ METHODS = [
     attribution.HiResCAM(),
     attribution.IntegratedGradients(steps=3, batch_size=5),
     attribution.LIFTCAM(),
+    attribution.LRPCAM(),
     attribution.LayerCAM(),
     attribution.OptiCAM(iterations=3),
     attribution.SHAPCAM(orderings=2, batch_size=5),
@@ -137,7 +138,7 @@ def test_backbone_runs_once(tiny_cnn, images):
     classifier = tiny_cnn("flat")
     calls = []
     classifier.conv1.register_forward_hook(lambda *_: calls.append(1))
-    names = "AblationCAM GradCAM GradCAMPlusPlus HiResCAM XGradCAM LayerCAM"
+    names = "AblationCAM GradCAM GradCAMPlusPlus HiResCAM XGradCAM LayerCAM LRPCAM"
     for name in [*names.split(), "ExcitationBackprop", "GuidedBackprop"]:
         calls.clear()
         getattr(attribution, name)()(classifier, images)
