@@ -41,6 +41,7 @@ from learned_saliency.attribution.core.targets import TARGETS
 from learned_saliency.attribution.excitationbackprop import ExcitationBackprop
 from learned_saliency.attribution.fakecam import FakeCAM
 from learned_saliency.attribution.feedback import Feedback
+from learned_saliency.attribution.fullgrad import FullGrad
 from learned_saliency.attribution.gradcam import GradCAM
 from learned_saliency.attribution.gradcampp import GradCAMPlusPlus
 from learned_saliency.attribution.gradients import (
@@ -94,6 +95,7 @@ __all__ = [
     "Feedback",
     "FoldedBatchNorm",
     "FoldingError",
+    "FullGrad",
     "GradCAM",
     "GradCAMPlusPlus",
     "GuidedBackprop",

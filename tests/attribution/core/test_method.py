@@ -21,6 +21,7 @@ METHODS = [
     attribution.ExcitationBackprop(),
     attribution.FakeCAM(),
     attribution.Feedback(rounds=3, batch_size=3),
+    attribution.FullGrad(batch_size=3),
     attribution.GradCAM(),
     attribution.GradCAMPlusPlus(),
     attribution.GuidedBackprop(batch_size=3),
@@ -138,7 +139,7 @@ def test_backbone_runs_once(tiny_cnn, images):
     classifier = tiny_cnn("flat")
     calls = []
     classifier.conv1.register_forward_hook(lambda *_: calls.append(1))
-    names = "AblationCAM GradCAM GradCAMPlusPlus HiResCAM XGradCAM LayerCAM LRPCAM"
+    names = "AblationCAM GradCAM GradCAMPlusPlus HiResCAM XGradCAM LayerCAM LRPCAM FullGrad"
     for name in [*names.split(), "ExcitationBackprop", "GuidedBackprop"]:
         calls.clear()
         getattr(attribution, name)()(classifier, images)
