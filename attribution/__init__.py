@@ -39,9 +39,12 @@ from learned_saliency.attribution.core.split import SplitClassifier, split
 from learned_saliency.attribution.core.targets import TARGETS
 from learned_saliency.attribution.deepshapcam import DeepSHAPCAM
 from learned_saliency.attribution.eigencam import EigenCAM
+from learned_saliency.attribution.excitationbackprop import ExcitationBackprop
 from learned_saliency.attribution.extremal import ExtremalPerturbation
 from learned_saliency.attribution.fakecam import FakeCAM
+from learned_saliency.attribution.feedback import Feedback
 from learned_saliency.attribution.finercam import FinerCAM
+from learned_saliency.attribution.fullgrad import FullGrad
 from learned_saliency.attribution.gradcam import GradCAM
 from learned_saliency.attribution.gradcampp import GradCAMPlusPlus
 from learned_saliency.attribution.gradients import (
@@ -50,6 +53,7 @@ from learned_saliency.attribution.gradients import (
     VanillaGradient,
     VarGrad,
 )
+from learned_saliency.attribution.guidedbackprop import GuidedBackprop
 from learned_saliency.attribution.hirescam import HiResCAM
 from learned_saliency.attribution.iba import InformationBottleneck
 from learned_saliency.attribution.iscam import ISCAM
@@ -57,6 +61,7 @@ from learned_saliency.attribution.kernelshapcam import KernelSHAPCAM
 from learned_saliency.attribution.layercam import LayerCAM
 from learned_saliency.attribution.liftcam import LIFTCAM
 from learned_saliency.attribution.limecam import LIMECAM
+from learned_saliency.attribution.lrpcam import LRPCAM
 from learned_saliency.attribution.meaningful import MeaningfulPerturbation
 from learned_saliency.attribution.objectives import MaskObjective
 from learned_saliency.attribution.occlusion import Occlusion
@@ -86,6 +91,7 @@ __all__ = [
     "LAYOUTS",
     "LIFTCAM",
     "LIMECAM",
+    "LRPCAM",
     "RISE",
     "SHAPCAM",
     "SSCAM",
@@ -105,13 +111,17 @@ __all__ = [
     "DeepSHAPCAM",
     "EigenCAM",
     "EmbeddingSimilarity",
+    "ExcitationBackprop",
     "ExtremalPerturbation",
     "FakeCAM",
+    "Feedback",
     "FinerCAM",
     "FoldedBatchNorm",
     "FoldingError",
+    "FullGrad",
     "GradCAM",
     "GradCAMPlusPlus",
+    "GuidedBackprop",
     "HiResCAM",
     "InformationBottleneck",
     "IntegratedGradients",

@@ -62,6 +62,11 @@ class Call:
             return self.function(*args, **kwargs)
 
 
+def names(text: str) -> frozenset[str]:
+    """Return the words of a text, names of functions as `name_of` gives them."""
+    return frozenset(text.split())
+
+
 def name_of(function: Callable) -> str:
     """Return the name of a function; of an in-place function, that of its out-of-place twin."""
     name = getattr(function, "__name__", "")

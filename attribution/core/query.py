@@ -121,6 +121,27 @@ class Query:
         """Run `run`, but return only the score to explain of each row, shape (R,)."""
         return self._select(self.run(images, rows), rows)
 
+    def own_targets(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Return the classes to explain (R,), as logits of the images themselves name them.
+
+        They are those of `targets`, without the run of the head that those may cost.
+
+        Args:
+            logits: Shape (R, C), of the images ``rows``, unaltered.
+            rows: Index of the image of each row, int (R,); default: one per image, in order.
+
+        Raises:
+            ValueError: If a class is not in [0, C).
+        """
+        if self._given_targets is None:
+            return logits.detach().argmax(dim=1)
+        targets = self._given_targets if rows is None else self._given_targets[rows]
+        return self._checked(targets, logits.shape[1])
+
+    def own_scores(self, logits: Tensor) -> Tensor:
+        """Compute the scores to explain (B,) of logits (B, C) of the images, see `own_targets`."""
+        return self.class_scores(logits, self.own_targets(logits)[:, None])[:, 0]
+
     def class_scores(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Compute the scores to explain (R, T) of logits (R, C) and classes (R, T)."""
         score = TARGETS[self._target]
@@ -185,10 +206,12 @@ class Query:
         Raises:
             ValueError: If a class is not in [0, C).
         """
-        targets = targets.to(self.images.device, torch.int64)
         if is_recorded():  # a graph cannot raise
-            return targets
-        classes = self.logits.shape[1]
+            return targets.to(self.images.device, torch.int64)
+        return self._checked(targets, self.logits.shape[1])
+
+    def _checked(self, targets: Tensor, classes: int) -> Tensor:
+        targets = targets.to(self.images.device, torch.int64)
         if not bool(((targets >= 0) & (targets < classes)).all()):
             raise ValueError(f"targets must be in [0, {classes}), got {targets.tolist()}")
         return targets

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,8 +10,17 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from learned_saliency.attribution.core.calls import Call, name_of, pull_back
+from learned_saliency.attribution.core.calls import METADATA, Call, name_of, names, pull_back
 from learned_saliency.ops import full_precision, widen
+
+#: Names of functions that give the values of what they take, in other shapes, orders or types.
+VIEWS = METADATA | names(
+    "__get__ __getitem__ view view_as reshape reshape_as flatten unflatten squeeze unsqueeze "
+    "permute transpose swapaxes movedim t T contiguous clone to float double type_as expand "
+    "expand_as unbind chunk split narrow select index_select roll flip cat concat concatenate "
+    "stack pad dropout dropout1d dropout2d feature_dropout alpha_dropout detach channel_shuffle "
+    "pixel_unshuffle pixel_shuffle register_hook requires_grad"
+)
 
 #: ``rule(call, gradient) -> gradients``: what a call hands to each tensor of ``call.taken``, None
 #: for nothing, of what its output got.
@@ -38,14 +47,23 @@ class BackwardRules(TorchFunctionMode):
             ``"conv2d"``, ``"linear"``, ``"batch_norm"``, ``"softmax"``, ``"matmul"``; operators
             have those of their methods, ``"__add__"``, ``"__iadd__"``, ``"__matmul__"``. Each
             function gives one tensor.
+        derivatives: Names of the functions that keep their derivatives, if not all others do;
+            views of tensors and what reads their sizes always may. Any further function of what
+            depends on the input is refused.
 
     Attributes:
         seen: Names of the functions that got a rule, with how often they were called.
+
+    Raises:
+        ValueError: Within, if a function is called that is refused.
     """
 
-    def __init__(self, rules: Mapping[str, Rule]) -> None:
+    def __init__(
+        self, rules: Mapping[str, Rule], derivatives: Collection[str] | None = None
+    ) -> None:
         super().__init__()
         self._rules = dict(rules)
+        self._derivatives = derivatives
         self.seen: dict[str, int] = {}
 
     def __torch_function__(
@@ -53,13 +71,25 @@ class BackwardRules(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         rule = self._rules.get(name_of(func))
-        if rule is None or not torch.is_grad_enabled():
+        if not torch.is_grad_enabled():
             return func(*args, **kwargs)
+        if rule is None:
+            result = func(*args, **kwargs)
+            self._check(name_of(func), result)
+            return result
         call = Call(func, args, kwargs)
         if not call.taken:
             return func(*args, **kwargs)
         self.seen[call.name] = self.seen.get(call.name, 0) + 1
         return _Ruled.apply(call, rule, *call.taken)
+
+    def _check(self, name: str, result: Any) -> None:
+        """Raise ValueError for a function of the input that has neither rule nor permission."""
+        if self._derivatives is None or name in self._derivatives or name in VIEWS:
+            return
+        tensors = [value for value in pytree.tree_leaves(result) if isinstance(value, Tensor)]
+        if any(value.requires_grad for value in tensors):
+            raise ValueError(f"there is no rule for the function {name!r} of the network")
 
 
 class RuledCall:
@@ -74,6 +104,14 @@ class RuledCall:
         self._call = call
         self.name = call.name
         self.taken = [widen(value) for value in taken]
+
+    def takes(self, value: Tensor) -> bool:
+        """Return whether the call takes this very tensor."""
+        return any(value is taken for taken in self._call.taken)
+
+    def takes_at(self, position: int, name: str) -> bool:
+        """Return whether an argument, by position or name, is what depends on the input."""
+        return self.argument(position, name) is self.taken[0]
 
     def argument(self, position: int, name: str) -> Any:
         """Return an argument, given by position or by name; None if it was not given."""

@@ -134,6 +134,37 @@ def test_functions_of_several_tensors_are_refused():
         derivative(lambda x: x.flatten(1).chunk(2, 1)[0], IMAGES, {"chunk": plain})
 
 
+def test_functions_that_have_neither_rule_nor_permission_are_refused():
+    def network(images):
+        scaled = images.flatten(1)[:, :4].exp()  # no rule
+        return scaled.relu()
+
+    mode = BackwardRules({"relu": plain}, derivatives=())
+    with pytest.raises(ValueError, match="there is no rule for the function 'exp'"), mode:
+        network(IMAGES.clone().requires_grad_())
+    _, expected, _ = derivative(network, IMAGES, {})
+    leaf = IMAGES.clone().requires_grad_()
+    with BackwardRules({"relu": plain}, derivatives={"exp"}) as mode:
+        network(IMAGES)  # what does not depend on the input is not asked
+        score = network(leaf)[:, 1]
+    torch.testing.assert_close(torch.autograd.grad(score.sum(), leaf)[0], expected)
+    assert mode.seen == {"relu": 1}
+
+
+def test_a_rule_knows_which_tensors_its_call_takes():
+    seen = []
+
+    def noting(call, gradient):
+        seen.append((call.takes(leaf), call.takes_at(0, "input"), call.takes_at(1, "other")))
+        return call.pull_back(gradient)
+
+    leaf = torch.rand(2, 3, requires_grad=True)
+    with BackwardRules({"matmul": noting}):
+        score = torch.matmul(torch.rand(4, 2), torch.matmul(leaf, torch.rand(3, 2))).sum()
+    torch.autograd.grad(score, leaf)
+    assert seen == [(False, False, True), (True, True, False)]
+
+
 def test_rules_go_with_the_network_of_a_method(tiny_cnn, images):
     classifier = split(tiny_cnn("flat"), "conv3")
     leaf = images.clone().requires_grad_()
