@@ -27,10 +27,13 @@ class GuidedBackprop(PixelGradient):
     forward and one backward pass. The map is made as `VanillaGradient` makes it.
 
     Note:
-        Peers differ where a network calls ReLUs as functions: captum 0.9 and pytorch-grad-cam 1.5.7
-        replace modules alone and give the plain gradient. ReLU6 counts as a ReLU here (its factor
-        is 1[0 < x < 6]), and is left out by them. The map shows edges of the image more than what
-        the class depends on: it hardly changes with the class.
+        * Peers differ where a network calls ReLUs as functions: captum 0.9 and pytorch-grad-cam
+          1.5.7 replace modules alone and give the plain gradient. They leave out ReLU6, which
+          counts as a ReLU here (its factor is 1[0 < x < 6]).
+        * The map shows edges of the image more than what the class depends on, and hardly changes
+          with the class.
+        * What the deconvolution hands back from a logit may die on the way, since inactive units
+          take part: on SqueezeNet 1.0 and photographs it is exactly zero, and captum's, too.
 
     Args:
         rule: ``"guided"`` or ``"deconvolution"``.

@@ -89,7 +89,9 @@ class BackwardRules(TorchFunctionMode):
             return
         tensors = [value for value in pytree.tree_leaves(result) if isinstance(value, Tensor)]
         if any(value.requires_grad for value in tensors):
-            raise ValueError(f"there is no rule for the function {name!r} of the network")
+            raise ValueError(
+                f"there is no rule for the function {name!r} of the network; GradCAM takes any"
+            )
 
 
 class RuledCall:
