@@ -43,6 +43,7 @@ from learned_saliency.attribution.core.scored import ScoredClassifier
 from learned_saliency.attribution.core.split import SplitClassifier, split
 from learned_saliency.attribution.core.targets import TARGETS
 from learned_saliency.attribution.deepshapcam import DeepSHAPCAM
+from learned_saliency.attribution.ensemble import Ensemble
 from learned_saliency.attribution.fakecam import FakeCAM
 from learned_saliency.attribution.gradcam import GradCAM
 from learned_saliency.attribution.gradcampp import GradCAMPlusPlus
@@ -95,6 +96,7 @@ __all__ = [
     "Contributions",
     "DeepSHAPCAM",
     "EmbeddingSimilarity",
+    "Ensemble",
     "FakeCAM",
     "FoldedBatchNorm",
     "FoldingError",
