@@ -29,13 +29,8 @@ from learned_saliency.attribution.core.levels import (
     described_levels,
     split_levels,
 )
-from learned_saliency.attribution.core.method import (
-    ChannelWeightedMethod,
-    PostHocMethod,
-    Query,
-    normalize,
-    resize,
-)
+from learned_saliency.attribution.core.maps import normalize, resize
+from learned_saliency.attribution.core.method import ChannelWeightedMethod, PostHocMethod, Query
 from learned_saliency.attribution.core.outputs import OutputError, Outputs, find_logits
 from learned_saliency.attribution.core.recording import recording
 from learned_saliency.attribution.core.scales import LevelError
@@ -43,8 +38,14 @@ from learned_saliency.attribution.core.scored import ScoredClassifier
 from learned_saliency.attribution.core.split import SplitClassifier, split
 from learned_saliency.attribution.core.targets import TARGETS
 from learned_saliency.attribution.deepshapcam import DeepSHAPCAM
+from learned_saliency.attribution.eigencam import EigenCAM
 from learned_saliency.attribution.ensemble import Ensemble
+from learned_saliency.attribution.excitationbackprop import ExcitationBackprop
+from learned_saliency.attribution.extremal import ExtremalPerturbation
 from learned_saliency.attribution.fakecam import FakeCAM
+from learned_saliency.attribution.feedback import Feedback
+from learned_saliency.attribution.finercam import FinerCAM
+from learned_saliency.attribution.fullgrad import FullGrad
 from learned_saliency.attribution.gradcam import GradCAM
 from learned_saliency.attribution.gradcampp import GradCAMPlusPlus
 from learned_saliency.attribution.gradients import (
@@ -53,18 +54,28 @@ from learned_saliency.attribution.gradients import (
     VanillaGradient,
     VarGrad,
 )
+from learned_saliency.attribution.guidedbackprop import GuidedBackprop
 from learned_saliency.attribution.hirescam import HiResCAM
 from learned_saliency.attribution.iba import InformationBottleneck
+from learned_saliency.attribution.iscam import ISCAM
 from learned_saliency.attribution.kernelshapcam import KernelSHAPCAM
 from learned_saliency.attribution.layercam import LayerCAM
 from learned_saliency.attribution.liftcam import LIFTCAM
 from learned_saliency.attribution.limecam import LIMECAM
+from learned_saliency.attribution.lrpcam import LRPCAM
+from learned_saliency.attribution.meaningful import MeaningfulPerturbation
 from learned_saliency.attribution.objectives import MaskObjective
+from learned_saliency.attribution.occlusion import Occlusion
 from learned_saliency.attribution.opticam import OptiCAM, OptiCAMResult, Start
+from learned_saliency.attribution.reciprocam import ReciproCAM
+from learned_saliency.attribution.refinecam import RefineCAM
+from learned_saliency.attribution.rise import RISE
 from learned_saliency.attribution.rollout import RawAttention, Rollout
 from learned_saliency.attribution.scorecam import ScoreCAM
 from learned_saliency.attribution.shapcam import SHAPCAM
+from learned_saliency.attribution.shapleycam import ShapleyCAM
 from learned_saliency.attribution.smoothgradcampp import SmoothGradCAMPlusPlus
+from learned_saliency.attribution.sscam import SSCAM
 from learned_saliency.attribution.starts import RandomStart
 from learned_saliency.attribution.supersets import SupersetAggregation, superset_members
 from learned_saliency.attribution.targets import (
@@ -77,10 +88,14 @@ from learned_saliency.attribution.xgradcam import XGradCAM
 
 __all__ = [
     "CAM",
+    "ISCAM",
     "LAYOUTS",
     "LIFTCAM",
     "LIMECAM",
+    "LRPCAM",
+    "RISE",
     "SHAPCAM",
+    "SSCAM",
     "TARGETS",
     "AblationCAM",
     "ActivationStatistics",
@@ -95,13 +110,20 @@ __all__ = [
     "Classifier",
     "Contributions",
     "DeepSHAPCAM",
+    "EigenCAM",
     "EmbeddingSimilarity",
     "Ensemble",
+    "ExcitationBackprop",
+    "ExtremalPerturbation",
     "FakeCAM",
+    "Feedback",
+    "FinerCAM",
     "FoldedBatchNorm",
     "FoldingError",
+    "FullGrad",
     "GradCAM",
     "GradCAMPlusPlus",
+    "GuidedBackprop",
     "HiResCAM",
     "InformationBottleneck",
     "IntegratedGradients",
@@ -111,6 +133,8 @@ __all__ = [
     "LevelError",
     "LeveledClassifier",
     "MaskObjective",
+    "MeaningfulPerturbation",
+    "Occlusion",
     "OptiCAM",
     "OptiCAMResult",
     "OutputError",
@@ -120,10 +144,13 @@ __all__ = [
     "RandomStart",
     "RawAttention",
     "RawScores",
+    "ReciproCAM",
+    "RefineCAM",
     "RegionScore",
     "Rollout",
     "ScoreCAM",
     "ScoredClassifier",
+    "ShapleyCAM",
     "SharedFeatures",
     "SmoothGrad",
     "SmoothGradCAMPlusPlus",

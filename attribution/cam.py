@@ -9,6 +9,7 @@ from learned_saliency.attribution.core.affine import is_affine
 from learned_saliency.attribution.core.classifier import Classifier
 from learned_saliency.attribution.core.method import ChannelWeightedMethod, Query
 from learned_saliency.attribution.core.recording import is_recorded
+from learned_saliency.attribution.core.targets import centered_logit
 
 
 class CAM(ChannelWeightedMethod):
@@ -22,16 +23,31 @@ class CAM(ChannelWeightedMethod):
     A classifier that has class maps of its own offers ``cams(features, targets) -> (B, h, w)``;
     those maps are taken as they are, whatever the head.
 
+    Note:
+        Cross-entropy is the same for weights to which one vector is added in all classes, so a
+        training says nothing about it; Adam moves it nevertheless, as it scales each gradient. The
+        maps of all classes then share an offset, v times the activations, which may hide what sets
+        the class apart. ``center`` takes it away; the paper has no such step.
+
     Args:
         rectify: Whether negative evidence is cut off before normalization. The original method
             keeps it.
+        center: Whether the mean of all classes' weights is subtracted from the class's.
         **options: See `PostHocMethod`.
+
+    Raises:
+        ValueError: When called, if the head is another one, or ``center`` is asked for and there is
+            one class, or class maps of the classifier's own that are probabilities.
     """
 
     needs_gradients = True
     export_obstacle = None
     rectify = False
     allowed_targets: ClassVar[tuple[str, ...]] = ("logit",)  # no other is linear in the channels
+
+    def __init__(self, *, center: bool = False, **options: object) -> None:
+        super().__init__(**options)
+        self.center = center
 
     def gives_probabilities(self, classifier: Classifier) -> bool:
         """True if the classifier has class maps of its own and declares them as p(y, z|x)."""
@@ -42,18 +58,36 @@ class CAM(ChannelWeightedMethod):
         if own is None:
             return super()._cams(query)
         maps = own(query.features, query.targets)
+        if self.center:
+            maps = maps - self._mean_of_classes(query)
         if maps.dim() != 3 or maps.shape[0] != query.features.shape[0]:
             raise ValueError(f"cams() must give maps (B, h, w), got {tuple(maps.shape)}")
         return maps.relu() if self.rectify else maps
 
     def _coefficients(self, query: Query) -> Tensor:
-        gradients = query.gradients
+        gradients = query.gradients_by(centered_logit) if self.center else query.gradients
         if not is_affine(query.score) or not (is_recorded() or _is_even(gradients)):
             raise ValueError(
                 "CAM needs a head of global average pooling and one linear layer (or a classifier "
                 "with cams()); GradCAM is its generalization to any head"
             )
         return gradients.sum(dim=(2, 3))
+
+    def _mean_of_classes(self, query: Query) -> Tensor:
+        """Compute the mean (B, h, w) of the classifier's own maps of all classes."""
+        if self.gives_probabilities(query.classifier):
+            raise ValueError(
+                "center=True is for weights of classes: this classifier's own maps are "
+                "probabilities, to which nothing common can be added"
+            )
+        count = query.logits.shape[1]
+        if count < 2:
+            raise ValueError("center=True compares classes, of which there is one: leave it out")
+        classes = torch.arange(count, device=query.features.device)
+        total = 0.0
+        for index in classes.unbind():  # a classifier's maps of one class are all that is promised
+            total = total + query.classifier.cams(query.features, index.expand_as(query.targets))
+        return total / count
 
 
 def _is_even(gradients: Tensor) -> bool:

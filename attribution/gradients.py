@@ -1,12 +1,11 @@
 """Gradients of the class logit by the image, and averages of them."""
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from learned_saliency.attribution.core.blurring import blur
 from learned_saliency.attribution.core.method import PostHocMethod, Query
 from learned_saliency.attribution.core.variants import gaussian_noise, pair_batches
 from learned_saliency.ops import full_precision, widen
@@ -182,25 +181,3 @@ class VarGrad(SmoothGrad):
         """Compute attributions, see `VanillaGradient.attributions`; at least 0."""
         first, second = self._noisy_moments(query)
         return (second - first**2).clamp(min=0)
-
-
-def blur(maps: Tensor, sigma: float) -> Tensor:
-    """Blur maps with a Gaussian, cut off at three standard deviations; borders are repeated.
-
-    Args:
-        maps: Shape (B, H, W).
-        sigma: Standard deviation in pixels; 0 leaves the maps as they are.
-
-    Returns:
-        Maps (B, H, W).
-    """
-    if sigma == 0:
-        return maps
-    radius = math.ceil(3 * sigma)
-    offsets = torch.arange(-radius, radius + 1, dtype=maps.dtype, device=maps.device)
-    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    padded = F.pad(maps[:, None], (radius,) * 4, mode="replicate")
-    with full_precision(maps.device):
-        rows = F.conv2d(padded, kernel.view(1, 1, 1, -1))
-        return F.conv2d(rows, kernel.view(1, 1, -1, 1))[:, 0]

@@ -5,7 +5,13 @@ from collections.abc import Callable, Collection, Sequence
 import torch
 from torch import Tensor
 
-from learned_saliency.attribution.core.maps import INTERPOLATIONS, normalize, resize
+from learned_saliency.attribution.core.maps import (
+    INTERPOLATIONS,
+    is_constant,
+    normalize,
+    normalize_by_maximum,
+    resize,
+)
 from learned_saliency.attribution.core.targets import TARGETS
 from learned_saliency.ops import full_precision, widen
 
@@ -38,30 +44,14 @@ OBJECTIVES: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
 TWO_SIDED = frozenset({"iomask", "iodiff"})
 
 
-def _range(maps: Tensor) -> Tensor:
-    return normalize(maps)  # Eq. 16
-
-
-def _maximum(maps: Tensor) -> Tensor:
-    high = maps.amax(dim=(1, 2), keepdim=True)
-    positive = high > 0
-    scaled = maps / torch.where(positive, high, 1.0)  # Eq. 17
-    return torch.where(positive & ~_constant(maps), scaled.clamp(min=0, max=1), 0.0)
-
-
 def _sigmoid(maps: Tensor) -> Tensor:
-    return torch.where(_constant(maps), 0.0, maps.sigmoid())  # Eq. 18
-
-
-def _constant(maps: Tensor) -> Tensor:
-    """Find the maps (R, H, W) that `normalize` takes for constant, shape (R, 1, 1)."""
-    return normalize(maps.detach()).amax(dim=(1, 2), keepdim=True) == 0
+    return torch.where(is_constant(maps), 0.0, maps.sigmoid())  # Eq. 18
 
 
 #: n(maps (R, H, W)) -> masks (R, H, W) in [0, 1]; a constant map becomes zeros.
 NORMALIZATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "range": _range,
-    "max": _maximum,
+    "range": normalize,  # Eq. 16
+    "max": normalize_by_maximum,  # Eq. 17
     "sigmoid": _sigmoid,
 }
 

@@ -1,10 +1,13 @@
 """Score-CAM."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from learned_saliency.attribution.core.altered import AlteringMethod
-from learned_saliency.attribution.core.method import Query, normalize, resize
+from learned_saliency.attribution.core.maps import normalize, resize
+from learned_saliency.attribution.core.method import Query
 from learned_saliency.attribution.core.variants import pair_batches
 
 
@@ -29,8 +32,15 @@ class ScoreCAM(AlteringMethod):
         scores = []
         for rows, channel in pair_batches(count, channels, size, images.device):
             masks = resize(features[rows, channel], images.shape[-2:], self.interpolation)
-            masks = normalize(masks).to(images.dtype)  # (R, H, W)
-            logits = query.run(images[rows] * masks[:, None], rows)
-            scores.append(query.class_scores(logits, targets[rows]))
+            masks = normalize(masks)  # (R, H, W)
+            found = []
+            for variant in self._variants(masks):
+                logits = query.run(images[rows] * variant[:, None].to(images.dtype), rows)
+                found.append(query.class_scores(logits, targets[rows]))
+            scores.append(sum(found) / len(found))
         scores = torch.cat(scores).to(features.dtype).view(count, channels, -1)
         return scores.softmax(dim=1).transpose(1, 2)
+
+    def _variants(self, masks: Tensor) -> Iterator[Tensor]:
+        """Give variants of masks (R, H, W), over whose scores the method averages."""
+        yield masks

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from learned_saliency.attribution.core.classifier import Classifier
-from learned_saliency.attribution.core.maps import normalize, resize
 from learned_saliency.attribution.core.method import ChannelWeightedMethod
 from learned_saliency.attribution.core.query import Query
 from learned_saliency.ops import widen
@@ -51,10 +50,7 @@ class AlteringMethod(ChannelWeightedMethod):
             maps = [
                 widen(self._weighted(query.features, one)).detach() for one in weights.unbind(1)
             ]
-            size = images.shape[-2:]
-            return torch.stack(
-                [normalize(resize(one, size, self.interpolation)) for one in maps], dim=1
-            )
+            return torch.stack([self.finish(one, images.shape[-2:]) for one in maps], dim=1)
 
     def _coefficients(self, query: Query) -> Tensor:
         return self._class_coefficients(query, query.targets[:, None])[:, 0]

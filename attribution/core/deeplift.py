@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from learned_saliency.attribution.core.affine import is_affine
+from learned_saliency.attribution.core.calls import METADATA, Call, pull_back
 from learned_saliency.attribution.core.recording import is_recorded
 
 
@@ -34,7 +35,6 @@ _BILINEAR = _names("mul multiply __mul__ __rmul__ matmul __matmul__ mm bmm baddb
 # Functions of each entry of an axis alone, and that axis, in what they take and give.
 _ROWWISE = {"scaled_dot_product_attention": 0, "layer_norm": 0, "group_norm": 0, "rms_norm": 0}
 _ROWWISE["multi_head_attention_forward"] = 1  # (tokens, B, K)
-_METADATA = _names("size dim ndimension numel nelement stride __len__ is_floating_point")
 _NODES = 24  # number of nodes of the quadrature; the products of two values need one
 
 
@@ -99,21 +99,15 @@ def deeplift(
     return Contributions(values, output.detach(), reference.detach())
 
 
-class _Call:
+class _Call(Call):
     """One call on values that depend on the inputs, computed with a graph of its own.
 
     Attributes:
-        name: Name of the function.
-        taken: The function's arguments, as tensors of the run that is followed.
         given: The function's results, as tensors of the run that is followed.
     """
 
-    def __init__(self, function: Callable, arguments: tuple, places: list[int]) -> None:
-        self._function = function
-        self._flat, self._spec = pytree.tree_flatten(arguments)
-        self._places = places
-        self.name = _name(function)
-        self.taken = [self._flat[i] for i in places]
+    def __init__(self, function: Callable, args: tuple, kwargs: dict[str, Any]) -> None:
+        super().__init__(function, args, kwargs)
         self.leaves, result = self.run(self.taken)
         flat, spec = pytree.tree_flatten(result)
         kept = [i for i, v in enumerate(flat) if isinstance(v, Tensor) and v.requires_grad]
@@ -128,19 +122,9 @@ class _Call:
         """The function and the shapes, which must be the same in both runs."""
         return (self.name, *(value.shape for value in (*self.taken, *self.given)))
 
-    def run(self, values: list[Tensor]) -> tuple[list[Tensor], Any]:
-        """Call the function on other values; return them as leaves of a graph, and the result."""
-        with torch.enable_grad():
-            leaves = [value.detach().requires_grad_() for value in values]
-            flat = list(self._flat)
-            for i, leaf in zip(self._places, leaves, strict=True):
-                flat[i] = leaf.clone()  # the function may work in place
-            args, kwargs = pytree.tree_unflatten(flat, self._spec)
-            return leaves, self._function(*args, **kwargs)
-
     def pull_back(self, outgoing: list[Tensor | None]) -> list[Tensor | None]:
         """Multiply by the transposed derivative at the values taken."""
-        return _pull_back(self.outputs, self.leaves, outgoing)
+        return pull_back(self.outputs, self.leaves, outgoing)
 
 
 class _Follower(TorchFunctionMode):
@@ -154,25 +138,18 @@ class _Follower(TorchFunctionMode):
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        flat, _ = pytree.tree_flatten((args, kwargs))
-        places = [i for i, v in enumerate(flat) if isinstance(v, Tensor) and v.requires_grad]
+        tensors = [v for v in pytree.tree_leaves((args, kwargs)) if isinstance(v, Tensor)]
         name = getattr(func, "__name__", "")
-        if not places or name in _METADATA:
+        if name in METADATA or not any(tensor.requires_grad for tensor in tensors):
             return func(*args, **kwargs)
         if name == "__get__":  # an attribute: x.shape, or a view such as x.T
             value = func(*args, **kwargs)
             if not isinstance(value, Tensor):
                 return value
-        call = _Call(func, (args, kwargs), places)
+        call = _Call(func, args, kwargs)
         if call.given:
             self.calls.append(call)
         return call.result
-
-
-def _name(function: Callable) -> str:
-    """Return the name of a function; of an in-place function, that of its out-of-place twin."""
-    name = getattr(function, "__name__", "")
-    return name if name.endswith("__") else name.removesuffix("_")
 
 
 def _go_back(output: Tensor, calls: list[_Call], start: list[_Call]) -> dict[int, Tensor]:
@@ -289,7 +266,7 @@ def _run_back(
     """Multiply by the transposed derivative at other values."""
     leaves, result = call.run(values)
     outputs = [v for v in pytree.tree_leaves(result) if isinstance(v, Tensor)]
-    return _pull_back([v for v in outputs if v.requires_grad], leaves, outgoing)
+    return pull_back([v for v in outputs if v.requires_grad], leaves, outgoing)
 
 
 def _delta(call: _Call, base: _Call) -> tuple[Tensor, Tensor]:
@@ -299,18 +276,3 @@ def _delta(call: _Call, base: _Call) -> tuple[Tensor, Tensor]:
     least = math.sqrt(torch.finfo(x.dtype).eps) * torch.maximum(x.abs(), r.abs())
     delta = x - r
     return delta, delta.abs() <= least.clamp(min=1e-10)
-
-
-def _pull_back(
-    outputs: list[Tensor], leaves: list[Tensor], outgoing: list[Tensor | None]
-) -> list[Tensor | None]:
-    pairs = [(o, g) for o, g in zip(outputs, outgoing, strict=True) if g is not None]
-    return list(
-        torch.autograd.grad(
-            [output for output, _ in pairs],
-            leaves,
-            [gradient for _, gradient in pairs],
-            retain_graph=True,
-            allow_unused=True,
-        )
-    )

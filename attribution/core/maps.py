@@ -1,5 +1,7 @@
 """Resizing and normalization of maps."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -54,3 +56,42 @@ def normalize(maps: Tensor) -> Tensor:
     rounding = 64 * torch.finfo(maps.dtype).eps * torch.maximum(low.abs(), high.abs())
     constant = high - low <= rounding
     return torch.where(constant, 0.0, (maps - low) / torch.where(constant, 1.0, high - low))
+
+
+def normalize_by_maximum(maps: Tensor) -> Tensor:
+    """Divide the positive part of each map by its maximum, max(0, f) / max f.
+
+    Paper 001, Eq. 2, first line, and paper 000, Eq. 17. What is negative becomes 0, and where the
+    smallest value is positive it stays above 0.
+
+    Args:
+        maps: Shape (..., H, W).
+
+    Returns:
+        Maps in [0, 1], the shape of ``maps``, at least float32; a map without a positive value
+        becomes zeros, and so does a constant one, as by `normalize`.
+
+    Raises:
+        ValueError: If a value is NaN or infinite.
+    """
+    maps = widen(maps)
+    high = maps.amax(dim=(-2, -1), keepdim=True)
+    positive = high > 0
+    scaled = maps / torch.where(positive, high, 1.0)
+    return torch.where(positive & ~is_constant(maps), scaled.clamp(min=0, max=1), 0.0)
+
+
+def is_constant(maps: Tensor) -> Tensor:
+    """Find the maps (..., H, W) that `normalize` takes for constant, shape (..., 1, 1).
+
+    Raises:
+        ValueError: If a value is NaN or infinite.
+    """
+    return normalize(maps.detach()).amax(dim=(-2, -1), keepdim=True) == 0
+
+
+#: Functions of maps (..., H, W) of any range to maps in [0, 1], by their words.
+NORMALIZATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "range": normalize,
+    "max": normalize_by_maximum,
+}

@@ -8,7 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from learned_saliency.attribution.core.classifier import Classifier, frozen
-from learned_saliency.attribution.core.maps import INTERPOLATIONS, normalize, resize
+from learned_saliency.attribution.core.maps import (
+    INTERPOLATIONS,
+    NORMALIZATIONS,
+    normalize,  # noqa: F401  (methods take it from here)
+    resize,
+)
 from learned_saliency.attribution.core.query import Query
 from learned_saliency.attribution.core.targets import TARGETS
 from learned_saliency.ops import full_precision, widen
@@ -28,6 +33,8 @@ class PostHocMethod:
             softmax(y)_c, ``"log_probability"`` its logarithm, ``"margin"`` y_c minus the largest
             other logit. The logits are those that the classifier gives, or the scores that
             ``outputs`` of `attribution.split` puts in their place.
+        normalization: How maps come into [0, 1]: by ``"range"``, minimum to 0 and maximum to 1
+            (paper 000, Eq. 4), or by ``"max"``, max(0, f) / max f (paper 001, Eq. 2, first line).
 
     Attributes:
         allowed_targets: The words that the method takes; others need another method.
@@ -44,9 +51,18 @@ class PostHocMethod:
         "its maps are not made by one run of the network and the derivative of its head"
     )
 
-    def __init__(self, *, interpolation: str = "bilinear", target: str = "logit") -> None:
+    def __init__(
+        self,
+        *,
+        interpolation: str = "bilinear",
+        target: str = "logit",
+        normalization: str = "range",
+    ) -> None:
         if interpolation not in INTERPOLATIONS:
             raise ValueError(f"interpolation must be one of {INTERPOLATIONS}: {interpolation!r}")
+        if normalization not in NORMALIZATIONS:
+            known = tuple(NORMALIZATIONS)
+            raise ValueError(f"normalization must be one of {known}: {normalization!r}")
         if target not in TARGETS:
             raise ValueError(f"target must be one of {tuple(TARGETS)}: {target!r}")
         if target not in self.allowed_targets:
@@ -56,6 +72,7 @@ class PostHocMethod:
             )
         self.interpolation = interpolation
         self.target = target
+        self.normalization = normalization
 
     def __call__(
         self, classifier: Classifier, images: Tensor, targets: Tensor | None = None
@@ -69,8 +86,9 @@ class PostHocMethod:
             targets: Class to explain for each image, int (B,) in [0, C); default: the predicted.
 
         Returns:
-            Saliency maps (B, H, W) in [0, 1], minimum 0 and maximum 1 in each image, all zeros
-            where a map is constant; float32, or float64 for a float64 classifier.
+            Saliency maps (B, H, W) in [0, 1], minimum 0 and maximum 1 in each image (of
+            ``normalization="max"`` the minimum may be larger), all zeros where a map is constant;
+            float32, or float64 for a float64 classifier.
 
         Raises:
             TypeError: If an argument is of the wrong type.
@@ -78,8 +96,7 @@ class PostHocMethod:
             RuntimeError: If the method needs gradients and is called in inference mode.
         """
         with self._query(classifier, images, targets) as query:
-            maps = resize(widen(self._cams(query)), images.shape[-2:], self.interpolation)
-            return normalize(maps)
+            return self.finish(widen(self._cams(query)), images.shape[-2:])
 
     def of_classes(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
         """Explain several classes of each image.
@@ -112,6 +129,21 @@ class PostHocMethod:
         """
         with self._query(classifier, images, targets) as query:
             return widen(self._cams(query)).detach()
+
+    def finish(self, raw: Tensor, size: tuple[int, int]) -> Tensor:
+        """Bring raw maps to the size of the images, and normalize them.
+
+        Args:
+            raw: Shape (..., h, w), as `raw_maps` gives them.
+            size: Height H and width W, in pixels.
+
+        Returns:
+            Maps (..., H, W) in [0, 1], at least float32.
+
+        Raises:
+            ValueError: If a map is not finite.
+        """
+        return NORMALIZATIONS[self.normalization](resize(raw, size, self.interpolation))
 
     def gives_probabilities(self, classifier: Classifier) -> bool:
         """Return whether the raw maps are p(y, z|x), instead of scores of any range."""

@@ -10,7 +10,7 @@ from learned_saliency.attribution.core.affine import is_affine
 from learned_saliency.attribution.core.classifier import Classifier, encode, of_rows
 from learned_saliency.attribution.core.outputs import NoGradientError
 from learned_saliency.attribution.core.recording import is_recorded
-from learned_saliency.attribution.core.targets import TARGETS
+from learned_saliency.attribution.core.targets import TARGETS, Score
 from learned_saliency.ops import full_precision, widen
 
 
@@ -121,6 +121,27 @@ class Query:
         """Run `run`, but return only the score to explain of each row, shape (R,)."""
         return self._select(self.run(images, rows), rows)
 
+    def own_targets(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Return the classes to explain (R,), as logits of the images themselves name them.
+
+        They are those of `targets`, without the run of the head that those may cost.
+
+        Args:
+            logits: Shape (R, C), of the images ``rows``, unaltered.
+            rows: Index of the image of each row, int (R,); default: one per image, in order.
+
+        Raises:
+            ValueError: If a class is not in [0, C).
+        """
+        if self._given_targets is None:
+            return logits.detach().argmax(dim=1)
+        targets = self._given_targets if rows is None else self._given_targets[rows]
+        return self._checked(targets, logits.shape[1])
+
+    def own_scores(self, logits: Tensor) -> Tensor:
+        """Compute the scores to explain (B,) of logits (B, C) of the images, see `own_targets`."""
+        return self.class_scores(logits, self.own_targets(logits)[:, None])[:, 0]
+
     def class_scores(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Compute the scores to explain (R, T) of logits (R, C) and classes (R, T)."""
         score = TARGETS[self._target]
@@ -185,10 +206,12 @@ class Query:
         Raises:
             ValueError: If a class is not in [0, C).
         """
-        targets = targets.to(self.images.device, torch.int64)
         if is_recorded():  # a graph cannot raise
-            return targets
-        classes = self.logits.shape[1]
+            return targets.to(self.images.device, torch.int64)
+        return self._checked(targets, self.logits.shape[1])
+
+    def _checked(self, targets: Tensor, classes: int) -> Tensor:
+        targets = targets.to(self.images.device, torch.int64)
         if not bool(((targets >= 0) & (targets < classes)).all()):
             raise ValueError(f"targets must be in [0, {classes}), got {targets.tolist()}")
         return targets
@@ -203,19 +226,23 @@ class Query:
 
     def gradients_of(self, target: str) -> Tensor:
         """Compute `gradients` of another score, a word of `TARGETS`."""
+        return self.gradients_by(TARGETS[target])
+
+    def gradients_by(self, score: Score) -> Tensor:
+        """Compute `gradients` of a score that is a function of the logits and the classes."""
         with torch.enable_grad():
-            selected = TARGETS[target](self.logits, self.targets).sum()
+            selected = score(self.logits, self.targets).sum()
         with full_precision(self._leaf.device):
             (gradients,) = torch.autograd.grad(selected, self._leaf, retain_graph=True)
         return gradients
 
     @cached_property
-    def linear_contributions(self) -> Tensor | None:
-        """Each channel's share of the score, (B, K), if that is affine in them, else None.
+    def affine_derivative(self) -> tuple[Tensor, Tensor] | None:
+        """Derivative of the score and what it leaves, if the score is affine, else None.
 
-        The sum over positions of gradient times activation. For an affine head this is exactly
-        F(A) - F(A without channel k), and the Shapley value of the channel; see `is_affine`. It
-        is None in inference mode, too, where the head cannot be examined.
+        With F(A) the score, these are its gradient (B, K, h, w) and F(0), shape (B,), so that F of
+        any activations is the sum of their products with the gradient, plus F(0); see `is_affine`.
+        It is None in inference mode, too, where the head cannot be examined.
         """
         if torch.is_inference_mode_enabled():
             return None
@@ -229,4 +256,17 @@ class Query:
             return None
         with full_precision(leaf.device):
             (gradients,) = torch.autograd.grad(scores, leaf, torch.ones_like(scores))
-        return (gradients * leaf.detach()).sum(dim=(2, 3))
+        rest = scores.detach() - (gradients * leaf.detach()).sum(dim=(1, 2, 3))
+        return gradients, rest
+
+    @property
+    def linear_contributions(self) -> Tensor | None:
+        """Each channel's share of the score, (B, K), if that is affine in them, else None.
+
+        The sum over positions of gradient times activation. For an affine head this is exactly
+        F(A) - F(A without channel k), and the Shapley value of the channel; see
+        `affine_derivative`.
+        """
+        if self.affine_derivative is None:
+            return None
+        return (self.affine_derivative[0] * self.features).sum(dim=(2, 3))

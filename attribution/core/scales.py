@@ -254,4 +254,5 @@ def _evenly_spaced(
     blocks = max(sequences.values(), key=len, default=[])
     parts = _EQUAL + 1
     places = [round((len(blocks) + 1) * part / parts) - 1 for part in range(1, parts)]
-    return [blocks[place] for place in sorted({place for place in places if place >= 0})]
+    there = sorted({place for place in places if 0 <= place < len(blocks)})
+    return [blocks[place] for place in there]

@@ -11,8 +11,6 @@ from learned_saliency.attribution import (
     Classifier,
     PostHocMethod,
     SharedFeatures,
-    normalize,
-    resize,
 )
 from learned_saliency.datamodules import standardize
 from learned_saliency.pipeline.export.recording import record, state_of
@@ -109,7 +107,7 @@ class RecordedClassifier(nn.Module):
         self.native = explained.native
         self.register_buffer("mean", explained.mean, persistent=False)
         self.register_buffer("std", explained.std, persistent=False)
-        self.interpolation = explained.method.interpolation
+        self.finish = explained.method.finish
         self.pass_ = _Pass(explained.classifier, explained.method)
         inputs = [torch.rand(2, 3, size, size)]
         if has_labels:
@@ -120,5 +118,5 @@ class RecordedClassifier(nn.Module):
         """Compute maps as `ExplainedClassifier.explain` does."""
         given = [] if labels is None else [labels]
         logits, raw, features = self.graph(state_of(self.pass_), images, *given)
-        saliency = normalize(resize(raw, images.shape[-2:], self.interpolation))
+        saliency = self.finish(raw, images.shape[-2:])
         return Explanation(saliency, logits, features)

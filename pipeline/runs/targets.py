@@ -79,8 +79,8 @@ def with_target(config: DictConfig, name: str, options: DictConfig, target: str)
             raise UserError(
                 f"attribution.{name}.{key}={own} and target={config.target} differ: give one."
             )
-    if target == _DEFAULT or any(options.get(key) is not None for key in _SAME):
-        return options
+    if config.get("target") is None or any(options.get(key) is not None for key in _SAME):
+        return options  # a method has its own default
     options = options.copy()  # which still refers to the rest of the configuration
     OmegaConf.set_struct(options, False)
     explaining = options.method if isinstance(options.get("method"), DictConfig) else options

@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from learned_saliency.attribution import PostHocMethod, SharedFeatures, normalize, resize
+from learned_saliency.attribution import PostHocMethod, SharedFeatures, resize
 from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.metrics import Figure, MapSimilarity, declared
 from learned_saliency.pipeline.cli import UserError, first_sentence, nearest
@@ -264,8 +264,8 @@ def _maps(method: Explainer, classifier: nn.Module, images: Tensor, targets: Ten
         maps = method(classifier, images, targets)
         return maps, maps
     raw = method.raw_maps(classifier, images, targets)
-    raw = resize(raw, images.shape[-2:], method.interpolation)
-    return normalize(raw), raw
+    size = images.shape[-2:]
+    return method.finish(raw, size), resize(raw, size, method.interpolation)
 
 
 def _count(

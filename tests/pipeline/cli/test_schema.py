@@ -7,7 +7,9 @@ from omegaconf import DictConfig
 
 from learned_saliency.attribution.core.maps import INTERPOLATIONS
 from learned_saliency.attribution.core.targets import TARGETS
+from learned_saliency.attribution.extremal import VARIANTS
 from learned_saliency.attribution.gradients import AVERAGES
+from learned_saliency.attribution.meaningful import FIRST_MASKS, GAMES
 from learned_saliency.datamodules.creatures.classes import EVIDENCE
 from learned_saliency.pipeline.cli import UserError, check_values, schema
 from learned_saliency.pipeline.cli.choices import config_groups, used_groups
@@ -85,6 +87,9 @@ def test_a_row_for_one_choice_allows_its_defaults():
         ("evaluate.mask_color", MASK_COLORS),
         ("attribution.smoothgrad.averages", AVERAGES),
         ("attribution.cam.interpolation", INTERPOLATIONS),
+        ("attribution.extremal.variant", VARIANTS),
+        ("attribution.meaningful.first_mask", FIRST_MASKS),
+        ("attribution.meaningful.game", GAMES),
         ("attribution.gradcam.target", TARGETS),
         ("attribution.opticam.selector", TARGETS),
         ("data.reader.evidence", EVIDENCE),

@@ -40,6 +40,16 @@ def test_all_methods_explain_the_target():
     assert target_record(config, {}) == {}
 
 
+def test_a_method_with_a_score_of_its_own_takes_the_logit_where_it_is_asked_for():
+    names = ["rise", "meaningful", "occlusion", "cam", "fakecam", "camsuperset"]
+    words = [method.target for method in build_methods(composed(methods=names[:3])).values()]
+    assert words == ["probability", "probability", "logit"]
+    function = "learned_saliency.attribution:RawScores"  # whose scores are no logits of classes
+    for target in ("logit", function):
+        found = build_methods(composed(methods=names, target=target))
+        assert [found[name].target for name in names[:3]] == ["logit"] * 3
+
+
 def test_methods_that_differ_are_recorded_one_by_one():
     config = composed(methods=["gradcam", "liftcam"], attribution__gradcam__target="probability")
     found = build_methods(config)

@@ -1,0 +1,103 @@
+"""Recipro-CAM."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from learned_saliency.attribution.core.altered import run_size
+from learned_saliency.attribution.core.classifier import Classifier
+from learned_saliency.attribution.core.method import PostHocMethod, Query
+from learned_saliency.attribution.core.variants import pair_batches
+from learned_saliency.ops import full_precision, widen
+
+
+class ReciproCAM(PostHocMethod):
+    """Recipro-CAM (Byun and Lee 2022, arXiv 2209.14074), for convolutional networks.
+
+    The value of cell p is the score of the class when the activations of all other cells are 0,
+    s_p = F(A * M_p). M_p is 1 at p; with ``gaussian`` the activations of p are spread over its
+    neighbors by the 3 x 3 kernel (1 2 1) (1 2 1)^T / 16, those that would fall outside are lost.
+    Only the head runs, once for each cell; all classes of an image are served by these runs
+    (`of_classes`). No gradient is needed. Where the score is affine in the activations, as with
+    pooling and a linear layer, the values are read from its derivative instead, which is exact:
+    without ``gaussian`` the map is then that of `CAM`.
+
+    Note:
+        The released code softmaxes the logits of each run: that is ``target="probability"``. It
+        has the kernel, but not switched on; the paper reports figures with it.
+
+    Args:
+        gaussian: Whether a cell's activations are spread over its neighbors.
+        batch_size: Cells in one run of the head, at least 1; bounds memory. None for as many as the
+            device is fast with, see `run_size`.
+        **options: See `PostHocMethod`.
+
+    Raises:
+        ValueError: If ``batch_size`` is below 1.
+    """
+
+    def __init__(
+        self, *, gaussian: bool = True, batch_size: int | None = None, **options: str
+    ) -> None:
+        super().__init__(**options)
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.gaussian = gaussian
+        self.batch_size = batch_size
+
+    def of_classes(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
+        """Explain several classes of each image by the same runs of the head.
+
+        Args:
+            classifier: See `PostHocMethod.of_classes`, as for the errors.
+            images: Shape (B, 3, H, W).
+            targets: Classes, int (B, T) in [0, C).
+
+        Returns:
+            Maps (B, T, H, W).
+        """
+        with self._query(classifier, images, None) as query:
+            maps = self._class_cams(query, query.checked(targets))
+            return self.finish(widen(maps), images.shape[-2:])
+
+    def _cams(self, query: Query) -> Tensor:
+        return self._class_cams(query, query.targets[:, None])[:, 0]
+
+    def _class_cams(self, query: Query, targets: Tensor) -> Tensor:
+        """Compute the raw maps (B, T, h, w) of classes (B, T)."""
+        rows = torch.arange(len(targets), device=targets.device).repeat_interleave(targets.shape[1])
+        each = query.of_classes(rows, targets.flatten())
+        if each.affine_derivative is None:
+            return self._scores(query, targets)
+        maps = self._affine_scores(each.features, *each.affine_derivative)
+        return maps.unflatten(0, targets.shape)
+
+    def _affine_scores(self, features: Tensor, gradients: Tensor, rest: Tensor) -> Tensor:
+        """Compute the scores (B, h, w) of a head with F(A) = sum of gradients * A + rest."""
+        if self.gaussian:  # the kernel is symmetric: spreading A is smoothing the gradients
+            kernel = self._kernel(gradients).expand(gradients.shape[1], 1, -1, -1)
+            with full_precision(gradients.device):
+                gradients = F.conv2d(gradients, kernel, padding=1, groups=gradients.shape[1])
+        return (gradients * features).sum(dim=1) + rest[:, None, None]
+
+    def _scores(self, query: Query, targets: Tensor) -> Tensor:
+        """Compute the scores (B, T, h, w) of classes (B, T) by a run of the head for each cell."""
+        features = query.features
+        count, cells = len(features), features[0, 0].numel()
+        shape = features.shape[-2:]
+        masks = torch.eye(cells).to(features).view(cells, 1, *shape)
+        if self.gaussian:
+            masks = F.conv2d(masks, self._kernel(features), padding=1)
+        size = self.batch_size or run_size(features[0].numel(), features.device)
+        found = []
+        for rows, cell in pair_batches(count, cells, size, features.device):
+            own = features.flatten(2)[rows, :, cell]  # (R, K)
+            spread = own[:, :, None, None] * masks[cell]
+            found.append(query.class_scores(query.head(spread, rows), targets[rows]))
+        return torch.cat(found).view(count, *shape, -1).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def _kernel(like: Tensor) -> Tensor:
+        """Give the kernel, (1, 1, 3, 3)."""
+        line = torch.tensor([1.0, 2.0, 1.0]).to(like) / 4
+        return (line[:, None] * line).view(1, 1, 3, 3)
