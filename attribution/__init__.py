@@ -39,6 +39,7 @@ from learned_saliency.attribution.core.split import SplitClassifier, split
 from learned_saliency.attribution.core.targets import TARGETS
 from learned_saliency.attribution.deepshapcam import DeepSHAPCAM
 from learned_saliency.attribution.eigencam import EigenCAM
+from learned_saliency.attribution.ensemble import Ensemble
 from learned_saliency.attribution.excitationbackprop import ExcitationBackprop
 from learned_saliency.attribution.extremal import ExtremalPerturbation
 from learned_saliency.attribution.fakecam import FakeCAM
@@ -111,6 +112,7 @@ __all__ = [
     "DeepSHAPCAM",
     "EigenCAM",
     "EmbeddingSimilarity",
+    "Ensemble",
     "ExcitationBackprop",
     "ExtremalPerturbation",
     "FakeCAM",

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from learned_saliency.attribution import PostHocMethod
 from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.pipeline.cli import UserError
-from learned_saliency.pipeline.runs import Subject
+from learned_saliency.pipeline.runs import Subject, method_members
 from learned_saliency.storage import WeightsError, read_weights, replacing
 from learned_saliency.trainers import NATIVE, KeptMethod, SaliencyModule
 
@@ -148,8 +148,10 @@ def _of_method(
         return {"maps": module.given[name].digest()}
     if name == NATIVE:
         return {NATIVE: OmegaConf.to_container(subject.checkpoint.config.model, resolve=True)}
-    options = OmegaConf.to_container(config.attribution[name], resolve=True)
-    return {"method": options, "parts": list(_parts(module.methods[name]))}
+    names = [name, *method_members(config, name)]
+    options = {n: OmegaConf.to_container(config.attribution[n], resolve=True) for n in names}
+    found = {"method": options.pop(name), "parts": list(_parts(module.methods[name]))}
+    return found | ({"members": options} if options else {})
 
 
 def _parts(value: Any) -> Iterator[str]:
@@ -160,6 +162,9 @@ def _parts(value: Any) -> Iterator[str]:
         yield _digest_of({"": value})
     elif isinstance(value, PostHocMethod):
         for _, inner in sorted(vars(value).items()):
+            yield from _parts(inner)
+    elif isinstance(value, list):
+        for inner in value:
             yield from _parts(inner)
 
 

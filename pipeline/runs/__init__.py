@@ -73,8 +73,10 @@ from learned_saliency.pipeline.runs.input import (
 )
 from learned_saliency.pipeline.runs.methods import (
     build_evaluation,
+    build_method,
     build_methods,
     check_measurements,
+    method_members,
     method_names,
 )
 from learned_saliency.pipeline.runs.named_parts import check_named_parts, foreign_parts
@@ -130,6 +132,7 @@ __all__ = [
     "build_evaluation",
     "build_explained",
     "build_given",
+    "build_method",
     "build_methods",
     "build_module",
     "build_network",
@@ -166,6 +169,7 @@ __all__ = [
     "load_weights",
     "located_data",
     "make_data",
+    "method_members",
     "method_names",
     "own_input",
     "package_versions",

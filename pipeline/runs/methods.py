@@ -19,6 +19,7 @@ from learned_saliency.trainers import FIGURES, NATIVE
 
 _RUN = "checkpoint"  # option of a method: the run whose trained parts it is built with
 _CLASSES = "classes"  # option of a method: classes by name or number
+_MEMBERS = "methods"  # option of a method: the methods whose maps it averages, by their names
 _NEEDS = {
     "boxes": "the boxes of the split",
     "masks": "the masks of the split",
@@ -78,6 +79,12 @@ def method_names(config: DictConfig) -> list[str]:
     return list(dict.fromkeys([given] if isinstance(given, str) else map(str, given or [])))
 
 
+def method_members(config: DictConfig, name: str) -> list[str]:
+    """List the names of the methods whose maps a method averages; none for all other methods."""
+    given = config.attribution[name].get(_MEMBERS) or []
+    return [given] if isinstance(given, str) else list(map(str, given))
+
+
 def build_methods(
     config: DictConfig, class_names: Sequence[str] | None = None
 ) -> dict[str, PostHocMethod]:
@@ -106,18 +113,28 @@ def build_methods(
     for name in names:
         if name not in config.attribution:
             _refuse("methods", "method", name, [NATIVE, *config.attribution])
-    return {name: _build_method(config, name, target, class_names) for name in names}
+    return {name: build_method(config, name, target, class_names) for name in names}
 
 
-def _build_method(
+def build_method(
     config: DictConfig,
     name: str,
     target: str = "logit",
     class_names: Sequence[str] | None = None,
 ) -> PostHocMethod:
+    """Build a post-hoc method by its name, see `build_methods`.
+
+    Args:
+        config: See `build_methods`, as for the errors.
+        name: A key of ``attribution``.
+        target: Word of what it explains.
+        class_names: See `build_methods`.
+    """
     options = with_target(config, name, config.attribution[name], target)
     if options.get(_CLASSES) is not None:
         return _build_of_classes(name, options, class_names)
+    if _MEMBERS in options:
+        return _build_of_members(config, name, options, target, class_names)
     if _RUN not in options and options.get(_START) is None:
         return instantiate(options)
     options = OmegaConf.to_container(options, resolve=True)
@@ -154,12 +171,34 @@ def _build_of_classes(
         raise UserError(f"attribution.{name}: {error.__cause__}.") from None
 
 
+def _build_of_members(
+    config: DictConfig,
+    name: str,
+    options: DictConfig,
+    target: str,
+    class_names: Sequence[str] | None,
+) -> PostHocMethod:
+    """Build a method that averages the maps of others, which its options name."""
+    known = [other for other, own in config.attribution.items() if _MEMBERS not in own]
+    members = method_members(config, name)
+    for member in members:
+        if member not in known:
+            _refuse(f"attribution.{name}.{_MEMBERS}", "method", member, known)
+    methods = [build_method(config, member, target, class_names) for member in members]
+    plain = OmegaConf.to_container(options, resolve=True)
+    del plain[_MEMBERS]
+    try:
+        return instantiate(plain, _partial_=True)(methods)
+    except ValueError as error:
+        raise UserError(f"attribution.{name}: {error}.") from None
+
+
 def _build_start(config: DictConfig, name: str, start: str) -> Start:
     """Build the method from whose channel weights another one starts."""
     key = f"attribution.{name}.{_START}"
     if start not in config.attribution or start == name:
         _refuse(key, "method", start, [other for other in config.attribution if other != name])
-    method = _build_method(config, start)
+    method = build_method(config, start)
     if not isinstance(method, Start):
         raise UserError(f"{key}={start}: gives nothing to start from; amortized does.")
     return method

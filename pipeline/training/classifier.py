@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -29,6 +29,7 @@ from learned_saliency.pipeline.runs import (
     Checkpoint,
     OwnInput,
     build_given,
+    build_method,
     check_finite,
     fit_state_dict,
     given_part,
@@ -292,7 +293,7 @@ def _try_methods(config: DictConfig, classifier: LeveledClassifier) -> None:
         if name == NATIVE or name not in config.attribution:
             continue  # which other checks refuse
         try:
-            instantiate(config.attribution[name])(classifier, images, torch.zeros(1).long())
+            build_method(config, name)(classifier, images, torch.zeros(1).long())
         except ValueError as error:
             key = "methods" if name in method_names(config) else "model.pictures"
             key = "model.pseudo_labels" if config.model.get("pseudo_labels") == name else key

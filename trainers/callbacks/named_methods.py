@@ -13,6 +13,8 @@ from omegaconf import OmegaConf
 
 from learned_saliency.attribution import PostHocMethod
 
+_MEMBERS = "methods"  # option of a method: the methods whose maps it averages, by their names
+
 
 def named_methods(
     methods: Sequence[str | PostHocMethod] | Mapping[str, Any],
@@ -62,9 +64,13 @@ def _built(title: str, value: Any, target: str | None) -> PostHocMethod:
             f"methods: no method is named {name!r}{nearest}; there are "
             f"{', '.join(known.attribution)}"
         )
+    chosen, options = known.attribution[name], dict(options)
+    members = options.pop(_MEMBERS, chosen.pop(_MEMBERS, None))
+    if members is not None:
+        members = {_MEMBERS: list(named_methods(members, target).values())}
     try:
         targets = {} if target is None else {"target": target}
-        return instantiate(known.attribution[name], **targets | dict(options))
+        return instantiate(chosen, **targets | options | (members or {}))
     except InstantiationException as error:
         cause = error.__cause__ or error
         if isinstance(cause, TypeError):

@@ -55,6 +55,23 @@ def files(folder):
     }
 
 
+def test_a_mean_is_computed_anew_where_one_of_its_methods_has_other_options(
+    foreign, evaluated, calls
+):
+    words = [
+        *foreign,
+        ASKED,
+        "methods=[rankmean]",
+        "attribution.rankmean.methods=[gradcam,shapcam]",
+    ]
+    first = evaluated(*words, "attribution.shapcam.orderings=1", "reuse=false")
+    calls.clear()
+    evaluated(*words, "attribution.shapcam.orderings=1", f"reuse={first.folder}")
+    assert not calls
+    evaluated(*words, "attribution.shapcam.orderings=2", f"reuse={first.folder}")
+    assert calls == {"rankmean": 17}
+
+
 def test_an_added_method_computes_only_itself(foreign, evaluated, calls):
     words = [*foreign, SHOWN, "attribution.shapcam.orderings=1", ASKED]
     whole = evaluated(*words, "methods=[gradcam,shapcam,liftcam]", "reuse=false")
