@@ -43,9 +43,26 @@ class _Tracer(fx.Tracer):
             m, module_qualified_name
         )
 
+    def call_module(self, m: nn.Module, forward: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """Follow a module; one that cannot be followed and does not hold the layer is one node."""
+        known, stack = len(self.graph.nodes), self.module_stack.copy()
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except Exception:
+            name = self.path_of_module(m)
+            if self._layer.startswith(f"{name}."):
+                raise
+            self.module_stack = stack  # where tracing failed torch leaves what was inside
+            for node in list(self.graph.nodes)[: known - 1 : -1]:
+                self.graph.erase_node(node)
+            return self.create_proxy("call_module", name, args, kwargs)
+
 
 class GraphCut:
     """A network cut in two at a layer, by symbolic tracing (torch.fx).
+
+    A module without the layer that cannot be traced (timm's convolutions that pad by the size of
+    what they get) runs as it is.
 
     The tail runs from the layer's output alone. Whatever else the tail reads of the image (a skip
     connection around the layer) is handed over as context. Weights, buffers and hooks are those of

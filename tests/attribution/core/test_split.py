@@ -222,6 +222,41 @@ def test_untraceable_networks_fall_back_with_a_warning():
         split(network, "conv", tracing=True)
 
 
+class PaddingBySize(nn.Conv2d):
+    """Not traceable: its padding depends on the size of what it gets, as in timm's TF networks."""
+
+    def forward(self, x):
+        rest = -x.shape[-1] % 4
+        if rest > 0:
+            x = nn.functional.pad(x * 1, (0, rest, 0, rest))
+        return super().forward(x)
+
+
+def test_modules_that_cannot_be_traced_run_as_they_are():
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Sequential(PaddingBySize(3, 4, 3), nn.ReLU()),
+        nn.Sequential(PaddingBySize(4, 6, 3), nn.ReLU(inplace=True)),
+        nn.Sequential(PaddingBySize(6, 6, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        nn.Linear(6, 3),
+    ).eval()
+    called = []
+    network[2][0].register_forward_hook(lambda module, inputs, output: called.append(1))
+    network[0].register_forward_hook(lambda module, inputs, output: called.append(0))
+    classifier = split(network, "1", tracing=True)
+    assert classifier.traced
+    assert classifier.pure
+    for side in (32, 37):
+        images = torch.rand(2, 3, side, side)
+        expected = network(images)
+        features = classifier.features(images)
+        called.clear()
+        torch.testing.assert_close(classifier.head(features), expected)
+        assert called == [1]  # the head alone has run
+    with pytest.raises(torch.fx.proxy.TraceError):  # the layer is within
+        split(nn.Sequential(Branching()), "0.conv", tracing=True)
+
+
 def test_split_uses_the_live_weights_and_leaves_the_modes():
     network = TV.resnet18(num_classes=5).train()
     classifier = split(network, "layer4")
