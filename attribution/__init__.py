@@ -2,6 +2,7 @@
 
 from learned_saliency.attribution.ablationcam import AblationCAM
 from learned_saliency.attribution.amortized import Amortized
+from learned_saliency.attribution.attnlrp import AttnLRP
 from learned_saliency.attribution.calm import (
     CALMConditional,
     CALMCounterfactual,
@@ -49,6 +50,7 @@ from learned_saliency.attribution.gradients import (
 )
 from learned_saliency.attribution.hirescam import HiResCAM
 from learned_saliency.attribution.layercam import LayerCAM
+from learned_saliency.attribution.legrad import LeGrad
 from learned_saliency.attribution.liftcam import LIFTCAM
 from learned_saliency.attribution.objectives import MaskObjective
 from learned_saliency.attribution.opticam import OptiCAM, OptiCAMResult, Start
@@ -64,6 +66,8 @@ from learned_saliency.attribution.targets import (
     RawScores,
     RegionScore,
 )
+from learned_saliency.attribution.tibav import TIBAV
+from learned_saliency.attribution.vitreciprocam import ViTReciproCAM
 from learned_saliency.attribution.xgradcam import XGradCAM
 
 __all__ = [
@@ -72,8 +76,10 @@ __all__ = [
     "LIFTCAM",
     "SHAPCAM",
     "TARGETS",
+    "TIBAV",
     "AblationCAM",
     "Amortized",
+    "AttnLRP",
     "BoxScore",
     "CALMConditional",
     "CALMCounterfactual",
@@ -93,6 +99,7 @@ __all__ = [
     "IntegratedGradients",
     "LayerCAM",
     "LayerError",
+    "LeGrad",
     "LevelError",
     "LeveledClassifier",
     "MaskObjective",
@@ -117,6 +124,7 @@ __all__ = [
     "SupersetAggregation",
     "VanillaGradient",
     "VarGrad",
+    "ViTReciproCAM",
     "XGradCAM",
     "deeplift",
     "described_levels",
