@@ -2,6 +2,7 @@
 
 from learned_saliency.attribution.ablationcam import AblationCAM
 from learned_saliency.attribution.amortized import Amortized
+from learned_saliency.attribution.attnlrp import AttnLRP
 from learned_saliency.attribution.calm import (
     CALMConditional,
     CALMCounterfactual,
@@ -60,6 +61,7 @@ from learned_saliency.attribution.iba import InformationBottleneck
 from learned_saliency.attribution.iscam import ISCAM
 from learned_saliency.attribution.kernelshapcam import KernelSHAPCAM
 from learned_saliency.attribution.layercam import LayerCAM
+from learned_saliency.attribution.legrad import LeGrad
 from learned_saliency.attribution.liftcam import LIFTCAM
 from learned_saliency.attribution.limecam import LIMECAM
 from learned_saliency.attribution.lrpcam import LRPCAM
@@ -84,6 +86,8 @@ from learned_saliency.attribution.targets import (
     RawScores,
     RegionScore,
 )
+from learned_saliency.attribution.tibav import TIBAV
+from learned_saliency.attribution.vitreciprocam import ViTReciproCAM
 from learned_saliency.attribution.xgradcam import XGradCAM
 
 __all__ = [
@@ -97,9 +101,11 @@ __all__ = [
     "SHAPCAM",
     "SSCAM",
     "TARGETS",
+    "TIBAV",
     "AblationCAM",
     "ActivationStatistics",
     "Amortized",
+    "AttnLRP",
     "BoxScore",
     "CALMConditional",
     "CALMCounterfactual",
@@ -130,6 +136,7 @@ __all__ = [
     "KernelSHAPCAM",
     "LayerCAM",
     "LayerError",
+    "LeGrad",
     "LevelError",
     "LeveledClassifier",
     "MaskObjective",
@@ -159,6 +166,7 @@ __all__ = [
     "SupersetAggregation",
     "VanillaGradient",
     "VarGrad",
+    "ViTReciproCAM",
     "XGradCAM",
     "activation_statistics",
     "deeplift",

@@ -3,6 +3,8 @@
 import pytest
 import timm
 import torch
+import torchvision
+from torch import nn
 
 from learned_saliency.attribution import RawAttention, Rollout, normalize, resize, split
 
@@ -58,3 +60,27 @@ def test_attention_leaves_no_hook(vit):
 def test_networks_without_attention_are_refused(tiny_cnn, images):
     with pytest.raises(ValueError, match="no attention"):
         Rollout()(tiny_cnn("flat"), images)
+
+
+def test_attention_is_seen_without_the_fused_kernel_and_in_torchvision(vit):
+    classifier = split(vit, "blocks.2.norm1")
+    expected = Rollout()(classifier, IMAGES)
+    for block in vit.blocks:
+        block.attn.fused_attn = False
+    torch.testing.assert_close(Rollout()(classifier, IMAGES), expected)
+    assert not any(block.attn.fused_attn for block in vit.blocks)
+    network = torchvision.models.VisionTransformer(64, 16, 2, 3, 24, 32).eval()
+    kept = []
+    for layer in network.encoder.layers:
+        layer.self_attention.register_forward_hook(
+            lambda module, given, output: kept.append(
+                nn.MultiheadAttention.forward(module, *given, average_attn_weights=False)[1]
+            )
+        )
+    with torch.no_grad():
+        network(IMAGES)
+    expected = as_maps(kept[-1].mean(1))
+    for layer in network.encoder.layers:
+        layer.self_attention._forward_hooks.clear()
+    found = RawAttention()(split(network, "encoder.layers.encoder_layer_1.ln_1"), IMAGES)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
