@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from learned_saliency.attribution.core.classifier import Classifier, SharedFeatures
-from learned_saliency.attribution.core.maps import normalize
 from learned_saliency.attribution.core.method import PostHocMethod, Query
 
 AVERAGES = ("map", "rank")
@@ -89,7 +88,7 @@ class Ensemble(PostHocMethod):
             shared = self._share(query)
             targets = query.checked(targets)
             maps = (method.of_classes(shared, images, targets) for method in self.methods)
-            return normalize(self._mean(maps))
+            return self.finish(self._mean(maps), images.shape[-2:])
 
     def _cams(self, query: Query) -> Tensor:
         shared, images = self._share(query), query.given_images

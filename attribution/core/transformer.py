@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from learned_saliency.attribution.core.classifier import Classifier, SharedFeatures
 from learned_saliency.attribution.core.inputs import run_plainly
-from learned_saliency.attribution.core.maps import normalize, resize
 from learned_saliency.attribution.core.method import PostHocMethod, Query
 from learned_saliency.attribution.core.outputs import Outputs, find_scores
 from learned_saliency.attribution.core.split import SplitClassifier
@@ -38,7 +37,7 @@ class TransformerMethod(PostHocMethod):
         """
         with self._query(classifier, images, None) as query:
             maps = widen(self._class_cams(query, targets)).detach()
-            return normalize(resize(maps, images.shape[-2:], self.interpolation))
+            return self.finish(maps, images.shape[-2:])
 
     def _cams(self, query: Query) -> Tensor:
         return self._class_cams(query, None)[:, 0]

@@ -123,6 +123,15 @@ def test_one_pass_of_the_backbone_serves_all():
     torch.testing.assert_close(several[:, 1], found)
 
 
+def test_classes_are_divided_by_the_maximum_where_asked(tiny_cnn, images):
+    classifier = tiny_cnn("flat")
+    method = Ensemble([GradCAM(rectify=False), LIFTCAM()], average="rank", normalization="max")
+    own = method(classifier, images, TARGETS)
+    assert own.amin((1, 2)).gt(0.01).any()  # min-max normalization has 0 there
+    together = method.of_classes(classifier, images, TARGETS[:, None])[:, 0]
+    torch.testing.assert_close(together, own)
+
+
 def test_map_does_not_depend_on_batch_mates(tiny_cnn, images):
     classifier = tiny_cnn("flat")
     method = Ensemble([GradCAM(), LIFTCAM(), LayerCAM()])

@@ -106,11 +106,11 @@ def test_last_blocks_alone_and_torchvisions_network():
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * expected.max().item())
 
 
-@pytest.mark.parametrize("pool", ["head", "mean"])
-def test_classes_of_one_run_are_those_of_their_own_and_of_one_image(pool):
+@pytest.mark.parametrize(("pool", "normalization"), [("head", "range"), ("mean", "max")])
+def test_classes_of_one_run_are_those_of_their_own_and_of_one_image(pool, normalization):
     classifier = split(of_timm(), "blocks.2.norm1")
     classes = torch.tensor([[0, 3], [1, 2], [4, 0]])
-    method = LeGrad(pool=pool, target="probability")
+    method = LeGrad(pool=pool, target="probability", normalization=normalization)
     together = method.of_classes(classifier, IMAGES, classes)
     for column in range(2):
         for i in range(3):
