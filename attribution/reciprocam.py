@@ -2,13 +2,13 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from learned_saliency.attribution.core.altered import run_size
+from learned_saliency.attribution.core.cells import cell_masks, spread
 from learned_saliency.attribution.core.classifier import Classifier
 from learned_saliency.attribution.core.method import PostHocMethod, Query
 from learned_saliency.attribution.core.variants import pair_batches
-from learned_saliency.ops import full_precision, widen
+from learned_saliency.ops import widen
 
 _RUNS = 4  # a last layer takes about the same time for 12 rows as for 48
 
@@ -79,9 +79,7 @@ class ReciproCAM(PostHocMethod):
     def _affine_scores(self, features: Tensor, gradients: Tensor, rest: Tensor) -> Tensor:
         """Compute the scores (B, h, w) of a head with F(A) = sum of gradients * A + rest."""
         if self.gaussian:  # the kernel is symmetric: spreading A is smoothing the gradients
-            kernel = self._kernel(gradients).expand(gradients.shape[1], 1, -1, -1)
-            with full_precision(gradients.device):
-                gradients = F.conv2d(gradients, kernel, padding=1, groups=gradients.shape[1])
+            gradients = spread(gradients)
         return (gradients * features).sum(dim=1) + rest[:, None, None]
 
     def _scores(self, query: Query, targets: Tensor) -> Tensor:
@@ -89,22 +87,14 @@ class ReciproCAM(PostHocMethod):
         features = query.features
         count, cells = len(features), features[0, 0].numel()
         shape = features.shape[-2:]
-        masks = torch.eye(cells).to(features).view(cells, 1, *shape)
-        if self.gaussian:
-            masks = F.conv2d(masks, self._kernel(features), padding=1)
+        masks = cell_masks(*shape, self.gaussian).to(features)[:, None]
         size = self.batch_size or _RUNS * run_size(features[0].numel(), features.device)
-        spread = features.new_empty(min(size, count * cells), *features.shape[1:])
+        kept = features.new_empty(min(size, count * cells), *features.shape[1:])
         found = []
         for rows, cell in pair_batches(count, cells, size, features.device):
             own = features.flatten(2)[rows, :, cell]  # (R, K)
             # One block of memory for all runs: fresh pages would cost more than the product.
-            torch.mul(own[:, :, None, None], masks[cell], out=spread[: len(rows)])
-            logits = query.head(spread[: len(rows)], rows)
+            torch.mul(own[:, :, None, None], masks[cell], out=kept[: len(rows)])
+            logits = query.head(kept[: len(rows)], rows)
             found.append(query.class_scores(logits, targets[rows]))
         return torch.cat(found).view(count, *shape, -1).permute(0, 3, 1, 2)
-
-    @staticmethod
-    def _kernel(like: Tensor) -> Tensor:
-        """Give the kernel, (1, 1, 3, 3)."""
-        line = torch.tensor([1.0, 2.0, 1.0]).to(like) / 4
-        return (line[:, None] * line).view(1, 1, 3, 3)

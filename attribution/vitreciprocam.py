@@ -2,9 +2,9 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from learned_saliency.attribution.core.attention import fused
+from learned_saliency.attribution.core.cells import cell_masks
 from learned_saliency.attribution.core.masked_tokens import RestByBlocks, RestByRow
 from learned_saliency.attribution.core.method import Query
 from learned_saliency.attribution.core.transformer import (
@@ -13,8 +13,6 @@ from learned_saliency.attribution.core.transformer import (
     token_map,
     vision_transformer,
 )
-
-_GAUSSIAN = ((1 / 16, 1 / 8, 1 / 16), (1 / 8, 1 / 4, 1 / 8), (1 / 16, 1 / 8, 1 / 16))
 
 
 class ViTReciproCAM(TransformerMethod):
@@ -81,7 +79,7 @@ class ViTReciproCAM(TransformerMethod):
                 rest = RestByBlocks(query, parts, self.block)
             classes = chosen(query, rest.logits, targets)
             height, width = token_map(rest.tokens[..., 0], query.classifier, query.images).shape[1:]
-            masks = _masks(height, width, self.gaussian).to(query.images.device)
+            masks = cell_masks(height, width, self.gaussian).flatten(1).to(query.images.device)
             size = self.batch_size or rest.size
             values = []
             for image in range(len(query.images)):
@@ -89,13 +87,3 @@ class ViTReciproCAM(TransformerMethod):
                     wanted = classes[image].expand(len(own), -1)
                     values.append(query.class_scores(rest.masked(image, own), wanted))
         return torch.cat(values).unflatten(0, (-1, height, width)).permute(0, 3, 1, 2)
-
-
-def _masks(height: int, width: int, gaussian: bool) -> Tensor:
-    """Make the masks (h * w, h * w) of all cells of a grid, one per row."""
-    masks = torch.eye(height * width)
-    if not gaussian:
-        return masks
-    kernel = torch.tensor(_GAUSSIAN)[None, None]
-    grids = masks.unflatten(1, (1, height, width))
-    return F.conv2d(grids, kernel, padding=1).flatten(1)
