@@ -16,7 +16,7 @@ class ExcitationBackprop(PostHocMethod):
 
     A probabilistic winner-take-all goes down from the class, which wins with probability one: each
     unit hands its winning probability P(a_i) to those that excite it, by their share in the sum of
-    positive weights and activations a (Eq. 9 and 10):
+    positive weights and activations a:
 
         P(a_j) = sum_i P(a_j | a_i) P(a_i),    P(a_j | a_i) = Z_i w+_ji a_j
 
@@ -25,8 +25,8 @@ class ExcitationBackprop(PostHocMethod):
     excitation (a dead end). Only the head runs. The paper reads the map at an earlier layer than
     the last, which is then the ``layer`` to name.
 
-    Contrastive excitation backpropagation (Sec. 3.3) takes from it the map of the dual class, whose
-    weights are the negative ones; what is positive remains.
+    Contrastive excitation backpropagation takes from it the map of the dual class, whose weights
+    are the negative ones; what is positive remains.
 
     Note:
         * Rules that the paper does not give are those of the peer TorchRay 1.0: batch normalization

@@ -16,7 +16,7 @@ class Feedback(PixelGradient):
     """Feedback convolutional networks (Cao et al. 2015, "Look and Think Twice").
 
     Each neuron i of the ReLU layers gets a gate z_i, and the gates are chosen so that the class
-    score is largest (their Sec. 3.3):
+    score is largest:
 
         max over z of s_c(image, z),    z_i in {0, 1},    y_i = z_i relu(x_i)
 
@@ -32,10 +32,10 @@ class Feedback(PixelGradient):
 
     Note:
         * The paper relaxes z to [0, 1], subtracts lambda ||z|| and climbs by small steps of the
-          gradient for 10 to 50 rounds. This is the update of the code that its authors published
-          later (feedback selective pruning), which has no step and no lambda. On a SqueezeNet and
-          four photographs no gate moved after 13 rounds; after the default 5 the gradients were
-          within 1 % of the largest.
+          gradient. This is the update of the code that its first author published later (feedback
+          selective pruning), which has no step and no lambda. On a SqueezeNet and four photographs
+          no gate moved after 13 rounds; after the default 5 the gradients were within 1 % of the
+          largest.
         * Max pooling, to which the paper gives gates too, has none here: behind a ReLU a cell that
           does not win gets no gradient, so that the gate of its ReLU is closed.
         * ReLU6 counts as a ReLU, and hands back as one where it is saturated, too: the rounds

@@ -30,14 +30,14 @@ Take = Callable[[Tensor, Tensor, int], None]
 class FullGrad(PostHocMethod):
     """FullGrad (Srinivas and Fleuret 2019).
 
-    A network of ReLUs is the sum of its gradients times what they belong to (Prop. 1): the image,
-    and the bias b of each layer, all cells of its output z alike,
+    A network of ReLUs is the sum of its gradients times what they belong to: the image, and the
+    bias b of each layer, all cells of its output z alike,
 
         f_c(x) = sum of df_c/dx * x + sum over layers of df_c/dz * b
 
     where the bias of batch normalization is beta - gamma mean / sigma, and that of a curved
     activation function eta is eta(z) - eta'(z) z (implicit biases). The map adds up the
-    sizes of these terms (Eq. 4):
+    sizes of these terms:
 
         S(x) = psi(df_c/dx * x) + sum over layers and channels of psi(df_c/dz * b),
         psi = upsample(rescale(|.|))

@@ -16,7 +16,7 @@ RULES = ("guided", "deconvolution")
 
 
 class GuidedBackprop(PixelGradient):
-    """Guided backpropagation (Springenberg et al. 2015, Sec. 3.4).
+    """Guided backpropagation (Springenberg et al. 2015).
 
     The gradient of the class logit by the image, where ReLUs y = relu(x) hand back
 

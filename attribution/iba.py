@@ -16,14 +16,14 @@ _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8  # Adam's constants
 class InformationBottleneck(PostHocMethod):
     """Information bottleneck attribution, the bottleneck per sample (Schulz et al. 2020).
 
-    The activations R are mixed with noise of their own distribution (Eq. 3),
+    The activations R are mixed with noise of their own distribution,
 
         Z = lambda R + (1 - lambda) epsilon,  epsilon ~ N(mu_R, sigma_R^2),
         lambda = blur(sigmoid(alpha)),
 
     and alpha (K, h, w) is found for each image by Adam, from 5, where nearly all passes. The loss
     is the cross-entropy of the class, averaged over noise, plus beta times the mean over K, h and w
-    of the information that Z has about R at most (Eq. 5, 6),
+    of the information that Z has about R at most,
 
         KL[P(Z|R) || N(mu_R, sigma_R^2)] = (lambda^2 r^2 + (1 - lambda)^2 - 1) / 2 - log(1 - lambda)
 
@@ -182,7 +182,7 @@ class InformationBottleneck(PostHocMethod):
 
 
 def _information(features: Tensor, known: ActivationStatistics, blocked: Tensor) -> Tensor:
-    """Compute the KL divergence (Eq. 5, 6) in nats, of R and 1 - lambda (..., K, h, w)."""
+    """Compute the KL divergence in nats, of R and 1 - lambda (..., K, h, w)."""
     constant = known.std == 0
     normal = (features - known.mean) / known.std.masked_fill(constant, 1)
     squares = ((1 - blocked) * normal).square() + blocked.square() - 1

@@ -27,13 +27,13 @@ _TINY = 1e-9  # as in the released code, keeps quotients finite
 class TIBAV(TransformerMethod):
     """Transformer interpretability beyond attention visualization (Chefer, Gur and Wolf 2021).
 
-    Relevance, 1 at the class's logit (Eq. 7), goes back by the rules of Deep Taylor decomposition:
+    Relevance, 1 at the class's logit, goes back by the rules of Deep Taylor decomposition:
 
-    - linear layers and convolutions share it among the products x_j w_ji >= 0 (Eq. 6), which is
-      alpha = 1, beta = 0 for values of any sign;
-    - a sum or product of two values u and v gives each its share by Eq. 8, R^u = u dL/du R / L, and
-      both are scaled to R^u |sum R^u| / (|sum R^u| + |sum R^v|) * sum R / sum R^u (Eq. 10), so that
-      none is lost or made; a matrix product gives each factor all of it before, half of it after;
+    - linear layers and convolutions share it among the products x_j w_ji >= 0, which is alpha = 1,
+      beta = 0 for values of any sign;
+    - a sum L of two values u and v gives each its share R^u = u dL/du R / L, and both are scaled to
+      R^u |sum R^u| / (|sum R^u| + |sum R^v|) * sum R / sum R^u, so that none is lost or made; of a
+      product the shares, which add up to all of it for either factor, are halved;
     - elementwise functions, softmax and norms hand it on.
 
     With the relevance R and the gradient of the score of each attention A, averaged over heads,
@@ -51,9 +51,9 @@ class TIBAV(TransformerMethod):
 
     Note:
         The paper writes the factors of C in the order of the blocks; the product here is that of
-        the released code, in which the last block comes first. The sums of Eq. 10 are taken for
-        each image; the released code takes them over the batch, and is meant for one image. Another
-        score than the logit gives relevance to all logits, in the size of its derivative by them.
+        the released code, in which the last block comes first. The sums of shares are of each
+        image; the released code takes them over the batch, and is meant for one image. Scores other
+        than the logit give relevance to all logits, in the size of their derivative by them.
 
     Raises:
         ValueError: When called, if the model has no such attention.
@@ -117,7 +117,7 @@ class _Back:
         rules |= dict.fromkeys(("linear", "conv2d"), _positive)
         rules |= dict.fromkeys(("matmul", "__matmul__", "bmm", "mul", "__mul__"), _product)
         rules |= dict.fromkeys(("add", "__add__", "__iadd__"), _sum)
-        rules["mean"] = lambda call, handed: _shares(call, handed)
+        rules["mean"] = _shares
         self.rules = {name: self._either(rule) for name, rule in rules.items()}
 
     def _either(self, rule: Rule) -> Rule:
@@ -148,7 +148,7 @@ def _positive(call: RuledCall, relevance: Tensor) -> list[Tensor]:
 
 
 def _shares(call: RuledCall, relevance: Tensor) -> list[Tensor]:
-    """Compute Eq. 8, R^u = u dL/du R / L, of each value that is taken."""
+    """Compute R^u = u dL/du R / L of each value that is taken."""
     leaves, result = call.run(call.taken)
     shares = torch.autograd.grad(result, leaves, _ratio(relevance, result.detach()))
     return [leaf.detach() * share for leaf, share in zip(leaves, shares, strict=True)]
@@ -162,7 +162,7 @@ def _product(call: RuledCall, relevance: Tensor) -> list[Tensor]:
 
 
 def _sum(call: RuledCall, relevance: Tensor) -> list[Tensor]:
-    """Share among two summands by Eq. 8 and 10; what has another shape is no skip connection."""
+    """Share among two summands and scale; what has another shape is no skip connection."""
     pair = call.argument(0, "input"), call.argument(1, "other")
     if not all(isinstance(one, Tensor) and one.shape == relevance.shape for one in pair):
         return [relevance if one.shape == relevance.shape else None for one in call.taken]

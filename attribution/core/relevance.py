@@ -59,7 +59,7 @@ def epsilon_rules(epsilon: float) -> dict[str, Rule]:
 
 
 def positive_rules(image: Tensor | None = None) -> dict[str, Rule]:
-    """Give the rules of excitation backpropagation (Zhang et al. 2016, Eq. 10).
+    """Give the rules of excitation backpropagation (Zhang et al. 2016).
 
     A layer with weights w and activations x shares the winning probability P_j among its inputs,
 

@@ -29,13 +29,13 @@ def ratio(values, by):
 
 
 def linear_back(x, weight, relevance):
-    """Eq. 6 by all products x_j w_ji."""
+    """Share among all products x_j w_ji >= 0."""
     products = (x[:, None, :] * weight).clamp(min=0)  # (N, out, in)
     return (products * ratio(relevance, products.sum(2))[:, :, None]).sum(1)
 
 
 def sum_back(u, v, relevance):
-    """Eq. 8 and 10."""
+    """Share among two summands, and scale."""
     shares = [x * ratio(relevance, u + v) for x in (u, v)]
     sizes = [share.sum().abs() for share in shares]
     return [
@@ -45,7 +45,7 @@ def sum_back(u, v, relevance):
 
 
 def product_back(a, b, relevance):
-    """Eq. 8 and 10 of a @ b."""
+    """Share among two factors of a @ b, and scale."""
     by = ratio(relevance, a @ b)
     shares = [a * (by @ b.mT), b * (a.mT @ by)]
     sizes = [share.sum().abs() for share in shares]
@@ -121,7 +121,7 @@ def by_equations(network, image, target):
         for block, values, gradient in reversed(
             list(zip(network.blocks, kept, gradients, strict=True))
         ):
-            assert abs(relevance.sum() - 1) < 1e-6  # conserved by Eq. 10
+            assert abs(relevance.sum() - 1) < 1e-6  # conserved by the scaling
             relevance, own = block_back(block, values, relevance)
             rolled = rolled @ (torch.eye(len(last)) + (gradient * own).clamp(min=0).mean(0))
         return rolled[0, 1:].unflatten(0, (4, 4))
