@@ -7,10 +7,10 @@ from torch import Tensor
 
 from learned_saliency.attribution.core.activation_statistics import ActivationStatistics
 from learned_saliency.attribution.core.altered import run_size
+from learned_saliency.attribution.core.blurring import blur
+from learned_saliency.attribution.core.masked import adam
 from learned_saliency.attribution.core.method import PostHocMethod, Query
 from learned_saliency.ops import full_precision
-
-_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8  # Adam's constants
 
 
 class InformationBottleneck(PostHocMethod):
@@ -109,21 +109,18 @@ class InformationBottleneck(PostHocMethod):
     def _cams(self, query: Query) -> Tensor:
         features, known = query.features, self._statistics(query.features)
         alpha = torch.full_like(features, self.initial)
-        first, second = torch.zeros_like(alpha), torch.zeros_like(alpha)  # Adam's moments
+        update = adam(self.learning_rate)
         size = self.batch_size or run_size(features[0].numel(), features.device)
         rows = torch.arange(len(features), device=features.device)
         parts = rows.split(max(1, size // self.samples))
         generator = torch.Generator().manual_seed(self.seed)
-        for step in range(1, self.steps + 1):
+        for step in range(self.steps):
             noise = torch.randn(self.samples, *features.shape[1:], generator=generator)
             noise = noise.to(features)
             gradient = torch.cat(
                 [self._gradient(query, part, alpha, known, noise) for part in parts]
             )
-            first.lerp_(gradient, 1 - _BETA1)
-            second.lerp_(gradient.square(), 1 - _BETA2)
-            scale = (second / (1 - _BETA2**step)).sqrt() + _EPSILON
-            alpha -= self.learning_rate / (1 - _BETA1**step) * first / scale
+            alpha -= update(gradient, step)
         bits = _information(features, known, self._blocked(alpha)) / math.log(2)
         return bits.sum(dim=1)
 
@@ -191,9 +188,5 @@ def _information(features: Tensor, known: ActivationStatistics, blocked: Tensor)
 
 def _blur_matrix(side: int, sigma: float, like: Tensor) -> Tensor:
     """Return the (side, side) matrix of a Gaussian blur along an axis, whose ends are repeated."""
-    radius = math.ceil(3 * sigma)
-    offsets = torch.arange(-radius, radius + 1)
-    kernel = torch.exp(-0.5 * (offsets.double() / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).expand(side, -1)
-    places = (torch.arange(side)[:, None] + offsets).clamp(0, side - 1)
-    return torch.zeros(side, side, dtype=torch.float64).scatter_add(1, places, kernel).to(like)
+    units = torch.eye(side, dtype=torch.float64)
+    return blur(units[:, None], sigma)[:, 0].T.to(like)
