@@ -6,17 +6,17 @@ import torch
 from torch import Tensor
 
 from learned_saliency.attribution.core.affine import is_affine
-from learned_saliency.attribution.core.altered import run_size
+from learned_saliency.attribution.core.altered import AlteringMethod, run_size
 from learned_saliency.attribution.core.blurring import blur
 from learned_saliency.attribution.core.classifier import of_rows
 from learned_saliency.attribution.core.deeplift import deeplift
-from learned_saliency.attribution.core.method import ChannelWeightedMethod, Query
+from learned_saliency.attribution.core.method import Query
 from learned_saliency.attribution.core.variants import gaussian_noise, pair_batches
 from learned_saliency.attribution.liftcam import check_sum
 from learned_saliency.ops import full_precision, widen
 
 
-class DeepSHAPCAM(ChannelWeightedMethod):
+class DeepSHAPCAM(AlteringMethod):
     """DeepSHAP-CAM: Eq. 5 of paper 002 solved by DeepSHAP (Lundberg and Lee 2017, Sec. 4.2).
 
     The weight of a channel is the sum of its activations' contributions to the score by DeepLIFT's
@@ -29,8 +29,8 @@ class DeepSHAPCAM(ChannelWeightedMethod):
     always gives (borders, the color of the ground), which therefore counts for nothing. With
     ``samples=0`` the only reference is all-zero activations: that is LIFT-CAM.
 
-    Each reference costs a pass of the network up to the layer, and two runs of the head; none of
-    the head where that is affine in the activations.
+    Each reference costs a pass of the network up to the layer, whatever the number of classes, and
+    two runs of the head per class; none of the head where that is affine in the activations.
 
     Note:
         The activations' positions are not shuffled to make references: of a head that begins with
@@ -44,11 +44,8 @@ class DeepSHAPCAM(ChannelWeightedMethod):
         blur_sigma: Standard deviation of the blur in pixels, at least 0.
         noise_level: Standard deviation of the noise, as a share of the range of the image's values,
             at least 0.
-        batch_size: Most references in one run, at least 1; bounds memory. None for as many as the
-            device is fast with, see `core.altered.run_size`.
         seed: Seed of the noise, which all images share.
-        rectify: See `ChannelWeightedMethod`.
-        **options: See `PostHocMethod`.
+        **options: See `AlteringMethod`; ``batch_size`` counts references.
 
     Raises:
         ValueError: If a number is out of its range, or ``references`` are no images; when called,
@@ -65,46 +62,38 @@ class DeepSHAPCAM(ChannelWeightedMethod):
         references: Tensor | None = None,
         blur_sigma: float = 10.0,
         noise_level: float = 0.2,
-        batch_size: int | None = None,
         seed: int = 0,
-        rectify: bool | None = None,
-        **options: str,
+        **options: object,
     ) -> None:
-        super().__init__(rectify=rectify, **options)
+        super().__init__(**options)
         if samples < 0 or not blur_sigma >= 0 or not noise_level >= 0:
             raise ValueError(
                 "samples, blur_sigma and noise_level must be at least 0, got "
                 f"{samples}, {blur_sigma} and {noise_level}"
             )
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         if references is not None and (references.dim() != 4 or not references.numel()):
             raise ValueError(f"references must be (R, 3, H, W), got {tuple(references.shape)}")
         self.samples = samples
         self.references = references
         self.blur_sigma = blur_sigma
         self.noise_level = noise_level
-        self.batch_size = batch_size
         self.seed = seed
 
-    def _coefficients(self, query: Query) -> Tensor:
-        totals = torch.zeros_like(query.features[:, :, 0, 0])
-        affine, count = is_affine(query.score), 0
+    def _class_coefficients(self, query: Query, targets: Tensor) -> Tensor:
+        columns = targets.unbind(1)
+        totals = query.features.new_zeros(*targets.shape, query.features.shape[1])
+        gradients, count = None, 0
+        if is_affine(query.score):
+            gradients = [_gradients(query, column) for column in columns]
         for rows, references in self._references(query):
-            if affine:
-                values = query.gradients[rows] * (query.features[rows] - references)
-            else:
-                values = self._contributions(query, rows, references)
-            totals.index_add_(0, rows, values.sum(dim=(2, 3)))
+            for index, column in enumerate(columns):
+                if gradients is None:
+                    values = _contributions(query, rows, references, column)
+                else:
+                    values = gradients[index][rows] * (query.features[rows] - references)
+                totals[:, index].index_add_(0, rows, values.sum(dim=(2, 3)))
             count += len(rows)
         return totals * len(totals) / count
-
-    def _contributions(self, query: Query, rows: Tensor, references: Tensor) -> Tensor:
-        """Compute the contributions (R, K, h, w) of the activations of images ``rows``."""
-        with full_precision(references.device):
-            found = deeplift(lambda a: query.scores(a, rows), query.features[rows], references)
-        check_sum(query.score.detach()[rows], *found)
-        return found.values
 
     def _references(self, query: Query) -> Iterator[tuple[Tensor, Tensor]]:
         """Go through all pairs of an image and a reference: images (R,), activations (R, ...)."""
@@ -145,6 +134,24 @@ class DeepSHAPCAM(ChannelWeightedMethod):
         spread = self.noise_level * spread  # (B, 1, 1, 1)
         noise = gaussian_noise(self.samples, images, self.seed)
         return self.samples, lambda rows, index: blurred[rows] + spread[rows] * noise[index]
+
+
+def _gradients(query: Query, targets: Tensor) -> Tensor:
+    """Compute the gradients (B, K, h, w) of the scores of classes (B,)."""
+    return query.gradients_by(lambda logits, _: query.class_scores(logits, targets[:, None])[:, 0])
+
+
+def _contributions(query: Query, rows: Tensor, references: Tensor, targets: Tensor) -> Tensor:
+    """Compute the contributions (R, K, h, w) of activations of images (R,) to classes (B,)."""
+    own = targets[rows, None]
+
+    def score(features: Tensor) -> Tensor:
+        return query.class_scores(query.head(features, rows), own)[:, 0]
+
+    with full_precision(references.device):
+        found = deeplift(score, query.features[rows], references)
+    check_sum(query.class_scores(query.logits.detach()[rows], own)[:, 0], *found)
+    return found.values
 
 
 def _of_any_image(query: Query, references: Tensor, size: int) -> Tensor | None:

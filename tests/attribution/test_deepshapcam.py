@@ -110,6 +110,19 @@ def test_each_reference_is_a_pass_and_the_classifier_is_left_as_found():
     assert all(weight.requires_grad and weight.grad is None for weight in classifier.parameters())
 
 
+@pytest.mark.parametrize("affine", [True, False])
+def test_references_of_an_image_serve_all_of_its_classes(affine):
+    classifier, images = few_channels(6, affine=affine)
+    method = DeepSHAPCAM(samples=3, batch_size=4)
+    classes = torch.tensor([[0, 2], [1, 0]])
+    classifier.passes = 0
+    together = method.of_classes(classifier, images, classes)
+    assert classifier.passes == 2 * (1 + 3)
+    for column in range(2):
+        own = method(classifier, images, classes[:, column])
+        torch.testing.assert_close(together[:, column], own, rtol=0, atol=1e-9)
+
+
 def test_blur_and_noise_take_the_evidence_from_the_references():
     """Against copies that are the image itself, nothing is left to share out."""
     classifier, images = few_channels(6)
