@@ -44,8 +44,8 @@ class ViTReciproCAM(TransformerMethod):
 
     Note:
         The released code takes the probability (``target="probability"``) in the second to last
-        block (``block=-2``), with Gaussian masks. The masks of patches at the border lack what
-        lies outside, as there.
+        block (``block=-2``; it refuses the last), with Gaussian masks. The masks of patches at the
+        border lack what lies outside, as there.
 
     Raises:
         ValueError: If an option is out of its range; when called, if the network is another one.
