@@ -33,7 +33,7 @@ class ExtremalPerturbation(OptimizedMaskMethod):
 
     Note:
         * A coarse mask gets its gradient also where it is exactly 0 or 1; torch's `clamp`, which
-          the released code applies to the smooth mask, has none there since torch 2.14. Likewise
+          the released code applies to the smooth mask, has none there (torch 2.14). Likewise
           the pyramid has its slope at the whole image, where the released code has none, which
           changes ``"delete"`` and ``"dual"``.
         * The result is the mask after the last update, not before it.

@@ -29,15 +29,15 @@ class MeaningfulPerturbation(OptimizedMaskMethod):
     the smallest mask that keeps the class: lambda_1 ||m||_1 + the same variation - f_c. The map is
     1 - m', or m' in the preservation game.
 
-    Numbers are those of the paper's appendix and of the released code: 300 iterations at learning
-    rate 0.1, lambda_1 = 1e-4, lambda_2 = 1e-2, beta = 3, cells of 8 pixels blurred with sigma 5,
-    an image blurred with sigma 10, shifts in [0, 4), the class probability, and as the start the
-    smallest centered disk, of 35, that takes 99% of the score away.
+    Numbers are those of the released code: 300 iterations at learning rate 0.1, lambda_1 = 1e-4,
+    lambda_2 = 1e-2, beta = 3, cells of 8 pixels blurred with sigma 5, an image blurred with sigma
+    10, shifts in [0, 4), the class probability, and as the start the smallest centered disk, of 35,
+    that takes 99% of the score away.
 
     Note:
         * Masks are projected onto [0, 1] after each update and never clamped before the network:
-          `torch.clamp` has no gradient at a bound since torch 2.14, where a mask that starts at 1
-          would never move.
+          `torch.clamp` has no gradient at a bound (torch 2.14), and a mask that starts at 1 would
+          never move.
         * m' is followed back through its blur, which the released code leaves out of the gradient;
           blurs are of floats, not of 8 bits, and shifts repeat the border of the image, whose size
           stays, where the released code enlarges it by 4 pixels.
