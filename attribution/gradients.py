@@ -5,15 +5,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from learned_saliency.attribution.core.blurring import blur
-from learned_saliency.attribution.core.method import PostHocMethod, Query
+from learned_saliency.attribution.core.method import Query
+from learned_saliency.attribution.core.pixels import PixelGradient
 from learned_saliency.attribution.core.variants import gaussian_noise, pair_batches
 from learned_saliency.ops import full_precision, widen
 
 AVERAGES = ("gradient", "saliency")
 
 
-class VanillaGradient(PostHocMethod):
+class VanillaGradient(PixelGradient):
     """The gradient of the class logit by the image (Simonyan et al. 2014), blurred.
 
     The largest absolute value over the three colors counts. The map is blurred and min-max
@@ -26,34 +26,17 @@ class VanillaGradient(PostHocMethod):
             ``"gradient"``: the gradient of every color, with its sign, as in their papers.
             ``"saliency"``: its largest absolute value over the colors, as in the released code of
             paper 001; integrated gradients are then not multiplied by the image.
-        blur_sigma: Standard deviation of the Gaussian blur, in pixels, at least 0; 0 is no blur.
-        batch_size: Images in one pass of the network, at least 1; bounds memory.
-        **options: See `PostHocMethod`.
+        **options: See `PixelGradient`.
 
     Raises:
         ValueError: If an option is out of its range.
     """
 
-    needs_gradients = True
-
-    def __init__(
-        self,
-        *,
-        averages: str = "gradient",
-        blur_sigma: float = 5.0,
-        batch_size: int = 32,
-        **options: str,
-    ) -> None:
+    def __init__(self, *, averages: str = "gradient", **options: object) -> None:
         super().__init__(**options)
         if averages not in AVERAGES:
             raise ValueError(f"averages must be one of {AVERAGES}, got {averages!r}")
-        if blur_sigma < 0 or batch_size < 1:
-            raise ValueError(
-                f"expected blur_sigma >= 0 and batch_size >= 1, got {blur_sigma} and {batch_size}"
-            )
         self.averages = averages
-        self.blur_sigma = blur_sigma
-        self.batch_size = batch_size
 
     def attributions(self, query: Query) -> Tensor:
         """Compute attributions of every pixel.
@@ -63,9 +46,6 @@ class VanillaGradient(PostHocMethod):
             method averages saliency.
         """
         return self._moments(query, 1, lambda rows, index: query.images[rows])[0]
-
-    def _cams(self, query: Query) -> Tensor:
-        return blur(self.attributions(query).abs().amax(dim=1), self.blur_sigma)
 
     def _moments(
         self, query: Query, count: int, variants: Callable[[Tensor, Tensor], Tensor]

@@ -18,7 +18,7 @@ RULES = ("guided", "deconvolution")
 class GuidedBackprop(PixelGradient):
     """Guided backpropagation (Springenberg et al. 2015).
 
-    The gradient of the class logit by the image, where ReLUs y = relu(x) hand back
+    The gradient of the class's score by the image, where ReLUs y = relu(x) hand back
 
         R_x = R_y * 1[x > 0] * 1[R_y > 0]
 

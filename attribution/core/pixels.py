@@ -1,4 +1,4 @@
-"""Base of methods whose map is a gradient by the image, under backward rules."""
+"""Base of methods whose map is a gradient by the image, and gradients under backward rules."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ RECTIFIERS = ("relu", "relu6", "hardtanh")
 
 
 class PixelGradient(PostHocMethod):
-    """A method whose map is a gradient by the image, with the network run in a way of its own.
+    """A method whose map is a gradient by the image, often with the network run in its own way.
 
-    As in `VanillaGradient` the largest absolute value over the three colors counts, and the map is
-    blurred. A subclass supplies `_gradients`.
+    The largest absolute value over the three colors counts, and the map is blurred. A subclass
+    supplies `_gradients`, or `attributions`.
 
     Args:
         blur_sigma: Standard deviation of the Gaussian blur, in pixels, at least 0; 0 is no blur.
@@ -26,7 +26,7 @@ class PixelGradient(PostHocMethod):
         **options: See `PostHocMethod`.
 
     Raises:
-        ValueError: If an option is out of its range; when called, if the network has no ReLU.
+        ValueError: If an option is out of its range.
     """
 
     needs_gradients = True
