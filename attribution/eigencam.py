@@ -21,9 +21,9 @@ class EigenCAM(PostHocMethod):
     their product, if not ``centered``) is positive.
 
     Note:
-        The paper takes O as it is; the implementation in use, pytorch-grad-cam, subtracts from
-        each channel its mean over the cells, and cuts off negative values. This is the default
-        here; ``centered=False`` is the paper's equation. That implementation takes the sign that
+        The paper's equation has O as it is; the implementation in use, pytorch-grad-cam, subtracts
+        from each channel its mean over the cells, and cuts off negative values. This is the default
+        here; ``centered=False`` is the equation. That implementation takes the sign that
         LAPACK leaves, see the documentation.
 
     Args:
