@@ -49,7 +49,7 @@ class InformationBottleneck(PostHocMethod):
     Args:
         steps: Steps of Adam, at least 1.
         samples: Draws of noise per image and step, at least 1.
-        beta: Weight of the information, at least 0: 10 in the paper.
+        beta: Weight of the information, at least 0; 10 in the released code.
         learning_rate: Of Adam, above 0.
         smoothing: Standard deviation of the blur in cells, at least 0; 0 is no blur.
         initial: First value of every alpha.
