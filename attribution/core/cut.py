@@ -134,6 +134,13 @@ class _Interpreter(fx.Interpreter):
     def fetch_attr(self, target: str) -> Any:
         return self._constants[target] if target in self._constants else super().fetch_attr(target)
 
+    def run_node(self, n: fx.Node) -> Any:
+        try:
+            return super().run_node(n)
+        except ValueError:  # a sentence for users, to which torch would add the graph
+            self.extra_traceback = False
+            raise
+
 
 class HookCut:
     """A cut of a network that cannot be traced: a hook replaces the layer's output.
