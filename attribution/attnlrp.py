@@ -72,7 +72,7 @@ class AttnLRP(TransformerMethod):
         self.conv_gamma = conv_gamma
         self.through_softmax = through_softmax
 
-    def _class_cams(self, query: Query, targets: Tensor | None) -> Tensor:
+    def _class_maps(self, query: Query, targets: Tensor | None) -> Tensor:
         images = query.images.clone().requires_grad_()
         seen: list[None] = []
 

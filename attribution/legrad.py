@@ -68,7 +68,7 @@ class LeGrad(TransformerMethod):
         self.last_blocks = last_blocks
         self.pool = pool
 
-    def _class_cams(self, query: Query, targets: Tensor | None) -> Tensor:
+    def _class_maps(self, query: Query, targets: Tensor | None) -> Tensor:
         parts = vision_transformer(query.classifier, type(self).__name__)
         parts = parts._replace(blocks=parts.blocks[-(self.last_blocks or len(parts.blocks)) :])
         with fused(query.classifier):

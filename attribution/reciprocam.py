@@ -5,15 +5,14 @@ from torch import Tensor
 
 from learned_saliency.attribution.core.altered import run_size
 from learned_saliency.attribution.core.cells import cell_masks, spread
-from learned_saliency.attribution.core.classifier import Classifier
-from learned_saliency.attribution.core.method import PostHocMethod, Query
+from learned_saliency.attribution.core.joint import JointMethod
+from learned_saliency.attribution.core.method import Query
 from learned_saliency.attribution.core.variants import pair_batches
-from learned_saliency.ops import widen
 
 _RUNS = 4  # a last layer takes about the same time for 12 rows as for 48
 
 
-class ReciproCAM(PostHocMethod):
+class ReciproCAM(JointMethod):
     """Recipro-CAM (Byun and Lee 2022, arXiv 2209.14074), for convolutional networks.
 
     The value of cell p is the score of the class when the activations of all other cells are 0,
@@ -47,25 +46,7 @@ class ReciproCAM(PostHocMethod):
         self.gaussian = gaussian
         self.batch_size = batch_size
 
-    def of_classes(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Explain several classes of each image by the same runs of the head.
-
-        Args:
-            classifier: See `PostHocMethod.of_classes`, as for the errors.
-            images: Shape (B, 3, H, W).
-            targets: Classes, int (B, T) in [0, C).
-
-        Returns:
-            Maps (B, T, H, W).
-        """
-        with self._query(classifier, images, None) as query:
-            maps = self._class_cams(query, query.checked(targets))
-            return self.finish(widen(maps), images.shape[-2:])
-
-    def _cams(self, query: Query) -> Tensor:
-        return self._class_cams(query, query.targets[:, None])[:, 0]
-
-    def _class_cams(self, query: Query, targets: Tensor) -> Tensor:
+    def _class_maps(self, query: Query, targets: Tensor) -> Tensor:
         """Compute the raw maps (B, T, h, w) of classes (B, T)."""
         if self.target != "logit":  # no other is affine
             return self._scores(query, targets)

@@ -61,7 +61,7 @@ class TIBAV(TransformerMethod):
 
     needs_gradients = True
 
-    def _class_cams(self, query: Query, targets: Tensor | None) -> Tensor:
+    def _class_maps(self, query: Query, targets: Tensor | None) -> Tensor:
         weights: list[Tensor] = []
 
         def attend(attention: Attention) -> Tensor:

@@ -68,7 +68,7 @@ class ViTReciproCAM(TransformerMethod):
         self.block = block
         self.batch_size = batch_size
 
-    def _class_cams(self, query: Query, targets: Tensor | None) -> Tensor:
+    def _class_maps(self, query: Query, targets: Tensor | None) -> Tensor:
         parts = vision_transformer(query.classifier, type(self).__name__)
         if len(parts.blocks) < -self.block:
             raise ValueError(f"the network has {len(parts.blocks)} blocks, none is {self.block}")

@@ -6,16 +6,15 @@ import torch
 from torch import Tensor
 
 from learned_saliency.attribution.core.altered import run_size
-from learned_saliency.attribution.core.classifier import Classifier
-from learned_saliency.attribution.core.method import PostHocMethod, Query, normalize, resize
-from learned_saliency.ops import widen
+from learned_saliency.attribution.core.joint import JointMethod
+from learned_saliency.attribution.core.method import Query
 
 #: Called as ``progress(step, steps)``, step from 1.
 Progress = Callable[[int, int], None]
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8  # Adam's constants
 
 
-class MaskingMethod(PostHocMethod):
+class MaskingMethod(JointMethod):
     """A method whose map comes from runs of the whole network on images under masks.
 
     A subclass supplies `_class_maps`.
@@ -42,28 +41,6 @@ class MaskingMethod(PostHocMethod):
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         self.batch_size = batch_size
         self.progress = progress
-
-    def of_classes(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Explain several classes of each image together.
-
-        Args:
-            classifier: See `PostHocMethod.of_classes`, as for the errors.
-            images: Shape (B, 3, H, W).
-            targets: Classes, int (B, T) in [0, C).
-
-        Returns:
-            Maps (B, T, H, W).
-        """
-        with self._query(classifier, images, None) as query:
-            maps = widen(self._class_maps(query, query.checked(targets))).detach()
-            return normalize(resize(maps, images.shape[-2:], self.interpolation))
-
-    def _cams(self, query: Query) -> Tensor:
-        return self._class_maps(query, query.targets[:, None])[:, 0]
-
-    def _class_maps(self, query: Query, targets: Tensor) -> Tensor:
-        """Compute the raw maps (B, T, h, w) of classes (B, T)."""
-        raise NotImplementedError
 
     def _run_size(self, images: Tensor) -> int:
         """Return how many images like these (B, ...) go into one run."""

@@ -8,12 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from learned_saliency.attribution.core.classifier import Classifier, frozen
-from learned_saliency.attribution.core.maps import (
-    INTERPOLATIONS,
-    NORMALIZATIONS,
-    normalize,  # noqa: F401  (methods take it from here)
-    resize,
-)
+from learned_saliency.attribution.core.maps import INTERPOLATIONS, NORMALIZATIONS, resize
 from learned_saliency.attribution.core.query import Query
 from learned_saliency.attribution.core.targets import TARGETS
 from learned_saliency.ops import full_precision, widen

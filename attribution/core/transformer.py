@@ -8,43 +8,25 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from learned_saliency.attribution.core.classifier import Classifier, SharedFeatures
+from learned_saliency.attribution.core.classifier import SharedFeatures
 from learned_saliency.attribution.core.inputs import run_plainly
-from learned_saliency.attribution.core.method import PostHocMethod, Query
+from learned_saliency.attribution.core.joint import JointMethod
+from learned_saliency.attribution.core.method import Query
 from learned_saliency.attribution.core.outputs import Outputs, find_scores
 from learned_saliency.attribution.core.split import SplitClassifier
 from learned_saliency.attribution.core.tokens import to_grid
 from learned_saliency.ops import widen
 
 
-class TransformerMethod(PostHocMethod):
+class TransformerMethod(JointMethod):
     """A method whose runs of the network serve all classes of an image.
 
-    A subclass supplies `_class_cams`, and makes there the only pass of the whole network: `chosen`
-    tells it the classes.
+    A subclass supplies `_class_maps`, which gets the classes as they were given, None for the
+    query's own, and makes the only pass of the whole network: `chosen` tells it the classes.
     """
 
-    def of_classes(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Explain several classes of each image by the same run.
-
-        Args:
-            classifier: See `PostHocMethod.of_classes`, as for the errors.
-            images: Shape (B, 3, H, W).
-            targets: Classes, int (B, T) in [0, C).
-
-        Returns:
-            Maps (B, T, H, W).
-        """
-        with self._query(classifier, images, None) as query:
-            maps = widen(self._class_cams(query, targets)).detach()
-            return self.finish(maps, images.shape[-2:])
-
-    def _cams(self, query: Query) -> Tensor:
-        return self._class_cams(query, None)[:, 0]
-
-    def _class_cams(self, query: Query, targets: Tensor | None) -> Tensor:
-        """Compute raw maps (B, T, h, w) of classes (B, T); None for the query's own, T = 1."""
-        raise NotImplementedError
+    def _classes(self, query: Query, targets: Tensor | None) -> Tensor | None:
+        return targets
 
 
 def chosen(query: Query, logits: Tensor, targets: Tensor | None) -> Tensor:

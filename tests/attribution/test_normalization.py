@@ -49,6 +49,15 @@ def test_methods_divide_by_the_maximum_of_the_resized_map(tiny_cnn, images, meth
     torch.testing.assert_close(made.of_classes(classifier, images, both)[:, 0], expected)
 
 
+def test_masked_images_of_several_classes_follow_the_option(tiny_cnn, images):
+    classifier = tiny_cnn("linear")
+    method = attribution.Occlusion(window=8, stride=8, normalization="max")
+    maps = method.of_classes(classifier, images, torch.stack([TARGETS, TARGETS.flip(0)], dim=1))
+    torch.testing.assert_close(maps[:, 0], method(classifier, images, TARGETS))
+    plain = attribution.Occlusion(window=8, stride=8)(classifier, images, TARGETS)
+    assert (maps[:, 0] - plain).abs().max() > 0.01
+
+
 def test_cam_keeps_what_min_max_normalization_takes_away(tiny_cnn, images):
     """The least value is not 0 where all cells speak for the class, and 0 where some do not."""
     classifier = tiny_cnn("linear")
