@@ -147,7 +147,7 @@ def test_a_class_of_one_logit_wins_by_weights_of_its_sign():
 
 def test_networks_without_rules_and_bad_options_are_refused():
     vit = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=4, depth=2).eval()
-    with pytest.raises(ValueError, match="no rule for the function .* GradCAM takes any$"):
+    with pytest.raises(ValueError, match=r"no rule for the function .* GradCAM takes any$"):
         ExcitationBackprop()(split(vit, "blocks.1.norm1"), torch.rand(1, 3, 32, 32))
     with pytest.raises(ValueError, match="place must be one of"):
         ExcitationBackprop(place="pixels")

@@ -143,7 +143,7 @@ def test_gates_hand_relevance_to_what_they_scale():
 
 def test_heads_without_rules_and_bad_options_are_refused():
     vit = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=4, depth=2).eval()
-    with pytest.raises(ValueError, match="no rule for the function .* GradCAM takes any$"):
+    with pytest.raises(ValueError, match=r"no rule for the function .* GradCAM takes any$"):
         LRPCAM()(split(vit, "blocks.1.norm1"), torch.rand(1, 3, 32, 32))
     for options in ({"rule": "gamma"}, {"epsilon": 0.0}, {"target": "margin"}):
         with pytest.raises(ValueError, match=r"must be|explains the logit"):

@@ -15,6 +15,7 @@ SEEDS = {
     "smoothgradcampp": "SmoothGradCAMPlusPlus",
     "xgradcam": "XGradCAM",
     "layercam": "LayerCAM",
+    "eigencam": "EigenCAM",
 }
 
 
