@@ -8,6 +8,8 @@ from learned_saliency.attribution.core.method import PostHocMethod, Query
 from learned_saliency.attribution.core.principal import first_component
 from learned_saliency.ops import widen
 
+_ROUNDING = 1e-3  # agreement with the mean activation, relative to the activations, that is none
+
 
 class EigenCAM(PostHocMethod):
     """Eigen-CAM (Muhammad and Yeasin 2020): activations along their first principal component.
@@ -18,7 +20,8 @@ class EigenCAM(PostHocMethod):
 
     A principal component has no sign of its own. Here it is the one by which the map agrees with
     the mean activation over the channels, that is, by which their covariance over the cells (or
-    their product, if not ``centered``) is positive.
+    their product, if not ``centered``) is positive. Where that mean tells nothing, as after a layer
+    normalization without weights, whose channels add up to zero, the map's largest value is.
 
     Note:
         The paper's equation has O as it is; the implementation in use, pytorch-grad-cam, subtracts
@@ -59,6 +62,10 @@ class EigenCAM(PostHocMethod):
         mean = features.mean(dim=1)
         if self.centered:
             mean = mean - mean.mean(dim=(1, 2), keepdim=True)
-        agreement = (maps * mean).sum(dim=(1, 2), keepdim=True)
-        maps = torch.where(agreement < 0, -maps, maps)
+        agreement = (maps * mean).sum(dim=(1, 2))
+        size = (maps * features.abs().mean(dim=1)).abs().sum(dim=(1, 2))
+        flat = maps.flatten(1)
+        largest = flat.gather(1, flat.abs().argmax(dim=1, keepdim=True))[:, 0]
+        sign = torch.where(agreement.abs() > _ROUNDING * size, agreement, largest)
+        maps = torch.where(sign[:, None, None] < 0, -maps, maps)
         return maps.relu() if self.rectify else maps

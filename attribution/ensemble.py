@@ -1,6 +1,6 @@
 """Mean and rank-mean of several methods' maps."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -72,6 +72,17 @@ class Ensemble(PostHocMethod):
         self.average = average
         self.weights = [weight / sum(given) for weight in given]
         self.needs_gradients = any(method.needs_gradients for method in methods)
+
+    @property
+    def progress(self) -> Callable[[int, int], None] | None:
+        """Function that long methods among them tell their steps to, each from 1; None for none."""
+        return next((m.progress for m in self.methods if hasattr(m, "progress")), None)
+
+    @progress.setter
+    def progress(self, progress: Callable[[int, int], None] | None) -> None:
+        for method in self.methods:
+            if hasattr(method, "progress"):
+                method.progress = progress
 
     def of_classes(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
         """Explain several classes of each image; each method does it in its own way.

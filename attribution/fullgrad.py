@@ -16,15 +16,17 @@ from learned_saliency.ops import widen
 RESCALED = ("layer", "channel")
 _CONVOLUTIONS = names("conv1d conv2d conv3d conv_transpose2d")
 _SUMS = names("add __add__ __radd__ __iadd__ sub __sub__ __isub__")
-_PRODUCTS = names("mul __mul__ __imul__ matmul __matmul__ bmm")
+_MATRICES = names("matmul __matmul__ bmm")
+_PRODUCTS = names("mul __mul__ __imul__") | _MATRICES
 # Functions of each value alone that do not scale with it; ReLUs do, and have no bias.
 _CURVES = names(
     "relu6 hardtanh elu selu celu gelu silu mish hardswish hardsigmoid sigmoid tanh softplus clamp "
     "clamp_min threshold"
 )
 
-#: ``take(gradient, bias, axis)``: the gradient by an output, its bias and its axis of channels.
-Take = Callable[[Tensor, Tensor, int], None]
+#: ``take(gradient, bias, axis)``: the gradient by an output, its bias and its axis of channels,
+#: None if its other axes are those of a product of matrices, not of an image.
+Take = Callable[[Tensor, Tensor, int | None], None]
 
 
 class FullGrad(PostHocMethod):
@@ -48,7 +50,7 @@ class FullGrad(PostHocMethod):
 
     Note:
         * Layers without positions (the last ones) are in the sum but have no map, as in the
-          released code.
+          released code, and so are tokens, products within attention and layers within windows.
         * The released code rescales a layer as a whole, the default here; pytorch-grad-cam each
           channel, ``rescaled="channel"``, which is how the formula may be read.
         * The released code adds 1e-6 to the range that it divides by, and resizes with aligned
@@ -96,8 +98,8 @@ class FullGrad(PostHocMethod):
             term, size = self._rescaled(term), tuple(term.shape[-2:])
             by_size[size] = by_size[size] + term if size in by_size else term
 
-        def take(gradient: Tensor, bias: Tensor, axis: int) -> None:
-            if gradient.dim() == 4:
+        def take(gradient: Tensor, bias: Tensor, axis: int | None) -> None:
+            if gradient.dim() == 4 and len(gradient) == len(rows) and axis is not None:
                 term = gradient if self.simple else gradient * bias
                 add(term.movedim(axis, 1))
 
@@ -121,13 +123,13 @@ class BiasGradients(TorchFunctionMode):
 
     Args:
         take: Called in the backward pass for each bias: with the gradient, at least float32, the
-            bias, which multiplies it by broadcasting, and the axis of the channels.
+            bias, which multiplies it by broadcasting, and the axis of the channels, see `Take`.
     """
 
     def __init__(self, take: Take) -> None:
         super().__init__()
         self._take = take
-        self._axis = 1  # axis of the channels after the latest layer, which curves keep
+        self._axis: int | None = 1  # axis of the channels after the latest layer, which curves keep
 
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
@@ -140,6 +142,8 @@ class BiasGradients(TorchFunctionMode):
         result = func(*args, **kwargs)
         if call.name in _PRODUCTS and len(call.taken) == 2:
             bias = -result.detach()  # the derivative has the product twice
+            if call.name in _MATRICES:
+                self._axis = None
         if bias is not None and result.requires_grad:
             bias, axis = widen(bias), self._axis
             result.register_hook(lambda gradient: self._take(widen(gradient), bias, axis))

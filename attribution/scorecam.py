@@ -1,6 +1,6 @@
 """Score-CAM."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -22,15 +22,23 @@ class ScoreCAM(AlteringMethod):
     image, however many of its classes are explained (`of_classes`).
 
     Args:
+        progress: Called as ``progress(run, runs)`` after the masks of each run, from 1.
         **options: See `AlteringMethod`; masks are resized like maps.
     """
+
+    def __init__(
+        self, *, progress: Callable[[int, int], None] | None = None, **options: object
+    ) -> None:
+        super().__init__(**options)
+        self.progress = progress
 
     def _class_coefficients(self, query: Query, targets: Tensor) -> Tensor:
         images, features = query.images, query.features
         count, channels = features.shape[:2]
         size = self._run_size(images)
-        scores = []
-        for rows, channel in pair_batches(count, channels, size, images.device):
+        scores, runs = [], -(-count * channels // size)
+        batches = pair_batches(count, channels, size, images.device)
+        for run, (rows, channel) in enumerate(batches, start=1):
             masks = resize(features[rows, channel], images.shape[-2:], self.interpolation)
             masks = normalize(masks)  # (R, H, W)
             found = []
@@ -38,6 +46,8 @@ class ScoreCAM(AlteringMethod):
                 logits = query.run(images[rows] * variant[:, None].to(images.dtype), rows)
                 found.append(query.class_scores(logits, targets[rows]))
             scores.append(sum(found) / len(found))
+            if self.progress is not None:
+                self.progress(run, runs)
         scores = torch.cat(scores).to(features.dtype).view(count, channels, -1)
         return scores.softmax(dim=1).transpose(1, 2)
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from learned_saliency.attribution.core.altered import run_size
 from learned_saliency.attribution.core.joint import JointMethod
 from learned_saliency.attribution.core.method import Query
+from learned_saliency.ops import full_precision
 
 #: Called as ``progress(step, steps)``, step from 1.
 Progress = Callable[[int, int], None]
@@ -131,7 +132,9 @@ class OptimizedMaskMethod(MaskingMethod):
         for step in range(self.iterations):
             with torch.enable_grad():
                 leaf = masks.detach().requires_grad_()
-                (gradient,) = torch.autograd.grad(loss(leaf, step), leaf)
+                value = loss(leaf, step)
+                with full_precision(leaf.device):
+                    (gradient,) = torch.autograd.grad(value, leaf)
             masks = (masks - update(gradient, step)).clamp(0, 1)
             tell(step + 1)
         return masks

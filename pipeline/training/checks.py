@@ -22,6 +22,7 @@ from learned_saliency.pipeline.runs import (
     foreign_parts,
     given_part,
     has_function,
+    method_members,
     stage_config,
     trained_stages,
 )
@@ -44,6 +45,17 @@ def check_parts(config: DictConfig) -> None:
         raise UserError(
             f"{key}={target}: is neither a part of this project nor an optimizer of torch, so that "
             "no checkpoint of the run could be read back; put it into the project's folders."
+        )
+
+
+def check_pseudo_labels(config: DictConfig) -> None:
+    """Check that pseudo-labels come from a method that a checkpoint holds with all its options."""
+    name = config.model.get("pseudo_labels")
+    members = method_members(config, name) if name in config.attribution else []
+    if members:
+        raise UserError(
+            f"model.pseudo_labels={name}: averages the maps of other methods, which pseudo-labels "
+            f"are not drawn from; name one of them: {', '.join(members)}."
         )
 
 

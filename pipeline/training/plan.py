@@ -46,6 +46,7 @@ from learned_saliency.pipeline.training.checks import (
     check_labeled,
     check_parts,
     check_precision,
+    check_pseudo_labels,
     check_splits,
     check_target,
 )
@@ -99,6 +100,7 @@ def make_plan(
     check_complete(config)
     config = with_class_files(config)
     check_parts(config)
+    check_pseudo_labels(config)
     check_dashboards(config)
     check_hardware(config.trainer)
     check_precision(config.trainer)

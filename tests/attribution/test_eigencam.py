@@ -120,3 +120,26 @@ def test_a_map_depends_on_nothing_but_its_image_and_no_class():
 def test_constant_activations_give_zeros():
     given = torch.ones(1, 4, 5, 5)
     assert not EigenCAM()(Fixed(given), torch.zeros(1, 3, 10, 10)).any()
+
+
+class _Normalized(torch.nn.Module):
+    """Activations whose channels add up to zero in each cell."""
+
+    def features(self, images):
+        mixed = torch.linspace(-1, 1, 3 * 8, dtype=images.dtype).sin().view(8, 3)
+        cells = torch.einsum("kc,bchw->bhwk", mixed, images)
+        return torch.nn.functional.layer_norm(cells.sin(), (8,)).permute(0, 3, 1, 2)
+
+    def head(self, features):
+        return features.mean((2, 3))
+
+    def forward(self, images):
+        return self.head(self.features(images))
+
+
+@pytest.mark.parametrize("centered", [True, False])
+def test_the_sign_does_not_hang_on_rounding(centered):
+    images = torch.randn(24, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    method = EigenCAM(centered=centered)
+    found, exact = (method.raw_maps(_Normalized(), x) for x in (images, images.double()))
+    torch.testing.assert_close(found.double(), exact, rtol=1e-3, atol=1e-3)

@@ -11,6 +11,7 @@ from learned_saliency.attribution import (
     FakeCAM,
     GradCAM,
     LayerCAM,
+    OptiCAM,
     PostHocMethod,
     normalize,
 )
@@ -221,3 +222,15 @@ def test_the_configured_methods_can_be_averaged(tiny_cnn, images):
     config = OmegaConf.merge(compose_checked([], "evaluate", complete=False), config)
     for method in build_methods(config).values():
         assert method(tiny_cnn("flat"), images, TARGETS).amax((1, 2)).tolist() == [1] * 4
+
+
+def test_long_methods_within_tell_their_steps(tiny_cnn, images):
+    method = Ensemble([GradCAM(), OptiCAM(iterations=3)])
+    told = []
+    method.progress = lambda step, steps: told.append((step, steps))
+    method(tiny_cnn("mlp"), images)
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    method.progress = None
+    assert method.progress is None
+    method(tiny_cnn("mlp"), images)
+    assert len(told) == 3

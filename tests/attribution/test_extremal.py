@@ -163,3 +163,12 @@ def test_classes_of_an_image_are_optimized_together_as_alone(tiny_cnn, images):
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match=r"expected|must be"):
         ExtremalPerturbation(**options)
+
+
+def test_the_way_back_is_as_exact_under_autocast(tiny_cnn, images):
+    method = ExtremalPerturbation(iterations=3, areas=[0.2], **SMALL)
+    classifier = tiny_cnn("mlp", torch.float32)
+    expected = method(classifier, images.float(), TARGETS)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = method(classifier, images.float(), TARGETS)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.05)

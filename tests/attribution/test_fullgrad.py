@@ -157,3 +157,28 @@ def test_linear_layers_of_channels_last_are_summed_over_channels():
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match=r"must be one of|at least 1"):
         FullGrad(**options)
+
+
+def test_attention_is_no_part_of_the_map_however_it_is_computed():
+    torch.manual_seed(0)
+    network = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=4, depth=2).eval()
+    images, targets = torch.randn(2, 3, 32, 32), torch.tensor([1, 3])
+    classifier = split(network, "blocks.1.norm1")
+    expected = FullGrad()(classifier, images, targets)
+    for block in network.blocks:
+        block.attn.fused_attn = False
+    found = FullGrad()(split(network, "blocks.1.norm1"), images, targets)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_layers_within_windows_are_left_out():
+    torch.manual_seed(0)
+    options = {"img_size": 32, "depths": (1, 1), "embed_dim": 12, "num_heads": (2, 2)}
+    network = timm.models.swin_transformer.SwinTransformer(
+        window_size=2, num_classes=4, **options
+    ).eval()
+    images, targets = torch.randn(2, 3, 32, 32), torch.tensor([1, 3])
+    classifier = split(network, "layers.1")
+    both = FullGrad()(classifier, images, targets)
+    alone = FullGrad()(classifier, images[1:], targets[1:])
+    torch.testing.assert_close(both[1:], alone, rtol=0, atol=1e-4)

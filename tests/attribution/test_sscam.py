@@ -72,3 +72,12 @@ def test_neither_batch_size_nor_batch_mates_nor_other_classes_change_a_map(tiny_
 def test_bad_options_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         SSCAM(**options)
+
+
+def test_progress_is_told_after_each_run(tiny_cnn, images):
+    for method in (ScoreCAM(batch_size=5), SSCAM(samples=2, batch_size=5)):
+        told = []
+        method.progress = lambda *step, told=told: told.append(step)
+        method(tiny_cnn("mlp"), images)
+        runs = -(-len(images) * tiny_cnn("mlp").features(images).shape[1] // 5)
+        assert told == [(run, runs) for run in range(1, runs + 1)]

@@ -134,7 +134,7 @@ class _Asking(nn.Module):
         (["maps=all"], "maps=all: a map of a post-hoc method takes a derivative for each class"),
         (
             ["method=scorecam"],
-            "method=scorecam is none for a graph, as .* there are: cam, cam_max, gradcam",
+            "method=scorecam is none for a graph, .* there are: cam, cam_max, gradcam",
         ),
         (["method=gradcamm"], "method: no method is named 'gradcamm'; the nearest: gradcam"),
         (["method=cam"], "method: 'cam' does not fit this classifier: CAM needs a head"),

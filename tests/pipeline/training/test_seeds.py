@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from learned_saliency.attribution import SharedFeatures
+from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.runs.build import build_module, build_network
+from learned_saliency.pipeline.training.checks import check_pseudo_labels
 from tests.support.words import SMALL_RUN
 
 SEEDS = {
@@ -15,6 +17,7 @@ SEEDS = {
     "smoothgradcampp": "SmoothGradCAMPlusPlus",
     "xgradcam": "XGradCAM",
     "layercam": "LayerCAM",
+    "eigencam": "EigenCAM",
 }
 
 
@@ -51,3 +54,11 @@ def test_one_step_with_each_seed(batch, seed, monkeypatch):
     features = module.classifier.features(batch["image"])
     shared = SharedFeatures(module.classifier, batch["image"], features)
     torch.testing.assert_close(seen[0], module.seed_method(shared, batch["image"], batch["label"]))
+
+
+def test_pseudo_labels_of_averaged_maps_are_refused_in_one_sentence():
+    config = compose_checked([*SMALL_RUN, "model=fcam", "model.pseudo_labels=meanmap"])
+    with pytest.raises(UserError, match="name one of them: gradcam, liftcam, layercam"):
+        check_pseudo_labels(config)
+    for words in (["model=fcam"], ["model=cam"]):
+        check_pseudo_labels(compose_checked([*SMALL_RUN, *words]))
