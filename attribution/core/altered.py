@@ -3,17 +3,16 @@
 import torch
 from torch import Tensor
 
-from learned_saliency.attribution.core.classifier import Classifier
+from learned_saliency.attribution.core.joint import JointMethod
 from learned_saliency.attribution.core.method import ChannelWeightedMethod
 from learned_saliency.attribution.core.query import Query
-from learned_saliency.ops import widen
 
 # Numbers in a batch of inputs: on CPUs what caches hold is fast, accelerators want to be filled.
 _NUMBERS = {"cpu": 8 * 3 * 224 * 224}
 _NUMBERS_OF_ACCELERATORS = 64 * 3 * 224 * 224
 
 
-class AlteringMethod(ChannelWeightedMethod):
+class AlteringMethod(JointMethod, ChannelWeightedMethod):
     """A method that finds channel weights from runs on altered images or activations.
 
     What is altered does not depend on the class, so that the same runs serve all classes of an
@@ -34,26 +33,12 @@ class AlteringMethod(ChannelWeightedMethod):
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         self.batch_size = batch_size
 
-    def of_classes(self, classifier: Classifier, images: Tensor, targets: Tensor) -> Tensor:
-        """Explain several classes of each image by the same runs.
-
-        Args:
-            classifier: See `PostHocMethod.of_classes`, as for the errors.
-            images: Shape (B, 3, H, W).
-            targets: Classes, int (B, T) in [0, C).
-
-        Returns:
-            Maps (B, T, H, W).
-        """
-        with self._query(classifier, images, None) as query:
-            weights = self._class_coefficients(query, query.checked(targets))
-            maps = [
-                widen(self._weighted(query.features, one)).detach() for one in weights.unbind(1)
-            ]
-            return torch.stack([self.finish(one, images.shape[-2:]) for one in maps], dim=1)
-
     def _coefficients(self, query: Query) -> Tensor:
         return self._class_coefficients(query, query.targets[:, None])[:, 0]
+
+    def _class_maps(self, query: Query, targets: Tensor) -> Tensor:
+        weights = self._class_coefficients(query, targets)
+        return torch.stack([self._weighted(query.features, one) for one in weights.unbind(1)], 1)
 
     def _class_coefficients(self, query: Query, targets: Tensor) -> Tensor:
         """Compute the channel weights (B, T, K) of classes (B, T)."""
