@@ -20,7 +20,7 @@ class ISCAM(ScoreCAM):
 
     Note:
         In the paper's equation the inner sum ends at i - 1; the sum here is that of torchcam,
-        which the authors have looked through. The two differ in the last factor. The logit of the
+        whose code the first author reviewed. The two differ in the last factor. The logit of the
         baseline cancels in the softmax, see `ScoreCAM`.
 
     Args:
