@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,11 +16,24 @@ from learned_saliency.trainers.layer_rates import check_decay, rate_groups
 from learned_saliency.trainers.outputs import Explanation, NativeMap
 
 
+class ClassifierLosses(NamedTuple):
+    """Losses of a batch of labeled images.
+
+    Attributes:
+        terms: Means over the batch by name, each with its weight; their sum is minimized.
+        logits: Class scores (B, C) that the accuracy is counted by.
+    """
+
+    terms: dict[str, Tensor]
+    logits: Tensor
+
+
 class CAMModule(SaliencyModule):
     """Module that trains a CAM classifier (Zhou et al., CVPR 2016) with cross-entropy.
 
-    The native map is the class map of the last layer, resized as in the WSOL benchmark (bicubic)
-    and min-max normalized.
+    The native map is the class map of the network, resized as in the WSOL benchmark (bicubic) and
+    min-max normalized. The other classifiers of the benchmark are trained by the same loop: a
+    network of their own gives `cams`, a subclass other `losses`.
 
     Args:
         network: A `models.CAMClassifier`.
@@ -77,11 +90,22 @@ class CAMModule(SaliencyModule):
         maps = resize(self.network.cams(features), images.shape[-2:], self.cam.interpolation)
         return Explanation(normalize(maps), self.network.head(features), features)
 
+    def losses(self, images: Tensor, labels: Tensor) -> ClassifierLosses:
+        """Compute the cross-entropy of the image labels.
+
+        Args:
+            images: Normalized images of shape (B, 3, H, W).
+            labels: Their classes, int64 (B,) in 0..C-1.
+        """
+        logits = self.network(images)
+        return ClassifierLosses({"classification": F.cross_entropy(widen(logits), labels)}, logits)
+
     def training_step(self, batch: WSOLBatch, batch_idx: int) -> Tensor:
-        """Compute the cross-entropy of the image labels."""
-        logits, labels = self.network(batch["image"]), batch["label"]
-        loss = F.cross_entropy(widen(logits), labels)
-        self.log_losses(loss, {"classification": loss}, len(labels))
+        """Compute the sum of the `losses` of a batch."""
+        labels = batch["label"]
+        terms, logits = self.losses(batch["image"], labels)
+        loss = sum(terms.values())
+        self.log_losses(loss, terms, len(labels))
         accuracy = (logits.argmax(1) == labels).float().mean()
         self.log_means({"train/accuracy": accuracy}, len(labels), on_step=False)
         return loss

@@ -12,6 +12,7 @@ from learned_saliency import configs
 from learned_saliency.pipeline.cli.schema import FOLDER
 
 CONFIG_DIR = Path(configs.__file__).resolve().parent
+FIRST_STAGE = "model@model.first_stage"  # group of the classifier that a model is built on
 
 
 def config_groups() -> dict[str, list[str]]:
@@ -34,7 +35,14 @@ def used_groups(config_name: str) -> dict[str, list[str]]:
             used |= {str(key).split()[-1] for key in entry}
         elif (CONFIG_DIR / f"{entry}.yaml").is_file() and "/" not in entry:
             used |= set(used_groups(entry))
-    return {name: choices for name, choices in config_groups().items() if name in used}
+    found = {name: choices for name, choices in config_groups().items() if name in used}
+    return found | ({FIRST_STAGE: _classifiers(found["model"])} if "model" in found else {})
+
+
+def _classifiers(models: Sequence[str]) -> list[str]:
+    """Choose the models that are built on no other one."""
+    files = {name: OmegaConf.load(CONFIG_DIR / "model" / f"{name}.yaml") for name in models}
+    return [name for name, file in files.items() if "first_stage" not in file]
 
 
 def nearest(word: str, choices: Sequence[str], at_least: int = 0) -> str:

@@ -20,7 +20,7 @@ from omegaconf.errors import (
 )
 
 from learned_saliency.pipeline.cli.checks import check_values
-from learned_saliency.pipeline.cli.choices import CONFIG_DIR, nearest, used_groups
+from learned_saliency.pipeline.cli.choices import CONFIG_DIR, FIRST_STAGE, nearest, used_groups
 from learned_saliency.pipeline.cli.errors import UserError, first_sentence
 from learned_saliency.pipeline.cli.resolvers import register
 from learned_saliency.pipeline.cli.values import values
@@ -151,7 +151,7 @@ def _defaults(words: Sequence[str], name: str) -> DictConfig:
     """Compose the configuration with the words that choose files, without those that set values."""
     groups = used_groups(name)
     parsed = OverridesParser.create().parse_overrides(list(words))
-    chosen = [each.input_line or "" for each in parsed if each.key_or_group in groups]
+    chosen = [each.input_line or "" for each in parsed if _key(each) in groups]
     return compose_checked(chosen, name, complete=False)
 
 
@@ -178,7 +178,7 @@ def _check_words(parsed: Sequence[Override], name: str, several: bool) -> None:
     """
     groups = used_groups(name)
     for override in parsed:
-        key, word = override.key_or_group, override.input_line
+        key, word = _key(override), override.input_line
         if override.is_sweep_override():
             if not several:
                 raise UserError(
@@ -186,6 +186,12 @@ def _check_words(parsed: Sequence[Override], name: str, several: bool) -> None:
                 )
         elif key in groups and not override.is_delete():
             _check_choice(override, groups[key])
+
+
+def _key(override: Override) -> str:
+    """Give the key of a word, or its group with the package where it has one."""
+    package = f"@{override.package}" if override.package else ""
+    return f"{override.key_or_group}{package}"
 
 
 def _check_deletions(parsed: Sequence[Override]) -> None:
@@ -200,7 +206,8 @@ def _check_deletions(parsed: Sequence[Override]) -> None:
 
 def _check_choice(override: Override, known: list[str]) -> None:
     """Check that a group has the choices that a word names."""
-    group, value = override.key_or_group, override.value()
+    key, value = _key(override), override.value()
+    group = "first_stage" if key == FIRST_STAGE else key
     for choice in values(["null"] if value is None else value):
         if choice not in known:
             close = nearest(choice, known)
@@ -239,7 +246,7 @@ def _explain(overrides: Iterable[str], config_name: str) -> str | None:
     good: list[str] = []
     assigned: list[Override] = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):
-        name = override.key_or_group
+        name = _key(override)
         if name == _LAUNCHER:
             _check_launcher(override)
         elif name not in groups:
@@ -250,7 +257,9 @@ def _explain(overrides: Iterable[str], config_name: str) -> str | None:
         good.append(override.input_line or "")
     try:
         config = compose(config_name, overrides=good)
-    except Exception:  # which the caller tells
+    except Exception as error:  # which the caller tells
+        if f"override '{FIRST_STAGE}'" in str(error):
+            return "first_stage=...: this model is built on no classifier; leave it out."
         return None
     keys = list(_dotted(OmegaConf.to_container(config)))
     for override in assigned:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 
+from learned_saliency.pipeline.cli.choices import FIRST_STAGE
 from learned_saliency.pipeline.cli.schema import find_row, rows
 
 MULTIRUN = {"-m", "--multirun"}
@@ -18,12 +19,15 @@ def hydra_words(arguments: Sequence[str]) -> list[str]:
 
     Paths and names are quoted, so that spaces, commas, brackets, ``=`` and ``*`` in them mean
     nothing to Hydra; lists ``[a,b]`` and what is quoted already stay as they are, and with ``-m``
-    values with a comma, which are several. Arguments of the trainer need no ``+``.
+    values with a comma, which are several. Arguments of the trainer need no ``+``, and the group
+    of the classifier that a model is built on is ``first_stage``.
     """
     sweep = bool(MULTIRUN & set(arguments))
     words = []
     for word in arguments:
         key, equals, value = word.partition("=")
+        if key == "first_stage":
+            word = f"{FIRST_STAGE}={value}"
         row = find_row(key.lstrip("+")) if equals else None
         if row is not None and row.type in _QUOTED:
             several = sweep and "," in value and not _exists(value)
