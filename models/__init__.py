@@ -1,3 +1,4 @@
+from learned_saliency.models.acol import ACoL, ACoLOutput
 from learned_saliency.models.amortized import Amortized, AmortizedOutput
 from learned_saliency.models.backbones import MultiScaleBackbone
 from learned_saliency.models.calm import CALM, CueDistribution, cue_distribution
@@ -28,6 +29,8 @@ __all__ = [
     "CALM",
     "CASM",
     "FCAM",
+    "ACoL",
+    "ACoLOutput",
     "Amortized",
     "AmortizedOutput",
     "CAMClassifier",

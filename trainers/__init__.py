@@ -1,5 +1,6 @@
 """LightningModules, with their callbacks, loggers and strategies."""
 
+from learned_saliency.trainers.acol import ACoLModule
 from learned_saliency.trainers.amortized import AmortizedModule
 from learned_saliency.trainers.base import NATIVE, SaliencyModule
 from learned_saliency.trainers.callbacks import (
@@ -108,6 +109,7 @@ __all__ = [
     "TEST_FIGURES",
     "THRESHOLD_CRITERION",
     "ZEROBOX_FIGURES",
+    "ACoLModule",
     "AmortizedModule",
     "CALMModule",
     "CAMModule",
