@@ -18,6 +18,7 @@ from learned_saliency.losses.log_barrier import BarrierTemperature, log_barrier
 from learned_saliency.losses.partial_cross_entropy import IGNORE, partial_cross_entropy
 from learned_saliency.losses.seeds import SamplingRegions, SeedSampler, sampling_regions
 from learned_saliency.losses.size_constraint import size_constraint
+from learned_saliency.losses.spg import SPGLoss, SPGLossTerms, guidance_seeds, seed_cross_entropy
 from learned_saliency.losses.trilite import TriLiteLoss, TriLiteLossTerms, adversarial_background
 from learned_saliency.ops import otsu_threshold
 
@@ -30,6 +31,8 @@ __all__ = [
     "DenseCRFLoss",
     "FCAMLoss",
     "FCAMLossTerms",
+    "SPGLoss",
+    "SPGLossTerms",
     "SamplingRegions",
     "SeedSampler",
     "TriLiteLoss",
@@ -38,6 +41,7 @@ __all__ = [
     "casm_classifier_loss",
     "dense_crf",
     "expectation_maximization",
+    "guidance_seeds",
     "location_posterior",
     "log_barrier",
     "marginal_likelihood",
@@ -47,5 +51,6 @@ __all__ = [
     "otsu_threshold",
     "partial_cross_entropy",
     "sampling_regions",
+    "seed_cross_entropy",
     "size_constraint",
 ]

@@ -20,6 +20,7 @@ from learned_saliency.models.feature_cache import (
 )
 from learned_saliency.models.pyramid import FeaturePyramid
 from learned_saliency.models.question_answering import QuestionAnswering
+from learned_saliency.models.spg import SPG, SPGOutput
 from learned_saliency.models.transformer import TransformerBackbone
 from learned_saliency.models.trilite import TriLite, TriLiteOutput, region_features
 from learned_saliency.models.trunk import Trunk
@@ -29,6 +30,7 @@ __all__ = [
     "CALM",
     "CASM",
     "FCAM",
+    "SPG",
     "ACoL",
     "ACoLOutput",
     "Amortized",
@@ -46,6 +48,7 @@ __all__ = [
     "MultiScaleBackbone",
     "MultiScaleClassifier",
     "QuestionAnswering",
+    "SPGOutput",
     "TransformerBackbone",
     "TriLite",
     "TriLiteOutput",

@@ -73,6 +73,7 @@ from learned_saliency.trainers.outputs import (
 from learned_saliency.trainers.posthoc import MapsModule, PostHocModule
 from learned_saliency.trainers.recorded import RecordedModule
 from learned_saliency.trainers.scores import MONITORS
+from learned_saliency.trainers.spg import SPGModule
 from learned_saliency.trainers.strategies import (
     LIFELINE,
     ExactEvaluationDDP,
@@ -150,6 +151,7 @@ __all__ = [
     "RecordedImage",
     "RecordedModule",
     "Report",
+    "SPGModule",
     "SaliencyCallback",
     "SaliencyModule",
     "SnapshotPool",
