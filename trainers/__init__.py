@@ -71,6 +71,7 @@ from learned_saliency.trainers.outputs import (
 )
 from learned_saliency.trainers.posthoc import MapsModule, PostHocModule
 from learned_saliency.trainers.recorded import RecordedModule
+from learned_saliency.trainers.rtis import RTISModule
 from learned_saliency.trainers.scores import MONITORS
 from learned_saliency.trainers.strategies import (
     LIFELINE,
@@ -145,6 +146,7 @@ __all__ = [
     "PostHocModule",
     "Prediction",
     "PredictionBatch",
+    "RTISModule",
     "RecordedImage",
     "RecordedModule",
     "Report",
