@@ -16,6 +16,7 @@ from learned_saliency.losses.dense_crf import DenseCRFLoss, dense_crf
 from learned_saliency.losses.fcam import FCAMLoss, FCAMLossTerms
 from learned_saliency.losses.log_barrier import BarrierTemperature, log_barrier
 from learned_saliency.losses.partial_cross_entropy import IGNORE, partial_cross_entropy
+from learned_saliency.losses.rtis import AlternativeImages, RTISLoss, RTISLossTerms
 from learned_saliency.losses.seeds import SamplingRegions, SeedSampler, sampling_regions
 from learned_saliency.losses.size_constraint import size_constraint
 from learned_saliency.losses.spg import SPGLoss, SPGLossTerms, guidance_seeds, seed_cross_entropy
@@ -24,6 +25,7 @@ from learned_saliency.ops import otsu_threshold
 
 __all__ = [
     "IGNORE",
+    "AlternativeImages",
     "BarrierTemperature",
     "CALMLoss",
     "CASMLoss",
@@ -31,6 +33,8 @@ __all__ = [
     "DenseCRFLoss",
     "FCAMLoss",
     "FCAMLossTerms",
+    "RTISLoss",
+    "RTISLossTerms",
     "SPGLoss",
     "SPGLossTerms",
     "SamplingRegions",

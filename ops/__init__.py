@@ -1,6 +1,7 @@
 """Numerical kernels: plain references, and faster backends that give the same results."""
 
 from learned_saliency.ops.backends import SeedNumbers, label_images, seed_loops
+from learned_saliency.ops.blurring import blur
 from learned_saliency.ops.contours import LevelBoxes, level_boxes
 from learned_saliency.ops.dense_crf import CRF_BACKENDS, crf_features
 from learned_saliency.ops.imputation import impute_from_neighbors
@@ -14,6 +15,7 @@ __all__ = [
     "CRF_BACKENDS",
     "LevelBoxes",
     "SeedNumbers",
+    "blur",
     "box_iou",
     "check_maps",
     "crf_features",

@@ -72,6 +72,7 @@ from learned_saliency.trainers.outputs import (
 )
 from learned_saliency.trainers.posthoc import MapsModule, PostHocModule
 from learned_saliency.trainers.recorded import RecordedModule
+from learned_saliency.trainers.rtis import RTISModule
 from learned_saliency.trainers.scores import MONITORS
 from learned_saliency.trainers.spg import SPGModule
 from learned_saliency.trainers.strategies import (
@@ -148,6 +149,7 @@ __all__ = [
     "PostHocModule",
     "Prediction",
     "PredictionBatch",
+    "RTISModule",
     "RecordedImage",
     "RecordedModule",
     "Report",

@@ -5,10 +5,12 @@ import torch
 
 from learned_saliency.attribution import CAM, GradCAM, MaskObjective, SupersetAggregation
 from learned_saliency.losses import (
+    AlternativeImages,
     CALMLoss,
     CASMLoss,
     DenseCRFLoss,
     FCAMLoss,
+    RTISLoss,
     SeedSampler,
     TriLiteLoss,
 )
@@ -16,6 +18,7 @@ from learned_saliency.models import (
     CALM,
     CASM,
     FCAM,
+    RTIS,
     Amortized,
     CAMClassifier,
     EvidenceDecoder,
@@ -33,6 +36,7 @@ from learned_saliency.trainers import (
     CASMModule,
     FCAMModule,
     PostHocModule,
+    RTISModule,
     SaliencyModule,
     SnapshotPool,
     TriLiteModule,
@@ -74,6 +78,12 @@ MODULES = {
     ),
     "amortized": lambda: AmortizedModule(
         network=Amortized(classifier(), EvidenceDecoder), objective=MaskObjective(), optimizer=SGD
+    ),
+    "rtis": lambda: RTISModule(
+        network=RTIS(classifier(), width=4, map_reduction=2),
+        loss=RTISLoss(),
+        alternatives=AlternativeImages(),
+        optimizer=SGD,
     ),
 }
 

@@ -32,6 +32,7 @@ MODELS = {
     "casm": ["model=casm"],
     "trilite": ["model=trilite"],
     "amortized": ["model=amortized", "recipe.form=weights"],
+    "rtis": ["model=rtis", "recipe.mask_width=8"],
 }
 BLOCKED = """
 import sys
@@ -76,7 +77,7 @@ def exported(runs, tmp_path):
 def programs(runs, tmp_path_factory):
     """Programs of torch.export by the kind of maps: of all classes, of given ones, one for all."""
     folder = tmp_path_factory.mktemp("programs")
-    names = ("cam", "calm", "amortized", "fcam")
+    names = ("cam", "calm", "amortized", "fcam", "rtis")
     words = {name: [f"checkpoint={runs[name]}", f"out={folder}", "format=pt2"] for name in names}
     words["cam"].append("maps=all")
     for name in ("cam", "fcam"):
@@ -126,6 +127,7 @@ def assert_equal(found, expected):
         ("casm", None, "onnx"),
         ("amortized", "label", "onnx"),
         ("trilite", None, "onnx"),
+        ("rtis", "all", "onnx"),
     ],
 )
 def test_onnx_equals_the_checkpoint_in_batches_of_1_and_5(
@@ -174,7 +176,7 @@ def test_pt2_runs_where_only_torch_is(runs, programs, photographs, tmp_path):
     inputs, labels = {}, torch.arange(5) * 3
     files = {name: str(made.file) for name, made in programs.items()}
     for name, file in files.items():
-        given = [labels] if name in ("calm", "amortized") else []
+        given = [labels] if name in ("calm", "amortized", "rtis") else []
         inputs[file] = [(photographs[:s] / 255, *(g[:s] for g in given)) for s in (1, 5)]
     torch.save(inputs, tmp_path / "inputs.pt")
     command = [sys.executable, "-I", "-c", BLOCKED, str(tmp_path / "inputs.pt"), *files.values()]
