@@ -19,6 +19,7 @@ from learned_saliency.models.feature_cache import (
 )
 from learned_saliency.models.pyramid import FeaturePyramid
 from learned_saliency.models.question_answering import QuestionAnswering
+from learned_saliency.models.smp_decoder import DECODERS, MissingDecodersError, SMPDecoder
 from learned_saliency.models.transformer import TransformerBackbone
 from learned_saliency.models.trilite import TriLite, TriLiteOutput, region_features
 from learned_saliency.models.trunk import Trunk
@@ -27,6 +28,7 @@ from learned_saliency.models.unet import UNetDecoder
 __all__ = [
     "CALM",
     "CASM",
+    "DECODERS",
     "FCAM",
     "Amortized",
     "AmortizedOutput",
@@ -40,9 +42,11 @@ __all__ = [
     "FeaturePyramid",
     "HeadGradients",
     "MaskDecoder",
+    "MissingDecodersError",
     "MultiScaleBackbone",
     "MultiScaleClassifier",
     "QuestionAnswering",
+    "SMPDecoder",
     "TransformerBackbone",
     "TriLite",
     "TriLiteOutput",
