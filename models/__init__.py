@@ -21,6 +21,7 @@ from learned_saliency.models.feature_cache import (
 from learned_saliency.models.pyramid import FeaturePyramid
 from learned_saliency.models.question_answering import QuestionAnswering
 from learned_saliency.models.rtis import RTIS
+from learned_saliency.models.smp_decoder import DECODERS, MissingDecodersError, SMPDecoder
 from learned_saliency.models.spg import SPG, SPGOutput
 from learned_saliency.models.transformer import TransformerBackbone
 from learned_saliency.models.trilite import TriLite, TriLiteOutput, region_features
@@ -30,6 +31,7 @@ from learned_saliency.models.unet import UNetDecoder
 __all__ = [
     "CALM",
     "CASM",
+    "DECODERS",
     "FCAM",
     "RTIS",
     "SPG",
@@ -47,9 +49,11 @@ __all__ = [
     "FeaturePyramid",
     "HeadGradients",
     "MaskDecoder",
+    "MissingDecodersError",
     "MultiScaleBackbone",
     "MultiScaleClassifier",
     "QuestionAnswering",
+    "SMPDecoder",
     "SPGOutput",
     "TransformerBackbone",
     "TriLite",

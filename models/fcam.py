@@ -1,12 +1,13 @@
 import math
-from collections.abc import Sequence
-from typing import NamedTuple, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from learned_saliency.models.classifier import MultiScaleClassifier
 from learned_saliency.models.pyramid import FeaturePyramid
+from learned_saliency.models.smp_decoder import SMPDecoder
 from learned_saliency.models.unet import UNetDecoder
 from learned_saliency.ops import widen
 
@@ -41,11 +42,16 @@ class FCAM(nn.Module):
         classifier: Trained classifier, an ``nn.Module``; taken over and frozen in place.
         widths: Channels of the decoder's layers, from coarse to fine. By default the widths of
             Tab. F.2 (256, 128, 64, 32, 16, and 16 from there on), as many as are needed to reach
-            the image: five for ResNet-50 and Inception-v3, three for VGG16.
-        center: See ``UNetDecoder``.
+            the image: five for ResNet-50 and Inception-v3, three for VGG16. A library's decoder
+            takes the first of them, see `SMPDecoder`.
+        center: See ``UNetDecoder``; a library's decoder has options of its own.
+        decoder: ``smp:NAME`` for a decoder of segmentation-models-pytorch, see `SMPDecoder`; None
+            for the paper's U-Net.
+        decoder_options: Further arguments of a library's decoder, by the names of its class.
 
     Raises:
-        ValueError: If there are too few or too many ``widths`` for the levels of the backbone.
+        ValueError: If there are too few or too many ``widths`` for the levels of the backbone, or
+            the decoder does not exist or does not fit.
     """
 
     def __init__(
@@ -53,13 +59,24 @@ class FCAM(nn.Module):
         classifier: MultiScaleClassifier,
         widths: Sequence[int] | None = None,
         center: bool = False,
+        decoder: str | None = None,
+        decoder_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.classifier = classifier.requires_grad_(False).eval()
         backbone = classifier.backbone
-        # One layer for each skip connection and, from the finest level on, for each doubling.
         self.pyramid = FeaturePyramid(backbone.channels, backbone.reductions)
         channels, reductions = self.pyramid.channels, self.pyramid.reductions
+        if decoder is not None:
+            widths = _WIDTHS if widths is None else widths
+            self.decoder = SMPDecoder(decoder, channels, reductions, widths, decoder_options)
+            return
+        if decoder_options:
+            raise ValueError(
+                f"decoder_options={dict(decoder_options)} are those of a library's decoder: name "
+                "it, decoder=smp:NAME, or leave them out"
+            )
+        # One layer for each skip connection and, from the finest level on, for each doubling.
         doublings = (math.ceil(reductions[0]) - 1).bit_length()
         needed = len(channels) - 1 + doublings
         if widths is None:

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from learned_saliency import storage
+from learned_saliency.errors import MendableError
 from learned_saliency.pipeline.cli import (
     HUB_FACTS,
     HUB_WEIGHTS,
@@ -241,6 +242,8 @@ def _explained(checkpoint: Checkpoint) -> Iterator[None]:
     except Exception as error:  # whatever a part makes of wrong values
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
         reason = first_sentence(cause or error)
+        if isinstance(cause, MendableError):  # such as a package that is not installed
+            raise UserError(f"{checkpoint.path}: {reason}.") from None
         raise UserError(
             f"{checkpoint.path}: its configuration is not of this version ({reason})."
         ) from None
