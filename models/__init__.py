@@ -17,6 +17,7 @@ from learned_saliency.models.feature_cache import (
     is_feature_cache,
     is_frozen,
 )
+from learned_saliency.models.has import HideAndSeek, hidden_pixels
 from learned_saliency.models.pyramid import FeaturePyramid
 from learned_saliency.models.question_answering import QuestionAnswering
 from learned_saliency.models.transformer import TransformerBackbone
@@ -39,6 +40,7 @@ __all__ = [
     "FeatureCache",
     "FeaturePyramid",
     "HeadGradients",
+    "HideAndSeek",
     "MaskDecoder",
     "MultiScaleBackbone",
     "MultiScaleClassifier",
@@ -51,6 +53,7 @@ __all__ = [
     "cue_distribution",
     "feature_key",
     "head_with_gradients",
+    "hidden_pixels",
     "is_feature_cache",
     "is_frozen",
     "region_features",

@@ -43,6 +43,7 @@ from learned_saliency.trainers.casm_pool import SnapshotPool
 from learned_saliency.trainers.evaluated_maps import evaluate_maps
 from learned_saliency.trainers.faithfulness import TEST_FIGURES, FaithfulnessScores
 from learned_saliency.trainers.fcam import FCAMModule
+from learned_saliency.trainers.has import HaSModule
 from learned_saliency.trainers.loggers import (
     METRICS_FILE,
     Dashboard,
@@ -127,6 +128,7 @@ __all__ = [
     "GalleryImage",
     "GalleryMap",
     "GivenMaps",
+    "HaSModule",
     "ImageTable",
     "Journal",
     "JournaledTest",
