@@ -9,6 +9,7 @@ from learned_saliency.models.classifier import (
     MultiScaleClassifier,
     head_with_gradients,
 )
+from learned_saliency.models.cutmix import CutMix, MixedImages, cut_box, mix_images
 from learned_saliency.models.evidence_decoder import EvidenceDecoder
 from learned_saliency.models.fcam import FCAM, FCAMOutput
 from learned_saliency.models.feature_cache import (
@@ -35,6 +36,7 @@ __all__ = [
     "CASMOutput",
     "ChannelWeights",
     "CueDistribution",
+    "CutMix",
     "EvidenceDecoder",
     "FCAMOutput",
     "FeatureCache",
@@ -42,6 +44,7 @@ __all__ = [
     "HeadGradients",
     "HideAndSeek",
     "MaskDecoder",
+    "MixedImages",
     "MultiScaleBackbone",
     "MultiScaleClassifier",
     "QuestionAnswering",
@@ -51,10 +54,12 @@ __all__ = [
     "Trunk",
     "UNetDecoder",
     "cue_distribution",
+    "cut_box",
     "feature_key",
     "head_with_gradients",
     "hidden_pixels",
     "is_feature_cache",
     "is_frozen",
+    "mix_images",
     "region_features",
 ]
