@@ -1,3 +1,4 @@
+from learned_saliency.models.adl import ADLClassifier, AttentionDropout, drop_mask
 from learned_saliency.models.amortized import Amortized, AmortizedOutput
 from learned_saliency.models.backbones import MultiScaleBackbone
 from learned_saliency.models.calm import CALM, CueDistribution, cue_distribution
@@ -30,8 +31,10 @@ __all__ = [
     "CALM",
     "CASM",
     "FCAM",
+    "ADLClassifier",
     "Amortized",
     "AmortizedOutput",
+    "AttentionDropout",
     "CAMClassifier",
     "CASMOutput",
     "ChannelWeights",
@@ -55,6 +58,7 @@ __all__ = [
     "UNetDecoder",
     "cue_distribution",
     "cut_box",
+    "drop_mask",
     "feature_key",
     "head_with_gradients",
     "hidden_pixels",
