@@ -12,6 +12,7 @@ from learned_saliency.losses.casm import (
     negative_cross_entropy,
     negative_entropy,
 )
+from learned_saliency.losses.cutmix import mixed_cross_entropy
 from learned_saliency.losses.dense_crf import DenseCRFLoss, dense_crf
 from learned_saliency.losses.fcam import FCAMLoss, FCAMLossTerms
 from learned_saliency.losses.log_barrier import BarrierTemperature, log_barrier
@@ -50,6 +51,7 @@ __all__ = [
     "log_barrier",
     "marginal_likelihood",
     "mask_size_term",
+    "mixed_cross_entropy",
     "negative_cross_entropy",
     "negative_entropy",
     "otsu_threshold",

@@ -1,4 +1,5 @@
 from learned_saliency.models.acol import ACoL, ACoLOutput
+from learned_saliency.models.adl import ADLClassifier, AttentionDropout, drop_mask
 from learned_saliency.models.amortized import Amortized, AmortizedOutput
 from learned_saliency.models.backbones import MultiScaleBackbone
 from learned_saliency.models.calm import CALM, CueDistribution, cue_distribution
@@ -10,6 +11,7 @@ from learned_saliency.models.classifier import (
     MultiScaleClassifier,
     head_with_gradients,
 )
+from learned_saliency.models.cutmix import CutMix, MixedImages, cut_box, mix_images
 from learned_saliency.models.evidence_decoder import EvidenceDecoder
 from learned_saliency.models.fcam import FCAM, FCAMOutput
 from learned_saliency.models.feature_cache import (
@@ -18,6 +20,7 @@ from learned_saliency.models.feature_cache import (
     is_feature_cache,
     is_frozen,
 )
+from learned_saliency.models.has import HideAndSeek, hidden_pixels
 from learned_saliency.models.pyramid import FeaturePyramid
 from learned_saliency.models.question_answering import QuestionAnswering
 from learned_saliency.models.rtis import RTIS
@@ -37,19 +40,24 @@ __all__ = [
     "SPG",
     "ACoL",
     "ACoLOutput",
+    "ADLClassifier",
     "Amortized",
     "AmortizedOutput",
+    "AttentionDropout",
     "CAMClassifier",
     "CASMOutput",
     "ChannelWeights",
     "CueDistribution",
+    "CutMix",
     "EvidenceDecoder",
     "FCAMOutput",
     "FeatureCache",
     "FeaturePyramid",
     "HeadGradients",
+    "HideAndSeek",
     "MaskDecoder",
     "MissingDecodersError",
+    "MixedImages",
     "MultiScaleBackbone",
     "MultiScaleClassifier",
     "QuestionAnswering",
@@ -61,9 +69,13 @@ __all__ = [
     "Trunk",
     "UNetDecoder",
     "cue_distribution",
+    "cut_box",
+    "drop_mask",
     "feature_key",
     "head_with_gradients",
+    "hidden_pixels",
     "is_feature_cache",
     "is_frozen",
+    "mix_images",
     "region_features",
 ]

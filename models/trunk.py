@@ -32,6 +32,7 @@ class Trunk(nn.Module):
     Attributes:
         channels: Channels K_i of each level.
         reductions: Pixels of the image per cell of each level, along one side.
+        name: As above.
         frozen: As above.
 
     Raises:
@@ -57,7 +58,7 @@ class Trunk(nn.Module):
             )
         self.network = network
         self.frozen = frozen
-        self._name = name
+        self.name = name
         self._used = dict(used)
         self._resting: list[str] = []  # names of parts that stay in evaluation mode
         if frozen:
@@ -104,7 +105,7 @@ class Trunk(nn.Module):
         Raises:
             ValueError: If timm does not group the layers of this network.
         """
-        numbers = layer_order(self.network, self._name, self._used, coarse=False)
+        numbers = layer_order(self.network, self.name, self._used, coarse=False)
         named = self.network.named_parameters()
         return [(key, weight, n) for (key, weight), n in zip(named, numbers, strict=True)]
 
@@ -117,10 +118,10 @@ class Trunk(nn.Module):
         if found is None:
             raise ValueError(f"trainable must be blocks:N or stages:N, got {trainable!r}")
         kind, wanted = found[1], int(found[2])
-        numbers = layer_order(self.network, self._name, self._used, coarse=kind == "stages")
+        numbers = layer_order(self.network, self.name, self._used, coarse=kind == "stages")
         count = numbers and max(numbers)  # without the stem
         if wanted > count:
-            raise ValueError(f"trainable={trainable}: backbone '{self._name}' has {count} {kind}")
+            raise ValueError(f"trainable={trainable}: backbone '{self.name}' has {count} {kind}")
         for weight, number in zip(self.network.parameters(), numbers, strict=True):
             weight.requires_grad_(number > count - wanted)
         self._resting = list(_resting(self.network))

@@ -41,9 +41,11 @@ from learned_saliency.trainers.calm import CALMModule
 from learned_saliency.trainers.cam import CAMModule
 from learned_saliency.trainers.casm import CASMModule
 from learned_saliency.trainers.casm_pool import SnapshotPool
+from learned_saliency.trainers.cutmix import CutMixModule
 from learned_saliency.trainers.evaluated_maps import evaluate_maps
 from learned_saliency.trainers.faithfulness import TEST_FIGURES, FaithfulnessScores
 from learned_saliency.trainers.fcam import FCAMModule
+from learned_saliency.trainers.has import HaSModule
 from learned_saliency.trainers.loggers import (
     METRICS_FILE,
     Dashboard,
@@ -119,6 +121,7 @@ __all__ = [
     "ClassMaps",
     "CompiledTraining",
     "ContactSheet",
+    "CutMixModule",
     "Dashboard",
     "DivergedError",
     "Divergence",
@@ -131,6 +134,7 @@ __all__ = [
     "GalleryImage",
     "GalleryMap",
     "GivenMaps",
+    "HaSModule",
     "ImageTable",
     "Journal",
     "JournaledTest",

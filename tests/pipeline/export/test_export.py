@@ -33,6 +33,9 @@ MODELS = {
     "trilite": ["model=trilite"],
     "amortized": ["model=amortized", "recipe.form=weights"],
     "rtis": ["model=rtis", "recipe.mask_width=8"],
+    "has": ["model=has"],
+    "cutmix": ["model=cutmix"],
+    "adl": ["model=adl"],
 }
 BLOCKED = """
 import sys
@@ -77,10 +80,10 @@ def exported(runs, tmp_path):
 def programs(runs, tmp_path_factory):
     """Programs of torch.export by the kind of maps: of all classes, of given ones, one for all."""
     folder = tmp_path_factory.mktemp("programs")
-    names = ("cam", "calm", "amortized", "fcam", "rtis")
+    names = ("cam", "calm", "amortized", "fcam", "rtis", "has", "cutmix", "adl")
     words = {name: [f"checkpoint={runs[name]}", f"out={folder}", "format=pt2"] for name in names}
     words["cam"].append("maps=all")
-    for name in ("cam", "fcam"):
+    for name in set(names) - {"calm", "amortized"}:
         words[name].append("verify=false")  # the tests compare
     return {name: export(compose_checked(w, CONFIG_NAME)) for name, w in words.items()}
 
@@ -176,7 +179,7 @@ def test_pt2_runs_where_only_torch_is(runs, programs, photographs, tmp_path):
     inputs, labels = {}, torch.arange(5) * 3
     files = {name: str(made.file) for name, made in programs.items()}
     for name, file in files.items():
-        given = [labels] if name in ("calm", "amortized", "rtis") else []
+        given = [] if name in ("cam", "fcam") else [labels]
         inputs[file] = [(photographs[:s] / 255, *(g[:s] for g in given)) for s in (1, 5)]
     torch.save(inputs, tmp_path / "inputs.pt")
     command = [sys.executable, "-I", "-c", BLOCKED, str(tmp_path / "inputs.pt"), *files.values()]

@@ -43,6 +43,9 @@ METHODS = {
         *("model.pool.thinning=L2", "model.pool.size=2"),
     ],
     "trilite": ["model=trilite", "model.first_stage.epochs=0"],
+    "has": ["model=has", "model.module.hiding.sizes=[0,16,44]"],
+    "cutmix": ["model=cutmix"],
+    "adl": ["model=adl"],
     "averaged cam": ["model=cam", "recipe.ema_decay=0.9"],
     "averaged casm": [
         *("model=casm", "model.first_stage.epochs=0", "model.pool.thinning=L2"),
