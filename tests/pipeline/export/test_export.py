@@ -32,6 +32,8 @@ MODELS = {
     "casm": ["model=casm"],
     "trilite": ["model=trilite"],
     "amortized": ["model=amortized", "recipe.form=weights"],
+    "acol": ["model=acol"],
+    "spg": ["model=spg"],
 }
 BLOCKED = """
 import sys
@@ -76,7 +78,7 @@ def exported(runs, tmp_path):
 def programs(runs, tmp_path_factory):
     """Programs of torch.export by the kind of maps: of all classes, of given ones, one for all."""
     folder = tmp_path_factory.mktemp("programs")
-    names = ("cam", "calm", "amortized", "fcam")
+    names = ("cam", "calm", "amortized", "fcam", "spg")
     words = {name: [f"checkpoint={runs[name]}", f"out={folder}", "format=pt2"] for name in names}
     words["cam"].append("maps=all")
     for name in ("cam", "fcam"):
@@ -126,6 +128,7 @@ def assert_equal(found, expected):
         ("casm", None, "onnx"),
         ("amortized", "label", "onnx"),
         ("trilite", None, "onnx"),
+        ("acol", "label", "onnx"),
     ],
 )
 def test_onnx_equals_the_checkpoint_in_batches_of_1_and_5(
@@ -174,7 +177,7 @@ def test_pt2_runs_where_only_torch_is(runs, programs, photographs, tmp_path):
     inputs, labels = {}, torch.arange(5) * 3
     files = {name: str(made.file) for name, made in programs.items()}
     for name, file in files.items():
-        given = [labels] if name in ("calm", "amortized") else []
+        given = [] if name in ("cam", "fcam") else [labels]
         inputs[file] = [(photographs[:s] / 255, *(g[:s] for g in given)) for s in (1, 5)]
     torch.save(inputs, tmp_path / "inputs.pt")
     command = [sys.executable, "-I", "-c", BLOCKED, str(tmp_path / "inputs.pt"), *files.values()]
@@ -224,7 +227,7 @@ def test_maps_of_the_predicted_class_need_no_label(runs, photographs):
     assert_equal(found, reference(runs["cam"], photographs, found["logits"].argmax(1)))
 
 
-@pytest.mark.parametrize("name", ["cam", "calm"])
+@pytest.mark.parametrize("name", ["cam", "calm", "acol"])
 def test_maps_of_all_classes_are_those_of_each(runs, photographs, name):
     module = load_module(read_checkpoint(runs[name], "best.ckpt"))
     images = photographs[:2] / 255
