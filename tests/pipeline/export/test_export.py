@@ -36,6 +36,8 @@ MODELS = {
     "has": ["model=has"],
     "cutmix": ["model=cutmix"],
     "adl": ["model=adl"],
+    "acol": ["model=acol"],
+    "spg": ["model=spg"],
 }
 BLOCKED = """
 import sys
@@ -80,7 +82,7 @@ def exported(runs, tmp_path):
 def programs(runs, tmp_path_factory):
     """Programs of torch.export by the kind of maps: of all classes, of given ones, one for all."""
     folder = tmp_path_factory.mktemp("programs")
-    names = ("cam", "calm", "amortized", "fcam", "rtis", "has", "cutmix", "adl")
+    names = ("cam", "calm", "amortized", "fcam", "rtis", "has", "cutmix", "adl", "spg")
     words = {name: [f"checkpoint={runs[name]}", f"out={folder}", "format=pt2"] for name in names}
     words["cam"].append("maps=all")
     for name in set(names) - {"calm", "amortized"}:
@@ -131,6 +133,7 @@ def assert_equal(found, expected):
         ("amortized", "label", "onnx"),
         ("trilite", None, "onnx"),
         ("rtis", "all", "onnx"),
+        ("acol", "label", "onnx"),
     ],
 )
 def test_onnx_equals_the_checkpoint_in_batches_of_1_and_5(
@@ -229,7 +232,7 @@ def test_maps_of_the_predicted_class_need_no_label(runs, photographs):
     assert_equal(found, reference(runs["cam"], photographs, found["logits"].argmax(1)))
 
 
-@pytest.mark.parametrize("name", ["cam", "calm"])
+@pytest.mark.parametrize("name", ["cam", "calm", "acol"])
 def test_maps_of_all_classes_are_those_of_each(runs, photographs, name):
     module = load_module(read_checkpoint(runs[name], "best.ckpt"))
     images = photographs[:2] / 255
