@@ -17,6 +17,13 @@ from learned_saliency.models.feature_cache import (
     is_feature_cache,
     is_frozen,
 )
+from learned_saliency.models.pooling import (
+    GlobalAverage,
+    GlobalMaximum,
+    LogSumExp,
+    Pooling,
+    Wildcat,
+)
 from learned_saliency.models.pyramid import FeaturePyramid
 from learned_saliency.models.question_answering import QuestionAnswering
 from learned_saliency.models.transformer import TransformerBackbone
@@ -38,16 +45,21 @@ __all__ = [
     "FCAMOutput",
     "FeatureCache",
     "FeaturePyramid",
+    "GlobalAverage",
+    "GlobalMaximum",
     "HeadGradients",
+    "LogSumExp",
     "MaskDecoder",
     "MultiScaleBackbone",
     "MultiScaleClassifier",
+    "Pooling",
     "QuestionAnswering",
     "TransformerBackbone",
     "TriLite",
     "TriLiteOutput",
     "Trunk",
     "UNetDecoder",
+    "Wildcat",
     "cue_distribution",
     "feature_key",
     "head_with_gradients",

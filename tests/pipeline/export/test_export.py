@@ -32,6 +32,7 @@ MODELS = {
     "casm": ["model=casm"],
     "trilite": ["model=trilite"],
     "amortized": ["model=amortized", "recipe.form=weights"],
+    "pooled": ["model=amortized", "recipe.form=weights", "model.first_stage.head.pooling=wildcat"],
 }
 BLOCKED = """
 import sys
@@ -125,6 +126,7 @@ def assert_equal(found, expected):
         ("fcam", None, "onnx"),
         ("casm", None, "onnx"),
         ("amortized", "label", "onnx"),
+        ("pooled", "label", "onnx"),
         ("trilite", None, "onnx"),
     ],
 )
