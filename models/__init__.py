@@ -21,6 +21,13 @@ from learned_saliency.models.feature_cache import (
     is_frozen,
 )
 from learned_saliency.models.has import HideAndSeek, hidden_pixels
+from learned_saliency.models.pooling import (
+    GlobalAverage,
+    GlobalMaximum,
+    LogSumExp,
+    Pooling,
+    Wildcat,
+)
 from learned_saliency.models.pyramid import FeaturePyramid
 from learned_saliency.models.question_answering import QuestionAnswering
 from learned_saliency.models.rtis import RTIS
@@ -53,13 +60,17 @@ __all__ = [
     "FCAMOutput",
     "FeatureCache",
     "FeaturePyramid",
+    "GlobalAverage",
+    "GlobalMaximum",
     "HeadGradients",
     "HideAndSeek",
+    "LogSumExp",
     "MaskDecoder",
     "MissingDecodersError",
     "MixedImages",
     "MultiScaleBackbone",
     "MultiScaleClassifier",
+    "Pooling",
     "QuestionAnswering",
     "SMPDecoder",
     "SPGOutput",
@@ -68,6 +79,7 @@ __all__ = [
     "TriLiteOutput",
     "Trunk",
     "UNetDecoder",
+    "Wildcat",
     "cue_distribution",
     "cut_box",
     "drop_mask",

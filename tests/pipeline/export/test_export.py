@@ -38,6 +38,7 @@ MODELS = {
     "adl": ["model=adl"],
     "acol": ["model=acol"],
     "spg": ["model=spg"],
+    "pooled": ["model=amortized", "recipe.form=weights", "model.first_stage.head.pooling=wildcat"],
 }
 BLOCKED = """
 import sys
@@ -131,6 +132,7 @@ def assert_equal(found, expected):
         ("fcam", None, "onnx"),
         ("casm", None, "onnx"),
         ("amortized", "label", "onnx"),
+        ("pooled", "label", "onnx"),
         ("trilite", None, "onnx"),
         ("rtis", "all", "onnx"),
         ("acol", "label", "onnx"),
