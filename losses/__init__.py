@@ -18,6 +18,7 @@ from learned_saliency.losses.log_barrier import BarrierTemperature, log_barrier
 from learned_saliency.losses.partial_cross_entropy import IGNORE, partial_cross_entropy
 from learned_saliency.losses.seeds import SamplingRegions, SeedSampler, sampling_regions
 from learned_saliency.losses.size_constraint import size_constraint
+from learned_saliency.losses.supervised import SupervisedLoss, box_masks, pixel_cross_entropy
 from learned_saliency.losses.trilite import TriLiteLoss, TriLiteLossTerms, adversarial_background
 from learned_saliency.ops import otsu_threshold
 
@@ -32,9 +33,11 @@ __all__ = [
     "FCAMLossTerms",
     "SamplingRegions",
     "SeedSampler",
+    "SupervisedLoss",
     "TriLiteLoss",
     "TriLiteLossTerms",
     "adversarial_background",
+    "box_masks",
     "casm_classifier_loss",
     "dense_crf",
     "expectation_maximization",
@@ -46,6 +49,7 @@ __all__ = [
     "negative_entropy",
     "otsu_threshold",
     "partial_cross_entropy",
+    "pixel_cross_entropy",
     "sampling_regions",
     "size_constraint",
 ]
