@@ -10,6 +10,7 @@ from learned_saliency.losses import (
     DenseCRFLoss,
     FCAMLoss,
     SeedSampler,
+    SupervisedLoss,
     TriLiteLoss,
 )
 from learned_saliency.models import (
@@ -35,6 +36,7 @@ from learned_saliency.trainers import (
     PostHocModule,
     SaliencyModule,
     SnapshotPool,
+    SupervisedModule,
     TriLiteModule,
     ZeroBoxScores,
 )
@@ -61,6 +63,9 @@ MODULES = {
         seed_method=GradCAM(),
         sampler=SeedSampler(erosion=0),
         loss=FCAMLoss(crf=DenseCRFLoss()),
+    ),
+    "supervised": lambda: SupervisedModule(
+        network=FCAM(classifier(), widths=(4, 4)), optimizer=SGD, loss=SupervisedLoss()
     ),
     "casm": lambda: CASMModule(
         network=CASM(classifier(), width=4, map_reduction=2),
