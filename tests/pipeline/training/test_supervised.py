@@ -11,6 +11,8 @@ import torch
 from learned_saliency.datamodules import DataError
 from learned_saliency.pipeline.cli import UserError, compose_checked
 from learned_saliency.pipeline.evaluation.evaluate import CONFIG_NAME, evaluate
+from learned_saliency.pipeline.export.export import CONFIG_NAME as EXPORT
+from learned_saliency.pipeline.export.export import export
 from learned_saliency.pipeline.runs import read_checkpoint
 from learned_saliency.pipeline.training import train
 from learned_saliency.trainers import SupervisedModule
@@ -136,3 +138,15 @@ def test_val_without_boxes_and_masks_is_refused_before_training(creatures, small
     with pytest.raises(DataError, match="val: has neither boxes nor masks to learn from"):
         train(compose_checked(words))
     assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_an_export_says_so_too_and_does_not_pass_for_weakly_supervised(bound, tmp_path):
+    pytest.importorskip("huggingface_hub")
+    words = [f"checkpoint={bound[0]}", f"out={tmp_path}/hf", "format=hf", "verify=false"]
+    page = export(compose_checked(words, EXPORT)).file
+    text = (page / "README.md").read_text()
+    metadata, _, card = text.removeprefix("---").partition("\n---\n")
+    assert "eakly" not in metadata
+    assert "Fully supervised object localization" in metadata
+    assert "**It was trained on 13 boxes and 13 masks of 13 images, 80 % of val" in card
+    assert read_checkpoint(page).learned_from == LEARNED
