@@ -21,6 +21,7 @@ from learned_saliency.losses.rtis import AlternativeImages, RTISLoss, RTISLossTe
 from learned_saliency.losses.seeds import SamplingRegions, SeedSampler, sampling_regions
 from learned_saliency.losses.size_constraint import size_constraint
 from learned_saliency.losses.spg import SPGLoss, SPGLossTerms, guidance_seeds, seed_cross_entropy
+from learned_saliency.losses.supervised import SupervisedLoss, box_masks, pixel_cross_entropy
 from learned_saliency.losses.trilite import TriLiteLoss, TriLiteLossTerms, adversarial_background
 from learned_saliency.ops import otsu_threshold
 
@@ -40,9 +41,11 @@ __all__ = [
     "SPGLossTerms",
     "SamplingRegions",
     "SeedSampler",
+    "SupervisedLoss",
     "TriLiteLoss",
     "TriLiteLossTerms",
     "adversarial_background",
+    "box_masks",
     "casm_classifier_loss",
     "dense_crf",
     "expectation_maximization",
@@ -56,6 +59,7 @@ __all__ = [
     "negative_entropy",
     "otsu_threshold",
     "partial_cross_entropy",
+    "pixel_cross_entropy",
     "sampling_regions",
     "seed_cross_entropy",
     "size_constraint",

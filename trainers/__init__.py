@@ -66,6 +66,7 @@ from learned_saliency.trainers.outputs import (
     Example,
     Explanation,
     GivenMaps,
+    LearnedShare,
     NativeMap,
     Prediction,
     PredictionBatch,
@@ -84,6 +85,7 @@ from learned_saliency.trainers.strategies import (
     meet,
     place,
 )
+from learned_saliency.trainers.supervised import SupervisedModule
 from learned_saliency.trainers.testing import EXPLAINED, MASK_COLORS
 from learned_saliency.trainers.trial import Trial
 from learned_saliency.trainers.trilite import TriLiteModule
@@ -142,6 +144,7 @@ __all__ = [
     "KeepSignals",
     "Kept",
     "KeptMethod",
+    "LearnedShare",
     "MLflowDashboard",
     "MapParts",
     "MapsModule",
@@ -162,6 +165,7 @@ __all__ = [
     "SaliencyModule",
     "SnapshotPool",
     "Sums",
+    "SupervisedModule",
     "TensorBoardDashboard",
     "TestOutput",
     "Throughput",

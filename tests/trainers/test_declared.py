@@ -12,6 +12,7 @@ from learned_saliency.losses import (
     FCAMLoss,
     RTISLoss,
     SeedSampler,
+    SupervisedLoss,
     TriLiteLoss,
 )
 from learned_saliency.models import (
@@ -39,6 +40,7 @@ from learned_saliency.trainers import (
     RTISModule,
     SaliencyModule,
     SnapshotPool,
+    SupervisedModule,
     TriLiteModule,
     ZeroBoxScores,
 )
@@ -65,6 +67,9 @@ MODULES = {
         seed_method=GradCAM(),
         sampler=SeedSampler(erosion=0),
         loss=FCAMLoss(crf=DenseCRFLoss()),
+    ),
+    "supervised": lambda: SupervisedModule(
+        network=FCAM(classifier(), widths=(4, 4)), optimizer=SGD, loss=SupervisedLoss()
     ),
     "casm": lambda: CASMModule(
         network=CASM(classifier(), width=4, map_reduction=2),

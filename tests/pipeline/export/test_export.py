@@ -30,6 +30,7 @@ MODELS = {
     "calm": ["model=calm", "model.em_target=ema", "data.superset=class"],
     "fcam": ["model=fcam"],
     "casm": ["model=casm"],
+    "supervised": ["model=supervised"],
     "trilite": ["model=trilite"],
     "amortized": ["model=amortized", "recipe.form=weights"],
     "rtis": ["model=rtis", "recipe.mask_width=8"],
