@@ -62,7 +62,14 @@ class RTISModule(SaliencyModule):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the levels of earlier passes, which copies and files do not need."""
-        return {**self.__dict__, "_finer": WeakTensorKeyDictionary()}
+        state = super().__getstate__()
+        del state["_finer"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Begin without levels of earlier passes."""
+        super().__setstate__(state)
+        self._finer = WeakTensorKeyDictionary()
 
     @property
     def classifier(self) -> MultiScaleClassifier:
