@@ -121,7 +121,7 @@ _KINDS = {
     ),
     "manet": _Kind(("manet", "MAnetDecoder"), _u_shaped, "decoder_channels", 3),
     "linknet": _Kind(("linknet", "LinknetDecoder"), _linknet, "prefinal_channels", 1),
-    "fpn": _Kind(("fpn", "FPNDecoder"), _fpn, "segmentation_channels", 1, (5, 5), 2, True),
+    "fpn": _Kind(("fpn", "FPNDecoder"), _fpn, "segmentation_channels", 1, (5, 5), 2, True, cells=2),
     "pspnet": _Kind(("pspnet", "PSPDecoder"), _pspnet, "out_channels", 3, first=None),
     "deeplabv3": _Kind(
         ("deeplabv3", "DeepLabV3Decoder"), _deeplabv3, "out_channels", 1, first=None

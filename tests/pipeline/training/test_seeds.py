@@ -1,13 +1,17 @@
 """F-CAM starts from the maps of any method that a configuration names."""
 
+import re
+
 import pytest
 import torch
+import yaml
 
 from learned_saliency.attribution import SharedFeatures
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.runs.build import build_module, build_network
 from learned_saliency.pipeline.training.checks import check_pseudo_labels
+from tests.support.paths import CONFIGS
 from tests.support.words import SMALL_RUN
 
 SEEDS = {
@@ -62,3 +66,24 @@ def test_pseudo_labels_of_averaged_maps_are_refused_in_one_sentence():
         check_pseudo_labels(config)
     for words in (["model=fcam"], ["model=cam"]):
         check_pseudo_labels(compose_checked([*SMALL_RUN, *words]))
+
+
+def test_each_row_of_paper_003_is_its_plain_recipe_with_other_seeds():
+    """Tab. 1 has two data sets, three networks and, beside CAM, five methods."""
+    files = sorted((CONFIGS / "experiment").glob("fcam_*_*cam*.yaml"))
+    rows = [file for file in files if file.stem.rpartition("_")[2] in SEEDS]
+    assert len(rows) == 2 * 3 * 5
+    for file in rows:
+        plain, _, seed = file.stem.rpartition("_")
+        assert (CONFIGS / "experiment" / f"{plain}.yaml").is_file()
+        text = file.read_text()
+        assert yaml.safe_load(text) == {
+            "defaults": [plain, "_self_"],
+            "model": {"pseudo_labels": seed},
+        }
+        first = text.splitlines()[1]
+        ours, alone = map(
+            float, re.search(r"(?:Acc|PxAP) ([\d.]+) from \S+ (\d+\.\d)", first).groups()
+        )
+        assert ours > alone, first
+        assert f" experiment={file.stem} " in text
