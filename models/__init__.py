@@ -17,6 +17,7 @@ from learned_saliency.models.feature_cache import (
     is_feature_cache,
     is_frozen,
 )
+from learned_saliency.models.finetuned import FineTuned, LinearProbe
 from learned_saliency.models.pyramid import FeaturePyramid
 from learned_saliency.models.question_answering import QuestionAnswering
 from learned_saliency.models.transformer import TransformerBackbone
@@ -38,7 +39,9 @@ __all__ = [
     "FCAMOutput",
     "FeatureCache",
     "FeaturePyramid",
+    "FineTuned",
     "HeadGradients",
+    "LinearProbe",
     "MaskDecoder",
     "MultiScaleBackbone",
     "MultiScaleClassifier",

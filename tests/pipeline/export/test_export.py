@@ -31,6 +31,7 @@ MODELS = {
     "fcam": ["model=fcam"],
     "casm": ["model=casm"],
     "trilite": ["model=trilite"],
+    "finetuned": ["model=finetuned"],
     "amortized": ["model=amortized", "recipe.form=weights"],
 }
 BLOCKED = """
