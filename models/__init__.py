@@ -20,6 +20,7 @@ from learned_saliency.models.feature_cache import (
     is_feature_cache,
     is_frozen,
 )
+from learned_saliency.models.finetuned import FineTuned, LinearProbe
 from learned_saliency.models.has import HideAndSeek, hidden_pixels
 from learned_saliency.models.pooling import (
     GlobalAverage,
@@ -60,10 +61,12 @@ __all__ = [
     "FCAMOutput",
     "FeatureCache",
     "FeaturePyramid",
+    "FineTuned",
     "GlobalAverage",
     "GlobalMaximum",
     "HeadGradients",
     "HideAndSeek",
+    "LinearProbe",
     "LogSumExp",
     "MaskDecoder",
     "MissingDecodersError",

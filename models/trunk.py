@@ -61,6 +61,7 @@ class Trunk(nn.Module):
         self.name = name
         self._used = dict(used)
         self._resting: list[str] = []  # names of parts that stay in evaluation mode
+        self._trained: list[bool] | None = None  # flags of the parameters while `freeze` holds
         if frozen:
             network.requires_grad_(False)
         elif trainable is not None:
@@ -96,6 +97,31 @@ class Trunk(nn.Module):
         for name in self._resting:
             self.network.get_submodule(name).eval()
         return self
+
+    def freeze(self) -> None:
+        """Stop the training of all parameters until `unfreeze`.
+
+        Raises:
+            ValueError: If there are new layers on top of timm's network, which know nothing yet.
+        """
+        own = len(list(self.network.parameters()))
+        if len(list(self.parameters())) > own:
+            raise ValueError(
+                "the backbone has new layers, which would never be trained while it is frozen; "
+                "leave them out by backbone.neck_channels=[]"
+            )
+        if not self.frozen:
+            self._trained = [weight.requires_grad for weight in self.network.parameters()]
+            self.network.requires_grad_(False)
+            self.frozen = True
+        self.train(self.training)
+
+    def unfreeze(self) -> None:
+        """Train again what was trained before `freeze`; without it, nothing changes."""
+        if self._trained is not None:
+            for weight, trained in zip(self.network.parameters(), self._trained, strict=True):
+                weight.requires_grad_(trained)
+            self.frozen, self._trained = False, None
 
     def layers(self) -> list[tuple[str, nn.Parameter, int]]:
         """List timm's parameters with their names and the number of the layer they belong to.

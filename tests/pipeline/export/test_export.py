@@ -32,6 +32,7 @@ MODELS = {
     "casm": ["model=casm"],
     "supervised": ["model=supervised"],
     "trilite": ["model=trilite"],
+    "finetuned": ["model=finetuned"],
     "amortized": ["model=amortized", "recipe.form=weights"],
     "rtis": ["model=rtis", "recipe.mask_width=8"],
     "has": ["model=has"],
