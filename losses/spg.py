@@ -164,7 +164,7 @@ class SPGLoss(nn.Module):
         )
 
 
-_RELAXED = 0.7  # of a map's maximum, where its foreground is too small
+_RELAXED = 0.7  # threshold over the maximum of a map whose foreground is too small
 
 
 def _enlarge(maps: Tensor, size: tuple[int, int]) -> Tensor:
