@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from learned_saliency.models.cam import CAMClassifier
+from learned_saliency.models.pooling import Pooling
 from learned_saliency.ops import full_precision, min_max, widen
 
 
@@ -47,6 +48,7 @@ class ACoL(nn.Module):
         erasing_threshold: The paper's delta, above 0 and at most 1: the features of a cell are
             erased where branch A's normalized map is at least that.
         pretrained_head: None; the branches have no layer that other networks have.
+        pooling: Pooling of the class maps of both branches; see `CAMClassifier`.
 
     Raises:
         ValueError: If a number is out of its range, or ``pretrained_head`` is given.
@@ -61,6 +63,7 @@ class ACoL(nn.Module):
         branch_width: int | None = None,
         erasing_threshold: float = 0.6,
         pretrained_head: str | None = None,
+        pooling: Pooling | None = None,
     ) -> None:
         super().__init__()
         channels = backbone.channels[-1]
@@ -77,8 +80,10 @@ class ACoL(nn.Module):
         self.backbone = backbone
         self.num_classes = num_classes
         self.erasing_threshold = erasing_threshold
-        self.branch_a = CAMClassifier(_Convolutions(channels, branch_width), num_classes)
-        self.branch_b = CAMClassifier(_Convolutions(channels, branch_width), num_classes)
+        self.branch_a, self.branch_b = (
+            CAMClassifier(_Convolutions(channels, branch_width), num_classes, pooling=pooling)
+            for _ in range(2)
+        )
         for branch in (self.branch_a, self.branch_b):
             nn.init.xavier_uniform_(branch.fc.weight)
             nn.init.zeros_(branch.fc.bias)

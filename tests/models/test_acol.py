@@ -9,7 +9,13 @@ from torch import nn
 from torch.nn import functional
 
 from learned_saliency.attribution import CAM, GradCAM
-from learned_saliency.models import ACoL, MultiScaleClassifier, head_with_gradients
+from learned_saliency.models import (
+    ACoL,
+    LogSumExp,
+    MultiScaleClassifier,
+    Wildcat,
+    head_with_gradients,
+)
 from tests.support.networks import TinyBackbone
 
 B, K, C, H, W = 3, 6, 5, 4, 7
@@ -107,8 +113,10 @@ def test_gradients_pass_both_branches_but_not_the_erasing(model, features):
     assert all(gradient is None for gradient in grads)
 
 
-def test_the_gradients_of_the_head_are_autograds(model, features):
-    model, features = model.double(), features.double()
+@pytest.mark.parametrize("pooling", [None, LogSumExp(4.0), Wildcat(2, 0.3, 0.2, 0.7)])
+def test_the_gradients_of_the_head_are_autograds(features, pooling):
+    model = ACoL(TinyBackbone((4, K)), C, branch_width=8, pooling=pooling).double()
+    features = features.double()
     targets = torch.tensor([2, 0, 4])
     leaf = features.clone().requires_grad_()
     (expected,) = torch.autograd.grad(model.head(leaf)[range(B), targets].sum(), leaf)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from learned_saliency.models import SPG, CAMClassifier, MultiScaleClassifier
+from learned_saliency.models import SPG, CAMClassifier, LogSumExp, MultiScaleClassifier
 from tests.support.networks import TinyBackbone
 
 CHANNELS = (3, 4, 5, 6)
@@ -48,8 +48,10 @@ def test_branches_read_their_levels_and_share_layers(images, given, read):
     torch.testing.assert_close(found.logits, model(images))
 
 
-def test_what_is_left_after_training_is_a_cam_classifier(images):
-    model, plain = make(), CAMClassifier(TinyBackbone(CHANNELS), 3).eval()
+@pytest.mark.parametrize("pooling", [None, LogSumExp(4.0)])
+def test_what_is_left_after_training_is_a_cam_classifier(images, pooling):
+    model = make(pooling=pooling)
+    plain = CAMClassifier(TinyBackbone(CHANNELS), 3, pooling=pooling).eval()
     state = {k: v for k, v in model.state_dict().items() if not k.startswith("guide_")}
     plain.load_state_dict(state)
     assert isinstance(model, MultiScaleClassifier)
