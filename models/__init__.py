@@ -29,12 +29,14 @@ from learned_saliency.models.question_answering import QuestionAnswering
 from learned_saliency.models.transformer import TransformerBackbone
 from learned_saliency.models.trilite import TriLite, TriLiteOutput, region_features
 from learned_saliency.models.trunk import Trunk
+from learned_saliency.models.tscam import TSCAM
 from learned_saliency.models.unet import UNetDecoder
 
 __all__ = [
     "CALM",
     "CASM",
     "FCAM",
+    "TSCAM",
     "Amortized",
     "AmortizedOutput",
     "CAMClassifier",

@@ -82,6 +82,7 @@ from learned_saliency.trainers.strategies import (
 from learned_saliency.trainers.testing import EXPLAINED, MASK_COLORS
 from learned_saliency.trainers.trial import Trial
 from learned_saliency.trainers.trilite import TriLiteModule
+from learned_saliency.trainers.tscam import TSCAMModule
 from learned_saliency.trainers.zerobox import (
     CRITERIA,
     DEFAULT_CRITERION,
@@ -152,6 +153,7 @@ __all__ = [
     "SaliencyModule",
     "SnapshotPool",
     "Sums",
+    "TSCAMModule",
     "TensorBoardDashboard",
     "TestOutput",
     "Throughput",
