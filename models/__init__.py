@@ -37,6 +37,7 @@ from learned_saliency.models.spg import SPG, SPGOutput
 from learned_saliency.models.transformer import TransformerBackbone
 from learned_saliency.models.trilite import TriLite, TriLiteOutput, region_features
 from learned_saliency.models.trunk import Trunk
+from learned_saliency.models.tscam import TSCAM
 from learned_saliency.models.unet import UNetDecoder
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "FCAM",
     "RTIS",
     "SPG",
+    "TSCAM",
     "ACoL",
     "ACoLOutput",
     "ADLClassifier",

@@ -113,12 +113,7 @@ class CAMClassifier(nn.Module):
             with full_precision(features.device):
                 cams = torch.einsum("bkhw,ck->bchw", features, weight)
             return cams + bias[:, None, None]
-        if labels.shape != features.shape[:1]:
-            raise ValueError(
-                f"labels must have shape ({len(features)},), got {tuple(labels.shape)}"
-            )
-        if labels.is_floating_point() or labels.dtype == torch.bool:
-            raise TypeError(f"labels must be integers, got {labels.dtype}")
+        self._check_labels(features, labels)
         with full_precision(features.device):
             cams = torch.einsum("bkhw,bk->bhw", features, weight[labels])
         return cams + bias[labels, None, None]
@@ -167,6 +162,16 @@ class CAMClassifier(nn.Module):
         self.fc.load_state_dict({k: v.repeat_interleave(modalities, 0) for k, v in state.items()})
 
     def _check(self, features: Tensor) -> None:
-        if features.ndim != 4 or features.shape[1] != self.fc.in_features:
-            expected = f"(B, {self.fc.in_features}, h, w)"
+        channels = self.backbone.channels[-1]
+        if features.ndim != 4 or features.shape[1] != channels:
+            expected = f"(B, {channels}, h, w)"
             raise ValueError(f"features must have shape {expected}, got {tuple(features.shape)}")
+
+    @staticmethod
+    def _check_labels(features: Tensor, labels: Tensor) -> None:
+        if labels.shape != features.shape[:1]:
+            raise ValueError(
+                f"labels must have shape ({len(features)},), got {tuple(labels.shape)}"
+            )
+        if labels.is_floating_point() or labels.dtype == torch.bool:
+            raise TypeError(f"labels must be integers, got {labels.dtype}")

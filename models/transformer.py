@@ -3,8 +3,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from learned_saliency.models.class_attention import check_class_attention, class_attention
 from learned_saliency.models.creation import create
 from learned_saliency.models.trunk import Trunk, increasing
 
@@ -44,6 +46,8 @@ class TransformerBackbone(Trunk):
         channels: Channels of each level, all alike.
         reductions: Side of a patch in pixels, for each level.
         indices: Blocks that the levels come from.
+        has_class_attention: Whether the last level has one more channel, see
+            `append_class_attention`.
 
     Raises:
         ValueError: If timm has no such network or no such weights, if its maps have several sizes,
@@ -78,8 +82,28 @@ class TransformerBackbone(Trunk):
         super().__init__(network, name, used, frozen, trainable)
         kept = [blocks[index] for index in indices]
         self.indices = list(indices)
+        self.has_class_attention = False
         self.channels = [block.get("num_chs_norm", block["num_chs"]) for block in kept]
         self.reductions = [block["reduction"] for block in kept]
+
+    def append_class_attention(self) -> None:
+        """Append a channel to the last level: the class token's attention to the patches.
+
+        It is the mean over heads, summed over all blocks that run, without a graph. The other
+        channels and levels stay what they are.
+
+        Raises:
+            ValueError: If the network has no class token, or attention from which it cannot be
+                read.
+        """
+        if not self.has_class_attention:
+            check_class_attention(self.network, self._name)
+            self.has_class_attention = True
+            self.channels[-1] += 1
+
+    def extra_repr(self) -> str:
+        """Tell a channel that is no part of the network."""
+        return "has_class_attention=True" if self.has_class_attention else ""
 
     def _levels(self, images: Tensor) -> list[Tensor]:
         height, width = images.shape[-2:]
@@ -88,9 +112,21 @@ class TransformerBackbone(Trunk):
             raise ValueError(
                 f"{height} x {width} pixels do not divide into patches of {patch} x {patch} pixels"
             )
+        if self.has_class_attention:
+            return self._levels_with_attention(images)
+        return self._intermediates(images)
+
+    def _intermediates(self, images: Tensor) -> list[Tensor]:
         return self.network.forward_intermediates(
             images, indices=self.indices, norm=True, output_fmt="NCHW", intermediates_only=True
         )
+
+    @torch.compiler.disable  # compiled code does not see hooks that come and go
+    def _levels_with_attention(self, images: Tensor) -> list[Tensor]:
+        with class_attention(self.network) as rows:
+            *finer, last = self._intermediates(images)
+        attention = torch.stack(rows).sum(dim=0).unflatten(1, last.shape[2:])
+        return [*finer, torch.cat([last, attention[:, None].to(last.dtype)], dim=1)]
 
 
 def _spaced(depth: int) -> tuple[int, ...]:

@@ -89,6 +89,7 @@ from learned_saliency.trainers.supervised import SupervisedModule
 from learned_saliency.trainers.testing import EXPLAINED, MASK_COLORS
 from learned_saliency.trainers.trial import Trial
 from learned_saliency.trainers.trilite import TriLiteModule
+from learned_saliency.trainers.tscam import TSCAMModule
 from learned_saliency.trainers.zerobox import (
     CRITERIA,
     DEFAULT_CRITERION,
@@ -166,6 +167,7 @@ __all__ = [
     "SnapshotPool",
     "Sums",
     "SupervisedModule",
+    "TSCAMModule",
     "TensorBoardDashboard",
     "TestOutput",
     "Throughput",

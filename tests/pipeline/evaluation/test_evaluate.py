@@ -23,7 +23,7 @@ from learned_saliency.pipeline.runs.build import build_data
 from learned_saliency.pipeline.runs.checkpoints import load_network, read_checkpoint
 from learned_saliency.pipeline.training.fit import train
 from tests.support.paths import ROOT
-from tests.support.words import FLOORS, SMALL_RUN
+from tests.support.words import FLOORS, SMALL_RUN, of_model
 
 DROP = "evaluate.faithfulness=[average_drop]"
 NONE = "evaluate.faithfulness=[]"
@@ -63,7 +63,7 @@ def test_a_checkpoint_is_tested_as_its_training_did(run, evaluated):
 def test_every_model_is_evaluated(creatures, evaluated, tmp_path, model):
     place = [f"data.root={creatures}", f"data.metadata={creatures}/metadata"]
     short = ["+trainer.limit_train_batches=1", "+trainer.limit_val_batches=1", "pictures.images=0"]
-    words = [*SMALL_RUN, *place, *short, f"model={model}", f"output_dir={tmp_path}/run"]
+    words = [*of_model(SMALL_RUN, model), *place, *short, f"output_dir={tmp_path}/run"]
     folder = train(compose_checked(words)).folder
     found = evaluated(f"checkpoint={folder}", "methods=[liftcam]", DROP, "pictures.images=0")
     assert {"native", "liftcam"} <= set(found.results)

@@ -16,7 +16,7 @@ from learned_saliency.pipeline.runs.checkpoints import load_network, read_checkp
 from learned_saliency.pipeline.training.fit import train
 from learned_saliency.pipeline.training.stage import _tell_choice
 from learned_saliency.trainers import TEST_FIGURES, DivergedError
-from tests.support.words import SMALL_RUN
+from tests.support.words import SMALL_RUN, of_model
 
 THREE_EPOCHS = ["model=fcam", "recipe.epochs=3", "recipe.classifier_epochs=3", "recipe.lr_step=1"]
 
@@ -50,8 +50,9 @@ def whole(kept_run):
 
 
 @pytest.mark.parametrize("model", config_groups()["model"])
-def test_every_model_trains_a_step(run, model):
-    result = run(f"model={model}", "+trainer.limit_train_batches=1", "pictures.images=0")
+def test_every_model_trains_a_step(small_run, model):
+    words = [*of_model(small_run, model), "+trainer.limit_train_batches=1", "pictures.images=0"]
+    result = train(compose_checked(words))
     shares = {k: v for k, v in result.results["native"].items() if TEST_FIGURES[k].unit is None}
     assert all(0 <= value <= 1 for value in shares.values())
 

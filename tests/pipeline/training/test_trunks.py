@@ -19,15 +19,8 @@ from learned_saliency.pipeline.runs import load_module, read_checkpoint
 from learned_saliency.pipeline.training import resumed_config, train
 from learned_saliency.trainers import SaliencyModule
 from tests.support.words import SMALL_DATA
+from tests.support.words import TRANSFORMER as VIT
 
-VIT = [
-    "backbone=vit",
-    "backbone.name=vit_tiny_patch16_224",
-    "+backbone.patch_size=8",
-    "+backbone.embed_dim=24",
-    "+backbone.depth=2",
-    "+backbone.num_heads=2",
-]
 SWIN = [
     "backbone=timm",
     "backbone.name=swin_tiny_patch4_window7_224",
@@ -47,6 +40,7 @@ METHODS = {
         "recipe.decoder_widths=[16,8]",
     ],
     "casm": ["model=casm", "model.first_stage.epochs=0", "model.pool.thinning=L2"],
+    "tscam": ["model=tscam"],
 }
 SHORT = [
     "recipe.classifier_epochs=2",
@@ -119,7 +113,8 @@ def exported(run, folder, kind="onnx"):
 
 
 @pytest.mark.parametrize(
-    ("method", "kind"), [("cam", "pt2"), ("calm", "onnx"), ("fcam", "onnx"), ("casm", "pt2")]
+    ("method", "kind"),
+    [("cam", "pt2"), ("calm", "onnx"), ("fcam", "onnx"), ("casm", "pt2"), ("tscam", "onnx")],
 )
 def test_exported_vision_transformers_equal_the_checkpoint(method, kind, runs, tmp_path):
     assert exported(runs / method, tmp_path, kind) < 1e-4
@@ -185,6 +180,14 @@ def test_what_is_not_trained_keeps_its_initial_weights(runs):
         (
             ["backbone=timm", "backbone.name=vit_tiny_patch16_224", "model=cam"],
             "case for backbone=vit backbone.name=vit_tiny_patch16_224",
+        ),
+        (
+            ["backbone=resnet18", "model=tscam"],
+            "choose a vision transformer, backbone=vit backbone.name=deit_small_patch16_224",
+        ),
+        (
+            [*VIT, "model=tscam", "trainer.compile=default"],
+            "trainer.compile=default: model=tscam is not compiled: the class token's attention",
         ),
         (
             [*VIT, "model=casm", "backbone.frozen=true", "model.network.shared=false"],
