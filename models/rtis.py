@@ -16,7 +16,7 @@ from learned_saliency.ops import full_precision, widen
 
 _WIDEST = 4  # factor on the width of the last block that no block exceeds: 256 of 64
 _BOTTLENECKS = 3  # in each upsampling block
-_TINY = 1e-6  # keeps the quotient of two zeros from being NaN
+_TINY = 1e-6  # keeps quotients of zeros from being NaN
 
 
 class RTISMasks(NamedTuple):
@@ -34,6 +34,10 @@ class RTISMasks(NamedTuple):
 
 class FeatureFilter(nn.Module):
     """Attenuation of features that do not belong to a class, Y_ij = X_ij sigmoid(X_ij . C_s).
+
+    Departure from the paper (Eq. 5): in the product, the features of an image are divided by their
+    root mean square. Those of a ResNet are around 1, but networks differ, and with features ten
+    times as large a step of Adam would change all products tenfold.
 
     Args:
         channels: Channels K of the features X, at least 1.
@@ -56,7 +60,9 @@ class FeatureFilter(nn.Module):
             Y, shape (B, K, h, w), and the scores X_ij . C_s, shape (B, h, w), at least float32.
         """
         with full_precision(features.device):
-            scores = torch.einsum("bkhw,bk->bhw", widen(features), self.embedding(targets))
+            scale = widen(features).square().mean(dim=(1, 2, 3)).sqrt().clamp(min=_TINY)
+            vectors = self.embedding(targets) / scale[:, None]
+            scores = torch.einsum("bkhw,bk->bhw", widen(features), vectors)
         return features * scores.sigmoid()[:, None].to(features.dtype), scores
 
 

@@ -109,11 +109,13 @@ class RTISModule(SaliencyModule):
     def explain_all(self, images: Tensor) -> Explanation:
         """Compute masks of all classes from one pass; see `SaliencyModule.explain_all`."""
         levels, logits = self.network.classify(images)
-        masks = []
+        count, masks = logits.shape[0], []
         for classes in torch.arange(logits.shape[1], device=images.device).split(_AT_ONCE):
-            repeated = [level.repeat_interleave(len(classes), dim=0) for level in levels]
-            found = self.network(repeated, classes.repeat(len(images)), images.shape[-2:]).masks
-            masks.append(found.unflatten(0, (len(images), len(classes))))
+            shape = count, classes.shape[0]
+            repeated = [level[:, None].expand(*shape, -1, -1, -1).flatten(0, 1) for level in levels]
+            targets = classes.expand(shape).flatten()
+            found = self.network(repeated, targets, images.shape[-2:]).masks
+            masks.append(found.unflatten(0, shape))
         return Explanation(torch.cat(masks, dim=1), logits, levels[-1])
 
     def training_step(self, batch: WSOLBatch, batch_idx: int) -> Tensor:

@@ -25,7 +25,8 @@ def test_the_filter_is_equation_5():
     features, targets = random(2, 6, 3, 2), torch.tensor([3, 1])
     found, scores = feature_filter(features, targets)
     for b in range(2):
-        vector = feature_filter.embedding.weight[targets[b]]
+        scale = (sum(x * x for x in features[b].flatten()) / 36).sqrt()
+        vector = feature_filter.embedding.weight[targets[b]] / scale
         for i in range(3):
             for j in range(2):
                 score = sum(features[b, k, i, j] * vector[k] for k in range(6))

@@ -108,7 +108,7 @@ def test_a_step_is_one_clean_pass_and_one_of_both_mixtures_of_the_real_images(ba
     assert 0 < real < 6
     module.fake_probability = 0.999999
     passes.clear()
-    module.training_step(batch, 0).backward()  # of fake classes alone: nothing is mixed
+    module.training_step(batch, 0).backward()  # fake classes alone: nothing is mixed
     assert passes == [(6, False)]
 
 
