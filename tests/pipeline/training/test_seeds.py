@@ -7,10 +7,13 @@ import torch
 import yaml
 
 from learned_saliency.attribution import SharedFeatures
+from learned_saliency.models import MultiScaleBackbone
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.runs.build import build_module, build_network
+from learned_saliency.pipeline.runs.methods import build_evaluation
 from learned_saliency.pipeline.training.checks import check_pseudo_labels
+from learned_saliency.pipeline.training.trial import try_to_build
 from tests.support.paths import CONFIGS
 from tests.support.words import SMALL_RUN
 
@@ -44,6 +47,8 @@ def test_one_step_with_each_seed(batch, seed, monkeypatch):
     module = build_module(config.model, build_network(config.model, 16))
     assert type(module.seed_method).__name__ == SEEDS[seed]
     module.log_losses = lambda *args: None
+    passed = []
+    module.classifier.backbone.register_forward_pre_hook(lambda _, x: passed.append(len(x[0])))
     seen = []
     sample = type(module.sampler).__call__
     monkeypatch.setattr(
@@ -53,11 +58,43 @@ def test_one_step_with_each_seed(batch, seed, monkeypatch):
     )
     module.train()
     module.training_step(batch, 0).backward()
+    # One pass of the batch serves decoder and seeds; noisy images need passes of their own.
+    assert sum(passed) == len(batch["label"]) * (5 if seed == "smoothgradcampp" else 1)
     assert all(p.grad is None for p in module.classifier.parameters())
     assert all(p.grad is not None for p in module.network.decoder.parameters())
     features = module.classifier.features(batch["image"])
     shared = SharedFeatures(module.classifier, batch["image"], features)
     torch.testing.assert_close(seen[0], module.seed_method(shared, batch["image"], batch["label"]))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["model.pseudo_labels=legrad"], r"pseudo_labels=legrad: does not fit .*=resnet10t: LeG"),
+        (["methods=[native,rawattention]"], r"methods=rawattention: .* has no attention"),
+        (["model.first_stage.pictures=[calm_joint]"], r"first_stage\.pictures=calm_joint: .*CALM"),
+    ],
+)
+def test_a_method_of_other_networks_is_refused_before_training(words, told):
+    config = compose_checked([*SMALL_RUN, "model=fcam", *words])
+    with pytest.raises(UserError, match=told):
+        try_to_build(config, 16, build_evaluation(config))
+
+
+def test_pseudo_labels_by_a_slow_method_are_tried_briefly_and_their_cost_is_told(capsys):
+    config = compose_checked([*SMALL_RUN, "model=fcam", "model.pseudo_labels=rise"])
+    passed = []
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(
+        lambda module, x: (
+            passed.append(len(x[0])) if isinstance(module, MultiScaleBackbone) else None
+        )
+    )
+    try:
+        try_to_build(config, 16, build_evaluation(config))
+    finally:
+        handle.remove()
+    assert sum(passed) < 1000  # not its 4000
+    assert "pseudo-labels: rise runs the classifier on more than 32" in capsys.readouterr().err
 
 
 def test_pseudo_labels_of_averaged_maps_are_refused_in_one_sentence():
