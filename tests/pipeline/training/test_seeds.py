@@ -5,6 +5,8 @@ import re
 import pytest
 import torch
 import yaml
+from torch import nn
+from torch.nn import functional
 
 from learned_saliency.attribution import SharedFeatures
 from learned_saliency.models import MultiScaleBackbone
@@ -65,6 +67,54 @@ def test_one_step_with_each_seed(batch, seed, monkeypatch):
     features = module.classifier.features(batch["image"])
     shared = SharedFeatures(module.classifier, batch["image"], features)
     torch.testing.assert_close(seen[0], module.seed_method(shared, batch["image"], batch["label"]))
+
+
+class OwnMaps(nn.Module):
+    """A classifier that is no CAMClassifier: its head is no linear one, its maps are its own."""
+
+    cams_are_probabilities = False
+
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone, self.num_classes = backbone, 16
+        self.score = nn.Conv2d(backbone.channels[-1], 16, 1)
+
+    def levels(self, images):
+        return self.backbone(images)
+
+    def features(self, images):
+        return self.levels(images)[-1]
+
+    def head(self, features):
+        return self.score(features).amax((2, 3))
+
+    def forward(self, images):
+        return self.head(self.features(images))
+
+    def cams(self, features, labels=None):
+        maps = self.score(features).sigmoid()
+        return maps if labels is None else maps[range(len(labels)), labels]
+
+
+@pytest.mark.parametrize("seed", ["cam", "layercam"])
+def test_fcam_stands_on_any_classifier_and_draws_from_its_own_maps(batch, seed):
+    config = compose_checked([*SMALL_RUN, "model=fcam", f"model.pseudo_labels={seed}"])
+    torch.manual_seed(0)
+    classifier = OwnMaps(build_network(config.model.first_stage, 16).backbone)
+    module = build_module(config.model, build_network(config.model, 16, classifier))
+    module.log_losses = lambda *args: None
+    seen, sample = [], module.sampler
+    module.sampler = lambda maps, **options: seen.append(maps) or sample(maps, **options)
+    module.train()
+    module.training_step(batch, 0).backward()
+    assert not any(part.training for part in classifier.modules())
+    assert all(p.grad is not None for p in module.network.decoder.parameters())
+    if seed == "cam":
+        own = classifier.cams(classifier.features(batch["image"]), batch["label"])
+        size = batch["image"].shape[-2:]
+        expected = functional.interpolate(own[:, None], size, mode="bicubic")[:, 0]
+        expected -= expected.amin((1, 2), keepdim=True)
+        torch.testing.assert_close(seen[0], expected / expected.amax((1, 2), keepdim=True))
 
 
 @pytest.mark.parametrize(
