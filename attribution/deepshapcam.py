@@ -7,13 +7,12 @@ from torch import Tensor
 
 from learned_saliency.attribution.core.affine import is_affine
 from learned_saliency.attribution.core.altered import AlteringMethod, run_size
-from learned_saliency.attribution.core.blurring import blur
 from learned_saliency.attribution.core.classifier import of_rows
 from learned_saliency.attribution.core.deeplift import deeplift
 from learned_saliency.attribution.core.method import Query
 from learned_saliency.attribution.core.variants import gaussian_noise, pair_batches
 from learned_saliency.attribution.liftcam import check_sum
-from learned_saliency.ops import full_precision, widen
+from learned_saliency.ops import blur, full_precision, widen
 
 
 class DeepSHAPCAM(AlteringMethod):

@@ -5,11 +5,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from learned_saliency.attribution.core.blurring import blur
 from learned_saliency.attribution.core.masked import OptimizedMaskMethod, momentum
 from learned_saliency.attribution.core.method import Query
 from learned_saliency.attribution.core.smoothing import SmoothMaximum
-from learned_saliency.ops import full_precision, widen
+from learned_saliency.ops import blur, full_precision, widen
 
 VARIANTS = ("preserve", "delete", "dual")
 PERTURBATIONS = ("blur", "fade")

@@ -7,10 +7,9 @@ from torch import Tensor
 
 from learned_saliency.attribution.core.activation_statistics import ActivationStatistics
 from learned_saliency.attribution.core.altered import run_size
-from learned_saliency.attribution.core.blurring import blur
 from learned_saliency.attribution.core.masked import adam
 from learned_saliency.attribution.core.method import PostHocMethod, Query
-from learned_saliency.ops import full_precision
+from learned_saliency.ops import blur, full_precision
 
 
 class InformationBottleneck(PostHocMethod):

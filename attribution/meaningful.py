@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from learned_saliency.attribution.core.blurring import blur
 from learned_saliency.attribution.core.masked import OptimizedMaskMethod, adam
 from learned_saliency.attribution.core.method import Query, resize
 from learned_saliency.attribution.core.variants import pair_batches
-from learned_saliency.ops import full_precision, widen
+from learned_saliency.ops import blur, full_precision, widen
 
 GAMES = ("deletion", "preservation")
 FIRST_MASKS = ("disk", "ones")

@@ -18,9 +18,10 @@ class WSOLBatch(TypedDict):
         index: Places of the images in the list of their split, int64 of shape (B,).
         boxes: B int64 tensors of shape (n, 4), n >= 1, x0 y0 x1 y1 in pixels of the resized image.
             The annotation's x1, y1, the last pixels inside the box, are scaled and truncated like
-            x0, y0. Present only on evaluation splits of a data set with boxes.
+            x0, y0. Present only on evaluation splits of a data set with boxes, and in training on a
+            share of one.
         mask: uint8 of shape (B, H, W): 0 background, 1 object, 255 ignore. Present only on
-            evaluation splits of a data set with masks.
+            evaluation splits of a data set with masks, and in training on a share of one.
         seen: bool of shape (B,), whether the class was trained on. Present only on the test split
             and only where training was restricted to some classes.
     """

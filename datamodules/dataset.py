@@ -1,9 +1,7 @@
 """Data sets of one split that give whole batches, for training and for evaluation."""
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +14,9 @@ from torch.utils.data import Dataset
 
 from learned_saliency.datamodules.batch import WSOLBatch
 from learned_saliency.datamodules.decoding import AS_STORED, Decoding
+from learned_saliency.datamodules.in_memory import read_all
 from learned_saliency.datamodules.kept_images import KeptImages, keep_images
-from learned_saliency.datamodules.masks import MaskValues, read_mask
+from learned_saliency.datamodules.masks import MaskValues
 from learned_saliency.datamodules.metadata import SplitMetadata
 from learned_saliency.datamodules.opening import ImageSource, image_source
 from learned_saliency.datamodules.resampling import Window
@@ -26,10 +25,10 @@ from learned_saliency.datamodules.transforms import (
     drawn_window,
     read_square,
     read_window,
-    scale_boxes,
     scaled,
     standardize_into,
 )
+from learned_saliency.datamodules.truth import Truth
 
 CACHES = ("none", "memory", "disk")
 _LAYOUT = 1  # raise it with every change of the pixels or files that are kept on disk
@@ -87,7 +86,7 @@ class _ImageDataset(Dataset, ABC):
         if self._images is not None:
             return
         if self._options.cache == "memory":
-            self._images = _read_all(lambda index: self._read(self._source(index)), len(self))
+            self._images = read_all(lambda index: self._read(self._source(index)), len(self))
         elif self._options.cache == "disk":
             sources = [self._source(index) for index in range(len(self))]
             folder = self._options.cache_folder / "-".join(self._kind())
@@ -159,12 +158,14 @@ class TrainDataset(_ImageDataset):
         Raises:
             DataError: If an image does not decode.
         """
+        drawn = self._drawn(items)
+        images = (self._crop(index, window) for index, window in drawn)
+        return self._batch([index for index, _ in drawn], images, self._crop_size)
+
+    def _drawn(self, items: Sequence[tuple[int, int] | int]) -> list[tuple[int, Window]]:
+        """Place the window of each item in its image."""
         pairs = [item if isinstance(item, tuple) else (item, 0) for item in items]
-        images = (
-            self._crop(index, drawn_window(draw, self._size, self._crop_size))
-            for index, draw in pairs
-        )
-        return self._batch([index for index, _ in pairs], images, self._crop_size)
+        return [(i, drawn_window(draw, self._size, self._crop_size)) for i, draw in pairs]
 
     def _crop(self, index: int, window: Window) -> Tensor:
         if self._images is not None:
@@ -208,12 +209,10 @@ class EvaluationDataset(_ImageDataset):
         mask_values: MaskValues | None = None,
     ) -> None:
         super().__init__(metadata, root, size, options)
-        self._center_crop, self._fast, self._mask_values = center_crop, fast, mask_values
+        self._center_crop, self._fast = center_crop, fast
         self._seen = None if seen is None else torch.isin(self._labels, torch.tensor(seen))
-        self._mask_root = mask_root
-        self._mask_paths, self._ignore_paths = metadata.mask_paths, metadata.ignore_paths
-        self._boxes = _boxes_by_image(metadata, size, center_crop)
-        self._masks: Tensor | None = None
+        read = size, options.decoding, mask_values, center_crop
+        self._truth = Truth(metadata, mask_root, *read)
 
     def fill_cache(self) -> None:
         """Decode and resize all images, and for memory all masks, if caching was asked for.
@@ -223,9 +222,8 @@ class EvaluationDataset(_ImageDataset):
             OSError: If the disk of the cache is full.
         """
         super().fill_cache()
-        in_memory = self._options.cache == "memory"
-        if in_memory and self._masks is None and self._mask_paths is not None:
-            self._masks = _read_all(self._read_mask, len(self))
+        if self._options.cache == "memory":
+            self._truth.keep_masks()
 
     def __getitems__(self, items: Sequence[tuple[int, int] | int]) -> WSOLBatch:
         """Load a batch of the images at the indices ``items``, which may be empty.
@@ -243,14 +241,11 @@ class EvaluationDataset(_ImageDataset):
         batch = self._batch(indices, images, self._size)
         if self._seen is not None:
             batch["seen"] = self._seen[batch["index"]]
-        if self._boxes is not None:
-            batch["boxes"] = [self._boxes[index] for index in indices]
-        if self._masks is not None:
-            batch["mask"] = self._masks[batch["index"]]
-        elif self._mask_paths is not None:
-            masks = [self._read_mask(index) for index in indices]
-            empty = torch.empty((0, self._size, self._size), dtype=torch.uint8)
-            batch["mask"] = torch.stack(masks) if masks else empty
+        if self._truth.boxes is not None:
+            batch["boxes"] = [self._truth.boxes[index] for index in indices]
+        masks = self._truth.masks(indices)
+        if masks is not None:
+            batch["mask"] = masks
         return batch
 
     def _read(self, source: ImageSource) -> Tensor:
@@ -261,40 +256,7 @@ class EvaluationDataset(_ImageDataset):
         middle = "middle" if isinstance(self._center_crop, bool) else f"middle{self._center_crop}"
         return super()._kind() + [middle] * bool(self._center_crop) + ["reduced"] * self._fast
 
-    def _read_mask(self, index: int) -> Tensor:
-        masks = [self._mask_root / path for path in self._mask_paths[index]]
-        ignores = [self._mask_root / path for path in self._ignore_paths[index]]
-        options = (self._size, self._center_crop, self._options.decoding, self._mask_values)
-        return read_mask(masks, ignores, *options)
-
 
 def as_is(batch: WSOLBatch) -> WSOLBatch:
     """Return the batch as it is: the ``collate_fn`` for data sets that give whole batches."""
     return batch
-
-
-def _boxes_by_image(
-    metadata: SplitMetadata, size: int, center_crop: bool | int
-) -> list[Tensor] | None:
-    """Scale all boxes at once; return N tensors of shape (n, 4)."""
-    if metadata.boxes is None:
-        return None
-    order = np.argsort(metadata.box_images, kind="stable")
-    images = metadata.box_images[order]
-    boxes = torch.from_numpy(metadata.boxes[order])
-    scaled = scale_boxes(boxes, torch.from_numpy(metadata.sizes[images]), size, center_crop)
-    return list(scaled.split(np.bincount(images, minlength=len(metadata)).tolist()))
-
-
-def _read_all(read: Callable[[int], Tensor], count: int) -> Tensor:
-    """Stack the results of ``read`` for 0, 1, ... in one piece of memory, reading in threads."""
-    first = read(0)
-    stacked = first.new_empty((count, *first.shape))
-
-    def store(index: int) -> None:
-        stacked[index] = read(index)
-
-    with ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1)) as pool:
-        for _ in pool.map(store, range(count)):
-            pass
-    return stacked

@@ -1,9 +1,10 @@
 """Splits of a data set: made by its reader, read, checked and described."""
 
+import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from lightning import LightningDataModule
@@ -37,6 +38,7 @@ from learned_saliency.datamodules.readers import (
     image_roots,
     mask_values,
 )
+from learned_saliency.datamodules.shares import split_shares
 from learned_saliency.datamodules.textfile import DataError
 
 _EVALUATED = ("validate", "test", "predict")  # Lightning's names for the use of a single split
@@ -48,6 +50,10 @@ class SplitDataModule(LightningDataModule):
     """Base of `WSOLDataModule`, which sets the attributes: everything about splits but loading.
 
     The arguments are those of `WSOLDataModule`.
+
+    Attributes:
+        shares: Shares of ``val`` that the splits "train" and "val" are; empty for the usual data,
+            see `with_shares`.
     """
 
     root: Path
@@ -79,6 +85,7 @@ class SplitDataModule(LightningDataModule):
         self.classes = None if classes is None else sorted(set(classes))
         self.class_names = None if class_names is None else list(class_names)
         self.known_classes = None if known_classes is None else list(known_classes)
+        self.shares: dict[str, float] = {}
         self._made = False
         self._splits: dict[str, SplitMetadata] = {}
         self._translation: KnownClasses | None = None
@@ -186,6 +193,32 @@ class SplitDataModule(LightningDataModule):
             values = mask_values(self.reader)
             warn_of_empty_masks(split, self.mask_root, self.decoding, values)
         return split
+
+    def with_shares(self, share: float, seed: int) -> Self:
+        """Give the data of a training by full supervision: shares of ``val`` as "train" and "val".
+
+        The images, boxes and masks of the first share are its training split, those of the other
+        one its ``val``; the images of the training split proper are not in it, and ``test`` is as
+        it was. This data module stays as it is.
+
+        Args:
+            share: See `split_shares`.
+            seed: See `split_shares`.
+
+        Raises:
+            ValueError: If an argument is out of range.
+            DataError: If ``val`` is not set up, has neither boxes nor masks, or too few images.
+        """
+        learned, chosen = split_shares(self._split("val"), share, seed)
+        other = copy.copy(self)
+        other._splits = self._splits | {"train": learned, "val": chosen}
+        other.shares = {"train": share, "val": round(1 - share, 10)}
+        return other
+
+    @property
+    def learned_from(self) -> dict[str, str | int | float] | None:
+        """Supervision of the share of ``val`` that is learned from; None where there is none."""
+        return self.supervision("train") if self.shares else None
 
     def state_dict(self) -> dict[str, Any]:
         """Return what tells the training images from others: a digest of their ids and labels."""
@@ -301,7 +334,7 @@ class SplitDataModule(LightningDataModule):
             split: "train", "val" or "test".
 
         Returns:
-            False for "train" in any case.
+            False for "train" in any case but that of `with_shares`.
 
         Raises:
             ValueError: If there is no such split.
@@ -313,7 +346,7 @@ class SplitDataModule(LightningDataModule):
         """Return whether the batches of a split hold ``mask``; see `has_boxes` for arguments."""
         return self._split(split).mask_paths is not None
 
-    def supervision(self, split: str) -> dict[str, str | int]:
+    def supervision(self, split: str) -> dict[str, str | int | float]:
         """Count the images, boxes and masks that a choice made on a split has seen.
 
         Args:
@@ -321,15 +354,18 @@ class SplitDataModule(LightningDataModule):
 
         Returns:
             The split's name as "split" and the numbers of its "images", "boxes" and instance
-            "masks"; where images lack a label, that of the others as "labels".
+            "masks"; where images lack a label, that of the others as "labels". Of a share of
+            ``val``, see `with_shares`, the "split" is "val" and "share" is its part.
 
         Raises:
             ValueError: If there is no such split.
             DataError: If the split is not set up.
         """
         found, labels = self._split(split), self.num_labeled(split)
+        share = {"share": self.shares[split]} if split in self.shares else {}
         return {
-            "split": split,
+            "split": "val" if share else split,
+            **share,
             "images": len(found),
             "boxes": 0 if found.boxes is None else len(found.boxes),
             "masks": sum(map(len, found.mask_paths or [])),

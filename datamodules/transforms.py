@@ -205,10 +205,28 @@ def drawn_window(draw: int, size: int, crop_size: int) -> Window:
 
 
 def cut_window(image: Tensor, window: Window) -> Tensor:
-    """Cut a window out of an image (3, R, R); a view, unless it is mirrored."""
+    """Cut a window out of an image (..., R, R); a view, unless it is mirrored."""
     left, top, width, height, mirrored = window
-    part = image[:, top : top + height, left : left + width]
+    part = image[..., top : top + height, left : left + width]
     return part.flip(-1) if mirrored else part
+
+
+def cut_boxes(boxes: Tensor, window: Window) -> Tensor:
+    """Move boxes of an image into a window that is cut out of it.
+
+    Args:
+        boxes: x0 y0 x1 y1 in pixels of the image, the last ones inside the box, int64 (n, 4).
+        window: The part that is cut out.
+
+    Returns:
+        The boxes in pixels of the window, int64 (n, 4), turned left to right where it is mirrored.
+        Coordinates outside of the window lie below 0 or above its edges.
+    """
+    left, top, width, _, mirrored = window
+    x0, y0, x1, y1 = (boxes - boxes.new_tensor([left, top, left, top])).unbind(1)
+    if mirrored:
+        x0, x1 = width - 1 - x1, width - 1 - x0
+    return torch.stack([x0, y0, x1, y1], dim=1)
 
 
 def standardize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Sequence, Set
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from torch.utils.data import DataLoader
 
@@ -25,6 +25,7 @@ from learned_saliency.datamodules.sampler import (
     TrainSampler,
 )
 from learned_saliency.datamodules.splits import SplitDataModule
+from learned_saliency.datamodules.supervised_dataset import SupervisedDataset
 from learned_saliency.datamodules.transforms import center_crop_of
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -37,7 +38,8 @@ class WSOLDataModule(SplitDataModule):
 
     ``metadata`` holds the folders ``train``, ``val`` and ``test`` (`read_split` describes their
     files) and optionally ``class_names.txt``. The training split gives images and labels only;
-    boxes or masks that lie in its folder are never read.
+    boxes or masks that lie in its folder are never read. `with_shares` gives the data of a training
+    by full supervision, which learns from boxes or masks of ``val``.
 
     Training images are resized to a square, randomly cropped and flipped; without ``augment`` they
     are prepared as evaluation images are. The look of an image in an epoch and the order of images
@@ -205,14 +207,7 @@ class WSOLDataModule(SplitDataModule):
         metadata = self._split("train")
         if _TRAINED_ON not in self._datasets:
             self._datasets[_TRAINED_ON] = (
-                TrainDataset(
-                    metadata,
-                    self.root,
-                    size=self.resize_size,
-                    crop_size=self.crop_size,
-                    fast=self.fast_decode,
-                    options=self._image_options(),
-                )
+                self._augmented_dataset(metadata)
                 if self.augment
                 else self._evaluation_dataset(metadata, fast=self.fast_decode)
             )
@@ -222,6 +217,12 @@ class WSOLDataModule(SplitDataModule):
         return ResumableLoader(
             dataset, batch_size=self.batch_size, sampler=sampler, **self._loader_options()
         )
+
+    def with_shares(self, share: float, seed: int) -> Self:
+        """Give the data of a training by full supervision; see `SplitDataModule.with_shares`."""
+        other = super().with_shares(share, seed)
+        other._datasets = {}
+        return other
 
     @property
     def evaluated_middle(self) -> bool | int:
@@ -239,6 +240,18 @@ class WSOLDataModule(SplitDataModule):
     def predict_dataloader(self) -> DataLoader:
         """Load the test split."""
         return self.dataloader("test")
+
+    def _augmented_dataset(self, metadata: SplitMetadata) -> TrainDataset:
+        options = {
+            "size": self.resize_size,
+            "crop_size": self.crop_size,
+            "fast": self.fast_decode,
+            "options": self._image_options(),
+        }
+        if not self.shares:
+            return TrainDataset(metadata, self.root, **options)
+        values = mask_values(self.reader)
+        return SupervisedDataset(metadata, self.root, self.mask_root, mask_values=values, **options)
 
     def _evaluation_dataset(self, metadata: SplitMetadata, **options: Any) -> EvaluationDataset:
         return EvaluationDataset(

@@ -12,17 +12,22 @@ from learned_saliency.losses.casm import (
     negative_cross_entropy,
     negative_entropy,
 )
+from learned_saliency.losses.cutmix import mixed_cross_entropy
 from learned_saliency.losses.dense_crf import DenseCRFLoss, dense_crf
 from learned_saliency.losses.fcam import FCAMLoss, FCAMLossTerms
 from learned_saliency.losses.log_barrier import BarrierTemperature, log_barrier
 from learned_saliency.losses.partial_cross_entropy import IGNORE, partial_cross_entropy
+from learned_saliency.losses.rtis import AlternativeImages, RTISLoss, RTISLossTerms
 from learned_saliency.losses.seeds import SamplingRegions, SeedSampler, sampling_regions
 from learned_saliency.losses.size_constraint import size_constraint
+from learned_saliency.losses.spg import SPGLoss, SPGLossTerms, guidance_seeds, seed_cross_entropy
+from learned_saliency.losses.supervised import SupervisedLoss, box_masks, pixel_cross_entropy
 from learned_saliency.losses.trilite import TriLiteLoss, TriLiteLossTerms, adversarial_background
 from learned_saliency.ops import otsu_threshold
 
 __all__ = [
     "IGNORE",
+    "AlternativeImages",
     "BarrierTemperature",
     "CALMLoss",
     "CASMLoss",
@@ -30,22 +35,32 @@ __all__ = [
     "DenseCRFLoss",
     "FCAMLoss",
     "FCAMLossTerms",
+    "RTISLoss",
+    "RTISLossTerms",
+    "SPGLoss",
+    "SPGLossTerms",
     "SamplingRegions",
     "SeedSampler",
+    "SupervisedLoss",
     "TriLiteLoss",
     "TriLiteLossTerms",
     "adversarial_background",
+    "box_masks",
     "casm_classifier_loss",
     "dense_crf",
     "expectation_maximization",
+    "guidance_seeds",
     "location_posterior",
     "log_barrier",
     "marginal_likelihood",
     "mask_size_term",
+    "mixed_cross_entropy",
     "negative_cross_entropy",
     "negative_entropy",
     "otsu_threshold",
     "partial_cross_entropy",
+    "pixel_cross_entropy",
     "sampling_regions",
+    "seed_cross_entropy",
     "size_constraint",
 ]

@@ -1,3 +1,5 @@
+from learned_saliency.models.acol import ACoL, ACoLOutput
+from learned_saliency.models.adl import ADLClassifier, AttentionDropout, drop_mask
 from learned_saliency.models.amortized import Amortized, AmortizedOutput
 from learned_saliency.models.backbones import MultiScaleBackbone
 from learned_saliency.models.calm import CALM, CueDistribution, cue_distribution
@@ -9,6 +11,7 @@ from learned_saliency.models.classifier import (
     MultiScaleClassifier,
     head_with_gradients,
 )
+from learned_saliency.models.cutmix import CutMix, MixedImages, cut_box, mix_images
 from learned_saliency.models.evidence_decoder import EvidenceDecoder
 from learned_saliency.models.fcam import FCAM, FCAMOutput
 from learned_saliency.models.feature_cache import (
@@ -17,9 +20,20 @@ from learned_saliency.models.feature_cache import (
     is_feature_cache,
     is_frozen,
 )
+from learned_saliency.models.finetuned import FineTuned, LinearProbe
+from learned_saliency.models.has import HideAndSeek, hidden_pixels
+from learned_saliency.models.pooling import (
+    GlobalAverage,
+    GlobalMaximum,
+    LogSumExp,
+    Pooling,
+    Wildcat,
+)
 from learned_saliency.models.pyramid import FeaturePyramid
 from learned_saliency.models.question_answering import QuestionAnswering
+from learned_saliency.models.rtis import RTIS
 from learned_saliency.models.smp_decoder import DECODERS, MissingDecodersError, SMPDecoder
+from learned_saliency.models.spg import SPG, SPGOutput
 from learned_saliency.models.transformer import TransformerBackbone
 from learned_saliency.models.trilite import TriLite, TriLiteOutput, region_features
 from learned_saliency.models.trunk import Trunk
@@ -30,32 +44,53 @@ __all__ = [
     "CASM",
     "DECODERS",
     "FCAM",
+    "RTIS",
+    "SPG",
+    "ACoL",
+    "ACoLOutput",
+    "ADLClassifier",
     "Amortized",
     "AmortizedOutput",
+    "AttentionDropout",
     "CAMClassifier",
     "CASMOutput",
     "ChannelWeights",
     "CueDistribution",
+    "CutMix",
     "EvidenceDecoder",
     "FCAMOutput",
     "FeatureCache",
     "FeaturePyramid",
+    "FineTuned",
+    "GlobalAverage",
+    "GlobalMaximum",
     "HeadGradients",
+    "HideAndSeek",
+    "LinearProbe",
+    "LogSumExp",
     "MaskDecoder",
     "MissingDecodersError",
+    "MixedImages",
     "MultiScaleBackbone",
     "MultiScaleClassifier",
+    "Pooling",
     "QuestionAnswering",
     "SMPDecoder",
+    "SPGOutput",
     "TransformerBackbone",
     "TriLite",
     "TriLiteOutput",
     "Trunk",
     "UNetDecoder",
+    "Wildcat",
     "cue_distribution",
+    "cut_box",
+    "drop_mask",
     "feature_key",
     "head_with_gradients",
+    "hidden_pixels",
     "is_feature_cache",
     "is_frozen",
+    "mix_images",
     "region_features",
 ]

@@ -2,14 +2,16 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from learned_saliency.models.pooling import GlobalAverage, Pooling
 from learned_saliency.ops import full_precision, widen
 
 
 class CAMClassifier(nn.Module):
-    """Backbone, 1x1 convolution and global average pooling: the classifier of CAM.
+    """Backbone, 1x1 convolution to class maps, and a pooling of these: the classifier of CAM.
 
-    Zhou et al. 2016. Pooling and a 1x1 convolution commute, so the logits are computed by pooling
-    first; ``cams`` computes the class maps, which only some callers need.
+    Zhou et al. 2016, with global average pooling. That commutes with a 1x1 convolution, so the
+    logits are computed by pooling first; ``cams`` computes the class maps, which only some callers
+    need. With any other pooling they are what is pooled.
 
     Args:
         backbone: Network of images (B, 3, H, W) to a list of levels from fine to coarse, with their
@@ -17,6 +19,7 @@ class CAMClassifier(nn.Module):
         num_classes: Number of classes C, at least 1.
         pretrained_head: Name of a timm network with the same last features, whose last layer's
             weights are taken over, for a data set with that network's classes; none by default.
+        pooling: Pooling of the class maps; by default `GlobalAverage`.
 
     Raises:
         ValueError: If ``num_classes`` is below 1, or the last layer of ``pretrained_head`` does not
@@ -26,24 +29,21 @@ class CAMClassifier(nn.Module):
     cams_are_probabilities = False
 
     def __init__(
-        self, backbone: nn.Module, num_classes: int, pretrained_head: str | None = None
+        self,
+        backbone: nn.Module,
+        num_classes: int,
+        pretrained_head: str | None = None,
+        pooling: Pooling | None = None,
     ) -> None:
         super().__init__()
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes}")
         self.backbone = backbone
         self.num_classes = num_classes
-        self.fc = nn.Linear(backbone.channels[-1], num_classes)
+        self.pooling = GlobalAverage() if pooling is None else pooling
+        self.fc = nn.Linear(backbone.channels[-1], num_classes * self.pooling.modalities)
         if pretrained_head:
-            head = timm.create_model(pretrained_head, pretrained=True).get_classifier()
-            shape = tuple(getattr(head, "weight", torch.empty(0)).shape)
-            if shape != tuple(self.fc.weight.shape):
-                raise ValueError(
-                    f"the last layer of pretrained_head={pretrained_head} has weights {shape}, "
-                    f"the classifier's {tuple(self.fc.weight.shape)}: it must know the same "
-                    f"{num_classes} classes and end with the backbone's features"
-                )
-            self.fc.load_state_dict(head.state_dict())
+            self._load_head(pretrained_head)
 
     def levels(self, images: Tensor) -> list[Tensor]:
         """Extract feature maps of all scales, for a decoder.
@@ -68,7 +68,7 @@ class CAMClassifier(nn.Module):
         return self.levels(images)[-1]
 
     def head(self, features: Tensor) -> Tensor:
-        """Compute class scores from feature maps, the mean of their ``cams`` over all cells.
+        """Compute class scores from feature maps, pooled of their ``cams``.
 
         Args:
             features: Maps of shape (B, K, h, w).
@@ -77,10 +77,12 @@ class CAMClassifier(nn.Module):
             Logits of shape (B, C).
 
         Raises:
-            ValueError: If ``features`` does not have that shape.
+            ValueError: If ``features`` does not have that shape, or too few cells to be pooled.
         """
         self._check(features)
-        return self.fc(features.mean(dim=(2, 3)))
+        if self.pooling.is_mean:
+            return self.fc(self.pooling(features))
+        return self.pooling(self.cams(features))
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify images of shape (B, 3, H, W): logits of shape (B, C)."""
@@ -89,7 +91,7 @@ class CAMClassifier(nn.Module):
     def cams(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         """Compute class activation maps, neither rectified nor normalized.
 
-        The maps contain the bias of the 1x1 convolution, so that their mean over all cells is the
+        The maps contain the bias of the 1x1 convolution, so that what is pooled of them is the
         logit; a min-max normalized map is the same with and without the bias. They are computed in
         at least float32, also from half-precision features and under autocast.
 
@@ -105,7 +107,8 @@ class CAMClassifier(nn.Module):
             TypeError: If ``labels`` are not integers.
         """
         self._check(features)
-        features, weight, bias = (widen(part) for part in (features, *self.fc.parameters()))
+        features = widen(features)
+        weight, bias = (self._of_classes(part) for part in self.fc.parameters())
         if labels is None:
             with full_precision(features.device):
                 cams = torch.einsum("bkhw,ck->bchw", features, weight)
@@ -123,7 +126,8 @@ class CAMClassifier(nn.Module):
     def head_gradients(self, features: Tensor, targets: Tensor) -> Tensor:
         """Compute the gradient of each image's logit of a class by the features.
 
-        It is the class's weights, divided by the number of cells.
+        It is the class's weights times the derivative of the pooling by the class map; with global
+        average pooling, the weights divided by the number of cells.
 
         Args:
             features: Maps of shape (B, K, h, w).
@@ -133,8 +137,34 @@ class CAMClassifier(nn.Module):
             Gradients of shape (B, K, h, w), at least float32.
         """
         self._check(features)
-        weights = widen(self.fc.weight)[targets] / features.shape[2:].numel()
-        return weights[:, :, None, None].expand_as(features)
+        weights = self._of_classes(self.fc.weight)[targets]
+        if self.pooling.is_mean:
+            weights = weights / features.shape[2:].numel()
+            return weights[:, :, None, None].expand_as(features)
+        shares = self.pooling.derivative(self.cams(features, targets))
+        return weights[:, :, None, None] * shares[:, None]
+
+    def _of_classes(self, parameter: Tensor) -> Tensor:
+        """Average a parameter (C M, ...) of the last layer over the modalities of each class."""
+        parameter, modalities = widen(parameter), self.pooling.modalities
+        if modalities == 1:
+            return parameter
+        return parameter.unflatten(0, (self.num_classes, modalities)).mean(dim=1)
+
+    def _load_head(self, name: str) -> None:
+        """Take over the last layer of a network of timm, for every modality."""
+        head = timm.create_model(name, pretrained=True).get_classifier()
+        shape = tuple(getattr(head, "weight", torch.empty(0)).shape)
+        expected = (self.num_classes, self.fc.in_features)
+        if shape != expected:
+            raise ValueError(
+                f"the last layer of pretrained_head={name} has weights {shape}, the classifier's "
+                f"{expected}: it must know the same {self.num_classes} classes and end with the "
+                "backbone's features"
+            )
+        state = head.state_dict()
+        modalities = self.pooling.modalities
+        self.fc.load_state_dict({k: v.repeat_interleave(modalities, 0) for k, v in state.items()})
 
     def _check(self, features: Tensor) -> None:
         if features.ndim != 4 or features.shape[1] != self.fc.in_features:

@@ -32,6 +32,7 @@ class Trunk(nn.Module):
     Attributes:
         channels: Channels K_i of each level.
         reductions: Pixels of the image per cell of each level, along one side.
+        name: As above.
         frozen: As above.
 
     Raises:
@@ -57,9 +58,10 @@ class Trunk(nn.Module):
             )
         self.network = network
         self.frozen = frozen
-        self._name = name
+        self.name = name
         self._used = dict(used)
         self._resting: list[str] = []  # names of parts that stay in evaluation mode
+        self._trained: list[bool] | None = None  # flags of the parameters while `freeze` holds
         if frozen:
             network.requires_grad_(False)
         elif trainable is not None:
@@ -96,6 +98,31 @@ class Trunk(nn.Module):
             self.network.get_submodule(name).eval()
         return self
 
+    def freeze(self) -> None:
+        """Stop the training of all parameters until `unfreeze`.
+
+        Raises:
+            ValueError: If there are new layers on top of timm's network, which know nothing yet.
+        """
+        own = len(list(self.network.parameters()))
+        if len(list(self.parameters())) > own:
+            raise ValueError(
+                "the backbone has new layers, which would never be trained while it is frozen; "
+                "leave them out by backbone.neck_channels=[]"
+            )
+        if not self.frozen:
+            self._trained = [weight.requires_grad for weight in self.network.parameters()]
+            self.network.requires_grad_(False)
+            self.frozen = True
+        self.train(self.training)
+
+    def unfreeze(self) -> None:
+        """Train again what was trained before `freeze`; without it, nothing changes."""
+        if self._trained is not None:
+            for weight, trained in zip(self.network.parameters(), self._trained, strict=True):
+                weight.requires_grad_(trained)
+            self.frozen, self._trained = False, None
+
     def layers(self) -> list[tuple[str, nn.Parameter, int]]:
         """List timm's parameters with their names and the number of the layer they belong to.
 
@@ -104,7 +131,7 @@ class Trunk(nn.Module):
         Raises:
             ValueError: If timm does not group the layers of this network.
         """
-        numbers = layer_order(self.network, self._name, self._used, coarse=False)
+        numbers = layer_order(self.network, self.name, self._used, coarse=False)
         named = self.network.named_parameters()
         return [(key, weight, n) for (key, weight), n in zip(named, numbers, strict=True)]
 
@@ -117,10 +144,10 @@ class Trunk(nn.Module):
         if found is None:
             raise ValueError(f"trainable must be blocks:N or stages:N, got {trainable!r}")
         kind, wanted = found[1], int(found[2])
-        numbers = layer_order(self.network, self._name, self._used, coarse=kind == "stages")
+        numbers = layer_order(self.network, self.name, self._used, coarse=kind == "stages")
         count = numbers and max(numbers)  # without the stem
         if wanted > count:
-            raise ValueError(f"trainable={trainable}: backbone '{self._name}' has {count} {kind}")
+            raise ValueError(f"trainable={trainable}: backbone '{self.name}' has {count} {kind}")
         for weight, number in zip(self.network.parameters(), numbers, strict=True):
             weight.requires_grad_(number > count - wanted)
         self._resting = list(_resting(self.network))

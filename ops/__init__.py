@@ -1,9 +1,11 @@
 """Numerical kernels: plain references, and faster backends that give the same results."""
 
 from learned_saliency.ops.backends import SeedNumbers, label_images, seed_loops
+from learned_saliency.ops.blurring import blur
 from learned_saliency.ops.contours import LevelBoxes, level_boxes
 from learned_saliency.ops.dense_crf import CRF_BACKENDS, crf_features
 from learned_saliency.ops.imputation import impute_from_neighbors
+from learned_saliency.ops.min_max import min_max
 from learned_saliency.ops.otsu import check_maps, otsu_of_levels, otsu_threshold, to_8_bit
 from learned_saliency.ops.overlap import box_iou, level_ious
 from learned_saliency.ops.permutohedral import permutohedral_filter
@@ -13,6 +15,7 @@ __all__ = [
     "CRF_BACKENDS",
     "LevelBoxes",
     "SeedNumbers",
+    "blur",
     "box_iou",
     "check_maps",
     "crf_features",
@@ -21,6 +24,7 @@ __all__ = [
     "label_images",
     "level_boxes",
     "level_ious",
+    "min_max",
     "otsu_of_levels",
     "otsu_threshold",
     "permutohedral_filter",

@@ -1,5 +1,6 @@
 """LightningModules, with their callbacks, loggers and strategies."""
 
+from learned_saliency.trainers.acol import ACoLModule
 from learned_saliency.trainers.amortized import AmortizedModule
 from learned_saliency.trainers.base import NATIVE, SaliencyModule
 from learned_saliency.trainers.callbacks import (
@@ -40,9 +41,11 @@ from learned_saliency.trainers.calm import CALMModule
 from learned_saliency.trainers.cam import CAMModule
 from learned_saliency.trainers.casm import CASMModule
 from learned_saliency.trainers.casm_pool import SnapshotPool
+from learned_saliency.trainers.cutmix import CutMixModule
 from learned_saliency.trainers.evaluated_maps import evaluate_maps
 from learned_saliency.trainers.faithfulness import TEST_FIGURES, FaithfulnessScores
 from learned_saliency.trainers.fcam import FCAMModule
+from learned_saliency.trainers.has import HaSModule
 from learned_saliency.trainers.loggers import (
     METRICS_FILE,
     Dashboard,
@@ -63,6 +66,7 @@ from learned_saliency.trainers.outputs import (
     Example,
     Explanation,
     GivenMaps,
+    LearnedShare,
     NativeMap,
     Prediction,
     PredictionBatch,
@@ -71,7 +75,9 @@ from learned_saliency.trainers.outputs import (
 )
 from learned_saliency.trainers.posthoc import MapsModule, PostHocModule
 from learned_saliency.trainers.recorded import RecordedModule
+from learned_saliency.trainers.rtis import RTISModule
 from learned_saliency.trainers.scores import MONITORS
+from learned_saliency.trainers.spg import SPGModule
 from learned_saliency.trainers.strategies import (
     LIFELINE,
     ExactEvaluationDDP,
@@ -79,6 +85,7 @@ from learned_saliency.trainers.strategies import (
     meet,
     place,
 )
+from learned_saliency.trainers.supervised import SupervisedModule
 from learned_saliency.trainers.testing import EXPLAINED, MASK_COLORS
 from learned_saliency.trainers.trial import Trial
 from learned_saliency.trainers.trilite import TriLiteModule
@@ -108,6 +115,7 @@ __all__ = [
     "TEST_FIGURES",
     "THRESHOLD_CRITERION",
     "ZEROBOX_FIGURES",
+    "ACoLModule",
     "AmortizedModule",
     "CALMModule",
     "CAMModule",
@@ -115,6 +123,7 @@ __all__ = [
     "ClassMaps",
     "CompiledTraining",
     "ContactSheet",
+    "CutMixModule",
     "Dashboard",
     "DivergedError",
     "Divergence",
@@ -127,6 +136,7 @@ __all__ = [
     "GalleryImage",
     "GalleryMap",
     "GivenMaps",
+    "HaSModule",
     "ImageTable",
     "Journal",
     "JournaledTest",
@@ -134,6 +144,7 @@ __all__ = [
     "KeepSignals",
     "Kept",
     "KeptMethod",
+    "LearnedShare",
     "MLflowDashboard",
     "MapParts",
     "MapsModule",
@@ -145,13 +156,16 @@ __all__ = [
     "PostHocModule",
     "Prediction",
     "PredictionBatch",
+    "RTISModule",
     "RecordedImage",
     "RecordedModule",
     "Report",
+    "SPGModule",
     "SaliencyCallback",
     "SaliencyModule",
     "SnapshotPool",
     "Sums",
+    "SupervisedModule",
     "TensorBoardDashboard",
     "TestOutput",
     "Throughput",

@@ -18,6 +18,7 @@ from learned_saliency.trainers.outputs import (
     ClassMaps,
     Explanation,
     GivenMaps,
+    LearnedShare,
     NativeMap,
     Prediction,
     PredictionBatch,
@@ -110,6 +111,11 @@ class SaliencyModule(TestableModule):
     def native(self) -> NativeMap | None:
         """Declaration of the native map; None for a module that has no native map."""
         raise NotImplementedError
+
+    @property
+    def learned_share(self) -> LearnedShare | None:
+        """Share of ``val`` whose boxes or masks are learned from; None: the training sees none."""
+        return None
 
     @property
     def export_obstacle(self) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,12 +11,11 @@ from torch import Tensor
 from learned_saliency.attribution import PostHocMethod, SharedFeatures
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.losses import FCAMLoss, SeedSampler
-from learned_saliency.models import FCAM, MultiScaleClassifier
-from learned_saliency.trainers.base import SaliencyModule
-from learned_saliency.trainers.outputs import Explanation, NativeMap
+from learned_saliency.models import FCAM
+from learned_saliency.trainers.foreground import ForegroundModule
 
 
-class FCAMModule(SaliencyModule):
+class FCAMModule(ForegroundModule):
     """Module that trains the decoder of F-CAM (Belharbi et al., WACV 2022) on a frozen classifier.
 
     A step takes features of the frozen classifier (no gradient), the map of the true class by
@@ -25,9 +24,6 @@ class FCAMModule(SaliencyModule):
     the decoder's two maps (Eq. 3). The classification term of Eq. 3 belongs to the classifier's own
     training, which comes before. The barrier's t grows after each epoch.
 
-    The native map is the softmax probability of the foreground, as it is: it needs no class and no
-    min-max normalization.
-
     Args:
         network: A `models.FCAM`.
         seed_method: Post-hoc method from whose maps of that class pseudo-labels are drawn.
@@ -35,9 +31,6 @@ class FCAMModule(SaliencyModule):
         loss: Pixel alignment loss.
         **options: See `SaliencyModule`.
     """
-
-    for_given: ClassVar[Mapping[str, Any]] = {}
-    network: FCAM
 
     def __init__(
         self,
@@ -52,21 +45,6 @@ class FCAMModule(SaliencyModule):
         self.seed_method = seed_method
         self.sampler = sampler
         self.loss = loss
-
-    @property
-    def classifier(self) -> MultiScaleClassifier:
-        """The frozen classifier below the decoder."""
-        return self.network.classifier
-
-    @property
-    def native(self) -> NativeMap:
-        """Probability of the foreground, one map for all classes."""
-        return NativeMap(per_class=False, probabilities=True)
-
-    def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
-        """Compute foreground probabilities, alike for every class; see `SaliencyModule.explain`."""
-        output = self.network(images)
-        return Explanation(self.network.foreground(output.scores), output.logits, output.features)
 
     def on_train_epoch_start(self) -> None:
         """Set the random state, including the sampler's."""

@@ -25,6 +25,18 @@ EVERY_CLASS = (
 GivenMaps = Callable[[WSOLBatch], Tensor]
 
 
+class LearnedShare(NamedTuple):
+    """Declaration of a training that learns from boxes or masks of ``val``.
+
+    Attributes:
+        share: Part of the images of ``val`` that is learned from, in (0, 1); the others choose.
+        seed: Seed by which they are drawn, 0 or more.
+    """
+
+    share: float
+    seed: int
+
+
 class NativeMap(NamedTuple):
     """Declaration of a module's native map.
 

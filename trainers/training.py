@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import numpy as np
@@ -36,9 +36,13 @@ class TrainableModule(L.LightningModule):
         seed: Seed of all random draws in training.
 
     Attributes:
+        alters_images: Whether a training step learns from altered copies of the batch's images, so
+            that features of the images as they are would be others.
         means: Means over the epoch of the values that `log_means` was called with.
         aside: Runner of the work that validation and test do beside the network.
     """
+
+    alters_images: ClassVar[bool] = False
 
     def __init__(
         self, *, optimizer: OptimizerFactory, scheduler: SchedulerFactory | None, seed: int

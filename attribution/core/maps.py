@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from learned_saliency.attribution.core.recording import is_recorded
-from learned_saliency.ops import widen
+from learned_saliency.ops import min_max, widen
 
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 
@@ -32,11 +32,9 @@ def resize(maps: Tensor, size: tuple[int, int], interpolation: str = "bilinear")
 
 
 def normalize(maps: Tensor) -> Tensor:
-    """Scale each map to [0, 1] by its minimum and maximum (paper 000, Eq. 4).
+    """Scale each map to [0, 1] by its minimum and maximum (paper 000, Eq. 4), as `ops.min_max`.
 
-    A map is constant when its range is within 64 units of rounding of its largest value; the
-    resizing of an exactly constant map leaves up to about 20. A graph that is exported does not
-    check its maps.
+    A graph that is exported does not check its maps.
 
     Args:
         maps: Shape (..., H, W).
@@ -48,14 +46,9 @@ def normalize(maps: Tensor) -> Tensor:
         ValueError: If a value is NaN or infinite.
     """
     maps = widen(maps)
-    low = maps.amin(dim=(-2, -1), keepdim=True)
-    high = maps.amax(dim=(-2, -1), keepdim=True)
-    finite = torch.isfinite(low) & torch.isfinite(high)
-    if not is_recorded() and not bool(finite.all()):
+    if not is_recorded() and not bool(torch.isfinite(maps).all()):
         raise ValueError("a saliency map has NaN or infinite values; are the images finite?")
-    rounding = 64 * torch.finfo(maps.dtype).eps * torch.maximum(low.abs(), high.abs())
-    constant = high - low <= rounding
-    return torch.where(constant, 0.0, (maps - low) / torch.where(constant, 1.0, high - low))
+    return min_max(maps)
 
 
 def normalize_by_maximum(maps: Tensor) -> Tensor:

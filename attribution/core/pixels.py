@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from learned_saliency.attribution.core.blurring import blur
 from learned_saliency.attribution.core.method import PostHocMethod, Query
-from learned_saliency.ops import full_precision, widen
+from learned_saliency.ops import blur, full_precision, widen
 
 #: Names of the functions that are rectifiers; ReLU6 modules call ``hardtanh``.
 RECTIFIERS = ("relu", "relu6", "hardtanh")

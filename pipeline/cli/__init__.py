@@ -1,7 +1,7 @@
 """The command line and its mistakes; imports nothing heavy."""
 
 from learned_saliency.pipeline.cli.checks import check_values, origin_of
-from learned_saliency.pipeline.cli.choices import CONFIG_DIR, config_groups, nearest
+from learned_saliency.pipeline.cli.choices import CONFIG_DIR, config_groups, module_paths, nearest
 from learned_saliency.pipeline.cli.compose import (
     check_command_line,
     check_complete,
@@ -87,6 +87,7 @@ __all__ = [
     "is_own_code",
     "list_places",
     "listed",
+    "module_paths",
     "named_keys",
     "nearest",
     "origin_of",

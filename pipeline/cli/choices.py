@@ -45,6 +45,20 @@ def _classifiers(models: Sequence[str]) -> list[str]:
     return [name for name, file in files.items() if "first_stage" not in file]
 
 
+def module_paths() -> dict[str, str]:
+    """Dotted paths of the modules that train the models, their own or inherited, by model."""
+    files = {
+        name: OmegaConf.load(CONFIG_DIR / "model" / f"{name}.yaml")
+        for name in config_groups()["model"]
+    }
+    paths = {}
+    for name, file in files.items():
+        while OmegaConf.select(file, "module._target_") is None:
+            file = files[next(parent for parent in file.defaults if parent in files)]
+        paths[name] = str(file.module._target_)
+    return paths
+
+
 def nearest(word: str, choices: Sequence[str], at_least: int = 0) -> str:
     """Choices that resemble the word, as part of a sentence; by their last names where dotted.
 

@@ -12,6 +12,7 @@ from learned_saliency.pipeline.cli import UserError, has_network
 from learned_saliency.pipeline.evaluation.studies import Study
 from learned_saliency.pipeline.runs import (
     Explaining,
+    Subject,
     check_measurements,
     has_function,
     method_names,
@@ -51,6 +52,29 @@ def check_asked(config: DictConfig, given: Collection[str]) -> None:
         raise UserError(f"target={config.target}: is a network's, but {remedy}.")
     if config.fold_batchnorm:
         raise UserError(f"fold_batchnorm=true: is a network's, but {remedy}.")
+
+
+def check_unlearned(config: DictConfig, module: SaliencyModule, subject: Subject) -> None:
+    """Check that no model is evaluated on boxes or masks that it was trained on.
+
+    Args:
+        config: The evaluation's configuration, whose ``data`` is complete.
+        module: The module that explains.
+        subject: The network.
+
+    Raises:
+        UserError: If ``split`` is the ``val`` of the data set that a supervised bound learned from.
+    """
+    learned = module.learned_share
+    if learned is None or config.split != "val":
+        return
+    name = subject.checkpoint.config.data.name
+    if config.data.name == name:
+        raise UserError(
+            f"split=val: {subject.checkpoint.path} has learned from boxes or masks of "
+            f"{100 * learned.share:g} % of the val of data={name}, so that it cannot be tested "
+            "there; leave it to split=test, or give another data set another data.name=..."
+        )
 
 
 def check_studies(

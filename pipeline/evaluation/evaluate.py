@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from learned_saliency.pipeline.cli import check_values, has_network
@@ -14,6 +17,7 @@ from learned_saliency.pipeline.evaluation.checks import (
     check_figures,
     check_names,
     check_studies,
+    check_unlearned,
     try_explaining,
     try_on_one_image,
 )
@@ -24,6 +28,7 @@ from learned_saliency.pipeline.evaluation.kept import find_kept
 from learned_saliency.pipeline.evaluation.studies import build_studies
 from learned_saliency.pipeline.evaluation.testing import EvaluationResult, test_and_write
 from learned_saliency.pipeline.evaluation.unfinished import open_folder
+from learned_saliency.pipeline.reports import told_supervision
 from learned_saliency.pipeline.runs import (
     Explaining,
     Subject,
@@ -34,6 +39,7 @@ from learned_saliency.pipeline.runs import (
     check_hardware,
     check_limits,
     known_names,
+    learned_record,
     method_names,
     read_subject,
     with_class_files,
@@ -81,6 +87,7 @@ def evaluate(
     check_limits(config.trainer, data, {"test": config.split})
     options |= {"mean": data.mean, "std": data.std, "given": maps, "seed": config.seed}
     module = build_explained(config, subject, method_names(config), **options)
+    check_unlearned(config, module, subject)
     check_figures(module, data, config.split, options["faithfulness"])
     check_studies(studies, module, data, config.split)
     kept = find_kept(config, module, data, subject)
@@ -91,7 +98,19 @@ def evaluate(
     images = data.supervision(config.split) | maps_digest(maps) | {"taken": list(kept.taken)}
     folder = open_folder(config, path, images)
     opened(folder)
-    return test_and_write(config, module, data, studies, folder, kept)
+    return test_and_write(config, module, data, studies, folder, kept, _learned(subject))
+
+
+def _learned(subject: Subject) -> dict[str, Any]:
+    """Record, and say, that boxes or masks have trained the native map, if they have."""
+    if not subject.native:
+        return {}
+    record = learned_record(subject.checkpoint)
+    for learned in record.values():
+        if rank_zero_only.rank == 0:
+            seen = told_supervision(learned)
+            print(f"evaluate.py: trained on {seen}: a supervised bound", file=sys.stderr)
+    return record
 
 
 def _class_names(config: DictConfig, subject: Subject) -> list[str] | None:

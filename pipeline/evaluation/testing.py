@@ -86,14 +86,25 @@ def test_and_write(
     studies: list[Study],
     folder: Path,
     kept: KeptMethods,
+    learned: Mapping[str, Any],
 ) -> EvaluationResult:
-    """Score the maps; close the loggers and keep what is done, however it ends."""
+    """Score the maps; close the loggers and keep what is done, however it ends.
+
+    Args:
+        config: The evaluation's configuration.
+        module: The module that explains.
+        data: The data set.
+        studies: The chosen studies.
+        folder: Where the results go.
+        kept: Work of earlier evaluations.
+        learned: What the results have to record of a training that saw boxes or masks.
+    """
     options = (config.get("logger") or {}).values() if rank_zero_only.rank == 0 else ()
     loggers: list[Dashboard] = [instantiate(logger, run_dir=folder) for logger in options]
     try:
         for logger in loggers:
             logger.log_config(OmegaConf.to_container(config, resolve=True))
-        evaluated = _score(config, module, data, studies, folder, kept, loggers)
+        evaluated = _score(config, module, data, studies, folder, kept, loggers, learned)
     except BaseException as error:
         for logger in loggers:
             logger.finish(failed=True)
@@ -155,6 +166,7 @@ def _score(
     folder: Path,
     kept: KeptMethods,
     loggers: list[Dashboard],
+    learned: Mapping[str, Any],
 ) -> EvaluationResult:
     """Test the module and run the studies in all processes; the first one writes the results."""
     parts = _Parts.of(config, data, folder, kept)
@@ -182,7 +194,7 @@ def _score(
         curves, sheet = folder / "pictures" / "curves.png", parts.sheet
         plot_curves(curves, *module.curves, module.floors)
         drawn = [path for path in (curves, sheet.path) if path.is_file()]
-        record = _record(config, module, data, effect) | figures_record(further.figures)
+        record = _record(config, module, data, effect) | learned | figures_record(further.figures)
         written = write_results(folder, results, record, config.split)
         written += write_per_image(folder, parts.gallery.images, data.class_names, config.seed)
         reports = write_report_files(folder)

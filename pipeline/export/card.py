@@ -19,7 +19,7 @@ from learned_saliency.pipeline.reports import card_title, hub_card, restored
 from learned_saliency.trainers import NATIVE, TEST_FIGURES
 
 LIBRARY = "learned-saliency"
-_TAGS = ["saliency", "explainability", "class-activation-map", "weakly-supervised-localization"]
+_TAGS = ["saliency", "explainability", "class-activation-map"]
 _NOT_TESTED = (
     "No metrics of a test are known of these weights: the run's `results.json` was missing or "
     "belonged to another checkpoint when they were exported."
@@ -45,7 +45,7 @@ def card_text(
         library_name=LIBRARY,
         license=config.license,
         pipeline_tag="image-classification",
-        tags=[*_TAGS, _identifier(facts["method"])],
+        tags=[*_TAGS, *_weakly(facts), _identifier(facts["method"])],
         model_name=printable(card_title(facts)) if results else None,
         eval_results=results or None,
     )
@@ -85,7 +85,7 @@ def _evaluations(told: Mapping[str, Any]) -> list[Any]:
             continue
         if not math.isfinite(value):
             continue
-        kind, task = _task(figure)
+        kind, task = _task(figure, bool(_weakly(told)))
         found.append(
             EvalResult(
                 task_type=kind,
@@ -101,12 +101,18 @@ def _evaluations(told: Mapping[str, Any]) -> list[Any]:
     return found
 
 
-def _task(figure: Figure) -> tuple[str, str]:
+def _weakly(facts: Mapping[str, Any]) -> list[str]:
+    """Tag what was trained without boxes and masks."""
+    return [] if "learned_from" in facts else ["weakly-supervised-localization"]
+
+
+def _task(figure: Figure, weakly: bool) -> tuple[str, str]:
     """Name the Hub's task that a metric belongs to, and ours."""
+    supervision = "Weakly" if weakly else "Fully"
     if "boxes" in figure.needs:
-        return "object-detection", "Weakly supervised object localization"
+        return "object-detection", f"{supervision} supervised object localization"
     if "masks" in figure.needs:
-        return "image-segmentation", "Weakly supervised segmentation"
+        return "image-segmentation", f"{supervision} supervised segmentation"
     return "image-classification", "Image classification and its explanation"
 
 

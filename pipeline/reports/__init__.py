@@ -74,6 +74,7 @@ from learned_saliency.pipeline.reports.results import (
     write_results,
 )
 from learned_saliency.pipeline.reports.saved import SavedEvaluation, bundle_results, read_saved
+from learned_saliency.pipeline.reports.supervision import name_split, told_supervision
 from learned_saliency.pipeline.reports.sweeps import (
     SweepRun,
     format_sweep,
@@ -128,6 +129,7 @@ __all__ = [
     "markdown_table",
     "methods_table",
     "model_card_path",
+    "name_split",
     "plain_panel",
     "plot_curves",
     "read_gallery",
@@ -143,6 +145,7 @@ __all__ = [
     "shown_figures",
     "summarize",
     "table_rows",
+    "told_supervision",
     "with_accuracy",
     "without_bias",
     "write_gallery",

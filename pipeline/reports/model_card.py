@@ -10,17 +10,23 @@ from typing import Any
 from learned_saliency.pipeline.cli import is_own_code
 from learned_saliency.pipeline.reports.markdown import escaped, markdown_table
 from learned_saliency.pipeline.reports.results import table_rows
+from learned_saliency.pipeline.reports.supervision import name_split, told_supervision
 from learned_saliency.pipeline.reports.tables import Signs
 from learned_saliency.storage import write_text
 
 _MAX_NAMES = 20  # most names of classes on a page
 
-_LIMITS = """\
+_WEAK = """\
 For research on weakly supervised localization and on explaining classifiers: a map says where this
 network finds evidence for a class, as training without boxes or masks has taught it, which need not
-be the whole object nor what a person would point at. The figures hold for images like those of
-the data set named here; on others both class and map can be wrong without a sign of it, so nothing
-that matters to people should rest on them unchecked."""
+be the whole object nor what a person would point at."""
+_BOUND = """\
+A supervised bound for research on weakly supervised localization: a map says where this network
+sees an object, as boxes or masks have taught it. Its figures are no weakly supervised method's and
+belong beside such figures as their bound alone."""
+_LIMITS = """\
+The figures hold for images like those of the data set named here; on others both class and map can
+be wrong without a sign of it, so nothing that matters to people should rest on them unchecked."""
 
 
 def model_card_path(checkpoint: Path) -> Path:
@@ -42,10 +48,11 @@ def model_card(name: str, facts: Mapping[str, Any]) -> str:
         name: File name of the checkpoint.
         facts: Those of `pipeline.runs.facts.checkpoint_facts`, and ``parameters``, their number;
             ``splits``: what `WSOLDataModule.supervision` says of train, val and test; ``stage``:
-            key of an earlier stage, empty for the last one; ``threshold_chosen_by``: ``"boxes"``
-            or the criterion that chose the box threshold without them. ``metrics`` holds under
-            ``val`` the figure that chose the checkpoint, if any, and under ``test`` figures by
-            method, if it was tested; fractions.
+            key of an earlier stage, empty for the last one; ``learned_from``: what
+            `WSOLDataModule.learned_from` says of a supervised bound, else left out;
+            ``threshold_chosen_by``: ``"boxes"`` or the criterion that chose the box threshold
+            without them. ``metrics`` holds under ``val`` the figure that chose the checkpoint, if
+            any, and under ``test`` figures by method, if it was tested; fractions.
     """
     up = "../.." if facts["stage"] else ".."
     place = f"`{up}/config.yaml` and in the checkpoint itself"
@@ -97,8 +104,7 @@ def _page(facts: Mapping[str, Any], pictures: Sequence[str], loading: str, origi
     ]
     sections = [
         f"# {escaped(card_title(facts))}",
-        "A learned saliency model: for an image it gives the class and a map of where the evidence "
-        "for it lies.",
+        _kind(facts),
         markdown_table([("", ""), *what]),
         f"## Data\n\n{escaped(facts['data'])}, {_classes(facts['class_names'])}."
         + _decoding(config),
@@ -106,11 +112,26 @@ def _page(facts: Mapping[str, Any], pictures: Sequence[str], loading: str, origi
         f"## Figures\n\n{_selection(facts)}",
         *_tested(facts["metrics"].get("test"), facts.get("not_tested", "Not tested by itself.")),
         *pictures,
-        f"## Use and limits\n\n{_LIMITS}",
+        f"## Use and limits\n\n{_BOUND if 'learned_from' in facts else _WEAK} {_LIMITS}",
         f"## Loading\n\n{loading}",
         f"## Origin\n\n{origin}",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _kind(facts: Mapping[str, Any]) -> str:
+    """Say what the model gives, and whether it was shown boxes or masks in its training."""
+    learned = facts.get("learned_from")
+    if learned is None:
+        return (
+            "A learned saliency model: for an image it gives the class and a map of where the "
+            "evidence for it lies."
+        )
+    return (
+        "A supervised bound: for an image it gives the class and a map of where the object lies. "
+        f"**It was trained on {told_supervision(learned)}, which weakly supervised models never "
+        "see.**"
+    )
 
 
 def _threshold(facts: Mapping[str, Any]) -> str:
@@ -121,7 +142,9 @@ def _threshold(facts: Mapping[str, Any]) -> str:
     by = facts.get("threshold_chosen_by")
     if by is None:
         return told
-    return f"{told}, {'best on val' if by == 'boxes' else f'chosen by {by} on val, without a box'}"
+    place = name_split(facts.get("selected_by") or {"split": "val"})
+    how = f"best on {place}" if by == "boxes" else f"chosen by {by} on {place}, without a box"
+    return f"{told}, {how}"
 
 
 def _regions(coverage: Mapping[str, Any] | None) -> str:
@@ -203,13 +226,19 @@ def _decoding(config: Mapping[str, Any]) -> str:
 
 
 def _splits(facts: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    learned = facts.get("learned_from")
+    below = "" if learned is None else " of the classifier below"
     use = {
-        "train": f"weights, from {_supervision('train', facts)}",
+        "train": f"weights{below}, from {_supervision('train', facts)}",
         "val": _use_of_val(facts),
         "test": "final figures, read once",
     }
     rows = [
-        (s["split"], *(f"{s[kind]:,}" for kind in ("images", "boxes", "masks")), use[s["split"]])
+        (
+            name_split(s),
+            *(f"{s[kind]:,}" for kind in ("images", "boxes", "masks")),
+            "weights, from its masks, or else its boxes" if s == learned else use[s["split"]],
+        )
         for s in facts["splits"]
     ]
     return [("split", "images", "boxes", "masks", "for"), *rows]
@@ -241,8 +270,9 @@ def _selection(facts: Mapping[str, Any]) -> str:
     ((name, value),) = facts["metrics"]["val"].items()
     seen = facts["selected_by"]
     return (
-        f"{epoch}, chosen by `{name}` of its own map on val: {100 * value:.1f} %. Its choice and "
-        f"that of the box threshold saw {seen['boxes']:,} boxes and {seen['masks']:,} masks of val."
+        f"{epoch}, chosen by `{name}` of its own map on {name_split(seen)}: {100 * value:.1f} %. "
+        f"Its choice and that of the box threshold saw {seen['boxes']:,} boxes and "
+        f"{seen['masks']:,} masks of {name_split(seen)}."
     )
 
 

@@ -51,7 +51,11 @@ from learned_saliency.pipeline.runs.explaining import (
     explaining_record,
     with_precision,
 )
-from learned_saliency.pipeline.runs.facts import checkpoint_facts, package_versions
+from learned_saliency.pipeline.runs.facts import (
+    checkpoint_facts,
+    learned_record,
+    package_versions,
+)
 from learned_saliency.pipeline.runs.folder import (
     create_folder,
     read_record,
@@ -162,6 +166,7 @@ __all__ = [
     "given_stage",
     "has_function",
     "known_names",
+    "learned_record",
     "library_class_names",
     "library_input",
     "load_module",

@@ -26,12 +26,14 @@ from learned_saliency.pipeline.runs.build import build_module, build_network
 from learned_saliency.pipeline.runs.given import given_part, rebuild_given
 from learned_saliency.pipeline.runs.named_parts import check_named_parts
 from learned_saliency.pipeline.runs.record import (
+    LEARNED,
     RecordError,
     check_data_parts,
     check_recorded_values,
     check_state,
     recorded_classes,
     recorded_config,
+    recorded_learning,
     recorded_stage,
 )
 from learned_saliency.pipeline.runs.weights import check_finite, read_weights
@@ -55,6 +57,8 @@ class Checkpoint(NamedTuple):
         class_names: Names of these classes.
         named: What the user names a network of their own code by, on which it was trained:
             ``MODULE:FUNCTION``, or the network itself.
+        learned_from: Supervision of the share of ``val`` that a supervised bound has learned from,
+            see `WSOLDataModule.learned_from`; None for a training that saw neither boxes nor masks.
     """
 
     path: Path
@@ -65,6 +69,7 @@ class Checkpoint(NamedTuple):
     num_classes: int
     class_names: list[str]
     named: str | nn.Module | None = None
+    learned_from: dict[str, Any] | None = None
 
     @property
     def run_folder(self) -> Path:
@@ -106,13 +111,13 @@ def read_checkpoint(
         check_data_parts(record["config"]["data"])
         check_recorded_values(config)
         model, stage = recorded_stage(config, record)
-        names = recorded_classes(record)
+        names, learned = recorded_classes(record), recorded_learning(record)
     except RecordError as error:
         raise UserError(f"{path}: {error}.") from None
     except OmegaConfBaseException as error:
         reason = first_sentence(error)
         raise UserError(f"{path}: the record of its run is damaged ({reason}).") from None
-    return Checkpoint(path, content, config, stage, model, len(names), names, named)
+    return Checkpoint(path, content, config, stage, model, len(names), names, named, learned)
 
 
 def beside(path: Path) -> Path:
@@ -136,6 +141,7 @@ def _read_exported(path: Path, label: str) -> dict[str, Any]:
         facts = storage.read_json(described)
         names, checksum = facts["class_names"], facts["sha256"]
         record = {"num_classes": len(names)} | {k: facts[k] for k in (*_IN_FACTS, "class_names")}
+        record |= {LEARNED: facts[LEARNED]} if LEARNED in facts else {}
     except FileNotFoundError:
         raise UserError(
             f"{path}: is no export of this project (there is no {described.name} beside it); "

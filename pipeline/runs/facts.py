@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from learned_saliency.pipeline.runs.checkpoints import RECORD, Checkpoint
 from learned_saliency.pipeline.runs.coverage import coverage_facts
 from learned_saliency.pipeline.runs.given import given_part
+from learned_saliency.pipeline.runs.record import LEARNED
 from learned_saliency.storage import read_json
 
 _PACKAGES = ("learned-saliency", "torch", "torchvision", "lightning", "timm")
@@ -28,8 +29,9 @@ def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
         the run's ``results.json`` by split and method, empty if this file is missing or belongs to
         another checkpoint; from the same file, if it belongs to this one, ``selection``: what chose
         the checkpoint and the box threshold, and ``splits``: the supervision of each split;
-        ``selected_by``: the supervision of the split that chose the checkpoint; ``versions`` of the
-        packages; ``config``: the run's configuration.
+        ``selected_by``: the supervision of the split that chose the checkpoint; of a supervised
+        bound ``learned_from``: that of the share of `val` that it was trained on; ``versions`` of
+        the packages; ``config``: the run's configuration.
     """
     config = OmegaConf.to_container(checkpoint.config, resolve=True)
     data = config["data"]
@@ -49,9 +51,16 @@ def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
         "coverage": coverage_facts(checkpoint.content["state_dict"]),
         **_tested(checkpoint),
         "selected_by": checkpoint.content[RECORD]["selected_by"],
+        **learned_record(checkpoint),
         "versions": package_versions(),
         "config": config,
     }
+
+
+def learned_record(checkpoint: Checkpoint | None) -> dict[str, Any]:
+    """Record the boxes and masks that a checkpoint has learned from; nothing where it saw none."""
+    learned = None if checkpoint is None else checkpoint.learned_from
+    return {} if learned is None else {LEARNED: learned}
 
 
 def package_versions() -> dict[str, str]:

@@ -25,6 +25,7 @@ MAX_SIDE = 8192  # pixels along one side
 MAX_PIXELS = 2**29  # in a batch
 MAX_WIDTH = 65_536  # channels in a layer, and any other number that describes a network
 MAX_IMAGES = 1_000_000  # in a rendered split
+MAX_LEARNED = 10**9  # boxes or masks that were learned from
 MAX_RENDERED = 10**10  # pixels in a rendered data set
 MAX_PROCESSES = 1024
 _MAX_DEPTH = 24  # groups within groups
@@ -33,6 +34,9 @@ _MAX_TEXT = 10_000  # characters
 _MAX_NAME = 500
 _MAX_TENSORS = 100_000
 _MAX_SHARED = 16  # times the size of the file that all its tensors may take
+
+
+LEARNED = "learned_from"  # key of the boxes and masks of `val` that a bound has learned from
 
 
 class RecordError(ValueError):
@@ -175,6 +179,30 @@ def recorded_classes(record: Mapping[str, Any]) -> list[str]:
     if any(len(name) > _MAX_NAME for name in names):
         raise RecordError(f"the record of its run has a class name of over {_MAX_NAME} characters")
     return [printable(name) for name in names]
+
+
+def recorded_learning(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Read the boxes and masks of `val` that a supervised bound has learned from.
+
+    Returns:
+        What `WSOLDataModule.learned_from` was; None for a training that has seen none.
+
+    Raises:
+        RecordError: If it is damaged.
+    """
+    learned = record.get(LEARNED)
+    if learned is None:
+        return None
+    numbers = ("images", "boxes", "masks")
+    if (
+        not isinstance(learned, dict)
+        or learned.get("split") != "val"
+        or not _is_number(learned.get("share"))
+        or not all(_count(MAX_LEARNED, 0).test(learned.get(name)) for name in numbers)
+    ):
+        told = f"its {LEARNED} is {_shown(learned)}"
+        raise RecordError(f"the record of its run is damaged ({told})")
+    return learned
 
 
 def check_state(state: Any, size: int) -> None:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.pipeline.runs.checkpoints import RECORD
+from learned_saliency.pipeline.runs.record import LEARNED
 from learned_saliency.pipeline.runs.references import with_references
 from learned_saliency.storage import replacing
 from learned_saliency.trainers import SaliencyModule
@@ -102,7 +103,7 @@ class RunRecord(L.Callback):
     Args:
         record: What `run_record` gives.
         stage: Key of the stage that is trained; empty for the last stage.
-        data: The run's data module.
+        data: The data module of this stage; what it learns from boxes or masks is recorded, too.
         selected_by: Numbers of images, boxes and masks that the choice of the checkpoint sees.
     """
 
@@ -119,6 +120,7 @@ class RunRecord(L.Callback):
             "num_classes": data.num_classes,
             "class_names": list(data.class_names),
             "selected_by": selected_by,
+            **({} if data.learned_from is None else {LEARNED: data.learned_from}),
         }
 
     def on_save_checkpoint(

@@ -118,10 +118,15 @@ def check_frozen(config: DictConfig, modules: Sequence[SaliencyModule]) -> None:
             f"feature_cache={config.feature_cache}: classifier={given['classifier']} reads more "
             "than its levels after the layer, so that these alone give no logits; leave it out."
         )
+    remedy = "leave the key out"
+    if not modules[-1].alters_images:
+        freeze = (
+            "freeze the trunk by backbone.frozen=true, cut a given network at another layer=..."
+        )
+        remedy = f"{freeze}, or {remedy}"
     raise UserError(
         f"feature_cache={config.feature_cache}: no features of model={config.model.name} can be "
-        f"kept: {reasons[-1]}; freeze the trunk by backbone.frozen=true, cut a given network at "
-        "another layer=..., or leave the key out."
+        f"kept: {reasons[-1]}; {remedy}."
     )
 
 

@@ -21,6 +21,7 @@ from learned_saliency.pipeline.cli import (
     first_sentence,
     is_library_network,
     is_network,
+    module_paths,
     printable,
     values,
 )
@@ -165,7 +166,7 @@ def _from_outside(config: DictConfig, word: str, named: Collection[str]) -> Foun
     if module.for_given is None:
         raise UserError(
             f"classifier={word}: model={config.model.name} cannot learn a map for a given network "
-            "that stays as it is; model=fcam, casm and amortized can."
+            f"that stays as it is; {_able()}."
         )
     for key in sorted(named):
         if key.partition(".")[0] == "backbone":
@@ -182,6 +183,13 @@ def _from_outside(config: DictConfig, word: str, named: Collection[str]) -> Foun
     _say(config, classifier)
     _try_methods(config, classifier)
     return FoundClassifier(_with_first_stage(config, given_stage(config, classifier)), classifier)
+
+
+def _able() -> str:
+    """Name the models that learn maps for given networks, as their modules declare it."""
+    paths = module_paths().items()
+    *names, last = [name for name, path in paths if get_class(path).for_given is not None]
+    return f"model={', '.join(names)} and {last} can"
 
 
 def _with_own_input(config: DictConfig, own: OwnInput, named: Collection[str]) -> DictConfig:

@@ -226,6 +226,7 @@ def _record(plan: Plan, trained: TrainedStage) -> dict[str, Any]:
     """Record the origin of the metrics of a test."""
     chosen, choice = trained.facts["metrics"]["val"], trained.choice
     regret = {} if not trained.regret else {"regret": _regret(trained)}
+    learned = plan.learned[""].learned_from
     return {
         "model": plan.config.model.name,
         "data": plan.config.data.name,
@@ -239,6 +240,7 @@ def _record(plan: Plan, trained: TrainedStage) -> dict[str, Any]:
             "threshold_by": trained.facts["threshold_chosen_by"],
             **choice.supervision,
         },
+        **({} if learned is None else {"learned_from": learned}),
         **regret,
         "explained": trained.module.explained if plan.data.num_labeled("test") else "predicted",
         **target_record(plan.config, trained.module.methods),

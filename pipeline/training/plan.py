@@ -51,6 +51,7 @@ from learned_saliency.pipeline.training.checks import (
     check_target,
 )
 from learned_saliency.pipeline.training.classifier import find_classifier
+from learned_saliency.pipeline.training.shares import stage_data
 from learned_saliency.pipeline.training.speed import check_compiled, check_steps
 from learned_saliency.pipeline.training.trial import try_to_build
 from learned_saliency.trainers import SaliencyModule
@@ -64,6 +65,8 @@ class Plan(NamedTuple):
         record: What `run_record` gives of the configuration, for `resumed_config`.
         stages: The remaining stages: `CLASSIFIER` and empty for the model itself, or one of them.
         data: The data module, set up.
+        learned: Data of each of ``stages``: ``data`` itself, or shares of its ``val`` for one that
+            learns from boxes or masks.
         evaluation: Options of the last stage's module that set the methods and metrics of the test.
         resumed: Checkpoint of the first of ``stages`` to go on from.
         classifier: The trained network that ``classifier`` names.
@@ -75,6 +78,7 @@ class Plan(NamedTuple):
     record: dict[str, Any]
     stages: list[str]
     data: WSOLDataModule
+    learned: dict[str, WSOLDataModule]
     evaluation: dict[str, Any]
     resumed: Checkpoint | None
     classifier: nn.Module | None
@@ -119,19 +123,17 @@ def make_plan(
     data = build_data(located, None if config.test else "fit")
     stages = _stages(config, resumed)
     check_splits(config, data, stages)
-    check_limits(config.trainer, data, {split: split for split in ("train", "val", "test")})
     for checkpoint in (resumed, found.checkpoint):
         if checkpoint is not None:
             check_classes(checkpoint, data)
     found.check_classes(data)
-    if resumed is not None:
-        check_images(resumed, data)
-        check_accumulation(resumed, config.trainer)
     modules = _try_stages(config, stages, data, evaluation, found.given)
+    learned = _data_of_stages(config, resumed, data, {name: modules[name] for name in stages})
     goes_on = bool(config.resume)
     folder = find_resume_point(config.resume).folder if goes_on else create_folder(config, record)
     _check_files(modules, resumed, folder)
-    return Plan(config, record, stages, data, evaluation, resumed, found.network, folder, goes_on)
+    parts = data, learned, evaluation, resumed, found.network, folder, goes_on
+    return Plan(config, record, stages, *parts)
 
 
 def _try_stages(
@@ -147,6 +149,22 @@ def _try_stages(
     check_compiled(config, {name: modules[name] for name in stages})
     check_labeled(config, data, [name for name in stages if modules[name].needs_labels])
     return modules
+
+
+def _data_of_stages(
+    config: DictConfig,
+    resumed: Checkpoint | None,
+    data: WSOLDataModule,
+    modules: dict[str, SaliencyModule],
+) -> dict[str, WSOLDataModule]:
+    """Give each stage its data; check that they are enough, and those of the run that goes on."""
+    found = stage_data(data, modules)
+    for of_stage in found.values():
+        check_limits(config.trainer, of_stage, {name: name for name in ("train", "val", "test")})
+    if resumed is not None:
+        check_images(resumed, found[resumed.stage])
+        check_accumulation(resumed, config.trainer)
+    return found
 
 
 def _check_files(

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.pipeline.cli import UserError, nearest, values
+from learned_saliency.pipeline.reports import told_supervision
 from learned_saliency.trainers import (
     CRITERIA,
     DEFAULT_CRITERION,
@@ -71,15 +72,18 @@ class Choice(NamedTuple):
         supervision: Numbers of images, boxes and masks of ``val`` that the choice sees.
         boxes: Whether ``val`` has boxes.
         labels: Whether ``val`` has labels; predicted classes stand in for those that are unknown.
+        learned: Supervision of the share of ``val`` that is learned from; the numbers above are
+            then those of the other share. None for a training that sees neither boxes nor masks.
     """
 
     asked: str
     monitor: str
     threshold: str | None
     criteria: list[str]
-    supervision: dict[str, str | int]
+    supervision: dict[str, str | int | float]
     boxes: bool
     labels: bool = True
+    learned: dict[str, str | int | float] | None = None
 
     @property
     def regrets(self) -> bool:
@@ -88,7 +92,11 @@ class Choice(NamedTuple):
 
     def told(self) -> str:
         """Describe in a sentence what chooses, and what that has seen."""
-        first = f"{self.monitor} on val chooses the checkpoint"
+        place, before = "val", ""
+        if self.learned is not None:
+            place = f"the other {self.supervision['images']} images of it"
+            before = f"{told_supervision(self.learned)}, are learned from; "
+        first = f"{before}{self.monitor} on {place} chooses the checkpoint"
         if self.asked != self.monitor:
             cannot = self.asked not in (AUTO, ZEROBOX)
             reason = ", which this training cannot change" if cannot else ""
@@ -124,7 +132,8 @@ def choose(
     if monitor in CRITERIA:
         supervision |= {"boxes": 0, "masks": 0}
     has_boxes, has_labels = "boxes" in there, "labels" in there
-    return Choice(asked, monitor, threshold, criteria, supervision, has_boxes, has_labels)
+    seen = supervision, has_boxes, has_labels, data.learned_from
+    return Choice(asked, monitor, threshold, criteria, *seen)
 
 
 def build_scores(choice: Choice, options: DictConfig, images: int, seed: int) -> ZeroBoxScores:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from learned_saliency.pipeline.cli import UserError
-from learned_saliency.pipeline.reports import write_model_card
+from learned_saliency.pipeline.reports import name_split, write_model_card
 from learned_saliency.pipeline.runs import (
     CLASSIFIER,
     FIRST_STAGE,
@@ -24,6 +24,7 @@ from learned_saliency.pipeline.runs import (
     build_module,
     build_trainer,
     checkpoint_facts,
+    given_part,
     load_weights,
     read_checkpoint,
     stage_config,
@@ -97,7 +98,7 @@ def fit_stage(
     if resumed is not None:
         load_weights(module, resumed)  # its error names misfits better than Lightning's
         check_average(resumed, module, model)
-    choice = _choose(plan, stage or model.name, model, module)
+    choice, data = _choose(plan, stage, model, module), plan.learned[stage]
     best, last = _checkpoints(plan, stage, choice)
     module.keep_files(plan.folder / "checkpoints" / stage)
     trainer = build_trainer(
@@ -113,7 +114,7 @@ def fit_stage(
         logger.log_config(OmegaConf.to_container(plan.config, resolve=True))
     path = resumed.path if resumed else None
     with last.stopping():
-        trainer.fit(module, datamodule=plan.data, ckpt_path=path, weights_only=True)
+        trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
     trainer.strategy.barrier()
     checkpoint = _read_best(plan, best, stage or model.name)
     load_weights(module, checkpoint)
@@ -125,14 +126,14 @@ def fit_stage(
     return TrainedStage(module, trainer, checkpoint.path, facts, choice, best.regret(), val)
 
 
-def _choose(plan: Plan, name: str, model: DictConfig, module: SaliencyModule) -> Choice:
+def _choose(plan: Plan, stage: str, model: DictConfig, module: SaliencyModule) -> Choice:
     """Decide what chooses, say it, and let the module count the criteria that were asked for."""
-    options, data = plan.config.zerobox, plan.data
+    options, data = plan.config.zerobox, plan.learned[stage]
     choice = choose(str(model.monitor), data, options, module.constant_monitors)
     images = int(data.supervision("val")["images"])
     module.zerobox = build_scores(choice, options, images, plan.config.seed)
     if rank_zero_only.rank == 0:
-        print(f"{name}: {choice.told()}", file=sys.stderr)
+        print(f"{stage or model.name}: {choice.told()}", file=sys.stderr)
     return choice
 
 
@@ -154,7 +155,8 @@ def _tell_choice(name: str, facts: dict[str, Any], epochs: int) -> None:
     """Say on stderr which epoch is kept, and by what."""
     reason = facts.get("not_chosen", "")
     for metric, value in facts["metrics"]["val"].items():
-        reason = f"chosen by {metric} of its own map on val: {100 * value:.1f} %"
+        place = name_split(facts.get("selected_by") or {"split": "val"})
+        reason = f"chosen by {metric} of its own map on {place}: {100 * value:.1f} %"
     kept = f"{name}: epoch {facts['epoch'] + 1} of {epochs} is kept"
     print(f"{kept}, {reason}", file=sys.stderr)
 
@@ -214,7 +216,7 @@ def _callbacks(plan: Plan, stage: str, model: DictConfig, choice: Choice) -> lis
     count, methods = plan.config.pictures.images, list(model.pictures)
     return [
         Divergence(),
-        RunRecord(plan.record, stage, plan.data, choice.supervision),
+        RunRecord(plan.record, stage, plan.learned[stage], choice.supervision),
         Throughput(),
         Pictures(pictures, count, methods, plan.data.class_names),
         *_feature_cache(plan, stage, model),
@@ -238,7 +240,8 @@ def _feature_cache(plan: Plan, stage: str, model: DictConfig) -> list[KeepFeatur
     trunk = without_pretraining(network.get("backbone", network))
     named = sorted(trunk.keys() - {"frozen", "trainable"})  # what is trained changes no feature
     options = OmegaConf.to_yaml(OmegaConf.masked_copy(trunk, named))
-    images = sum(plan.data.supervision(split)["images"] for split in ("train", "val"))
+    data = plan.learned[stage]
+    images = sum(data.supervision(split)["images"] for split in ("train", "val"))
     return [KeepFeatures(folder, options, images, stage or model.name)]
 
 
@@ -251,11 +254,15 @@ def _facts(
     network: nn.Module,
 ) -> dict[str, Any]:
     """Collect the facts about a stage's best checkpoint."""
-    splits = [split for split in ("train", "val", "test") if plan.data.has_split(split)]
+    data = plan.learned[stage]
+    names = [split for split in ("train", "val", "test") if data.has_split(split)]
+    splits = [data.supervision(name) for name in names]
+    if data.learned_from is not None and given_part(plan.config.model) is None:
+        splits.insert(0, plan.data.supervision("train"))
     return checkpoint_facts(checkpoint) | {
         "metrics": {"val": {} if best.score is None else {choice.monitor: best.score}},
         "not_chosen": "the last one: nothing chose it, as no epoch was validated",
-        "splits": [plan.data.supervision(split) for split in splits],
+        "splits": splits,
         "threshold_chosen_by": choice.threshold or "boxes",
         "stage": stage,
         "parameters": sum(p.numel() for p in network.parameters()),

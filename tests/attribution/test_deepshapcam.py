@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from learned_saliency.attribution import LIFTCAM, DeepSHAPCAM, SharedFeatures, split
-from learned_saliency.attribution.core.blurring import blur
+from learned_saliency.ops import blur
 from tests.support.few_channels import few_channels
 
 HEADS = ["linear", "mlp", "flat"]

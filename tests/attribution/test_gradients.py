@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from learned_saliency.attribution import IntegratedGradients, SmoothGrad, VanillaGradient, VarGrad
-from learned_saliency.attribution.core.blurring import blur
+from learned_saliency.ops import blur
 
 TARGETS = torch.tensor([0, 5, 2, 5])
 

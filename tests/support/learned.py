@@ -10,10 +10,12 @@ from torch.utils.data import DataLoader
 from learned_saliency.attribution import CAM, MaskObjective
 from learned_saliency.losses import (
     IGNORE,
+    AlternativeImages,
     CALMLoss,
     CASMLoss,
     DenseCRFLoss,
     FCAMLoss,
+    RTISLoss,
     SeedSampler,
     TriLiteLoss,
 )
@@ -21,6 +23,7 @@ from learned_saliency.models import (
     CALM,
     CASM,
     FCAM,
+    RTIS,
     Amortized,
     CAMClassifier,
     ChannelWeights,
@@ -32,6 +35,7 @@ from learned_saliency.trainers import (
     CAMModule,
     CASMModule,
     FCAMModule,
+    RTISModule,
     SnapshotPool,
     TriLiteModule,
 )
@@ -72,6 +76,10 @@ def make_module(method, sampler=SeedSampler, optimizer=SGD, **options):
     if method == "amortized":
         network = Amortized(classifier, ChannelWeights)
         return AmortizedModule(network=network, objective=MaskObjective(), **options)
+    if method == "rtis":
+        network = RTIS(classifier, width=4, map_reduction=2)
+        options = {"alternatives": AlternativeImages(), **options}
+        return RTISModule(network=network, loss=RTISLoss(), **options)
     return CASMModule(
         network=CASM(classifier, width=4, map_reduction=2),
         pool=SnapshotPool("L2", size=3),
@@ -81,7 +89,7 @@ def make_module(method, sampler=SeedSampler, optimizer=SGD, **options):
     )
 
 
-METHODS = ("cam", "calm", "fcam", "casm", "trilite", "amortized")
+METHODS = ("cam", "calm", "fcam", "casm", "trilite", "amortized", "rtis")
 
 
 def freeze_statistics(module):

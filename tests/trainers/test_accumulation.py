@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from learned_saliency.losses import AlternativeImages
 from learned_saliency.trainers.accumulation import AccumulationWindow
 from tests.support.learned import (
     METHODS,
@@ -14,7 +15,10 @@ from tests.support.learned import (
     make_module,
 )
 
-OPTIONS = {"fcam": {"sampler": EvenSampler}}
+OPTIONS = {
+    "fcam": {"sampler": EvenSampler},
+    "rtis": {"alternatives": AlternativeImages(1.0), "fake_probability": 0.0},  # nothing is drawn
+}
 
 
 def trained(method, batches, accumulated=1):

@@ -5,17 +5,21 @@ import torch
 
 from learned_saliency.attribution import CAM, GradCAM, MaskObjective, SupersetAggregation
 from learned_saliency.losses import (
+    AlternativeImages,
     CALMLoss,
     CASMLoss,
     DenseCRFLoss,
     FCAMLoss,
+    RTISLoss,
     SeedSampler,
+    SupervisedLoss,
     TriLiteLoss,
 )
 from learned_saliency.models import (
     CALM,
     CASM,
     FCAM,
+    RTIS,
     Amortized,
     CAMClassifier,
     EvidenceDecoder,
@@ -33,8 +37,10 @@ from learned_saliency.trainers import (
     CASMModule,
     FCAMModule,
     PostHocModule,
+    RTISModule,
     SaliencyModule,
     SnapshotPool,
+    SupervisedModule,
     TriLiteModule,
     ZeroBoxScores,
 )
@@ -62,6 +68,9 @@ MODULES = {
         sampler=SeedSampler(erosion=0),
         loss=FCAMLoss(crf=DenseCRFLoss()),
     ),
+    "supervised": lambda: SupervisedModule(
+        network=FCAM(classifier(), widths=(4, 4)), optimizer=SGD, loss=SupervisedLoss()
+    ),
     "casm": lambda: CASMModule(
         network=CASM(classifier(), width=4, map_reduction=2),
         pool=SnapshotPool("F"),
@@ -74,6 +83,12 @@ MODULES = {
     ),
     "amortized": lambda: AmortizedModule(
         network=Amortized(classifier(), EvidenceDecoder), objective=MaskObjective(), optimizer=SGD
+    ),
+    "rtis": lambda: RTISModule(
+        network=RTIS(classifier(), width=4, map_reduction=2),
+        loss=RTISLoss(),
+        alternatives=AlternativeImages(),
+        optimizer=SGD,
     ),
 }
 

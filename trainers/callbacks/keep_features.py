@@ -123,6 +123,8 @@ class KeepFeatures(L.Callback):
 def unkept(module: SaliencyModule) -> str:
     """Say why the features of a module's classifier cannot be kept; nothing where they can."""
     classifier = module.classifier
+    if module.alters_images:
+        return "it learns from images that are altered anew in every step"
     if not isinstance(classifier, MultiScaleClassifier) or not is_frozen(_weights_of(classifier)):
         return "its trunk is trained, so that they change with every step"
     if not getattr(classifier, "pure", True):

@@ -10,6 +10,7 @@ from typing import Any
 from learned_saliency.metrics import FLOORS, Figure
 from learned_saliency.pipeline.reports.page.blocks import Block, Items, Table
 from learned_saliency.pipeline.reports.saved import SavedEvaluation
+from learned_saliency.pipeline.reports.supervision import name_split, told_supervision
 
 _BY_BEST_THRESHOLD = ("max_box_acc", "top1_loc", "top5_loc", "box_acc")
 
@@ -76,13 +77,13 @@ def describe_choices(saved: SavedEvaluation) -> list[Block]:
     said += _explained(record)
     blocks: list[Block] = [Items(said)] if said else []
     if record.get("splits"):
-        blocks.append(_splits(record["splits"]))
+        blocks.append(_splits(record["splits"], record.get("learned_from")))
     return blocks
 
 
 def _selection(selection: Mapping[str, Any]) -> list[str]:
     """Describe the choice of checkpoint and threshold of a training."""
-    split = selection.get("split", "val")
+    split = name_split({"split": "val"} | dict(selection))
     seen = (
         f"this saw {selection.get('boxes', 0)} boxes and {selection.get('masks', 0)} masks of "
         f"{selection.get('images', '?')} images"
@@ -130,15 +131,19 @@ def _explained(record: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _splits(splits: list[Mapping[str, Any]]) -> Table:
+def _splits(splits: list[Mapping[str, Any]], learned: Mapping[str, Any] | None) -> Table:
     use = {
-        "train": "weights",
+        "train": "weights" if learned is None else "weights of the classifier below",
         "val": "choice of checkpoint and threshold",
         "test": "the metrics of this page",
     }
     kinds = ("images", "boxes", "masks")
     rows = [
-        [str(s["split"]), *(str(s.get(kind, "-")) for kind in kinds), use.get(s["split"], "")]
+        [
+            name_split(s),
+            *(str(s.get(kind, "-")) for kind in kinds),
+            "weights, from its masks or boxes" if s == learned else use.get(s["split"], ""),
+        ]
         for s in splits
     ]
     return Table("Splits", ["split", *kinds, "for"], rows, note="Ground truth of each split.")
@@ -147,6 +152,11 @@ def _splits(splits: list[Mapping[str, Any]]) -> Table:
 def find_warnings(saved: SavedEvaluation, figures: Mapping[str, Figure]) -> list[str]:
     """List what a reader of the metrics must not miss."""
     record, said = saved.record, []
+    if "learned_from" in record:
+        said.append(
+            f"The model was trained on {told_supervision(record['learned_from'])}: its own map is "
+            "a supervised bound, not the result of a weakly supervised method."
+        )
     if "limit" in record:
         limit = record["limit"]
         said.append(f"A part of the split was tested: at most {limit} images (limit={limit}).")

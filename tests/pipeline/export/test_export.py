@@ -32,8 +32,17 @@ MODELS = {
     "unetplusplus": ["model=fcam", "model.decoder=smp:unetplusplus"],
     "deeplabv3plus": ["model=fcam", "model.decoder=smp:deeplabv3plus"],
     "casm": ["model=casm"],
+    "supervised": ["model=supervised"],
     "trilite": ["model=trilite"],
+    "finetuned": ["model=finetuned"],
     "amortized": ["model=amortized", "recipe.form=weights"],
+    "rtis": ["model=rtis", "recipe.mask_width=8"],
+    "has": ["model=has"],
+    "cutmix": ["model=cutmix"],
+    "adl": ["model=adl"],
+    "acol": ["model=acol"],
+    "spg": ["model=spg"],
+    "pooled": ["model=amortized", "recipe.form=weights", "model.first_stage.head.pooling=wildcat"],
 }
 BLOCKED = """
 import sys
@@ -78,10 +87,10 @@ def exported(runs, tmp_path):
 def programs(runs, tmp_path_factory):
     """Programs of torch.export by the kind of maps: of all classes, of given ones, one for all."""
     folder = tmp_path_factory.mktemp("programs")
-    names = ("cam", "calm", "amortized", "fcam")
+    names = ("cam", "calm", "amortized", "fcam", "rtis", "has", "cutmix", "adl", "spg")
     words = {name: [f"checkpoint={runs[name]}", f"out={folder}", "format=pt2"] for name in names}
     words["cam"].append("maps=all")
-    for name in ("cam", "fcam"):
+    for name in set(names) - {"calm", "amortized"}:
         words[name].append("verify=false")  # the tests compare
     return {name: export(compose_checked(w, CONFIG_NAME)) for name, w in words.items()}
 
@@ -129,7 +138,10 @@ def assert_equal(found, expected):
         ("deeplabv3plus", None, "onnx"),
         ("casm", None, "onnx"),
         ("amortized", "label", "onnx"),
+        ("pooled", "label", "onnx"),
         ("trilite", None, "onnx"),
+        ("rtis", "all", "onnx"),
+        ("acol", "label", "onnx"),
     ],
 )
 def test_onnx_equals_the_checkpoint_in_batches_of_1_and_5(
@@ -178,7 +190,7 @@ def test_pt2_runs_where_only_torch_is(runs, programs, photographs, tmp_path):
     inputs, labels = {}, torch.arange(5) * 3
     files = {name: str(made.file) for name, made in programs.items()}
     for name, file in files.items():
-        given = [labels] if name in ("calm", "amortized") else []
+        given = [] if name in ("cam", "fcam") else [labels]
         inputs[file] = [(photographs[:s] / 255, *(g[:s] for g in given)) for s in (1, 5)]
     torch.save(inputs, tmp_path / "inputs.pt")
     command = [sys.executable, "-I", "-c", BLOCKED, str(tmp_path / "inputs.pt"), *files.values()]
@@ -228,7 +240,7 @@ def test_maps_of_the_predicted_class_need_no_label(runs, photographs):
     assert_equal(found, reference(runs["cam"], photographs, found["logits"].argmax(1)))
 
 
-@pytest.mark.parametrize("name", ["cam", "calm"])
+@pytest.mark.parametrize("name", ["cam", "calm", "acol"])
 def test_maps_of_all_classes_are_those_of_each(runs, photographs, name):
     module = load_module(read_checkpoint(runs[name], "best.ckpt"))
     images = photographs[:2] / 255

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from learned_saliency.models import MultiScaleBackbone
+from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.cli.compose import compose_checked
+from learned_saliency.pipeline.training import make_plan
 from learned_saliency.pipeline.training.fit import train
 from learned_saliency.pipeline.training.resume import resumed_config
 from tests.support.commands import run_command
@@ -112,6 +114,14 @@ def test_what_cannot_be_kept_is_told_before_any_work(small_run, tmp_path, words,
     assert message in finished.stderr
     assert len(finished.stderr.strip().splitlines()) <= 2  # the announcement and the sentence
     assert not (tmp_path / "features").exists()
+
+
+@pytest.mark.parametrize("model", ["has", "cutmix"])
+def test_features_of_images_that_a_step_alters_are_refused(small_run, tmp_path, model):
+    words = ["backbone.frozen=true", "data.augment=false", f"feature_cache={tmp_path}/features"]
+    told = f"model={model} can be kept: it learns from images that are altered anew in every step; "
+    with pytest.raises(UserError, match=f"{told}leave the key out"):
+        make_plan(compose_checked([*small_run, f"model={model}", *words]))
 
 
 def test_a_disk_without_room_ends_the_training_in_a_sentence(small_run, tmp_path, monkeypatch):

@@ -111,7 +111,7 @@ def test_amortized_opticam_is_trained_for_a_given_network(words):
     assert found.maps["native"].shape == (2, 40, 50)
 
 
-@pytest.mark.parametrize("model", ["fcam", "casm"])
+@pytest.mark.parametrize("model", ["fcam", "casm", "rtis"])
 def test_photographs_without_labels_have_the_classes_of_a_network_of_one_s_own(
     model, tmp_path, monkeypatch
 ):

@@ -43,6 +43,10 @@ METHODS = {
         *("model.pool.thinning=L2", "model.pool.size=2"),
     ],
     "trilite": ["model=trilite", "model.first_stage.epochs=0"],
+    "has": ["model=has", "model.module.hiding.sizes=[0,16,44]"],
+    "cutmix": ["model=cutmix"],
+    "adl": ["model=adl"],
+    "finetuned": ["model=finetuned"],
     "averaged cam": ["model=cam", "recipe.ema_decay=0.9"],
     "averaged casm": [
         *("model=casm", "model.first_stage.epochs=0", "model.pool.thinning=L2"),
@@ -137,7 +141,7 @@ def snapshot_files(folder):
     ("method", "step", "at"),
     [(method, "log_means", 4) for method in METHODS]
     + [(method, "validation_step", at) for method in ("cam", "casm") for at in (2, 4)]
-    + [("averaged cam", "validation_step", 2)],
+    + [("averaged cam", "validation_step", 2), ("finetuned", "log_means", 20)],  # in its 2nd phase
 )
 def test_a_stopped_run_goes_on_in_another_folder_as_if_it_had_not_been(
     method, step, at, start, whole, tmp_path, monkeypatch

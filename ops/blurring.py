@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from learned_saliency.ops import full_precision
+from learned_saliency.ops.precision import full_precision
 
 
 def blur(maps: Tensor, sigma: float, *, cutoff: float = 3.0, padding: str = "replicate") -> Tensor:

@@ -1,0 +1,40 @@
+"""The two networks of a fine-tuning in two phases: the head alone is trained, then everything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from learned_saliency.models.cam import CAMClassifier
+
+
+class LinearProbe(CAMClassifier):
+    """CAM classifier on a backbone that stays as it comes: its last layer alone is trained.
+
+    Args:
+        **parts: See `CAMClassifier`; the backbone is a `Trunk` without layers of its own.
+
+    Raises:
+        ValueError: If the backbone has new layers, which would never be trained.
+    """
+
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
+        self.backbone.freeze()
+
+
+class FineTuned(CAMClassifier):
+    """CAM classifier that takes over another one, backbone and last layer, to train all of it.
+
+    Args:
+        classifier: The classifier that it takes over, such as a trained `LinearProbe`, whose
+            backbone is trained from now on as far as it was configured to be.
+    """
+
+    def __init__(self, classifier: CAMClassifier) -> None:
+        nn.Module.__init__(self)
+        self.backbone = classifier.backbone
+        self.num_classes = classifier.num_classes
+        self.fc = classifier.fc
+        self.backbone.unfreeze()

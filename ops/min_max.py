@@ -1,0 +1,26 @@
+"""Min-max normalization of maps."""
+
+import torch
+from torch import Tensor
+
+from learned_saliency.ops.precision import widen
+
+
+def min_max(maps: Tensor) -> Tensor:
+    """Scale each map to [0, 1] by its minimum and maximum.
+
+    A map is constant when its range is within 64 units of rounding of its largest value; the
+    resizing of an exactly constant map leaves up to about 20.
+
+    Args:
+        maps: Finite values of shape (..., H, W).
+
+    Returns:
+        Maps in [0, 1], the shape of ``maps``, at least float32; a constant map becomes zeros.
+    """
+    maps = widen(maps)
+    low = maps.amin(dim=(-2, -1), keepdim=True)
+    high = maps.amax(dim=(-2, -1), keepdim=True)
+    rounding = 64 * torch.finfo(maps.dtype).eps * torch.maximum(low.abs(), high.abs())
+    constant = high - low <= rounding
+    return torch.where(constant, 0.0, (maps - low) / torch.where(constant, 1.0, high - low))

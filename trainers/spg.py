@@ -1,0 +1,49 @@
+"""Training of SPG, a CAM classifier that learns foreground from its own maps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from learned_saliency.losses import SPGLoss
+from learned_saliency.models import SPG
+from learned_saliency.trainers.cam import CAMModule, ClassifierLosses
+
+
+class SPGModule(CAMModule):
+    """Module that trains a CAM classifier by self-produced guidance (Zhang et al., ECCV 2018).
+
+    The native map is the class map of the network, as that of a CAM classifier.
+
+    Args:
+        network: A `models.SPG`.
+        loss: The losses of labels and guidance.
+        **options: See `CAMModule`.
+    """
+
+    network: SPG
+
+    def __init__(self, *, loss: SPGLoss, **options: Any) -> None:
+        super().__init__(**options)
+        self.loss = loss
+
+    @property
+    def compiled_parts(self) -> list[nn.Module]:
+        """The backbone; see `SaliencyModule`."""
+        return [self.network.backbone]
+
+    def losses(self, images: Tensor, labels: Tensor) -> ClassifierLosses:
+        """Compute the cross-entropies of labels and guidance.
+
+        Args:
+            images: Normalized images of shape (B, 3, H, W).
+            labels: Their classes, int64 (B,) in 0..C-1.
+        """
+        found = self.network.branches(images)
+        with torch.no_grad():
+            cams = self.network.cams(found.features, labels)
+        branches = (found.shallow, found.deep, found.last)
+        terms = self.loss(found.logits, cams, branches, labels, images.shape[-2:])
+        return ClassifierLosses(terms._asdict(), found.logits)
