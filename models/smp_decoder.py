@@ -337,8 +337,8 @@ def _build(
         if (error.name or "").partition(".")[0] != _PACKAGE:
             raise
         raise MissingDecodersError(
-            f"the decoder {decoder} is one of segmentation-models-pytorch's: install it by "
-            "pip install 'learned-saliency[decoders]'"
+            f"decoder={decoder}: is one of segmentation-models-pytorch's; install it by "
+            "pip install 'learned-saliency[decoders]'."
         ) from None
     known = [key for key in inspect.signature(make).parameters if key not in _OURS]
     for key in options:

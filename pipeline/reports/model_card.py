@@ -93,8 +93,10 @@ def _page(facts: Mapping[str, Any], pictures: Sequence[str], loading: str, origi
     config, stage = facts["config"], facts["stage"]
     model = config["model"]["first_stage"] if stage else config["model"]
     what = [
-        ("method", f"{facts['method']}: {model['paper']}" if "paper" in model else facts["method"]),
+        ("method", _method(facts["method"], model)),
+        *_first_stage(model),
         _network(facts),
+        *([("decoder", _decoder(model))] if model.get("decoder") else []),
         ("parameters", f"{facts['parameters']:,}"),
         ("input", _input(facts)),
         ("box threshold", _threshold(facts)),
@@ -168,6 +170,24 @@ def _network(facts: Mapping[str, Any]) -> tuple[str, str]:
         f"{facts['backbone']}, given and frozen as it was; explained at its layer "
         f"{facts['layer']}; the levels {levels} are read"
     )
+
+
+def _method(name: str, model: Mapping[str, Any]) -> str:
+    """Name a method and its paper, as far as its configuration does."""
+    return f"{name}: {model['paper']}" if "paper" in model else name
+
+
+def _first_stage(model: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Name the classifier of this project that a model is built on, if it is built on one."""
+    first = model.get("first_stage") or {}
+    return [("built on", _method(first["name"], first))] if "paper" in first else []
+
+
+def _decoder(model: Mapping[str, Any]) -> str:
+    """Name the library's decoder that stands in the place of the method's own."""
+    options = model.get("decoder_options") or {}
+    told = ", ".join(f"{name}={value}" for name, value in options.items())
+    return f"{model['decoder']} of segmentation-models-pytorch{told and f', {told}'}"
 
 
 def _start(backbone: Mapping[str, Any]) -> str:

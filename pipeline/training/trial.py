@@ -25,6 +25,7 @@ from learned_saliency.pipeline.runs import (
     without_pretraining,
 )
 from learned_saliency.pipeline.training.checks import stage_key
+from learned_saliency.pipeline.training.method_trial import try_methods
 from learned_saliency.trainers import SaliencyModule
 
 
@@ -63,6 +64,8 @@ def try_to_build(
                 if "lr_scheduler" in part:
                     part["lr_scheduler"].step()
         _try_on_one_image(module, config)
+        if given is None:  # on which the methods were tried when it was built
+            try_methods(config, stage, module)
         modules[stage] = module
     return modules
 

@@ -268,7 +268,7 @@ def test_levels_that_do_not_fit_are_refused():
 def test_without_the_package_one_sentence_names_the_extra(monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == smp.__name__]:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(MissingDecodersError, match=r"'learned-saliency\[decoders\]'$"):
+    with pytest.raises(MissingDecodersError, match=r"'learned-saliency\[decoders\]'\.$"):
         SMPDecoder("smp:unet", CHANNELS, REDUCTIONS, WIDTHS)
 
 

@@ -45,6 +45,8 @@ def test_a_run_leaves_a_card_beside_each_best_checkpoint(small_run, creatures):
     assert "16 classes: " in card
     assert "trained from random weights" in card
     assert "WACV 2022" in card
+    assert re.search(r"\| built on \| cam: Zhou .* CVPR 2016 \|", card)
+    assert "decoder |" not in card  # it is the method's own
     assert "| regions | their coverage is calibrated on 16 images of val by masks |" in card
 
     python = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
@@ -117,6 +119,24 @@ def test_many_classes_a_method_without_a_paper_and_no_figure_are_told_plainly():
     permuted = model_card("last.ckpt", FACTS | {"config": config})
     assert "labels were permuted at random" in permuted
     assert "`data.permute_labels=0`" in permuted
+
+
+def test_a_card_names_the_classifier_that_a_model_is_built_on_and_a_librarys_decoder():
+    model = {
+        "name": "x",
+        "first_stage": {"name": "has", "paper": "Singh and Lee"},
+        "decoder": "smp:fpn",
+        "decoder_options": {"dropout": 0.1},
+    }
+    card = model_card("best.ckpt", FACTS | {"config": FACTS["config"] | {"model": model}})
+    assert "| built on | has: Singh and Lee |" in card
+    assert "| decoder | smp:fpn of segmentation-models-pytorch, dropout=0.1 |" in card
+    first = model_card(
+        "best.ckpt",
+        FACTS | {"config": FACTS["config"] | {"model": model}, "stage": "classifier"},
+    )
+    assert "built on" not in first
+    assert "smp:fpn" not in first
 
 
 @pytest.mark.parametrize("model", config_groups()["model"])
