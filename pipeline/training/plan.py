@@ -23,6 +23,7 @@ from learned_saliency.pipeline.cli import (
 from learned_saliency.pipeline.runs import (
     CLASSIFIER,
     FIRST_STAGE,
+    RECORD,
     Checkpoint,
     build_data,
     build_evaluation,
@@ -114,6 +115,8 @@ def make_plan(
     found = find_classifier(config, resumed, named)
     check_steps(config := found.config)
     record = run_record(config)  # Hydra's instantiate resolves references in place
+    if config.resume:
+        record["experiment"] = _begun_with(config, resumed)
     evaluation = build_evaluation(config, known_names(config))
     located = _located(config, resumed) if config.resume else config
     data = build_data(located, None if config.test else "fit")
@@ -132,6 +135,13 @@ def make_plan(
     folder = find_resume_point(config.resume).folder if goes_on else create_folder(config, record)
     _check_files(modules, resumed, folder)
     return Plan(config, record, stages, data, evaluation, resumed, found.network, folder, goes_on)
+
+
+def _begun_with(config: DictConfig, resumed: Checkpoint | None) -> str | None:
+    """Return the experiment that a run was begun with, as far as its record names it."""
+    if resumed is not None:
+        return resumed.content[RECORD].get("experiment")
+    return read_record(find_resume_point(config.resume).folder).get("experiment")
 
 
 def _try_stages(
