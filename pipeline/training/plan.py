@@ -114,9 +114,7 @@ def make_plan(
         config = _with_widths_of_file(config)
     found = find_classifier(config, resumed, named)
     check_steps(config := found.config)
-    record = run_record(config)  # Hydra's instantiate resolves references in place
-    if config.resume:
-        record["experiment"] = _begun_with(config, resumed)
+    record = _record(config, resumed)  # Hydra's instantiate resolves references in place
     evaluation = build_evaluation(config, known_names(config))
     located = _located(config, resumed) if config.resume else config
     data = build_data(located, None if config.test else "fit")
@@ -137,11 +135,15 @@ def make_plan(
     return Plan(config, record, stages, data, evaluation, resumed, found.network, folder, goes_on)
 
 
-def _begun_with(config: DictConfig, resumed: Checkpoint | None) -> str | None:
-    """Return the experiment that a run was begun with, as far as its record names it."""
+def _record(config: DictConfig, resumed: Checkpoint | None) -> dict[str, Any]:
+    """Return the record of a run; one that goes on keeps the experiment that it was begun with."""
+    record = run_record(config)
     if resumed is not None:
-        return resumed.content[RECORD].get("experiment")
-    return read_record(find_resume_point(config.resume).folder).get("experiment")
+        record["experiment"] = resumed.content[RECORD].get("experiment")
+    elif config.resume:
+        begun = read_record(find_resume_point(config.resume).folder)
+        record["experiment"] = begun.get("experiment")
+    return record
 
 
 def _try_stages(

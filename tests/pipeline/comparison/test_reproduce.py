@@ -186,6 +186,9 @@ def test_a_run_of_the_embedded_data_has_no_row_and_records_its_experiment(small_
     assert results["experiment"] == "calm_creatures"
     record = json.loads((tmp_path / "run/run.json").read_text())
     assert record["experiment"] == "calm_creatures"
+    (tmp_path / "run/results.json").unlink()  # a test that was ended: the run goes on to it
+    assert run_command("train", f"resume={tmp_path / 'run'}").returncode == 0
+    assert json.loads((tmp_path / "run/results.json").read_text()) == results
     words = [str(tmp_path / "run"), "all=true", f"output_dir={tmp_path / 'out'}"]
     told = run_command("reproduce", *words).stdout
     assert "no paper has a row of data=creatures, the embedded data set" in told
