@@ -21,6 +21,7 @@ COMMANDS = {
     "data": "doctor",
     "guard": "guard",
     "compare": "compare",
+    "reproduce": "reproduce",
     "verify": "verify",
 }
 _SCRIPTS = {"train", "evaluate", "predict", "export", "convert"}

@@ -1,7 +1,14 @@
 """The command line and its mistakes; imports nothing heavy."""
 
 from learned_saliency.pipeline.cli.checks import check_values, origin_of
-from learned_saliency.pipeline.cli.choices import CONFIG_DIR, config_groups, module_paths, nearest
+from learned_saliency.pipeline.cli.choices import (
+    CONFIG_DIR,
+    PUBLISHED,
+    chosen_experiment,
+    config_groups,
+    module_paths,
+    nearest,
+)
 from learned_saliency.pipeline.cli.compose import (
     check_command_line,
     check_complete,
@@ -51,6 +58,7 @@ __all__ = [
     "HUB_WEIGHTS",
     "LIBRARIES",
     "LIBRARY_WEIGHTS",
+    "PUBLISHED",
     "RECORD_FILE",
     "SWEEP_RUNS",
     "Command",
@@ -72,6 +80,7 @@ __all__ = [
     "check_subject",
     "check_trials",
     "check_values",
+    "chosen_experiment",
     "compose_checked",
     "config_groups",
     "end_on_signals",

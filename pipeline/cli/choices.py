@@ -6,12 +6,14 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from learned_saliency import configs
 from learned_saliency.pipeline.cli.schema import FOLDER
 
 CONFIG_DIR = Path(configs.__file__).resolve().parent
+PUBLISHED = CONFIG_DIR / "published"  # tables of the papers, no choices
 FIRST_STAGE = "model@model.first_stage"  # group of the classifier that a model is built on
 
 
@@ -19,8 +21,8 @@ def config_groups() -> dict[str, list[str]]:
     """Configuration groups and their choices, in alphabetical order."""
     groups: dict[str, list[str]] = {}
     for file in sorted(CONFIG_DIR.glob("**/*.yaml")):
-        if file.parent == FOLDER:
-            continue  # types and ranges of values, no choices
+        if file.parent in (FOLDER, PUBLISHED):
+            continue  # types and ranges of values, and the papers' figures: no choices
         group = file.parent.relative_to(CONFIG_DIR).as_posix()
         groups.setdefault(group, []).append(file.stem)
     del groups["."]  # what a command begins with
@@ -57,6 +59,13 @@ def module_paths() -> dict[str, str]:
             file = files[next(parent for parent in file.defaults if parent in files)]
         paths[name] = str(file.module._target_)
     return paths
+
+
+def chosen_experiment() -> str | None:
+    """Return the experiment that the command line of this process has chosen, if any."""
+    if not HydraConfig.initialized():
+        return None
+    return HydraConfig.get().runtime.choices.get("experiment")
 
 
 def nearest(word: str, choices: Sequence[str], at_least: int = 0) -> str:

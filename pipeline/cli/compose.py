@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from typing import Any
 
@@ -91,8 +92,9 @@ def compose_checked(
 
 
 def _compose(overrides: Sequence[str], name: str) -> DictConfig:
-    """Compose a configuration with Hydra's own part."""
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+    """Compose a configuration with Hydra's own part; within a command by the Hydra that runs it."""
+    running = GlobalHydra.instance().is_initialized()
+    with nullcontext() if running else initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         try:
             return compose(name, overrides=list(overrides), return_hydra_config=True)
         except OverrideParseException as error:

@@ -17,13 +17,14 @@ from learned_saliency.pipeline.commands.evaluate import EVALUATE
 from learned_saliency.pipeline.commands.export import EXPORT
 from learned_saliency.pipeline.commands.guard import GUARD
 from learned_saliency.pipeline.commands.predict import PREDICT
+from learned_saliency.pipeline.commands.reproduce import REPRODUCE
 from learned_saliency.pipeline.commands.search import SEARCH
 from learned_saliency.pipeline.commands.train import TRAIN
 from learned_saliency.pipeline.commands.verify import VERIFY
 
 __all__ = ["COMMANDS", "console", "main"]
 
-_ALL = (TRAIN, SEARCH, EVALUATE, PREDICT, EXPORT, CONVERT, DATA, GUARD, COMPARE, VERIFY)
+_ALL = (TRAIN, SEARCH, EVALUATE, PREDICT, EXPORT, CONVERT, DATA, GUARD, COMPARE, REPRODUCE, VERIFY)
 COMMANDS = {command.name: command for command in _ALL}
 
 

@@ -40,6 +40,7 @@ from learned_saliency.pipeline.reports.model_card import (
     write_model_card,
 )
 from learned_saliency.pipeline.reports.page import (
+    Block,
     Card,
     Cell,
     Details,
@@ -87,6 +88,7 @@ __all__ = [
     "GALLERY_FILE",
     "NOTHING",
     "TABLE_FILE",
+    "Block",
     "Card",
     "Cell",
     "Column",

@@ -13,6 +13,7 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.datamodules import WSOLDataModule
+from learned_saliency.pipeline.cli import chosen_experiment
 from learned_saliency.pipeline.runs.checkpoints import RECORD
 from learned_saliency.pipeline.runs.record import LEARNED
 from learned_saliency.pipeline.runs.references import with_references
@@ -87,14 +88,14 @@ def run_record(config: DictConfig) -> dict[str, Any]:
 
     Returns:
         ``config``, resolved, and ``composed``, whose values still refer to each other; see
-        `with_references`.
+        `with_references`; ``experiment``, the one that the command line has chosen, or None.
     """
     parts = {"config": OmegaConf.to_container(config, resolve=True)}
     parts["composed"] = with_references(config)
     for part in parts.values():
         part["output_dir"] = Path(config.output_dir).name
         part["resume"] = None
-    return parts
+    return {**parts, "experiment": chosen_experiment()}
 
 
 class RunRecord(L.Callback):

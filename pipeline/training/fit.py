@@ -227,7 +227,9 @@ def _record(plan: Plan, trained: TrainedStage) -> dict[str, Any]:
     chosen, choice = trained.facts["metrics"]["val"], trained.choice
     regret = {} if not trained.regret else {"regret": _regret(trained)}
     learned = plan.learned[""].learned_from
+    experiment = plan.record["experiment"]
     return {
+        **({} if experiment is None else {"experiment": experiment}),
         "model": plan.config.model.name,
         "data": plan.config.data.name,
         "seed": plan.config.seed,

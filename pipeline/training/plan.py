@@ -23,6 +23,7 @@ from learned_saliency.pipeline.cli import (
 from learned_saliency.pipeline.runs import (
     CLASSIFIER,
     FIRST_STAGE,
+    RECORD,
     Checkpoint,
     build_data,
     build_evaluation,
@@ -117,7 +118,7 @@ def make_plan(
         config = _with_widths_of_file(config)
     found = find_classifier(config, resumed, named)
     check_steps(config := found.config)
-    record = run_record(config)  # Hydra's instantiate resolves references in place
+    record = _record(config, resumed)  # Hydra's instantiate resolves references in place
     evaluation = build_evaluation(config, known_names(config))
     located = _located(config, resumed) if config.resume else config
     data = build_data(located, None if config.test else "fit")
@@ -134,6 +135,17 @@ def make_plan(
     _check_files(modules, resumed, folder)
     parts = data, learned, evaluation, resumed, found.network, folder, goes_on
     return Plan(config, record, stages, *parts)
+
+
+def _record(config: DictConfig, resumed: Checkpoint | None) -> dict[str, Any]:
+    """Return the record of a run; one that goes on keeps the experiment that it was begun with."""
+    record = run_record(config)
+    if resumed is not None:
+        record["experiment"] = resumed.content[RECORD].get("experiment")
+    elif config.resume:
+        begun = read_record(find_resume_point(config.resume).folder)
+        record["experiment"] = begun.get("experiment")
+    return record
 
 
 def _try_stages(

@@ -24,6 +24,7 @@ SHOWN = {  # words whose configurations have, together, every key that there is
     "export": [[]],
     "convert": [[]],
     "compare": [[]],
+    "reproduce": [[]],
     "data": [[f"data={name}"] for name in GROUPS["data"]],
 }
 CASES = [(command, words) for command, cases in SHOWN.items() for words in cases]

@@ -28,6 +28,7 @@ CONFIGS = (
     "search",
     "guard",
     "compare",
+    "reproduce",
     "verify",
 )
 _CHOSEN_BY_OTHERS = ("hydra", "recipe")

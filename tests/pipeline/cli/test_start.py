@@ -35,6 +35,7 @@ MISSPELT = {
     "search": "search.valuse=[1]",
     "guard": "tolerence=0.1",
     "compare": "metrcs=[pxap]",
+    "reproduce": "al=true",
     "verify": "shwn=3",
 }
 MISSING = [
@@ -92,6 +93,7 @@ MISSING = [
     ("search", ["search=lr", "classifier=nowhere"], "nowhere: there is no such checkpoint."),
     ("compare", ["pyproject.toml", "nowhere"], "nowhere: there is no such run or evaluation."),
     ("compare", [], "name the runs or evaluations to compare: learned-saliency compare A B."),
+    ("reproduce", ["nowhere"], "nowhere: there is no such run, evaluation or folder of them."),
     ("data", ["cubb"], "data=cubb is no choice of 'data'; the nearest: cub"),
     ("guard", ["pyproject.toml", "nowhere"], "new=nowhere: there is no such run or evaluation."),
     ("guard", ["nowhere"], "name both: learned-saliency guard OLD NEW."),
@@ -193,6 +195,8 @@ def test_weights_of_the_library_and_other_peoples_networks_are_no_files():
             "a run of A as fcam with backbone resnet10t, ",
         ),
         ("compare", ["A", "B", "output_dir=C"], "comparing A, B, into C"),
+        ("reproduce", ["A", "output_dir=C"], "comparing A with the papers, into C"),
+        ("reproduce", [], "listing the rows of the papers"),
         ("data", ["cub", "data.root=A"], "checking cub in A, into outputs/data-cub"),
         ("guard", ["A", "B"], "judging B by A, into outputs/guard"),
     ],
