@@ -114,7 +114,7 @@ class ADLClassifier(CAMClassifier):
             block of the last one in networks with residual stages of that name (ResNets); those of
             VGG16 and Inception-v3 in the configurations of the benchmark; in other networks the
             last three levels.
-        pretrained_head: See `CAMClassifier`.
+        **options: See `CAMClassifier`.
 
     Raises:
         ValueError: If the backbone is frozen or passes tokens instead of maps, has no such layer,
@@ -128,9 +128,9 @@ class ADLClassifier(CAMClassifier):
         drop_rate: float = 0.75,
         gamma: float = 0.9,
         layers: Sequence[str] | None = None,
-        pretrained_head: str | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(backbone, num_classes, pretrained_head)
+        super().__init__(backbone, num_classes, **options)
         _check_backbone(backbone)
         names = default_layers(backbone) if layers is None else list(layers)
         if not names or len(set(names)) < len(names):

@@ -97,7 +97,7 @@ class TransformerBackbone(Trunk):
                 read.
         """
         if not self.has_class_attention:
-            check_class_attention(self.network, self._name)
+            check_class_attention(self.network, self.name)
             self.has_class_attention = True
             self.channels[-1] += 1
 
