@@ -13,7 +13,7 @@ from learned_saliency import configs
 from learned_saliency.pipeline.cli.schema import FOLDER
 
 CONFIG_DIR = Path(configs.__file__).resolve().parent
-PUBLISHED = CONFIG_DIR / "published"  # tables of the papers, no choices
+PUBLISHED = CONFIG_DIR / "papers"  # tables of the papers, no choices
 FIRST_STAGE = "model@model.first_stage"  # group of the classifier that a model is built on
 
 

@@ -27,7 +27,7 @@ _FREE = (
     *(f"data.reader.{key}" for key in ("published", "sources", "workers", "imagenetv2_root")),
     *("data.reader.cubv2_root", "data.parts"),
 )
-# Of the trainer these alone change what is trained.
+# Keys of the trainer that change what is trained; its others do not.
 _TRAINER = ("gradient_clip_val", "check_val_every_n_epoch", "fast_dev_run", "max_time")
 _LIMITS = tuple(f"limit_{split}_batches" for split in ("train", "val", "test"))
 _LISTS = ("cubv2_metadata", "imagenetv2_metadata", "benchmark_metadata")  # the benchmark's `val`

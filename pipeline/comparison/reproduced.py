@@ -121,7 +121,7 @@ def _tested(saved: SavedEvaluation) -> Tested:
 
 def _compare(members: Sequence[Tested], options: Options) -> ReproducedRow:
     first = members[0].origin
-    assert first.row is not None  # of a group of `compare_rows`
+    assert first.row is not None  # as in each group of `compare_rows`
     count = f"{len(members)} {'run' if len(members) == 1 else 'runs'}"
     print(f"{first.row.recipe}: comparing {count}", file=sys.stderr)
     notes = [note for member in members for note in member.origin.notes]
