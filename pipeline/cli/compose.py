@@ -33,6 +33,7 @@ _MAY_LACK = {"backbone", "trainer", "logger", "attribution", "studies"}  # keys,
 _OF_OPTIMIZERS = re.compile(r"model\.(\w+\.)*\w*optimizer\.(?!_)\w+")
 _LAUNCHER = "hydra/launcher"  # group of Hydra's
 _SHOWN = 80
+_MAX_TOLD = 40  # choices of a group that a sentence lists
 _MAX_SWEPT = 1000  # values of one word of a sweep, each of which is checked
 
 register()
@@ -213,9 +214,10 @@ def _check_choice(override: Override, known: list[str]) -> None:
     for choice in values(["null"] if value is None else value):
         if choice not in known:
             close = nearest(choice, known)
-            raise UserError(
-                f"{group}={choice} is no choice of '{group}'{close}; there are: {', '.join(known)}."
-            )
+            there = f"there are: {', '.join(known)}"
+            if len(known) > _MAX_TOLD:
+                there = f"--help lists all {len(known)}"
+            raise UserError(f"{group}={choice} is no choice of '{group}'{close}; {there}.")
 
 
 def _without_sweeps(parsed: Sequence[Override]) -> Iterator[list[str]]:
