@@ -36,5 +36,5 @@ class FineTuned(CAMClassifier):
         nn.Module.__init__(self)
         self.backbone = classifier.backbone
         self.num_classes = classifier.num_classes
-        self.fc = classifier.fc
+        self.fc, self.pooling = classifier.fc, classifier.pooling
         self.backbone.unfreeze()

@@ -14,13 +14,6 @@ ROWS = published_rows()
 BACKBONES = ("vgg16", "inception_v3", "resnet50")
 METHODS = ("gradcam", "gradcampp", "smoothgradcampp", "xgradcam", "layercam")
 # Recipes that are written at the same time as the table; empty once they are there.
-AWAITED = {
-    *(f"{name}_cub_{b}" for name in ("has", "acol", "spg", "adl", "cutmix") for b in BACKBONES),
-    *(f"supervised_{data}_{b}" for data in ("cub", "openimages") for b in BACKBONES),
-    *(f"fcam_{data}_{b}_{m}" for data in ("cub", "openimages") for b in BACKBONES for m in METHODS),
-    "tscam_cub_deit_small",
-    "rtis_imagenet_resnet50",
-}
 OWN = {"casm_tiny_imagenet"}  # recipes of no paper, besides those of the creatures
 THERE = [row for row in ROWS.values() if row.path.is_file()]
 
@@ -31,7 +24,7 @@ def figures(recipe, metric, method="native"):
 
 
 def test_every_row_of_the_papers_has_a_recipe():
-    assert {name for name, row in ROWS.items() if not row.path.is_file()} <= AWAITED
+    assert all(row.path.is_file() for row in ROWS.values())
 
 
 def test_every_recipe_is_of_a_row_or_of_data_that_no_paper_has():
@@ -105,6 +98,8 @@ def test_a_recipe_has_the_values_and_names_the_figures_of_its_row(row):
 ASIDE = {
     "calm_cub_resnet50": {24.1, 28.3, 32.2, 29.6},  # its CAM
     "casm_imagenet_resnet50": {37.2},  # another way of resizing
+    "rtis_imagenet_resnet50": {47.5, 49.6},  # other methods of the table
+    "tscam_cub_deit_small": {87.7},  # of its own paper
 }
 
 
