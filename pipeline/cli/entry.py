@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -175,12 +176,16 @@ def run_or_exit(program: str, work: Callable[[], _Result]) -> _Result:
     What ends it and a person can mend is told in one line on stderr. The exit code is 2 for what
     the user did wrong, for a training that diverged and for parts that refuse their options (a
     ``ValueError`` below Hydra's instantiation, or a ``TypeError`` about an argument); 1 for faults
-    of the machine (see `surroundings_error`), and the signal's where a signal ended the work.
+    of the machine (see `surroundings_error`), the signal's where a signal ended the work, and
+    that of SIGPIPE where what reads the output has ended.
     """
     try:
         return work()
     except (MendableError, OtherProcessEnded, Stopped) as error:
         _exit(program, error, error.code)
+    except BrokenPipeError:  # `| head` has read enough; nothing may be flushed into it at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
         found = surroundings_error(error) or _refusal(error)
         if found is None:

@@ -36,6 +36,11 @@ class PublishedFigure(NamedTuple):
     percent: float
     mean_of: tuple[str, ...] = ()
 
+    @property
+    def author(self) -> str:
+        """First author of the paper, as it is cited."""
+        return self.paper.partition(",")[0]
+
 
 class PublishedRow(NamedTuple):
     """Row of the papers, which a recipe of ``configs/experiment`` trains.

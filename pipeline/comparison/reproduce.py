@@ -66,8 +66,11 @@ def _lines(lines: Iterator[str]) -> str:
 def _listed(rows: Sequence[PublishedRow]) -> Iterator[str]:
     """Yield the rows with what they are and the commands that train them."""
     for row in rows:
-        tables = ", ".join(dict.fromkeys(figure.table for figure in row.figures))
-        yield f"{row.recipe}  ({tables})"
+        tables: dict[str, dict[str, None]] = {}
+        for figure in row.figures:
+            tables.setdefault(figure.author, {})[figure.table] = None
+        printed = "; ".join(f"{author}, {', '.join(found)}" for author, found in tables.items())
+        yield f"{row.recipe}  ({printed})"
         yield f"  {row.command() if row.path.is_file() else 'has no recipe yet'}"
     yield f"{len(rows)} rows of the papers; learned-saliency reproduce RUN shows a run's beside it."
 

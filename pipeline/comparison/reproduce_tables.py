@@ -23,7 +23,7 @@ def figure_cells(row: ReproducedRow, signs: Signs) -> list[list[str]]:
         figure, value = each.figure, each.value
         mean = f", mean of {len(figure.mean_of)}" if figure.mean_of else ""
         line = [signs.column(figure.metric, figure_of(figure.metric)), figure.method]
-        line += [f"{figure.table}, {figure.label}{mean}", f"{figure.percent:.1f}"]
+        line += [f"{figure.author}, {figure.table}, {figure.label}{mean}", f"{figure.percent:.1f}"]
         if value is None:
             cells.append([*line, *[NOTHING] * 6])
             continue

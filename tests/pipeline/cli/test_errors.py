@@ -51,3 +51,17 @@ def test_names_in_warnings_do_nothing_to_a_terminal(monkeypatch):
         _leave_out_known_messages()
         line = warnings.formatwarning("label 1 is '\x1b[2J'", UserWarning, "x.py", 1, "")
     assert "label 1 is '\ufffd[2J'" in line
+
+
+def test_a_reader_that_has_read_enough_ends_a_command_quietly(monkeypatch, capsys):
+    replaced = []
+    monkeypatch.setattr("os.dup2", lambda source, target: replaced.append(target))
+
+    def work():
+        raise BrokenPipeError
+
+    with pytest.raises(SystemExit) as ended:
+        run_or_exit("learned-saliency", work)
+    assert ended.value.code == 141
+    assert replaced == [1]
+    assert capsys.readouterr().err == ""
