@@ -2,6 +2,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from learned_saliency.models.creation import check_name, one_line
 from learned_saliency.models.pooling import GlobalAverage, Pooling
 from learned_saliency.ops import full_precision, widen
 
@@ -22,8 +23,9 @@ class CAMClassifier(nn.Module):
         pooling: Pooling of the class maps; by default `GlobalAverage`.
 
     Raises:
-        ValueError: If ``num_classes`` is below 1, or the last layer of ``pretrained_head`` does not
-            fit the features or the classes.
+        ValueError: If ``num_classes`` is below 1, timm has no network ``pretrained_head``, or its
+            last layer does not fit the features or the classes.
+        RuntimeError: If the weights of ``pretrained_head`` cannot be loaded.
     """
 
     cams_are_probabilities = False
@@ -148,7 +150,15 @@ class CAMClassifier(nn.Module):
 
     def _load_head(self, name: str) -> None:
         """Take over the last layer of a network of timm, for every modality."""
-        head = timm.create_model(name, pretrained=True).get_classifier()
+        check_name(name)
+        try:
+            head = timm.create_model(name, pretrained=True).get_classifier()
+        except Exception as error:  # each way of loading has errors of its own
+            raise RuntimeError(
+                f"the weights of pretrained_head={name} could not be loaded: set it to null, or "
+                "fill timm's cache first on a machine with network access. The reason given: "
+                f"{one_line(error)}"
+            ) from error
         shape = tuple(getattr(head, "weight", torch.empty(0)).shape)
         expected = (self.num_classes, self.fc.in_features)
         if shape != expected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from torch import nn
@@ -16,10 +17,16 @@ class LinearProbe(CAMClassifier):
         **parts: See `CAMClassifier`; the backbone is a `Trunk` without layers of its own.
 
     Raises:
-        ValueError: If the backbone has new layers, which would never be trained.
+        ValueError: If the backbone has new layers, which would never be trained, or a part is not
+            a CAM classifier's.
     """
 
     def __init__(self, **parts: Any) -> None:
+        if foreign := parts.keys() - inspect.signature(CAMClassifier).parameters.keys():
+            raise ValueError(
+                "the first phase trains the last layer of model=cam, which has no "
+                f"{min(foreign)}: leave first_stage=... out"
+            )
         super().__init__(**parts)
         self.backbone.freeze()
 
@@ -30,10 +37,18 @@ class FineTuned(CAMClassifier):
     Args:
         classifier: The classifier that it takes over, such as a trained `LinearProbe`, whose
             backbone is trained from now on as far as it was configured to be.
+
+    Raises:
+        ValueError: If it has another last layer than a CAM classifier.
     """
 
     def __init__(self, classifier: CAMClassifier) -> None:
         nn.Module.__init__(self)
+        if not isinstance(getattr(classifier, "fc", None), nn.Linear):
+            raise ValueError(
+                "only a classifier with the last layer of model=cam is fine-tuned, and "
+                f"{type(classifier).__name__} has another one"
+            )
         self.backbone = classifier.backbone
         self.num_classes = classifier.num_classes
         self.fc, self.pooling = classifier.fc, classifier.pooling

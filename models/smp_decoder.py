@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
@@ -350,9 +351,16 @@ def _build(
             )
     used = given | dict(options)
     try:
-        network = make(**used)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Initializing zero-element")  # refused below
+            network = make(**used)
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise ValueError(f"{decoder}: {error}") from None
+    if empty := [key for key, weight in network.named_parameters() if not weight.numel()]:
+        raise ValueError(
+            f"{decoder}: no channel is left for {empty[0].rpartition('.')[0]}; the levels or the "
+            "widths are too narrow for this option"
+        )
     return _with_batch_norms(network), used
 
 

@@ -23,6 +23,9 @@ class WeightsError(ValueError):
     """Error of a file of weights that cannot be used; the message does not name the file."""
 
 
+_PROGRAMS = (".onnx", ".pt2")
+
+
 def read_weights(path: Path, allowed: Sequence[type] = ()) -> Any:
     """Read a file of weights; nothing but tensors and plain values is ever unpickled.
 
@@ -39,6 +42,10 @@ def read_weights(path: Path, allowed: Sequence[type] = ()) -> Any:
     """
     if fault := find_fault(path):
         raise WeightsError(fault)
+    if path.suffix in _PROGRAMS:
+        raise WeightsError(
+            "is a program, which runs without this project; give what it was exported from"
+        )
     if path.suffix == ".safetensors":
         try:
             return load_file(path)

@@ -33,6 +33,7 @@ _MAY_LACK = {"backbone", "trainer", "logger", "attribution", "studies"}  # keys,
 _OF_OPTIMIZERS = re.compile(r"model\.(\w+\.)*\w*optimizer\.(?!_)\w+")
 _LAUNCHER = "hydra/launcher"  # group of Hydra's
 _SHOWN = 80
+_INNER = re.compile(r"\$\{[\w.]+\.\$\{([\w.]+)\}\}")  # a reference whose end another key names
 _MAX_TOLD = 40  # choices of a group that a sentence lists
 _MAX_SWEPT = 1000  # values of one word of a sweep, each of which is checked
 
@@ -130,10 +131,19 @@ def check_complete(config: DictConfig) -> None:
         parent, _, name = reference.rpartition(".")
         node = OmegaConf.select(config, parent) if parent else config
         choices = [str(key) for key in node] if isinstance(node, DictConfig) else []
+        subject = _named_by(config, error.full_key) or error.full_key
         raise UserError(
-            f"{error.full_key} refers to '{reference}', which does not exist"
-            f"{nearest(name, choices)}."
+            f"{subject} refers to '{reference}', which does not exist{nearest(name, choices)}."
         ) from None
+
+
+def _named_by(config: DictConfig, key: str) -> str | None:
+    """Find the key, with its value, that names what another key refers to: ${a.${NAMED_BY}}."""
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else config
+    child = node._get_node(name) if isinstance(node, DictConfig) else None
+    inner = _INNER.search(str(child._value())) if child is not None else None
+    return f"{inner[1]}={OmegaConf.select(config, inner[1])}" if inner else None
 
 
 def _missing_keys(node: DictConfig, prefix: str = "") -> list[str]:

@@ -38,6 +38,7 @@ from learned_saliency.pipeline.runs import (
     write_record,
 )
 from learned_saliency.pipeline.training import slurm
+from learned_saliency.pipeline.training.checks import stage_key
 from learned_saliency.pipeline.training.plan import Plan, make_plan
 from learned_saliency.pipeline.training.resume import is_finished
 from learned_saliency.pipeline.training.selection import BY_BOXES
@@ -47,6 +48,7 @@ from learned_saliency.pipeline.training.stage import (
     fit_stage,
     open_loggers,
 )
+from learned_saliency.pipeline.training.trial import naming_part
 from learned_saliency.trainers import (
     NATIVE,
     ContactSheet,
@@ -173,7 +175,8 @@ def _fit_stages(plan: Plan, files: _TestFiles, opened: list[Dashboard]) -> Train
         L.seed_everything(plan.config.seed, workers=True, verbose=False)
         begun = resumed is not None  # its weights are in the checkpoint
         described = stage_config(without_pretraining(model) if begun else model, stage)
-        network = build_network(described, plan.data.num_classes, classifier)
+        with naming_part(stage_key(stage), ".network"):  # the trial left its pretrained weights out
+            network = build_network(described, plan.data.num_classes, classifier)
         if stage and not model[FIRST_STAGE].epochs:  # a classifier that comes trained
             classifier = network
             continue

@@ -53,11 +53,11 @@ def try_to_build(
     for stage in trained_stages(plain):
         model = stage_config(plain, stage)
         key = stage_key(stage)
-        with _naming(key, f".network{_origins(config, f'{key}.network')}"):
+        with naming_part(key, f".network{_origins(config, f'{key}.network')}"):
             network = build_network(model, num_classes, given)
-        with _naming(key, ".module"):
+        with naming_part(key, ".module"):
             module = build_module(model, network, **({} if stage else evaluation))
-        with _naming(key, ".module (optimizer, scheduler)"):
+        with naming_part(key, ".module (optimizer, scheduler)"):
             found = module.configure_optimizers()
             for part in found if isinstance(found, list) else [found]:
                 part["optimizer"].step()
@@ -104,8 +104,12 @@ def _origins(config: DictConfig, key: str) -> str:
 
 
 @contextmanager
-def _naming(key: str, part: str) -> Iterator[None]:
-    """Name the part of a stage's configuration that an error is about."""
+def naming_part(key: str, part: str) -> Iterator[None]:
+    """Name the part of a stage's configuration that an error is about.
+
+    Raises:
+        UserError: If the part refuses its options, or lacks weights.
+    """
     try:
         yield
     except InstantiationException as error:

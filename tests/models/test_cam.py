@@ -112,10 +112,22 @@ def test_the_last_layer_comes_with_its_weights_where_classes_and_features_fit(mo
     nn.Module.__init__(backbone)
     backbone.channels = [3, 6]
     head = nn.Linear(6, 5)
-    classifier = CAMClassifier(backbone, 5, pretrained_head="some_network.some_weights")
-    assert asked == [("some_network.some_weights",)]
+    classifier = CAMClassifier(backbone, 5, pretrained_head="resnet50.tv_in1k")
+    assert asked == [("resnet50.tv_in1k",)]
     torch.testing.assert_close(dict(classifier.fc.state_dict()), dict(head.state_dict()))
     for other in (nn.Linear(6, 4), nn.Linear(7, 5), nn.Identity()):
         head = other
-        with pytest.raises(ValueError, match="pretrained_head=some_network"):
-            CAMClassifier(backbone, 5, pretrained_head="some_network")
+        with pytest.raises(ValueError, match="pretrained_head=resnet50"):
+            CAMClassifier(backbone, 5, pretrained_head="resnet50")
+
+
+def test_a_last_layer_that_cannot_be_had_is_told_in_one_line(monkeypatch):
+    with pytest.raises(ValueError, match="timm has no network 'resnet5'"):
+        CAMClassifier(TwoLevels(), C, pretrained_head="resnet5")
+
+    def fail(*args, **kwargs):
+        raise OSError("no\nnetwork")
+
+    monkeypatch.setattr("timm.create_model", fail)
+    with pytest.raises(RuntimeError, match=r"pretrained_head=resnet50 could not.*: no network"):
+        CAMClassifier(TwoLevels(), C, pretrained_head="resnet50")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from learned_saliency.models import CAMClassifier, FineTuned, LinearProbe, MultiScaleBackbone
+from learned_saliency.models import ACoL, CAMClassifier, FineTuned, LinearProbe, MultiScaleBackbone
 
 WIDTHS = {"channels": [8, 8, 16, 16], "stem_width": 8}
 
@@ -60,3 +60,13 @@ def test_the_second_phase_trains_what_the_backbone_was_configured_to_train():
 def test_a_backbone_with_new_layers_is_refused_for_the_first_phase():
     with pytest.raises(ValueError, match=r"new layers.*backbone\.neck_channels=\[\]"):
         LinearProbe(backbone=backbone(neck_channels=[8]), num_classes=3)
+
+
+def test_a_classifier_with_another_last_layer_is_refused():
+    with pytest.raises(ValueError, match="fine-tuned, and ACoL has another"):
+        FineTuned(ACoL(backbone(), 3))
+
+
+def test_parts_of_another_classifier_are_refused_for_the_first_phase():
+    with pytest.raises(ValueError, match="has no branch_width: leave first_stage"):
+        LinearProbe(backbone=backbone(), num_classes=3, branch_width=8)

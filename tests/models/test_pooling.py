@@ -142,13 +142,13 @@ def test_the_last_layer_of_a_known_network_goes_to_every_modality(monkeypatch, g
     whole = type("Whole", (), {"get_classifier": lambda self: head})
     monkeypatch.setattr("timm.create_model", lambda *args, **kwargs: whole())
     pooling = Wildcat(modalities=3)
-    classifier = CAMClassifier(TinyBackbone((5, K)), C, pretrained_head="known", pooling=pooling)
+    classifier = CAMClassifier(TinyBackbone((5, K)), C, pretrained_head="resnet18", pooling=pooling)
     features = torch.randn(B, K, H, W, generator=generator)
     expected = nn.functional.conv2d(features, head.weight[:, :, None, None], head.bias)
     torch.testing.assert_close(classifier.cams(features), expected)
     head = nn.Linear(K, 3 * C)
     with pytest.raises(ValueError, match=r"weights \(12, 6\), the classifier's \(4, 6\)"):
-        CAMClassifier(TinyBackbone((5, K)), C, pretrained_head="known", pooling=pooling)
+        CAMClassifier(TinyBackbone((5, K)), C, pretrained_head="resnet18", pooling=pooling)
 
 
 @pytest.mark.parametrize("name", ["max", "lse", "wildcat"])

@@ -247,6 +247,7 @@ def test_a_single_value_per_channel_is_normalized_by_the_running_statistics():
         ),
         ("smp:unet", {"n_blocks": 3}, "no option 'n_blocks'"),
         ("smp:unet", {"decoder_channels": [8, 8]}, "smp:unet: Model depth is 3, but you provide"),
+        ("smp:unet", {"attention_type": "scse"}, "no channel is left for blocks"),
         ("smp:fpn", {"segmentation_channels": 20}, "smp:fpn: num_channels .* must be divisible"),
     ],
 )

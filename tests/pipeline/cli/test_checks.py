@@ -64,6 +64,11 @@ def test_a_wrong_value_is_told_with_its_key_and_what_is_expected(word, told):
         ("~model.module.optimizer._target_", "_target_: a run needs this key"),
         ("seed=${seed}", "data.seed: Recursive interpolation detected"),
         ("recipe.lr=${nothing}", "refers to 'nothing', which does not exist"),
+        (
+            "model.pseudo_labels=gradcan",
+            "model.pseudo_labels=gradcan refers to 'attribution.gradcan', which does not exist; "
+            "the nearest: gradcam",
+        ),
         ("recipe.lr=${data.name}", "data.name=creatures: expected a number above 0 for model"),
         (f"seed={'9' * 5000}", "is not understood"),
         ("pictures=null", "pictures=null: expected a group of keys"),

@@ -99,7 +99,7 @@ ASIDE = {
     "calm_cub_resnet50": {24.1, 28.3, 32.2, 29.6},  # its CAM
     "casm_imagenet_resnet50": {37.2},  # another way of resizing
     "rtis_imagenet_resnet50": {47.5, 49.6},  # other methods of the table
-    "tscam_cub_deit_small": {87.7},  # of its own paper
+    "tscam_cub_deit_small": {87.7},  # the figure of its own paper
 }
 
 

@@ -139,3 +139,9 @@ def test_safetensors_are_checked_by_their_header_alone(tmp_path):
     save_file(STATE, path)
     path.write_bytes(path.read_bytes()[:-5])
     refused(path, "^truncated, or no file of weights")
+
+
+@pytest.mark.parametrize("name", ["a.pt2", "a.onnx"])
+def test_an_exported_program_is_no_truncated_file(tmp_path, name):
+    (tmp_path / name).write_bytes(b"program")
+    refused(tmp_path / name, "is a program, which runs without this project")

@@ -210,6 +210,17 @@ def test_a_diverged_training_says_so_and_saves_nothing(run, tmp_path, words, eve
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
+def test_a_last_layer_that_does_not_fit_names_its_part(run):
+    with pytest.raises(UserError, match=r"^model\.network: timm has no network 'resnet5'"):
+        run("model=cam", "model.network.pretrained_head=resnet5")
+    with pytest.raises(UserError, match=r"^model\.first_stage\.network: ACoL's branches are new"):
+        run(
+            "model=fcam",
+            "model@model.first_stage=acol",
+            "model.first_stage.network.pretrained_head=resnet50",
+        )
+
+
 def test_gradients_that_a_model_clips_by_itself_are_refused_to_the_trainer(run, tmp_path):
     words = ["+trainer.limit_train_batches=1", "trainer.gradient_clip_val=1.0"]
     with pytest.raises(UserError, match=r"gradient_clip_val=1\.0.*model\.module\.gradient_clip"):
