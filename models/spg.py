@@ -1,10 +1,9 @@
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from learned_saliency.models.cam import CAMClassifier
-from learned_saliency.models.pooling import Pooling
 
 
 class SPGOutput(NamedTuple):
@@ -52,8 +51,7 @@ class SPG(CAMClassifier):
             or, negative, from the end; the last level is C's.
         guide_width: Channels of the branches' convolutions, at least 1. None for the paper's 512,
             or as many as the last level has where it has less.
-        pretrained_head: See `CAMClassifier`, as for ``pooling``.
-        pooling: Pooling of the class maps.
+        **options: See `CAMClassifier`.
 
     Raises:
         ValueError: If the backbone has too few levels, or an option does not fit.
@@ -65,10 +63,9 @@ class SPG(CAMClassifier):
         num_classes: int,
         guide_levels: Sequence[int] = (-3, -2),
         guide_width: int | None = None,
-        pretrained_head: str | None = None,
-        pooling: Pooling | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(backbone, num_classes, pretrained_head, pooling)
+        super().__init__(backbone, num_classes, **options)
         channels = backbone.channels
         self.guide_levels = _positions(guide_levels, len(channels))
         width = min(512, channels[-1]) if guide_width is None else guide_width
