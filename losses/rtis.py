@@ -39,6 +39,10 @@ class RTISLoss(nn.Module):
     filter's largest score: it has to be high for a true class and low for a fake one. The released
     code trains the vectors by their mean score, in a phase of its own before the rest.
 
+    Departure: others name 10 for the paper's lambda_1 and 0.001 for its lambda_2. With a mean of
+    the mask that makes the whole image about the cheapest mask; here the two stand the other way
+    around, near the released code's 0.0025 and 8 (of the mean of M ** 0.3).
+
     Args:
         smoothness_weight: lambda_1 of the total variation, a sum over pixels, at least 0.
         area_weight: lambda_2 of the mean of the mask, at least 0.
@@ -143,9 +147,9 @@ class AlternativeImages:
     They are drawn anew at every call, so that the network cannot adapt to one way of hiding: the
     blurred image, or one random color with Gaussian noise, each image on its own.
 
-    The paper's text gives the kinds of images, their shares and the blur; the range of the colors
-    and the noise are the released code's, which also adds noise of 0.015 to the image itself, blurs
-    by 11 pixels and takes what lies beyond the border for mid-gray.
+    The shares, the range of the colors and the noise are the released code's, which also adds noise
+    of 0.015 to the image itself, blurs by 11 pixels and takes what lies beyond the border for
+    mid-gray.
 
     Args:
         blur_probability: Probability of the blurred image, in [0, 1].

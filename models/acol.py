@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -100,6 +101,10 @@ class ACoL(nn.Module):
         """Compute the class scores (B, C) of branch A from feature maps (B, K, h, w)."""
         self._check(features)
         return self.branch_a(features)
+
+    def head_parameters(self) -> Iterator[nn.Parameter]:
+        """List what `head` reads, branch A's weights; see `MultiScaleClassifier`."""
+        yield from self.branch_a.parameters()
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify images of shape (B, 3, H, W): logits (B, C) of branch A."""

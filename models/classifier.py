@@ -19,9 +19,10 @@ class MultiScaleClassifier(Protocol):
     ``classifier(images)`` equals ``classifier.head(classifier.levels(images)[-1])``. F-CAM's
     decoder and CASM's mask network read its levels, CALM takes over its backbone.
 
-    An optional method is used where a classifier offers it: ``head_gradients(features, targets)``,
-    the result of `head_with_gradients` in closed form, without which a network that reads it cannot
-    be exported.
+    Two optional methods are used where a classifier offers them: ``head_gradients(features,
+    targets)``, the result of `head_with_gradients` in closed form, without which a network that
+    reads it cannot be exported; and ``head_parameters()``, the parameters that ``head`` reads, of a
+    classifier that has others beside its backbone.
 
     Attributes:
         backbone: Network with the widths of its levels in ``channels`` and their reductions of the

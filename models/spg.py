@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -83,6 +83,10 @@ class SPG(CAMClassifier):
         self.guide_last = nn.Sequential(
             _convolution(channels[-1], width), nn.ReLU(), _convolution(width, 1, kernel_size=1)
         )
+
+    def head_parameters(self) -> Iterator[nn.Parameter]:
+        """List what `head` reads, the last layer's weights; see `MultiScaleClassifier`."""
+        yield from self.fc.parameters()
 
     def branches(self, images: Tensor) -> SPGOutput:
         """Classify images (B, 3, H, W) and find their foreground by each branch."""

@@ -52,8 +52,8 @@ class TriLite(nn.Module):
     class token behind the last block, the gradient by F is zero.
 
     Args:
-        classifier: Classifier, an ``nn.Module``, whose backbone is the trunk; taken over. Its
-            backbone is frozen in place, its other layers are trained.
+        classifier: Classifier, an ``nn.Module``, whose backbone is the trunk; taken over. What its
+            head reads is trained; its backbone and all others are frozen in place.
         kernel_size: Side of the convolution's kernel in cells, odd.
 
     Raises:
@@ -72,6 +72,10 @@ class TriLite(nn.Module):
             raise ValueError("TriLite's trunk is frozen, so that backbone.trainable must be null")
         self.classifier = classifier
         classifier.backbone.requires_grad_(False).eval()
+        if hasattr(classifier, "head_parameters"):  # no loss reaches its other layers
+            read = set(classifier.head_parameters())
+            for weight in set(classifier.parameters()) - read:
+                weight.requires_grad_(False)
         channels = classifier.backbone.channels[-1]
         self.tri_head = nn.Sequential(
             nn.Conv2d(channels, 3, kernel_size, padding=kernel_size // 2, bias=False),

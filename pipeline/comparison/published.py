@@ -72,10 +72,9 @@ class PublishedRow(NamedTuple):
 
     def command(self) -> str:
         """Read the command that trains the row; the shortest one where the recipe shows none."""
-        if self.path.is_file():
-            for line in _leading(self.path.read_text(encoding="utf-8").splitlines()):
-                if (told := line.removeprefix("#").strip()).startswith(_COMMAND):
-                    return told
+        for line in _leading(self.path.read_text(encoding="utf-8").splitlines()):
+            if (told := line.removeprefix("#").strip()).startswith(_COMMAND):
+                return told
         return f"{_COMMAND}experiment={self.recipe} data.root=..."
 
 

@@ -63,8 +63,8 @@ def find_origin(saved: SavedEvaluation, config: Mapping[str, Any] | None) -> Ori
     if config is None:
         return Origin(None, [], [], "the configuration of its training is not there")
     data, model = (_at(config, key) for key in ("data.name", "model.name"))
-    rows = [row for row in published_rows().values() if row.path.is_file()]
-    known = {row.values["data.name"] for row in published_rows().values()}
+    rows = list(published_rows().values())
+    known = {row.values["data.name"] for row in rows}
     if data not in known:
         embedded = ", the embedded data set" if data == "creatures" else ""
         return Origin(None, [], [], f"no paper has a row of data={data}{embedded}")

@@ -71,7 +71,7 @@ def _listed(rows: Sequence[PublishedRow]) -> Iterator[str]:
             tables.setdefault(figure.author, {})[figure.table] = None
         printed = "; ".join(f"{author}, {', '.join(found)}" for author, found in tables.items())
         yield f"{row.recipe}  ({printed})"
-        yield f"  {row.command() if row.path.is_file() else 'has no recipe yet'}"
+        yield f"  {row.command()}"
     yield f"{len(rows)} rows of the papers; learned-saliency reproduce RUN shows a run's beside it."
 
 

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from learned_saliency.models import (
+    SPG,
+    ACoL,
     CAMClassifier,
     TransformerBackbone,
     TriLite,
@@ -41,6 +43,18 @@ def test_the_features_of_a_region_are_those_of_a_plain_loop():
     assert region_features(features, torch.zeros_like(region), 1e-6).eq(0).all()
     wide = features.double().requires_grad_(), region.double().requires_grad_()
     assert torch.autograd.gradcheck(lambda f, r: region_features(f, r, 1e-2), wide)
+
+
+@pytest.mark.parametrize("make", [ACoL, SPG])
+def test_layers_of_a_classifier_that_its_head_does_not_read_are_not_trained(make, images):
+    torch.manual_seed(0)
+    model = TriLite(make(TinyBackbone((4, 5, 6)), 3)).train()
+    output = model(images)
+    scores = output.logits, *model.region_logits(output.features, output.regions)
+    sum(score.square().sum() for score in scores).backward()
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    assert all(weight.grad is not None for weight in trained)  # DDP waits for each of them
+    assert any(weight.requires_grad for weight in model.classifier.parameters())
 
 
 def test_regions_are_the_softmax_of_a_normalized_convolution(model, images):
