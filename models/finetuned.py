@@ -25,7 +25,7 @@ class LinearProbe(CAMClassifier):
         if foreign := parts.keys() - inspect.signature(CAMClassifier).parameters.keys():
             raise ValueError(
                 "the first phase trains the last layer of model=cam, which has no "
-                f"{min(foreign)}: leave first_stage=... out"
+                f"{min(foreign)}: leave the word first_stage out"
             )
         super().__init__(**parts)
         self.backbone.freeze()

@@ -3,6 +3,7 @@
 from learned_saliency.pipeline.cli.checks import check_values, origin_of
 from learned_saliency.pipeline.cli.choices import (
     CONFIG_DIR,
+    FIRST_STAGE_GROUP,
     PUBLISHED,
     chosen_experiment,
     config_groups,
@@ -53,6 +54,7 @@ __all__ = [
     "CLASS_FILES",
     "CONFIG_DIR",
     "ENDING",
+    "FIRST_STAGE_GROUP",
     "GROUP_FILES",
     "HUB_FACTS",
     "HUB_WEIGHTS",

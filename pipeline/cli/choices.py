@@ -14,7 +14,7 @@ from learned_saliency.pipeline.cli.schema import FOLDER
 
 CONFIG_DIR = Path(configs.__file__).resolve().parent
 PUBLISHED = CONFIG_DIR / "papers"  # tables of the papers, no choices
-FIRST_STAGE = "model@model.first_stage"  # group of the classifier that a model is built on
+FIRST_STAGE_GROUP = "model@model.first_stage"  # group of the classifier that a model is built on
 
 
 def config_groups() -> dict[str, list[str]]:
@@ -38,7 +38,7 @@ def used_groups(config_name: str) -> dict[str, list[str]]:
         elif (CONFIG_DIR / f"{entry}.yaml").is_file() and "/" not in entry:
             used |= set(used_groups(entry))
     found = {name: choices for name, choices in config_groups().items() if name in used}
-    return found | ({FIRST_STAGE: _classifiers(found["model"])} if "model" in found else {})
+    return found | ({FIRST_STAGE_GROUP: _classifiers(found["model"])} if "model" in found else {})
 
 
 def _classifiers(models: Sequence[str]) -> list[str]:

@@ -21,7 +21,12 @@ from omegaconf.errors import (
 )
 
 from learned_saliency.pipeline.cli.checks import check_values
-from learned_saliency.pipeline.cli.choices import CONFIG_DIR, FIRST_STAGE, nearest, used_groups
+from learned_saliency.pipeline.cli.choices import (
+    CONFIG_DIR,
+    FIRST_STAGE_GROUP,
+    nearest,
+    used_groups,
+)
 from learned_saliency.pipeline.cli.errors import UserError, first_sentence
 from learned_saliency.pipeline.cli.resolvers import register
 from learned_saliency.pipeline.cli.values import values
@@ -220,7 +225,7 @@ def _check_deletions(parsed: Sequence[Override]) -> None:
 def _check_choice(override: Override, known: list[str]) -> None:
     """Check that a group has the choices that a word names."""
     key, value = _key(override), override.value()
-    group = "first_stage" if key == FIRST_STAGE else key
+    group = "first_stage" if key == FIRST_STAGE_GROUP else key
     for choice in values(["null"] if value is None else value):
         if choice not in known:
             close = nearest(choice, known)
@@ -272,7 +277,7 @@ def _explain(overrides: Iterable[str], config_name: str) -> str | None:
     try:
         config = compose(config_name, overrides=good)
     except Exception as error:  # which the caller tells
-        if f"override '{FIRST_STAGE}'" in str(error):
+        if f"override '{FIRST_STAGE_GROUP}'" in str(error):
             return "first_stage=...: this model is built on no classifier; leave it out."
         return None
     keys = list(_dotted(OmegaConf.to_container(config)))

@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from learned_saliency.pipeline.cli.choices import CONFIG_DIR, FIRST_STAGE, used_groups
+from learned_saliency.pipeline.cli.choices import CONFIG_DIR, FIRST_STAGE_GROUP, used_groups
 from learned_saliency.pipeline.cli.comments import read_comments, read_description
 from learned_saliency.pipeline.cli.compose import compose_checked
 
@@ -105,7 +105,7 @@ def _groups(config_name: str, chosen: set[str]) -> Iterator[str]:
     for group, names in used_groups(config_name).items():
         if group.partition("/")[0] == "hydra":
             continue
-        yield f"  {'first_stage' if group == FIRST_STAGE else group}"
+        yield f"  {'first_stage' if group == FIRST_STAGE_GROUP else group}"
         for name in names:
             star = "*" if f"{group}/{name}" in chosen else " "
             about = read_description(CONFIG_DIR / group.partition("@")[0] / f"{name}.yaml")

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 
-from learned_saliency.pipeline.cli.choices import FIRST_STAGE
+from learned_saliency.pipeline.cli.choices import FIRST_STAGE_GROUP
 from learned_saliency.pipeline.cli.schema import find_row, rows
 
 MULTIRUN = {"-m", "--multirun"}
@@ -27,7 +27,7 @@ def hydra_words(arguments: Sequence[str]) -> list[str]:
     for word in arguments:
         key, equals, value = word.partition("=")
         if key == "first_stage":
-            word = f"{FIRST_STAGE}={value}"
+            word = f"{FIRST_STAGE_GROUP}={value}"
         row = find_row(key.lstrip("+")) if equals else None
         if row is not None and row.type in _QUOTED:
             several = sweep and "," in value and not _exists(value)

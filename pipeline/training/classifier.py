@@ -17,6 +17,7 @@ from torch import nn
 from learned_saliency.attribution import LeveledClassifier
 from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.pipeline.cli import (
+    FIRST_STAGE_GROUP,
     UserError,
     first_sentence,
     is_library_network,
@@ -101,6 +102,8 @@ def find_classifier(
     if resumed is not None:
         return FoundClassifier(config, _resumed(config, resumed))
     word = None if config.classifier is None else str(config.classifier)
+    if word is not None and FIRST_STAGE_GROUP in named:
+        raise UserError("first_stage=...: classifier=... is trained already; leave one out.")
     if word is not None and is_network(word):
         return _from_outside(config, word, named)
     for key in _OF_NETWORK:

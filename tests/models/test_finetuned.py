@@ -68,5 +68,5 @@ def test_a_classifier_with_another_last_layer_is_refused():
 
 
 def test_parts_of_another_classifier_are_refused_for_the_first_phase():
-    with pytest.raises(ValueError, match="has no branch_width: leave first_stage"):
+    with pytest.raises(ValueError, match="has no branch_width: leave the word first_stage out"):
         LinearProbe(backbone=backbone(), num_classes=3, branch_width=8)

@@ -103,6 +103,12 @@ def test_a_classifier_from_a_checkpoint_skips_the_first_stage(cam, run, tmp_path
     assert second.results["cam"] == pytest.approx(cam.results["native"])
 
 
+def test_a_trained_classifier_beside_one_to_train_is_refused(cam, small_run):
+    words = ["model=fcam", "model@model.first_stage=acol", f"classifier={cam.folder}"]
+    with pytest.raises(UserError, match=r"^first_stage=.*is trained already"):
+        train(compose_checked([*small_run, *words]), ["classifier", "model@model.first_stage"])
+
+
 @pytest.mark.parametrize("stage", ["classifier", ""])
 def test_a_run_killed_within_an_epoch_and_resumed_ends_as_if_it_had_not_been(
     run, whole, tmp_path, monkeypatch, stage

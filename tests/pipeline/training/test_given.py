@@ -166,7 +166,10 @@ def test_a_library_s_network_is_loaded_without_a_word_and_its_input_counts(words
     ("given", "told"),
     [
         (["model=cam"], "model=cam cannot learn a map for a given network"),
-        (["model=calm"], "model=calm cannot .*; model=amortized, casm, fcam and rtis can"),
+        (
+            ["model=calm"],
+            "model=calm cannot .*; model=amortized, casm, fcam, rtis and supervised can",
+        ),
         (["layer=null"], "layer has no value: name the layer to explain, one of stem, norm"),
         (["layer=lst"], "layer=lst: there is no layer 'lst'; there are, nearest first: last"),
         (["layer=fc"], "layer=fc: "),
