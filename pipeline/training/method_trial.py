@@ -36,10 +36,12 @@ def try_methods(config: DictConfig, stage: str, module: SaliencyModule) -> None:
     Raises:
         UserError: If a method does not work with this classifier.
     """
-    size = config.data.crop_size
+    wanted, size = _wanted(config, stage), config.data.crop_size
+    if not wanted:
+        return
     images = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
     shared = SharedFeatures(module.classifier, images)
-    for name, key in _wanted(config, stage).items():
+    for name, key in wanted.items():
         method = module.methods.get(name) or build_method(config, name)
         try:
             runs = _further_images(method, shared, images)

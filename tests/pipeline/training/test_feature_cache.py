@@ -49,19 +49,19 @@ def test_a_frozen_trunk_sees_each_image_once_and_the_weights_are_the_same(
     run, passes, tmp_path, capsys
 ):
     plain = run(*SHORT, f"output_dir={tmp_path}/plain").folder
-    assert passes["frozen"] == 1 + 2 * 48  # one image tries the parts; 32 of train and 16 of val
+    assert passes["frozen"] == 2 + 2 * 48  # one image tries the parts, one the methods
     passes.clear()
     cache = f"feature_cache={tmp_path}/features"
     begun = run(*SHORT, cache, "recipe.epochs=1", f"output_dir={tmp_path}/begun").folder
     told = capsys.readouterr().err
-    assert passes["frozen"] == 1 + 48
+    assert passes["frozen"] == 2 + 48  # 32 of train and 16 of val
     assert f"fcam: features of the frozen trunk are kept in {tmp_path}/features/" in told
     assert "fcam: features were found 0 times and computed 48 times" in told
     passes.clear()
     words = [f"resume={begun}", "recipe.epochs=2"]
     train(resumed_config(compose_checked(words), words))
     told = capsys.readouterr().err
-    assert passes["frozen"] == 1
+    assert passes["frozen"] == 2
     assert "fcam: features were found 48 times and computed 0 times" in told
     weights, others = (kept(folder)["state_dict"] for folder in (plain, begun))
     assert weights.keys() == others.keys()
@@ -96,7 +96,9 @@ def test_trunks_that_were_frozen_by_a_word_are_kept_for_every_method(run, passes
     words = ("recipe.classifier_epochs=2", "++recipe.epochs=2", "++recipe.pretraining_epochs=0")
     frozen = f"model={model}", "backbone.frozen=true", "data.augment=false", "pictures.images=0"
     run(*frozen, *words, "test=false", f"feature_cache={tmp_path}/features")
-    assert passes["frozen"] == 48 + (2 if model == "trilite" else 1)  # an image tries each stage
+    assert passes["frozen"] == 48 + (
+        3 if model == "trilite" else 1
+    )  # an image tries each stage, one methods
 
 
 @pytest.mark.parametrize(
