@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.attribution.core.maps import INTERPOLATIONS
 from learned_saliency.attribution.core.targets import TARGETS
@@ -12,7 +12,7 @@ from learned_saliency.attribution.gradients import AVERAGES
 from learned_saliency.attribution.meaningful import FIRST_MASKS, GAMES
 from learned_saliency.datamodules.creatures.classes import EVIDENCE
 from learned_saliency.pipeline.cli import UserError, check_values, schema
-from learned_saliency.pipeline.cli.choices import config_groups, used_groups
+from learned_saliency.pipeline.cli.choices import CONFIG_DIR, config_groups, used_groups
 from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.cli.schema import Row, find_row, row_of_default, rows, shown
 from learned_saliency.pipeline.export.graph import MAPS
@@ -47,6 +47,13 @@ def leaves(node: DictConfig, prefix: str = "") -> set[str]:
     return found
 
 
+def inherits(group: str, choice: str) -> bool:
+    """Tell whether an experiment is another one with other values of its keys."""
+    path = CONFIG_DIR / "experiment" / f"{choice}.yaml"
+    parents = OmegaConf.load(path).defaults if group == "experiment" else []
+    return any(parent in config_groups()["experiment"] for parent in parents)
+
+
 def compositions(name: str) -> list[list[str]]:
     """List the words of a command that bring each choice of each group once.
 
@@ -56,7 +63,7 @@ def compositions(name: str) -> list[list[str]]:
     earlier = {group for other in CONFIGS[: CONFIGS.index(name)] for group in used_groups(other)}
     for group, choices in used_groups(name).items():
         if not group.startswith(_CHOSEN_BY_OTHERS) and group not in earlier:
-            words += [[f"{group}={choice}"] for choice in choices]
+            words += [[f"{group}={choice}"] for choice in choices if not inherits(group, choice)]
     if name == "config":
         for fit in config_groups()["recipe/fit"]:  # a file for each pair with keys of its own
             data, _, model = fit.rpartition("_")
