@@ -46,6 +46,7 @@ METHODS = {
     "has": ["model=has", "model.module.hiding.sizes=[0,16,44]"],
     "cutmix": ["model=cutmix"],
     "adl": ["model=adl"],
+    "rtis": ["model=rtis", "model.first_stage.epochs=0", "recipe.mask_width=8"],
     "finetuned": ["model=finetuned"],
     "averaged cam": ["model=cam", "recipe.ema_decay=0.9"],
     "averaged casm": [
