@@ -1,9 +1,6 @@
 """CASM's updates: their order, what each of them changes, accumulation, precision, resuming."""
 
-import atexit
 import copy
-import os
-import socket
 from functools import partial
 from itertools import pairwise
 
@@ -20,6 +17,7 @@ from learned_saliency.models import CASM, CAMClassifier
 from learned_saliency.storage import sha256
 from learned_saliency.trainers import CASMModule, ExactEvaluationDDP, SnapshotPool
 from tests.support.networks import TinyBackbone
+from tests.support.two_processes import run_on_two
 
 SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
 ADAM = partial(torch.optim.Adam, lr=0.01)
@@ -307,21 +305,8 @@ def ddp_module(norm):
     return module
 
 
-def note_group(path):
-    path.write_text("joined" if torch.distributed.is_initialized() else "left")
-
-
-def train_in_process(rank, port, folder):
+def train_in_process(rank, folder):
     """Half of every batch, with statistics of its own; then without any, in uneven pieces."""
-    os.environ |= {
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
-    torch.set_num_threads(1)
-    atexit._clear()  # what the test's own process does at its end
-    atexit.register(note_group, folder / f"group{rank}")  # runs after what training registers
     for norm, cuts, accumulated in (
         (nn.BatchNorm2d, (0, 3, 6), 1),
         (partial(nn.GroupNorm, 2), (0, 2, 3, 5, 6), 2),
@@ -346,22 +331,13 @@ def train_in_process(rank, port, folder):
         )
     if rank == 0:
         torch.save(module.network.state_dict(), folder / "weights.pt")
-    atexit._run_exitfuncs()  # a forked process ends without them
 
 
 def test_two_processes_keep_equal_weights_and_train_as_one_does(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # forked, they need not import everything again; with a GPU's threads nothing can be forked
-    method = "spawn" if torch.cuda.is_available() else "fork"
-    start = torch.multiprocessing.start_processes
-    start(train_in_process, (port, tmp_path), nprocs=2, start_method=method)
+    run_on_two(train_in_process, tmp_path)
     written = [path.stem for path in tmp_path.glob("of*/pool/*")]
     assert written == [sha256(path) for path in tmp_path.glob("of0/pool/*")]
     assert len(written) == 3
-    # gloo's threads abort a process that ends inside its group, now and then
-    assert [(tmp_path / f"group{rank}").read_text() for rank in range(2)] == ["left", "left"]
     found = torch.load(tmp_path / "weights.pt", weights_only=True)
     alone = ddp_module(partial(nn.GroupNorm, 2))
     fit(alone, make_batches(5))

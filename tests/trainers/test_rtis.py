@@ -1,8 +1,6 @@
 """Training of Real Time Image Saliency: its loss, what learns from it, and what passes share."""
 
 import copy
-import os
-import socket
 
 import pytest
 import torch
@@ -11,6 +9,7 @@ from learned_saliency.losses import AlternativeImages
 from learned_saliency.ops import blur
 from learned_saliency.trainers import ExactEvaluationDDP
 from tests.support.learned import cut, fit, freeze_statistics, make_batches, make_module
+from tests.support.two_processes import run_on_two
 
 FIXED = {"alternatives": AlternativeImages(1.0), "fake_probability": 0.0}  # nothing is drawn
 
@@ -145,11 +144,8 @@ def test_levels_are_kept_as_long_as_their_features_and_in_no_copies(batch):
     assert len(module._finer) == 0
 
 
-def train_in_process(rank, port, folder):
+def train_in_process(rank, folder):
     """Half of every batch; then with random draws, which differ between the processes."""
-    os.environ |= {"LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
     for name, options in (("fixed", FIXED), ("drawn", {})):
         module = freeze_statistics(make_module("rtis", **options))
         halves = cut(make_batches(4, 4), 2, 2, 2, 2)[rank::2]
@@ -159,12 +155,7 @@ def train_in_process(rank, port, folder):
 
 
 def test_two_processes_train_as_one_does(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    method = "spawn" if torch.cuda.is_available() else "fork"
-    start = torch.multiprocessing.start_processes
-    start(train_in_process, (port, tmp_path), nprocs=2, start_method=method)
+    run_on_two(train_in_process, tmp_path)
     found = {path.stem: torch.load(path, weights_only=True) for path in tmp_path.glob("*.pt")}
     for name in ("fixed", "drawn"):
         torch.testing.assert_close(found[f"{name}0"], found[f"{name}1"], rtol=0, atol=0)

@@ -1,8 +1,5 @@
 """Classifiers that draw in training or have branches, and the bound, on two processes."""
 
-import os
-import socket
-
 import torch
 
 from learned_saliency.losses import SPGLoss, SupervisedLoss, TriLiteLoss
@@ -30,6 +27,7 @@ from learned_saliency.trainers import (
 )
 from tests.support.learned import CLASSES, SGD, cut, fit, make_batches
 from tests.support.networks import TinyBackbone
+from tests.support.two_processes import run_on_two
 
 
 def plain(**options):
@@ -59,11 +57,8 @@ MODULES = {
 }
 
 
-def train_in_process(rank, port, folder):
+def train_in_process(rank, folder):
     """Train each module on half of every batch."""
-    os.environ |= {"LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
     for name, make in MODULES.items():
         torch.manual_seed(rank)  # the first process's weights count
         module, halves = make(), cut(make_batches(8, 8), 4, 4, 4, 4)[rank::2]
@@ -75,12 +70,7 @@ def train_in_process(rank, port, folder):
 
 
 def test_weights_stay_equal_and_none_is_left_out(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    method = "spawn" if torch.cuda.is_available() else "fork"
-    start = torch.multiprocessing.start_processes
-    start(train_in_process, (port, tmp_path), nprocs=2, start_method=method)
+    run_on_two(train_in_process, tmp_path)
     found = {path.stem: torch.load(path, weights_only=True) for path in tmp_path.glob("*.pt")}
     assert len(found) == 2 * len(MODULES)
     for name, make in MODULES.items():
