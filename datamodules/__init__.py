@@ -1,6 +1,6 @@
 """Data module for all data sets, and the readers of data sets."""
 
-from learned_saliency.datamodules.batch import UNKNOWN, WSOLBatch
+from learned_saliency.datamodules.batch import TASKS, UNKNOWN, WSOLBatch
 from learned_saliency.datamodules.checks import leaves
 from learned_saliency.datamodules.classes import (
     find_classes,
@@ -25,6 +25,7 @@ from learned_saliency.datamodules.inspection import (
 from learned_saliency.datamodules.known_classes import match_classes
 from learned_saliency.datamodules.masks import MaskValues
 from learned_saliency.datamodules.metadata import SPLITS, SplitMetadata, read_split
+from learned_saliency.datamodules.multilabel import read_multilabel_split
 from learned_saliency.datamodules.opening import MAX_PIXELS, ImageError, ImageSource, image_source
 from learned_saliency.datamodules.parts import (
     Asked,
@@ -79,6 +80,7 @@ from learned_saliency.datamodules.wsol import WSOLDataModule
 __all__ = [
     "MAX_PIXELS",
     "SPLITS",
+    "TASKS",
     "UNKNOWN",
     "Asked",
     "ByteReader",
@@ -134,6 +136,7 @@ __all__ = [
     "read_gray",
     "read_groups",
     "read_lines",
+    "read_multilabel_split",
     "read_name_list",
     "read_picture",
     "read_pixels",

@@ -6,6 +6,8 @@ from torch import Tensor
 
 #: Label of an image whose class is not known.
 UNKNOWN = -1
+#: What labels can be: one class per image, or any number of classes per image.
+TASKS = ("multiclass", "multilabel")
 
 
 class WSOLBatch(TypedDict):
@@ -14,12 +16,18 @@ class WSOLBatch(TypedDict):
     Attributes:
         image: Normalized images, float32 of shape (B, 3, H, W); (value / 255 - mean) / std.
         label: Classes, int64 of shape (B,), in [0, num_classes), or -1 where the class is unknown.
+            For multi-label tasks the class that the sample is about, one that the image has: in
+            training drawn anew in each epoch; -1 where it has none.
+        labels: Which classes the image has, bool of shape (B, num_classes). Present only for
+            multi-label tasks.
+        first: bool of shape (B,), whether the sample is the first of its image in the split, so
+            that images are counted once. Present only on evaluation splits of multi-label tasks.
         image_id: B identifiers, each a path relative to the root of the data set.
         index: Places of the images in the list of their split, int64 of shape (B,).
-        boxes: B int64 tensors of shape (n, 4), n >= 1, x0 y0 x1 y1 in pixels of the resized image.
-            The annotation's x1, y1, the last pixels inside the box, are scaled and truncated like
-            x0, y0. Present only on evaluation splits of a data set with boxes, and in training on a
-            share of one.
+        boxes: B int64 tensors of shape (n, 4), n >= 1, for multi-label tasks n >= 0, x0 y0 x1 y1 in
+            pixels of the resized image. The annotation's x1, y1, the last pixels inside the box,
+            are scaled and truncated like x0, y0. Present only on evaluation splits of a data set
+            with boxes, and in training on a share of one.
         mask: uint8 of shape (B, H, W): 0 background, 1 object, 255 ignore. Present only on
             evaluation splits of a data set with masks, and in training on a share of one.
         seen: bool of shape (B,), whether the class was trained on. Present only on the test split
@@ -28,6 +36,8 @@ class WSOLBatch(TypedDict):
 
     image: Tensor
     label: Tensor
+    labels: NotRequired[Tensor]
+    first: NotRequired[Tensor]
     image_id: list[str]
     index: Tensor
     boxes: NotRequired[list[Tensor]]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from learned_saliency.datamodules.batch import TASKS
 from learned_saliency.datamodules.dataset import CACHES
 from learned_saliency.datamodules.decoding import AS_STORED, Decoding, size_of
 from learned_saliency.datamodules.metadata import SplitMetadata
@@ -41,7 +42,7 @@ def check_inside(
     Raises:
         DataError: If a path leads out of its root. The error names the text file and the line.
     """
-    groups = [((root, *further), metadata.image_ids, metadata.folder / "image_ids.txt")]
+    groups = [((root, *further), metadata.files, metadata.folder / "image_ids.txt")]
     for group in (metadata.mask_paths, metadata.ignore_paths):
         paths = [path for image_paths in group or [] for path in image_paths]
         groups.append(((mask_root, *further), paths, metadata.mask_file))
@@ -92,13 +93,15 @@ def check_files(
             file.
     """
     ids_file = metadata.folder / "image_ids.txt"
+    first = np.sort(np.unique(np.array(metadata.files), return_index=True)[1])
+    names = [metadata.files[i] for i in first]
     if opener is None:
-        _check_exist(root, metadata.image_ids, ids_file, "image")
+        _check_exist(root, names, ids_file, "image")
     if open_files:
-        images = [image_source(root, image_id, opener) for image_id in metadata.image_ids]
-        sizes = _open_all(images, metadata.image_ids, ids_file, "image", decoding)
+        images = [image_source(root, name, opener) for name in names]
+        sizes = _open_all(images, names, ids_file, "image", decoding)
         if metadata.sizes is not None:
-            _check_sizes(metadata, sizes)
+            _check_sizes(metadata, names, metadata.sizes[first], sizes)
     if metadata.mask_paths is None:
         return
     for group in (metadata.mask_paths, metadata.ignore_paths):
@@ -188,12 +191,14 @@ def _open_all(
     return sizes
 
 
-def _check_sizes(metadata: SplitMetadata, sizes: np.ndarray) -> None:
-    wrong = (sizes != metadata.sizes).any(1)
+def _check_sizes(
+    metadata: SplitMetadata, names: Sequence[str], told: np.ndarray, sizes: np.ndarray
+) -> None:
+    wrong = (sizes != told).any(1)
     if wrong.any():
         first, source = int(wrong.argmax()), metadata.folder / "image_sizes.txt"
-        name = metadata.image_ids[first]
-        said, found = ("{}x{}".format(*size[first]) for size in (metadata.sizes, sizes))
+        name = names[first]
+        said, found = ("{}x{}".format(*size[first]) for size in (told, sizes))
         message = f"{name} is {found} pixels large, not {said}; correct the line or the image."
         raise line_error(source, _row_of(source, name), message)
 
@@ -213,6 +218,8 @@ def check_options(options: Mapping[str, Any]) -> None:
     Raises:
         ValueError: If a number is out of range.
     """
+    if options["task"] not in TASKS:
+        raise ValueError(f"expected a task of {', '.join(TASKS)}, got {options['task']!r}")
     for name in ("resize_size", "crop_size", "batch_size", "eval_batch_size"):
         if options[name] < 1:
             raise ValueError(f"expected {name} of 1 or more, got {options[name]}")

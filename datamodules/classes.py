@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ def find_classes(
     *,
     num_classes: int | None = None,
     class_names: Sequence[str] | None = None,
+    read: Callable[..., SplitMetadata] = read_split,
 ) -> tuple[int, list[str]]:
     """Settle the number of classes and their names.
 
@@ -36,6 +37,7 @@ def find_classes(
         splits: The splits read so far.
         num_classes: The number of classes, if it is known.
         class_names: The names in the order of the labels, if they are known.
+        read: Reader of a split, as `read_split`.
 
     Returns:
         The number of classes: ``num_classes``, or the number of names, or 1 + the largest training
@@ -53,7 +55,7 @@ def find_classes(
         num_classes = len(class_names)
     if num_classes is None:
         if "train" not in splits and (folder / "train").is_dir():
-            splits = {"train": read_split(folder / "train", localization=False)}
+            splits = {"train": read(folder / "train", localization=False)}
         num_classes = _count(splits)
     if num_classes > MAX_CLASSES:
         raise DataError(
@@ -74,7 +76,7 @@ def _count(splits: Mapping[str, SplitMetadata]) -> int:
     """Count the classes by the training labels, which must leave no gap, or by those there are."""
     if "train" in splits:
         _check_gaps(splits["train"])
-        return max(1 + int(splits["train"].labels.max()), 1)
+        return max(1 + _largest_label(splits["train"]), 1)
     for split in splits.values():
         wrong = split.labels >= _MAX_COUNTED
         if wrong.any():
@@ -85,7 +87,18 @@ def _count(splits: Mapping[str, SplitMetadata]) -> int:
                 f"label {split.labels[first]} is beyond the {_MAX_COUNTED} classes that are"
                 " counted; correct it, or set `num_classes`.",
             )
-    return max(1 + max(int(split.labels.max()) for split in splits.values()), 1)
+    return max(1 + max(map(_largest_label, splits.values())), 1)
+
+
+def _largest_label(split: SplitMetadata) -> int:
+    return int(split.labels.max()) if split.presence is None else split.presence.shape[1] - 1
+
+
+def _labels_found(split: SplitMetadata) -> np.ndarray:
+    """List the labels that images of a split have, in ascending order."""
+    if split.presence is None:
+        return np.unique(split.labels)
+    return np.flatnonzero(split.presence.any(0))
 
 
 def _check_gaps(train: SplitMetadata) -> None:
@@ -94,7 +107,7 @@ def _check_gaps(train: SplitMetadata) -> None:
     Raises:
         DataError: If they are not. The error names the line of the smallest label beyond the gap.
     """
-    labels = np.unique(train.labels)
+    labels = _labels_found(train)
     labels = labels[labels >= 0]  # `check_labels` names the others
     beyond = np.flatnonzero(labels != np.arange(len(labels)))
     if not len(beyond):
@@ -103,7 +116,7 @@ def _check_gaps(train: SplitMetadata) -> None:
     counted = "; labels count from 0" if missing == 0 else ""
     raise _label_error(
         train,
-        int((train.labels == found).argmax()),
+        _first_with(train, int(found)),
         f"label {found}, but no training image has label {missing}{counted}; correct it, or name"
         " all classes in class_names.txt or set `num_classes`.",
     )
@@ -120,7 +133,7 @@ def check_use(
         classes: Labels of the classes to train on; None for all.
     """
     wanted = range(len(class_names)) if classes is None else classes
-    absent = np.setdiff1d(np.array(wanted, np.int64), train.labels)
+    absent = np.setdiff1d(np.array(wanted, np.int64), _labels_found(train))
     if len(absent) and (train.labels != UNKNOWN).any():
         first = int(absent[0])
         named = "" if class_names[first] == str(first) else f" ({class_names[first]})"
@@ -256,6 +269,13 @@ def check_labels(metadata: SplitMetadata, num_classes: int) -> None:
         DataError: If a label is neither in [0, C) nor -1.
     """
     wrong = (metadata.labels < UNKNOWN) | (metadata.labels >= num_classes)
+    if metadata.presence is not None and metadata.presence.shape[1] > num_classes:
+        label = metadata.presence.shape[1] - 1
+        raise _label_error(
+            metadata,
+            _first_with(metadata, label),
+            f"label {label} is out of range 0..{num_classes - 1}; correct it or set `num_classes`.",
+        )
     if wrong.any():
         first = int(wrong.argmax())
         raise _label_error(
@@ -266,11 +286,17 @@ def check_labels(metadata: SplitMetadata, num_classes: int) -> None:
         )
 
 
+def _first_with(split: SplitMetadata, label: int) -> int:
+    """Find the first image that has a label; the caller knows that there is one."""
+    found = split.labels == label if split.presence is None else split.presence[:, label]
+    return int(found.argmax())
+
+
 def _label_error(metadata: SplitMetadata, image: int, message: str) -> DataError:
-    """Make an error that names the line of an image's label."""
+    """Make an error that names the line of an image's label, or the first of its labels."""
     source = metadata.folder / "class_labels.txt"
     ids, _ = read_columns(source, "id,label")
-    return line_error(source, ids.index(metadata.image_ids[image]), message)
+    return line_error(source, ids.index(metadata.files[image]), message)
 
 
 def check_classes(classes: Sequence[int], num_classes: int) -> None:

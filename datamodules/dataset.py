@@ -31,6 +31,7 @@ from learned_saliency.datamodules.transforms import (
 from learned_saliency.datamodules.truth import Truth
 
 CACHES = ("none", "memory", "disk")
+_MULTIPLIER = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio, odd: spreads a number's bits
 _LAYOUT = 1  # raise it with every change of the pixels or files that are kept on disk
 
 
@@ -65,7 +66,8 @@ class _ImageDataset(Dataset, ABC):
     ) -> None:
         self._root = root
         # arrays, not lists: workers would copy the pages of every string whose count they touch
-        self._ids = np.array(metadata.image_ids)
+        self._ids, self._files = np.array(metadata.image_ids), np.array(metadata.files)
+        self._presence = None if metadata.presence is None else torch.tensor(metadata.presence)
         self._labels = torch.from_numpy(metadata.labels)
         self._size, self._options = size, options
         channels = (torch.tensor(values).float() for values in (options.mean, options.std))
@@ -99,7 +101,7 @@ class _ImageDataset(Dataset, ABC):
         return kind + ["upright"] * upright + [f"white{white}"] * (white is not None)
 
     def _source(self, index: int) -> ImageSource:
-        return image_source(self._root, str(self._ids[index]), self._options.opener)
+        return image_source(self._root, str(self._files[index]), self._options.opener)
 
     @abstractmethod
     def _read(self, source: ImageSource) -> Tensor:
@@ -117,12 +119,15 @@ class _ImageDataset(Dataset, ABC):
         for target, image in zip(batch, images, strict=True):
             standardize_into(target, image, self._mean, self._std)
         index = torch.tensor(indices, dtype=torch.int64)
-        return {
+        found: WSOLBatch = {
             "image": batch,
             "label": self._labels[index],
             "image_id": self._ids[index.numpy()].tolist(),
             "index": index,
         }
+        if self._presence is not None:
+            found["labels"] = self._presence[index]
+        return found
 
 
 class TrainDataset(_ImageDataset):
@@ -160,7 +165,9 @@ class TrainDataset(_ImageDataset):
         """
         drawn = self._drawn(items)
         images = (self._crop(index, window) for index, window in drawn)
-        return self._batch([index for index, _ in drawn], images, self._crop_size)
+        batch = self._batch([index for index, _ in drawn], images, self._crop_size)
+        _draw_classes(batch, items)
+        return batch
 
     def _drawn(self, items: Sequence[tuple[int, int] | int]) -> list[tuple[int, Window]]:
         """Place the window of each item in its image."""
@@ -213,6 +220,10 @@ class EvaluationDataset(_ImageDataset):
         self._seen = None if seen is None else torch.isin(self._labels, torch.tensor(seen))
         read = size, options.decoding, mask_values, center_crop
         self._truth = Truth(metadata, mask_root, *read)
+        self._first = None
+        if metadata.sources is not None:
+            self._first = torch.zeros(len(self), dtype=torch.bool)
+            self._first[np.unique(self._files, return_index=True)[1]] = True
 
     def fill_cache(self) -> None:
         """Decode and resize all images, and for memory all masks, if caching was asked for.
@@ -228,7 +239,8 @@ class EvaluationDataset(_ImageDataset):
     def __getitems__(self, items: Sequence[tuple[int, int] | int]) -> WSOLBatch:
         """Load a batch of the images at the indices ``items``, which may be empty.
 
-        Of the (index, draw) pairs that ``TrainSampler`` yields, the draws change nothing.
+        Of the (index, draw) pairs that ``TrainSampler`` yields, the draws change nothing but the
+        class of images with several.
 
         Raises:
             DataError: If an image or a mask does not decode.
@@ -239,6 +251,9 @@ class EvaluationDataset(_ImageDataset):
             self._read(self._source(index)) if kept is None else kept[index] for index in indices
         )
         batch = self._batch(indices, images, self._size)
+        _draw_classes(batch, items)
+        if self._first is not None:
+            batch["first"] = self._first[batch["index"]]
         if self._seen is not None:
             batch["seen"] = self._seen[batch["index"]]
         if self._truth.boxes is not None:
@@ -255,6 +270,18 @@ class EvaluationDataset(_ImageDataset):
     def _kind(self) -> list[str]:
         middle = "middle" if isinstance(self._center_crop, bool) else f"middle{self._center_crop}"
         return super()._kind() + [middle] * bool(self._center_crop) + ["reduced"] * self._fast
+
+
+def _draw_classes(batch: WSOLBatch, items: Sequence[tuple[int, int] | int]) -> None:
+    """Set the class of each image with several classes that comes with a draw to one of them."""
+    if "labels" not in batch:
+        return
+    for row, item in enumerate(items):
+        if isinstance(item, tuple):
+            present = batch["labels"][row].nonzero()[:, 0]
+            if len(present):
+                mixed = item[1] * _MULTIPLIER % 2**64 >> 32  # the crop uses the bits as they are
+                batch["label"][row] = present[mixed % len(present)]
 
 
 def as_is(batch: WSOLBatch) -> WSOLBatch:

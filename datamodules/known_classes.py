@@ -30,7 +30,14 @@ class KnownClasses(NamedTuple):
     def apply(self, split: SplitMetadata) -> SplitMetadata:
         """Give a split with labels in [-1, N) the classifier's labels."""
         labels = np.where(split.labels == UNKNOWN, UNKNOWN, self.known[split.labels])
-        return replace(split, labels=labels)
+        if split.presence is None:
+            return replace(split, labels=labels)
+        known = self.known[: split.presence.shape[1]]
+        presence = np.zeros((len(split), 1 + max(int(self.known.max()), 0)), dtype=bool)
+        for column, label in enumerate(known.tolist()):
+            if label != UNKNOWN:
+                presence[:, label] |= split.presence[:, column]
+        return replace(split, labels=labels, presence=presence)
 
     def told(self, images: int, matched: int) -> str:
         """Describe in a sentence how much of the data set the classifier knows.

@@ -39,6 +39,10 @@ class SplitMetadata:
         mask_paths: Paths of the instance masks per image; None where the split has none.
         ignore_paths: Paths of the ignore masks per image; None without masks.
         mask_file: The text file which lists the masks; None without masks.
+        presence: Classes of each image, bool of shape (N, C'); None where every image has one. In a
+            split with localization each of the N entries then is a sample, an image with one of its
+            classes, whose boxes and masks are of that class; see `read_multilabel_split`.
+        sources: N paths of the images where ``image_ids`` name samples; None where they are paths.
     """
 
     folder: Path
@@ -50,6 +54,13 @@ class SplitMetadata:
     mask_paths: list[list[str]] | None = None
     ignore_paths: list[list[str]] | None = None
     mask_file: Path | None = None
+    presence: np.ndarray | None = None
+    sources: list[str] | None = None
+
+    @property
+    def files(self) -> list[str]:
+        """N paths of the images relative to their root."""
+        return self.image_ids if self.sources is None else self.sources
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -59,6 +70,8 @@ class SplitMetadata:
         """Return a hexadecimal digest of the ids and labels in their order."""
         digest = hashlib.sha256("\n".join(self.image_ids).encode())
         digest.update(np.ascontiguousarray(self.labels).tobytes())
+        if self.presence is not None:
+            digest.update(np.ascontiguousarray(self.presence).tobytes())
         return digest.hexdigest()
 
 
@@ -85,6 +98,18 @@ def read_split(folder: Path, *, localization: bool) -> SplitMetadata:
             file, or a box is inverted or reaches out of its image. A box may end at the last
             pixel or, as in some annotations, at the width and height themselves.
     """
+    index = read_image_ids(folder)
+    labels = read_per_image(folder / "class_labels.txt", "id,label", index)[:, 0]
+    found = _read_localization(folder, index) if localization else {}
+    return SplitMetadata(folder, list(index), labels, **found)
+
+
+def read_image_ids(folder: Path) -> dict[str, int]:
+    """Read a split's ``image_ids.txt``; return the index of each image.
+
+    Raises:
+        DataError: If the folder is missing, or the file is empty or lists an image twice.
+    """
     if not folder.is_dir():
         raise DataError(
             f"{folder}: this folder of metadata is missing; create it, or point `metadata` to the"
@@ -98,10 +123,7 @@ def read_split(folder: Path, *, localization: bool) -> SplitMetadata:
     if len(index) < len(image_ids):
         twice = _first_repeat(np.array(image_ids))
         raise line_error(source, twice, f"{image_ids[twice]} is listed twice; remove one.")
-
-    labels = _read_per_image(folder / "class_labels.txt", "id,label", index)[:, 0]
-    found = _read_localization(folder, index) if localization else {}
-    return SplitMetadata(folder, image_ids, labels, **found)
+    return index
 
 
 def keep_classes(metadata: SplitMetadata, classes: Sequence[int]) -> SplitMetadata:
@@ -133,10 +155,11 @@ def permute_labels(metadata: SplitMetadata, seed: int) -> SplitMetadata:
         metadata: A split; images without a label keep none.
         seed: Seed of the permutation, 0 or more.
     """
-    labels = metadata.labels.copy()
-    known = np.flatnonzero(labels != UNKNOWN)
-    labels[known] = labels[np.random.default_rng(seed).permutation(known)]
-    return replace(metadata, labels=labels)
+    order = np.arange(len(metadata))
+    known = order if metadata.presence is not None else np.flatnonzero(metadata.labels != UNKNOWN)
+    order[known] = np.random.default_rng(seed).permutation(known)
+    presence = None if metadata.presence is None else metadata.presence[order]
+    return replace(metadata, labels=metadata.labels[order], presence=presence)
 
 
 def draw_sample(metadata: SplitMetadata, count: int, seed: int) -> SplitMetadata:
@@ -168,6 +191,10 @@ def keep_places(metadata: SplitMetadata, kept: np.ndarray) -> SplitMetadata:
     """Keep the images at the given places, in ascending order, with their boxes and masks."""
     found: dict[str, object] = {"image_ids": [metadata.image_ids[i] for i in kept]}
     found["labels"] = metadata.labels[kept]
+    if metadata.presence is not None:
+        found["presence"] = metadata.presence[kept]
+    if metadata.sources is not None:
+        found["sources"] = [metadata.sources[i] for i in kept]
     if metadata.boxes is not None:
         of_kept = np.isin(metadata.box_images, kept)
         found["sizes"] = metadata.sizes[kept]
@@ -185,8 +212,12 @@ def _first_repeat(values: np.ndarray) -> int:
     return int(np.setdiff1d(np.arange(len(values)), first)[0])
 
 
-def _read_per_image(path: Path, form: str, index: dict[str, int]) -> np.ndarray:
-    """Read exactly one row of integers per image; (N, fields - 1) in the images' order."""
+def read_per_image(path: Path, form: str, index: dict[str, int]) -> np.ndarray:
+    """Read exactly one row of integers per image; (N, fields - 1) in the images' order.
+
+    Raises:
+        DataError: If the file is malformed, or an image has no line or two.
+    """
     ids, numbers = read_numbers(path, form)
     found = look_up(path, ids, index)
     if len(found) > len(index):
@@ -215,8 +246,18 @@ def _read_localization(folder: Path, index: dict[str, int]) -> dict[str, object]
 def _read_boxes(path: Path, index: dict[str, int]) -> dict[str, object]:
     ids, boxes = read_numbers(path, _BOX_LINE)
     images = look_up(path, ids, index)
-    sizes = _read_per_image(path.parent / "image_sizes.txt", "id,width,height", index)
-    x0y0, x1y1, limits = boxes[:, :2], boxes[:, 2:], sizes[images]
+    sizes = read_per_image(path.parent / "image_sizes.txt", "id,width,height", index)
+    check_boxes(path, boxes, sizes[images])
+    return {"sizes": sizes, "boxes": boxes, "box_images": images}
+
+
+def check_boxes(path: Path, boxes: np.ndarray, limits: np.ndarray) -> None:
+    """Check boxes (M, 4), a line each, against width and height of their images (M, 2).
+
+    Raises:
+        DataError: If a box is inverted or outside; see `read_split`.
+    """
+    x0y0, x1y1 = boxes[:, :2], boxes[:, 2:]
     inverted = (x0y0 > x1y1).any(1)
     wrong = inverted | (x0y0 < 0).any(1) | (x1y1 > limits).any(1) | (x0y0 >= limits).any(1)
     if wrong.any():
@@ -225,7 +266,6 @@ def _read_boxes(path: Path, index: dict[str, int]) -> dict[str, object]:
         what = "is inverted" if inverted[row] else outside
         box = ",".join(map(str, boxes[row]))
         raise line_error(path, row, f"the box {box} {what}; correct x0,y0,x1,y1 or the size.")
-    return {"sizes": sizes, "boxes": boxes, "box_images": images}
 
 
 def _read_masks(path: Path, index: dict[str, int]) -> dict[str, object]:

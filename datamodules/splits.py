@@ -3,6 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,6 +30,7 @@ from learned_saliency.datamodules.metadata import (
     permute_labels,
     read_split,
 )
+from learned_saliency.datamodules.multilabel import read_multilabel_split
 from learned_saliency.datamodules.opening import image_source
 from learned_saliency.datamodules.parts import PartReader
 from learned_saliency.datamodules.readers import (
@@ -63,22 +65,24 @@ class SplitDataModule(LightningDataModule):
 
     def __init__(
         self,
-        name: str,
-        reader: Reader | None,
-        parts: Callable[[Path, Path], PartReader] | None,
-        class_names: Sequence[str] | None,
-        known_classes: Sequence[str] | None,
-        num_classes: int | None,
-        classes: Sequence[int] | None,
-        permute_labels: int | None,
-        allow_outside_root: bool,
-        read_only: bool,
-        verify_images: bool,
-        limit: int | None,
-        seed: int,
+        *,
+        name: str = "wsol",
+        task: str = "multiclass",
+        reader: Reader | None = None,
+        parts: Callable[[Path, Path], PartReader] | None = None,
+        class_names: Sequence[str] | None = None,
+        known_classes: Sequence[str] | None = None,
+        num_classes: int | None = None,
+        classes: Sequence[int] | None = None,
+        permute_labels: int | None = None,
+        allow_outside_root: bool = False,
+        read_only: bool = False,
+        verify_images: bool = True,
+        limit: int | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__()
-        self.name, self.reader, self._make_parts = name, reader, parts
+        self.name, self.task, self.reader, self._make_parts = name, task, reader, parts
         self.num_classes, self.limit, self.seed = num_classes, limit, seed
         self.allow_outside_root, self.read_only = allow_outside_root, read_only
         self.verify_images, self.permute_labels = verify_images, permute_labels
@@ -132,7 +136,7 @@ class SplitDataModule(LightningDataModule):
         required = _REQUIRED.get(stage, ())
         wanted = required if stage in _EVALUATED else SPLITS
         read = {
-            split: read_split(self.metadata / split, localization=split != "train")
+            split: self._read(self.metadata / split, localization=split != "train")
             for split in wanted
             if split not in self._splits and (split in required or (self.metadata / split).is_dir())
         }
@@ -146,6 +150,11 @@ class SplitDataModule(LightningDataModule):
             check_classes(self.classes, self.num_classes)
         self._splits |= {name: self._checked(name, split) for name, split in read.items()}
 
+    @property
+    def _read(self) -> Callable[..., SplitMetadata]:
+        """Reader of a split, as the task wants its labels."""
+        return read_multilabel_split if self.task == "multilabel" else read_split
+
     def _settle_classes(self, splits: Mapping[str, SplitMetadata]) -> None:
         """Settle the number of classes and their names, and how labels are translated."""
         self.num_classes, self.class_names = find_classes(
@@ -153,6 +162,7 @@ class SplitDataModule(LightningDataModule):
             splits,
             num_classes=self.num_classes,
             class_names=self.class_names,
+            read=self._read,
         )
         if self.known_classes is not None:
             self._translation = match_classes(self.class_names, self.known_classes)
@@ -169,6 +179,7 @@ class SplitDataModule(LightningDataModule):
         labels = dict(zip(split.image_ids, split.labels.tolist(), strict=True))
         if translation is not None:
             split = translation.apply(split)
+        split = _with_all_classes(split, self.num_classes)
         if self.classes is not None and name != "test":
             split = keep_classes(split, self.classes)
         if name == "train" and (translation is None or translation.kept):
@@ -179,7 +190,8 @@ class SplitDataModule(LightningDataModule):
             check_inside(split, self.root, self.mask_root, image_roots(self.reader))
         if self.limit is not None and name != "train":
             split = draw_sample(split, self.limit, self.seed)
-        self._labeled[name] = sum(labels[image] != UNKNOWN for image in split.image_ids)
+        told = split.presence is not None
+        self._labeled[name] = sum(told or labels[name] != UNKNOWN for name in split.image_ids)
         open_files = self.verify_images and len(split) <= _MAX_OPENED
         check_files(
             split,
@@ -237,13 +249,14 @@ class SplitDataModule(LightningDataModule):
         return self._translation.told(images, sum(map(self.num_labeled, self._splits)))
 
     def num_labeled(self, split: str) -> int:
-        """Return the number of images of a split whose class is known.
+        """Return the number of images of a split whose class is known, or classes for multi-label.
 
         Raises:
             ValueError: If there is no such split.
             DataError: If the split is not set up.
         """
-        return int((self._split(split).labels != UNKNOWN).sum())
+        found = self._split(split)
+        return int((found.labels != UNKNOWN).sum()) if found.presence is None else len(found)
 
     def labels(self, split: str) -> np.ndarray:
         """Return the class of each image of a split, int64 (N,), -1 where it is unknown.
@@ -263,7 +276,7 @@ class SplitDataModule(LightningDataModule):
         told = hashlib.sha256(found.digest().encode())
         for values in (found.sizes, found.boxes, found.box_images):
             told.update(b"" if values is None else np.ascontiguousarray(values).tobytes())
-        files = [self.root / image_id for image_id in found.image_ids]
+        files = [self.root / name for name in found.files]
         for paths in (found.mask_paths, found.ignore_paths):
             files += [self.mask_root / path for of_image in paths or [] for path in of_image]
         for file in files:
@@ -286,7 +299,7 @@ class SplitDataModule(LightningDataModule):
         if found.sizes is not None:
             return found.sizes.copy()
         opener = image_opener(self.reader, self.root)
-        images = [image_source(self.root, image_id, opener) for image_id in found.image_ids]
+        images = [image_source(self.root, name, opener) for name in found.files]
         sizes, broken = read_sizes(images, self.decoding)
         for i, reason in broken.items():
             raise DataError(f"{images[i]}: the image does not decode ({reason}); replace it.")
@@ -379,3 +392,11 @@ class SplitDataModule(LightningDataModule):
             folder = self.metadata / split
             raise DataError(f"{folder}: the split {split!r} is not set up; call `setup` first.")
         return self._splits[split]
+
+
+def _with_all_classes(split: SplitMetadata, num_classes: int) -> SplitMetadata:
+    """Give the classes of images, where these have several, a column for each class there is."""
+    if split.presence is None:
+        return split
+    further = num_classes - split.presence.shape[1]
+    return replace(split, presence=np.pad(split.presence, ((0, 0), (0, further))))

@@ -164,13 +164,16 @@ def _shortened(text: str) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def look_up(path: Path, ids: Sequence[str], index: dict[str, int]) -> np.ndarray:
+def look_up(
+    path: Path, ids: Sequence[str], index: dict[str, int], *, complete: bool = True
+) -> np.ndarray:
     """Turn ids into image indices.
 
     Args:
         path: The file from which the ids come, one per line.
         ids: L ids.
         index: The index of each of the split's N images, in the order of ``image_ids.txt``.
+        complete: Whether every image needs a line.
 
     Returns:
         int64 of shape (L,), in [0, N).
@@ -185,7 +188,7 @@ def look_up(path: Path, ids: Sequence[str], index: dict[str, int]) -> np.ndarray
         message = f"{ids[row]!r} is not in image_ids.txt; add it there or remove it here."
         raise line_error(path, row, message) from None
     absent = np.bincount(found, minlength=len(index)) == 0
-    if absent.any():
+    if complete and absent.any():
         row = int(absent.argmax())
         message = f"{list(index)[row]} has no line in {path.name}; add one or remove it here."
         raise line_error(path.parent / "image_ids.txt", row, message)

@@ -1,7 +1,7 @@
 """LightningDataModule for any data set in the metadata format of the WSOL benchmark."""
 
 import os
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,8 +16,7 @@ from learned_saliency.datamodules.dataset import (
 )
 from learned_saliency.datamodules.decoding import Decoding
 from learned_saliency.datamodules.metadata import SplitMetadata
-from learned_saliency.datamodules.parts import PartReader
-from learned_saliency.datamodules.readers import Reader, image_opener, mask_values
+from learned_saliency.datamodules.readers import image_opener, mask_values
 from learned_saliency.datamodules.sampler import (
     EvaluationBatches,
     EvaluationSampler,
@@ -55,6 +54,8 @@ class WSOLDataModule(SplitDataModule):
         root: Folder that image ids are relative to; may be relative or begin with ``~``.
         metadata: Folder of the metadata; may be relative or begin with ``~``.
         reader: Maker of the metadata and images on first use, e.g. `CUBReader`.
+        task: What the labels are: ``"multiclass"``, one class per image, or ``"multilabel"``, any
+            number of classes per image, see `read_multilabel_split`.
         resize_size: Side in pixels to which training images are resized.
         crop_size: Side in pixels of training crops and of evaluation images.
         batch_size: Training images in a batch of one process.
@@ -130,7 +131,6 @@ class WSOLDataModule(SplitDataModule):
         root: str | Path,
         metadata: str | Path,
         *,
-        reader: Reader | None = None,
         resize_size: int = 256,
         crop_size: int = 224,
         batch_size: int = 32,
@@ -138,33 +138,21 @@ class WSOLDataModule(SplitDataModule):
         num_workers: int = 0,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
-        num_classes: int | None = None,
-        class_names: Sequence[str] | None = None,
-        known_classes: Sequence[str] | None = None,
-        classes: Sequence[int] | None = None,
         train_fraction: float = 1.0,
-        permute_labels: int | None = None,
         augment: bool = True,
         center_crop: bool = False,
         evaluation_resize: int | None = None,
         fast_decode: bool = False,
         cache: str = "none",
         cache_folder: str | Path | None = None,
-        verify_images: bool = True,
-        seed: int = 0,
         mask_root: str | Path | None = None,
-        name: str = "wsol",
-        parts: Callable[[Path, Path], PartReader] | None = None,
         superset: str | Sequence[str] = "class",
         pin_memory: bool | None = None,
         exif_orientation: bool = False,
         max_value: float | None = None,
-        allow_outside_root: bool = False,
-        read_only: bool = False,
-        limit: int | None = None,
+        **of_splits: Any,
     ) -> None:
-        chosen = classes, permute_labels, allow_outside_root, read_only, verify_images, limit, seed
-        super().__init__(name, reader, parts, class_names, known_classes, num_classes, *chosen)
+        super().__init__(**of_splits)
         places = root, metadata, mask_root or root, cache_folder or _kept_images()
         self.root, self.metadata, self.mask_root, self.cache_folder = map(_absolute, places)
         self.resize_size, self.crop_size, self.batch_size = resize_size, crop_size, batch_size

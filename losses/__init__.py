@@ -16,6 +16,7 @@ from learned_saliency.losses.cutmix import mixed_cross_entropy
 from learned_saliency.losses.dense_crf import DenseCRFLoss, dense_crf
 from learned_saliency.losses.fcam import FCAMLoss, FCAMLossTerms
 from learned_saliency.losses.log_barrier import BarrierTemperature, log_barrier
+from learned_saliency.losses.multilabel import multilabel_cross_entropy
 from learned_saliency.losses.partial_cross_entropy import IGNORE, partial_cross_entropy
 from learned_saliency.losses.rtis import AlternativeImages, RTISLoss, RTISLossTerms
 from learned_saliency.losses.seeds import SamplingRegions, SeedSampler, sampling_regions
@@ -55,6 +56,7 @@ __all__ = [
     "marginal_likelihood",
     "mask_size_term",
     "mixed_cross_entropy",
+    "multilabel_cross_entropy",
     "negative_cross_entropy",
     "negative_entropy",
     "otsu_threshold",

@@ -1,5 +1,6 @@
 """Numerical kernels: plain references, and faster backends that give the same results."""
 
+from learned_saliency.ops.activations import Activation, activation_of
 from learned_saliency.ops.backends import SeedNumbers, label_images, seed_loops
 from learned_saliency.ops.blurring import blur
 from learned_saliency.ops.contours import LevelBoxes, level_boxes
@@ -13,8 +14,10 @@ from learned_saliency.ops.precision import full_precision, widen
 
 __all__ = [
     "CRF_BACKENDS",
+    "Activation",
     "LevelBoxes",
     "SeedNumbers",
+    "activation_of",
     "blur",
     "box_iou",
     "check_maps",

@@ -86,6 +86,7 @@ from learned_saliency.trainers.strategies import (
     place,
 )
 from learned_saliency.trainers.supervised import SupervisedModule
+from learned_saliency.trainers.tasks import TASKS, Task
 from learned_saliency.trainers.testing import EXPLAINED, MASK_COLORS
 from learned_saliency.trainers.trial import Trial
 from learned_saliency.trainers.trilite import TriLiteModule
@@ -113,6 +114,7 @@ __all__ = [
     "NATIVE",
     "SCORES",
     "STATES_FILE",
+    "TASKS",
     "TEST_FIGURES",
     "THRESHOLD_CRITERION",
     "ZEROBOX_FIGURES",
@@ -168,6 +170,7 @@ __all__ = [
     "Sums",
     "SupervisedModule",
     "TSCAMModule",
+    "Task",
     "TensorBoardDashboard",
     "TestOutput",
     "Throughput",

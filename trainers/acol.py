@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -21,6 +23,7 @@ class ACoLModule(CAMModule):
         **options: See `CAMModule`.
     """
 
+    tasks: ClassVar[frozenset[str]] = frozenset({"multiclass"})
     network: ACoL
 
     @property

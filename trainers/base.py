@@ -25,6 +25,7 @@ from learned_saliency.trainers.outputs import (
 )
 from learned_saliency.trainers.scores import BOX_THRESHOLD, SplitScores
 from learned_saliency.trainers.strategies.ddp import broadcast_buffers
+from learned_saliency.trainers.tasks import TASKS
 from learned_saliency.trainers.testing import TestableModule, flatten
 from learned_saliency.trainers.training import OptimizerFactory, SchedulerFactory
 from learned_saliency.trainers.zerobox import ZeroBoxScores
@@ -61,13 +62,16 @@ class SaliencyModule(TestableModule):
         std: Standard deviation of each color channel, in [0, 1].
         seed: Seed of all random draws in training.
         zerobox: Criteria of ``val`` that need no box; None for none of them.
+        task: What labels are to the classifier, a key of `trainers.TASKS`.
 
     Attributes:
+        tasks: Names of the tasks that the method is defined for.
         for_given: Keys of ``model`` with the values that they need where the classifier is a given
             network, which stays as it is; None for a method that cannot be trained for it.
     """
 
     for_given: ClassVar[Mapping[str, Any] | None] = None
+    tasks: ClassVar[frozenset[str]] = frozenset({"multiclass"})
 
     def __init__(
         self,
@@ -84,6 +88,7 @@ class SaliencyModule(TestableModule):
         std: tuple[float, float, float] = (0.229, 0.224, 0.225),
         seed: int = 0,
         zerobox: ZeroBoxScores | None = None,
+        task: str = "multiclass",
     ) -> None:
         super().__init__(
             optimizer=optimizer,
@@ -97,6 +102,7 @@ class SaliencyModule(TestableModule):
             mean=mean,
             std=std,
         )
+        self.task = TASKS[task]
         self.network = network.to(memory_format=torch.channels_last)  # makes convolutions faster
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from learned_saliency.attribution import CAM, SharedFeatures, normalize, resize
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.models import CAMClassifier
-from learned_saliency.ops import widen
 from learned_saliency.trainers.base import SaliencyModule
 from learned_saliency.trainers.layer_rates import check_decay, rate_groups
 from learned_saliency.trainers.outputs import Explanation, NativeMap
@@ -31,6 +29,8 @@ class ClassifierLosses(NamedTuple):
 class CAMModule(SaliencyModule):
     """Module that trains a CAM classifier (Zhou et al., CVPR 2016) with cross-entropy.
 
+    For multi-label tasks that is the binary cross-entropy of each class.
+
     The native map is the class map of the network, resized as in the WSOL benchmark (bicubic) and
     min-max normalized. The other classifiers of the benchmark are trained by the same loop: a
     network of their own gives `cams`, a subclass other `losses`.
@@ -46,6 +46,7 @@ class CAMModule(SaliencyModule):
         ValueError: If ``layer_decay`` is out of range.
     """
 
+    tasks: ClassVar[frozenset[str]] = frozenset({"multiclass", "multilabel"})
     network: CAMClassifier
 
     def __init__(
@@ -95,18 +96,19 @@ class CAMModule(SaliencyModule):
 
         Args:
             images: Normalized images of shape (B, 3, H, W).
-            labels: Their classes, int64 (B,) in 0..C-1.
+            labels: What the task learns of them: classes, int64 (B,) in 0..C-1, or for multi-label
+                tasks bool (B, C).
         """
         logits = self.network(images)
-        return ClassifierLosses({"classification": F.cross_entropy(widen(logits), labels)}, logits)
+        return ClassifierLosses({"classification": self.task.loss(logits, labels)}, logits)
 
     def training_step(self, batch: WSOLBatch, batch_idx: int) -> Tensor:
         """Compute the sum of the `losses` of a batch."""
-        labels = batch["label"]
+        labels = self.task.truth_of(batch)
         terms, logits = self.losses(batch["image"], labels)
         loss = sum(terms.values())
         self.log_losses(loss, terms, len(labels))
-        accuracy = (logits.argmax(1) == labels).float().mean()
+        accuracy = self.task.hits(logits, labels).mean()
         self.log_means({"train/accuracy": accuracy}, len(labels), on_step=False)
         return loss
 

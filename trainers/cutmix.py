@@ -22,6 +22,7 @@ class CutMixModule(CAMModule):
     """
 
     alters_images: ClassVar[bool] = True
+    tasks: ClassVar[frozenset[str]] = frozenset({"multiclass"})
 
     def __init__(self, *, mixing: CutMix, **options: Any) -> None:
         super().__init__(**options)

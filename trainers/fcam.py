@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +31,8 @@ class FCAMModule(ForegroundModule):
         loss: Pixel alignment loss.
         **options: See `SaliencyModule`.
     """
+
+    tasks: ClassVar[frozenset[str]] = frozenset({"multiclass", "multilabel"})
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ class SPGModule(CAMModule):
         **options: See `CAMModule`.
     """
 
+    tasks: ClassVar[frozenset[str]] = frozenset({"multiclass"})
     network: SPG
 
     def __init__(self, *, loss: SPGLoss, **options: Any) -> None:

@@ -277,7 +277,9 @@ def check_data_parts(node: dict[str, Any], key: str = "data") -> None:
         made = getattr(datamodules, name, None) if name in datamodules.__all__ else None
         if not isinstance(made, type):
             raise RecordError(f"its configuration has {key}._target_={_shown(part)}: no data set")
-        known = {*inspect.signature(made).parameters, "_target_", "_partial_"}
+        known = {"_target_", "_partial_"}
+        for base in made.__mro__:  # which hands on what it does not name
+            known |= inspect.signature(base.__init__).parameters.keys()
         if unknown := sorted(node.keys() - known):
             raise RecordError(
                 f"not of this version: its configuration has {key}.{unknown[0]}, which {name} does "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -78,6 +79,19 @@ def check_target(config: DictConfig) -> None:
             f"target={config.target}: a training tests maps of its classes; scores of a function "
             "are explained afterwards, by evaluate.py with classifier=RUN."
         )
+
+
+def check_task(config: DictConfig) -> None:
+    """Check that the model and what it is built on are defined for the data set's task."""
+    task = config.data.get("task", "multiclass")  # runs of before have no such key
+    for stage in trained_stages(config.model):
+        model = stage_config(config.model, stage)
+        defined = get_class(model.module._target_).tasks
+        if task not in defined:
+            raise UserError(
+                f"data.task={task}: model={model.name} is defined for {', '.join(sorted(defined))} "
+                "alone; model=cam and model=fcam take it."
+            )
 
 
 def check_clipping(config: DictConfig) -> None:

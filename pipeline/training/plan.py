@@ -50,6 +50,7 @@ from learned_saliency.pipeline.training.checks import (
     check_pseudo_labels,
     check_splits,
     check_target,
+    check_task,
 )
 from learned_saliency.pipeline.training.classifier import find_classifier
 from learned_saliency.pipeline.training.shares import stage_data
@@ -111,6 +112,7 @@ def make_plan(
     check_precision(config.trainer)
     check_clipping(config)
     check_target(config)
+    check_task(config)
     check_feature_cache(config)
     if not config.resume:
         check_folder("output_dir", config.output_dir)
