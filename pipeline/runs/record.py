@@ -278,8 +278,12 @@ def check_data_parts(node: dict[str, Any], key: str = "data") -> None:
         if not isinstance(made, type):
             raise RecordError(f"its configuration has {key}._target_={_shown(part)}: no data set")
         known = {"_target_", "_partial_"}
-        for base in made.__mro__:  # which hands on what it does not name
-            known |= inspect.signature(base.__init__).parameters.keys()
+        for base in made.__mro__:  # a class hands on what it does not name itself
+            known |= {
+                p.name
+                for p in inspect.signature(base.__init__).parameters.values()
+                if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
+            } - {"self"}
         if unknown := sorted(node.keys() - known):
             raise RecordError(
                 f"not of this version: its configuration has {key}.{unknown[0]}, which {name} does "
