@@ -66,6 +66,7 @@ from learned_saliency.datamodules.similarity import (
     perceptual_hashes,
     read_gray,
 )
+from learned_saliency.datamodules.sizes import Size
 from learned_saliency.datamodules.splits import SplitDataModule
 from learned_saliency.datamodules.textfile import DataError, is_integer, read_lines
 from learned_saliency.datamodules.transforms import (
@@ -109,6 +110,7 @@ __all__ = [
     "Reader",
     "RenderedParts",
     "Rerendered",
+    "Size",
     "Source",
     "SplitDataModule",
     "SplitMetadata",

@@ -20,6 +20,7 @@ from learned_saliency.datamodules.opening import (
     image_source,
     opened,
 )
+from learned_saliency.datamodules.sizes import Size
 from learned_saliency.datamodules.textfile import line_error, read_lines
 
 _FILE_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xae\x42\x60\x82"}
@@ -220,18 +221,12 @@ def check_options(options: Mapping[str, Any]) -> None:
     """
     if options["task"] not in TASKS:
         raise ValueError(f"expected a task of {', '.join(TASKS)}, got {options['task']!r}")
-    for name in ("resize_size", "crop_size", "batch_size", "eval_batch_size"):
+    for name in ("batch_size", "eval_batch_size"):
         if options[name] < 1:
             raise ValueError(f"expected {name} of 1 or more, got {options[name]}")
+    _check_crop(options["resize_size"], options["crop_size"], options["evaluation_resize"])
     if options["limit"] is not None and options["limit"] < 1:
         raise ValueError(f"expected limit of 1 or more, got {options['limit']}")
-    if options["crop_size"] > options["resize_size"]:
-        sides = f"{options['crop_size']} > {options['resize_size']}"
-        raise ValueError(f"expected crop_size of at most resize_size, got {sides}")
-    shorter = options["evaluation_resize"]
-    if shorter is not None and shorter < options["crop_size"]:
-        sides = f"{shorter} < {options['crop_size']}"
-        raise ValueError(f"expected evaluation_resize of at least crop_size, got {sides}")
     if options["num_workers"] < 0 or options["seed"] < 0 or not 0 < options["train_fraction"] <= 1:
         raise ValueError(
             "expected num_workers and seed of 0 or more and train_fraction in (0, 1], got"
@@ -247,3 +242,19 @@ def check_options(options: Mapping[str, Any]) -> None:
         raise ValueError(
             f"expected 3 means and 3 positive std, got {options['mean']}, {options['std']}"
         )
+
+
+def _check_crop(resize: Size, crop: Size, shorter: int | None) -> None:
+    """Check that a crop has pixels and fits into the images that it is cut out of.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    for name, size in (("resize_size", resize), ("crop_size", crop)):
+        if min(size) < 1:
+            raise ValueError(f"expected {name} of 1 or more, got {size}")
+    if crop.height > resize.height or crop.width > resize.width:
+        raise ValueError(f"expected crop_size of at most resize_size, got {crop} > {resize}")
+    if shorter is not None and shorter < max(crop):
+        side = "crop_size" if crop.height == crop.width else "the longer side of crop_size"
+        raise ValueError(f"expected evaluation_resize of at least {side}, got {shorter} < {crop}")

@@ -20,6 +20,7 @@ from learned_saliency.datamodules.masks import MaskValues
 from learned_saliency.datamodules.metadata import SplitMetadata
 from learned_saliency.datamodules.opening import ImageSource, image_source
 from learned_saliency.datamodules.resampling import Window
+from learned_saliency.datamodules.sizes import Size
 from learned_saliency.datamodules.transforms import (
     cut_window,
     drawn_window,
@@ -62,7 +63,7 @@ class _ImageDataset(Dataset, ABC):
     """
 
     def __init__(
-        self, metadata: SplitMetadata, root: Path, size: int, options: ImageOptions
+        self, metadata: SplitMetadata, root: Path, size: Size, options: ImageOptions
     ) -> None:
         self._root = root
         # arrays, not lists: workers would copy the pages of every string whose count they touch
@@ -79,7 +80,7 @@ class _ImageDataset(Dataset, ABC):
         return len(self._ids)
 
     def fill_cache(self) -> None:
-        """Decode and resize all images, 3 R^2 bytes each, if caching was asked for.
+        """Decode and resize all images, a byte per value, if caching was asked for.
 
         Raises:
             DataError: If an image does not decode.
@@ -97,7 +98,8 @@ class _ImageDataset(Dataset, ABC):
     def _kind(self) -> list[str]:
         """Name what the pixels of a kept image depend on, beside the image."""
         upright, white = self._options.decoding
-        kind = [f"v{_LAYOUT}", f"{self._size}px", f"pillow{PIL.__version__}"]
+        size = "x".join(dict.fromkeys(map(str, self._size)))  # of a square its side
+        kind = [f"v{_LAYOUT}", f"{size}px", f"pillow{PIL.__version__}"]
         return kind + ["upright"] * upright + [f"white{white}"] * (white is not None)
 
     def _source(self, index: int) -> ImageSource:
@@ -105,17 +107,17 @@ class _ImageDataset(Dataset, ABC):
 
     @abstractmethod
     def _read(self, source: ImageSource) -> Tensor:
-        """Make of an image what is kept in a cache, uint8 (3, R, R)."""
+        """Make of an image what is kept in a cache, uint8 (3, H, W) of ``size``."""
 
-    def _batch(self, indices: Sequence[int], images: Iterable[Tensor], side: int) -> WSOLBatch:
+    def _batch(self, indices: Sequence[int], images: Iterable[Tensor], size: Size) -> WSOLBatch:
         """Build the common entries of training and evaluation batches.
 
         Args:
             indices: B places in the list of images.
-            images: Their pixels, uint8 (3, S, S) each, made one after the other.
-            side: Side S.
+            images: Their pixels, uint8 (3, H, W) each, made one after the other.
+            size: Height H and width W.
         """
-        batch = torch.empty((len(indices), 3, side, side))
+        batch = torch.empty((len(indices), 3, *size))
         for target, image in zip(batch, images, strict=True):
             standardize_into(target, image, self._mean, self._std)
         index = torch.tensor(indices, dtype=torch.int64)
@@ -136,8 +138,8 @@ class TrainDataset(_ImageDataset):
     Args:
         metadata: The split; only ids and labels are used.
         root: Folder that ids are relative to.
-        size: Side R in pixels to which images are resized.
-        crop_size: Side S in pixels of the random crop, at most R.
+        size: Side in pixels to which images are resized, or height and width.
+        crop_size: Likewise of the random crop, at most as large.
         options: How images become batches.
         fast: Whether pixels need not be exact, see `read_window`.
     """
@@ -147,13 +149,13 @@ class TrainDataset(_ImageDataset):
         metadata: SplitMetadata,
         root: Path,
         *,
-        size: int,
-        crop_size: int,
+        size: int | Sequence[int],
+        crop_size: int | Sequence[int],
         options: ImageOptions,
         fast: bool = False,
     ) -> None:
-        super().__init__(metadata, root, size, options)
-        self._crop_size, self._fast = crop_size, fast
+        super().__init__(metadata, root, Size.of(size), options)
+        self._crop_size, self._fast = Size.of(crop_size), fast
 
     def __getitems__(self, items: Sequence[tuple[int, int] | int]) -> WSOLBatch:
         """Load a batch; ``items`` are (index, draw) pairs as ``TrainSampler`` yields them.
@@ -180,7 +182,7 @@ class TrainDataset(_ImageDataset):
         return self._read(self._source(index), window)
 
     def _read(self, source: ImageSource, window: Window | None = None) -> Tensor:
-        window = window or Window(0, 0, self._size, self._size)
+        window = window or Window(0, 0, self._size.width, self._size.height)
         return read_window(source, self._size, window, self._options.decoding, self._fast)
 
     def _kind(self) -> list[str]:
@@ -194,7 +196,7 @@ class EvaluationDataset(_ImageDataset):
         metadata: The split.
         root: Folder that ids are relative to.
         mask_root: Folder that mask paths are relative to.
-        size: Side S in pixels to which images, boxes and masks are resized.
+        size: Side in pixels to which images, boxes and masks are resized, or height and width.
         options: How images become batches. Masks are kept in memory only.
         center_crop: See `read_square`.
         fast: Whether pixels need not be exact, see `read_square`.
@@ -208,14 +210,14 @@ class EvaluationDataset(_ImageDataset):
         root: Path,
         mask_root: Path,
         *,
-        size: int,
+        size: int | Sequence[int],
         options: ImageOptions,
         center_crop: bool | int = False,
         fast: bool = False,
         seen: Sequence[int] | None = None,
         mask_values: MaskValues | None = None,
     ) -> None:
-        super().__init__(metadata, root, size, options)
+        super().__init__(metadata, root, Size.of(size), options)
         self._center_crop, self._fast = center_crop, fast
         self._seen = None if seen is None else torch.isin(self._labels, torch.tensor(seen))
         read = size, options.decoding, mask_values, center_crop

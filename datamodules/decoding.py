@@ -66,7 +66,7 @@ def read_pixels(
     path: ImageSource,
     max_pixels: int = MAX_PIXELS,
     decoding: Decoding = AS_STORED,
-    least_side: int | None = None,
+    least: tuple[int, int] | None = None,
 ) -> Pixels:
     """Read an image; see `read_picture`.
 
@@ -74,8 +74,8 @@ def read_pixels(
         path: See `read_picture`.
         max_pixels: See `read_picture`.
         decoding: See `read_picture`.
-        least_side: Where given, plain JPEG data come out shorter by the largest factor of 2, 4 and
-            8 that leaves both sides this many pixels, which saves a part of the decoding.
+        least: Where given, plain JPEG data come out shorter by the largest factor of 2, 4 and 8
+            that leaves them at least this height and width, which saves a part of the decoding.
 
     Returns:
         uint8 (H, W, 3).
@@ -90,7 +90,7 @@ def read_pixels(
         and header.width * header.height <= max_pixels
         and _is_upright(path, header, decoding)
     ):
-        pixels = decode_jpeg(data, _reduction(header, least_side))
+        pixels = decode_jpeg(data, _reduction(header, least))
         if pixels is not None:
             return pixels
     return np.array(read_picture(path, max_pixels, decoding))
@@ -118,12 +118,13 @@ def _is_upright(path: ImageSource, header: JPEGHeader, decoding: Decoding) -> bo
         return exif_orientation(image) == 1
 
 
-def _reduction(header: JPEGHeader, least_side: int | None) -> int:
+def _reduction(header: JPEGHeader, least: tuple[int, int] | None) -> int:
     """Return the factor by which both sides may come out shorter."""
-    if least_side is None:
+    if least is None:
         return 1
-    shorter = min(header.width, header.height)
-    return max(factor for factor in (1, 2, 4, 8) if factor == 1 or shorter >= factor * least_side)
+    height, width = least
+    room = min(header.height // height, header.width // width)
+    return max(factor for factor in (1, 2, 4, 8) if factor == 1 or factor <= room)
 
 
 def read_picture(

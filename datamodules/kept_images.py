@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import time
@@ -26,6 +27,7 @@ from learned_saliency.datamodules.opening import (
     PackedImage,
     check_regular,
 )
+from learned_saliency.datamodules.sizes import Size
 from learned_saliency.datamodules.textfile import DataError
 from learned_saliency.datamodules.transforms import unreadable
 
@@ -71,22 +73,22 @@ class KeptImages:
     Args:
         folder: Folder of the shards.
         places: Shard and row of each image.
-        side: Side R of the images in pixels.
+        size: Height H and width W of the images in pixels.
     """
 
-    def __init__(self, folder: Path, places: Sequence[_Place], side: int) -> None:
+    def __init__(self, folder: Path, places: Sequence[_Place], size: Size) -> None:
         names = sorted({place.shard for place in places})
         numbers = {name: number for number, name in enumerate(names)}
         self._paths = [folder / f"{name}{_PIXELS}" for name in names]
         self._shards = np.array([numbers[place.shard] for place in places], np.int32)
         self._rows = np.array([place.row for place in places], np.int64)
-        self._side = side
+        self._size = size
         self._maps: list[np.memmap] = []
 
     def __getitem__(self, index: int) -> Tensor:
-        """Return an image, uint8 (3, R, R); not to be changed."""
+        """Return an image, uint8 (3, H, W); not to be changed."""
         if not self._maps:
-            self._maps = [_mapped(path, self._side) for path in self._paths]
+            self._maps = [_mapped(path, self._size) for path in self._paths]
         return torch.from_numpy(self._maps[self._shards[index]][self._rows[index]])
 
     def __getstate__(self) -> dict[str, Any]:
@@ -95,7 +97,10 @@ class KeptImages:
 
 
 def keep_images(
-    folder: Path, sources: Sequence[ImageSource], side: int, read: Callable[[ImageSource], Tensor]
+    folder: Path,
+    sources: Sequence[ImageSource],
+    size: int | Sequence[int],
+    read: Callable[[ImageSource], Tensor],
 ) -> KeptImages:
     """Find the resized images of a data set in a folder, and make those that are missing there.
 
@@ -107,37 +112,38 @@ def keep_images(
     Args:
         folder: Folder for images of this size and kind; it is made if needed.
         sources: N images.
-        side: Side R in pixels to which they are resized.
-        read: Decodes and resizes an image to uint8 (3, R, R).
+        size: Side of a square in pixels to which they are resized, or height H and width W.
+        read: Decodes and resizes an image to uint8 (3, H, W).
 
     Raises:
         DataError: If an image is missing or does not decode, or the folder cannot be made.
         OSError: If the disk is full.
     """
+    size = Size.of(size)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         message = "is no folder, so that no images can be kept there; set data.cache_folder."
         raise DataError(f"{folder}: {message}") from None
     names, stamps = [str(source) for source in sources], [_stamp(source) for source in sources]
-    places = _look_up(_notes(folder, side), names, stamps)
+    places = _look_up(_notes(folder, size), names, stamps)
     if None in places:
         with _alone(folder):
-            known = _notes(folder, side)
+            known = _notes(folder, size)
             places = _look_up(known, names, stamps)
             missing = [number for number, place in enumerate(places) if place is None]
-            writer = _Writer(folder, side, known)
+            writer = _Writer(folder, size, known)
             made = writer.add([(sources[n], names[n], stamps[n]) for n in missing], read)
             for number, place in zip(missing, made, strict=True):
                 places[number] = place
-    return KeptImages(folder, places, side)
+    return KeptImages(folder, places, size)
 
 
 class _Writer:
     """Writer of one shard."""
 
-    def __init__(self, folder: Path, side: int, known: _Known) -> None:
-        self._folder, self._known, self._bytes = folder, known, 3 * side * side
+    def __init__(self, folder: Path, size: Size, known: _Known) -> None:
+        self._folder, self._known, self._bytes = folder, known, 3 * math.prod(size)
         self._shard, self._rows = uuid.uuid4().hex, 0
 
     def add(
@@ -202,10 +208,10 @@ class _Writer:
         return places
 
 
-def _mapped(path: Path, side: int) -> np.memmap:
+def _mapped(path: Path, size: Size) -> np.memmap:
     """Map a shard; copy on write, which torch wants, though nobody writes."""
-    rows = path.stat().st_size // (3 * side * side)
-    return np.memmap(path, np.uint8, "c", shape=(rows, 3, side, side))
+    rows = path.stat().st_size // (3 * math.prod(size))
+    return np.memmap(path, np.uint8, "c", shape=(rows, 3, *size))
 
 
 def _encoded(source: ImageSource) -> bytes:
@@ -236,9 +242,11 @@ def _note(values: list[Any]) -> str:
     return f"{zlib.crc32(text.encode()):08x} {text}\n"
 
 
-def _notes(folder: Path, side: int) -> _Known:
+def _notes(folder: Path, size: Size) -> _Known:
     """Read the notes of all shards; leave out lines and pixels that are not whole."""
-    rows = {path.stem: path.stat().st_size // (3 * side * side) for path in _files(folder, _PIXELS)}
+    rows = {
+        path.stem: path.stat().st_size // (3 * math.prod(size)) for path in _files(folder, _PIXELS)
+    }
     known = _Known({}, {})
     for path in _files(folder, _NOTES):
         for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):

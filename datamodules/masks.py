@@ -25,6 +25,7 @@ from learned_saliency.datamodules.decoding import (
 )
 from learned_saliency.datamodules.metadata import SplitMetadata
 from learned_saliency.datamodules.opening import ImageError, opened
+from learned_saliency.datamodules.sizes import Size
 from learned_saliency.datamodules.transforms import placement, unreadable
 
 _MOST_EMPTY = 1000  # masks that are looked through for an object; usually the first has one
@@ -45,7 +46,7 @@ class MaskValues(NamedTuple):
 def read_mask(
     masks: Sequence[Path],
     ignores: Sequence[Path],
-    size: int,
+    size: int | Sequence[int],
     center_crop: bool | int = False,
     decoding: Decoding = AS_STORED,
     values: MaskValues | None = None,
@@ -59,13 +60,13 @@ def read_mask(
     Args:
         masks: Files of the instances; see `read_object` for which pixels belong to the object.
         ignores: Files of the ignored regions, likewise.
-        size: Side S of the square in pixels.
+        size: Side of a square in pixels, or height H and width W.
         center_crop: See `read_square`.
         decoding: What the data set declares about its files.
         values: What the data set declares about the values in ``masks``; None for plain masks.
 
     Returns:
-        uint8 of shape (S, S): 0 background, 1 object, 255 ignore.
+        uint8 of shape (H, W): 0 background, 1 object, 255 ignore.
 
     Raises:
         DataError: If a file is missing or does not decode.
@@ -75,13 +76,15 @@ def read_mask(
         found, unsure = _read(path, decoding, values)
         objects.append(found)
         ignored += [] if unsure is None else [unsure]
-    target = np.zeros((size, size), np.uint8)
+    size = Size.of(size)
+    target = np.zeros(size, np.uint8)
     for value, layers in ((255, ignored), (1, objects)):
         for layer in layers:
             mask = layer.astype(np.uint8)
             edges, (left, top) = placement(mask.shape[1], mask.shape[0], size, center_crop)
             resized = cv2.resize(mask, edges, interpolation=cv2.INTER_NEAREST)
-            target[resized[top : top + size, left : left + size] > 0] = value
+            part = resized[top : top + size.height, left : left + size.width]
+            target[part > 0] = value
     return torch.from_numpy(target)
 
 

@@ -23,6 +23,7 @@ from learned_saliency.datamodules.sampler import (
     ResumableLoader,
     TrainSampler,
 )
+from learned_saliency.datamodules.sizes import Size
 from learned_saliency.datamodules.splits import SplitDataModule
 from learned_saliency.datamodules.supervised_dataset import SupervisedDataset
 from learned_saliency.datamodules.transforms import center_crop_of
@@ -40,7 +41,7 @@ class WSOLDataModule(SplitDataModule):
     boxes or masks that lie in its folder are never read. `with_shares` gives the data of a training
     by full supervision, which learns from boxes or masks of ``val``.
 
-    Training images are resized to a square, randomly cropped and flipped; without ``augment`` they
+    Training images are resized, randomly cropped and flipped; without ``augment`` they
     are prepared as evaluation images are. The look of an image in an epoch and the order of images
     depend on seed and epoch only; see `TrainSampler`. Evaluation images are resized to the crop's
     size, boxes and masks with them, or cut to it with ``center_crop``. Several processes share the
@@ -56,8 +57,9 @@ class WSOLDataModule(SplitDataModule):
         reader: Maker of the metadata and images on first use, e.g. `CUBReader`.
         task: What the labels are: ``"multiclass"``, one class per image, or ``"multilabel"``, any
             number of classes per image, see `read_multilabel_split`.
-        resize_size: Side in pixels to which training images are resized.
-        crop_size: Side in pixels of training crops and of evaluation images.
+        resize_size: Size to which training images are resized: the side of a square in pixels, or
+            height and width.
+        crop_size: Likewise of training crops and of evaluation images.
         batch_size: Training images in a batch of one process.
         eval_batch_size: Evaluation images in a batch; None takes ``batch_size``.
         num_workers: Processes that load images; 0 loads in the main process.
@@ -81,15 +83,15 @@ class WSOLDataModule(SplitDataModule):
             splits stay.
         augment: Whether training images are randomly cropped and flipped. Otherwise they are
             prepared as evaluation images are, with the same pixels unless ``fast_decode`` is set.
-        center_crop: Whether evaluation images keep their aspect ratio: the shorter edge is resized
-            to ``crop_size`` and the middle cut out, so that boxes may reach beyond the image.
-            Otherwise they are resized to the square regardless of it, as in the WSOL benchmark.
+        center_crop: Whether evaluation images keep their aspect ratio: they are resized until they
+            just cover ``crop_size`` and the middle is cut out, so that boxes may reach beyond the
+            image. Otherwise they are resized regardless of it, as in the WSOL benchmark.
         evaluation_resize: Length in pixels to which the shorter edge of evaluation images is
-            resized before the middle is cut out, at least ``crop_size``, as torchvision's
-            evaluators do: 256 for 224. None leaves it to ``center_crop``.
+            resized before the middle is cut out, at least the longer side of ``crop_size``, as
+            torchvision's evaluators do: 256 for 224. None leaves it to ``center_crop``.
         fast_decode: Whether training images are decoded and resized faster, with slightly other
             pixels; see `read_window`. Evaluation images are always exact.
-        cache: Where to keep the resized images, 3 ``resize_size``^2 bytes per image: "none",
+        cache: Where to keep the resized images, 3 bytes per pixel of ``resize_size``: "none",
             "memory", for small sets, or "disk", from one run to the next.
         cache_folder: Folder of images kept on disk; None takes ``images`` below
             ``LEARNED_SALIENCY_CACHE`` or ``~/.cache/learned-saliency``.
@@ -131,8 +133,8 @@ class WSOLDataModule(SplitDataModule):
         root: str | Path,
         metadata: str | Path,
         *,
-        resize_size: int = 256,
-        crop_size: int = 224,
+        resize_size: int | Sequence[int] = 256,
+        crop_size: int | Sequence[int] = 224,
         batch_size: int = 32,
         eval_batch_size: int | None = None,
         num_workers: int = 0,
@@ -155,7 +157,8 @@ class WSOLDataModule(SplitDataModule):
         super().__init__(**of_splits)
         places = root, metadata, mask_root or root, cache_folder or _kept_images()
         self.root, self.metadata, self.mask_root, self.cache_folder = map(_absolute, places)
-        self.resize_size, self.crop_size, self.batch_size = resize_size, crop_size, batch_size
+        self.resize_size, self.crop_size = Size.of(resize_size), Size.of(crop_size)
+        self.batch_size = batch_size
         self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
         self.num_workers, self.pin_memory, self.cache = num_workers, pin_memory, cache
         self.center_crop, self.evaluation_resize = center_crop, evaluation_resize

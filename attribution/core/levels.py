@@ -227,7 +227,7 @@ def _with_levels(
         layout=cut.layout,
         levels=[found.level for found in chosen],
         channels=[grid.shape[1] for grid in grids],
-        reductions=[max(1, round(size[0] / grid.shape[2])) for grid in grids],
+        reductions=[max(1, round(max(size) / max(grid.shape[2:]))) for grid in grids],
         num_classes=num_classes,
         tracing=cut.traced,
     )

@@ -160,6 +160,10 @@ def _devices(row: Row, value: Any) -> bool:
     )
 
 
+def _size(row: Row, value: Any) -> bool:
+    return _integer(row, value) or _list(Row(items=row._replace(type="integer"), length=2), value)
+
+
 def _part_of_batches(row: Row, value: Any) -> bool:
     fraction = isinstance(value, float) and 0 < value <= 1
     return fraction or _integer(Row(least=1), value)
@@ -226,6 +230,9 @@ TYPES = {
     ),
     "devices": _Type(
         _devices, _in_words("a number of devices from 1 on, a list of their numbers, or auto")
+    ),
+    "size": _Type(
+        _size, lambda row: f"an integer{_described_range(row)}, or two of them, [height,width]"
     ),
     "part_of_batches": _Type(
         _part_of_batches,

@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
+from learned_saliency.datamodules import Size
 from learned_saliency.pipeline.runs import (
     Checkpoint,
     Subject,
@@ -71,7 +72,8 @@ def _trained_input(
             options[key] = trained.get(key)
     _tell(options, str(checkpoint.path))
     if "crop_size" in options:
-        options["resize_size"] = max(config.data.resize_size, options["crop_size"])
+        pairs = zip(*map(Size.of, (config.data.resize_size, options["crop_size"])), strict=True)
+        options["resize_size"] = Size(*map(max, pairs)).plain
     return options
 
 

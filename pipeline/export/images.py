@@ -18,6 +18,7 @@ from learned_saliency.datamodules import (
     DataError,
     Decoding,
     ImageSource,
+    Size,
     SplitMetadata,
     center_crop_of,
     find_classes,
@@ -39,7 +40,7 @@ class Images(NamedTuple):
     """Images that a file is tried on.
 
     Attributes:
-        pixels: uint8 of shape (N, 3, S, S).
+        pixels: uint8 of shape (N, 3, H, W).
         source: Origin of the images, in words.
     """
 
@@ -89,7 +90,7 @@ def find_images(data: DictConfig, folder: str | Path | None) -> Images:
         "it on photographs.",
         stacklevel=2,
     )
-    return Images(_random_images(data.crop_size), "random colors")
+    return Images(_random_images(Size.of(data.crop_size)), "random colors")
 
 
 def files_of_folder(key: str, folder: str | Path) -> Files:
@@ -151,7 +152,7 @@ def _read(files: Files, data: DictConfig) -> Images:
     return Images(torch.stack(pixels * copies), files.source)
 
 
-def _random_images(size: int) -> Tensor:
+def _random_images(size: Size) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(_IMAGES, 3, 7, 7, generator=generator)
-    return (F.interpolate(coarse, (size, size), mode="bicubic").clamp(0, 1) * 255).byte()
+    return (F.interpolate(coarse, size, mode="bicubic").clamp(0, 1) * 255).byte()

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from learned_saliency.datamodules import center_crop_of
+from learned_saliency.datamodules import Size, center_crop_of
 from learned_saliency.pipeline.cli import UserError, first_sentence
 from learned_saliency.pipeline.export.explained import ExplainedClassifier, RecordedClassifier
 from learned_saliency.pipeline.export.graph import INPUTS, OUTPUTS, ExportedModel, trace
@@ -40,15 +40,15 @@ class ExportSource(NamedTuple):
     facts: dict[str, Any]
 
     @property
-    def size(self) -> int:
-        """Side of the input, pixels."""
-        return self.data.crop_size
+    def size(self) -> Size:
+        """Height and width of the input."""
+        return Size.of(self.data.crop_size)
 
     def try_method(self, pixels: Tensor) -> None:
         """Run a post-hoc method on images, with the checks of values that a graph cannot hold.
 
         Args:
-            pixels: Images that the file will be tried on, uint8 (N, 3, S, S).
+            pixels: Images that the file will be tried on, uint8 (N, 3, H, W).
 
         Raises:
             UserError: If the method does not fit the network.
@@ -80,14 +80,19 @@ class ExportSource(NamedTuple):
         model = ExportedModel(self.module, self.maps)
         size, classes = self.size, len(self.class_names)
         middle = center_crop_of(self.data)
-        edge = "the size" if isinstance(middle, bool) else f"{middle} pixels"
-        aspect = f"shorter edge to {edge}, then the middle square"
+        square = size.height == size.width
         if not middle:
-            aspect = "to the square, without regard to the aspect ratio"
+            what = "square" if square else "size"
+            aspect = f"to the {what}, without regard to the aspect ratio"
+        elif square or middle is not True:
+            edge = "the size" if middle is True else f"{middle} pixels"
+            aspect = f"shorter edge to {edge}, then the middle{' square' * square}"
+        else:
+            aspect = "so that the size is just covered, aspect ratio kept, then the middle"
         images = {
             "name": INPUTS[0],
             "type": "float32",
-            "shape": ["batch", 3, size, size],
+            "shape": ["batch", 3, *size],
             "range": [0, 1],
             "colors": "RGB",
             "resize": f"{aspect}, bilinear with antialiasing",
@@ -100,7 +105,7 @@ class ExportSource(NamedTuple):
             "range": [0, classes - 1],
             "meaning": "class to explain",
         }
-        map_shape = ["batch", *([classes] if self.maps == "all" else []), size, size]
+        map_shape = ["batch", *([classes] if self.maps == "all" else []), *size]
         shapes = (["batch", classes], ["batch", classes], map_shape)
         outputs = [
             {"name": name, "type": "float32", "shape": shape}

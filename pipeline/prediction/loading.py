@@ -181,7 +181,7 @@ def _check_coverage(config: DictConfig, subject: Subject, names: Sequence[str]) 
         raise UserError(_REFINED)
     if center_crop_of(subject.checkpoint.config.data):
         raise UserError(
-            f"coverage={config.coverage}: none, as the model sees the middle square alone "
+            f"coverage={config.coverage}: none, as the model sees the middle alone "
             "(data.center_crop=true or data.evaluation_resize) and cannot cover what lies beyond."
         )
 

@@ -237,7 +237,7 @@ def _header(config: DictConfig, model: SaliencyPredictor) -> dict[str, Any]:
         "methods": model.methods,
         **target_record(config, model.module.methods),
         "box_threshold": round(model.box_threshold, 6),
-        "input_size": [model.size, model.size],
+        "input_size": list(model.size),
         **({} if model.coverage is None else {"coverage": coverage_record(model.coverage)}),
         "refine": config.refine,
         **explaining_record(model.explaining, model.effect),

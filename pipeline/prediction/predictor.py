@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import move_data_to_device
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learned_saliency.datamodules import Decoding, Pixels, standardize, to_square
+from learned_saliency.datamodules import Decoding, Pixels, Size, standardize, to_square
 from learned_saliency.metrics import boxes_from_saliency
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.prediction.images import AS_SEEN, pixels_of, separated
@@ -50,17 +50,17 @@ Refinement = Callable[[Pixels, NDArray[np.float32]], NDArray[np.float32]]
 class SaliencyPredictor:
     """Maps, classes and boxes of images of any size, by a module's ``predict_step``; see `load`.
 
-    An image is resized to the network's square as in evaluation, and its maps are brought back to
+    An image is resized to the network's input as in evaluation, and its maps are brought back to
     the image's size: bilinearly if they grow, averaging if they shrink. With ``center_crop`` or
-    ``evaluation_resize`` in the run's data the network sees the middle square, and maps are 0
-    outside of it. Boxes come from the maps of full size.
+    ``evaluation_resize`` in the run's data the network sees the middle, and maps are 0 outside
+    of it. Boxes come from the maps of full size.
 
     Args:
         module: A trained module; it is moved to ``device`` and set to evaluation mode.
-        size: Side S of the network's input in pixels.
+        size: Height and width of the network's input in pixels, a `Size`; a number for a square.
         mean: Mean of each color channel, in [0, 1].
         std: Standard deviation of each color channel, above 0.
-        center_crop: Whether the middle square is taken; an integer R: of the image whose shorter
+        center_crop: Whether the middle is taken; an integer R: of the image whose shorter
             edge is resized to R pixels, as by ``data.evaluation_resize``.
         class_names: Names of the classes; None for their numbers.
         methods: Methods whose maps are given, ``native`` and names of the module's methods; None
@@ -82,7 +82,7 @@ class SaliencyPredictor:
         self,
         module: SaliencyModule,
         *,
-        size: int,
+        size: int | Sequence[int],
         mean: Sequence[float],
         std: Sequence[float],
         center_crop: bool | int = False,
@@ -102,7 +102,7 @@ class SaliencyPredictor:
         self.box_threshold = float(module.box_threshold)
         self.device = torch.device(device)
         self.module = module.to(self.device).eval()
-        self.size = size
+        self.size = Size.of(size)
         self.mean = torch.tensor(list(mean), dtype=torch.float32)
         self.std = torch.tensor(list(std), dtype=torch.float32)
         self.center_crop = center_crop
@@ -120,7 +120,7 @@ class SaliencyPredictor:
     def __repr__(self) -> str:
         return (
             f"SaliencyPredictor(methods={self.methods}, {self.num_classes} classes, "
-            f"input {self.size} x {self.size}, box_threshold={self.box_threshold:g}, "
+            f"input {self.size.height} x {self.size.width}, box_threshold={self.box_threshold:g}, "
             f"device={self.device})"
         )
 
@@ -129,7 +129,7 @@ class SaliencyPredictor:
         """Size and colors of the network's input, as ``input`` in configs/predict.yaml."""
         values = {"mean": self.mean, "std": self.std}
         colors = {name: [round(float(v), 6) for v in value] for name, value in values.items()}
-        return {"size": self.size, **colors, "center_crop": self.center_crop}
+        return {"size": self.size.plain, **colors, "center_crop": self.center_crop}
 
     def __call__(
         self,
@@ -169,10 +169,10 @@ class SaliencyPredictor:
         while taken := [
             pixels_of(image, self.decoding) for image in islice(images, self.batch_size)
         ]:
-            squares = [self.prepare(pixels) for pixels in taken]
+            prepared = [self.prepare(pixels) for pixels in taken]
             if self.explaining.words and self.effect is None:
-                self.compare(squares)
-            batch = self.batch(squares, list(map(str, range(len(taken)))), targets, top_k)
+                self.compare(prepared)
+            batch = self.batch(prepared, list(map(str, range(len(taken)))), targets, top_k)
             with self.explaining.autocast(self.device):
                 found = self.module.predict_step(move_data_to_device(batch, self.device), 0)
             for pixels, small in zip(taken, self.separate(found), strict=True):
@@ -203,12 +203,12 @@ class SaliencyPredictor:
         return list(dict.fromkeys(class_number(word, self.class_names) for word in wanted))
 
     def prepare(self, pixels: Pixels) -> Tensor:
-        """Resize an image (H, W, 3) to the network's square as in evaluation: uint8 (3, S, S)."""
+        """Resize an image (h, w, 3) to the network's input as in evaluation: uint8 (3, H, W)."""
         return to_square(pixels, self.size, self.center_crop)
 
     def batch(
         self,
-        squares: Sequence[Tensor],
+        prepared: Sequence[Tensor],
         names: Sequence[str],
         targets: Sequence[int] | None = None,
         top_k: int = 1,
@@ -216,12 +216,12 @@ class SaliencyPredictor:
         """Make a batch for the module's ``predict_step``, on the CPU.
 
         Args:
-            squares: B squares from `prepare`.
+            prepared: B images from `prepare`.
             names: Names of the B images.
             targets: Numbers of the classes to explain; None for the predicted classes.
             top_k: Number of predicted classes to explain.
         """
-        images = standardize(torch.stack(list(squares)), self.mean, self.std)
+        images = standardize(torch.stack(list(prepared)), self.mean, self.std)
         batch = PredictionBatch(image=images, image_id=list(names))
         if targets is None:
             batch["top_k"] = top_k
@@ -229,16 +229,16 @@ class SaliencyPredictor:
             batch["targets"] = torch.tensor(targets).repeat(len(images), 1)
         return batch
 
-    def compare(self, squares: Sequence[Tensor]) -> MapEffect | None:
+    def compare(self, prepared: Sequence[Tensor]) -> MapEffect | None:
         """Apply the options of explaining, and find how they change the maps of the first images.
 
         Args:
-            squares: Squares from `prepare`, at least one.
+            prepared: Images from `prepare`, at least one.
 
         Raises:
             UserError: If BatchNorm cannot be folded, or numbers are not finite any more.
         """
-        images = standardize(torch.stack(list(squares)), self.mean, self.std).to(self.device)
+        images = standardize(torch.stack(list(prepared)), self.mean, self.std).to(self.device)
         names = [name for name in self.methods if name != NATIVE]
         self.effect, _ = self.explaining.compare(self.module, images, None, names)
         return self.effect
@@ -290,7 +290,7 @@ class SaliencyPredictor:
     def _try_on_noise(self) -> int:
         """Run every method once on noise; return the number of classes. See `try_methods`."""
         generator = torch.Generator().manual_seed(0)
-        shape = (1, 3, self.size, self.size)
+        shape = (1, 3, *self.size)
         noise = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
         image = standardize(noise, self.mean, self.std).to(self.device)
         classes = try_methods(self.module, image, self.methods)

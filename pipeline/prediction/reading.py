@@ -71,7 +71,7 @@ class ImageBatches:
 
     Args:
         files: The files, the same on all processes.
-        model: Model that prepares the network's squares and batches.
+        model: Model that prepares the network's input.
         request: The classes to explain.
         trainer: Trainer, which knows the processes.
         pool: Threads that read.
@@ -146,20 +146,20 @@ class ImageBatches:
 
     def _received(self, pending: list[_Pending]) -> ImageBatch | None:
         """Return the images of a batch that can be read; None if there are none."""
-        files, squares = [], []
+        files, prepared = [], []
         for number, found, reading in pending:
             try:
                 if isinstance(reading, ImageError):
                     raise reading
-                pixels, square = reading.result()
+                pixels, image = reading.result()
             except ImageError as error:
                 self.skip(number, found, error)
                 continue
             files.append(ReadImage(number, found, pixels))
-            squares.append(square)
+            prepared.append(image)
         if not files:
             return None
-        batch = self.model.batch(squares, [read.found.name for read in files], *self.request)
+        batch = self.model.batch(prepared, [read.found.name for read in files], *self.request)
         return ImageBatch(**batch, files=files)
 
 

@@ -17,6 +17,7 @@ from learned_saliency.attribution import (
     described_levels,
     split_levels,
 )
+from learned_saliency.datamodules import Size
 from learned_saliency.pipeline.cli import UserError, first_sentence, is_library_network
 from learned_saliency.pipeline.runs.build import FIRST_STAGE
 from learned_saliency.pipeline.runs.third_party import (
@@ -87,12 +88,10 @@ def build_given(config: DictConfig, network: nn.Module) -> LeveledClassifier:
         UserError: If a layer does not fit, or the network does not take images of this size.
     """
     check_layer_named(config, network)
-    size = int(config.data.crop_size)
+    size = Size.of(config.data.crop_size)
     names = None if config.levels is None else list(config.levels)
     try:
-        return split_levels(
-            network, config.layer, names, size=(size, size), layout=config.layer_layout
-        )
+        return split_levels(network, config.layer, names, size=size, layout=config.layer_layout)
     except (LayerError, OutputError) as error:
         key = "layer"
         if isinstance(error, LevelError | OutputError):

@@ -72,6 +72,10 @@ _CHANNELS = _Kind(
     lambda v: isinstance(v, list) and len(v) == 3 and all(map(_is_number, v)), "three numbers"
 )
 _SIDE = _count(MAX_SIDE)
+_SIZE = _Kind(
+    lambda v: _SIDE.test(v) or (isinstance(v, list) and len(v) == 2 and all(map(_SIDE.test, v))),
+    f"{_SIDE.told}, or two of them, height and width",
+)
 
 _NEEDED = {
     "model": _GROUP,
@@ -84,8 +88,8 @@ _NEEDED = {
     "data": _GROUP,
     "data._target_": _TEXT,
     "data.name": _TEXT,
-    "data.crop_size": _SIDE,
-    "data.resize_size": _SIDE,
+    "data.crop_size": _SIZE,
+    "data.resize_size": _SIZE,
     "data.batch_size": _count(MAX_PIXELS),
     "data.mean": _CHANNELS,
     "data.std": _Kind(
@@ -297,12 +301,12 @@ def check_data_parts(node: dict[str, Any], key: str = "data") -> None:
 def _check_amounts(config: dict[str, Any]) -> None:
     """Check the sizes of batches, of a data set that would be rendered, and of networks."""
     data = config["data"]
-    for key, side in (("batch_size", "resize_size"), ("eval_batch_size", "crop_size")):
-        count = data.get(key) or data["batch_size"]
-        if count * data[side] ** 2 > MAX_PIXELS:
+    for key, name in (("batch_size", "resize_size"), ("eval_batch_size", "crop_size")):
+        count, size = data.get(key) or data["batch_size"], datamodules.Size.of(data[name])
+        if count * math.prod(size) > MAX_PIXELS:
             raise RecordError(
-                f"its configuration has data.{key}={count} at data.{side}={data[side]}: a batch "
-                f"has at most {MAX_PIXELS:,} pixels"
+                f"its configuration has data.{key}={count} at data.{name}={size}: a batch has at "
+                f"most {MAX_PIXELS:,} pixels"
             )
     reader = data.get("reader") or {}
     images = sum(reader.get(f"{split}_images", 0) for split in ("train", "val", "test"))

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from learned_saliency.attribution import LeveledClassifier
-from learned_saliency.datamodules import WSOLDataModule
+from learned_saliency.datamodules import Size, WSOLDataModule
 from learned_saliency.pipeline.cli import (
     FIRST_STAGE_GROUP,
     UserError,
@@ -145,7 +145,7 @@ def _of_run(config: DictConfig) -> Checkpoint:
     wrong = [key for key in theirs | ours if theirs.get(key) != ours.get(key)]
     if wrong:
         own = " ".join(f"backbone.{key}={theirs.get(key)}" for key in wrong if key in theirs)
-        size = given.config.data.crop_size
+        size = Size.of(given.config.data.crop_size)
         remedy = f" (it was trained with data.crop_size={size})" if "img_size" in wrong else ""
         raise UserError(
             f"classifier={given.path}: has another backbone than the configured "
@@ -284,8 +284,9 @@ def _say(config: DictConfig, classifier: LeveledClassifier) -> None:
         return
     mean, std = (", ".join(f"{value:g}" for value in config.data[key]) for key in ("mean", "std"))
     levels = [level for level, *_ in classifier.description["levels"]]
+    size = Size.of(config.data.crop_size)
     line = (
-        f"classifier: {config.classifier}, {config.data.crop_size} pixels, mean {mean}, std {std}, "
+        f"classifier: {config.classifier}, {size} pixels, mean {mean}, std {std}, "
         f"{classifier.num_classes} categories; frozen; levels {', '.join([*levels, config.layer])}"
     )
     print(printable(line), file=sys.stderr)
@@ -297,8 +298,8 @@ def _try_methods(config: DictConfig, classifier: LeveledClassifier) -> None:
     Raises:
         UserError: If one does not fit the network; the message names another.
     """
-    size = config.data.crop_size
-    images = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    size = Size.of(config.data.crop_size)
+    images = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
     wanted = dict.fromkeys([*method_names(config), *values(config.model.pictures)])
     for name in wanted:
         if name == NATIVE or name not in config.attribution:

@@ -11,6 +11,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from learned_saliency.datamodules import Size
 from learned_saliency.pipeline.cli import (
     UserError,
     first_sentence,
@@ -76,11 +77,11 @@ def _try_on_one_image(module: SaliencyModule, config: DictConfig) -> None:
     Raises:
         UserError: If the network does not take it, or leaves no map of several cells.
     """
-    size, given = config.data.crop_size, given_part(config.model)
+    size, given = Size.of(config.data.crop_size), given_part(config.model)
     name = f"backbone={config.backbone.name}"
     if given is not None:
         name = f"classifier={given['classifier']} at layer={given['levels']['layer']}"
-    image = torch.zeros(1, 3, size, size)
+    image = torch.zeros(1, 3, *size)
     try:
         with torch.no_grad():
             found = module.eval().explain(image, torch.zeros(1, dtype=torch.int64))

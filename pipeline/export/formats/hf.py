@@ -48,7 +48,9 @@ class HuggingFace(Safetensors):
         """Write weights, the preparation of images and the pictures of the run."""
         path.mkdir()
         super().write(source, config, self.model_file(path))
-        (path / _PREPARATION).write_text(json.dumps(preparation(source), indent=2) + "\n")
+        prepared = preparation(source)
+        if prepared is not None:
+            (path / _PREPARATION).write_text(json.dumps(prepared, indent=2) + "\n")
         for name in [_CURVES, *([_MAPS] if config.photographs else [])]:
             picture = source.folder.parent / "pictures" / Path(name).with_suffix(".png")
             if source.facts["metrics"] and picture.is_file():
