@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from learned_saliency.datamodules.batch import WSOLBatch
-from learned_saliency.datamodules.decoding import AS_STORED, Decoding
+from learned_saliency.datamodules.decoding import AS_STORED, COLORS, Decoding
 from learned_saliency.datamodules.in_memory import read_all
 from learned_saliency.datamodules.kept_images import KeptImages, keep_images
 from learned_saliency.datamodules.masks import MaskValues
@@ -38,8 +38,8 @@ class ImageOptions(NamedTuple):
     """Options of how images become batches, the same for training and evaluation.
 
     Attributes:
-        mean: Mean of each of the 3 channels, in [0, 1].
-        std: Standard deviation of each of the 3 channels, positive.
+        mean: Mean of each of the C channels, in [0, 1].
+        std: Standard deviation of each of them, positive.
         decoding: What the data set declares about its files.
         opener: Reads an image's bytes by its id, where images are no files below the root.
         cache: Where ``fill_cache`` keeps the resized images: "none", "memory" or "disk".
@@ -67,7 +67,7 @@ class _ImageDataset(Dataset, ABC):
         # arrays, not lists: workers would copy the pages of every string whose count they touch
         self._ids = np.array(metadata.image_ids)
         self._labels = torch.from_numpy(metadata.labels)
-        self._size, self._options = size, options
+        self._size, self._options, self._channels = size, options, options.decoding.channels
         channels = (torch.tensor(values).float() for values in (options.mean, options.std))
         self._mean, self._std = scaled(*channels)
         self._images: Tensor | KeptImages | None = None
@@ -77,7 +77,7 @@ class _ImageDataset(Dataset, ABC):
         return len(self._ids)
 
     def fill_cache(self) -> None:
-        """Decode and resize all images, 3 R^2 bytes each, if caching was asked for.
+        """Decode and resize all images, if caching was asked for: 3 R^2 bytes, else 4 C R^2.
 
         Raises:
             DataError: If an image does not decode.
@@ -90,30 +90,31 @@ class _ImageDataset(Dataset, ABC):
         elif self._options.cache == "disk":
             sources = [self._source(index) for index in range(len(self))]
             folder = self._options.cache_folder / "-".join(self._kind())
-            self._images = keep_images(folder, sources, self._size, self._read)
+            self._images = keep_images(folder, sources, self._size, self._read, self._channels)
 
     def _kind(self) -> list[str]:
         """Name what the pixels of a kept image depend on, beside the image."""
-        upright, white = self._options.decoding
+        upright, white, channels, axes = self._options.decoding
         kind = [f"v{_LAYOUT}", f"{self._size}px", f"pillow{PIL.__version__}"]
-        return kind + ["upright"] * upright + [f"white{white}"] * (white is not None)
+        kind += ["upright"] * upright + [f"white{white}"] * (white is not None)
+        return kind + [f"{channels}channels", axes] * (channels != COLORS)
 
     def _source(self, index: int) -> ImageSource:
         return image_source(self._root, str(self._ids[index]), self._options.opener)
 
     @abstractmethod
     def _read(self, source: ImageSource) -> Tensor:
-        """Make of an image what is kept in a cache, uint8 (3, R, R)."""
+        """Make of an image what is kept in a cache, uint8 (3, R, R) or float32 (C, R, R)."""
 
     def _batch(self, indices: Sequence[int], images: Iterable[Tensor], side: int) -> WSOLBatch:
         """Build the common entries of training and evaluation batches.
 
         Args:
             indices: B places in the list of images.
-            images: Their pixels, uint8 (3, S, S) each, made one after the other.
+            images: Their pixels, (C, S, S) each, made one after the other.
             side: Side S.
         """
-        batch = torch.empty((len(indices), 3, side, side))
+        batch = torch.empty((len(indices), self._channels, side, side))
         for target, image in zip(batch, images, strict=True):
             standardize_into(target, image, self._mean, self._std)
         index = torch.tensor(indices, dtype=torch.int64)

@@ -29,7 +29,7 @@ from learned_saliency.datamodules.metadata import (
     permute_labels,
     read_split,
 )
-from learned_saliency.datamodules.opening import image_source
+from learned_saliency.datamodules.opening import complaint, image_source
 from learned_saliency.datamodules.parts import PartReader
 from learned_saliency.datamodules.readers import (
     Reader,
@@ -288,8 +288,8 @@ class SplitDataModule(LightningDataModule):
         opener = image_opener(self.reader, self.root)
         images = [image_source(self.root, image_id, opener) for image_id in found.image_ids]
         sizes, broken = read_sizes(images, self.decoding)
-        for i, reason in broken.items():
-            raise DataError(f"{images[i]}: the image does not decode ({reason}); replace it.")
+        for i, error in broken.items():
+            raise DataError(f"{images[i]}: the image {complaint(error)}.")
         return sizes
 
     def keep_images(self, split: str, places: Sequence[int]) -> None:

@@ -7,12 +7,17 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from learned_saliency.datamodules.decoding import AS_STORED, Decoding, Pixels, read_pixels
-from learned_saliency.datamodules.opening import ImageError, ImageSource, MissingImageError
-from learned_saliency.datamodules.resampling import Window, resize_window
+from learned_saliency.datamodules.decoding import AS_STORED, Decoding
+from learned_saliency.datamodules.opening import (
+    ImageError,
+    ImageSource,
+    MissingImageError,
+    complaint,
+)
+from learned_saliency.datamodules.planes import read_image
+from learned_saliency.datamodules.resampling import Pixels, Window, resize_part, resize_window
 from learned_saliency.datamodules.textfile import DataError
 
 # A longer strip is not resized as a whole where only its middle is wanted; the result differs by
@@ -31,7 +36,7 @@ def read_square(
     """Decode an image and resize it to a square, without regard to its aspect ratio.
 
     Args:
-        path: The image, of any kind, see `read_picture`.
+        path: The image, of any kind, see `read_image`.
         size: Side S of the square in pixels.
         center_crop: Keep the aspect ratio instead: the shorter edge becomes S pixels long, and the
             square in the middle is taken. An integer R, at least S: the shorter edge becomes R
@@ -41,7 +46,8 @@ def read_square(
             is shorter than 0.7 S, if they are large enough for that.
 
     Returns:
-        uint8 of shape (3, S, S), resized bilinearly with antialiasing as Pillow does it.
+        uint8 of shape (3, S, S), resized bilinearly with antialiasing as Pillow does it; of other
+        numbers C of channels float32 of shape (C, S, S) in 0..255.
 
     Raises:
         DataError: If the file is missing or does not decode.
@@ -60,7 +66,7 @@ def read_window(
     """Decode an image, resize it to a square and cut a window out of it.
 
     Args:
-        path: The image, of any kind, see `read_picture`.
+        path: The image, of any kind, see `read_image`.
         size: Side R of the square in pixels.
         window: The part that is wanted.
         decoding: What the data set declares about its files.
@@ -89,13 +95,15 @@ def read_window(
 def _read(path: ImageSource, decoding: Decoding, least_side: int | None = None) -> Pixels:
     """Decode an image; turn what is wrong with it into a `DataError`."""
     try:
-        return read_pixels(path, decoding=decoding, least_side=least_side)
+        return read_image(path, decoding=decoding, least_side=least_side)
     except ImageError as error:
         raise unreadable(path, "image", error) from None
 
 
 def _planes(pixels: Pixels) -> Tensor:
     """Put the channels first."""
+    if pixels.dtype != np.uint8:
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
     planes = np.empty((3, *pixels.shape[:2]), np.uint8)
     cv2.split(pixels, list(planes))
     return torch.from_numpy(planes)
@@ -105,19 +113,19 @@ def unreadable(path: ImageSource, what: str, error: ImageError) -> DataError:
     """Make the error of an image that is missing or, for the reason in ``error``, unusable."""
     if isinstance(error, MissingImageError):
         return DataError(f"{path}: the {what} is missing; restore it.")
-    return DataError(f"{path}: the {what} does not decode ({error}); replace it.")
+    return DataError(f"{path}: the {what} {complaint(error)}.")
 
 
 def to_square(pixels: Pixels, size: int, center_crop: bool | int = False) -> Tensor:
     """Resize a decoded image to a square; see `read_square`.
 
     Args:
-        pixels: uint8 (H, W, 3).
+        pixels: uint8 (H, W, 3), or float32 (H, W, C).
         size: Side S of the square in pixels.
         center_crop: See `read_square`.
 
     Returns:
-        uint8 of shape (3, S, S).
+        The same type, of shape (3, S, S) or (C, S, S).
     """
     height, width = pixels.shape[:2]
     edges, (left, top) = placement(width, height, size, center_crop)
@@ -126,8 +134,7 @@ def to_square(pixels: Pixels, size: int, center_crop: bool | int = False) -> Ten
     x, y = width / edges[0], height / edges[1]
     right = min((left + size) * x, width)  # despite rounding
     part = (left * x, top * y, right, min((top + size) * y, height))
-    image = Image.fromarray(pixels)
-    return _planes(np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, part)))
+    return _planes(resize_part(pixels, (size, size), part))
 
 
 def scale_boxes(boxes: Tensor, sizes: Tensor, size: int, center_crop: bool | int = False) -> Tensor:
@@ -230,22 +237,22 @@ def cut_boxes(boxes: Tensor, window: Window) -> Tensor:
 
 
 def standardize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Turn 8-bit images into the networks' input.
+    """Turn images into the networks' input.
 
     Args:
-        images: uint8 of shape (B, 3, H, W).
-        mean: Mean of each channel, shape (3,), for values in [0, 1].
-        std: Standard deviation of each channel, shape (3,), positive.
+        images: Levels 0..255, uint8 or float32 of shape (B, C, H, W).
+        mean: Mean of each channel, shape (C,), for values in [0, 1].
+        std: Standard deviation of each channel, shape (C,), positive.
 
     Returns:
-        (images / 255 - mean) / std in the type of ``mean``, shape (B, 3, H, W).
+        (images / 255 - mean) / std in the type of ``mean``, shape (B, C, H, W).
     """
     standardized = torch.empty(images.shape, dtype=mean.dtype, device=images.device)
     return standardize_into(standardized, images, *scaled(mean, std))
 
 
 def scaled(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
-    """Bring mean and std of the channels, each (3,), to 8-bit levels, each (3, 1, 1)."""
+    """Bring mean and std of the channels, each (C,), to levels 0..255, each (C, 1, 1)."""
     return 255 * mean[:, None, None], 255 * std[:, None, None]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 from PIL import Image
 
+from learned_saliency.datamodules import COLORS
 from learned_saliency.pipeline.cli import HUB_FACTS, HUB_WEIGHTS, UserError
 from learned_saliency.pipeline.export.card import LIBRARY, card_text, portable, preparation
 from learned_saliency.pipeline.export.formats.weights import Safetensors
@@ -45,10 +46,11 @@ class HuggingFace(Safetensors):
             check_push(config)
 
     def write(self, source: ExportSource, config: DictConfig, path: Path) -> dict[str, Any]:
-        """Write weights, the preparation of images and the pictures of the run."""
+        """Write weights, the preparation of images in colors, and the pictures of the run."""
         path.mkdir()
         super().write(source, config, self.model_file(path))
-        (path / _PREPARATION).write_text(json.dumps(preparation(source), indent=2) + "\n")
+        if source.channels == COLORS:  # image processors of the Hub know nothing else
+            (path / _PREPARATION).write_text(json.dumps(preparation(source), indent=2) + "\n")
         for name in [_CURVES, *([_MAPS] if config.photographs else [])]:
             picture = source.folder.parent / "pictures" / Path(name).with_suffix(".png")
             if source.facts["metrics"] and picture.is_file():
