@@ -9,9 +9,10 @@ from learned_saliency.datamodules.classes import (
     read_name_list,
 )
 from learned_saliency.datamodules.decoding import (
+    AS_STORED,
+    COLORS,
     Decoding,
     Pixels,
-    pixel_count,
     read_picture,
     read_pixels,
     to_rgb,
@@ -26,7 +27,13 @@ from learned_saliency.datamodules.known_classes import match_classes
 from learned_saliency.datamodules.masks import MaskValues
 from learned_saliency.datamodules.metadata import SPLITS, SplitMetadata, read_split
 from learned_saliency.datamodules.multilabel import read_multilabel_split
-from learned_saliency.datamodules.opening import MAX_PIXELS, ImageError, ImageSource, image_source
+from learned_saliency.datamodules.opening import (
+    MAX_PIXELS,
+    ImageError,
+    ImageFormError,
+    ImageSource,
+    image_source,
+)
 from learned_saliency.datamodules.parts import (
     Asked,
     ClassPair,
@@ -40,6 +47,14 @@ from learned_saliency.datamodules.parts import (
     class_pairs,
     shared_parts,
     sufficient_parts,
+)
+from learned_saliency.datamodules.planes import (
+    ImageHeader,
+    levels,
+    pixel_count,
+    planes_of,
+    read_header,
+    read_image,
 )
 from learned_saliency.datamodules.readers import (
     ByteReader,
@@ -79,6 +94,8 @@ from learned_saliency.datamodules.transforms import (
 from learned_saliency.datamodules.wsol import WSOLDataModule
 
 __all__ = [
+    "AS_STORED",
+    "COLORS",
     "MAX_PIXELS",
     "SPLITS",
     "TASKS",
@@ -95,6 +112,8 @@ __all__ = [
     "FolderReader",
     "ImageError",
     "ImageFacts",
+    "ImageFormError",
+    "ImageHeader",
     "ImageNetReader",
     "ImageSource",
     "Look",
@@ -127,16 +146,20 @@ __all__ = [
     "inspect_mask",
     "is_integer",
     "leaves",
+    "levels",
     "mask_values",
     "match_classes",
     "near_duplicate_groups",
     "perceptual_hashes",
     "pixel_count",
     "placement",
+    "planes_of",
     "published",
     "read_class_names",
     "read_gray",
     "read_groups",
+    "read_header",
+    "read_image",
     "read_lines",
     "read_multilabel_split",
     "read_name_list",

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from learned_saliency.datamodules.batch import WSOLBatch
-from learned_saliency.datamodules.decoding import AS_STORED, Decoding
+from learned_saliency.datamodules.decoding import AS_STORED, COLORS, Decoding
 from learned_saliency.datamodules.in_memory import read_all
 from learned_saliency.datamodules.kept_images import KeptImages, keep_images
 from learned_saliency.datamodules.masks import MaskValues
@@ -40,8 +40,8 @@ class ImageOptions(NamedTuple):
     """Options of how images become batches, the same for training and evaluation.
 
     Attributes:
-        mean: Mean of each of the 3 channels, in [0, 1].
-        std: Standard deviation of each of the 3 channels, positive.
+        mean: Mean of each of the C channels, in [0, 1].
+        std: Standard deviation of each of them, positive.
         decoding: What the data set declares about its files.
         opener: Reads an image's bytes by its id, where images are no files below the root.
         cache: Where ``fill_cache`` keeps the resized images: "none", "memory" or "disk".
@@ -70,7 +70,7 @@ class _ImageDataset(Dataset, ABC):
         self._ids, self._files = np.array(metadata.image_ids), np.array(metadata.files)
         self._presence = None if metadata.presence is None else torch.tensor(metadata.presence)
         self._labels = torch.from_numpy(metadata.labels)
-        self._size, self._options = size, options
+        self._size, self._options, self._channels = size, options, options.decoding.channels
         channels = (torch.tensor(values).float() for values in (options.mean, options.std))
         self._mean, self._std = scaled(*channels)
         self._images: Tensor | KeptImages | None = None
@@ -80,7 +80,7 @@ class _ImageDataset(Dataset, ABC):
         return len(self._ids)
 
     def fill_cache(self) -> None:
-        """Decode and resize all images, a byte per value, if caching was asked for.
+        """Decode and resize all images, 3 H W bytes or 4 C H W of others, if caching was asked for.
 
         Raises:
             DataError: If an image does not decode.
@@ -93,31 +93,32 @@ class _ImageDataset(Dataset, ABC):
         elif self._options.cache == "disk":
             sources = [self._source(index) for index in range(len(self))]
             folder = self._options.cache_folder / "-".join(self._kind())
-            self._images = keep_images(folder, sources, self._size, self._read)
+            self._images = keep_images(folder, sources, self._size, self._read, self._channels)
 
     def _kind(self) -> list[str]:
         """Name what the pixels of a kept image depend on, beside the image."""
-        upright, white = self._options.decoding
+        upright, white, channels, axes = self._options.decoding
         size = "x".join(dict.fromkeys(map(str, self._size)))  # of a square its side
         kind = [f"v{_LAYOUT}", f"{size}px", f"pillow{PIL.__version__}"]
-        return kind + ["upright"] * upright + [f"white{white}"] * (white is not None)
+        kind += ["upright"] * upright + [f"white{white}"] * (white is not None)
+        return kind + [f"{channels}channels", axes] * (channels != COLORS)
 
     def _source(self, index: int) -> ImageSource:
         return image_source(self._root, str(self._files[index]), self._options.opener)
 
     @abstractmethod
     def _read(self, source: ImageSource) -> Tensor:
-        """Make of an image what is kept in a cache, uint8 (3, H, W) of ``size``."""
+        """Make of an image what is kept in a cache, uint8 (3, H, W) or float32 (C, H, W)."""
 
     def _batch(self, indices: Sequence[int], images: Iterable[Tensor], size: Size) -> WSOLBatch:
         """Build the common entries of training and evaluation batches.
 
         Args:
             indices: B places in the list of images.
-            images: Their pixels, uint8 (3, H, W) each, made one after the other.
+            images: Their pixels, (C, H, W) each, made one after the other.
             size: Height H and width W.
         """
-        batch = torch.empty((len(indices), 3, *size))
+        batch = torch.empty((len(indices), self._channels, *size))
         for target, image in zip(batch, images, strict=True):
             standardize_into(target, image, self._mean, self._std)
         index = torch.tensor(indices, dtype=torch.int64)

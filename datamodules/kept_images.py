@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learned_saliency.datamodules.decoding import COLORS
 from learned_saliency.datamodules.opening import (
     ImageError,
     ImageSource,
@@ -74,21 +75,24 @@ class KeptImages:
         folder: Folder of the shards.
         places: Shard and row of each image.
         size: Height H and width W of the images in pixels.
+        channels: Number C of their channels.
     """
 
-    def __init__(self, folder: Path, places: Sequence[_Place], size: Size) -> None:
+    def __init__(
+        self, folder: Path, places: Sequence[_Place], size: Size, channels: int = COLORS
+    ) -> None:
         names = sorted({place.shard for place in places})
         numbers = {name: number for number, name in enumerate(names)}
         self._paths = [folder / f"{name}{_PIXELS}" for name in names]
         self._shards = np.array([numbers[place.shard] for place in places], np.int32)
         self._rows = np.array([place.row for place in places], np.int64)
-        self._size = size
+        self._size, self._channels = size, channels
         self._maps: list[np.memmap] = []
 
     def __getitem__(self, index: int) -> Tensor:
-        """Return an image, uint8 (3, H, W); not to be changed."""
+        """Return an image as it was read, (C, H, W); not to be changed."""
         if not self._maps:
-            self._maps = [_mapped(path, self._size) for path in self._paths]
+            self._maps = [_mapped(path, self._size, self._channels) for path in self._paths]
         return torch.from_numpy(self._maps[self._shards[index]][self._rows[index]])
 
     def __getstate__(self) -> dict[str, Any]:
@@ -101,6 +105,7 @@ def keep_images(
     sources: Sequence[ImageSource],
     size: int | Sequence[int],
     read: Callable[[ImageSource], Tensor],
+    channels: int = COLORS,
 ) -> KeptImages:
     """Find the resized images of a data set in a folder, and make those that are missing there.
 
@@ -113,7 +118,8 @@ def keep_images(
         folder: Folder for images of this size and kind; it is made if needed.
         sources: N images.
         size: Side of a square in pixels to which they are resized, or height H and width W.
-        read: Decodes and resizes an image to uint8 (3, H, W).
+        read: Decodes and resizes an image to uint8 (3, H, W), or float32 (C, H, W) of other C.
+        channels: Number C of channels.
 
     Raises:
         DataError: If an image is missing or does not decode, or the folder cannot be made.
@@ -126,24 +132,24 @@ def keep_images(
         message = "is no folder, so that no images can be kept there; set data.cache_folder."
         raise DataError(f"{folder}: {message}") from None
     names, stamps = [str(source) for source in sources], [_stamp(source) for source in sources]
-    places = _look_up(_notes(folder, size), names, stamps)
+    places = _look_up(_notes(folder, size, channels), names, stamps)
     if None in places:
         with _alone(folder):
-            known = _notes(folder, size)
+            known = _notes(folder, size, channels)
             places = _look_up(known, names, stamps)
             missing = [number for number, place in enumerate(places) if place is None]
-            writer = _Writer(folder, size, known)
+            writer = _Writer(folder, size, channels, known)
             made = writer.add([(sources[n], names[n], stamps[n]) for n in missing], read)
             for number, place in zip(missing, made, strict=True):
                 places[number] = place
-    return KeptImages(folder, places, size)
+    return KeptImages(folder, places, size, channels)
 
 
 class _Writer:
     """Writer of one shard."""
 
-    def __init__(self, folder: Path, size: Size, known: _Known) -> None:
-        self._folder, self._known, self._bytes = folder, known, 3 * math.prod(size)
+    def __init__(self, folder: Path, size: Size, channels: int, known: _Known) -> None:
+        self._folder, self._known, self._bytes = folder, known, _bytes(size, channels)
         self._shard, self._rows = uuid.uuid4().hex, 0
 
     def add(
@@ -208,10 +214,19 @@ class _Writer:
         return places
 
 
-def _mapped(path: Path, size: Size) -> np.memmap:
+def _dtype(channels: int) -> type[np.generic]:
+    """Return the type of kept values: 8 bits of colors, floats of what keeps its full depth."""
+    return np.uint8 if channels == COLORS else np.float32
+
+
+def _bytes(size: Size, channels: int) -> int:
+    return channels * math.prod(size) * np.dtype(_dtype(channels)).itemsize
+
+
+def _mapped(path: Path, size: Size, channels: int) -> np.memmap:
     """Map a shard; copy on write, which torch wants, though nobody writes."""
-    rows = path.stat().st_size // (3 * math.prod(size))
-    return np.memmap(path, np.uint8, "c", shape=(rows, 3, *size))
+    rows = path.stat().st_size // _bytes(size, channels)
+    return np.memmap(path, _dtype(channels), "c", shape=(rows, channels, *size))
 
 
 def _encoded(source: ImageSource) -> bytes:
@@ -242,11 +257,10 @@ def _note(values: list[Any]) -> str:
     return f"{zlib.crc32(text.encode()):08x} {text}\n"
 
 
-def _notes(folder: Path, size: Size) -> _Known:
+def _notes(folder: Path, size: Size, channels: int) -> _Known:
     """Read the notes of all shards; leave out lines and pixels that are not whole."""
-    rows = {
-        path.stem: path.stat().st_size // (3 * math.prod(size)) for path in _files(folder, _PIXELS)
-    }
+    whole = _bytes(size, channels)
+    rows = {path.stem: path.stat().st_size // whole for path in _files(folder, _PIXELS)}
     known = _Known({}, {})
     for path in _files(folder, _NOTES):
         for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):

@@ -31,7 +31,7 @@ from learned_saliency.datamodules.metadata import (
     read_split,
 )
 from learned_saliency.datamodules.multilabel import read_multilabel_split
-from learned_saliency.datamodules.opening import image_source
+from learned_saliency.datamodules.opening import complaint, image_source
 from learned_saliency.datamodules.parts import PartReader
 from learned_saliency.datamodules.readers import (
     Reader,
@@ -301,8 +301,8 @@ class SplitDataModule(LightningDataModule):
         opener = image_opener(self.reader, self.root)
         images = [image_source(self.root, name, opener) for name in found.files]
         sizes, broken = read_sizes(images, self.decoding)
-        for i, reason in broken.items():
-            raise DataError(f"{images[i]}: the image does not decode ({reason}); replace it.")
+        for i, error in broken.items():
+            raise DataError(f"{images[i]}: the image {complaint(error)}.")
         return sizes
 
     def keep_images(self, split: str, places: Sequence[int]) -> None:

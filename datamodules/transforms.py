@@ -7,12 +7,17 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from learned_saliency.datamodules.decoding import AS_STORED, Decoding, Pixels, read_pixels
-from learned_saliency.datamodules.opening import ImageError, ImageSource, MissingImageError
-from learned_saliency.datamodules.resampling import Window, resize_window
+from learned_saliency.datamodules.decoding import AS_STORED, Decoding
+from learned_saliency.datamodules.opening import (
+    ImageError,
+    ImageSource,
+    MissingImageError,
+    complaint,
+)
+from learned_saliency.datamodules.planes import read_image
+from learned_saliency.datamodules.resampling import Pixels, Window, resize_part, resize_window
 from learned_saliency.datamodules.sizes import Size
 from learned_saliency.datamodules.textfile import DataError
 
@@ -32,7 +37,7 @@ def read_square(
     """Decode an image and resize it to a size, without regard to its aspect ratio.
 
     Args:
-        path: The image, of any kind, see `read_picture`.
+        path: The image, of any kind, see `read_image`.
         size: Side of a square in pixels, or height H and width W.
         center_crop: Keep the aspect ratio instead: the image becomes as small as both edges allow
             that still cover H x W pixels, one of them exactly, and these are taken out of the
@@ -44,7 +49,8 @@ def read_square(
             and width are not below 0.7 H and 0.7 W, if they are large enough for that.
 
     Returns:
-        uint8 of shape (3, H, W), resized bilinearly with antialiasing as Pillow does it.
+        uint8 of shape (3, H, W), resized bilinearly with antialiasing as Pillow does it; of other
+        numbers C of channels float32 of shape (C, H, W) in 0..255.
 
     Raises:
         DataError: If the file is missing or does not decode.
@@ -63,7 +69,7 @@ def read_window(
     """Decode an image, resize it without regard to its aspect ratio and cut a window out of it.
 
     Args:
-        path: The image, of any kind, see `read_picture`.
+        path: The image, of any kind, see `read_image`.
         size: Side of a square in pixels, or height and width.
         window: The part that is wanted.
         decoding: What the data set declares about its files.
@@ -100,13 +106,15 @@ def _least(size: Size) -> Size:
 def _read(path: ImageSource, decoding: Decoding, least: Size | None = None) -> Pixels:
     """Decode an image; turn what is wrong with it into a `DataError`."""
     try:
-        return read_pixels(path, decoding=decoding, least=least)
+        return read_image(path, decoding=decoding, least=least)
     except ImageError as error:
         raise unreadable(path, "image", error) from None
 
 
 def _planes(pixels: Pixels) -> Tensor:
     """Put the channels first."""
+    if pixels.dtype != np.uint8:
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
     planes = np.empty((3, *pixels.shape[:2]), np.uint8)
     cv2.split(pixels, list(planes))
     return torch.from_numpy(planes)
@@ -116,19 +124,19 @@ def unreadable(path: ImageSource, what: str, error: ImageError) -> DataError:
     """Make the error of an image that is missing or, for the reason in ``error``, unusable."""
     if isinstance(error, MissingImageError):
         return DataError(f"{path}: the {what} is missing; restore it.")
-    return DataError(f"{path}: the {what} does not decode ({error}); replace it.")
+    return DataError(f"{path}: the {what} {complaint(error)}.")
 
 
 def to_square(pixels: Pixels, size: int | Sequence[int], center_crop: bool | int = False) -> Tensor:
     """Resize a decoded image; see `read_square`.
 
     Args:
-        pixels: uint8 of any height and width, (..., ..., 3).
+        pixels: uint8 of any height and width, (..., ..., 3), or float32 (..., ..., C).
         size: Side of a square in pixels, or height H and width W.
         center_crop: See `read_square`.
 
     Returns:
-        uint8 of shape (3, H, W).
+        The same type, of shape (3, H, W) or (C, H, W).
     """
     size = Size.of(size)
     height, width = pixels.shape[:2]
@@ -138,9 +146,7 @@ def to_square(pixels: Pixels, size: int | Sequence[int], center_crop: bool | int
     x, y = width / edges[0], height / edges[1]
     right = min((left + size.width) * x, width)  # despite rounding
     part = (left * x, top * y, right, min((top + size.height) * y, height))
-    image = Image.fromarray(pixels)
-    resized = image.resize((size.width, size.height), Image.Resampling.BILINEAR, part)
-    return _planes(np.asarray(resized))
+    return _planes(resize_part(pixels, (size.width, size.height), part))
 
 
 def scale_boxes(
@@ -251,22 +257,22 @@ def cut_boxes(boxes: Tensor, window: Window) -> Tensor:
 
 
 def standardize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Turn 8-bit images into the networks' input.
+    """Turn images into the networks' input.
 
     Args:
-        images: uint8 of shape (B, 3, H, W).
-        mean: Mean of each channel, shape (3,), for values in [0, 1].
-        std: Standard deviation of each channel, shape (3,), positive.
+        images: Levels 0..255, uint8 or float32 of shape (B, C, H, W).
+        mean: Mean of each channel, shape (C,), for values in [0, 1].
+        std: Standard deviation of each channel, shape (C,), positive.
 
     Returns:
-        (images / 255 - mean) / std in the type of ``mean``, shape (B, 3, H, W).
+        (images / 255 - mean) / std in the type of ``mean``, shape (B, C, H, W).
     """
     standardized = torch.empty(images.shape, dtype=mean.dtype, device=images.device)
     return standardize_into(standardized, images, *scaled(mean, std))
 
 
 def scaled(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
-    """Bring mean and std of the channels, each (3,), to 8-bit levels, each (3, 1, 1)."""
+    """Bring mean and std of the channels, each (C,), to levels 0..255, each (C, 1, 1)."""
     return 255 * mean[:, None, None], 255 * std[:, None, None]
 
 

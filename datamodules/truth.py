@@ -70,7 +70,7 @@ class Truth:
 
     def _read_mask(self, index: int) -> Tensor:
         if not self._mask_paths[index]:  # a sample of a class that nobody has outlined
-            return torch.full((self._size, self._size), 255, dtype=torch.uint8)
+            return torch.full(tuple(self._size), 255, dtype=torch.uint8)
         masks = [self._mask_root / path for path in self._mask_paths[index]]
         ignores = [self._mask_root / path for path in self._ignore_paths[index]]
         return read_mask(masks, ignores, self._size, *self._options)

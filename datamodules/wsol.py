@@ -5,6 +5,7 @@ from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any, Self
 
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from learned_saliency.datamodules.checks import check_options
@@ -14,8 +15,9 @@ from learned_saliency.datamodules.dataset import (
     TrainDataset,
     as_is,
 )
-from learned_saliency.datamodules.decoding import Decoding
+from learned_saliency.datamodules.decoding import COLORS, Decoding
 from learned_saliency.datamodules.metadata import SplitMetadata
+from learned_saliency.datamodules.opening import image_source
 from learned_saliency.datamodules.readers import image_opener, mask_values
 from learned_saliency.datamodules.sampler import (
     EvaluationBatches,
@@ -25,8 +27,9 @@ from learned_saliency.datamodules.sampler import (
 )
 from learned_saliency.datamodules.sizes import Size
 from learned_saliency.datamodules.splits import SplitDataModule
+from learned_saliency.datamodules.statistics import measure_channels
 from learned_saliency.datamodules.supervised_dataset import SupervisedDataset
-from learned_saliency.datamodules.transforms import center_crop_of
+from learned_saliency.datamodules.transforms import center_crop_of, read_square
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -63,8 +66,9 @@ class WSOLDataModule(SplitDataModule):
         batch_size: Training images in a batch of one process.
         eval_batch_size: Evaluation images in a batch; None takes ``batch_size``.
         num_workers: Processes that load images; 0 loads in the main process.
-        mean: Mean of each of the 3 channels, in [0, 1].
-        std: Standard deviation of each of the 3 channels, positive.
+        mean: Mean of each of the channels, in [0, 1]; None where `measure` is to find it in the
+            training images.
+        std: Standard deviation of each of the channels, positive; None likewise.
         num_classes: Number of classes; None counts ``class_names``, the lines of
             ``class_names.txt`` or the training labels, the first of these that exists.
         class_names: Names in the order of the labels; None reads ``class_names.txt`` and, where the
@@ -91,8 +95,9 @@ class WSOLDataModule(SplitDataModule):
             torchvision's evaluators do: 256 for 224. None leaves it to ``center_crop``.
         fast_decode: Whether training images are decoded and resized faster, with slightly other
             pixels; see `read_window`. Evaluation images are always exact.
-        cache: Where to keep the resized images, 3 bytes per pixel of ``resize_size``: "none",
-            "memory", for small sets, or "disk", from one run to the next.
+        cache: Where to keep the resized images, 3 bytes per pixel of ``resize_size``, of other
+            ``channels`` than 3 four times as many for each: "none", "memory", for small sets, or
+            "disk", from one run to the next.
         cache_folder: Folder of images kept on disk; None takes ``images`` below
             ``LEARNED_SALIENCY_CACHE`` or ``~/.cache/learned-saliency``.
         verify_images: Whether `setup` opens every file of a split of up to 50000 images.
@@ -111,6 +116,11 @@ class WSOLDataModule(SplitDataModule):
             stored.
         max_value: Value that is white in files of more than 8 bits per channel, above 0; None for
             what the file states, see `read_picture`.
+        channels: Number C of channels of the images. 3 brings files of any kind to 8-bit colors;
+            another number is that of the files, which keep their full depth, see `read_image`.
+        array_axes: Order of the axes in .npy files of three, "hwc" or "chw".
+        shown_channels: The three of the channels that are shown as red, green and blue, and that
+            terms on colors look at, such as F-CAM's; None for the first three, of one channel gray.
         allow_outside_root: Whether ids and mask paths may lead out of ``root`` and ``mask_root``,
             as absolute paths and by ``..``. Links inside are followed in any case.
         read_only: Whether the reader writes nothing: metadata and images have to be there. So it is
@@ -138,8 +148,8 @@ class WSOLDataModule(SplitDataModule):
         batch_size: int = 32,
         eval_batch_size: int | None = None,
         num_workers: int = 0,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        mean: Sequence[float] | None = IMAGENET_MEAN,
+        std: Sequence[float] | None = IMAGENET_STD,
         train_fraction: float = 1.0,
         augment: bool = True,
         center_crop: bool = False,
@@ -152,6 +162,9 @@ class WSOLDataModule(SplitDataModule):
         pin_memory: bool | None = None,
         exif_orientation: bool = False,
         max_value: float | None = None,
+        channels: int = COLORS,
+        array_axes: str = "hwc",
+        shown_channels: Sequence[int] | None = None,
         **of_splits: Any,
     ) -> None:
         super().__init__(**of_splits)
@@ -162,8 +175,9 @@ class WSOLDataModule(SplitDataModule):
         self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
         self.num_workers, self.pin_memory, self.cache = num_workers, pin_memory, cache
         self.center_crop, self.evaluation_resize = center_crop, evaluation_resize
-        self.mean, self.std, self._datasets = tuple(map(float, mean)), tuple(map(float, std)), {}
-        self.decoding, self.train_fraction = Decoding(exif_orientation, max_value), train_fraction
+        self.mean, self.std, self._datasets = _numbers(mean), _numbers(std), {}
+        self.decoding = Decoding(exif_orientation, max_value, channels, array_axes)
+        self.shown_channels, self.train_fraction = shown_channels, train_fraction
         self.augment, self.fast_decode, self.superset = augment, fast_decode, superset
         check_options(vars(self) | {"max_value": max_value})
 
@@ -208,6 +222,35 @@ class WSOLDataModule(SplitDataModule):
         return ResumableLoader(
             dataset, batch_size=self.batch_size, sampler=sampler, **self._loader_options()
         )
+
+    def measure(self) -> str:
+        """Find mean and standard deviation in the training images, where they are not given.
+
+        Images count as they are resized for training, without crops.
+
+        Returns:
+            A sentence about it; empty where both are given.
+
+        Raises:
+            DataError: If the training split is not set up, an image does not decode, or a channel
+                has one value everywhere.
+        """
+        if self.mean is not None:
+            return ""
+        split, opener = self._split("train"), image_opener(self.reader, self.root)
+
+        def read(index: int) -> Tensor:
+            source = image_source(self.root, split.image_ids[index], opener)
+            return read_square(source, self.resize_size, decoding=self.decoding)
+
+        found = measure_channels(read, len(split), self.seed)
+        self.mean, self.std, images = found
+        told = "data.mean=[{}] data.std=[{}]".format(
+            *(",".join(f"{value:.4g}" for value in values) for values in found[:2])
+        )
+        drawn = f"{images}, drawn by data.seed={self.seed}, of {len(split)}"
+        count = f"all {images}" if images == len(split) else drawn
+        return f"{told} are those of {count} training images"
 
     def with_shares(self, share: float, seed: int) -> Self:
         """Give the data of a training by full supervision; see `SplitDataModule.with_shares`."""
@@ -274,6 +317,10 @@ class WSOLDataModule(SplitDataModule):
 
 def _absolute(path: str | Path) -> Path:
     return Path(path).expanduser().absolute()
+
+
+def _numbers(values: Sequence[float] | None) -> tuple[float, ...] | None:
+    return None if values is None else tuple(map(float, values))
 
 
 def _kept_images() -> Path:

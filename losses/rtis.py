@@ -189,8 +189,8 @@ class AlternativeImages:
         """Draw an image for each image, from torch's global generator.
 
         Args:
-            images: Normalized images of shape (B, 3, H, W).
-            mean: Mean that they were normalized with, of 1 between black and white, (3, 1, 1).
+            images: Normalized images of shape (B, C, H, W).
+            mean: Mean that they were normalized with, of 1 between black and white, (C, 1, 1).
             std: Standard deviation, likewise.
 
         Returns:
@@ -198,7 +198,7 @@ class AlternativeImages:
         """
         shape = (len(images), 1, 1, 1)
         draw = {"device": images.device, "dtype": images.dtype}
-        colors = 0.5 + self.color_range * (torch.rand(len(images), 3, 1, 1, **draw) - 0.5)
+        colors = 0.5 + self.color_range * (torch.rand(*images.shape[:2], 1, 1, **draw) - 0.5)
         noisy = colors + self.noise_std * torch.randn(images.shape, **draw)
         side = math.sqrt(images.shape[-2] * images.shape[-1])
         blurred = blur(images, self.blur_sigma * side / self.reference_size)

@@ -21,6 +21,11 @@ from learned_saliency.models.feature_cache import (
     is_frozen,
 )
 from learned_saliency.models.finetuned import FineTuned, LinearProbe
+from learned_saliency.models.first_layer import (
+    adapt_first_layer,
+    find_first_layer,
+    with_channels,
+)
 from learned_saliency.models.has import HideAndSeek, hidden_pixels
 from learned_saliency.models.pooling import (
     GlobalAverage,
@@ -85,14 +90,17 @@ __all__ = [
     "Trunk",
     "UNetDecoder",
     "Wildcat",
+    "adapt_first_layer",
     "cue_distribution",
     "cut_box",
     "drop_mask",
     "feature_key",
+    "find_first_layer",
     "head_with_gradients",
     "hidden_pixels",
     "is_feature_cache",
     "is_frozen",
     "mix_images",
     "region_features",
+    "with_channels",
 ]

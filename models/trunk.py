@@ -72,7 +72,7 @@ class Trunk(nn.Module):
         """Extract all levels in one pass.
 
         Args:
-            images: Normalized images of shape (B, 3, H, W).
+            images: Normalized images of shape (B, C, H, W).
 
         Returns:
             Feature maps of shape (B, ``channels[i]``, h_i, w_i), from fine to coarse; h_i is
@@ -83,7 +83,7 @@ class Trunk(nn.Module):
             TypeError: If ``images`` is not of a floating type.
         """
         if images.ndim != 4:
-            raise ValueError(f"images must have shape (B, 3, H, W), got {tuple(images.shape)}")
+            raise ValueError(f"images must have shape (B, C, H, W), got {tuple(images.shape)}")
         if not images.is_floating_point():
             raise TypeError(f"images must be normalized floats, got {images.dtype}")
         if not self.frozen or images.requires_grad:

@@ -29,6 +29,7 @@ from learned_saliency.trainers.tasks import TASKS
 from learned_saliency.trainers.testing import TestableModule, flatten
 from learned_saliency.trainers.training import OptimizerFactory, SchedulerFactory
 from learned_saliency.trainers.zerobox import ZeroBoxScores
+from learned_saliency.visualization import shown_channels as choose_shown
 
 
 class SaliencyModule(TestableModule):
@@ -60,6 +61,8 @@ class SaliencyModule(TestableModule):
         explained: Class that the tested maps explain: the ``"label"`` or the ``"predicted"`` class.
         mean: Mean of each color channel that the images were normalized with, in [0, 1].
         std: Standard deviation of each color channel, in [0, 1].
+        shown_channels: The three of the channels that are shown as red, green and blue, and that
+            terms on colors look at; None for the first three, of one channel gray.
         seed: Seed of all random draws in training.
         zerobox: Criteria of ``val`` that need no box; None for none of them.
         task: What labels are to the classifier, a key of `trainers.TASKS`.
@@ -84,8 +87,9 @@ class SaliencyModule(TestableModule):
         faithfulness: Sequence[str] = (),
         mask_color: str = "mean",
         explained: str = "label",
-        mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
-        std: tuple[float, float, float] = (0.229, 0.224, 0.225),
+        mean: tuple[float, ...] = (0.485, 0.456, 0.406),
+        std: tuple[float, ...] = (0.229, 0.224, 0.225),
+        shown_channels: Sequence[int] | None = None,
         seed: int = 0,
         zerobox: ZeroBoxScores | None = None,
         task: str = "multiclass",
@@ -104,8 +108,9 @@ class SaliencyModule(TestableModule):
         )
         self.task = TASKS[task]
         self.network = network.to(memory_format=torch.channels_last)  # makes convolutions faster
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+        self.shown_channels = choose_shown(len(mean), shown_channels)
         # Threshold with the native map's best MaxBoxAcc on `val`, or what a criterion without boxes
         # chose there, in [0, 1); 0.5 before the first validation.
         self.register_buffer("box_threshold", torch.tensor(0.5))
@@ -261,8 +266,14 @@ class SaliencyModule(TestableModule):
         return maps
 
     def colors(self, images: Tensor) -> Tensor:
-        """Undo the normalization: return colors in 0..255, float of the same shape."""
-        return (images * self.std + self.mean).clamp(0, 1) * 255
+        """Undo the normalization: return what is shown of images, (..., 3, H, W) in 0..255.
+
+        Of other channels than three these are ``shown_channels``.
+        """
+        values = images * self.std + self.mean
+        if len(self.mean) != len(self.shown_channels):
+            values = values[..., self.shown_channels, :, :]
+        return values.clamp(0, 1) * 255
 
     @property
     def needs_labels(self) -> bool:

@@ -61,8 +61,8 @@ class TestableModule(TrainableModule):
         faithfulness: Sequence[str],
         mask_color: str,
         explained: str,
-        mean: tuple[float, float, float],
-        std: tuple[float, float, float],
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
         **options: Any,
     ) -> None:
         super().__init__(**options)

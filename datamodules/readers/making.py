@@ -4,7 +4,9 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from learned_saliency.datamodules.decoding import COLORS, Decoding
 from learned_saliency.datamodules.metadata import SPLITS
 from learned_saliency.datamodules.readers.annotations import Marks
 from learned_saliency.datamodules.readers.folderrows import Photos, evaluation_rows, train_rows
@@ -81,6 +83,13 @@ def tell(root: Path, metadata: Path) -> None:
     except (DataError, ValueError, KeyError, TypeError, AttributeError):
         raise DataError(f"{metadata / REPORT}: is damaged; remove {metadata}.") from None
     _LOGGER.info("%s: %s; %s; see %s.", root, ", ".join(counts), told, metadata / REPORT)
+
+
+def decoded_otherwise(decoding: Decoding) -> dict[str, Any]:
+    """Return what metadata depends on where images keep their channels; nothing for colors."""
+    if decoding.channels == COLORS:
+        return {}
+    return {"channels": decoding.channels, "array_axes": decoding.array_axes}
 
 
 def known_splits(metadata: Path) -> dict[str, str]:

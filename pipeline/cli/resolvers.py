@@ -12,6 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 _DIGITS = 10
 _LONGEST = 40
+_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_COLORS = {"channels": 3, "array_axes": "hwc"}  # of a reader; so it was before there were others
 _UNUSUAL = re.compile(r"[^\w.-]+")
 
 
@@ -27,10 +29,21 @@ def folder_key(folder: Any, *options: Any) -> str:
         path and options, and another for any others.
     """
     place = Path(str(folder)).expanduser().absolute()
-    text = json.dumps([str(place), *map(_plain, options)], sort_keys=True)
+    plain = [_without_colors(_plain(option)) for option in options]
+    text = json.dumps([str(place), *plain], sort_keys=True)
     digest = hashlib.sha256(text.encode())
     name = _UNUSUAL.sub("_", place.name)[:_LONGEST] or "root"
     return f"{name}-{digest.hexdigest()[:_DIGITS]}"
+
+
+def imagenet(what: str, channels: int) -> list[float] | None:
+    """Return ImageNet's mean or standard deviation of colors; None of other channels than three.
+
+    Args:
+        what: ``mean`` or ``std``.
+        channels: Number of channels of the images.
+    """
+    return list(_IMAGENET[what]) if channels == 3 else None
 
 
 def named(group: DictConfig, *keys: str) -> str:
@@ -51,7 +64,15 @@ def _plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
+def _without_colors(value: Any) -> Any:
+    """Leave out what a reader says about channels where these are colors: names stay as before."""
+    if not isinstance(value, dict) or not _COLORS.items() <= value.items():
+        return value
+    return {key: child for key, child in value.items() if key not in _COLORS}
+
+
 def register() -> None:
     """Make the functions known to OmegaConf."""
     OmegaConf.register_new_resolver("folder_key", folder_key, replace=True)
+    OmegaConf.register_new_resolver("imagenet", imagenet, replace=True)
     OmegaConf.register_new_resolver("named", named, replace=True)

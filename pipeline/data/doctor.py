@@ -12,6 +12,7 @@ from typing import NamedTuple
 from omegaconf import DictConfig
 
 from learned_saliency.datamodules import (
+    COLORS,
     SPLITS,
     DataError,
     WSOLDataModule,
@@ -89,7 +90,9 @@ class _Doctor:
         self._make()
         tables = self._read_tables()
         if data.root.is_dir():
-            self.files = list(checks.image_files(data.root, [data.metadata, self.folder]))
+            left_out = [data.metadata, self.folder]
+            arrays = data.decoding.channels != COLORS
+            self.files = list(checks.image_files(data.root, left_out, arrays))
         count = sum(len(table.ids) for table in tables) or len(self.files)
         reader = self._file_reader(count)
         counts = {}
@@ -152,6 +155,7 @@ class _Doctor:
             Depth(self.config.full_decode, look),
             self.config.workers,
             _state_of(self.data.root) if packed else Stamp(0, 0),
+            self.data.decoding,
         )
 
     def _read_content(self, tables: Sequence[SplitTable], reader: FileReader) -> Content:
@@ -176,6 +180,7 @@ class _Doctor:
 
     def _check(self, content: Content, reader: FileReader) -> None:
         data, findings = self.data, self.findings
+        checks.check_forms(content, data.root, data.decoding.channels, findings)
         for split in content.splits:
             checks.check_images(content, split, findings)
             with findings.at_most(split.table.most):

@@ -23,7 +23,7 @@ from learned_saliency.pipeline.evaluation.checks import (
 )
 from learned_saliency.pipeline.evaluation.data import with_data
 from learned_saliency.pipeline.evaluation.given_maps import maps_digest, open_maps
-from learned_saliency.pipeline.evaluation.inputs import trained_options
+from learned_saliency.pipeline.evaluation.inputs import trained_options, with_channels
 from learned_saliency.pipeline.evaluation.kept import find_kept
 from learned_saliency.pipeline.evaluation.studies import build_studies
 from learned_saliency.pipeline.evaluation.testing import EvaluationResult, test_and_write
@@ -74,6 +74,7 @@ def evaluate(
     subject = Subject(None, False) if alone else read_subject(config, "evaluate.py")
     chosen = "_target_" in (config.get("data") or {})
     config = with_precision(with_data(with_class_files(config), subject.checkpoint))
+    config = config if alone else with_channels(chosen, config, subject, given)
     check_values(config)  # with those of the checkpoint
     check_dashboards(config)
     check_hardware(config.trainer)
@@ -85,7 +86,8 @@ def evaluate(
     maps = open_maps(config, data)
     check_names(maps, method_names(config), studies)
     check_limits(config.trainer, data, {"test": config.split})
-    options |= {"mean": data.mean, "std": data.std, "given": maps, "seed": config.seed}
+    options |= {"mean": data.mean, "std": data.std, "shown_channels": data.shown_channels}
+    options |= {"given": maps, "seed": config.seed}
     module = build_explained(config, subject, method_names(config), **options)
     check_unlearned(config, module, subject)
     check_figures(module, data, config.split, options["faithfulness"])

@@ -9,17 +9,56 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
-from learned_saliency.datamodules import Size
+from learned_saliency.datamodules import COLORS, Size
+from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.runs import (
     Checkpoint,
     Subject,
+    channels_of,
     has_function,
     library_class_names,
     library_input,
 )
 
+_COLOR_FILES = {"channels": COLORS, "array_axes": "hwc"}  # of runs of before
 _INPUT = ("mean", "std", "crop_size", "center_crop", "evaluation_resize")
 _COLORS = ("mean", "std")
+_CHANNELS = ("channels", "array_axes", "shown_channels")
+
+
+def with_channels(
+    chosen: bool, config: DictConfig, subject: Subject, given: Collection[str] = ()
+) -> DictConfig:
+    """Set the channels of another data set to those that a checkpoint was trained on.
+
+    Args:
+        chosen: See `trained_options`.
+        config: The configuration, whose ``data`` is complete.
+        subject: The network.
+        given: See `trained_options`.
+
+    Raises:
+        UserError: If another number of channels is given, or none are known by which images of a
+            foreign network are normalized.
+    """
+    checkpoint, data = subject.checkpoint, config.data
+    if checkpoint is not None and chosen:
+        trained = channels_of(checkpoint.config.data)
+        if "data.channels" in given and channels_of(data) != trained:
+            raise UserError(
+                f"data.channels={data.channels}: {checkpoint.path} was trained on images of "
+                f"{trained} channels; leave it out."
+            )
+        config = config.copy()
+        for key in _CHANNELS:
+            if f"data.{key}" not in given and key in config.data:
+                config.data[key] = checkpoint.config.data.get(key, _COLOR_FILES.get(key))
+    elif checkpoint is None and data.get("mean", ()) is None:
+        raise UserError(
+            f"data.mean has no value: give data.mean and data.std of each of {data.channels} "
+            "channels, as the network was trained with; a checkpoint of this project knows its own."
+        )
+    return config
 
 
 def trained_options(
@@ -79,6 +118,8 @@ def _trained_input(
 
 def _library_colors(config: DictConfig, given: Collection[str]) -> dict[str, Any]:
     """Find how a library's weights want colors normalized, where that differs."""
+    if channels_of(config.data) != COLORS:
+        return {}
     own = library_input(str(config.classifier))
     found = {key: getattr(own, key) for key in _COLORS if f"data.{key}" not in given}
     options = {k: v for k, v in found.items() if v is not None and v != list(config.data[k])}

@@ -50,7 +50,7 @@ class ExplainedClassifier(PostHocModule):
         return f"method={name} is none for a graph, as {self.method.export_obstacle}"
 
     def try_on(self, pixels: Tensor) -> int:
-        """Run the network and the method on images uint8 (N, 3, S, S).
+        """Run the network and the method on images levels 0..255 (N, C, S, S).
 
         Returns:
             The number of classes.
@@ -109,7 +109,7 @@ class RecordedClassifier(nn.Module):
         self.register_buffer("std", explained.std, persistent=False)
         self.finish = explained.method.finish
         self.pass_ = _Pass(explained.classifier, explained.method)
-        inputs = [torch.rand(2, 3, *size)]
+        inputs = [torch.rand(2, len(explained.mean), *size)]
         if has_labels:
             inputs.append(torch.zeros(2, dtype=torch.int64))
         self.graph = record(self.pass_, *inputs)

@@ -49,7 +49,7 @@ class ExportedModel(nn.Module):
         """Classify and explain.
 
         Args:
-            images: RGB in [0, 1], float32 of shape (B, 3, H, W), not normalized.
+            images: RGB, or other channels, in [0, 1], float32 (B, C, H, W), not normalized.
             labels: Classes to explain, int64 (B,) in [0, C); with ``maps="label"`` alone.
 
         Returns:
@@ -69,17 +69,18 @@ class ExportedModel(nn.Module):
 
 
 @torch.no_grad()
-def trace(model: ExportedModel, size: int | Sequence[int]) -> ExportedProgram:
+def trace(model: ExportedModel, size: int | Sequence[int], channels: int = 3) -> ExportedProgram:
     """Export the graph for batches of any number of images of one size.
 
     Args:
         model: The computation.
         size: Side of the images in pixels, or height and width.
+        channels: Number of their channels.
 
     State that the graph does not read (of a loss, EM's second network) is left out, and so are the
     example images and the paths of the source files.
     """
-    inputs: tuple[Tensor, ...] = (torch.rand(2, 3, *Size.of(size)),)
+    inputs: tuple[Tensor, ...] = (torch.rand(2, channels, *Size.of(size)),)
     if model.has_labels:
         inputs += (torch.zeros(2, dtype=torch.int64),)
     shapes = tuple({0: Dim("batch", min=1)} for _ in inputs)

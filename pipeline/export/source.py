@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from learned_saliency.datamodules import Size, center_crop_of
+from learned_saliency.datamodules import COLORS, Size, center_crop_of
 from learned_saliency.pipeline.cli import UserError, first_sentence
 from learned_saliency.pipeline.export.explained import ExplainedClassifier, RecordedClassifier
 from learned_saliency.pipeline.export.graph import INPUTS, OUTPUTS, ExportedModel, trace
@@ -44,11 +44,16 @@ class ExportSource(NamedTuple):
         """Height and width of the input."""
         return Size.of(self.data.crop_size)
 
+    @property
+    def channels(self) -> int:
+        """Number C of channels of the input."""
+        return len(self.module.mean)
+
     def try_method(self, pixels: Tensor) -> None:
         """Run a post-hoc method on images, with the checks of values that a graph cannot hold.
 
         Args:
-            pixels: Images that the file will be tried on, uint8 (N, 3, H, W).
+            pixels: Images that the file will be tried on, levels 0..255 (N, C, H, W).
 
         Raises:
             UserError: If the method does not fit the network.
@@ -63,10 +68,10 @@ class ExportSource(NamedTuple):
             UserError: If a network from outside, or its head's derivative, cannot be recorded.
         """
         if not isinstance(self.module, ExplainedClassifier):
-            return trace(ExportedModel(self.module, self.maps), self.size)
+            return trace(ExportedModel(self.module, self.maps), self.size, self.channels)
         try:
             recorded = RecordedClassifier(self.module, self.size, self.maps == "label")
-            return trace(ExportedModel(recorded, self.maps), self.size)
+            return trace(ExportedModel(recorded, self.maps), self.size, self.channels)
         except Exception as error:  # the network's own code, or torch's for it
             raise UserError(
                 "classifier: the network, or the derivative of its part after the layer, cannot be "
@@ -92,9 +97,9 @@ class ExportSource(NamedTuple):
         images = {
             "name": INPUTS[0],
             "type": "float32",
-            "shape": ["batch", 3, *size],
+            "shape": ["batch", self.channels, *size],
             "range": [0, 1],
-            "colors": "RGB",
+            **self._values(),
             "resize": f"{aspect}, bilinear with antialiasing",
             "normalization": "inside the graph",
         }
@@ -115,3 +120,11 @@ class ExportSource(NamedTuple):
         declared = self.module.native
         native = {"per_class": declared.per_class, "probabilities": declared.probabilities}
         return {"maps": self.maps, "native": native, "inputs": inputs, "outputs": outputs}
+
+    def _values(self) -> dict[str, str]:
+        """Describe the values of the input, for the JSON."""
+        if self.channels == COLORS:
+            return {"colors": "RGB"}
+        white = self.data.get("max_value")
+        largest = "the largest value of 8 or 16 bits, or 1 of floats" if white is None else white
+        return {"channels": f"as in the files, at full depth; a value divided by {largest}"}

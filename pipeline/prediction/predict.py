@@ -18,7 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, ListConfig
 
-from learned_saliency.datamodules import pixel_count, read_pixels
+from learned_saliency.datamodules import Decoding, pixel_count, read_image
 from learned_saliency.pipeline.cli import (
     UserError,
     check_values,
@@ -91,9 +91,11 @@ def predict(
     _check(config)
     style, formats = Style.of(config), label_formats(config)
     config = with_precision(config)
-    files = with_stems(_files(config), _of_first(say)) if formats else _files(config)
+    files = find_files(values(config.images), Path(config.out).expanduser())
     trainer = _trainer(config)
     model = build_model(config, device=trainer.strategy.root_device)
+    files = _drawn(files, config, model.decoding)
+    files = with_stems(files, _of_first(say)) if formats else files
     files = _compared(model, files, config, _of_first(say))
     request = Request(model.targets(_classes(config), config.top_k), config.top_k)
     first = rank_zero_only.rank == 0
@@ -151,12 +153,12 @@ def _check(config: DictConfig) -> None:
         )
 
 
-def _files(config: DictConfig) -> Iterable[Found]:
-    """Find the files, or draw those of a quick look."""
-    files = find_files(values(config.images), Path(config.out).expanduser())
+def _drawn(files: Iterable[Found], config: DictConfig, decoding: Decoding) -> Iterable[Found]:
+    """Draw the files of a quick look; give all where none is asked for."""
     if config.limit is None:
         return files
-    return draw_files(files, config.limit, partial(_is_image, max_pixels=_most_pixels(config)))
+    most = _most_pixels(config)
+    return draw_files(files, config.limit, partial(_is_image, max_pixels=most, decoding=decoding))
 
 
 def _compared(
@@ -172,7 +174,7 @@ def _compared(
     while len(taken) < model.batch_size and (found := next(files, None)) is not None:
         first.append(found)
         with suppress(ImageError):
-            taken.append(read_pixels(found.path, _most_pixels(config), model.decoding))
+            taken.append(read_image(found.path, _most_pixels(config), model.decoding))
     if taken:
         effect = model.compare([model.prepare(pixels) for pixels in taken])
         say(f"predict.py: {model.explaining}: {effect.line()}")
@@ -183,10 +185,10 @@ def _most_pixels(config: DictConfig) -> int:
     return round(config.max_megapixels * 1e6)
 
 
-def _is_image(path: Path, max_pixels: int) -> bool:
+def _is_image(path: Path, max_pixels: int, decoding: Decoding) -> bool:
     """Tell by its header whether a file is an image that is not skipped."""
     try:
-        return pixel_count(path, max_pixels) > 0
+        return pixel_count(path, max_pixels, decoding) > 0
     except ImageError:
         return False
 

@@ -143,7 +143,7 @@ class SaliencyPredictor:
             images: One image or several of any sizes, each a path, a PIL image, an array (H, W),
                 (H, W, 3) or (H, W, 4) or a tensor (3, H, W); or an array (B, H, W, 3) or a tensor
                 (B, 3, H, W). Values are 8-bit integers or floats in [0, 1], not normalized; see
-                `pipeline.prediction.images.pixels_of`.
+                `pipeline.prediction.images.pixels_of`, also for other numbers of channels.
             classes: Classes to explain, by name or number; ``"predicted"`` for each image's own.
             top_k: Number of most probable classes that are explained as ``"predicted"``.
 
@@ -176,7 +176,7 @@ class SaliencyPredictor:
             with self.explaining.autocast(self.device):
                 found = self.module.predict_step(move_data_to_device(batch, self.device), 0)
             for pixels, small in zip(taken, self.separate(found), strict=True):
-                yield gathered(small, self.placed(pixels, small))
+                yield gathered(small, self.placed(self.shown(pixels), small))
 
     def targets(
         self, classes: str | int | Sequence[str | int] = PREDICTED, top_k: int = 1
@@ -202,9 +202,16 @@ class SaliencyPredictor:
             raise UserError("classes: name at least one class.")
         return list(dict.fromkeys(class_number(word, self.class_names) for word in wanted))
 
-    def prepare(self, pixels: Pixels) -> Tensor:
-        """Resize an image (h, w, 3) to the network's input as in evaluation: uint8 (3, H, W)."""
+    def prepare(self, pixels: NDArray[Any]) -> Tensor:
+        """Resize an image (h, w, C) to the network's input as in evaluation, (C, H, W)."""
         return to_square(pixels, self.size, self.center_crop)
+
+    def shown(self, pixels: NDArray[Any]) -> Pixels:
+        """Make the picture (H, W, 3) of an image (H, W, C) that is drawn on and refined by."""
+        if pixels.dtype == np.uint8:
+            return pixels
+        colors = pixels[..., self.module.shown_channels]
+        return np.rint(colors.clip(0, 255)).astype(np.uint8)
 
     def batch(
         self,
@@ -290,7 +297,7 @@ class SaliencyPredictor:
     def _try_on_noise(self) -> int:
         """Run every method once on noise; return the number of classes. See `try_methods`."""
         generator = torch.Generator().manual_seed(0)
-        shape = (1, 3, *self.size)
+        shape = (1, len(self.mean), *self.size)
         noise = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
         image = standardize(noise, self.mean, self.std).to(self.device)
         classes = try_methods(self.module, image, self.methods)

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
-from learned_saliency.datamodules import Size
+from learned_saliency.datamodules import COLORS, Size
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.runs.third_party import (
     check_library_network,
@@ -95,14 +95,29 @@ def foreign_input(config: DictConfig) -> dict[str, Any]:
     """Complete ``input`` for the network that ``classifier`` names: size, colors and the rest.
 
     Colors that are not given are those of the library's weights, ImageNet's where none are known.
+    Of another number of channels nothing is known.
 
     Raises:
-        UserError: If the library has no such network.
+        UserError: If the library has no such network, or mean and standard deviation are not of
+            each channel.
     """
     own = library_input(config.classifier)
     given = dict(config.input)
-    given["mean"] = list(given["mean"] or own.mean or IMAGENET_DEFAULT_MEAN)
-    given["std"] = list(given["std"] or own.std or IMAGENET_DEFAULT_STD)
+    channels = given["channels"]
+    for key, known in (
+        ("mean", own.mean or IMAGENET_DEFAULT_MEAN),
+        ("std", own.std or IMAGENET_DEFAULT_STD),
+    ):
+        if given[key] is None and channels != COLORS:
+            raise UserError(
+                f"input.{key} has no value: give it for each of input.channels={channels} channels."
+            )
+        given[key] = list(given[key] or known)
+        if len(given[key]) != channels:
+            raise UserError(
+                f"input.{key}={given[key]}: expected a number for each of input.channels="
+                f"{channels} channels."
+            )
     return given
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from learned_saliency.attribution import PostHocMethod, SharedFeatures
 from learned_saliency.datamodules import Size
 from learned_saliency.pipeline.cli import UserError, first_sentence, printable, values
-from learned_saliency.pipeline.runs import build_method, method_names, stage_config
+from learned_saliency.pipeline.runs import build_method, channels_of, method_names, stage_config
 from learned_saliency.pipeline.training.checks import stage_key
 from learned_saliency.trainers import NATIVE, SaliencyModule
 
@@ -40,7 +40,8 @@ def try_methods(config: DictConfig, stage: str, module: SaliencyModule) -> None:
     wanted, size = _wanted(config, stage), Size.of(config.data.crop_size)
     if not wanted:
         return
-    images = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    shape = 1, channels_of(config.data), *size
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     shared = SharedFeatures(module.classifier, images)
     for name, key in wanted.items():
         method = module.methods.get(name) or build_method(config, name)

@@ -36,6 +36,7 @@ from learned_saliency.pipeline.runs import (
     read_record,
     run_record,
     with_class_files,
+    with_statistics,
 )
 from learned_saliency.pipeline.training.checks import (
     check_accumulation,
@@ -120,10 +121,13 @@ def make_plan(
         config = _with_widths_of_file(config)
     found = find_classifier(config, resumed, named)
     check_steps(config := found.config)
-    record = _record(config, resumed)  # Hydra's instantiate resolves references in place
+    composed = config.copy()  # Hydra's instantiate resolves references in place
     evaluation = build_evaluation(config, known_names(config))
     located = _located(config, resumed) if config.resume else config
     data = build_data(located, None if config.test else "fit")
+    for described in (config, composed):
+        with_statistics(described, data)
+    record = _record(composed, resumed)
     stages = _stages(config, resumed)
     check_splits(config, data, stages)
     for checkpoint in (resumed, found.checkpoint):

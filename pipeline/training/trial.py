@@ -11,7 +11,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from learned_saliency.datamodules import Size
+from learned_saliency.datamodules import COLORS, Size
 from learned_saliency.pipeline.cli import (
     UserError,
     first_sentence,
@@ -20,6 +20,7 @@ from learned_saliency.pipeline.cli import (
 from learned_saliency.pipeline.runs import (
     build_module,
     build_network,
+    channels_of,
     given_part,
     stage_config,
     trained_stages,
@@ -81,13 +82,15 @@ def _try_on_one_image(module: SaliencyModule, config: DictConfig) -> None:
     name = f"backbone={config.backbone.name}"
     if given is not None:
         name = f"classifier={given['classifier']} at layer={given['levels']['layer']}"
-    image = torch.zeros(1, 3, *size)
+    channels = channels_of(config.data)
+    image = torch.zeros(1, channels, *size)
     try:
         with torch.no_grad():
             found = module.eval().explain(image, torch.zeros(1, dtype=torch.int64))
     except Exception as error:  # a network of timm may raise anything
         raise UserError(
-            f"data.crop_size={size}: {name} does not take images of this size: "
+            f"data.crop_size={size}: {name} does not take images of this size"
+            f"{'' if channels == COLORS else f' and {channels} channels'}: "
             f"{first_sentence(error)}; choose another size, or another network."
         ) from None
     if found.features.shape[-2:].numel() < 2:

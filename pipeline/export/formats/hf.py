@@ -45,7 +45,7 @@ class HuggingFace(Safetensors):
             check_push(config)
 
     def write(self, source: ExportSource, config: DictConfig, path: Path) -> dict[str, Any]:
-        """Write weights, the preparation of images and the pictures of the run."""
+        """Write weights, the preparation of images in colors, and the pictures of the run."""
         path.mkdir()
         super().write(source, config, self.model_file(path))
         prepared = preparation(source)

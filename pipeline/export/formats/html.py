@@ -10,7 +10,13 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from learned_saliency.datamodules import Decoding, Size, center_crop_of, resizes_down_first
+from learned_saliency.datamodules import (
+    COLORS,
+    Decoding,
+    Size,
+    center_crop_of,
+    resizes_down_first,
+)
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.export.formats.base import Runner
 from learned_saliency.pipeline.export.formats.onnx import Onnx
@@ -45,6 +51,14 @@ class Html(Onnx):
             )
         if config.gallery:
             find_gallery(config, DictConfig({}))
+
+    def check_source(self, source: ExportSource) -> None:
+        """Check that the model looks at colors: a browser decodes images to 8 bits of these."""
+        if source.channels != COLORS:
+            raise UserError(
+                f"format=html: a browser decodes images to 8-bit colors, but the model takes "
+                f"{source.channels} channels at full depth; choose format=onnx."
+            )
 
     def finish(self, source: ExportSource, config: DictConfig, path: Path) -> dict[str, Any]:
         """Put the model into a page, which takes its place."""
