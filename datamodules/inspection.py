@@ -23,6 +23,9 @@ _END = 1 << 14  # bytes at either end of a file that its digest is made of
 _DIGEST = 16  # bytes
 
 
+_ENDINGS = {"JPEG": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}  # other formats end in their names
+
+
 class ImageFacts(NamedTuple):
     """Facts about an image or a mask.
 
@@ -90,11 +93,11 @@ def inspect_image(source: ImageSource, *, decode: bool = False, look: bool = Fal
     return ImageFacts("", width, height, orientation, digest, shown, decode)
 
 
-def inspect_mask(path: Path, values: MaskValues | None = None) -> ImageFacts:
+def inspect_mask(path: ImageSource, values: MaskValues | None = None) -> ImageFacts:
     """Decode a mask and read the facts about it.
 
     Args:
-        path: The file.
+        path: The mask.
         values: What the data set declares about its values; see `read_mask`.
     """
     try:
@@ -106,6 +109,16 @@ def inspect_mask(path: Path, values: MaskValues | None = None) -> ImageFacts:
     height, width = marked.shape
     shares = float(marked.mean()), 0.0 if ignored is None else float(ignored.mean())
     return ImageFacts("", width, height, orientation, "", "", True, *shares)
+
+
+def image_ending(source: ImageSource) -> str:
+    """Return how the names of files of an image's kind usually end: "jpg".
+
+    Raises:
+        ImageError: If it is missing or no image.
+    """
+    with opened(source) as image:
+        return _ENDINGS.get(image.format, str(image.format).lower())
 
 
 def content_digest(source: ImageSource) -> str:

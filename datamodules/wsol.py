@@ -1,6 +1,5 @@
 """LightningDataModule for any data set in the metadata format of the WSOL benchmark."""
 
-import os
 from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any, Self
@@ -16,14 +15,23 @@ from learned_saliency.datamodules.dataset import (
 )
 from learned_saliency.datamodules.decoding import Decoding
 from learned_saliency.datamodules.metadata import SplitMetadata
+from learned_saliency.datamodules.orders import run_starts
 from learned_saliency.datamodules.parts import PartReader
-from learned_saliency.datamodules.readers import Reader, image_opener, mask_values
+from learned_saliency.datamodules.readers import (
+    ByteReader,
+    Reader,
+    image_opener,
+    mask_opener,
+    mask_values,
+    placed,
+)
 from learned_saliency.datamodules.sampler import (
     EvaluationBatches,
     EvaluationSampler,
     ResumableLoader,
     TrainSampler,
 )
+from learned_saliency.datamodules.shards import kept_folder
 from learned_saliency.datamodules.splits import SplitDataModule
 from learned_saliency.datamodules.supervised_dataset import SupervisedDataset
 from learned_saliency.datamodules.transforms import center_crop_of
@@ -52,7 +60,8 @@ class WSOLDataModule(SplitDataModule):
     images.
 
     Args:
-        root: Folder that image ids are relative to; may be relative or begin with ``~``.
+        root: Folder that image ids are relative to; may be relative or begin with ``~``. For a
+            reader that fetches its files, their address.
         metadata: Folder of the metadata; may be relative or begin with ``~``.
         reader: Maker of the metadata and images on first use, e.g. `CUBReader`.
         resize_size: Side in pixels to which training images are resized.
@@ -114,6 +123,9 @@ class WSOLDataModule(SplitDataModule):
             for the folders that a checkpoint names.
         limit: Number of images of each evaluation split to keep for a quick look, 1 or more, drawn
             by ``seed`` and in equal shares from all classes; None keeps all.
+        shuffle_window: Images among which the training order is mixed, 1 or more, where images lie
+            in larger files: these are then read nearly from beginning to end. None mixes all
+            images, but for files that are fetched.
 
     Attributes:
         num_classes: Number of classes, after `setup`.
@@ -162,10 +174,12 @@ class WSOLDataModule(SplitDataModule):
         allow_outside_root: bool = False,
         read_only: bool = False,
         limit: int | None = None,
+        shuffle_window: int | None = None,
     ) -> None:
+        reader, place = placed(reader, root, read_only)
         chosen = classes, permute_labels, allow_outside_root, read_only, verify_images, limit, seed
         super().__init__(name, reader, parts, class_names, known_classes, num_classes, *chosen)
-        places = root, metadata, mask_root or root, cache_folder or _kept_images()
+        places = place, metadata, mask_root or place, cache_folder or kept_folder("images")
         self.root, self.metadata, self.mask_root, self.cache_folder = map(_absolute, places)
         self.resize_size, self.crop_size, self.batch_size = resize_size, crop_size, batch_size
         self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
@@ -174,6 +188,7 @@ class WSOLDataModule(SplitDataModule):
         self.mean, self.std, self._datasets = tuple(map(float, mean)), tuple(map(float, std)), {}
         self.decoding, self.train_fraction = Decoding(exif_orientation, max_value), train_fraction
         self.augment, self.fast_decode, self.superset = augment, fast_decode, superset
+        self.shuffle_window = shuffle_window
         check_options(vars(self) | {"max_value": max_value})
 
     def dataloader(self, split: str, leave_out: Set[int] = frozenset()) -> DataLoader:
@@ -213,10 +228,21 @@ class WSOLDataModule(SplitDataModule):
             )
         dataset = self._datasets[_TRAINED_ON]
         dataset.fill_cache()
-        sampler = TrainSampler(len(dataset), seed=self.seed, fraction=self.train_fraction)
+        order = self._order(metadata)
+        sampler = TrainSampler(len(dataset), seed=self.seed, fraction=self.train_fraction, **order)
         return ResumableLoader(
             dataset, batch_size=self.batch_size, sampler=sampler, **self._loader_options()
         )
+
+    def _order(self, metadata: SplitMetadata) -> dict[str, Any]:
+        """Return what the order of training images depends on beside seed and epoch."""
+        if not isinstance(self.reader, ByteReader):
+            return {}
+        window = self.shuffle_window or self.reader.shuffle_window
+        if window is None:
+            return {}
+        starts = run_starts([self.reader.container(name) for name in metadata.image_ids])
+        return {"window": window, "starts": starts}
 
     def with_shares(self, share: float, seed: int) -> Self:
         """Give the data of a training by full supervision; see `SplitDataModule.with_shares`."""
@@ -266,9 +292,12 @@ class WSOLDataModule(SplitDataModule):
         )
 
     def _image_options(self) -> ImageOptions:
-        opener = image_opener(self.reader, self.root)
+        opener, masks = (
+            image_opener(self.reader, self.root),
+            mask_opener(self.reader, self.mask_root),
+        )
         cache = self.cache, self.cache_folder
-        return ImageOptions(self.mean, self.std, self.decoding, opener, *cache)
+        return ImageOptions(self.mean, self.std, self.decoding, opener, *cache, masks)
 
     def _loader_options(self) -> dict[str, Any]:
         device = self.trainer.strategy.root_device.type if self.trainer else "cpu"
@@ -283,7 +312,3 @@ class WSOLDataModule(SplitDataModule):
 
 def _absolute(path: str | Path) -> Path:
     return Path(path).expanduser().absolute()
-
-
-def _kept_images() -> Path:
-    return Path(os.environ.get("LEARNED_SALIENCY_CACHE", "~/.cache/learned-saliency"), "images")
