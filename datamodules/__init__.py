@@ -20,11 +20,12 @@ from learned_saliency.datamodules.decoding import (
 from learned_saliency.datamodules.inspection import (
     ImageFacts,
     content_digest,
+    image_ending,
     inspect_image,
     inspect_mask,
 )
 from learned_saliency.datamodules.known_classes import match_classes
-from learned_saliency.datamodules.masks import MaskValues
+from learned_saliency.datamodules.masks import MaskValues, read_parts
 from learned_saliency.datamodules.metadata import SPLITS, SplitMetadata, read_split
 from learned_saliency.datamodules.multilabel import read_multilabel_split
 from learned_saliency.datamodules.opening import (
@@ -32,6 +33,7 @@ from learned_saliency.datamodules.opening import (
     ImageError,
     ImageFormError,
     ImageSource,
+    PackedImage,
     image_source,
 )
 from learned_saliency.datamodules.parts import (
@@ -69,13 +71,26 @@ from learned_saliency.datamodules.readers import (
     Published,
     Reader,
     Source,
+    WebDatasetReader,
     image_opener,
     image_roots,
+    mask_opener,
     mask_values,
     published,
     sources,
 )
 from learned_saliency.datamodules.resampling import resizes_down_first
+from learned_saliency.datamodules.shards import (
+    IMAGE_ENDINGS,
+    Remote,
+    ShardStore,
+    expand_braces,
+    image_of,
+    is_address,
+    read_samples,
+    sample_key,
+    writing_shard,
+)
 from learned_saliency.datamodules.similarity import (
     near_duplicate_groups,
     perceptual_hashes,
@@ -96,6 +111,7 @@ from learned_saliency.datamodules.wsol import WSOLDataModule
 __all__ = [
     "AS_STORED",
     "COLORS",
+    "IMAGE_ENDINGS",
     "MAX_PIXELS",
     "SPLITS",
     "TASKS",
@@ -119,6 +135,7 @@ __all__ = [
     "Look",
     "MaskValues",
     "OpenImagesReader",
+    "PackedImage",
     "ParquetReader",
     "PartQuestions",
     "PartReader",
@@ -127,26 +144,34 @@ __all__ = [
     "Pixels",
     "Published",
     "Reader",
+    "Remote",
     "RenderedParts",
     "Rerendered",
+    "ShardStore",
     "Size",
     "Source",
     "SplitDataModule",
     "SplitMetadata",
     "WSOLBatch",
     "WSOLDataModule",
+    "WebDatasetReader",
     "center_crop_of",
     "class_pairs",
     "content_digest",
+    "expand_braces",
     "find_classes",
+    "image_ending",
+    "image_of",
     "image_opener",
     "image_roots",
     "image_source",
     "inspect_image",
     "inspect_mask",
+    "is_address",
     "is_integer",
     "leaves",
     "levels",
+    "mask_opener",
     "mask_values",
     "match_classes",
     "near_duplicate_groups",
@@ -163,15 +188,19 @@ __all__ = [
     "read_lines",
     "read_multilabel_split",
     "read_name_list",
+    "read_parts",
     "read_picture",
     "read_pixels",
+    "read_samples",
     "read_split",
     "read_square",
     "resizes_down_first",
+    "sample_key",
     "shared_parts",
     "sources",
     "standardize",
     "sufficient_parts",
     "to_rgb",
     "to_square",
+    "writing_shard",
 ]

@@ -76,6 +76,7 @@ def check_files(
     open_files: bool = True,
     decoding: Decoding = AS_STORED,
     opener: Callable[[str], bytes] | None = None,
+    mask_opener: Callable[[str], bytes] | None = None,
 ) -> None:
     """Check that the images and masks of a split are there and readable.
 
@@ -89,7 +90,8 @@ def check_files(
         mask_root: Folder that mask paths are relative to.
         open_files: Whether to open every file.
         decoding: What the data set declares about its files.
-        opener: Reads an image's bytes by its id, where images are no files; masks always are.
+        opener: Reads an image's bytes by its id, where images are no files.
+        mask_opener: Reads a mask's bytes by its path, where masks are no files.
 
     Raises:
         DataError: If a file is missing or not a readable image, or an image's size is another than
@@ -110,9 +112,11 @@ def check_files(
         return
     for group in (metadata.mask_paths, metadata.ignore_paths):
         paths = [path for image_paths in group for path in image_paths]
-        _check_exist(mask_root, paths, metadata.mask_file, "mask")
+        if mask_opener is None:
+            _check_exist(mask_root, paths, metadata.mask_file, "mask")
         if open_files:
-            masks, plain = [mask_root / path for path in paths], decoding._replace(channels=COLORS)
+            masks = [image_source(mask_root, path, mask_opener) for path in paths]
+            plain = decoding._replace(channels=COLORS)
             _open_all(masks, paths, metadata.mask_file, "mask", plain)
 
 
@@ -234,6 +238,8 @@ def check_options(options: Mapping[str, Any]) -> None:
     _check_crop(options["resize_size"], options["crop_size"], options["evaluation_resize"])
     if options["limit"] is not None and options["limit"] < 1:
         raise ValueError(f"expected limit of 1 or more, got {options['limit']}")
+    if options["shuffle_window"] is not None and options["shuffle_window"] < 1:
+        raise ValueError(f"expected shuffle_window of 1 or more, got {options['shuffle_window']}")
     if options["num_workers"] < 0 or options["seed"] < 0 or not 0 < options["train_fraction"] <= 1:
         raise ValueError(
             "expected num_workers and seed of 0 or more and train_fraction in (0, 1], got"

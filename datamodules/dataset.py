@@ -46,6 +46,7 @@ class ImageOptions(NamedTuple):
         opener: Reads an image's bytes by its id, where images are no files below the root.
         cache: Where ``fill_cache`` keeps the resized images: "none", "memory" or "disk".
         cache_folder: Folder of images kept on disk, of all data sets.
+        mask_opener: Reads a mask's bytes by its path, where masks are no files.
     """
 
     mean: Sequence[float]
@@ -54,6 +55,7 @@ class ImageOptions(NamedTuple):
     opener: Callable[[str], bytes] | None = None
     cache: str = "none"
     cache_folder: Path | None = None
+    mask_opener: Callable[[str], bytes] | None = None
 
 
 class _ImageDataset(Dataset, ABC):
@@ -222,7 +224,7 @@ class EvaluationDataset(_ImageDataset):
         self._center_crop, self._fast = center_crop, fast
         self._seen = None if seen is None else torch.isin(self._labels, torch.tensor(seen))
         read = size, options.decoding, mask_values, center_crop
-        self._truth = Truth(metadata, mask_root, *read)
+        self._truth = Truth(metadata, mask_root, *read, options.mask_opener)
         self._first = None
         if metadata.sources is not None:
             self._first = torch.zeros(len(self), dtype=torch.bool)

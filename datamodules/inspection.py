@@ -26,6 +26,9 @@ _END = 1 << 14  # bytes at either end of a file that its digest is made of
 _DIGEST = 16  # bytes
 
 
+_ENDINGS = {"JPEG": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}  # other formats end in their names
+
+
 class ImageFacts(NamedTuple):
     """Facts about an image or a mask.
 
@@ -131,11 +134,11 @@ def _planes(source: ImageSource, header: ImageHeader, decoding: Decoding) -> NDA
     return read_image(source, decoding=decoding._replace(channels=channels, max_value=white))
 
 
-def inspect_mask(path: Path, values: MaskValues | None = None) -> ImageFacts:
+def inspect_mask(path: ImageSource, values: MaskValues | None = None) -> ImageFacts:
     """Decode a mask and read the facts about it.
 
     Args:
-        path: The file.
+        path: The mask.
         values: What the data set declares about its values; see `read_mask`.
     """
     try:
@@ -147,6 +150,16 @@ def inspect_mask(path: Path, values: MaskValues | None = None) -> ImageFacts:
     height, width = marked.shape
     shares = float(marked.mean()), 0.0 if ignored is None else float(ignored.mean())
     return ImageFacts("", width, height, orientation, "", "", True, *shares)
+
+
+def image_ending(source: ImageSource) -> str:
+    """Return how the names of files of an image's kind usually end: "jpg".
+
+    Raises:
+        ImageError: If it is missing or no image.
+    """
+    with opened(source) as image:
+        return _ENDINGS.get(image.format, str(image.format).lower())
 
 
 def content_digest(source: ImageSource) -> str:

@@ -12,6 +12,8 @@ from typing import BinaryIO, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
+from learned_saliency.errors import MendableError
+
 MAX_PIXELS = 178_956_970  # Pillow's own limit
 
 # The likely ones first, those without a signature last. Not among them: what Pillow hands to other
@@ -73,8 +75,8 @@ class PackedImage(NamedTuple):
         return self.open(self.image_id)
 
     def __str__(self) -> str:
-        """Return the name in messages."""
-        return str(self.path)
+        """Return the name in messages; of a member of a tar file, the two names."""
+        return str(self.path).replace(".tar/", ".tar: member ", 1)
 
 
 ImageSource = Path | PackedImage
@@ -135,7 +137,7 @@ def streamed(path: ImageSource) -> Iterator[BinaryIO]:
     try:
         with _stream(path) as file:
             yield file
-    except (ImageError, MemoryError):
+    except (ImageError, MemoryError, MendableError):  # the last: of the file that an image is in
         raise
     except FileNotFoundError as error:
         raise MissingImageError(error.strerror) from None

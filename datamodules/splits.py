@@ -38,6 +38,7 @@ from learned_saliency.datamodules.readers import (
     SplitReader,
     image_opener,
     image_roots,
+    mask_opener,
     mask_values,
 )
 from learned_saliency.datamodules.shares import split_shares
@@ -200,10 +201,11 @@ class SplitDataModule(LightningDataModule):
             open_files=open_files,
             decoding=self.decoding,
             opener=image_opener(self.reader, self.root),
+            mask_opener=(of_masks := mask_opener(self.reader, self.mask_root)),
         )
         if open_files and split.mask_paths is not None:
             values = mask_values(self.reader)
-            warn_of_empty_masks(split, self.mask_root, self.decoding, values)
+            warn_of_empty_masks(split, self.mask_root, self.decoding, values, of_masks)
         return split
 
     def with_shares(self, share: float, seed: int) -> Self:

@@ -42,7 +42,8 @@ class SupervisedDataset(TrainDataset):
         mask_values: MaskValues | None = None,
     ) -> None:
         super().__init__(metadata, root, size=size, crop_size=crop_size, options=options, fast=fast)
-        self._truth = Truth(metadata, mask_root, size, options.decoding, mask_values)
+        read = size, options.decoding, mask_values
+        self._truth = Truth(metadata, mask_root, *read, opener=options.mask_opener)
 
     def fill_cache(self) -> None:
         """Decode and resize all images, and for memory all masks, if caching was asked for.

@@ -1,6 +1,6 @@
 """Boxes and masks of a split, resized with its images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from learned_saliency.datamodules.decoding import Decoding
 from learned_saliency.datamodules.in_memory import read_all
 from learned_saliency.datamodules.masks import MaskValues, read_mask
 from learned_saliency.datamodules.metadata import SplitMetadata
+from learned_saliency.datamodules.opening import image_source
 from learned_saliency.datamodules.sizes import Size
 from learned_saliency.datamodules.transforms import scale_boxes
 
@@ -25,6 +26,7 @@ class Truth:
         decoding: What the data set declares about its files.
         values: What the data set declares about the values of its masks; None for plain masks.
         center_crop: See `read_square`.
+        opener: Reads a mask's bytes by its path, where masks are no files.
 
     Attributes:
         boxes: N int64 tensors of shape (n, 4), see `WSOLBatch`; None where the split has no boxes.
@@ -38,8 +40,9 @@ class Truth:
         decoding: Decoding,
         values: MaskValues | None = None,
         center_crop: bool | int = False,
+        opener: Callable[[str], bytes] | None = None,
     ) -> None:
-        self._mask_root, self._size = mask_root, Size.of(size)
+        self._mask_root, self._size, self._opener = mask_root, Size.of(size), opener
         self._options = center_crop, decoding, values
         self._mask_paths, self._ignore_paths = metadata.mask_paths, metadata.ignore_paths
         self.boxes = _boxes_by_image(metadata, self._size, center_crop)
@@ -71,8 +74,11 @@ class Truth:
     def _read_mask(self, index: int) -> Tensor:
         if not self._mask_paths[index]:  # a sample of a class that nobody has outlined
             return torch.full(tuple(self._size), 255, dtype=torch.uint8)
-        masks = [self._mask_root / path for path in self._mask_paths[index]]
-        ignores = [self._mask_root / path for path in self._ignore_paths[index]]
+        groups = self._mask_paths[index], self._ignore_paths[index]
+        masks, ignores = (
+            [image_source(self._mask_root, path, self._opener) for path in paths]
+            for paths in groups
+        )
         return read_mask(masks, ignores, self._size, *self._options)
 
 

@@ -1,6 +1,5 @@
 """LightningDataModule for any data set in the metadata format of the WSOL benchmark."""
 
-import os
 from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any, Self
@@ -18,13 +17,22 @@ from learned_saliency.datamodules.dataset import (
 from learned_saliency.datamodules.decoding import COLORS, Decoding
 from learned_saliency.datamodules.metadata import SplitMetadata
 from learned_saliency.datamodules.opening import image_source
-from learned_saliency.datamodules.readers import image_opener, mask_values
+from learned_saliency.datamodules.orders import run_starts
+from learned_saliency.datamodules.readers import (
+    ByteReader,
+    Reader,
+    image_opener,
+    mask_opener,
+    mask_values,
+    placed,
+)
 from learned_saliency.datamodules.sampler import (
     EvaluationBatches,
     EvaluationSampler,
     ResumableLoader,
     TrainSampler,
 )
+from learned_saliency.datamodules.shards import kept_folder
 from learned_saliency.datamodules.sizes import Size
 from learned_saliency.datamodules.splits import SplitDataModule
 from learned_saliency.datamodules.statistics import measure_channels
@@ -55,7 +63,8 @@ class WSOLDataModule(SplitDataModule):
     images.
 
     Args:
-        root: Folder that image ids are relative to; may be relative or begin with ``~``.
+        root: Folder that image ids are relative to; may be relative or begin with ``~``. For a
+            reader that fetches its files, their address.
         metadata: Folder of the metadata; may be relative or begin with ``~``.
         reader: Maker of the metadata and images on first use, e.g. `CUBReader`.
         task: What the labels are: ``"multiclass"``, one class per image, or ``"multilabel"``, any
@@ -127,6 +136,9 @@ class WSOLDataModule(SplitDataModule):
             for the folders that a checkpoint names.
         limit: Number of images of each evaluation split to keep for a quick look, 1 or more, drawn
             by ``seed`` and in equal shares from all classes; None keeps all.
+        shuffle_window: Images among which the training order is mixed, 1 or more, where images lie
+            in larger files: these are then read nearly from beginning to end. None mixes all
+            images, but for files that are fetched.
 
     Attributes:
         num_classes: Number of classes, after `setup`.
@@ -165,10 +177,14 @@ class WSOLDataModule(SplitDataModule):
         channels: int = COLORS,
         array_axes: str = "hwc",
         shown_channels: Sequence[int] | None = None,
+        shuffle_window: int | None = None,
+        reader: Reader | None = None,
+        read_only: bool = False,
         **of_splits: Any,
     ) -> None:
-        super().__init__(**of_splits)
-        places = root, metadata, mask_root or root, cache_folder or _kept_images()
+        reader, place = placed(reader, root, read_only)
+        super().__init__(reader=reader, read_only=read_only, **of_splits)
+        places = place, metadata, mask_root or place, cache_folder or kept_folder("images")
         self.root, self.metadata, self.mask_root, self.cache_folder = map(_absolute, places)
         self.resize_size, self.crop_size = Size.of(resize_size), Size.of(crop_size)
         self.batch_size = batch_size
@@ -179,6 +195,7 @@ class WSOLDataModule(SplitDataModule):
         self.decoding = Decoding(exif_orientation, max_value, channels, array_axes)
         self.shown_channels, self.train_fraction = shown_channels, train_fraction
         self.augment, self.fast_decode, self.superset = augment, fast_decode, superset
+        self.shuffle_window = shuffle_window
         check_options(vars(self) | {"max_value": max_value})
 
     def dataloader(self, split: str, leave_out: Set[int] = frozenset()) -> DataLoader:
@@ -218,7 +235,8 @@ class WSOLDataModule(SplitDataModule):
             )
         dataset = self._datasets[_TRAINED_ON]
         dataset.fill_cache()
-        sampler = TrainSampler(len(dataset), seed=self.seed, fraction=self.train_fraction)
+        order = self._order(metadata)
+        sampler = TrainSampler(len(dataset), seed=self.seed, fraction=self.train_fraction, **order)
         return ResumableLoader(
             dataset, batch_size=self.batch_size, sampler=sampler, **self._loader_options()
         )
@@ -240,7 +258,7 @@ class WSOLDataModule(SplitDataModule):
         split, opener = self._split("train"), image_opener(self.reader, self.root)
 
         def read(index: int) -> Tensor:
-            source = image_source(self.root, split.image_ids[index], opener)
+            source = image_source(self.root, split.files[index], opener)
             return read_square(source, self.resize_size, decoding=self.decoding)
 
         found = measure_channels(read, len(split), self.seed)
@@ -251,6 +269,16 @@ class WSOLDataModule(SplitDataModule):
         drawn = f"{images}, drawn by data.seed={self.seed}, of {len(split)}"
         count = f"all {images}" if images == len(split) else drawn
         return f"{told} are those of {count} training images"
+
+    def _order(self, metadata: SplitMetadata) -> dict[str, Any]:
+        """Return what the order of training images depends on beside seed and epoch."""
+        if not isinstance(self.reader, ByteReader):
+            return {}
+        window = self.shuffle_window or self.reader.shuffle_window
+        if window is None:
+            return {}
+        starts = run_starts([self.reader.container(name) for name in metadata.files])
+        return {"window": window, "starts": starts}
 
     def with_shares(self, share: float, seed: int) -> Self:
         """Give the data of a training by full supervision; see `SplitDataModule.with_shares`."""
@@ -300,9 +328,12 @@ class WSOLDataModule(SplitDataModule):
         )
 
     def _image_options(self) -> ImageOptions:
-        opener = image_opener(self.reader, self.root)
+        opener, masks = (
+            image_opener(self.reader, self.root),
+            mask_opener(self.reader, self.mask_root),
+        )
         cache = self.cache, self.cache_folder
-        return ImageOptions(self.mean, self.std, self.decoding, opener, *cache)
+        return ImageOptions(self.mean, self.std, self.decoding, opener, *cache, masks)
 
     def _loader_options(self) -> dict[str, Any]:
         device = self.trainer.strategy.root_device.type if self.trainer else "cpu"
@@ -321,7 +352,3 @@ def _absolute(path: str | Path) -> Path:
 
 def _numbers(values: Sequence[float] | None) -> tuple[float, ...] | None:
     return None if values is None else tuple(map(float, values))
-
-
-def _kept_images() -> Path:
-    return Path(os.environ.get("LEARNED_SALIENCY_CACHE", "~/.cache/learned-saliency"), "images")

@@ -8,7 +8,9 @@ from learned_saliency.datamodules.readers.base import (
     SplitReader,
     image_opener,
     image_roots,
+    mask_opener,
     mask_values,
+    placed,
     published,
     sources,
 )
@@ -20,6 +22,7 @@ from learned_saliency.datamodules.readers.openimages import OpenImagesReader
 from learned_saliency.datamodules.readers.parquet import ParquetReader
 from learned_saliency.datamodules.readers.pets import PetsReader
 from learned_saliency.datamodules.readers.photos import PhotosReader
+from learned_saliency.datamodules.readers.webdataset import WebDatasetReader
 
 __all__ = [
     "ByteReader",
@@ -35,9 +38,12 @@ __all__ = [
     "Reader",
     "Source",
     "SplitReader",
+    "WebDatasetReader",
     "image_opener",
     "image_roots",
+    "mask_opener",
     "mask_values",
+    "placed",
     "published",
     "sources",
 ]

@@ -21,14 +21,15 @@ def folder_key(folder: Any, *options: Any) -> str:
     """Name what is made of a folder: by its name, and a digest of its place and the options.
 
     Args:
-        folder: The folder; a relative path counts from the working directory.
+        folder: The folder, or its address; a relative path counts from the working directory.
         options: Values and groups of the configuration on which the result depends, too.
 
     Returns:
         A name of letters, digits and ``_.-``, "photos-5f2c81d09a": the same for the same absolute
         path and options, and another for any others.
     """
-    place = Path(str(folder)).expanduser().absolute()
+    place = Path(str(folder)).expanduser()
+    place = place if "://" in str(folder) else place.absolute()
     plain = [_without_colors(_plain(option)) for option in options]
     text = json.dumps([str(place), *plain], sort_keys=True)
     digest = hashlib.sha256(text.encode())

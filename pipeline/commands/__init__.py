@@ -19,12 +19,16 @@ from learned_saliency.pipeline.commands.guard import GUARD
 from learned_saliency.pipeline.commands.predict import PREDICT
 from learned_saliency.pipeline.commands.reproduce import REPRODUCE
 from learned_saliency.pipeline.commands.search import SEARCH
+from learned_saliency.pipeline.commands.shard import SHARD
 from learned_saliency.pipeline.commands.train import TRAIN
 from learned_saliency.pipeline.commands.verify import VERIFY
 
 __all__ = ["COMMANDS", "console", "main"]
 
-_ALL = (TRAIN, SEARCH, EVALUATE, PREDICT, EXPORT, CONVERT, DATA, GUARD, COMPARE, REPRODUCE, VERIFY)
+_ALL = (
+    *(TRAIN, SEARCH, EVALUATE, PREDICT, EXPORT, CONVERT, DATA, SHARD),
+    *(GUARD, COMPARE, REPRODUCE, VERIFY),
+)
 COMMANDS = {command.name: command for command in _ALL}
 
 
@@ -39,13 +43,16 @@ def main(name: str) -> None:
 
 def console() -> None:
     """Run the command that the first word of the command line of ``learned-saliency`` names."""
-    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    words = sys.argv[1:] or ["--help"]
+    if words[:2] == [DATA.name, SHARD.name]:  # as part of what is done with data sets
+        words = words[1:]
+    name, *words = words
     if name in ("-h", "--help"):
         print("learned-saliency COMMAND key=value ...; --help behind a command shows its keys\n")
         for command in COMMANDS.values():
             print(f"  {command.name:<10}{command.page.about}")
     elif name in COMMANDS:
-        COMMANDS[name].run(sys.argv[2:], f"learned-saliency {name}")
+        COMMANDS[name].run(words, f"learned-saliency {name}")
     else:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         nearest = f"; the nearest: {close[0]}" if close else ""

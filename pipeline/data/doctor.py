@@ -19,6 +19,7 @@ from learned_saliency.datamodules import (
     image_opener,
     image_roots,
     image_source,
+    mask_opener,
     mask_values,
     published,
     sources,
@@ -164,7 +165,8 @@ class _Doctor:
         opener = image_opener(data.reader, data.root)
         locate = partial(image_source, data.root, opener=opener)
         splits = [SplitContent(table, reader.images(table.ids, locate)) for table in tables]
-        place = data.mask_root.joinpath
+        of_masks = mask_opener(data.reader, data.mask_root)
+        place = partial(image_source, data.mask_root, opener=of_masks)
         rows = [row for table in tables for row in table.masks or ()]
         masks = list(dict.fromkeys(row.mask for row in rows))
         ignores = list(dict.fromkeys(row.ignore for row in rows if row.ignore))
