@@ -131,20 +131,13 @@ def list_photos(
     _check_classes(root, placed, classes, splits)
     for file in placed:
         check_name(root, file.name)
-    labels = {name: label for label, name in enumerate(names)}
+    numbers = {name: label for label, name in enumerate(names)}
+    labels = [numbers[name] for name in classes]
     notes = [file for file in found if _suffix(file.name) in NOTE_SUFFIXES]
     remarks = [*_spelled_alike(names), *_left_out(images, placed)]
     remarks += _no_classes(walk, [*placed, *masks, *notes], folders)
-    return Listing(
-        root,
-        names,
-        placed,
-        [labels[name] for name in classes],
-        splits,
-        notes,
-        masks,
-        [*remarks, *walk.remarks()],
-    )
+    remarks += walk.remarks()
+    return Listing(root, names, placed, labels, splits, notes, masks, remarks)
 
 
 class Walk:

@@ -78,8 +78,8 @@ def evaluate(
     check_values(config)  # with those of the checkpoint
     check_dashboards(config)
     check_hardware(config.trainer)
-    names = _class_names(config, subject)
-    options = build_evaluation(config, names) | ({"faithfulness": []} if alone else {})
+    options = build_evaluation(config, _class_names(config, subject))
+    options |= {"faithfulness": []} if alone else {}
     studies = build_studies(config)
     own = trained_options(chosen, config, subject, given)
     data = build_data(config, _STAGES[config.split], limit=config.limit, **own)
@@ -95,12 +95,16 @@ def evaluate(
     kept = find_kept(config, module, data, subject)
     try_on_one_image(module, data, config.split, kept.taken)
     try_explaining(Explaining.of(config), module, data, config.split)
-    file = config.weights if subject.checkpoint is None else subject.checkpoint.path
-    path = None if file is None else Path(file).expanduser()
     images = data.supervision(config.split) | maps_digest(maps) | {"taken": list(kept.taken)}
-    folder = open_folder(config, path, images)
+    folder = open_folder(config, _weights(config, subject), images)
     opened(folder)
     return test_and_write(config, module, data, studies, folder, kept, _learned(subject))
+
+
+def _weights(config: DictConfig, subject: Subject) -> Path | None:
+    """Return the file that the network's weights come from."""
+    file = config.weights if subject.checkpoint is None else subject.checkpoint.path
+    return None if file is None else Path(file).expanduser()
 
 
 def _learned(subject: Subject) -> dict[str, Any]:

@@ -147,16 +147,19 @@ def write_map(
         files["region_mask"] = f"{stem}.region.png"
         levels = found.region.mask.astype(np.uint8) * 255
         write_bytes(folder / files["region_mask"], encode_png(levels))
-    explained = found.explained
-    kind = "score" if explained is not None and explained.is_score else "class"
     return {
         "method": found.method,
-        kind: None if explained is None else score_record(explained),
+        **_explained(found.explained),
         "box": found.box.tolist() if found.box.any() else None,
         "flat": found.flat,
         **region,
         **files,
     }
+
+
+def _explained(score: ClassScore | None) -> dict[str, Any]:
+    kind = "score" if score is not None and score.is_score else "class"
+    return {kind: None if score is None else score_record(score)}
 
 
 def score_record(score: ClassScore) -> dict[str, Any]:

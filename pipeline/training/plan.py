@@ -106,17 +106,7 @@ def make_plan(
     check_values(config)
     check_complete(config)
     config = with_class_files(config)
-    check_parts(config)
-    check_pseudo_labels(config)
-    check_dashboards(config)
-    check_hardware(config.trainer)
-    check_precision(config.trainer)
-    check_clipping(config)
-    check_target(config)
-    check_task(config)
-    check_feature_cache(config)
-    if not config.resume:
-        check_folder("output_dir", config.output_dir)
+    _check_keys(config)
     if resumed is None:
         config = _with_widths_of_file(config)
     found = find_classifier(config, resumed, named)
@@ -141,6 +131,21 @@ def make_plan(
     _check_files(modules, resumed, folder)
     parts = data, learned, evaluation, resumed, found.network, folder, goes_on
     return Plan(config, record, stages, *parts)
+
+
+def _check_keys(config: DictConfig) -> None:
+    """Check what keys say together, before any part is built."""
+    check_parts(config)
+    check_pseudo_labels(config)
+    check_dashboards(config)
+    check_hardware(config.trainer)
+    check_precision(config.trainer)
+    check_clipping(config)
+    check_target(config)
+    check_task(config)
+    check_feature_cache(config)
+    if not config.resume:
+        check_folder("output_dir", config.output_dir)
 
 
 def _record(config: DictConfig, resumed: Checkpoint | None) -> dict[str, Any]:
