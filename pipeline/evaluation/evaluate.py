@@ -74,7 +74,7 @@ def evaluate(
     subject = Subject(None, False) if alone else read_subject(config, "evaluate.py")
     chosen = "_target_" in (config.get("data") or {})
     config = with_precision(with_data(with_class_files(config), subject.checkpoint))
-    config = config if alone else with_channels(chosen, config, subject, given)
+    config = with_channels(chosen, config, subject, given)
     check_values(config)  # with those of the checkpoint
     check_dashboards(config)
     check_hardware(config.trainer)
