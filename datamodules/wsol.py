@@ -33,6 +33,11 @@ from learned_saliency.datamodules.transforms import center_crop_of, read_square
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_KEPT = (  # arguments that are attributes as they are
+    *("resize_size", "crop_size", "batch_size", "num_workers", "pin_memory", "cache"),
+    *("center_crop", "evaluation_resize", "augment", "fast_decode", "train_fraction"),
+    *("superset", "shown_channels"),
+)
 _TRAINED_ON = "trained on"  # key of the data set for training; that of a split is its name
 
 
@@ -134,6 +139,19 @@ class WSOLDataModule(SplitDataModule):
     """
 
     _datasets: dict[str, TrainDataset | EvaluationDataset]
+    resize_size: int
+    crop_size: int
+    batch_size: int
+    num_workers: int
+    pin_memory: bool | None
+    cache: str
+    center_crop: bool
+    evaluation_resize: int | None
+    augment: bool
+    fast_decode: bool
+    train_fraction: float
+    superset: str | Sequence[str]
+    shown_channels: Sequence[int] | None
 
     def __init__(
         self,
@@ -180,14 +198,10 @@ class WSOLDataModule(SplitDataModule):
         super().__init__(name, reader, parts, class_names, known_classes, num_classes, *chosen)
         places = root, metadata, mask_root or root, cache_folder or _kept_images()
         self.root, self.metadata, self.mask_root, self.cache_folder = map(_absolute, places)
-        self.resize_size, self.crop_size, self.batch_size = resize_size, crop_size, batch_size
+        vars(self).update((name, value) for name, value in locals().items() if name in _KEPT)
         self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
-        self.num_workers, self.pin_memory, self.cache = num_workers, pin_memory, cache
-        self.center_crop, self.evaluation_resize = center_crop, evaluation_resize
-        self.mean, self.std, self._datasets = _numbers(mean), _numbers(std), {}
         self.decoding = Decoding(exif_orientation, max_value, channels, array_axes)
-        self.shown_channels, self.train_fraction = shown_channels, train_fraction
-        self.augment, self.fast_decode, self.superset = augment, fast_decode, superset
+        self.mean, self.std, self._datasets = _numbers(mean), _numbers(std), {}
         check_options(vars(self) | {"max_value": max_value})
 
     def dataloader(self, split: str, leave_out: Set[int] = frozenset()) -> DataLoader:

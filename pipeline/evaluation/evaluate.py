@@ -47,6 +47,7 @@ from learned_saliency.pipeline.runs import (
 )
 
 CONFIG_NAME = "evaluate"
+_SEEN = ("mean", "std", "shown_channels")  # what a module knows of its images
 _STAGES = {"val": "validate", "test": "test"}  # Lightning's names for the use of a split
 
 
@@ -86,8 +87,7 @@ def evaluate(
     maps = open_maps(config, data)
     check_names(maps, method_names(config), studies)
     check_limits(config.trainer, data, {"test": config.split})
-    options |= {"mean": data.mean, "std": data.std, "shown_channels": data.shown_channels}
-    options |= {"given": maps, "seed": config.seed}
+    options |= {"given": maps, "seed": config.seed} | {key: getattr(data, key) for key in _SEEN}
     module = build_explained(config, subject, method_names(config), **options)
     check_unlearned(config, module, subject)
     check_figures(module, data, config.split, options["faithfulness"])

@@ -94,8 +94,7 @@ def predict(
     files = find_files(values(config.images), Path(config.out).expanduser())
     trainer = _trainer(config)
     model = build_model(config, device=trainer.strategy.root_device)
-    files = _drawn(files, config, model.decoding)
-    files = with_stems(files, _of_first(say)) if formats else files
+    files = _chosen(files, config, model.decoding, _of_first(say))
     files = _compared(model, files, config, _of_first(say))
     request = Request(model.targets(_classes(config), config.top_k), config.top_k)
     first = rank_zero_only.rank == 0
@@ -105,16 +104,9 @@ def predict(
     labels = Labels(formats, model.class_names, folder, model.box_threshold)
     several = request.count > 1
     drawing = Drawing(model, folder, style, labels=labels, several=several, say=say, **bounds)
-    batches = ImageBatches(
-        files,
-        model,
-        request,
-        trainer=trainer,
-        skip=drawing.skip,
-        goes_on=drawing.goes_on,
-        max_pixels=_most_pixels(config),
-        **bounds,
-    )
+    handled = {"skip": drawing.skip, "goes_on": drawing.goes_on}
+    handled |= {"trainer": trainer, "max_pixels": _most_pixels(config)}
+    batches = ImageBatches(files, model, request, **handled, **bounds)
     try:
         _run(trainer, batches, drawing, config)
         written = labels.join() if first else []
@@ -153,12 +145,14 @@ def _check(config: DictConfig) -> None:
         )
 
 
-def _drawn(files: Iterable[Found], config: DictConfig, decoding: Decoding) -> Iterable[Found]:
-    """Draw the files of a quick look; give all where none is asked for."""
-    if config.limit is None:
-        return files
-    most = _most_pixels(config)
-    return draw_files(files, config.limit, partial(_is_image, max_pixels=most, decoding=decoding))
+def _chosen(
+    files: Iterable[Found], config: DictConfig, decoding: Decoding, say: Callable[[str], None]
+) -> Iterable[Found]:
+    """Draw the files of a quick look, where one is asked for; name those of annotations."""
+    if config.limit is not None:
+        bounds = {"max_pixels": _most_pixels(config), "decoding": decoding}
+        files = draw_files(files, config.limit, partial(_is_image, **bounds))
+    return with_stems(files, say) if label_formats(config) else files
 
 
 def _compared(
