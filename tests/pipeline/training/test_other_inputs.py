@@ -130,7 +130,7 @@ def test_an_exported_graph_takes_the_channels(gray, four, tmp_path):
         path = tmp_path / f"model.{kind}"
         done = run_command("export", f"checkpoint={run}", f"format={kind}", f"out={path}")
         assert done.returncode == 0, done.stderr
-        facts = json.loads(path.with_suffix(".json").read_text())
+        facts = json.loads(path.with_name(f"{path.name}.json").read_text())
         assert facts["inputs"][0]["shape"] == ["batch", channels, 32, 32]
         assert facts["verified"]["source"].startswith("test of wsol")
         assert root.is_dir()
