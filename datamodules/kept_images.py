@@ -78,9 +78,7 @@ class KeptImages:
         channels: Number C of their channels.
     """
 
-    def __init__(
-        self, folder: Path, places: Sequence[_Place], size: Size, channels: int = COLORS
-    ) -> None:
+    def __init__(self, folder: Path, places: Sequence[_Place], size: Size, channels: int) -> None:
         names = sorted({place.shard for place in places})
         numbers = {name: number for number, name in enumerate(names)}
         self._paths = [folder / f"{name}{_PIXELS}" for name in names]

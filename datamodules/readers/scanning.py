@@ -122,21 +122,18 @@ def list_photos(
     images, masks = _without_masks(found, find_masks)
     folders = _split_folders(root, images)
     depth = 2 if folders else 1
-    placed = [file for file in images if len(file.folders) >= depth]
-    if folders:
-        placed = [file for file in placed if file.folders[0] in folders]
+    placed = _placed(images, folders)
     splits = [folders.get(file.folders[0], "") for file in placed]
     classes = [file.folders[depth - 1] for file in placed]
     names = sorted(set(classes))
     _check_classes(root, placed, classes, splits)
     for file in placed:
         check_name(root, file.name)
-    numbers = {name: label for label, name in enumerate(names)}
-    labels = [numbers[name] for name in classes]
     notes = [file for file in found if _suffix(file.name) in NOTE_SUFFIXES]
     remarks = [*_spelled_alike(names), *_left_out(images, placed)]
-    remarks += _no_classes(walk, [*placed, *masks, *notes], folders)
-    remarks += walk.remarks()
+    remarks += [*_no_classes(walk, [*placed, *masks, *notes], folders), *walk.remarks()]
+    numbers = {name: label for label, name in enumerate(names)}
+    labels = [numbers[name] for name in classes]
     return Listing(root, names, placed, labels, splits, notes, masks, remarks)
 
 
@@ -196,6 +193,13 @@ class Walk:
         if other or self.hidden:
             found.append(f"passed over: {other} other and {self.hidden} hidden files or folders.")
         return found
+
+
+def _placed(images: Sequence[FoundFile], folders: Mapping[str, str]) -> list[FoundFile]:
+    """Pick the images that lie in the folder of a class, and of a split where there are some."""
+    if not folders:
+        return [file for file in images if file.folders]
+    return [f for f in images if len(f.folders) >= 2 and f.folders[0] in folders]
 
 
 def _suffix(name: str) -> str:

@@ -47,6 +47,7 @@ from learned_saliency.pipeline.runs import (
 )
 
 CONFIG_NAME = "evaluate"
+_SEEN = ("mean", "std", "shown_channels")  # what a module knows of its images
 _STAGES = {"val": "validate", "test": "test"}  # Lightning's names for the use of a split
 
 
@@ -74,7 +75,7 @@ def evaluate(
     subject = Subject(None, False) if alone else read_subject(config, "evaluate.py")
     chosen = "_target_" in (config.get("data") or {})
     config = with_precision(with_data(with_class_files(config), subject.checkpoint))
-    config = config if alone else with_channels(chosen, config, subject, given)
+    config = with_channels(chosen, config, subject, given)
     check_values(config)  # with those of the checkpoint
     check_dashboards(config)
     check_hardware(config.trainer)
@@ -86,8 +87,7 @@ def evaluate(
     maps = open_maps(config, data)
     check_names(maps, method_names(config), studies)
     check_limits(config.trainer, data, {"test": config.split})
-    options |= {"mean": data.mean, "std": data.std, "shown_channels": data.shown_channels}
-    options |= {"given": maps, "seed": config.seed}
+    options |= {"given": maps, "seed": config.seed} | {key: getattr(data, key) for key in _SEEN}
     module = build_explained(config, subject, method_names(config), **options)
     check_unlearned(config, module, subject)
     check_figures(module, data, config.split, options["faithfulness"])

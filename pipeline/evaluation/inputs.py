@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from learned_saliency.datamodules import COLORS, Size
-from learned_saliency.pipeline.cli import UserError
+from learned_saliency.pipeline.cli import UserError, has_network
 from learned_saliency.pipeline.runs import (
     Checkpoint,
     Subject,
@@ -54,6 +54,10 @@ def with_channels(
             if f"data.{key}" not in given and key in config.data:
                 config.data[key] = checkpoint.config.data.get(key, _COLOR_FILES.get(key))
     elif checkpoint is None and data.get("mean", ()) is None:
+        if not has_network(config):  # maps alone, for which nothing is normalized
+            config = config.copy()
+            config.data.mean, config.data.std = ([v] * channels_of(data) for v in (0.0, 1.0))
+            return config
         raise UserError(
             f"data.mean has no value: give data.mean and data.std of each of {data.channels} "
             "channels, as the network was trained with; a checkpoint of this project knows its own."

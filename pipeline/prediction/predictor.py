@@ -12,7 +12,14 @@ from lightning.pytorch.utilities import move_data_to_device
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learned_saliency.datamodules import Decoding, Pixels, Size, standardize, to_square
+from learned_saliency.datamodules import (
+    COLORS,
+    Decoding,
+    Pixels,
+    Size,
+    standardize,
+    to_square,
+)
 from learned_saliency.metrics import boxes_from_saliency
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.prediction.images import AS_SEEN, pixels_of, separated
@@ -129,7 +136,8 @@ class SaliencyPredictor:
         """Size and colors of the network's input, as ``input`` in configs/predict.yaml."""
         values = {"mean": self.mean, "std": self.std}
         colors = {name: [round(float(v), 6) for v in value] for name, value in values.items()}
-        return {"size": self.size.plain, **colors, "center_crop": self.center_crop}
+        channels = {} if len(self.mean) == COLORS else {"channels": len(self.mean)}
+        return {"size": self.size.plain, **channels, **colors, "center_crop": self.center_crop}
 
     def __call__(
         self,

@@ -139,23 +139,24 @@ def with_class_files(config: DictConfig) -> DictConfig:
     return config
 
 
-def with_statistics(config: DictConfig, data: WSOLDataModule) -> None:
+def with_statistics(data: WSOLDataModule, *configs: DictConfig) -> None:
     """Set mean and standard deviation of a training that gives none, from its training images.
 
     A checkpoint of it then holds the numbers. Every process measures the same.
 
     Args:
-        config: Configuration whose ``data`` describes the data set; what refers to these values
-            finds the numbers.
         data: The data module, set up.
+        *configs: Configurations whose ``data`` describes the data set; what refers to these values
+            finds the numbers.
 
     Raises:
         DataError: See `WSOLDataModule.measure`.
     """
     if (told := data.measure()) and rank_zero_only.rank == 0:
         print(f"data: {told}", file=sys.stderr)
-    if config.data.mean is None:
-        config.data.mean, config.data.std = list(data.mean), list(data.std)
+    for config in configs:
+        if config.data.mean is None:
+            config.data.mean, config.data.std = list(data.mean), list(data.std)
 
 
 def channels_of(data: Mapping[str, Any]) -> int:

@@ -115,8 +115,7 @@ def make_plan(
     evaluation = build_evaluation(config, known_names(config))
     located = _located(config, resumed) if config.resume else config
     data = build_data(located, None if config.test else "fit")
-    for described in (config, composed):
-        with_statistics(described, data)
+    with_statistics(data, config, composed)
     record = _record(composed, resumed)
     stages = _stages(config, resumed)
     check_splits(config, data, stages)
