@@ -51,7 +51,11 @@ def create(
         RuntimeError: If timm's weights cannot be loaded.
     """
     check_name(name)
-    optional = {key: value for key, value in optional.items() if value is not None}
+    optional = {
+        key: tuple(value) if isinstance(value, list) else value  # as timm's networks have it
+        for key, value in optional.items()
+        if value is not None
+    }
     if pretrained is True:
         return _create_pretrained(name, options, optional)
     network, used = _create_random(name, options, optional)

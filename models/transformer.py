@@ -90,6 +90,7 @@ class TransformerBackbone(Trunk):
         self.has_class_attention = False
         self.channels = [block.get("num_chs_norm", block["num_chs"]) for block in kept]
         self.reductions = [block["reduction"] for block in kept]
+        self.patch = self.reductions[-1]
 
     def append_class_attention(self) -> None:
         """Append a channel to the last level: the class token's attention to the patches.
@@ -112,7 +113,7 @@ class TransformerBackbone(Trunk):
 
     def _levels(self, images: Tensor) -> list[Tensor]:
         height, width = images.shape[-2:]
-        patch = self.reductions[-1]
+        patch = self.patch
         if height % patch or width % patch:
             raise ValueError(
                 f"{height} x {width} pixels do not divide into patches of {patch} x {patch} pixels"

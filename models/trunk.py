@@ -32,6 +32,7 @@ class Trunk(nn.Module):
     Attributes:
         channels: Channels K_i of each level.
         reductions: Pixels of the image per cell of each level, along one side.
+        patch: Side in pixels of the patches that images consist of; None for networks without.
         name: As above.
         frozen: As above.
 
@@ -42,6 +43,7 @@ class Trunk(nn.Module):
 
     channels: list[int]
     reductions: list[int]
+    patch: int | None = None
 
     def __init__(
         self,

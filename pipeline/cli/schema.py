@@ -55,7 +55,7 @@ class Row(NamedTuple):
 
     def expected(self) -> str:
         """Describe the values that are allowed, as the end of "expected ..."."""
-        comma = "," if self.type == "list" else ""
+        comma = "," if self.type in ("list", "size") else ""
         further = "".join(f"{comma} or {shown(value)}" for value in self.also)
         return TYPES[self.type].describe(self) + further
 
@@ -232,7 +232,7 @@ TYPES = {
         _devices, _in_words("a number of devices from 1 on, a list of their numbers, or auto")
     ),
     "size": _Type(
-        _size, lambda row: f"an integer{_described_range(row)}, or two of them, [height,width]"
+        _size, lambda row: f"an integer{_described_range(row)} or a list [height,width] of two"
     ),
     "part_of_batches": _Type(
         _part_of_batches,

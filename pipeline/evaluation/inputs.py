@@ -87,9 +87,8 @@ def trained_options(
     Raises:
         UserError: If the library has no such network.
     """
-    options: dict[str, Any] = {}
     if not chosen or (subject.checkpoint is None and config.classifier is None):
-        return options
+        return _with_room({}, config)
     if subject.checkpoint is not None:
         options = _trained_input(config, subject.checkpoint, given)
         names = subject.checkpoint.class_names
@@ -102,7 +101,7 @@ def trained_options(
         names = []  # a label is the index of a score
     if names and "data.known_classes" not in given and config.data.known_classes is None:
         options["known_classes"] = list(names)
-    return options
+    return _with_room(options, config)
 
 
 def _trained_input(
@@ -114,10 +113,15 @@ def _trained_input(
         if trained.get(key) != config.data[key] and f"data.{key}" not in given:
             options[key] = trained.get(key)
     _tell(options, str(checkpoint.path))
-    if "crop_size" in options:
-        pairs = zip(*map(Size.of, (config.data.resize_size, options["crop_size"])), strict=True)
-        options["resize_size"] = Size(*map(max, pairs)).plain
     return options
+
+
+def _with_room(options: dict[str, Any], config: DictConfig) -> dict[str, Any]:
+    """Add a size of training images, which evaluation has none of, that the crops fit into."""
+    crop = Size.of(options.get("crop_size", config.data.crop_size))
+    resize = Size.of(config.data.resize_size)
+    room = Size(max(crop.height, resize.height), max(crop.width, resize.width))
+    return options if room == resize else options | {"resize_size": room.plain}
 
 
 def _library_colors(config: DictConfig, given: Collection[str]) -> dict[str, Any]:

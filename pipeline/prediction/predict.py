@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from learned_saliency.datamodules import Decoding, pixel_count, read_image
+from learned_saliency.datamodules import Decoding, Size, pixel_count, read_image
 from learned_saliency.pipeline.cli import (
     UserError,
     check_values,
@@ -241,7 +241,7 @@ def _header(config: DictConfig, model: SaliencyPredictor) -> dict[str, Any]:
         "methods": model.methods,
         **target_record(config, model.module.methods),
         "box_threshold": round(model.box_threshold, 6),
-        "input_size": list(model.size),
+        "input_size": list(Size.of(model.size)),
         **({} if model.coverage is None else {"coverage": coverage_record(model.coverage)}),
         "refine": config.refine,
         **explaining_record(model.explaining, model.effect),

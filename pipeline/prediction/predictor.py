@@ -64,7 +64,7 @@ class SaliencyPredictor:
 
     Args:
         module: A trained module; it is moved to ``device`` and set to evaluation mode.
-        size: Height and width of the network's input in pixels, a `Size`; a number for a square.
+        size: Side of the network's input in pixels, or height and width.
         mean: Mean of each color channel, in [0, 1].
         std: Standard deviation of each color channel, above 0.
         center_crop: Whether the middle is taken; an integer R: of the image whose shorter
@@ -80,6 +80,7 @@ class SaliencyPredictor:
         explaining: How the network computes; it takes effect in `compare`.
 
     Attributes:
+        size: Side of the network's input in pixels; of one that is no square ``[height, width]``.
         effect: Effect of ``explaining`` on the first images; None before them, or without options.
         box_threshold: The module's: fraction of a map's maximum above which a pixel belongs to the
             object, in [0, 1).
@@ -109,7 +110,7 @@ class SaliencyPredictor:
         self.box_threshold = float(module.box_threshold)
         self.device = torch.device(device)
         self.module = module.to(self.device).eval()
-        self.size = Size.of(size)
+        self.size = Size.of(size).plain
         self.mean = torch.tensor(list(mean), dtype=torch.float32)
         self.std = torch.tensor(list(std), dtype=torch.float32)
         self.center_crop = center_crop
@@ -125,9 +126,10 @@ class SaliencyPredictor:
             )
 
     def __repr__(self) -> str:
+        height, width = Size.of(self.size)
         return (
             f"SaliencyPredictor(methods={self.methods}, {self.num_classes} classes, "
-            f"input {self.size.height} x {self.size.width}, box_threshold={self.box_threshold:g}, "
+            f"input {height} x {width}, box_threshold={self.box_threshold:g}, "
             f"device={self.device})"
         )
 
@@ -137,7 +139,7 @@ class SaliencyPredictor:
         values = {"mean": self.mean, "std": self.std}
         colors = {name: [round(float(v), 6) for v in value] for name, value in values.items()}
         channels = {} if len(self.mean) == COLORS else {"channels": len(self.mean)}
-        return {"size": self.size.plain, **channels, **colors, "center_crop": self.center_crop}
+        return {"size": self.size, **channels, **colors, "center_crop": self.center_crop}
 
     def __call__(
         self,
@@ -305,7 +307,7 @@ class SaliencyPredictor:
     def _try_on_noise(self) -> int:
         """Run every method once on noise; return the number of classes. See `try_methods`."""
         generator = torch.Generator().manual_seed(0)
-        shape = (1, len(self.mean), *self.size)
+        shape = (1, len(self.mean), *Size.of(self.size))
         noise = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
         image = standardize(noise, self.mean, self.std).to(self.device)
         classes = try_methods(self.module, image, self.methods)

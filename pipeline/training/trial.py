@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from learned_saliency.datamodules import COLORS, Size
+from learned_saliency.models import Trunk
 from learned_saliency.pipeline.cli import (
     UserError,
     first_sentence,
@@ -67,6 +68,7 @@ def try_to_build(
                     part["lr_scheduler"].step()
         _try_on_one_image(module, config)
         if given is None:  # on which the methods were tried when it was built
+            _check_positions(module, config)
             try_methods(config, stage, module)
         modules[stage] = module
     return modules
@@ -97,6 +99,23 @@ def _try_on_one_image(module: SaliencyModule, config: DictConfig) -> None:
         raise UserError(
             f"data.crop_size={size}: the map of {name} has one cell at this size, so that it shows "
             "nothing; give larger images."
+        )
+
+
+def _check_positions(module: SaliencyModule, config: DictConfig) -> None:
+    """Check that a network of patches has positions for images of whole patches.
+
+    Raises:
+        UserError: If it has not: timm leaves the rest of such images out without a word.
+    """
+    backbone, size = module.classifier.backbone, config.backbone.get("img_size")
+    if size is None or not isinstance(backbone, Trunk) or backbone.patch is None:
+        return
+    patch, size = backbone.patch, Size.of(size)
+    if size.height % patch or size.width % patch:
+        raise UserError(
+            f"backbone.img_size={size}: {size.height} x {size.width} pixels do not divide into "
+            f"patches of {patch} x {patch} pixels; leave it out, or give multiples of {patch}."
         )
 
 

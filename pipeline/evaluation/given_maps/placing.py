@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -15,22 +17,24 @@ RESAMPLING = {
 }
 
 
-def resized(values: NDArray[np.float32], size: Size, way: str = "bilinear") -> NDArray[np.float32]:
+def resized(
+    values: NDArray[np.float32], size: int | Sequence[int], way: str = "bilinear"
+) -> NDArray[np.float32]:
     """Resize a map (h, w) to ``size`` as images are: antialiased if it shrinks.
 
     Args:
         values: float32 (h, w).
-        size: Height and width that are wanted.
+        size: Side of a square in pixels, or height and width.
         way: A key of `RESAMPLING`.
     """
-    return _resized(values, (size.width, size.height), way)
+    return _resized(values, Size.of(size)[::-1], way)
 
 
 def cut(
     values: NDArray[np.float32],
     width: int,
     height: int,
-    size: Size,
+    size: int | Sequence[int],
     center_crop: bool | int,
     way: str = "bilinear",
 ) -> NDArray[np.float32]:
@@ -40,13 +44,14 @@ def cut(
         values: float32 (h, w), of any size: it covers the whole image.
         width: Width of the image in pixels.
         height: Height of the image in pixels.
-        size: Height H and width W of what is taken.
+        size: Side of a square in pixels, or height H and width W, of what is taken.
         center_crop: See `datamodules.read_square`.
         way: A key of `RESAMPLING`.
 
     Returns:
         float32 (H, W).
     """
+    size = Size.of(size)
     edges, (left, top) = placement(width, height, size, center_crop)
     whole = _resized(values, edges, way)
     return whole[top : top + size.height, left : left + size.width]
