@@ -40,6 +40,8 @@ from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor
 from learned_saliency.pipeline.prediction.reading import ImageBatches, Request
 from learned_saliency.pipeline.prediction.regions import coverage_record
 from learned_saliency.pipeline.prediction.sources import Found, draw_files, find_files
+from learned_saliency.pipeline.prediction.tiles import Tiling, check_tiling, first_square
+from learned_saliency.pipeline.prediction.work import Work
 from learned_saliency.pipeline.prediction.writing import Style
 from learned_saliency.pipeline.runs import (
     build_trainer,
@@ -94,13 +96,47 @@ def predict(
     files = with_stems(_files(config), _of_first(say)) if formats else _files(config)
     trainer = _trainer(config)
     model = build_model(config, device=trainer.strategy.root_device)
+    tiling = None if config.tile is None else Tiling.of(model, config)
     files = _compared(model, files, config, _of_first(say))
     request = Request(model.targets(_classes(config), config.top_k), config.top_k)
     first = rank_zero_only.rank == 0
     folder = open_folder(config, model.input) if first else Path(config.out).expanduser()
-    cores = min(_MOST_WORKERS, max(1, (os.cpu_count() or 1) // trainer.num_devices))
-    bounds = {"pool": ThreadPoolExecutor(config.workers or cores), "most_pixels": _PIXELS}
     labels = Labels(formats, model.class_names, folder, model.box_threshold)
+    if tiling is None:
+        work = _squares(config, trainer, model, files, request, style, labels, say)
+    else:
+        _of_first(say)(f"predict: {tiling.layout}")
+        work = tiling.work(files, trainer, folder, style, request, _most_pixels(config), say)
+    try:
+        _run(trainer, work, folder, config)
+        written = labels.join() if first else []
+        header = _header(config, model, tiling)
+        images, skipped = put_together(folder, header) if first else (0, 0)
+    except BaseException as error:
+        remove_parts(folder)
+        if isinstance(error, OSError):
+            raise UserError(f"out={folder}: {error.strerror or error}.") from None
+        raise
+    if first and not images:
+        raise _nothing_read(folder, skipped)
+    return PredictionResult(folder, images, skipped, [folder / INDEX, *written])
+
+
+def _squares(
+    config: DictConfig,
+    trainer: L.Trainer,
+    model: SaliencyPredictor,
+    files: Iterable[Found],
+    request: Request,
+    style: Style,
+    labels: Labels,
+    say: Callable[[str], None],
+) -> Work:
+    """Prepare the work on images that are resized to the network's input."""
+    cores = min(_MOST_WORKERS, max(1, (os.cpu_count() or 1) // trainer.num_devices))
+    pool = ThreadPoolExecutor(config.workers or cores)
+    bounds = {"pool": pool, "most_pixels": _PIXELS}
+    folder = Path(config.out).expanduser()
     several = request.count > 1
     drawing = Drawing(model, folder, style, labels=labels, several=several, say=say, **bounds)
     batches = ImageBatches(
@@ -113,18 +149,12 @@ def predict(
         max_pixels=_most_pixels(config),
         **bounds,
     )
-    try:
-        _run(trainer, batches, drawing, config)
-        written = labels.join() if first else []
-        images, skipped = put_together(folder, _header(config, model)) if first else (0, 0)
-    except BaseException as error:
-        remove_parts(folder)
-        if isinstance(error, OSError):
-            raise UserError(f"out={folder}: {error.strerror or error}.") from None
-        raise
-    if first and not images:
-        raise _nothing_read(folder, skipped)
-    return PredictionResult(folder, images, skipped, [folder / INDEX, *written])
+
+    def close() -> None:
+        pool.shutdown(cancel_futures=True)
+        drawing.close()
+
+    return Work(model.module, batches, drawing, close)
 
 
 def _of_first(say: Callable[[str], None]) -> Callable[[str], None]:
@@ -144,6 +174,8 @@ def _check(config: DictConfig) -> None:
     for key in ("images", "out"):
         if config[key] is None:
             raise UserError(f"{key} has no value: give it as {key}=...")
+    if config.tile is not None:
+        check_tiling(config)
     if config.labels is not None and has_function(config):
         raise UserError(
             f"labels={config.labels}: name classes, but target={config.target} gives scores of its "
@@ -169,6 +201,12 @@ def _compared(
         say(f"predict.py: {warning}")
     files = iter(files)
     first, taken = [], []
+    if config.tile is not None:
+        first = list(files)
+        square = first_square(model, first, _most_pixels(config))
+        if square is not None:
+            say(f"predict.py: {model.explaining}: {model.compare([square]).line()}")
+        return first
     while len(taken) < model.batch_size and (found := next(files, None)) is not None:
         first.append(found)
         with suppress(ImageError):
@@ -201,28 +239,27 @@ def _trainer(config: DictConfig) -> L.Trainer:
         raise UserError(f"trainer: {first_sentence(error).rstrip('!')}.") from None
 
 
-def _run(trainer: L.Trainer, batches: ImageBatches, drawing: Drawing, config: DictConfig) -> None:
+def _run(trainer: L.Trainer, work: Work, folder: Path, config: DictConfig) -> None:
     """Explain and draw this process's share of the files, then wait for the other processes.
 
     Raises:
         UserError: If memory or disk are too small.
     """
-    trainer.callbacks += [KeepSignals(), drawing]
+    trainer.callbacks += [KeepSignals(), work.writer]
     try:
-        trainer.predict(batches.model.module, batches, return_predictions=False)
+        trainer.predict(work.module, work.batches, return_predictions=False)
     except torch.OutOfMemoryError:
         raise UserError(
             f"batch_size={config.batch_size}: the device's memory is too small; give less."
         ) from None
     except OSError as error:
-        raise UserError(f"out={drawing.folder}: {error.strerror or error}.") from None
+        raise UserError(f"out={folder}: {error.strerror or error}.") from None
     except SystemExit as ended:
         if ended.code == 1:  # what Lightning makes of it
             raise KeyboardInterrupt from None
         raise
     finally:
-        batches.pool.shutdown(cancel_futures=True)
-        drawing.close()
+        work.close()
     meet()
 
 
@@ -231,13 +268,14 @@ def _classes(config: DictConfig) -> Any:
     return list(given) if isinstance(given, ListConfig) else given
 
 
-def _header(config: DictConfig, model: SaliencyPredictor) -> dict[str, Any]:
+def _header(config: DictConfig, model: SaliencyPredictor, tiling: Tiling | None) -> dict[str, Any]:
     return {
         **subject_record(config),
         "methods": model.methods,
         **target_record(config, model.module.methods),
         "box_threshold": round(model.box_threshold, 6),
         "input_size": [model.size, model.size],
+        **({} if tiling is None else {"tile": tiling.record}),
         **({} if model.coverage is None else {"coverage": coverage_record(model.coverage)}),
         "refine": config.refine,
         **explaining_record(model.explaining, model.effect),
