@@ -63,7 +63,7 @@ def read_tiff(file: BinaryIO, max_pixels: int, wanted: int | None = None) -> Tif
     if tifffile is None:
         raise ImageFormError(
             "is a TIFF file of several channels, which are read by tifffile; "
-            "pip install 'learned-saliency[tiff]'"
+            "pip install 'learned-saliency[large]'"
         )
     with tifffile.TiffFile(file) as opened:
         page = opened.pages.first

@@ -115,7 +115,7 @@ class CASMModule(SaliencyModule):
     @property
     def native(self) -> NativeMap:
         """Mask that hides the evidence of every class; its values are the part of a pixel taken."""
-        return NativeMap(per_class=False, probabilities=False)
+        return NativeMap(per_class=False, probabilities=False, in_parts=True)
 
     @property
     def compile_obstacle(self) -> str | None:

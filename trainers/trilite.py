@@ -43,7 +43,7 @@ class TriLiteModule(SaliencyModule):
     @property
     def native(self) -> NativeMap:
         """Probability of the foreground, one map for all classes."""
-        return NativeMap(per_class=False, probabilities=True)
+        return NativeMap(per_class=False, probabilities=True, in_parts=True)
 
     def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
         """Compute foreground probabilities, alike for every class; see `SaliencyModule.explain`."""

@@ -35,9 +35,10 @@ from learned_saliency.pipeline.prediction.loading import CONFIG_NAME, build_mode
 from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor
 from learned_saliency.pipeline.prediction.reading import Request
 from learned_saliency.pipeline.prediction.regions import coverage_record
-from learned_saliency.pipeline.prediction.running import Explanation, most_pixels
+from learned_saliency.pipeline.prediction.running import Explanation, most_pixels, run_work
 from learned_saliency.pipeline.prediction.shards import explain_shards, weights_digest
 from learned_saliency.pipeline.prediction.sources import Found, draw_files, find_files
+from learned_saliency.pipeline.prediction.tiles import Tiling, check_tiling, first_square
 from learned_saliency.pipeline.prediction.writing import Style
 from learned_saliency.pipeline.runs import (
     build_trainer,
@@ -86,6 +87,7 @@ def predict(
     config = with_precision(config)
     trainer = _trainer(config)
     model = build_model(config, device=trainer.strategy.root_device)
+    tiling = None if config.tile is None else Tiling.of(model, config)
     if config.packing == "files":
         files = _files(config, model.decoding)
         files = with_stems(files, _of_first(say)) if formats else files
@@ -97,10 +99,16 @@ def predict(
     first = rank_zero_only.rank == 0
     folder = open_folder(config, model.input) if first else Path(config.out).expanduser()
     labels = Labels(formats, model.class_names, folder, model.box_threshold)
+    if tiling is None:
+        work = explanation.work(trainer, files, folder, labels)
+    else:
+        _of_first(say)(f"predict: {tiling.layout}")
+        work = tiling.work(files, trainer, folder, style, request, most_pixels(config), say)
     try:
-        explanation.run(trainer, files, folder, labels)
+        run_work(work, trainer, folder, config)
         written = labels.join() if first else []
-        images, skipped = put_together(folder, _header(config, model)) if first else (0, 0)
+        header = _header(config, model, tiling)
+        images, skipped = put_together(folder, header) if first else (0, 0)
     except BaseException as error:
         remove_parts(folder)
         if isinstance(error, OSError):
@@ -134,7 +142,7 @@ def _compared_once(
 def _asked(explanation: Explanation) -> dict[str, Any]:
     """Tell what maps depend on: the network's numbers, methods and options, and what is written."""
     config, model = explanation.config, explanation.model
-    header = _header(config, model)
+    header = _header(config, model, None)
     named = [name for name in model.methods if name in config.attribution]
     return {
         **{key: value for key, value in header.items() if key != "explaining"},
@@ -175,6 +183,10 @@ def _check(config: DictConfig) -> None:
         raise UserError(f"{key}={config[key]}: is for packing=files; leave one of them out.")
     if config.packing == "files" and config.part is not None:
         raise UserError(f"part={config.part}: shares shards among calls; give packing=shards.")
+    if config.tile is not None:
+        if config.packing == "shards":
+            raise UserError(f"tile={config.tile}: is for packing=files; leave one of them out.")
+        check_tiling(config)
     if config.labels is not None and has_function(config):
         raise UserError(
             f"labels={config.labels}: name classes, but target={config.target} gives scores of its "
@@ -202,6 +214,12 @@ def _compared(
         say(f"predict.py: {warning}")
     files = iter(files)
     first, taken = [], []
+    if config.tile is not None:
+        first = list(files)
+        square = first_square(model, first, most_pixels(config))
+        if square is not None:
+            say(f"predict.py: {model.explaining}: {model.compare([square]).line()}")
+        return first
     while len(taken) < model.batch_size and (found := next(files, None)) is not None:
         first.append(found)
         with suppress(ImageError):
@@ -235,13 +253,14 @@ def _classes(config: DictConfig) -> Any:
     return list(given) if isinstance(given, ListConfig) else given
 
 
-def _header(config: DictConfig, model: SaliencyPredictor) -> dict[str, Any]:
+def _header(config: DictConfig, model: SaliencyPredictor, tiling: Tiling | None) -> dict[str, Any]:
     return {
         **subject_record(config),
         "methods": model.methods,
         **target_record(config, model.module.methods),
         "box_threshold": round(model.box_threshold, 6),
         "input_size": list(Size.of(model.size)),
+        **({} if tiling is None else {"tile": tiling.record}),
         **({} if model.coverage is None else {"coverage": coverage_record(model.coverage)}),
         "refine": config.refine,
         **explaining_record(model.explaining, model.effect),

@@ -55,7 +55,7 @@ Refinement = Callable[[Pixels, NDArray[np.float32]], NDArray[np.float32]]
 
 
 class SaliencyPredictor:
-    """Maps, classes and boxes of images of any size, by a module's ``predict_step``; see `load`.
+    """Maps, classes and boxes of images, by a module's ``predict_step``; see `load`.
 
     An image is resized to the network's input as in evaluation, and its maps are brought back to
     the image's size: bilinearly if they grow, averaging if they shrink. With ``center_crop`` or
@@ -262,19 +262,24 @@ class SaliencyPredictor:
 
     def separate(self, found: Prediction) -> list[SmallMaps]:
         """Split the result of ``predict_step`` for a batch into results per image."""
-        values = found.logits.float()
-        values = values.softmax(1) if self.module.has_classes else values
-        best = values.topk(min(_REPORTED, self.num_classes)).indices.tolist()
-        chosen, rows = found.targets.tolist(), values.cpu().numpy()
+        chosen = found.targets.tolist()
         maps = {name: found.maps[name].float().cpu().numpy() for name in self.methods}
         return [
             SmallMaps(
                 {name: values[i] for name, values in maps.items()},
-                [self._score(index, rows[i]) for index in chosen[i]],
-                [self._score(index, rows[i]) for index in best[i]],
+                self.scores(logits, chosen[i]),
+                self.scores(logits),
             )
-            for i in range(len(rows))
+            for i, logits in enumerate(found.logits[:, None])
         ]
+
+    def scores(self, logits: Tensor, classes: Sequence[int] | None = None) -> list[ClassScore]:
+        """Score classes of an image with logits (1, C); None for the most probable classes."""
+        values = logits[0].float()
+        values = values.softmax(0) if self.module.has_classes else values
+        if classes is None:
+            classes = values.topk(min(_REPORTED, self.num_classes)).indices.tolist()
+        return [self._score(index, float(values[index])) for index in classes]
 
     def placed(self, pixels: Pixels, small: SmallMaps) -> Iterator[PlacedMap]:
         """Bring the maps of an image (H, W, 3) to its size, refine them and find their boxes.
@@ -298,11 +303,9 @@ class SaliencyPredictor:
                     region = place_region(saliency, self.coverage, width, height)
                 yield PlacedMap(method, explained, full, box, flat, region)
 
-    def _score(self, index: int, values: NDArray[np.float32]) -> ClassScore:
-        value = float(values[index])
-        if self.module.has_classes:
-            return ClassScore(index, self.class_names[index], value)
-        return ClassScore(index, self.class_names[index], None, value)
+    def _score(self, index: int, value: float) -> ClassScore:
+        kinds = (value,) if self.module.has_classes else (None, value)
+        return ClassScore(index, self.class_names[index], *kinds)
 
     def _try_on_noise(self) -> int:
         """Run every method once on noise; return the number of classes. See `try_methods`."""

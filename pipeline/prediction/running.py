@@ -18,6 +18,7 @@ from learned_saliency.pipeline.prediction.labelling import Labels
 from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor
 from learned_saliency.pipeline.prediction.reading import ImageBatches, Request
 from learned_saliency.pipeline.prediction.sources import Found
+from learned_saliency.pipeline.prediction.work import Work
 from learned_saliency.pipeline.prediction.writing import Style
 from learned_saliency.trainers import KeepSignals, meet
 
@@ -43,17 +44,16 @@ class Explanation(NamedTuple):
     style: Style
     say: Callable[[str], None]
 
-    def run(self, trainer: L.Trainer, files: Iterable[Found], folder: Path, labels: Labels) -> None:
-        """Explain and draw this process's share of files, then wait for the other processes.
+    def work(
+        self, trainer: L.Trainer, files: Iterable[Found], folder: Path, labels: Labels
+    ) -> Work:
+        """Prepare the work on images that are resized to the network's input.
 
         Args:
             trainer: A new trainer, which knows the processes.
             files: The files, the same on all processes.
             folder: Folder of the written files, which is there.
             labels: What annotation files are written.
-
-        Raises:
-            UserError: If memory or disk are too small.
         """
         cores = min(_MOST_WORKERS, max(1, (os.cpu_count() or 1) // trainer.num_devices))
         pool = ThreadPoolExecutor(self.config.workers or cores)
@@ -72,23 +72,42 @@ class Explanation(NamedTuple):
             max_pixels=most_pixels(self.config),
             **bounds,
         )
-        trainer.callbacks += [KeepSignals(), drawing]
-        try:
-            trainer.predict(self.model.module, batches, return_predictions=False)
-        except torch.OutOfMemoryError:
-            raise UserError(
-                f"batch_size={self.config.batch_size}: the device's memory is too small; give less."
-            ) from None
-        except OSError as error:
-            raise UserError(f"out={folder}: {error.strerror or error}.") from None
-        except SystemExit as ended:
-            if ended.code == 1:  # what Lightning makes of it
-                raise KeyboardInterrupt from None
-            raise
-        finally:
+
+        def close() -> None:
             pool.shutdown(cancel_futures=True)
             drawing.close()
-        meet()
+
+        return Work(self.model.module, batches, drawing, close)
+
+
+def run_work(work: Work, trainer: L.Trainer, folder: Path, config: DictConfig) -> None:
+    """Explain and draw this process's share of files, then wait for the other processes.
+
+    Args:
+        work: What is run.
+        trainer: The trainer that it was prepared for.
+        folder: Folder of the written files.
+        config: See ``configs/predict.yaml``.
+
+    Raises:
+        UserError: If memory or disk are too small.
+    """
+    trainer.callbacks += [KeepSignals(), work.writer]
+    try:
+        trainer.predict(work.module, work.batches, return_predictions=False)
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"batch_size={config.batch_size}: the device's memory is too small; give less."
+        ) from None
+    except OSError as error:
+        raise UserError(f"out={folder}: {error.strerror or error}.") from None
+    except SystemExit as ended:
+        if ended.code == 1:  # what Lightning makes of it
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        work.close()
+    meet()
 
 
 def most_pixels(config: DictConfig) -> int:

@@ -17,7 +17,7 @@ from learned_saliency.datamodules import sample_key, writing_shard
 from learned_saliency.pipeline.cli import UserError, values
 from learned_saliency.pipeline.prediction.index import INDEX, put_together
 from learned_saliency.pipeline.prediction.labelling import Labels
-from learned_saliency.pipeline.prediction.running import Explanation
+from learned_saliency.pipeline.prediction.running import Explanation, run_work
 from learned_saliency.pipeline.prediction.sharing import Claims, own_share
 from learned_saliency.pipeline.prediction.sources import Found, FoundShard, find_shard_files
 from learned_saliency.storage import read_json, write_text
@@ -88,7 +88,8 @@ def _explain(
         place = Path(scratch)
         names = explanation.model.class_names
         labels = Labels([], names, place, explanation.model.box_threshold)
-        explanation.run(trainer, compare(shard.files()), place, labels)
+        work = explanation.work(trainer, compare(shard.files()), place, labels)
+        run_work(work, trainer, place, explanation.config)
         counts = put_together(place, {})
         try:
             _pack(place, target)
