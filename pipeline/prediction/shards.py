@@ -89,7 +89,7 @@ def _explain(
         names = explanation.model.class_names
         labels = Labels([], names, place, explanation.model.box_threshold)
         explanation.run(trainer, compare(shard.files()), place, labels)
-        counts = put_together(place, {})
+        counts = put_together(place, {"shard": shard.name})
         try:
             _pack(place, target)
         except OSError as error:
