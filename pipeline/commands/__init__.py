@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+from collections.abc import Sequence
 
 from learned_saliency.pipeline.commands.compare import COMPARE
 from learned_saliency.pipeline.commands.convert import CONVERT
@@ -23,7 +24,7 @@ from learned_saliency.pipeline.commands.shard import SHARD
 from learned_saliency.pipeline.commands.train import TRAIN
 from learned_saliency.pipeline.commands.verify import VERIFY
 
-__all__ = ["COMMANDS", "console", "main"]
+__all__ = ["COMMANDS", "console", "main", "without_group"]
 
 _ALL = (
     *(TRAIN, SEARCH, EVALUATE, PREDICT, EXPORT, CONVERT, DATA, SHARD),
@@ -41,12 +42,14 @@ def main(name: str) -> None:
     COMMANDS[name].run(sys.argv[1:])
 
 
+def without_group(words: Sequence[str]) -> list[str]:
+    """Leave out the first of the words ``data shard``: that command has a name of its own, too."""
+    return list(words[1:] if list(words[:2]) == [DATA.name, SHARD.name] else words)
+
+
 def console() -> None:
     """Run the command that the first word of the command line of ``learned-saliency`` names."""
-    words = sys.argv[1:] or ["--help"]
-    if words[:2] == [DATA.name, SHARD.name]:  # as part of what is done with data sets
-        words = words[1:]
-    name, *words = words
+    name, *words = without_group(sys.argv[1:]) or ["--help"]
     if name in ("-h", "--help"):
         print("learned-saliency COMMAND key=value ...; --help behind a command shows its keys\n")
         for command in COMMANDS.values():

@@ -90,7 +90,7 @@ def _explain(
         labels = Labels([], names, place, explanation.model.box_threshold)
         work = explanation.work(trainer, compare(shard.files()), place, labels)
         run_work(work, trainer, place, explanation.config)
-        counts = put_together(place, {})
+        counts = put_together(place, {"shard": shard.name})
         try:
             _pack(place, target)
         except OSError as error:
