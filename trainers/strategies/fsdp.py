@@ -33,7 +33,7 @@ class SharedTrunk:
 
     Attributes:
         total: Size of the trunk's weights in bytes.
-        share: Size of the part of them that this process holds.
+        share: Size of the memory for the part of them that this process holds.
     """
 
     def __init__(self, trunk: nn.Module, mesh: DeviceMesh) -> None:
@@ -44,7 +44,8 @@ class SharedTrunk:
         self._strides = [weight.stride() for weight in weights]
         for part in [*_blocks(self._copy), self._copy]:
             fully_shard(part, mesh=mesh, reshard_after_forward=True)
-        self.share = sum(weight.to_local().nbytes for weight in self._copy.parameters())
+        shares = [weight.to_local().untyped_storage() for weight in self._copy.parameters()]
+        self.share = sum(share.nbytes() for share in shares)
         # FSDP takes contiguous weights; so images tell the kernels that the trunk itself would use
         contiguous = all(weight.is_contiguous() for weight in weights)
         self._format = torch.contiguous_format if contiguous else torch.channels_last
