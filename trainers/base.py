@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from learned_saliency.attribution import Classifier, PostHocMethod, SharedFeatures
 from learned_saliency.datamodules import WSOLBatch
+from learned_saliency.models import is_frozen
 from learned_saliency.ops import widen
 from learned_saliency.trainers.coverage import CoverageSums
 from learned_saliency.trainers.outputs import (
@@ -141,6 +142,21 @@ class SaliencyModule(TestableModule):
     @property
     def compile_obstacle(self) -> str | None:
         """Reason why no part can be compiled, as a sentence without its full stop."""
+        return None
+
+    @property
+    def shard_obstacle(self) -> str | None:
+        """Reason why the processes of a training cannot share the weights of the trunk out.
+
+        Returns:
+            A sentence without its full stop; None where the trunk is frozen and a training step
+            calls it alone, none of its layers.
+        """
+        backbone = self.classifier.backbone
+        if next(backbone.parameters(), None) is None:
+            return "the layers of a given network are read by hooks, which shares leave out"
+        if not is_frozen(backbone):
+            return "its trunk is trained, and only the weights of a frozen one are shared out"
         return None
 
     @property

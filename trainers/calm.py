@@ -105,6 +105,13 @@ class CALMModule(SaliencyModule):
         return [network.backbone for network in networks if network is not None]
 
     @property
+    def shard_obstacle(self) -> str | None:
+        """Tell that pseudo-targets need a second trunk; see `SaliencyModule.shard_obstacle`."""
+        if self.target_network is not None:
+            return "its pseudo-targets come from a copy of the network, trunk and all"
+        return super().shard_obstacle
+
+    @property
     def native(self) -> NativeMap:
         """Attribution to the class's superset; one map for all classes if they share a superset.
 

@@ -125,6 +125,11 @@ class CASMModule(SaliencyModule):
             "not allow, and puts other weights into it"
         )
 
+    @property
+    def shard_obstacle(self) -> str | None:
+        """Tell that the pool's weights take turns in the classifier."""
+        return "it puts the weights of earlier classifiers into its trunk in turn"
+
     def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
         """Compute masks, the same for every class; see `SaliencyModule.explain`."""
         output = self.network(images)

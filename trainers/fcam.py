@@ -48,6 +48,12 @@ class FCAMModule(ForegroundModule):
         self.sampler = sampler
         self.loss = loss
 
+    @property
+    def shard_obstacle(self) -> str | None:
+        """Tell where pseudo-labels are drawn from more than the classifier's last features."""
+        obstacle = self.seed_method.export_obstacle
+        return super().shard_obstacle or (obstacle and f"of its pseudo-labels, {obstacle}")
+
     def on_train_epoch_start(self) -> None:
         """Set the random state, including the sampler's."""
         super().on_train_epoch_start()

@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 
+BASIC_LAUNCHER = "basic"  # of Hydra: runs one after the other in the process of the command
 SWEEP_RUNS = "runs"  # folder in the folder of a sweep: a file for each run
 _SHOWN = 4
 

@@ -54,6 +54,7 @@ from learned_saliency.pipeline.training.checks import (
     check_task,
 )
 from learned_saliency.pipeline.training.classifier import find_classifier
+from learned_saliency.pipeline.training.sharding import check_sharding
 from learned_saliency.pipeline.training.shares import stage_data
 from learned_saliency.pipeline.training.speed import check_compiled, check_steps
 from learned_saliency.pipeline.training.trial import try_to_build
@@ -168,7 +169,9 @@ def _try_stages(
     """Build all stages once; check that those to be trained have what they need."""
     modules = try_to_build(config, data.num_classes, evaluation, given)
     check_frozen(config, list(modules.values()))
-    check_compiled(config, {name: modules[name] for name in stages})
+    trained = {name: modules[name] for name in stages}
+    check_compiled(config, trained)
+    check_sharding(config, trained)
     check_labeled(config, data, [name for name in stages if modules[name].needs_labels])
     return modules
 
