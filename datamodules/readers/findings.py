@@ -9,10 +9,11 @@ from learned_saliency.datamodules.readers.boxtables import checked_box
 from learned_saliency.datamodules.textfile import DataError, read_text
 
 _NO_FINDING = "No Finding"
-_OTHERFINDINGS = {"Infiltrate": "Infiltration"}  # of the list of boxes
+_OTHER_NAMES = {"Infiltrate": "Infiltration"}  # of the list of boxes
 FINDINGS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Effusion", "Emphysema")
 FINDINGS += ("Fibrosis", "Hernia", "Infiltration", "Mass", "Nodule", "Pleural_Thickening")
 FINDINGS += ("Pneumonia", "Pneumothorax")
+_LABELS = {name: label for label, name in enumerate(FINDINGS)}
 
 
 class Entry(NamedTuple):
@@ -64,14 +65,14 @@ def read_findings(path: Path) -> dict[str, Entry]:
             raise DataError(f"{where}: has no image or no patient; correct the line.")
         if image in found:
             raise DataError(f"{where}: {image} is listed twice; remove one of the lines.")
-        unknown = [word for word in words if word not in (*FINDINGS, _NO_FINDING)]
+        unknown = [word for word in words if word not in _LABELS and word != _NO_FINDING]
         if unknown or (_NO_FINDING in words and len(words) > 1):
             told = f"{unknown[0][:40]!r} is no finding" if unknown else f"{labels!r} is no answer"
             raise DataError(
                 f"{where}: {told}; write some of {', '.join(FINDINGS)} with | between"
                 f" them, or {_NO_FINDING}."
             )
-        own = {FINDINGS.index(word) for word in words if word != _NO_FINDING}
+        own = {_LABELS[word] for word in words if word != _NO_FINDING}
         found[image] = Entry(tuple(sorted(own)), patient)
     return found
 
@@ -84,8 +85,8 @@ def read_finding_boxes(path: Path) -> list[FindingBox]:
     """
     found = []
     for where, (image, name, *texts) in _rows_of(path, ("Image Index", "Finding Label"), 4):
-        name = _OTHERFINDINGS.get(name, name)
-        if name not in FINDINGS:
+        name = _OTHER_NAMES.get(name, name)
+        if name not in _LABELS:
             raise DataError(f"{where}: {name[:40]!r} is no finding; correct the line.")
         try:
             x, y, width, height = map(float, texts)
@@ -93,7 +94,7 @@ def read_finding_boxes(path: Path) -> list[FindingBox]:
             told = ",".join(texts)[:60]
             raise DataError(f"{where}: the box {told} is not four numbers; correct it.") from None
         corners = checked_box((x, y, width, height), True, where)
-        found.append(FindingBox(image, FINDINGS.index(name), corners, where))
+        found.append(FindingBox(image, _LABELS[name], corners, where))
     return found
 
 

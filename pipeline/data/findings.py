@@ -57,6 +57,7 @@ _WARNINGS = {
     "mask-empty": "Images in whose masks nothing is marked",
     "ignored": "Images that their ignore masks cover wholly",
     "class-unused": "Classes without a training image",
+    "class-tied": "Classes that never appear without another one",
     "class-name": "Names that several classes share",
     "split-similar": "Images that look like one of another split",
     "copy": "Copies of images within a split",
@@ -66,6 +67,7 @@ _WARNINGS = {
 _NOTES = {
     "option": "Optional parts of the download that are not there",
     "split-option": "Splits that are not there",
+    "classless": "Splits with images that have none of the classes",
     "mask-size": "Splits whose masks have other sizes than their images",
     "similar": "Images that look alike within a split",
     "unlisted": "Images below the root that no split lists",
