@@ -48,8 +48,8 @@ class NIHReader:
         val_fraction: Share of the official list for training and validation that becomes ``val``,
             in (0, 1].
         boxed_val_fraction: Share of the images of patients with boxes that become ``val`` with all
-            images of these patients, in [0, 1). Without this ``val`` has no box to choose a threshold
-            by, as boxes are of images of the official test list.
+            images of these patients, in [0, 1). Without this ``val`` has no box to choose a
+            threshold by, as boxes are of images of the official test list.
         skip_missing: Whether images of the lists that are not there are left out, for those who
             have unpacked a part of the archives.
         seed: Seed of the draws, 0 or more.
