@@ -2,6 +2,7 @@
 
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 
@@ -83,8 +84,6 @@ def test_pixels_of_a_difficult_object_beside_another_one_are_ignored(kit, tmp_pa
     root = shutil.copytree(kit, tmp_path / "kit")
     path = root / "VOCdevkit/VOC2012/Annotations/2008_val0002.xml"
     path.write_text(path.read_text().replace("<name>cat</name>", "<name>dog</name>"))
-    import cv2  # noqa: PLC0415
-
     classes = root / "VOCdevkit/VOC2012/SegmentationClass/2008_val0002.png"
     values = read_values(classes)
     cv2.imwrite(str(classes), np.where(values == CAT + 1, DOG + 1, values))
@@ -129,8 +128,6 @@ def _spoil(name, old, new):
 
 
 def _grow(year):
-    import cv2  # noqa: PLC0415
-
     cv2.imwrite(str(year / "SegmentationObject/2008_val0000.png"), np.zeros((9, 9), np.uint8))
 
 
