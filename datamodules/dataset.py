@@ -1,7 +1,7 @@
 """Data sets of one split that give whole batches, for training and for evaluation."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,13 +76,14 @@ class _ImageDataset(Dataset, ABC):
         channels = (torch.tensor(values).float() for values in (options.mean, options.std))
         self._mean, self._std = scaled(*channels)
         self._images: Tensor | KeptImages | None = None
+        self._firsts, self._rows = _images_of(metadata)
 
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self._ids)
 
     def fill_cache(self) -> None:
-        """Decode and resize all images, 3 H W bytes or 4 C H W of others, if caching was asked for.
+        """Decode and resize all images once, 3 H W bytes or 4 C H W of others, if asked for.
 
         Raises:
             DataError: If an image does not decode.
@@ -91,9 +92,11 @@ class _ImageDataset(Dataset, ABC):
         if self._images is not None:
             return
         if self._options.cache == "memory":
-            self._images = read_all(lambda index: self._read(self._source(index)), len(self))
+            self._images = read_all(
+                lambda row: self._read(self._source(self._firsts[row])), len(self._firsts)
+            )
         elif self._options.cache == "disk":
-            sources = [self._source(index) for index in range(len(self))]
+            sources = [self._source(index) for index in self._firsts]
             folder = self._options.cache_folder / "-".join(self._kind())
             self._images = keep_images(folder, sources, self._size, self._read, self._channels)
 
@@ -104,6 +107,10 @@ class _ImageDataset(Dataset, ABC):
         kind = [f"v{_LAYOUT}", f"{size}px", f"pillow{PIL.__version__}"]
         kind += ["upright"] * upright + [f"white{white}"] * (white is not None)
         return kind + [f"{channels}channels", axes] * (channels != COLORS)
+
+    def _kept(self, index: int) -> Tensor:
+        """Return the image of a sample as it is kept."""
+        return self._images[int(self._rows[index])]
 
     def _source(self, index: int) -> ImageSource:
         return image_source(self._root, str(self._files[index]), self._options.opener)
@@ -181,7 +188,7 @@ class TrainDataset(_ImageDataset):
 
     def _crop(self, index: int, window: Window) -> Tensor:
         if self._images is not None:
-            return cut_window(self._images[index], window)
+            return cut_window(self._kept(index), window)
         return self._read(self._source(index), window)
 
     def _read(self, source: ImageSource, window: Window | None = None) -> Tensor:
@@ -228,7 +235,7 @@ class EvaluationDataset(_ImageDataset):
         self._first = None
         if metadata.sources is not None:
             self._first = torch.zeros(len(self), dtype=torch.bool)
-            self._first[np.unique(self._files, return_index=True)[1]] = True
+            self._first[self._firsts] = True
 
     def fill_cache(self) -> None:
         """Decode and resize all images, and for memory all masks, if caching was asked for.
@@ -251,11 +258,7 @@ class EvaluationDataset(_ImageDataset):
             DataError: If an image or a mask does not decode.
         """
         indices = [item[0] if isinstance(item, tuple) else item for item in items]
-        kept = self._images
-        images = (
-            self._read(self._source(index)) if kept is None else kept[index] for index in indices
-        )
-        batch = self._batch(indices, images, self._size)
+        batch = self._batch(indices, self._pixels(indices), self._size)
         _draw_classes(batch, items)
         if self._first is not None:
             batch["first"] = self._first[batch["index"]]
@@ -268,6 +271,17 @@ class EvaluationDataset(_ImageDataset):
             batch["mask"] = masks
         return batch
 
+    def _pixels(self, indices: Sequence[int]) -> Iterator[Tensor]:
+        """Yield the images of samples; of samples of one image in a row it is read once."""
+        row, image = None, None
+        for index in indices:
+            if self._images is not None:
+                yield self._kept(index)
+                continue
+            if image is None or self._rows[index] != row:
+                row, image = self._rows[index], self._read(self._source(index))
+            yield image
+
     def _read(self, source: ImageSource) -> Tensor:
         decoding = self._options.decoding
         return read_square(source, self._size, self._center_crop, decoding, self._fast)
@@ -275,6 +289,22 @@ class EvaluationDataset(_ImageDataset):
     def _kind(self) -> list[str]:
         middle = "middle" if isinstance(self._center_crop, bool) else f"middle{self._center_crop}"
         return super()._kind() + [middle] * bool(self._center_crop) + ["reduced"] * self._fast
+
+
+def _images_of(metadata: SplitMetadata) -> tuple[np.ndarray, np.ndarray]:
+    """Find the images of samples: the first sample of each of M images, and each one's image.
+
+    Returns:
+        int64 (M,), in ascending order, and int64 (N,), in [0, M).
+    """
+    if metadata.sources is None:
+        return np.arange(len(metadata)), np.arange(len(metadata))
+    files = np.array(metadata.sources)
+    _, firsts, inverse = np.unique(files, return_index=True, return_inverse=True)
+    order = np.argsort(firsts)
+    ranks = np.empty_like(order)
+    ranks[order] = np.arange(len(order))
+    return firsts[order], ranks[inverse]
 
 
 def _draw_classes(batch: WSOLBatch, items: Sequence[tuple[int, int] | int]) -> None:

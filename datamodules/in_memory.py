@@ -13,7 +13,7 @@ def read_all(read: Callable[[int], Tensor], count: int) -> Tensor:
     stacked = first.new_empty((count, *first.shape))
 
     def store(index: int) -> None:
-        stacked[index] = read(index)
+        stacked[index] = read(index) if index else first
 
     with ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1)) as pool:
         for _ in pool.map(store, range(count)):

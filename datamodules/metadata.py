@@ -129,6 +129,9 @@ def read_image_ids(folder: Path) -> dict[str, int]:
 def keep_classes(metadata: SplitMetadata, classes: Sequence[int]) -> SplitMetadata:
     """Leave out the images of all classes but the given ones.
 
+    Of images with several classes the others are taken away; those that had others alone are left
+    out, and those that had none stay.
+
     Args:
         metadata: A split.
         classes: Labels to keep.
@@ -139,13 +142,38 @@ def keep_classes(metadata: SplitMetadata, classes: Sequence[int]) -> SplitMetada
     Raises:
         DataError: If no image is left.
     """
-    kept = np.flatnonzero(np.isin(metadata.labels, list(classes)))
-    if len(kept) == 0:
+    wanted = np.isin(metadata.labels, list(classes))
+    kept = np.flatnonzero(wanted)
+    if metadata.presence is not None:
+        metadata, kept = _with_classes(metadata, classes)
+        wanted = metadata.presence.any(1)
+    if not wanted.any():
         raise DataError(
             f"{metadata.folder / 'class_labels.txt'}: no image is of the classes"
             f" {list(classes)}; choose others as `classes`."
         )
     return keep_places(metadata, kept)
+
+
+def _with_classes(
+    metadata: SplitMetadata, classes: Sequence[int]
+) -> tuple[SplitMetadata, np.ndarray]:
+    """Take all but the given classes away from a split whose images have any number of them.
+
+    Returns:
+        The split, and the places that stay: samples of these classes, or in a split of images those
+        that have one, and what had no class before.
+    """
+    none = ~metadata.presence.any(1)
+    presence = metadata.presence.copy()
+    presence[:, np.setdiff1d(np.arange(presence.shape[1]), list(classes))] = False
+    if metadata.sources is not None:
+        stays, labels = np.isin(metadata.labels, list(classes)), metadata.labels
+    else:
+        stays = presence.any(1)
+        labels = np.where(stays, presence.argmax(1), UNKNOWN)
+    found = replace(metadata, presence=presence, labels=labels)
+    return found, np.flatnonzero(stays | none)
 
 
 def permute_labels(metadata: SplitMetadata, seed: int) -> SplitMetadata:

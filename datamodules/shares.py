@@ -25,10 +25,16 @@ def split_shares(
 
     Raises:
         ValueError: If an argument is out of range.
-        DataError: If the split has neither boxes nor masks, or too few images.
+        DataError: If the split has neither boxes nor masks, too few images, or images with several
+            classes each.
     """
     if not 0 < share < 1:
         raise ValueError(f"expected a share in (0, 1), got {share}")
+    if metadata.presence is not None:
+        raise DataError(
+            f"{metadata.folder}: its images have any number of classes each, for which learning "
+            "from boxes and masks is not defined; choose a model that learns from labels alone."
+        )
     if metadata.boxes is None and metadata.mask_paths is None:
         raise DataError(
             f"{metadata.folder}: has neither boxes nor masks to learn from; add them, as "

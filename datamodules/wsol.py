@@ -88,7 +88,8 @@ class WSOLDataModule(SplitDataModule):
             classifier does not know has the label -1. None keeps the data set's own classes.
         classes: Labels of the classes to train on and to choose checkpoints by: other classes are
             left out of train and val. test keeps all classes and marks in ``seen`` those trained
-            on. Labels and ``num_classes`` do not change. None takes all classes.
+            on. Labels and ``num_classes`` do not change. Of images with several classes the others
+            are taken away, and images that have others alone left out. None takes all classes.
         train_fraction: Part of the training images in an epoch, in (0, 1], drawn anew each time.
         permute_labels: Seed by which the labels of the training images are permuted among them, 0
             or more, for the sanity check of maps by networks that have learned nothing about the
@@ -106,7 +107,8 @@ class WSOLDataModule(SplitDataModule):
             pixels; see `read_window`. Evaluation images are always exact.
         cache: Where to keep the resized images, 3 bytes per pixel of ``resize_size``, of other
             ``channels`` than 3 four times as many for each: "none", "memory", for small sets, or
-            "disk", from one run to the next.
+            "disk", from one run to the next. An image is kept once, however many classes it is
+            evaluated for.
         cache_folder: Folder of images kept on disk; None takes ``images`` below
             ``LEARNED_SALIENCY_CACHE`` or ``~/.cache/learned-saliency``.
         verify_images: Whether `setup` opens every file of a split of up to 50000 images.
@@ -135,7 +137,8 @@ class WSOLDataModule(SplitDataModule):
         read_only: Whether the reader writes nothing: metadata and images have to be there. So it is
             for the folders that a checkpoint names.
         limit: Number of images of each evaluation split to keep for a quick look, 1 or more, drawn
-            by ``seed`` and in equal shares from all classes; None keeps all.
+            by ``seed`` and in equal shares from all classes; where images have several classes,
+            number of samples, an image with one of its classes each. None keeps all.
         shuffle_window: Images among which the training order is mixed, 1 or more, where images lie
             in larger files: these are then read nearly from beginning to end. None mixes all
             images, but for files that are fetched.

@@ -14,22 +14,29 @@ from learned_saliency.datamodules.readers.base import (
     published,
     sources,
 )
+from learned_saliency.datamodules.readers.coco import COCOReader
 from learned_saliency.datamodules.readers.creatures import CreaturesRenderer
 from learned_saliency.datamodules.readers.cub import CUBReader
 from learned_saliency.datamodules.readers.folder import FolderReader
 from learned_saliency.datamodules.readers.imagenet import ImageNetReader
+from learned_saliency.datamodules.readers.labels import LabelsReader
+from learned_saliency.datamodules.readers.nih import NIHReader
 from learned_saliency.datamodules.readers.openimages import OpenImagesReader
 from learned_saliency.datamodules.readers.parquet import ParquetReader
+from learned_saliency.datamodules.readers.pascal import VOCReader
 from learned_saliency.datamodules.readers.pets import PetsReader
 from learned_saliency.datamodules.readers.photos import PhotosReader
 from learned_saliency.datamodules.readers.webdataset import WebDatasetReader
 
 __all__ = [
     "ByteReader",
+    "COCOReader",
     "CUBReader",
     "CreaturesRenderer",
     "FolderReader",
     "ImageNetReader",
+    "LabelsReader",
+    "NIHReader",
     "OpenImagesReader",
     "ParquetReader",
     "PetsReader",
@@ -38,6 +45,7 @@ __all__ = [
     "Reader",
     "Source",
     "SplitReader",
+    "VOCReader",
     "WebDatasetReader",
     "image_opener",
     "image_roots",

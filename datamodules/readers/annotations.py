@@ -268,10 +268,15 @@ def _table_boxes(root: Path, file: str, names: ImageNames) -> list[tuple[str, No
     boxes = _READERS[path.suffix.lower()](root / file)
     if boxes is None:
         return None
-    return [(_image_of(box, names, str(path.parent)), box) for box in boxes]
+    return [(image_of(box, names, str(path.parent)), box) for box in boxes]
 
 
-def _image_of(box: NotedBox, names: ImageNames, folder: str) -> str:
+def image_of(box: NotedBox, names: ImageNames, folder: str) -> str:
+    """Find the image of a box, by the name that its file has for it; see `ImageNames.find`.
+
+    Raises:
+        DataError: If there is no such image, or the name is that of several.
+    """
     found = names.find(box.image, folder)
     if len(found) == 1:
         return found[0]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from learned_saliency.datamodules.textfile import DataError, read_text
 
-_IMAGE_COLUMNS = (
+IMAGE_COLUMNS = (
     *("image", "image_path", "filename", "file_name", "file", "path", "image_name", "img_path"),
     *("image_id", "imageid", "img", "name"),
 )
@@ -98,7 +98,7 @@ def read_table(path: Path) -> list[NotedBox] | None:
 def _find_columns(names: Sequence[str]) -> dict[str, Any] | None:
     """Find the columns of image, box and label by their names."""
     there = set(names)
-    image = next((name for name in _IMAGE_COLUMNS if name in there), None)
+    image = next((name for name in IMAGE_COLUMNS if name in there), None)
     corners = next((four for four in _CORNER_COLUMNS if there.issuperset(four)), None)
     sides = next((four for four in _SIDE_COLUMNS if there.issuperset(four)), None)
     if image is None or (corners is None and sides is None):

@@ -114,7 +114,7 @@ class PhotosReader:
         root, metadata = (path.expanduser().absolute() for path in (root, metadata))
         if not root.is_dir():
             raise DataError(f"{root}: the folder of photographs is missing; set `root`.")
-        found, remarks = _list_images(root, self.files, self._decoding.channels)
+        found, remarks = list_images(root, self.files, self._decoding.channels)
         lists = None if self.splits is None else read_split_lists(root, self.splits)
         settings = self._settings(root, found, lists)
         before = read_settings(metadata, _NAME)
@@ -174,8 +174,8 @@ class PhotosReader:
         return replace(made, class_names=[])
 
 
-def _list_images(
-    root: Path, patterns: Sequence[str] | None, channels: int
+def list_images(
+    root: Path, patterns: Sequence[str] | None, channels: int = COLORS
 ) -> tuple[list[FoundFile], list[str]]:
     """List the images below a folder, without opening one.
 

@@ -23,6 +23,20 @@ class NamedBox(NamedTuple):
     box: tuple[float, float, float, float]
 
 
+class VOCObject(NamedTuple):
+    """Object of an annotation, with what VOC's own sets say of it.
+
+    Attributes:
+        name: Name of its class.
+        box: Corners x0, y0, x1, y1 in pixels, as they are written.
+        difficult: Whether it is hard to recognize, so that VOC's evaluations leave it out.
+    """
+
+    name: str
+    box: tuple[float, float, float, float]
+    difficult: bool
+
+
 class _PlainTree(ElementTree.TreeBuilder):
     """Builder of a tree from XML without a document type, which alone could define entities."""
 
@@ -48,6 +62,15 @@ def read_voc(path: Path) -> list[NamedBox]:
         DataError: If the file is missing, no XML, too large or declares a document type, or an
             object has no name, no box, a corner that is no finite number, or an inverted box.
     """
+    return [NamedBox(found.name, found.box) for found in read_voc_objects(path)]
+
+
+def read_voc_objects(path: Path) -> list[VOCObject]:
+    """Read the objects of an annotation with all that is known of them; see `read_voc`.
+
+    Raises:
+        DataError: See `read_voc`; also if ``difficult`` is neither 0 nor 1.
+    """
     try:
         check_regular(path)
         if path.stat().st_size > _MOST_BYTES:
@@ -65,7 +88,7 @@ def read_voc(path: Path) -> list[NamedBox]:
         raise DataError(f"{path}: the annotation is unusable: {error}; correct it.") from None
 
 
-def _read_object(node: ElementTree.Element) -> NamedBox:
+def _read_object(node: ElementTree.Element) -> VOCObject:
     """Read one object; raise a ValueError that says what is wrong with it."""
     name = (node.findtext("name") or "").strip()
     if not name:
@@ -77,4 +100,7 @@ def _read_object(node: ElementTree.Element) -> NamedBox:
         raise ValueError(f"the box {','.join(texts)[:60]} is not four numbers") from None
     if not (x0 <= x1 < float("inf") and y0 <= y1 < float("inf")) or min(x0, y0) == -float("inf"):
         raise ValueError(f"the box {','.join(texts)[:60]} is inverted")
-    return NamedBox(name, (x0, y0, x1, y1))
+    difficult = (node.findtext("difficult") or "0").strip()
+    if difficult not in ("0", "1"):
+        raise ValueError(f"difficult is {difficult[:40]!r}, neither 0 nor 1")
+    return VOCObject(name, (x0, y0, x1, y1), difficult == "1")

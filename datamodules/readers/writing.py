@@ -18,12 +18,15 @@ class SplitRows:
 
     Attributes:
         ids: N ids of images.
-        labels: Their classes, integers of shape (N,).
+        labels: Their classes, integers of shape (N,); with ``label_ids`` one per class of an image.
         sizes: Width and height in pixels, integers of shape (N, 2); needed with boxes.
-        boxes: All boxes, integers of shape (M, 4), x0 y0 x1 y1 in pixels; None for no such file.
+        boxes: All boxes, integers of shape (M, 4), x0 y0 x1 y1 in pixels; for several classes per
+            image of shape (M, 5), the class last; None for no such file.
         box_ids: The ids of their images, M.
-        masks: Triples of image id, mask path and path of an ignore mask, which may be empty; None
-            for no such file.
+        masks: Triples of image id, mask path and path of an ignore mask, which may be empty, for
+            several classes per image followed by the class; None for no such file.
+        label_ids: The ids of the images of ``labels`` where an image has any number of classes;
+            None where each has one.
     """
 
     ids: Sequence[str]
@@ -31,7 +34,8 @@ class SplitRows:
     sizes: np.ndarray | None = None
     boxes: np.ndarray | None = None
     box_ids: Sequence[str] = ()
-    masks: Sequence[tuple[str, str, str]] | None = None
+    masks: Sequence[tuple[object, ...]] | None = None
+    label_ids: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,13 @@ class Metadata:
         class_names: Names of the classes in the order of the labels; none for no such file.
         splits: Rows of the splits by their names.
         texts: Contents of further text files by their names, relative to the folder.
+        write_files: Writes further files, such as masks, into the folder while it is made.
     """
 
     class_names: Sequence[str]
     splits: Mapping[str, SplitRows]
     texts: Mapping[str, str] = field(default_factory=dict)
+    write_files: Callable[[Path], None] | None = None
 
 
 def write_metadata(
@@ -132,12 +138,15 @@ def _write(content: Metadata, folder: Path) -> None:
     for name, text in content.texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, "utf-8")
+    if content.write_files is not None:
+        content.write_files(folder)
 
 
 def _write_split(folder: Path, rows: SplitRows) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _write_lines(folder / "image_ids.txt", ((image_id,) for image_id in rows.ids))
-    _write_lines(folder / "class_labels.txt", zip(rows.ids, rows.labels, strict=True))
+    owners = rows.ids if rows.label_ids is None else rows.label_ids
+    _write_lines(folder / "class_labels.txt", zip(owners, rows.labels, strict=True))
     if rows.sizes is not None:
         sizes = zip(rows.ids, rows.sizes, strict=True)
         _write_lines(folder / "image_sizes.txt", ((name, *size) for name, size in sizes))

@@ -22,11 +22,17 @@ from learned_saliency.datamodules import (
     mask_opener,
     mask_values,
     published,
+    read_class_names,
     sources,
 )
 from learned_saliency.pipeline.data import checks
 from learned_saliency.pipeline.data.content import Content, SplitContent
-from learned_saliency.pipeline.data.counts import Counts, count_split
+from learned_saliency.pipeline.data.counts import (
+    ClassCounts,
+    Counts,
+    count_classes,
+    count_split,
+)
 from learned_saliency.pipeline.data.findings import Findings, Severity
 from learned_saliency.pipeline.data.journal import Journal, Stamp
 from learned_saliency.pipeline.data.reading import Depth, FileReader
@@ -48,6 +54,8 @@ class Examination(NamedTuple):
         metadata: Folder of its metadata.
         findings: What was found.
         counts: Counts of each split, and the published ones.
+        class_counts: Counts of each class by splits and labels, where images have several.
+        class_names: Names of the classes, as far as they are known.
         files: Number of images and masks that were looked at.
         opened: Number of those that had to be opened for it.
     """
@@ -57,6 +65,8 @@ class Examination(NamedTuple):
     metadata: Path
     findings: Findings
     counts: dict[str, Counts]
+    class_counts: dict[str, dict[int, ClassCounts]]
+    class_names: list[str]
     files: int
     opened: int
 
@@ -96,18 +106,27 @@ class _Doctor:
             self.files = list(checks.image_files(data.root, left_out, arrays))
         count = sum(len(table.ids) for table in tables) or len(self.files)
         reader = self._file_reader(count)
-        counts = {}
+        counts, classes = {}, {}
         if tables:
             content = self._read_content(tables, reader)
             self._check(content, reader)
             stated = published(data.reader)
             counts = {table.name: count_split(table, stated) for table in tables}
+            classes = {table.name: count_classes(table) for table in tables if table.several}
             self._compare_counts(counts)
         else:
             self._check_loose(reader)
         self._try_training()
         return Examination(
-            data.name, data.root, data.metadata, findings, counts, reader.files, reader.opened
+            data.name,
+            data.root,
+            data.metadata,
+            findings,
+            counts,
+            classes,
+            self._class_names(),
+            reader.files,
+            reader.opened,
         )
 
     def _make(self) -> None:
@@ -132,7 +151,7 @@ class _Doctor:
         for split in SPLITS:
             folder = self.data.metadata / split
             if folder.is_dir():
-                tables.append(read_table(folder, self.findings))
+                tables.append(read_table(folder, self.findings, self.data.task))
             elif split in _REQUIRED:
                 self.findings.add("split", folder, "is missing; no training can do without it.")
             else:
@@ -168,7 +187,7 @@ class _Doctor:
         of_masks = mask_opener(data.reader, data.mask_root)
         place = partial(image_source, data.mask_root, opener=of_masks)
         rows = [row for table in tables for row in table.masks or ()]
-        masks = list(dict.fromkeys(row.mask for row in rows))
+        masks = list(dict.fromkeys(row.mask for row in rows if row.mask))
         ignores = list(dict.fromkeys(row.ignore for row in rows if row.ignore))
         return Content(
             data.metadata,
@@ -213,6 +232,15 @@ class _Doctor:
         for file, facts in zip(self.files, reader.images(self.files, Path), strict=True):
             if facts.problem:
                 self.findings.add("image-damaged", file, f"{facts.problem}; replace it.")
+
+    def _class_names(self) -> list[str]:
+        """Read the names of the classes; none where they are unknown or cannot be read."""
+        if self.data.class_names is not None:
+            return list(self.data.class_names)
+        try:
+            return read_class_names(self.data.metadata / "class_names.txt") or []
+        except DataError:
+            return []
 
     def _try_training(self) -> None:
         """Let the data module check what a training does, lest it refuse what passed so far."""

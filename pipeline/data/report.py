@@ -17,7 +17,9 @@ from learned_saliency.storage import write_text
 JSON_REPORT, PAGE = "report.json", "report.md"
 _SHOWN = 3  # findings of a kind on the terminal
 _LISTED = 100  # findings of a kind in the page; the JSON file has all
+_MOST_CLASSES = 40  # rows of a table of classes on the terminal; the page has all
 _TITLE = "Counts of the splits"
+_CLASSES = "Images, boxes and masks of each class"
 _LEGEND = f"{_TITLE} (published ones in brackets, ! where they differ)"
 
 
@@ -26,6 +28,8 @@ def format_examination(examination: Examination) -> str:
     parts = []
     if examination.counts:
         parts.append(f"{_title(examination.counts)}\n{layout(_rows(examination.counts))}")
+    if 0 < len(rows := _class_rows(examination)) <= _MOST_CLASSES:
+        parts.append(f"{_CLASSES}\n{layout(rows)}")
     for severity in reversed(Severity):
         for kind, found in examination.findings.of(severity).items():
             lines = [f"{severity.word}: {KINDS[kind][0]}: {len(found)}"]
@@ -77,6 +81,29 @@ def _rows(counts: dict[str, Counts]) -> list[list[str]]:
     return rows
 
 
+def _class_rows(examination: Examination) -> list[list[str]]:
+    """Lay out the counts of classes, a row for each; no row where images have one class each."""
+    counts = examination.class_counts
+    labels = sorted({label for found in counts.values() for label in found})
+    if not labels:
+        return []
+    kinds = {
+        split: ["images", *(k for k in ("boxes", "masks") if getattr(examination.counts[split], k))]
+        for split in counts
+    }
+    rows = [["class", *(f"{split} {kind}" for split in counts for kind in kinds[split])]]
+    for label in labels:
+        names = examination.class_names
+        name = f"{label} {printable(names[label])}" if 0 <= label < len(names) else str(label)
+        cells = [
+            str(getattr(counts[split][label], kind) if label in counts[split] else 0)
+            for split in counts
+            for kind in kinds[split]
+        ]
+        rows.append([name, *cells])
+    return rows
+
+
 def _cell(count: int, published: int | None) -> str:
     if published is None:
         return str(count)
@@ -92,6 +119,8 @@ def _page(examination: Examination) -> str:
     ]
     if examination.counts:
         parts += [_title(examination.counts), markdown_table(_rows(examination.counts))]
+    if rows := _class_rows(examination):
+        parts += [_CLASSES, markdown_table(rows)]
     for severity in reversed(Severity):
         for kind, found in examination.findings.of(severity).items():
             lines = [f"* {escaped(finding)}" for finding in found[:_LISTED]]
@@ -115,6 +144,10 @@ def _record(examination: Examination) -> dict[str, Any]:
         "counts": {
             split: {**found._asdict(), "published": found.published._asdict()}
             for split, found in examination.counts.items()
+        },
+        "class_counts": {
+            split: {label: found._asdict() for label, found in of_classes.items()}
+            for split, of_classes in examination.class_counts.items()
         },
         "findings": [
             {**finding._asdict(), "severity": finding.severity.word} for finding in findings

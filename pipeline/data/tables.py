@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from learned_saliency.datamodules import DataError, is_integer, read_lines
+from learned_saliency.datamodules import UNKNOWN, DataError, is_integer, read_lines
 from learned_saliency.pipeline.data.findings import Findings, Severity
 
 _DIGITS = 18  # a longer integer may not fit into 64 bits
@@ -23,12 +24,14 @@ class Numbers(NamedTuple):
     Attributes:
         line: Number of the line, from 1.
         image: Place of the line's image in the list of ids.
-        values: The integers.
+        values: The integers, but for the class behind a box.
+        label: Class of a box of images with several; None for other lines.
     """
 
     line: int
     image: int
     values: tuple[int, ...]
+    label: int | None = None
 
 
 class MaskRow(NamedTuple):
@@ -37,14 +40,38 @@ class MaskRow(NamedTuple):
     Attributes:
         line: Number of the line, from 1.
         image: Place of the line's image in the list of ids.
-        mask: Path of the mask, relative to the root of the masks.
+        mask: Path of the mask, relative to the root of the masks; empty where a class of several
+            has an ignore mask alone.
         ignore: Path of the ignore mask, likewise; empty without one.
+        label: Class of the mask of images with several; None for others.
     """
 
     line: int
     image: int
     mask: str
     ignore: str
+    label: int | None = None
+
+
+class _Forms(NamedTuple):
+    """Forms of the lines of text files.
+
+    Attributes:
+        boxes: Line of a box.
+        masks: Line of a mask.
+        several: Whether an image has any number of classes, so that a box and a mask has its own,
+            behind the line, and images need no lines.
+    """
+
+    boxes: str
+    masks: str
+    several: bool
+
+
+_FORMS = {
+    "multiclass": _Forms("id,x0,y0,x1,y1", "id,mask_path,ignore_path", False),
+    "multilabel": _Forms("id,x0,y0,x1,y1,label", "id,mask_path,ignore_path,label", True),
+}
 
 
 @dataclass
@@ -56,8 +83,9 @@ class SplitTable:
         folder: The split's folder.
         ids: Ids of the images.
         lines: Their lines in ``image_ids.txt``.
-        labels: Line and label of each image that has one, by the image's place in ``ids``.
-        sizes: Likewise width and height; None without boxes.
+        several: Whether an image has any number of classes.
+        labels: Lines with an image and its label.
+        sizes: Width and height of each image, by the image's place in ``ids``; None without boxes.
         boxes: The boxes; None where the split has none.
         masks: The masks; None where the split has none.
         mask_file: The text file that lists the masks.
@@ -67,11 +95,21 @@ class SplitTable:
     folder: Path
     ids: list[str] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
-    labels: dict[int, Numbers] = field(default_factory=dict)
+    several: bool = False
+    labels: list[Numbers] = field(default_factory=list)
     sizes: dict[int, Numbers] | None = None
     boxes: list[Numbers] | None = None
     masks: list[MaskRow] | None = None
     mask_file: Path | None = None
+
+    @cached_property
+    def classes(self) -> dict[int, list[int]]:
+        """Classes of each image by its place in ``ids``, as far as they are known."""
+        found: dict[int, list[int]] = {k: [] for k in range(len(self.ids))} if self.several else {}
+        for row in self.labels:
+            if row.values[0] != UNKNOWN:
+                found.setdefault(row.image, []).append(row.values[0])
+        return found
 
     @property
     def is_trained_on(self) -> bool:
@@ -89,8 +127,8 @@ class SplitTable:
         return self.folder / "localization.txt"
 
 
-def read_table(folder: Path, findings: Findings) -> SplitTable:
-    """Read the text files of a split; see `read_split` for their format.
+def read_table(folder: Path, findings: Findings, task: str = "multiclass") -> SplitTable:
+    """Read the text files of a split; see `read_split` and `read_multilabel_split` for the format.
 
     Boxes and masks of the training split are read, too; as no training reads them, their faults
     are no more than warnings.
@@ -98,11 +136,13 @@ def read_table(folder: Path, findings: Findings) -> SplitTable:
     Args:
         folder: The split's folder, of its name.
         findings: Collects what is wrong.
+        task: What labels are, one of `datamodules.TASKS`.
     """
-    table = SplitTable(folder.name, folder)
-    reader = _TableReader(table, findings)
+    forms = _FORMS[task]
+    table = SplitTable(folder.name, folder, several=forms.several)
+    reader = _TableReader(table, findings, forms)
     reader.read_ids()
-    table.labels = reader.read_per_image("class_labels.txt", "id,label")
+    reader.read_labels()
     with findings.at_most(table.most):
         reader.read_localization()
     return table
@@ -111,8 +151,8 @@ def read_table(folder: Path, findings: Findings) -> SplitTable:
 class _TableReader:
     """Reader of the files of one split."""
 
-    def __init__(self, table: SplitTable, findings: Findings) -> None:
-        self.table, self.findings = table, findings
+    def __init__(self, table: SplitTable, findings: Findings, forms: _Forms) -> None:
+        self.table, self.findings, self.forms = table, findings, forms
         self._index: dict[str, int] = {}
         self._spoilt: set[int] = set()  # images of the lines of a file that cannot be used
 
@@ -131,6 +171,24 @@ class _TableReader:
             self.table.lines.append(line)
         if not self._index:
             message = "the split is empty; list at least one image, one id per line."
+            self.findings.add("metadata", path, message)
+
+    def read_labels(self) -> None:
+        """Read ``class_labels.txt``."""
+        name, form = "class_labels.txt", "id,label"
+        if not self.forms.several:
+            self.table.labels = list(self.read_per_image(name, form).values())
+            return
+        path, seen = self.table.folder / name, set()
+        for row in self._numbers(path, form) or ():
+            if (row.image, row.values) in seen:
+                told = f"{self.table.ids[row.image]} has label {row.values[0]} twice; remove one."
+                self._tell(path, row.line, told)
+            else:
+                seen.add((row.image, row.values))
+                self.table.labels.append(row)
+        if path.is_file() and not seen:
+            message = f"names no class; write a line `{form}` per class."
             self.findings.add("metadata", path, message)
 
     def read_per_image(self, name: str, form: str) -> dict[int, Numbers]:
@@ -155,31 +213,52 @@ class _TableReader:
             return
         if table.is_trained_on and not any(os.path.lexists(file) for file in (path, extra)):
             return  # sizes alone, which nothing reads
-        if _lists_masks(path):
+        if _lists_masks(path, self.forms.masks):
             if os.path.lexists(extra):
                 message = f"{path.name} lists masks already; remove one of the two."
                 self.findings.add("metadata", extra, message)
             self._read_masks(path)
             return
-        rows = self._numbers(path, "id,x0,y0,x1,y1")
+        rows = self._numbers(path, self.forms.boxes)
         table.boxes = list(rows or ())
-        if rows is not None:
+        if self.forms.several:
+            boxes = [
+                row._replace(values=row.values[:-1], label=row.values[-1]) for row in rows or ()
+            ]
+            table.boxes = [row for row in boxes if self._has(path, row.line, row.image, row.label)]
+        elif rows is not None:
             self._tell_absent({row.image for row in table.boxes}, path.name, "box-missing")
         table.sizes = self.read_per_image(sizes.name, "id,width,height")
         if os.path.lexists(extra):
             self._read_masks(extra)
 
     def _read_masks(self, path: Path) -> None:
-        table, form = self.table, "id,mask_path,ignore_path"
+        table, form = self.table, self.forms.masks
         table.masks, table.mask_file = [], path
         rows = self._rows(path, form)
-        for line, (image_id, mask, ignore) in rows or ():
-            if not mask:
+        for line, (image_id, mask, ignore, *label) in rows or ():
+            image = self._place(path, line, image_id)
+            if not mask and not (label and ignore):
                 self._tell(path, line, f"the mask's path is empty; write `{form}`.")
-            elif (image := self._place(path, line, image_id)) is not None:
-                table.masks.append(MaskRow(line, image, mask, ignore))
-        if rows is not None:
+            elif label and not _is_number(label[0]):
+                self._tell(path, line, f"{label[0][:40]!r} is no label; write `{form}`.")
+            elif image is not None:
+                row = MaskRow(line, image, mask, ignore, *map(int, label))
+                if self._has(path, line, image, row.label):
+                    table.masks.append(row)
+        if rows is not None and not self.forms.several:
             self._tell_absent({row.image for row in table.masks}, path.name)
+
+    def _has(self, path: Path, line: int, image: int, label: int | None) -> bool:
+        """Tell whether an image has the class of a line; one that it lacks is a finding."""
+        if label is None or label in self.table.classes[image]:
+            return True
+        name = self.table.ids[image]
+        told = (
+            f"{name} has no label {label} in class_labels.txt; add it there or correct the label."
+        )
+        self._tell(path, line, told)
+        return False
 
     def _numbers(self, path: Path, form: str) -> list[Numbers] | None:
         """Read lines of an id and integers; None where the file cannot be read."""
@@ -245,11 +324,12 @@ def _is_number(text: str) -> bool:
     return is_integer(text) and len(text) <= _DIGITS
 
 
-def _lists_masks(path: Path) -> bool:
+def _lists_masks(path: Path, form: str) -> bool:
     """Tell whether a list holds masks, by its first line; False where it cannot be read."""
     try:
         first = next((line.strip() for line in read_lines(path) if line.strip()), "")
     except DataError:
         return False
-    fields = first.rsplit(",", 2)
-    return len(fields) == 3 and not is_integer(fields[1]) and first.count(",") < 4
+    commas = form.count(",")
+    fields = first.rsplit(",", commas)
+    return len(fields) > commas and not is_integer(fields[1]) and first.count(",") < commas + 2

@@ -3,7 +3,12 @@ import pytest
 import torch
 from PIL import Image
 
-from learned_saliency.datamodules import DataError, WSOLDataModule, read_multilabel_split
+from learned_saliency.datamodules import (
+    DataError,
+    WSOLDataModule,
+    dataset,
+    read_multilabel_split,
+)
 
 
 @pytest.fixture
@@ -128,3 +133,74 @@ def test_classes_of_another_classifier_have_its_columns(pictures):
     assert batch["label"].tolist() == [2, 0, -1, -1, -1]
     assert batch["labels"].int().tolist()[0] == [1, 0, 1, 0]
     assert batch["labels"].int().tolist()[4] == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("cache", ["none", "memory", "disk"])
+def test_an_image_is_decoded_once_for_all_its_classes(pictures, monkeypatch, cache):
+    read, paths = dataset.read_square, []
+
+    def count(source, *options):
+        paths.append(str(source))
+        return read(source, *options)
+
+    monkeypatch.setattr(dataset, "read_square", count)
+    options = {"cache": cache, "cache_folder": pictures / "kept", "eval_batch_size": 7}
+    data = _data(pictures, **options)
+    (batch,) = data.val_dataloader()
+    assert sorted(paths) == [str(pictures / "val" / f"{c}.png") for c in "abcde"]
+    kept = data._datasets["val"]._images
+    if cache == "memory":
+        assert len(kept) == 5
+    if cache == "disk":
+        assert sum(path.stat().st_size for path in pictures.rglob("*.pixels")) == 5 * 3 * 8 * 8
+    (plain,) = _data(pictures, eval_batch_size=7).val_dataloader()
+    torch.testing.assert_close(batch["image"], plain["image"], rtol=0, atol=0)
+    assert batch["image_id"] == plain["image_id"]
+
+
+def test_a_kept_training_image_is_its_own(pictures):
+    read, kept = (
+        next(iter(_data(pictures, cache=cache).train_dataloader())) for cache in ("none", "memory")
+    )
+    assert read["image_id"] == kept["image_id"]
+    torch.testing.assert_close(read["image"], kept["image"], rtol=0, atol=0)
+
+
+def test_classes_that_are_not_trained_on_are_taken_away(pictures):
+    data = _data(pictures, classes=[0])
+    (batch,) = data.train_dataloader()
+    found = dict(zip(batch["image_id"], batch["labels"].int().tolist(), strict=True))
+    names = {"train/a.png": [1, 0, 0], "train/b.png": [0, 0, 0], "train/e.png": [1, 0, 0]}
+    assert found == names
+    (batch,) = data.val_dataloader()
+    assert batch["image_id"] == ["val/a#0.png", "val/b.png", "val/e#0.png"]
+    assert [len(boxes) for boxes in batch["boxes"]] == [2, 0, 0]
+    _write(pictures / "metadata" / "class_names.txt", ["0,a", "1,b", "2,c", "3,d"])
+    with pytest.raises(DataError, match="no image is of the classes"):
+        _data(pictures, classes=[3])
+
+
+def test_permuted_labels_move_with_all_classes_of_an_image(pictures):
+    def rows(**options):
+        loader = _data(pictures, **options).train_dataloader()
+        (batch,) = loader
+        return dict(zip(batch["image_id"], batch["labels"].int().tolist(), strict=True))
+
+    plain, first, second = rows(), rows(permute_labels=1), rows(permute_labels=2)
+    assert sorted(plain.values()) == sorted(first.values()) == sorted(second.values())
+    assert first == rows(permute_labels=1)
+    assert len({str(found) for found in (plain, first, second)}) > 1
+
+
+def test_a_limit_draws_samples_of_all_classes(pictures):
+    data = _data(pictures, limit=4)
+    (batch,) = data.val_dataloader()
+    assert sorted(batch["label"].tolist()) == [-1, 0, 1, 2]
+    files = [name.partition("#")[0] for name in batch["image_id"]]
+    firsts = [k == files.index(name) for k, name in enumerate(files)]
+    assert batch["first"].tolist() == firsts
+
+
+def test_learning_from_boxes_of_several_classes_is_refused(pictures):
+    with pytest.raises(DataError, match="any number of classes each, for which learning from"):
+        _data(pictures).with_shares(0.5, 0)

@@ -7,12 +7,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learned_saliency.datamodules import CUBReader, ImageNetReader, OpenImagesReader, PetsReader
+from learned_saliency.datamodules import (
+    COCOReader,
+    CUBReader,
+    ImageNetReader,
+    NIHReader,
+    OpenImagesReader,
+    PetsReader,
+    VOCReader,
+)
 from tests.fuzz.generators import changed_bytes, changed_lines
 from tests.fuzz.guards import budget, outcome
-from tests.support import layouts
+from tests.support import layouts, manylabel_layouts
 
-_LISTS = (".txt", ".csv", ".xml")
+_LISTS = (".txt", ".csv", ".xml", ".json")
+_COCO = {
+    split: {"annotations": f"annotations/instances_{split}2017.json", "images": f"{split}2017"}
+    for split in ("train", "val")
+}
 _KINDS = {
     "cub": (layouts.cub, lambda folder: CUBReader(val_per_class=1)),
     "imagenet": (layouts.imagenet, lambda folder: ImageNetReader(val_per_class=1)),
@@ -25,6 +37,9 @@ _KINDS = {
         lambda folder: OpenImagesReader(layouts.openimages_metadata(folder, folder / "OpenImages")),
     ),
     "pets": (layouts.pets, lambda folder: PetsReader(val_per_class=1)),
+    "voc": (manylabel_layouts.voc, lambda folder: VOCReader()),
+    "coco": (manylabel_layouts.coco, lambda folder: COCOReader(**_COCO)),
+    "nih": (manylabel_layouts.nih, lambda folder: NIHReader()),
 }
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support import layouts, photos
+from tests.support import layouts, manylabel_layouts, photos
 
 
 def cub(folder):
@@ -36,3 +36,21 @@ def parquet(place):
         rows = pa.table({"image": cells, "label": [number % 2 for number in numbers]})
         pq.write_table(rows, place / f"set/data/{split}-00000-of-00001.parquet")
     return place / "set", []
+
+
+def voc(folder):
+    return manylabel_layouts.voc(folder / "voc"), ["data.reader.val_fraction=0.4"]
+
+
+def coco(folder):
+    return manylabel_layouts.coco(folder / "coco"), ["data.reader.val_fraction=0.4"]
+
+
+def nih(folder):
+    words = ["data.reader.val_fraction=0.3", "data.reader.boxed_val_fraction=0.5"]
+    return manylabel_layouts.nih(folder / "nih"), words
+
+
+def labels(folder):
+    words = ["data.reader.boxes=boxes.csv", "data.reader.group_column=person"]
+    return manylabel_layouts.labels(folder / "labels"), words

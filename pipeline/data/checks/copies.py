@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from learned_saliency.datamodules import UNKNOWN, ImageFacts, near_duplicate_groups
+from learned_saliency.datamodules import ImageFacts, near_duplicate_groups
 from learned_saliency.pipeline.data.content import Content
 from learned_saliency.pipeline.data.findings import Findings, Severity
 
@@ -22,15 +22,20 @@ class _Listed(NamedTuple):
 
     split: str
     image_id: str
-    label: int | None
+    labels: tuple[int, ...] | None
 
     def __str__(self) -> str:
         return f"{self.image_id} ({self.place})"
 
     @property
     def place(self) -> str:
-        """Its split, and its class where that is known."""
-        return self.split if self.label is None else f"{self.split}, class {self.label}"
+        """Its split, and its classes where they are known."""
+        if self.labels is None:
+            return self.split
+        if not self.labels:
+            return f"{self.split}, no class"
+        word = "class" if len(self.labels) == 1 else "classes"
+        return f"{self.split}, {word} {', '.join(map(str, self.labels))}"
 
 
 class _File(NamedTuple):
@@ -82,10 +87,10 @@ def _files(content: Content) -> list[_File]:
             if facts.problem:
                 continue
             key = os.path.normpath(table.ids[image])
-            label = table.labels[image].values[0] if image in table.labels else UNKNOWN
-            label = None if label == UNKNOWN else label
+            own = table.classes.get(image)
+            labels = None if own is None else tuple(sorted(own))
             file = files.setdefault(key, _File(key, facts, []))
-            file.listed.append(_Listed(table.name, table.ids[image], label))
+            file.listed.append(_Listed(table.name, table.ids[image], labels))
     return list(files.values())
 
 
@@ -123,10 +128,10 @@ def _splits(files: Iterable[_File]) -> set[str]:
     return {listed.split for file in files for listed in file.listed}
 
 
-def _labels(files: Iterable[_File]) -> set[int]:
-    """Collect the classes that are known."""
-    labels = {listed.label for file in files for listed in file.listed}
-    return {label for label in labels if label is not None}
+def _labels(files: Iterable[_File]) -> set[tuple[int, ...]]:
+    """Collect the classes that are known, all of an image together."""
+    labels = {listed.labels for file in files for listed in file.listed}
+    return {own for own in labels if own is not None}
 
 
 def _named(files: Iterable[_File]) -> str:

@@ -11,6 +11,7 @@ from learned_saliency.pipeline.data.findings import Findings
 from learned_saliency.pipeline.data.reading import MISSING
 from learned_saliency.pipeline.data.tables import MaskRow
 
+_Object = tuple[int, int | None]  # an image, and of several classes the one that masks are of
 _ROUNDING = 0.02  # by which the ratio of sides may differ, besides a pixel
 
 
@@ -18,16 +19,18 @@ def check_masks(content: Content, split: SplitContent, findings: Findings) -> No
     """Check the masks of a split."""
     if split.table.masks is None:
         return
-    marked: defaultdict[int, float] = defaultdict(float)
+    marked: defaultdict[_Object, float] = defaultdict(float)
     smaller, seen = 0, set()
     for row in split.table.masks:
-        files = [(row.mask, content.masks[row.mask])]
+        files = [(row.mask, content.masks[row.mask])] if row.mask else []
         files += [(row.ignore, content.ignores[row.ignore])] if row.ignore else []
         for name, facts in files:
             if (name, row.image) not in seen:  # instances may share an ignore mask
                 smaller += _check_mask(content, split, row, name, facts, findings)
                 seen.add((name, row.image))
-        marked[row.image] = max(marked[row.image], content.masks[row.mask].marked)
+        if row.mask:
+            key = row.image, row.label
+            marked[key] = max(marked[key], content.masks[row.mask].marked)
     _check_ignored(content, split, findings)
     _check_marked(content, split, marked, findings)
     if smaller:
@@ -87,7 +90,7 @@ def _check_ignored(content: Content, split: SplitContent, findings: Findings) ->
     for row in split.table.masks:
         if row.ignore and content.ignores[row.ignore].marked == 1:
             whole[row.ignore] = row.image
-        if content.masks[row.mask].ignored == 1:
+        if row.mask and content.masks[row.mask].ignored == 1:
             whole[row.mask] = row.image
     for name, image in whole.items():
         message = (
@@ -98,24 +101,24 @@ def _check_ignored(content: Content, split: SplitContent, findings: Findings) ->
 
 
 def _check_marked(
-    content: Content, split: SplitContent, marked: dict[int, float], findings: Findings
+    content: Content, split: SplitContent, marked: dict[_Object, float], findings: Findings
 ) -> None:
     """Find images in whose masks, all of which can be read, nothing is marked."""
     names = defaultdict(list)
     for row in split.table.masks:
-        names[row.image].append(row.mask)
+        names[row.image, row.label] += [row.mask] * bool(row.mask)
     empty = [
-        image
-        for image, share in marked.items()
-        if share == 0 and not any(_is_broken(content.masks[name]) for name in names[image])
+        key
+        for key, share in marked.items()
+        if share == 0 and not any(_is_broken(content.masks[name]) for name in names[key])
     ]
     if empty and len(empty) == len(marked):
         message = "no pixel of its masks is marked; see docs/own-data.md for which pixels count."
         findings.add("masks-empty", split.table.mask_file, message)
         return
-    for image in empty:
-        place = content.locate_mask(names[image][0])
-        more = f" (and {len(names[image]) - 1} more)" if len(names[image]) > 1 else ""
+    for key in empty:
+        place = content.locate_mask(names[key][0])
+        more = f" (and {len(names[key]) - 1} more)" if len(names[key]) > 1 else ""
         message = f"marks no pixel{more}; draw the object, or leave the image out."
         findings.add("mask-empty", place, message)
 

@@ -26,6 +26,7 @@ NEEDED = {
     "openimages": ["data.root=somewhere"],
     "pets": ["data.root=somewhere"],
     "photos": ["data.root=somewhere"],
+    **{name: ["data.root=somewhere"] for name in ("coco", "labels", "nih", "voc")},
     "timm": ["backbone.name=resnet18"],
     "vit": ["backbone.name=vit_tiny_patch16_224"],
 }
