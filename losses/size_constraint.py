@@ -13,7 +13,8 @@ def size_constraint(
 
     The penalty is half the sum over the regions, background and foreground in the paper, of the
     mean over images of ``log_barrier(-area, t)``. Areas of many pixels stay on the logarithmic
-    branch, where this is -log(area) / t: it fades as t grows. An area of zero has a finite penalty and gradient.
+    branch, where this is -log(area) / t: it fades as t grows. An area of zero has a finite penalty
+    and gradient.
 
     Args:
         probabilities: Softmax of the decoder's output, shape (B, R, H, W) in [0, 1] of R >= 2

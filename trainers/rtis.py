@@ -114,7 +114,7 @@ class RTISModule(SaliencyModule):
         """Compute the objective of the masks (Eq. 3)."""
         images = batch["image"]
         levels, logits = self.network.classify(images)
-        asked, real = self._draw(batch, logits)
+        asked, real = self._ask(batch, logits)
         found = self.network(levels, asked, images.shape[-2:])
         mixed = self._mixed_logits(images[real], found.masks[real], logits)
         parts = found.masks, found.presence, real, *mixed, asked[real]
@@ -123,16 +123,21 @@ class RTISModule(SaliencyModule):
         self.log_means({"train/mask_area": found.masks.detach().mean()}, len(images), on_step=False)
         return terms.total
 
-    def _draw(self, batch: WSOLBatch, logits: Tensor) -> tuple[Tensor, Tensor]:
+    def _ask(self, batch: WSOLBatch, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Draw the class that is asked of each image, (B,), and list the rows of the real ones."""
         images, classes = logits.shape
-        fake = torch.rand(images) < self.fake_probability
         if not self.task.exclusive:
+            fake = torch.rand(images) < self.fake_probability
             return _draw_absent(batch["label"], self.task.present(batch, logits), fake)
         targets = self.known_targets(batch["label"], logits)
+        shift, real = self._draw(images, classes)
+        return (targets + shift.to(targets.device)) % classes, real.to(targets.device)
+
+    def _draw(self, images: int, classes: int) -> tuple[Tensor, Tensor]:
+        """Draw what is added to each image's class, 0 for a real one; list the rows of the real."""
+        fake = torch.rand(images) < self.fake_probability
         shift = torch.where(fake, torch.randint(1, classes, (images,)), 0)
-        asked = (targets + shift.to(targets.device)) % classes
-        return asked, (~fake).nonzero()[:, 0].to(targets.device)
+        return shift, (~fake).nonzero()[:, 0]
 
     def _mixed_logits(self, images: Tensor, masks: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Classify Phi(X, M) and Phi(X, 1 - M) of R images, each to (R, C)."""

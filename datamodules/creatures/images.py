@@ -69,15 +69,21 @@ class CreatureImages:
         """Draw one image of two creatures; see `draw` for the arguments.
 
         Returns:
-            The drawing, and the label of each creature in the order of painting. The first one is
-            that of an image of one creature; the second one goes through the others.
+            The drawing, and the label of each creature in the order of painting.
         """
-        count = len(self.classes)
-        turn, first = divmod(number, count)
-        labels = first, (first + 1 + turn % (count - 1)) % count
+        labels = self.labels(number)
         key = [self.seed, SPLITS.index(split), number]
         classes = [self.classes[label] for label in labels]
         return draw_group(classes, self.options, np.random.default_rng(key)), labels
+
+    def labels(self, number: int) -> tuple[int, int]:
+        """Return the classes of both creatures of an image.
+
+        The first one is that of an image of one creature; the second one goes through the others.
+        """
+        count = len(self.classes)
+        turn, first = divmod(number, count)
+        return first, (first + 1 + turn % (count - 1)) % count
 
     def render(self, store: SplitStore, numbers: Sequence[int], workers: int) -> list[Record]:
         """Render and write images of a split, by some processes; return their records in order."""

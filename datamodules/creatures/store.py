@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 _KINDS = ("images", "masks", "parts")
+_CORNERS = 4  # numbers of a box
 _DIGITS = 16  # length of a line's own checksum
 
 
@@ -124,9 +125,11 @@ def _parsed(line: str, animals: int, files: int) -> tuple[int, Record] | None:
     if checksum != _checksum(text):
         return None
     number, *rest = text.split(",")
+    if len(rest) - 5 * animals - files not in (0, _CORNERS):
+        return None  # of other creatures
     told, rest = rest[: 5 * animals], rest[5 * animals :]
     labels, places = _ints(told[:animals]), _ints(told[animals:])
-    boxes = tuple(places[start : start + 4] for start in range(0, len(places), 4))
+    boxes = tuple(places[k : k + _CORNERS] for k in range(0, len(places), _CORNERS))
     return int(number), Record(labels, boxes, tuple(rest[:files]), _ints(rest[files:]))
 
 
