@@ -27,3 +27,16 @@ def min_max(maps: Tensor, low: Tensor | None = None, high: Tensor | None = None)
     rounding = 64 * torch.finfo(maps.dtype).eps * torch.maximum(low.abs(), high.abs())
     constant = high - low <= rounding
     return torch.where(constant, 0.0, (maps - low) / torch.where(constant, 1.0, high - low))
+
+
+def maximum_of_present(maps: Tensor, present: Tensor) -> Tensor:
+    """Take the maximum of the maps of the classes that each image has.
+
+    Args:
+        maps: Maps (B, T, H, W) of T classes, at least 0.
+        present: Whether an image has the class, bool (B, T).
+
+    Returns:
+        Maps (B, H, W); zeros of an image without a class.
+    """
+    return maps.masked_fill(~present[:, :, None, None], 0.0).amax(dim=1)

@@ -70,12 +70,15 @@ class SaliencyModule(TestableModule):
 
     Attributes:
         tasks: Names of the tasks that the method is defined for.
+        refusals: Reasons why it is not defined for others, by the names of the tasks; each follows
+            the method's name and has no full stop.
         for_given: Keys of ``model`` with the values that they need where the classifier is a given
             network, which stays as it is; None for a method that cannot be trained for it.
     """
 
     for_given: ClassVar[Mapping[str, Any] | None] = None
     tasks: ClassVar[frozenset[str]] = frozenset({"multiclass"})
+    refusals: ClassVar[Mapping[str, str]] = {}
 
     def __init__(
         self,

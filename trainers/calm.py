@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,10 @@ class CALMModule(SaliencyModule):
         ValueError: If an option is unknown or out of range, or ML is given a pseudo-target.
     """
 
+    refusals: ClassVar[Mapping[str, str]] = {
+        "multilabel": "has one distribution p(y, z|x) over classes and cells, in which several "
+        "classes of an image would have to share a probability of 1"
+    }
     network: CALM
 
     def __init__(

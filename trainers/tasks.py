@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learned_saliency.datamodules import WSOLBatch
-from learned_saliency.losses import multilabel_cross_entropy
-from learned_saliency.ops import Activation, widen
+from learned_saliency.losses import classification_loss
+from learned_saliency.ops import Activation
+from learned_saliency.trainers.outputs import known_targets
 
 
 class Task(NamedTuple):
@@ -23,6 +24,8 @@ class Task(NamedTuple):
         hits: Function of logits (B, C) and the truth to the rate of right decisions of each image,
             (B,) in [0, 1].
         activation: Function of logits to probabilities.
+        exclusive: Whether an image has exactly one class; one that has none is then one whose class
+            is unknown.
     """
 
     name: str
@@ -30,14 +33,21 @@ class Task(NamedTuple):
     loss: Callable[[Tensor, Tensor], Tensor]
     hits: Callable[[Tensor, Tensor], Tensor]
     activation: Activation
+    exclusive: bool
 
     def truth_of(self, batch: WSOLBatch) -> Tensor:
         """Take what the classifier learns out of a batch."""
         return batch[self.truth]
 
+    def known_truth(self, batch: WSOLBatch, logits: Tensor) -> Tensor:
+        """Take what the classifier learns; an unknown class is what logits (B, C) predict."""
+        truth = self.truth_of(batch)
+        return known_targets(truth, logits) if self.exclusive else truth
 
-def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    return F.cross_entropy(widen(logits), labels)
+    def present(self, batch: WSOLBatch, logits: Tensor) -> Tensor:
+        """Tell whether each image has each class, bool (B, C), by `known_truth`."""
+        truth = self.known_truth(batch, logits)
+        return F.one_hot(truth, logits.shape[1]).bool() if self.exclusive else truth
 
 
 def _right_class(logits: Tensor, labels: Tensor) -> Tensor:
@@ -53,7 +63,9 @@ def _right_classes(logits: Tensor, labels: Tensor) -> Tensor:
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        Task("multiclass", "label", _cross_entropy, _right_class, Activation.SOFTMAX),
-        Task("multilabel", "labels", multilabel_cross_entropy, _right_classes, Activation.SIGMOID),
+        Task("multiclass", "label", classification_loss, _right_class, Activation.SOFTMAX, True),
+        Task(
+            "multilabel", "labels", classification_loss, _right_classes, Activation.SIGMOID, False
+        ),
     )
 }

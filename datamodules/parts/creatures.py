@@ -51,7 +51,8 @@ class CreaturesParts:
             self._paths |= dict(zip(*read_columns(file, "id,part_mask"), strict=True))
         if not self._paths:
             raise DataError(
-                f"{files[-1]}: this list of part masks is missing; render the set anew."
+                f"{files[-1]}: this list of part masks is missing; render the set anew, with "
+                "data.reader.animals=1, since images of two animals have no part masks."
             )
 
     def read(self, image_ids: Sequence[str], size: int | Sequence[int]) -> Tensor:

@@ -61,6 +61,25 @@ def named(group: DictConfig, *keys: str) -> str:
     return "".join(f"-{key}{value}" for key, value in found if value is not None)
 
 
+def counted(group: DictConfig, key: str) -> str:
+    """Name a number of a group that is above 1, to end the name of a folder.
+
+    Args:
+        group: The group.
+        key: Name of a number that is 1 by default, or missing in older files.
+
+    Returns:
+        "-KEY" and the number; empty for 1.
+    """
+    number = group.get(key, 1)
+    return f"-{key}{number}" if number != 1 else ""
+
+
+def task_of(objects: int) -> str:
+    """Name the task of images that show a number of objects of different classes."""
+    return "multiclass" if objects == 1 else "multilabel"
+
+
 def _plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
@@ -77,3 +96,5 @@ def register() -> None:
     OmegaConf.register_new_resolver("folder_key", folder_key, replace=True)
     OmegaConf.register_new_resolver("imagenet", imagenet, replace=True)
     OmegaConf.register_new_resolver("named", named, replace=True)
+    OmegaConf.register_new_resolver("counted", counted, replace=True)
+    OmegaConf.register_new_resolver("task_of", task_of, replace=True)
