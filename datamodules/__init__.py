@@ -60,6 +60,7 @@ from learned_saliency.datamodules.readers import (
     published,
     sources,
 )
+from learned_saliency.datamodules.regression import read_regression_split
 from learned_saliency.datamodules.resampling import resizes_down_first
 from learned_saliency.datamodules.similarity import (
     near_duplicate_groups,
@@ -140,6 +141,7 @@ __all__ = [
     "read_name_list",
     "read_picture",
     "read_pixels",
+    "read_regression_split",
     "read_split",
     "read_square",
     "resizes_down_first",

@@ -67,6 +67,7 @@ class _ImageDataset(Dataset, ABC):
         self._root = root
         # arrays, not lists: workers would copy the pages of every string whose count they touch
         self._ids, self._files = np.array(metadata.image_ids), np.array(metadata.files)
+        self._values = None if metadata.values is None else torch.tensor(metadata.values).float()
         self._presence = None if metadata.presence is None else torch.tensor(metadata.presence)
         self._labels = torch.from_numpy(metadata.labels)
         self._size, self._options = size, options
@@ -125,6 +126,8 @@ class _ImageDataset(Dataset, ABC):
             "image_id": self._ids[index.numpy()].tolist(),
             "index": index,
         }
+        if self._values is not None:
+            found["values"] = self._values[index]
         if self._presence is not None:
             found["labels"] = self._presence[index]
         return found

@@ -119,6 +119,11 @@ class SaliencyModule(TestableModule):
         raise NotImplementedError
 
     @property
+    def has_classes(self) -> bool:
+        """False in regression, whose scores are no logits of classes."""
+        return self.task.activation is not None
+
+    @property
     def learned_share(self) -> LearnedShare | None:
         """Share of ``val`` whose boxes or masks are learned from; None: the training sees none."""
         return None
@@ -294,7 +299,7 @@ class SaliencyModule(TestableModule):
             return
         found = self.explain(batch["image"], batch["label"])
         self.aside.wait()  # for the batch before
-        scored = {NATIVE: found.saliency}, found.logits, batch
+        scored = {NATIVE: found.saliency}, found.logits, self.classified(batch)
         self.aside.run(partial(self.validation_scores.update, *scored))
         self.zerobox.update(self, batch, found)
         self.coverage.update(self, batch, found)

@@ -32,7 +32,9 @@ class FCAMModule(ForegroundModule):
         **options: See `SaliencyModule`.
     """
 
-    tasks: ClassVar[frozenset[str]] = frozenset({"multiclass", "multilabel"})
+    tasks: ClassVar[frozenset[str]] = frozenset(
+        {"multiclass", "multilabel", "binary", "regression"}
+    )
 
     def __init__(
         self,
