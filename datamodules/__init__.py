@@ -83,6 +83,7 @@ from learned_saliency.datamodules.readers import (
     published,
     sources,
 )
+from learned_saliency.datamodules.regression import read_regression_split
 from learned_saliency.datamodules.resampling import resizes_down_first
 from learned_saliency.datamodules.shards import (
     IMAGE_ENDINGS,
@@ -199,6 +200,7 @@ __all__ = [
     "read_parts",
     "read_picture",
     "read_pixels",
+    "read_regression_split",
     "read_samples",
     "read_split",
     "read_square",

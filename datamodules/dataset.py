@@ -70,6 +70,7 @@ class _ImageDataset(Dataset, ABC):
         self._root = root
         # arrays, not lists: workers would copy the pages of every string whose count they touch
         self._ids, self._files = np.array(metadata.image_ids), np.array(metadata.files)
+        self._values = None if metadata.values is None else torch.tensor(metadata.values).float()
         self._presence = None if metadata.presence is None else torch.tensor(metadata.presence)
         self._labels = torch.from_numpy(metadata.labels)
         self._size, self._options, self._channels = size, options, options.decoding.channels
@@ -137,6 +138,8 @@ class _ImageDataset(Dataset, ABC):
             "image_id": self._ids[index.numpy()].tolist(),
             "index": index,
         }
+        if self._values is not None:
+            found["values"] = self._values[index]
         if self._presence is not None:
             found["labels"] = self._presence[index]
         return found
@@ -308,12 +311,16 @@ def _images_of(metadata: SplitMetadata) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw_classes(batch: WSOLBatch, items: Sequence[tuple[int, int] | int]) -> None:
-    """Set the class of each image with several classes that comes with a draw to one of them."""
-    if "labels" not in batch:
+    """Set the class or value of each image with several, if it has a draw, to one of them."""
+    if "labels" in batch:
+        choices = batch["labels"]
+    elif "values" in batch:
+        choices = torch.ones_like(batch["values"])
+    else:
         return
     for row, item in enumerate(items):
         if isinstance(item, tuple):
-            present = batch["labels"][row].nonzero()[:, 0]
+            present = choices[row].nonzero()[:, 0]
             if len(present):
                 mixed = item[1] * _MULTIPLIER % 2**64 >> 32  # the crop uses the bits as they are
                 batch["label"][row] = present[mixed % len(present)]

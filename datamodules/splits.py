@@ -41,12 +41,16 @@ from learned_saliency.datamodules.readers import (
     mask_opener,
     mask_values,
 )
+from learned_saliency.datamodules.regression import read_regression_split
 from learned_saliency.datamodules.shares import split_shares
 from learned_saliency.datamodules.textfile import DataError
 
 _EVALUATED = ("validate", "test", "predict")  # Lightning's names for the use of a single split
 _REQUIRED = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 _MAX_OPENED = 50_000  # opening more files would take minutes on a network disk
+
+
+_READERS = {"multilabel": read_multilabel_split, "regression": read_regression_split}
 
 
 class SplitDataModule(LightningDataModule):
@@ -154,7 +158,7 @@ class SplitDataModule(LightningDataModule):
     @property
     def _read(self) -> Callable[..., SplitMetadata]:
         """Reader of a split, as the task wants its labels."""
-        return read_multilabel_split if self.task == "multilabel" else read_split
+        return _READERS.get(self.task, read_split)
 
     def _settle_classes(self, splits: Mapping[str, SplitMetadata]) -> None:
         """Settle the number of classes and their names, and how labels are translated."""
@@ -268,6 +272,18 @@ class SplitDataModule(LightningDataModule):
             DataError: If the split is not set up.
         """
         return self._split(split).labels.copy()
+
+    def values(self, split: str) -> np.ndarray:
+        """Return the values of each image of a split, float64 (N, T), of a regression.
+
+        Raises:
+            ValueError: If there is no such split, or the task is no regression.
+            DataError: If the split is not set up.
+        """
+        found = self._split(split).values
+        if found is None:
+            raise ValueError(f"task={self.task} has no values")
+        return found.copy()
 
     def digest(self, split: str) -> str:
         """Return what tells the images of a split with all their truth from others.

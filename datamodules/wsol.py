@@ -67,8 +67,10 @@ class WSOLDataModule(SplitDataModule):
             reader that fetches its files, their address.
         metadata: Folder of the metadata; may be relative or begin with ``~``.
         reader: Maker of the metadata and images on first use, e.g. `CUBReader`.
-        task: What the labels are: ``"multiclass"``, one class per image, or ``"multilabel"``, any
-            number of classes per image, see `read_multilabel_split`.
+        task: What the labels are: ``"multiclass"``, one class per image; ``"multilabel"``, any
+            number of classes per image, see `read_multilabel_split`; ``"binary"``, one of the
+            classes 0 and 1, for a classifier with one logit; or ``"regression"``, values, see
+            `read_regression_split`.
         resize_size: Size to which training images are resized: the side of a square in pixels, or
             height and width.
         crop_size: Likewise of training crops and of evaluation images.

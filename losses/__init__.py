@@ -19,6 +19,7 @@ from learned_saliency.losses.fcam import FCAMLoss, FCAMLossTerms, present_region
 from learned_saliency.losses.log_barrier import BarrierTemperature, log_barrier
 from learned_saliency.losses.multilabel import classification_loss, multilabel_cross_entropy
 from learned_saliency.losses.partial_cross_entropy import IGNORE, partial_cross_entropy
+from learned_saliency.losses.regression import standardized_error
 from learned_saliency.losses.rtis import AlternativeImages, RTISLoss, RTISLossTerms
 from learned_saliency.losses.seeds import SamplingRegions, SeedSampler, sampling_regions
 from learned_saliency.losses.size_constraint import size_constraint
@@ -70,4 +71,5 @@ __all__ = [
     "sampling_regions",
     "seed_cross_entropy",
     "size_constraint",
+    "standardized_error",
 ]

@@ -1,6 +1,7 @@
 from learned_saliency.models.acol import ACoL, ACoLOutput
 from learned_saliency.models.adl import ADLClassifier, AttentionDropout, drop_mask
 from learned_saliency.models.amortized import Amortized, AmortizedOutput
+from learned_saliency.models.answers import Answers, SingleLogit, Values
 from learned_saliency.models.backbones import MultiScaleBackbone
 from learned_saliency.models.calm import CALM, CueDistribution, cue_distribution
 from learned_saliency.models.cam import CAMClassifier
@@ -58,6 +59,7 @@ __all__ = [
     "ADLClassifier",
     "Amortized",
     "AmortizedOutput",
+    "Answers",
     "AttentionDropout",
     "CAMClassifier",
     "CASMOutput",
@@ -84,11 +86,13 @@ __all__ = [
     "QuestionAnswering",
     "SMPDecoder",
     "SPGOutput",
+    "SingleLogit",
     "TransformerBackbone",
     "TriLite",
     "TriLiteOutput",
     "Trunk",
     "UNetDecoder",
+    "Values",
     "Wildcat",
     "adapt_first_layer",
     "cue_distribution",

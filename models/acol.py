@@ -65,6 +65,7 @@ class ACoL(nn.Module):
         erasing_threshold: float = 0.6,
         pretrained_head: str | None = None,
         pooling: Pooling | None = None,
+        answers: None = None,
     ) -> None:
         super().__init__()
         channels = backbone.channels[-1]
@@ -76,6 +77,8 @@ class ACoL(nn.Module):
             raise ValueError(
                 f"erasing_threshold must be above 0 and at most 1, got {erasing_threshold}"
             )
+        if answers is not None:
+            raise ValueError("ACoL's branches have a row per class, so that answers must be null")
         if pretrained_head:
             raise ValueError("ACoL's branches are new layers, so that pretrained_head must be null")
         self.backbone = backbone

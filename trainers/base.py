@@ -110,7 +110,7 @@ class SaliencyModule(TestableModule):
             mean=mean,
             std=std,
         )
-        self.task = TASKS[task]
+        self.task = TASKS[task].of(network)
         self.network = network.to(memory_format=torch.channels_last)  # makes convolutions faster
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
@@ -126,6 +126,11 @@ class SaliencyModule(TestableModule):
     def native(self) -> NativeMap | None:
         """Declaration of the native map; None for a module that has no native map."""
         raise NotImplementedError
+
+    @property
+    def has_classes(self) -> bool:
+        """False in regression, whose scores are no logits of classes."""
+        return self.task.activation is not None
 
     @property
     def learned_share(self) -> LearnedShare | None:
@@ -324,7 +329,7 @@ class SaliencyModule(TestableModule):
             return
         found = self.explain(batch["image"], batch["label"])
         self.aside.wait()  # for the batch before
-        scored = {NATIVE: found.saliency}, found.logits, batch
+        scored = {NATIVE: found.saliency}, found.logits, self.classified(batch)
         self.aside.run(partial(self.validation_scores.update, *scored))
         self.zerobox.update(self, batch, found)
         self.coverage.update(self, batch, found)

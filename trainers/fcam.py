@@ -36,7 +36,9 @@ class FCAMModule(ForegroundModule):
         **options: See `SaliencyModule`.
     """
 
-    tasks: ClassVar[frozenset[str]] = frozenset({"multiclass", "multilabel"})
+    tasks: ClassVar[frozenset[str]] = frozenset(
+        {"multiclass", "multilabel", "binary", "regression"}
+    )
 
     def __init__(
         self,
@@ -48,6 +50,8 @@ class FCAMModule(ForegroundModule):
         **options: Any,
     ) -> None:
         super().__init__(network=network, **options)
+        if self.network.per_class and not self.has_classes:
+            raise ValueError("a foreground of each class needs classes: values share one")
         self.seed_method = seed_method
         self.sampler = sampler
         self.loss = loss
