@@ -7,7 +7,7 @@ split into their upper and their lower 8 bits, so that both sums are exact.
 """
 
 from collections.abc import Callable
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -164,11 +164,11 @@ def resize_part(
         edges: Width and height to resize to, 1 or more.
         part: Left, top, right and bottom in pixels of the image; None for all of it.
     """
-    resize = partial(Image.Image.resize, size=edges, resample=Image.Resampling.BILINEAR, box=part)
+    options = edges, Image.Resampling.BILINEAR, *(() if part is None else (part,))
     if pixels.dtype == np.uint8:
-        return np.asarray(resize(Image.fromarray(pixels)))
-    planes = [np.asarray(resize(Image.fromarray(plane))) for plane in np.moveaxis(pixels, 2, 0)]
-    return np.stack(planes, axis=2)
+        return np.asarray(Image.fromarray(pixels).resize(*options))
+    planes = (Image.fromarray(plane).resize(*options) for plane in np.moveaxis(pixels, 2, 0))
+    return np.stack([np.asarray(plane) for plane in planes], axis=2)
 
 
 @lru_cache(maxsize=1024)

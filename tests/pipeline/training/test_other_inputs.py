@@ -118,8 +118,8 @@ def test_predictions_of_files_and_of_arrays_agree(kind, request, tmp_path):
     tensor = torch.from_numpy(values.astype(np.float32) / np.iinfo(values.dtype).max)
     tensor = tensor.movedim(2, 0) if kind == "four" else tensor[None]
     first, second, third = model([files[0], values, tensor])
-    np.testing.assert_allclose(first.saliency, second.saliency, atol=1e-6)
-    np.testing.assert_allclose(first.saliency, third.saliency, atol=1e-3)
+    np.testing.assert_allclose(first.map, second.map, atol=1e-6)
+    np.testing.assert_allclose(first.map, third.map, atol=1e-3)
     with pytest.raises(ValueError, match="expected an array"):
         model(np.zeros((8, 8, 3), np.uint8))
 
