@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import NamedTuple
 
 
@@ -22,8 +23,8 @@ class Size(NamedTuple):
         Raises:
             ValueError: If ``given`` is a sequence of other than two numbers.
         """
-        if isinstance(given, int):
-            return cls(given, given)
+        if isinstance(given, Integral):
+            return cls(int(given), int(given))
         if len(given) != 2:
             raise ValueError(f"expected a size of one number or [height, width], got {list(given)}")
         return cls(*map(int, given))

@@ -19,7 +19,6 @@ from tests.support.untrained import untrained_run
 from tests.support.words import of_model
 
 SIZES = ["data.resize_size=[30,44]", "data.crop_size=[24,40]"]
-CHECKED = "saliency_difference"
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +105,9 @@ def test_a_foreign_network_is_applied_at_a_given_size(tmp_path):
     words += [f"images={tmp_path}/photos", f"out={tmp_path}/out", "input.size=[32,48]"]
     found = run_command("predict", *words)
     assert found.returncode == 0, found.stderr
-    (facts,) = tmp_path.glob("out/*.json")
-    assert json.loads(facts.read_text())["input"]["size"] == [32, 48]
+    assert json.loads((tmp_path / "out/predictions.json").read_text())["input_size"] == [32, 48]
+    with Image.open(next(tmp_path.glob("out/a.png*.map.png"))) as made:
+        assert made.size == (50, 30)
 
 
 @pytest.mark.parametrize("kind", ["pt2", "onnx"])
