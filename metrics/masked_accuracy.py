@@ -19,8 +19,8 @@ def inpaint(colors: Tensor, holes: Tensor, radius: float = 3.0) -> Tensor:
     """Repaint a part of each image from its surroundings (Telea 2004, OpenCV).
 
     Args:
-        colors: Images in 0..255, uint8 (B, 3, H, W); or float32 (B, C, H, W), whose channels are
-            repainted one by one.
+        colors: Images in 0..255, uint8 (B, 3, H, W); or float32 (B, C, H, W) of other C, whose
+            channels are repainted one by one.
         holes: Pixels to repaint, bool (B, H, W). An image without holes comes back as it is, an
             image that is all hole comes back as OpenCV leaves it.
         radius: Radius in pixels around each point from which colors are taken, above 0.
@@ -29,11 +29,12 @@ def inpaint(colors: Tensor, holes: Tensor, radius: float = 3.0) -> Tensor:
         The same type and shape, on the device of ``colors``.
 
     Raises:
-        TypeError: If ``colors`` is neither uint8 nor float32 or ``holes`` not bool.
+        TypeError: If ``colors`` is neither of these, or ``holes`` not bool.
         ValueError: If the shapes do not fit.
     """
     eight_bits = colors.dtype == torch.uint8
-    if not (eight_bits or colors.dtype == torch.float32) or holes.dtype != torch.bool:
+    deep = colors.dtype == torch.float32 and colors.ndim == 4 and colors.shape[1] != 3
+    if not (eight_bits or deep) or holes.dtype != torch.bool:
         raise TypeError(f"expected uint8 colors and bool holes: {colors.dtype}, {holes.dtype}")
     wrong = colors.ndim != 4 or (eight_bits and colors.shape[1] != 3)
     if wrong or colors[:, 0].shape != holes.shape:

@@ -93,3 +93,15 @@ def test_bad_input_is_refused(scene):
     logits = dict.fromkeys(("clean", "masked_in", "masked_out", "inpainted"), torch.rand(2, 3))
     with pytest.raises(ValueError, match="expected logits"):
         MaskedAccuracy().update(logits, torch.tensor([0]))
+
+
+def test_other_channels_are_repainted_one_by_one_at_full_depth():
+    values = torch.rand(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)) * 255
+    holes = torch.zeros(2, 8, 8, dtype=torch.bool)
+    holes[:, 2:4, 3:5] = True
+    painted = inpaint(values, holes)
+    kept = ~holes[:, None].expand_as(values)
+    assert torch.equal(painted[kept], values[kept])
+    for channel in range(4):
+        alone = inpaint(values[:, [channel]], holes)
+        assert torch.equal(painted[:, [channel]], alone)
