@@ -221,8 +221,6 @@ def check_options(options: Mapping[str, Any]) -> None:
             raise ValueError(f"expected {name} of 1 or more, got {options[name]}")
     if options["limit"] is not None and options["limit"] < 1:
         raise ValueError(f"expected limit of 1 or more, got {options['limit']}")
-    if options["shuffle_window"] is not None and options["shuffle_window"] < 1:
-        raise ValueError(f"expected shuffle_window of 1 or more, got {options['shuffle_window']}")
     if options["crop_size"] > options["resize_size"]:
         sides = f"{options['crop_size']} > {options['resize_size']}"
         raise ValueError(f"expected crop_size of at most resize_size, got {sides}")

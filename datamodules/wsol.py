@@ -18,12 +18,12 @@ from learned_saliency.datamodules.metadata import SplitMetadata
 from learned_saliency.datamodules.orders import run_starts
 from learned_saliency.datamodules.parts import PartReader
 from learned_saliency.datamodules.readers import (
-    ByteReader,
     Reader,
     image_opener,
     mask_opener,
     mask_values,
     placed,
+    shuffle_window,
 )
 from learned_saliency.datamodules.sampler import (
     EvaluationBatches,
@@ -123,9 +123,6 @@ class WSOLDataModule(SplitDataModule):
             for the folders that a checkpoint names.
         limit: Number of images of each evaluation split to keep for a quick look, 1 or more, drawn
             by ``seed`` and in equal shares from all classes; None keeps all.
-        shuffle_window: Images among which the training order is mixed, 1 or more, where images lie
-            in larger files: these are then read nearly from beginning to end. None mixes all
-            images, but for files that are fetched.
 
     Attributes:
         num_classes: Number of classes, after `setup`.
@@ -174,13 +171,10 @@ class WSOLDataModule(SplitDataModule):
         allow_outside_root: bool = False,
         read_only: bool = False,
         limit: int | None = None,
-        shuffle_window: int | None = None,
     ) -> None:
-        reader, place = placed(reader, root, read_only)
         chosen = classes, permute_labels, allow_outside_root, read_only, verify_images, limit, seed
         super().__init__(name, reader, parts, class_names, known_classes, num_classes, *chosen)
-        places = place, metadata, mask_root or place, cache_folder or kept_folder("images")
-        self.root, self.metadata, self.mask_root, self.cache_folder = map(_absolute, places)
+        self._place(root, metadata, mask_root, cache_folder)
         self.resize_size, self.crop_size, self.batch_size = resize_size, crop_size, batch_size
         self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
         self.num_workers, self.pin_memory, self.cache = num_workers, pin_memory, cache
@@ -188,8 +182,14 @@ class WSOLDataModule(SplitDataModule):
         self.mean, self.std, self._datasets = tuple(map(float, mean)), tuple(map(float, std)), {}
         self.decoding, self.train_fraction = Decoding(exif_orientation, max_value), train_fraction
         self.augment, self.fast_decode, self.superset = augment, fast_decode, superset
-        self.shuffle_window = shuffle_window
         check_options(vars(self) | {"max_value": max_value})
+
+    def _place(self, root: str | Path, *others: str | Path | None) -> None:
+        """Settle the folders; a reader may fetch the files of its root into a folder of its own."""
+        self.reader, root = placed(self.reader, root, self.read_only)
+        metadata, mask_root, cache_folder = others
+        places = root, metadata, mask_root or root, cache_folder or kept_folder("images")
+        self.root, self.metadata, self.mask_root, self.cache_folder = map(_absolute, places)
 
     def dataloader(self, split: str, leave_out: Set[int] = frozenset()) -> DataLoader:
         """Load the images of a split in the order of their list, as for evaluation.
@@ -236,9 +236,7 @@ class WSOLDataModule(SplitDataModule):
 
     def _order(self, metadata: SplitMetadata) -> dict[str, Any]:
         """Return what the order of training images depends on beside seed and epoch."""
-        if not isinstance(self.reader, ByteReader):
-            return {}
-        window = self.shuffle_window or self.reader.shuffle_window
+        window = shuffle_window(self.reader)
         if window is None:
             return {}
         starts = run_starts([self.reader.container(name) for name in metadata.image_ids])

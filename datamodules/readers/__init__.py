@@ -12,6 +12,7 @@ from learned_saliency.datamodules.readers.base import (
     mask_values,
     placed,
     published,
+    shuffle_window,
     sources,
 )
 from learned_saliency.datamodules.readers.creatures import CreaturesRenderer
@@ -45,5 +46,6 @@ __all__ = [
     "mask_values",
     "placed",
     "published",
+    "shuffle_window",
     "sources",
 ]

@@ -87,11 +87,16 @@ def predict(
     if config.packing == "files":
         files = with_stems(_files(config), _of_first(say)) if formats else _files(config)
     trainer = _trainer(config)
+    if config.packing == "shards" and trainer.world_size > 1:
+        raise UserError(
+            "packing=shards: shards are shared among calls, not among the processes of one; leave "
+            "trainer=ddp out and start several with part=1/4, part=2/4, ... or part=claim."
+        )
     model = build_model(config, device=trainer.strategy.root_device)
     request = Request(model.targets(_classes(config), config.top_k), config.top_k)
     explanation = Explanation(config, model, request, style, say)
     if config.packing == "shards":
-        return _predict_shards(explanation, trainer)
+        return _predict_shards(explanation)
     files = _compared(model, files, config, _of_first(say))
     first = rank_zero_only.rank == 0
     folder = open_folder(config, model.input) if first else Path(config.out).expanduser()
@@ -110,14 +115,9 @@ def predict(
     return PredictionResult(folder, images, skipped, [folder / INDEX, *written])
 
 
-def _predict_shards(explanation: Explanation, trainer: L.Trainer) -> PredictionResult:
+def _predict_shards(explanation: Explanation) -> PredictionResult:
     """Explain the images of shards, each shard's into one of its own; see `explain_shards`."""
     config, model = explanation.config, explanation.model
-    if trainer.world_size > 1:
-        raise UserError(
-            "packing=shards: shards are shared among calls, not among the processes of one; leave "
-            "trainer.devices out and start several with part=1/4, part=2/4, ... or part=claim."
-        )
     compare = partial(_compared_once, model, config, explanation.say)
     asked = _asked(explanation)
     found = explain_shards(explanation, asked, partial(_trainer, config), compare)

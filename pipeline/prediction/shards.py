@@ -138,21 +138,17 @@ def _open(folder: Path, asked: dict[str, Any]) -> None:
     path = folder / ASKED
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not path.is_file():
-            if any(folder.iterdir()):
-                raise UserError(
-                    f"out={folder}: the folder holds other files (it has no {ASKED}); choose a new "
-                    "one."
-                )
+        if path.is_file():
+            before = _read_asked(path)
+        elif any(folder.iterdir()):
+            raise UserError(
+                f"out={folder}: the folder holds other files (it has no {ASKED}); choose a new one."
+            )
+        else:
             write_text(path, json.dumps(asked, indent=1) + "\n")
             return
-        before = read_json(path)
     except OSError as error:
         raise UserError(f"out={folder}: nothing can be written there ({error.strerror}).") from None
-    except ValueError:
-        before = None
-    if not isinstance(before, dict):
-        raise UserError(f"{path}: is damaged; choose another folder.")
     ours = json.loads(json.dumps(asked))
     differing = [
         key for key in sorted({*before, *ours} - {*_LOCAL_KEYS}) if before.get(key) != ours.get(key)
@@ -162,3 +158,18 @@ def _open(folder: Path, asked: dict[str, Any]) -> None:
             f"out={folder}: holds maps of another choice of {', '.join(differing)}; repeat what "
             f"{ASKED} there says, or choose another folder."
         )
+
+
+def _read_asked(path: Path) -> dict[str, Any]:
+    """Read what an earlier call was asked for.
+
+    Raises:
+        UserError: If it cannot be understood.
+    """
+    try:
+        found = read_json(path)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: is damaged; choose another folder.")
+    return found

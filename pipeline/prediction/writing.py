@@ -132,8 +132,8 @@ def write_map(
     files = {}
     if style.overlay:
         files["overlay"] = f"{stem}.png"
-        drawn = encode_png(style.draw(image, found, threshold, predicted))
-        write_bytes(folder / files["overlay"], drawn)
+        drawn = style.draw(image, found, threshold, predicted)
+        write_bytes(folder / files["overlay"], encode_png(drawn))
     if style.map_png:
         files["map"] = f"{stem}.map.png"
         levels = np.rint(found.saliency * 65535).astype(np.uint16)
@@ -147,8 +147,7 @@ def write_map(
         files["region_mask"] = f"{stem}.region.png"
         levels = found.region.mask.astype(np.uint8) * 255
         write_bytes(folder / files["region_mask"], encode_png(levels))
-    explained = found.explained
-    kind = "score" if explained is not None and explained.is_score else "class"
+    kind = "score" if (explained := found.explained) and explained.is_score else "class"
     return {
         "method": found.method,
         kind: None if explained is None else score_record(explained),

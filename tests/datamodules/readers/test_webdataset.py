@@ -268,7 +268,7 @@ def test_an_address_needs_names_of_shards(tmp_path):
 
 
 def test_the_order_is_mixed_in_a_window_where_asked_for(root):
-    data = module(root, root.parent / "metadata", WebDatasetReader(), shuffle_window=1)
+    data = module(root, root.parent / "metadata", WebDatasetReader(shuffle_window=1))
     seen = [name for batch in data.train_dataloader() for name in batch["image_id"]]
     assert len(set(seen)) == 24
     plain = module(root, root.parent / "metadata", WebDatasetReader())
@@ -285,5 +285,6 @@ def test_ids_of_no_member_are_refused(root):
 def test_options_out_of_range_are_refused():
     with pytest.raises(ValueError, match="fractions"):
         WebDatasetReader(val_fraction=1.0)
-    with pytest.raises(ValueError, match="keep_gb"):
-        WebDatasetReader(keep_gb=0)
+    for wrong in ({"keep_gb": 0}, {"shuffle_window": 0}):
+        with pytest.raises(ValueError, match="keep_gb above 0 and shuffle_window of 1 or more"):
+            WebDatasetReader(**wrong)

@@ -36,8 +36,8 @@ def call(tmp_path, fcam_run, monkeypatch):
     monkeypatch.setenv("LEARNED_SALIENCY_CACHE", str(tmp_path / "cache"))
 
     def run(*words, out="out"):
-        words = [f"checkpoint={fcam_run}", f"out={tmp_path}/{out}", "trainer=cpu", *words]
-        words = hydra_words(["packing=shards", *words])
+        words = [f"checkpoint={fcam_run}", f"out={tmp_path}/{out}", *words]
+        words = hydra_words(["packing=shards", "trainer.accelerator=cpu", *words])
         lines = []
         predict(compose_checked(words, CONFIG_NAME, complete=False), lines.append)
         return lines
@@ -154,7 +154,7 @@ def test_what_was_asked_for_before_is_not_mixed_with_anything_else(tmp_path, sha
         (["images=in/s-{0..9}.tar"], r"s-4\.tar: there is no such file"),
         (["images=[in/s-0.tar,in/s-0.tar]"], "s-0.tar is named twice"),
         (["images=in/s-0.tar", "packing=files", "part=1/2"], "give packing=shards"),
-        (["images=in/s-0.tar", "trainer.devices=2"], "shared among calls"),
+        (["images=in/s-0.tar", "trainer=ddp", "trainer.devices=2"], "shared among calls"),
     ],
 )
 def test_what_does_not_go_with_shards_is_refused(tmp_path, shards, call, monkeypatch, words, told):
