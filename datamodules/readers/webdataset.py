@@ -41,7 +41,7 @@ _NAME = "webdataset"
 _VERSION = 1
 _THREADS = 8
 _REMOTE_WINDOW = 4096  # images, of shards that are fetched
-_FAULTS = 20  # of all shards, after which no more are looked for
+_FAULTS = 20  # after so many in all shards, no more are looked for
 
 
 class WebDatasetReader(ByteReader):

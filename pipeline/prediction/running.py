@@ -27,7 +27,7 @@ _MOST_WORKERS = 16
 
 
 class Explanation(NamedTuple):
-    """What is explained of images, and what is written.
+    """Request to explain images: by which model, which classes, and what is written.
 
     Attributes:
         config: See ``configs/predict.yaml``.

@@ -49,7 +49,7 @@ def test_shards_are_a_data_set_with_boxes_and_masks(root, workers):
     ]
     first = batches[0]
     assert first["label"].tolist() == [0, 1, 0, 1]
-    # of 31, whose image is 48 pixels wide and shown 36 pixels wide
+    # sample 31: its image is 48 pixels wide and shown 36 pixels wide
     assert first["boxes"][1].tolist() == [[int(1 * 36 / 48), 3, int(31 * 36 / 48), 30]]
     expected = np.asarray(photo(31).resize((36, 36), 2))
     pixels = first["image"][1] * data_std() + data_mean()
