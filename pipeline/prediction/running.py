@@ -47,7 +47,7 @@ class Explanation(NamedTuple):
         """Explain and draw this process's share of files, then wait for the other processes.
 
         Args:
-            trainer: A new trainer, which knows the processes.
+            trainer: Trainer, which knows the processes; its callbacks stay as they are.
             files: The files, the same on all processes.
             folder: Folder of the written files, which is there.
             labels: What annotation files are written.
@@ -72,6 +72,7 @@ class Explanation(NamedTuple):
             max_pixels=most_pixels(self.config),
             **bounds,
         )
+        callbacks = [*trainer.callbacks]
         trainer.callbacks += [KeepSignals(), drawing]
         try:
             trainer.predict(self.model.module, batches, return_predictions=False)
@@ -88,6 +89,7 @@ class Explanation(NamedTuple):
         finally:
             pool.shutdown(cancel_futures=True)
             drawing.close()
+            trainer.callbacks = callbacks
         meet()
 
 
