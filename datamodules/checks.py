@@ -238,8 +238,6 @@ def check_options(options: Mapping[str, Any]) -> None:
     _check_crop(options["resize_size"], options["crop_size"], options["evaluation_resize"])
     if options["limit"] is not None and options["limit"] < 1:
         raise ValueError(f"expected limit of 1 or more, got {options['limit']}")
-    if options["shuffle_window"] is not None and options["shuffle_window"] < 1:
-        raise ValueError(f"expected shuffle_window of 1 or more, got {options['shuffle_window']}")
     if options["num_workers"] < 0 or options["seed"] < 0 or not 0 < options["train_fraction"] <= 1:
         raise ValueError(
             "expected num_workers and seed of 0 or more and train_fraction in (0, 1], got"

@@ -43,7 +43,7 @@ def windowed_order(
     ends = np.append(starts[1:], count)
     files = generator.permutation(len(starts))
     sequence = np.concatenate([np.arange(starts[i], ends[i]) for i in files])
-    reach = max(window / LANES, 1.0)  # of a lane, in its own positions
+    reach = max(window / LANES, 1.0)  # positions within a lane
     order, begin = np.empty(count, np.int64), 0
     for lane in range(LANES):
         places = np.arange(lane, count, LANES)

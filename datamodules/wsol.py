@@ -19,12 +19,11 @@ from learned_saliency.datamodules.metadata import SplitMetadata
 from learned_saliency.datamodules.opening import image_source
 from learned_saliency.datamodules.orders import run_starts
 from learned_saliency.datamodules.readers import (
-    ByteReader,
-    Reader,
     image_opener,
     mask_opener,
     mask_values,
     placed,
+    shuffle_window,
 )
 from learned_saliency.datamodules.sampler import (
     EvaluationBatches,
@@ -141,9 +140,6 @@ class WSOLDataModule(SplitDataModule):
         limit: Number of images of each evaluation split to keep for a quick look, 1 or more, drawn
             by ``seed`` and in equal shares from all classes; where images have several classes,
             number of samples, an image with one of its classes each. None keeps all.
-        shuffle_window: Images among which the training order is mixed, 1 or more, where images lie
-            in larger files: these are then read nearly from beginning to end. None mixes all
-            images, but for files that are fetched.
 
     Attributes:
         num_classes: Number of classes, after `setup`.
@@ -195,23 +191,24 @@ class WSOLDataModule(SplitDataModule):
         channels: int = COLORS,
         array_axes: str = "hwc",
         shown_channels: Sequence[int] | None = None,
-        shuffle_window: int | None = None,
-        reader: Reader | None = None,
-        read_only: bool = False,
         **of_splits: Any,
     ) -> None:
-        reader, place = placed(reader, root, read_only)
-        super().__init__(reader=reader, read_only=read_only, **of_splits)
-        places = place, metadata, mask_root or place, cache_folder or kept_folder("images")
-        self.root, self.metadata, self.mask_root, self.cache_folder = map(_absolute, places)
+        super().__init__(**of_splits)
+        self._place(root, metadata, mask_root, cache_folder)
         self.resize_size, self.crop_size = Size.of(resize_size), Size.of(crop_size)
         self.batch_size = batch_size
         self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
         self.decoding = Decoding(exif_orientation, max_value, channels, array_axes)
         self.shown_channels, self.train_fraction = shown_channels, train_fraction
         self.augment, self.fast_decode, self.superset = augment, fast_decode, superset
-        self.shuffle_window = shuffle_window
         check_options(vars(self) | {"max_value": max_value})
+
+    def _place(self, root: str | Path, *others: str | Path | None) -> None:
+        """Settle the folders; a reader may fetch the files of its root into a folder of its own."""
+        self.reader, root = placed(self.reader, root, self.read_only)
+        metadata, mask_root, cache_folder = others
+        places = root, metadata, mask_root or root, cache_folder or kept_folder("images")
+        self.root, self.metadata, self.mask_root, self.cache_folder = map(_absolute, places)
 
     def dataloader(self, split: str, leave_out: Set[int] = frozenset()) -> DataLoader:
         """Load the images of a split in the order of their list, as for evaluation.
@@ -287,9 +284,7 @@ class WSOLDataModule(SplitDataModule):
 
     def _order(self, metadata: SplitMetadata) -> dict[str, Any]:
         """Return what the order of training images depends on beside seed and epoch."""
-        if not isinstance(self.reader, ByteReader):
-            return {}
-        window = self.shuffle_window or self.reader.shuffle_window
+        window = shuffle_window(self.reader)
         if window is None:
             return {}
         starts = run_starts([self.reader.container(name) for name in metadata.files])

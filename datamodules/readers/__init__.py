@@ -12,6 +12,7 @@ from learned_saliency.datamodules.readers.base import (
     mask_values,
     placed,
     published,
+    shuffle_window,
     sources,
 )
 from learned_saliency.datamodules.readers.coco import COCOReader
@@ -53,5 +54,6 @@ __all__ = [
     "mask_values",
     "placed",
     "published",
+    "shuffle_window",
     "sources",
 ]

@@ -78,8 +78,8 @@ class ByteReader(ABC):
 
     Attributes:
         packs_masks: Whether masks are such parts, too, and not files below the root of masks.
-        shuffle_window: Window of the order of training images where none is configured; see
-            `TrainSampler`.
+        shuffle_window: Window of the order of training images, see `TrainSampler`; None for a
+            wholly random order.
     """
 
     packs_masks = False
@@ -155,3 +155,8 @@ def placed(
 ) -> tuple[Reader | None, str | Path]:
     """Return the reader of a root, and the root's folder on this machine; see `ByteReader`."""
     return reader.placed(root, read_only) if isinstance(reader, ByteReader) else (reader, root)
+
+
+def shuffle_window(reader: Reader | None) -> int | None:
+    """Return the window of the order of training images; None for a wholly random order."""
+    return reader.shuffle_window if isinstance(reader, ByteReader) else None

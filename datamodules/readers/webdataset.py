@@ -40,7 +40,8 @@ from learned_saliency.datamodules.textfile import DataError
 _NAME = "webdataset"
 _VERSION = 1
 _THREADS = 8
-_FAULTS = 20  # of all shards, after which no more are looked for
+_REMOTE_WINDOW = 4096  # images, of shards that are fetched
+_FAULTS = 20  # after so many in all shards, no more are looked for
 
 
 class WebDatasetReader(ByteReader):
@@ -72,10 +73,12 @@ class WebDatasetReader(ByteReader):
         keep_similar: See `FolderReader`.
         exif_orientation: See `WSOLDataModule`; as `data shard` has noted it.
         max_value: Likewise.
+        shuffle_window: Images among which the order for training is mixed, 1 or more, so that
+            shards are read nearly in one go; None mixes all images, of fetched shards 4096.
         keep_gb: Largest size of all fetched shards in the cache, GB.
 
     Raises:
-        ValueError: If a fraction, the seed or ``keep_gb`` is out of range.
+        ValueError: If a fraction, the seed, the window or ``keep_gb`` is out of range.
     """
 
     packs_masks = True
@@ -94,6 +97,7 @@ class WebDatasetReader(ByteReader):
         keep_similar: bool = True,
         exif_orientation: bool = False,
         max_value: float | None = None,
+        shuffle_window: int | None = None,
         keep_gb: float = 100.0,
     ) -> None:
         self.patterns = {
@@ -103,23 +107,25 @@ class WebDatasetReader(ByteReader):
         self.image, self.label = image, label
         self.fractions, self.seed = {"val": val_fraction, "test": test_fraction}, seed
         check_draw(self.fractions, seed)
-        if not keep_gb > 0:
-            raise ValueError(f"expected keep_gb above 0, got {keep_gb}")
+        if not keep_gb > 0 or (shuffle_window is not None and shuffle_window < 1):
+            got = f"{keep_gb} and {shuffle_window}"
+            raise ValueError(f"expected keep_gb above 0 and shuffle_window of 1 or more, got {got}")
         self.keep_similar, self.exif_orientation = keep_similar, exif_orientation
-        self.max_value, self.keep_gb = max_value, keep_gb
+        self.max_value = max_value
+        self._keep_gb, self._window = keep_gb, shuffle_window
         self._remote: Remote | None = None
         self._store: ShardStore | None = None
 
     @property
     def shuffle_window(self) -> int | None:
-        """Images among which the order is mixed where none is configured; see `TrainSampler`."""
-        return None if self._remote is None else 4096
+        """Window of the order of training images, see `ByteReader`."""
+        return self._window or (None if self._remote is None else _REMOTE_WINDOW)
 
     def placed(self, root: str | Path, read_only: bool) -> tuple[WebDatasetReader, Path]:
         """Return a reader for a root, and the folder of it on this machine; see `placed`."""
         if not is_address(root):
             return self, Path(root)
-        remote = Remote(str(root), not read_only, round(self.keep_gb * 1e9))
+        remote = Remote(str(root), not read_only, round(self._keep_gb * 1e9))
         return self._copy(_remote=remote), remote.folder
 
     def at(self, root: Path) -> WebDatasetReader:
@@ -169,9 +175,7 @@ class WebDatasetReader(ByteReader):
         tell(root, metadata)
 
     def _settings(self) -> dict[str, Any]:
-        options = {key: value for key, value in vars(self).items() if not key.startswith("_")}
-        options.pop("keep_gb")
-        return options
+        return {key: value for key, value in vars(self).items() if not key.startswith("_")}
 
     def _listing(self, root: Path, shards: Mapping[str, str]) -> str:
         if self._remote is not None:

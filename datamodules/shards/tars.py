@@ -81,7 +81,7 @@ def _members(path: Path, file: BinaryIO) -> Iterator[Member]:
             content = file.read(length) if _describes(kind, length) else b""
             name = notes.get("path") or _name(header)
             notes = notes | _described(kind, content) if content else {}
-        except ValueError as error:  # of a name that is no UTF-8, too
+        except ValueError as error:  # a name that is no UTF-8 raises one, too
             reason = f" ({error})" if isinstance(error, _DamagedError) else ""
             raise DataError(f"{path}: is damaged at byte {offset}{reason}; replace it.") from None
         start = offset + _BLOCK

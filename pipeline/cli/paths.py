@@ -272,7 +272,7 @@ def check_data(data: DictConfig) -> None:
     """
     check_class_names(data)
     root, metadata = Path(data.root).expanduser(), Path(data.metadata).expanduser()
-    # of an address, the reader says whether it can be read
+    # whether an address can be read, its reader says
     made = metadata.is_relative_to(root) or ":" in str(data.root)
     makes_root = data.reader is not None and made
     if not root.is_dir() and not makes_root:

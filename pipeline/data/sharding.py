@@ -42,7 +42,7 @@ from learned_saliency.visualization import encode_png
 RECORD = "shards.json"
 _VERSION = 1
 _LISTS = ("image_ids", "class_labels", "localization", "image_sizes", "masks")
-_DIGITS = 9  # of a sample's key
+_DIGITS = 9  # the length of a sample's key
 _AHEAD = 4  # samples that each thread may have read before they are written
 
 _Parts = list[tuple[str, bytes]]  # endings and contents of a sample's members

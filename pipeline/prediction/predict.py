@@ -37,7 +37,13 @@ from learned_saliency.pipeline.prediction.reading import Request
 from learned_saliency.pipeline.prediction.regions import coverage_record
 from learned_saliency.pipeline.prediction.running import Explanation, most_pixels, run_work
 from learned_saliency.pipeline.prediction.shards import explain_shards, weights_digest
-from learned_saliency.pipeline.prediction.sources import Found, draw_files, find_files
+from learned_saliency.pipeline.prediction.sharing import own_share
+from learned_saliency.pipeline.prediction.sources import (
+    Found,
+    draw_files,
+    find_files,
+    find_shard_files,
+)
 from learned_saliency.pipeline.prediction.tiles import Tiling, check_tiling, first_square
 from learned_saliency.pipeline.prediction.writing import Style
 from learned_saliency.pipeline.runs import (
@@ -85,16 +91,15 @@ def predict(
     _check(config)
     style, formats = Style.of(config), label_formats(config)
     config = with_precision(config)
+    if config.packing == "shards":
+        return _predict_shards(config, style, say)
     trainer = _trainer(config)
     model = build_model(config, device=trainer.strategy.root_device)
     tiling = None if config.tile is None else Tiling.of(model, config)
-    if config.packing == "files":
-        files = _files(config, model.decoding)
-        files = with_stems(files, _of_first(say)) if formats else files
+    files = _files(config, model.decoding)
+    files = with_stems(files, _of_first(say)) if formats else files
     request = Request(model.targets(_classes(config), config.top_k), config.top_k)
     explanation = Explanation(config, model, request, style, say)
-    if config.packing == "shards":
-        return _predict_shards(explanation, trainer)
     files = _compared(model, files, config, _of_first(say))
     first = rank_zero_only.rank == 0
     folder = open_folder(config, model.input) if first else Path(config.out).expanduser()
@@ -119,18 +124,25 @@ def predict(
     return PredictionResult(folder, images, skipped, [folder / INDEX, *written])
 
 
-def _predict_shards(explanation: Explanation, trainer: L.Trainer) -> PredictionResult:
+def _predict_shards(
+    config: DictConfig, style: Style, say: Callable[[str], None]
+) -> PredictionResult:
     """Explain the images of shards, each shard's into one of its own; see `explain_shards`."""
-    config, model = explanation.config, explanation.model
+    folder = Path(config.out).expanduser()
+    shards = find_shard_files(values(config.images), folder, config.sample_image, config.keep_gb)
+    shards = own_share(shards, config.part)
+    trainer = _trainer(config)
     if trainer.world_size > 1:
         raise UserError(
             "packing=shards: shards are shared among calls, not among the processes of one; leave "
-            "trainer.devices out and start several with part=1/4, part=2/4, ... or part=claim."
+            "trainer=ddp out and start several with part=1/4, part=2/4, ... or part=claim."
         )
-    compare = partial(_compared_once, model, config, explanation.say)
-    asked = _asked(explanation)
-    found = explain_shards(explanation, asked, partial(_trainer, config), compare)
-    return PredictionResult(Path(config.out).expanduser(), *found)
+    model = build_model(config, device=trainer.strategy.root_device)
+    request = Request(model.targets(_classes(config), config.top_k), config.top_k)
+    explanation = Explanation(config, model, request, style, say)
+    compare = partial(_compared_once, model, config, say)
+    found = explain_shards(explanation, shards, trainer, _asked(explanation), compare)
+    return PredictionResult(folder, *found)
 
 
 def _compared_once(

@@ -28,7 +28,7 @@ _MOST_WORKERS = 16
 
 
 class Explanation(NamedTuple):
-    """What is explained of images, and what is written.
+    """Request to explain images: by which model, which classes, and what is written.
 
     Attributes:
         config: See ``configs/predict.yaml``.
@@ -50,7 +50,7 @@ class Explanation(NamedTuple):
         """Prepare the work on images that are resized to the network's input.
 
         Args:
-            trainer: A new trainer, which knows the processes.
+            trainer: Trainer, which knows the processes; its callbacks stay as they are.
             files: The files, the same on all processes.
             folder: Folder of the written files, which is there.
             labels: What annotation files are written.
@@ -92,6 +92,7 @@ def run_work(work: Work, trainer: L.Trainer, folder: Path, config: DictConfig) -
     Raises:
         UserError: If memory or disk are too small.
     """
+    callbacks = [*trainer.callbacks]
     trainer.callbacks += [KeepSignals(), work.writer]
     try:
         trainer.predict(work.module, work.batches, return_predictions=False)
@@ -107,6 +108,7 @@ def run_work(work: Work, trainer: L.Trainer, folder: Path, config: DictConfig) -
         raise
     finally:
         work.close()
+        trainer.callbacks = callbacks
     meet()
 
 

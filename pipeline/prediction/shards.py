@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from learned_saliency.datamodules import sample_key, writing_shard
-from learned_saliency.pipeline.cli import UserError, values
+from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.prediction.index import INDEX, put_together
 from learned_saliency.pipeline.prediction.labelling import Labels
 from learned_saliency.pipeline.prediction.running import Explanation, run_work
-from learned_saliency.pipeline.prediction.sharing import Claims, own_share
-from learned_saliency.pipeline.prediction.sources import Found, FoundShard, find_shard_files
+from learned_saliency.pipeline.prediction.sharing import Claims
+from learned_saliency.pipeline.prediction.sources import Found, FoundShard
 from learned_saliency.storage import read_json, write_text
 
 ASKED = "asked.json"
@@ -28,17 +28,20 @@ _LOCAL_KEYS = ("checkpoint", "classifier", "weights")  # told by the digest of t
 
 def explain_shards(
     explanation: Explanation,
+    shards: Sequence[FoundShard],
+    trainer: L.Trainer,
     asked: dict[str, Any],
-    make_trainer: Callable[[], L.Trainer],
     compare: Callable[[Iterator[Found]], Iterator[Found]],
 ) -> tuple[int, int, list[Path]]:
-    """Explain the shards that ``images`` names, but for those whose output is there.
+    """Explain shards, but for those whose output is there.
 
     The output of a shard has its name and is written below another name until it is whole. It holds
     for each sample, under the same key, a JSON file and the files of its maps.
 
     Args:
         explanation: What is explained and written.
+        shards: The shards that are this call's share.
+        trainer: Trainer of one process.
         asked: What the maps depend on; the folder holds maps of one such choice alone.
         make_trainer: Makes the trainer of a shard.
         compare: Looks at the first images and gives all of them back.
@@ -51,12 +54,10 @@ def explain_shards(
     """
     config, say = explanation.config, explanation.say
     folder = Path(config.out).expanduser()
-    shards = find_shard_files(values(config.images), folder, config.sample_image, config.keep_gb)
     _open(folder, asked)
     claims = Claims(folder) if config.part == "claim" else None
     images = skipped = made = taken = 0
-    mine = own_share(shards, config.part)
-    for shard in mine:
+    for shard in shards:
         target = folder / shard.name
         if target.exists():
             continue
@@ -64,15 +65,16 @@ def explain_shards(
             taken += 1
             continue
         try:
-            counts = _explain(explanation, shard, target, make_trainer(), compare)
+            if target.exists():  # made by another call just now
+                continue
+            counts = _explain(explanation, shard, target, trainer, compare)
         finally:
             if claims is not None:
                 claims.leave(shard.name)
         images, skipped, made = images + counts[0], skipped + counts[1], made + 1
         say(f"predict: {shard.name}: {counts[0]} images done")
     told = f", {taken} are being made by others" if taken else ""
-    of = f"{len(mine)} shards" + (f" of {len(shards)}" if len(mine) < len(shards) else "")
-    say(f"predict: {of}: {made} made, {len(mine) - made - taken} were there{told}")
+    say(f"predict: {len(shards)} shards: {made} made, {len(shards) - made - taken} there{told}")
     return images, skipped, [folder / ASKED]
 
 
@@ -139,21 +141,17 @@ def _open(folder: Path, asked: dict[str, Any]) -> None:
     path = folder / ASKED
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not path.is_file():
-            if any(folder.iterdir()):
-                raise UserError(
-                    f"out={folder}: the folder holds other files (it has no {ASKED}); choose a new "
-                    "one."
-                )
+        if path.is_file():
+            before = _read_asked(path)
+        elif any(folder.iterdir()):
+            raise UserError(
+                f"out={folder}: the folder holds other files (it has no {ASKED}); choose a new one."
+            )
+        else:
             write_text(path, json.dumps(asked, indent=1) + "\n")
             return
-        before = read_json(path)
     except OSError as error:
         raise UserError(f"out={folder}: nothing can be written there ({error.strerror}).") from None
-    except ValueError:
-        before = None
-    if not isinstance(before, dict):
-        raise UserError(f"{path}: is damaged; choose another folder.")
     ours = json.loads(json.dumps(asked))
     differing = [
         key for key in sorted({*before, *ours} - {*_LOCAL_KEYS}) if before.get(key) != ours.get(key)
@@ -163,3 +161,18 @@ def _open(folder: Path, asked: dict[str, Any]) -> None:
             f"out={folder}: holds maps of another choice of {', '.join(differing)}; repeat what "
             f"{ASKED} there says, or choose another folder."
         )
+
+
+def _read_asked(path: Path) -> dict[str, Any]:
+    """Read what an earlier call was asked for.
+
+    Raises:
+        UserError: If it cannot be understood.
+    """
+    try:
+        found = read_json(path)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: is damaged; choose another folder.")
+    return found

@@ -132,8 +132,8 @@ def write_map(
     files = {}
     if style.overlay:
         files["overlay"] = f"{stem}.png"
-        drawn = encode_png(style.draw(image, found, threshold, predicted))
-        write_bytes(folder / files["overlay"], drawn)
+        drawn = style.draw(image, found, threshold, predicted)
+        write_bytes(folder / files["overlay"], encode_png(drawn))
     if style.map_png:
         files["map"] = f"{stem}.map.png"
         levels = np.rint(found.saliency * 65535).astype(np.uint16)

@@ -114,7 +114,7 @@ def make_plan(
     check_steps(config := found.config)
     composed = config.copy()  # Hydra's instantiate resolves references in place
     evaluation = build_evaluation(config, known_names(config))
-    located = _located(config, resumed) if config.resume else config
+    located = _located(config, resumed, named) if config.resume else config
     data = build_data(located, None if config.test else "fit")
     with_statistics(data, config, composed)
     record = _record(composed, resumed)
@@ -201,7 +201,9 @@ def _check_files(
         modules[resumed.stage].check_files(kept, resumed.content)
 
 
-def _located(config: DictConfig, resumed: Checkpoint | None) -> DictConfig:
+def _located(
+    config: DictConfig, resumed: Checkpoint | None, named: Collection[str] = ()
+) -> DictConfig:
     """Return the data set of a run that goes on, at its place on this machine.
 
     What it is recorded with stays as it is: the run may be continued on another machine, too.
@@ -215,7 +217,8 @@ def _located(config: DictConfig, resumed: Checkpoint | None) -> DictConfig:
         recorded = resumed.config
     data = OmegaConf.create(OmegaConf.to_container(config.data, resolve=True))
     saved = {key: recorded.data.get(key) for key in ("root", "metadata", "mask_root")}
-    given = {key: data[key] for key, place in saved.items() if data[key] != place}
+    typed = {key for key in saved if f"data.{key}" in named}  # an address counts only so
+    given = {key: data[key] for key in saved if key in typed or data[key] != saved[key]}
     own = OmegaConf.merge(data, saved)
     return OmegaConf.create({"data": located_data(own, OmegaConf.create(given), config.resume)})
 

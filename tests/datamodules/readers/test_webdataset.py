@@ -49,7 +49,7 @@ def test_shards_are_a_data_set_with_boxes_and_masks(root, workers):
     ]
     first = batches[0]
     assert first["label"].tolist() == [0, 1, 0, 1]
-    # of 31, whose image is 48 pixels wide and shown 36 pixels wide
+    # sample 31: its image is 48 pixels wide and shown 36 pixels wide
     assert first["boxes"][1].tolist() == [[int(1 * 36 / 48), 3, int(31 * 36 / 48), 30]]
     expected = np.asarray(photo(31).resize((36, 36), 2))
     pixels = first["image"][1] * data_std() + data_mean()
@@ -268,7 +268,7 @@ def test_an_address_needs_names_of_shards(tmp_path):
 
 
 def test_the_order_is_mixed_in_a_window_where_asked_for(root):
-    data = module(root, root.parent / "metadata", WebDatasetReader(), shuffle_window=1)
+    data = module(root, root.parent / "metadata", WebDatasetReader(shuffle_window=1))
     seen = [name for batch in data.train_dataloader() for name in batch["image_id"]]
     assert len(set(seen)) == 24
     plain = module(root, root.parent / "metadata", WebDatasetReader())
@@ -285,5 +285,6 @@ def test_ids_of_no_member_are_refused(root):
 def test_options_out_of_range_are_refused():
     with pytest.raises(ValueError, match="fractions"):
         WebDatasetReader(val_fraction=1.0)
-    with pytest.raises(ValueError, match="keep_gb"):
-        WebDatasetReader(keep_gb=0)
+    for wrong in ({"keep_gb": 0}, {"shuffle_window": 0}):
+        with pytest.raises(ValueError, match="keep_gb above 0 and shuffle_window of 1 or more"):
+            WebDatasetReader(**wrong)

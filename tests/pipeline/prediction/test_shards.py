@@ -36,8 +36,8 @@ def call(tmp_path, fcam_run, monkeypatch):
     monkeypatch.setenv("LEARNED_SALIENCY_CACHE", str(tmp_path / "cache"))
 
     def run(*words, out="out"):
-        words = [f"checkpoint={fcam_run}", f"out={tmp_path}/{out}", "trainer=cpu", *words]
-        words = hydra_words(["packing=shards", *words])
+        words = [f"checkpoint={fcam_run}", f"out={tmp_path}/{out}", *words]
+        words = hydra_words(["packing=shards", "trainer.accelerator=cpu", *words])
         lines = []
         predict(compose_checked(words, CONFIG_NAME, complete=False), lines.append)
         return lines
@@ -62,7 +62,7 @@ def test_each_shard_gives_one_with_the_same_keys_and_the_maps_of_its_images(
     tmp_path, fcam_run, shards, call
 ):
     lines = call(f"images={shards}", "arrays=true", "methods=[native,gradcam]")
-    assert lines[-1] == "predict: 4 shards: 4 made, 0 were there"
+    assert lines[-1] == "predict: 4 shards: 4 made, 0 there"
     photographs = tmp_path / "photos"
     photographs.mkdir()
     for number in range(12):
@@ -111,7 +111,7 @@ def test_an_interruption_leaves_whole_shards_and_a_repeated_call_makes_the_other
     assert len(list((tmp_path / "out").iterdir())) == 3
     monkeypatch.undo()
     lines = call(f"images={shards}")
-    assert lines[-1] == "predict: 4 shards: 2 made, 2 were there"
+    assert lines[-1] == "predict: 4 shards: 2 made, 2 there"
     after = state(tmp_path / "out")
     assert {name: after[name] for name in there} == there
     for name in after:
@@ -119,12 +119,12 @@ def test_an_interruption_leaves_whole_shards_and_a_repeated_call_makes_the_other
 
 
 def test_calls_share_the_shards_by_parts_and_by_claims(tmp_path, shards, call):
-    assert call(f"images={shards}", "part=2/3")[-1].startswith("predict: 1 shards of 4: 1 made")
+    assert call(f"images={shards}", "part=2/3")[-1].startswith("predict: 1 shards: 1 made")
     assert sorted(state(tmp_path / "out")) == ["s-1.tar"]
     claim = tmp_path / "out" / ".s-0.tar.claim"
-    claim.touch()  # of another call
+    claim.touch()  # held by another call
     lines = call(f"images={shards}", "part=claim")
-    assert lines[-1] == "predict: 4 shards: 2 made, 1 were there, 1 are being made by others"
+    assert lines[-1] == "predict: 4 shards: 2 made, 1 there, 1 are being made by others"
     assert [path.name for path in (tmp_path / "out").glob(".*")] == [claim.name]
 
 
@@ -154,7 +154,10 @@ def test_what_was_asked_for_before_is_not_mixed_with_anything_else(tmp_path, sha
         (["images=in/s-{0..9}.tar"], r"s-4\.tar: there is no such file"),
         (["images=[in/s-0.tar,in/s-0.tar]"], "s-0.tar is named twice"),
         (["images=in/s-0.tar", "packing=files", "part=1/2"], "give packing=shards"),
-        (["images=in/s-0.tar", "trainer.devices=2"], "shared among calls"),
+        (
+            ["images=in/s-0.tar", "trainer=ddp", "trainer.precision=32-true", "trainer.devices=2"],
+            "shared among calls",
+        ),
     ],
 )
 def test_what_does_not_go_with_shards_is_refused(tmp_path, shards, call, monkeypatch, words, told):

@@ -186,3 +186,20 @@ def test_other_options_of_the_reader_are_of_this_machine(tmp_path, cache):
     assert data.root.startswith(f"{cache}/creatures-48px-16c-")
     assert data.metadata == f"{data.root}/metadata-32-16-16"
     assert data.reader.test_images == 16
+
+
+def test_an_address_counts_only_where_a_person_types_it(cache):
+    address = "https://host.example/set"
+    own = recorded("data=webdataset", "data.reader.train='a-{0..1}.tar'", root=address)
+    with pytest.raises(UserError, match=r"its data\.root=https://host\.example/set is no folder"):
+        located_data(own, NOTHING, "x.ckpt")
+    data = located_data(own, OmegaConf.create({"root": address}), "x.ckpt")
+    assert data.root == address
+    assert data.metadata.startswith(f"{cache}/webdataset/set-")
+    assert not data.read_only
+    saved = OmegaConf.create({"data": own})
+    run = Checkpoint(Path("x.ckpt"), {}, saved, "", saved, 2, [])
+    config = OmegaConf.create({"data": own, "resume": "x.ckpt"})
+    with pytest.raises(UserError, match="is no folder"):
+        _located(config, run)
+    assert _located(config, run, {"data.root"}).data.root == address
