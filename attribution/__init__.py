@@ -33,6 +33,7 @@ from learned_saliency.attribution.core.levels import (
 from learned_saliency.attribution.core.maps import normalize, resize
 from learned_saliency.attribution.core.method import ChannelWeightedMethod, PostHocMethod, Query
 from learned_saliency.attribution.core.outputs import OutputError, Outputs, find_logits
+from learned_saliency.attribution.core.parts import MeanActivations, PartMaps
 from learned_saliency.attribution.core.recording import recording
 from learned_saliency.attribution.core.scales import LevelError
 from learned_saliency.attribution.core.scored import ScoredClassifier
@@ -140,12 +141,14 @@ __all__ = [
     "LevelError",
     "LeveledClassifier",
     "MaskObjective",
+    "MeanActivations",
     "MeaningfulPerturbation",
     "Occlusion",
     "OptiCAM",
     "OptiCAMResult",
     "OutputError",
     "Outputs",
+    "PartMaps",
     "PostHocMethod",
     "Query",
     "RandomStart",

@@ -23,6 +23,8 @@ class AblationCAM(AlteringMethod):
         **options: See `AlteringMethod`.
     """
 
+    weights_of_means = True
+
     def _class_coefficients(self, query: Query, targets: Tensor) -> Tensor:
         count, classes = targets.shape
         rows = torch.arange(count, device=targets.device).repeat_interleave(classes)

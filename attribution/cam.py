@@ -8,6 +8,7 @@ from torch import Tensor
 from learned_saliency.attribution.core.affine import is_affine
 from learned_saliency.attribution.core.classifier import Classifier
 from learned_saliency.attribution.core.method import ChannelWeightedMethod, Query
+from learned_saliency.attribution.core.parts import MeanActivations, PartMaps
 from learned_saliency.attribution.core.recording import is_recorded
 from learned_saliency.attribution.core.targets import centered_logit
 
@@ -43,11 +44,34 @@ class CAM(ChannelWeightedMethod):
     needs_gradients = True
     export_obstacle = None
     rectify = False
+    weights_of_means = True
     allowed_targets: ClassVar[tuple[str, ...]] = ("logit",)  # no other is linear in the channels
 
     def __init__(self, *, center: bool = False, **options: object) -> None:
         super().__init__(**options)
         self.center = center
+
+    def part_obstacle(self, classifier: Classifier) -> str | None:
+        """Return None but for probabilities of cells; see `PostHocMethod`."""
+        if not self.gives_probabilities(classifier):
+            return None
+        return "its p(y, z|x) compares all cells z of the image, and a part has others"
+
+    def reads_means(self, classifier: Classifier) -> bool:
+        """False where the classifier has maps of its own; see `PostHocMethod`."""
+        return not hasattr(classifier, "cams")
+
+    def of_parts(self, whole: MeanActivations, targets: Tensor) -> PartMaps:
+        """Find the weights, or take the classifier's own maps; see `PostHocMethod.of_parts`."""
+        if self.reads_means(whole.classifier):
+            return super().of_parts(whole, targets)
+        if (obstacle := self.part_obstacle(whole.classifier)) is not None:
+            raise ValueError(f"CAM: {obstacle}")
+
+        def maps(classifier: Classifier, images: Tensor) -> Tensor:
+            return self.raw_maps(classifier, images, targets.expand(len(images)))
+
+        return maps
 
     def gives_probabilities(self, classifier: Classifier) -> bool:
         """True if the classifier has class maps of its own and declares them as p(y, z|x)."""

@@ -40,6 +40,7 @@ class FinerCAM(ChannelWeightedMethod):
     """
 
     needs_gradients = True
+    weights_of_means = True
     export_obstacle = None
     allowed_targets: ClassVar[tuple[str, ...]] = ("logit",)  # the others compare classes already
 

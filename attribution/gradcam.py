@@ -20,6 +20,7 @@ class GradCAM(ChannelWeightedMethod):
     """
 
     needs_gradients = True
+    weights_of_means = True
     export_obstacle = None
 
     def __init__(self, *, center: bool = False, **options: object) -> None:

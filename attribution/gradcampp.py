@@ -24,6 +24,7 @@ class GradCAMPlusPlus(ChannelWeightedMethod):
     """
 
     needs_gradients = True
+    weights_of_means = True
     export_obstacle = None
 
     def _coefficients(self, query: Query) -> Tensor:

@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
-from learned_saliency.attribution.core.method import PostHocMethod, Query
+from learned_saliency.attribution.core.elementwise import ElementwiseMethod
 
 
-class HiResCAM(PostHocMethod):
+class HiResCAM(ElementwiseMethod):
     """HiRes-CAM (Draelos and Carin 2020): sum over channels of dy_c/dA_k * A_k, element by element.
 
     Args:
@@ -14,13 +14,10 @@ class HiResCAM(PostHocMethod):
         **options: See `PostHocMethod`.
     """
 
-    needs_gradients = True
-    export_obstacle = None
-
     def __init__(self, *, rectify: bool = True, **options: str) -> None:
         super().__init__(**options)
         self.rectify = rectify
 
-    def _cams(self, query: Query) -> Tensor:
-        maps = (query.gradients * query.features).sum(dim=1)
+    def _products(self, gradients: Tensor, features: Tensor) -> Tensor:
+        maps = (gradients * features).sum(dim=1)
         return maps.relu() if self.rectify else maps

@@ -32,6 +32,7 @@ class LIFTCAM(ChannelWeightedMethod):
     """
 
     needs_gradients = True
+    weights_of_means = True
     export_obstacle = None
 
     def _coefficients(self, query: Query) -> Tensor:

@@ -40,6 +40,7 @@ class SHAPCAM(ChannelWeightedMethod):
     """
 
     needs_gradients = True  # to find out whether the head is affine
+    weights_of_means = True
 
     def __init__(
         self,

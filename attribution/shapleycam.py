@@ -31,6 +31,7 @@ class ShapleyCAM(ChannelWeightedMethod):
     """
 
     needs_gradients = True
+    weights_of_means = True
     export_obstacle = "its second derivatives are none of the operations that graphs are written in"
 
     def _coefficients(self, query: Query) -> Tensor:

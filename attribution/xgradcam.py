@@ -17,6 +17,7 @@ class XGradCAM(ChannelWeightedMethod):
     """
 
     needs_gradients = True
+    weights_of_means = True
     export_obstacle = None
 
     def _coefficients(self, query: Query) -> Tensor:

@@ -9,9 +9,10 @@ from learned_saliency.datamodules.classes import (
     read_name_list,
 )
 from learned_saliency.datamodules.decoding import (
+    AS_STORED,
+    COLORS,
     Decoding,
     Pixels,
-    pixel_count,
     read_picture,
     read_pixels,
     to_rgb,
@@ -19,14 +20,22 @@ from learned_saliency.datamodules.decoding import (
 from learned_saliency.datamodules.inspection import (
     ImageFacts,
     content_digest,
+    image_ending,
     inspect_image,
     inspect_mask,
 )
 from learned_saliency.datamodules.known_classes import match_classes
-from learned_saliency.datamodules.masks import MaskValues
+from learned_saliency.datamodules.masks import MaskValues, read_parts
 from learned_saliency.datamodules.metadata import SPLITS, SplitMetadata, read_split
 from learned_saliency.datamodules.multilabel import read_multilabel_split
-from learned_saliency.datamodules.opening import MAX_PIXELS, ImageError, ImageSource, image_source
+from learned_saliency.datamodules.opening import (
+    MAX_PIXELS,
+    ImageError,
+    ImageFormError,
+    ImageSource,
+    PackedImage,
+    image_source,
+)
 from learned_saliency.datamodules.parts import (
     Asked,
     ClassPair,
@@ -40,6 +49,14 @@ from learned_saliency.datamodules.parts import (
     class_pairs,
     shared_parts,
     sufficient_parts,
+)
+from learned_saliency.datamodules.planes import (
+    ImageHeader,
+    levels,
+    pixel_count,
+    planes_of,
+    read_header,
+    read_image,
 )
 from learned_saliency.datamodules.readers import (
     ByteReader,
@@ -58,18 +75,33 @@ from learned_saliency.datamodules.readers import (
     Reader,
     Source,
     VOCReader,
+    WebDatasetReader,
     image_opener,
     image_roots,
+    mask_opener,
     mask_values,
     published,
     sources,
 )
+from learned_saliency.datamodules.regression import read_regression_split
 from learned_saliency.datamodules.resampling import resizes_down_first
+from learned_saliency.datamodules.shards import (
+    IMAGE_ENDINGS,
+    Remote,
+    ShardStore,
+    expand_braces,
+    image_of,
+    is_address,
+    read_samples,
+    sample_key,
+    writing_shard,
+)
 from learned_saliency.datamodules.similarity import (
     near_duplicate_groups,
     perceptual_hashes,
     read_gray,
 )
+from learned_saliency.datamodules.sizes import Size
 from learned_saliency.datamodules.splits import SplitDataModule
 from learned_saliency.datamodules.textfile import DataError, is_integer, read_lines
 from learned_saliency.datamodules.transforms import (
@@ -82,6 +114,9 @@ from learned_saliency.datamodules.transforms import (
 from learned_saliency.datamodules.wsol import WSOLDataModule
 
 __all__ = [
+    "AS_STORED",
+    "COLORS",
+    "IMAGE_ENDINGS",
     "MAX_PIXELS",
     "SPLITS",
     "TASKS",
@@ -99,6 +134,8 @@ __all__ = [
     "FolderReader",
     "ImageError",
     "ImageFacts",
+    "ImageFormError",
+    "ImageHeader",
     "ImageNetReader",
     "ImageSource",
     "LabelsReader",
@@ -106,6 +143,7 @@ __all__ = [
     "MaskValues",
     "NIHReader",
     "OpenImagesReader",
+    "PackedImage",
     "ParquetReader",
     "PartQuestions",
     "PartReader",
@@ -114,47 +152,65 @@ __all__ = [
     "Pixels",
     "Published",
     "Reader",
+    "Remote",
     "RenderedParts",
     "Rerendered",
+    "ShardStore",
+    "Size",
     "Source",
     "SplitDataModule",
     "SplitMetadata",
     "VOCReader",
     "WSOLBatch",
     "WSOLDataModule",
+    "WebDatasetReader",
     "center_crop_of",
     "class_pairs",
     "content_digest",
+    "expand_braces",
     "find_classes",
+    "image_ending",
+    "image_of",
     "image_opener",
     "image_roots",
     "image_source",
     "inspect_image",
     "inspect_mask",
+    "is_address",
     "is_integer",
     "leaves",
+    "levels",
+    "mask_opener",
     "mask_values",
     "match_classes",
     "near_duplicate_groups",
     "perceptual_hashes",
     "pixel_count",
     "placement",
+    "planes_of",
     "published",
     "read_class_names",
     "read_gray",
     "read_groups",
+    "read_header",
+    "read_image",
     "read_lines",
     "read_multilabel_split",
     "read_name_list",
+    "read_parts",
     "read_picture",
     "read_pixels",
+    "read_regression_split",
+    "read_samples",
     "read_split",
     "read_square",
     "resizes_down_first",
+    "sample_key",
     "shared_parts",
     "sources",
     "standardize",
     "sufficient_parts",
     "to_rgb",
     "to_square",
+    "writing_shard",
 ]

@@ -6,8 +6,8 @@ from torch import Tensor
 
 #: Label of an image whose class is not known.
 UNKNOWN = -1
-#: What labels can be: one class per image, or any number of classes per image.
-TASKS = ("multiclass", "multilabel")
+#: What labels can be: one class per image, any number of classes, one of two, or values.
+TASKS = ("multiclass", "multilabel", "binary", "regression")
 
 
 class WSOLBatch(TypedDict):
@@ -17,11 +17,14 @@ class WSOLBatch(TypedDict):
         image: Normalized images, float32 of shape (B, 3, H, W); (value / 255 - mean) / std.
         label: Classes, int64 of shape (B,), in [0, num_classes), or -1 where the class is unknown.
             For multi-label tasks the class that the sample is about, one that the image has: in
-            training drawn anew in each epoch; -1 where it has none.
+            training drawn anew in each epoch; -1 where it has none. In regression the number of the
+            value that the sample is about, in training drawn likewise.
         labels: Which classes the image has, bool of shape (B, num_classes). Present only for
             multi-label tasks.
+        values: Values of the image, float32 of shape (B, T). Present only in regression.
         first: bool of shape (B,), whether the sample is the first of its image in the split, so
-            that images are counted once. Present only on evaluation splits of multi-label tasks.
+            that images are counted once. Present only on evaluation splits where an image may be
+            several samples.
         image_id: B identifiers, each a path relative to the root of the data set.
         index: Places of the images in the list of their split, int64 of shape (B,).
         boxes: B int64 tensors of shape (n, 4), n >= 1, for multi-label tasks n >= 0, x0 y0 x1 y1 in
@@ -37,6 +40,7 @@ class WSOLBatch(TypedDict):
     image: Tensor
     label: Tensor
     labels: NotRequired[Tensor]
+    values: NotRequired[Tensor]
     first: NotRequired[Tensor]
     image_id: list[str]
     index: Tensor

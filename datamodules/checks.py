@@ -9,17 +9,21 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from learned_saliency.datamodules.arrays import AXES
 from learned_saliency.datamodules.batch import TASKS
 from learned_saliency.datamodules.dataset import CACHES
-from learned_saliency.datamodules.decoding import AS_STORED, Decoding, size_of
+from learned_saliency.datamodules.decoding import AS_STORED, COLORS, Decoding, size_of
 from learned_saliency.datamodules.metadata import SplitMetadata
 from learned_saliency.datamodules.opening import (
     ImageError,
     ImageSource,
     PackedImage,
+    complaint,
     image_source,
     opened,
 )
+from learned_saliency.datamodules.planes import read_header
+from learned_saliency.datamodules.sizes import Size
 from learned_saliency.datamodules.textfile import line_error, read_lines
 
 _FILE_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xae\x42\x60\x82"}
@@ -72,6 +76,7 @@ def check_files(
     open_files: bool = True,
     decoding: Decoding = AS_STORED,
     opener: Callable[[str], bytes] | None = None,
+    mask_opener: Callable[[str], bytes] | None = None,
 ) -> None:
     """Check that the images and masks of a split are there and readable.
 
@@ -85,7 +90,8 @@ def check_files(
         mask_root: Folder that mask paths are relative to.
         open_files: Whether to open every file.
         decoding: What the data set declares about its files.
-        opener: Reads an image's bytes by its id, where images are no files; masks always are.
+        opener: Reads an image's bytes by its id, where images are no files.
+        mask_opener: Reads a mask's bytes by its path, where masks are no files.
 
     Raises:
         DataError: If a file is missing or not a readable image, or an image's size is another than
@@ -106,42 +112,48 @@ def check_files(
         return
     for group in (metadata.mask_paths, metadata.ignore_paths):
         paths = [path for image_paths in group for path in image_paths]
-        _check_exist(mask_root, paths, metadata.mask_file, "mask")
+        if mask_opener is None:
+            _check_exist(mask_root, paths, metadata.mask_file, "mask")
         if open_files:
-            masks = [mask_root / path for path in paths]
-            _open_all(masks, paths, metadata.mask_file, "mask", decoding)
+            masks = [image_source(mask_root, path, mask_opener) for path in paths]
+            plain = decoding._replace(channels=COLORS)
+            _open_all(masks, paths, metadata.mask_file, "mask", plain)
 
 
 def read_sizes(
     paths: Sequence[ImageSource], decoding: Decoding = AS_STORED
-) -> tuple[np.ndarray, dict[int, str]]:
-    """Read the sizes of images from their headers, in threads.
+) -> tuple[np.ndarray, dict[int, ImageError]]:
+    """Read the sizes of images from their headers, in threads; check their channels.
 
     Args:
         paths: N images.
         decoding: What the data set declares about its files.
 
     Returns:
-        Width and height of each image in pixels, int64 of shape (N, 2), and the reasons why some
-        are no readable images, by their indices.
+        Width and height of each image in pixels, int64 of shape (N, 2), and the errors of those
+        that are no readable images of the declared channels, by their indices.
     """
     with ThreadPoolExecutor(max_workers=min(16, 4 * (os.cpu_count() or 1))) as pool:
         found = list(pool.map(lambda path: _read_size(path, decoding), paths))
-    broken = {i: result for i, result in enumerate(found) if isinstance(result, str)}
-    sizes = [(0, 0) if isinstance(result, str) else result for result in found]
+    broken = {i: result for i, result in enumerate(found) if isinstance(result, ImageError)}
+    sizes = [(0, 0) if isinstance(result, ImageError) else result for result in found]
     return np.array(sizes, np.int64).reshape(-1, 2), broken
 
 
-def _read_size(path: ImageSource, decoding: Decoding) -> tuple[int, int] | str:
-    """Read an image's width and height, or the reason why the image cannot be read."""
+def _read_size(path: ImageSource, decoding: Decoding) -> tuple[int, int] | ImageError:
+    """Read an image's width and height, or return the error why the image cannot be read."""
     try:
+        if decoding.channels != COLORS:
+            header = read_header(path, decoding=decoding)
+            header.check(decoding.channels)
+            return header.size(decoding.exif_orientation)
         with opened(path) as image:
             size = size_of(image, decoding)
             if lacks_end(path, image):
                 image.load()
         return size
     except ImageError as error:
-        return str(error)
+        return error
 
 
 def lacks_end(source: ImageSource, image: Image.Image) -> bool:
@@ -185,8 +197,8 @@ def _open_all(
     decoding: Decoding,
 ) -> np.ndarray:
     sizes, broken = read_sizes(images, decoding)
-    for i, reason in broken.items():
-        message = f"the {what} {images[i]} does not decode ({reason}); replace it."
+    for i, error in broken.items():
+        message = f"the {what} {images[i]} {complaint(error)}."
         raise line_error(source, _row_of(source, names[i]), message)
     return sizes
 
@@ -220,18 +232,14 @@ def check_options(options: Mapping[str, Any]) -> None:
     """
     if options["task"] not in TASKS:
         raise ValueError(f"expected a task of {', '.join(TASKS)}, got {options['task']!r}")
-    for name in ("resize_size", "crop_size", "batch_size", "eval_batch_size"):
+    for name in ("batch_size", "eval_batch_size"):
         if options[name] < 1:
             raise ValueError(f"expected {name} of 1 or more, got {options[name]}")
+    _check_crop(options["resize_size"], options["crop_size"], options["evaluation_resize"])
     if options["limit"] is not None and options["limit"] < 1:
         raise ValueError(f"expected limit of 1 or more, got {options['limit']}")
-    if options["crop_size"] > options["resize_size"]:
-        sides = f"{options['crop_size']} > {options['resize_size']}"
-        raise ValueError(f"expected crop_size of at most resize_size, got {sides}")
-    shorter = options["evaluation_resize"]
-    if shorter is not None and shorter < options["crop_size"]:
-        sides = f"{shorter} < {options['crop_size']}"
-        raise ValueError(f"expected evaluation_resize of at least crop_size, got {sides}")
+    if options["shuffle_window"] is not None and options["shuffle_window"] < 1:
+        raise ValueError(f"expected shuffle_window of 1 or more, got {options['shuffle_window']}")
     if options["num_workers"] < 0 or options["seed"] < 0 or not 0 < options["train_fraction"] <= 1:
         raise ValueError(
             "expected num_workers and seed of 0 or more and train_fraction in (0, 1], got"
@@ -243,7 +251,61 @@ def check_options(options: Mapping[str, Any]) -> None:
         raise ValueError(f"expected a cache of {', '.join(CACHES)}, got {options['cache']!r}")
     if options["max_value"] is not None and not options["max_value"] > 0:
         raise ValueError(f"expected max_value above 0, got {options['max_value']}")
-    if len(options["mean"]) != 3 or len(options["std"]) != 3 or min(options["std"]) <= 0:
+    check_channels(options["decoding"], options["mean"], options["std"], options["shown_channels"])
+    if options["fast_decode"] and options["decoding"].channels != COLORS:
         raise ValueError(
-            f"expected 3 means and 3 positive std, got {options['mean']}, {options['std']}"
+            "fast_decode=true is for 3 channels of 8 bits, and others are always decoded exactly; "
+            "leave it out"
         )
+
+
+def check_channels(
+    decoding: Decoding,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    shown: Sequence[int] | None = None,
+) -> None:
+    """Check that what is said about the channels of images fits together.
+
+    Args:
+        decoding: With their number.
+        mean: Mean of each of them; None where it is not known yet.
+        std: Standard deviation of each of them, likewise.
+        shown: The three that are shown as red, green and blue; None for the first ones.
+
+    Raises:
+        ValueError: If it does not fit.
+    """
+    channels = decoding.channels
+    if channels < 1 or decoding.array_axes not in AXES:
+        raise ValueError(
+            f"expected 1 or more channels and array_axes of {' or '.join(AXES)}, got {channels} "
+            f"and {decoding.array_axes!r}"
+        )
+    if (mean is None) != (std is None):
+        raise ValueError(f"expected mean and std or neither of them, got {mean} and {std}")
+    if mean is not None and (len(mean) != channels or len(std) != channels or min(std) <= 0):
+        raise ValueError(
+            f"expected {channels} means and {channels} positive std for as many channels, got "
+            f"{mean}, {std}"
+        )
+    if shown is not None and (len(shown) != COLORS or not all(0 <= i < channels for i in shown)):
+        raise ValueError(
+            f"expected shown_channels of three channels from 0 to {channels - 1}, got {list(shown)}"
+        )
+
+
+def _check_crop(resize: Size, crop: Size, shorter: int | None) -> None:
+    """Check that a crop has pixels and fits into the images that it is cut out of.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    for name, size in (("resize_size", resize), ("crop_size", crop)):
+        if min(size) < 1:
+            raise ValueError(f"expected {name} of 1 or more, got {size}")
+    if crop.height > resize.height or crop.width > resize.width:
+        raise ValueError(f"expected crop_size of at most resize_size, got {crop} > {resize}")
+    if shorter is not None and shorter < max(crop):
+        side = "crop_size" if crop.height == crop.width else "the longer side of crop_size"
+        raise ValueError(f"expected evaluation_resize of at least {side}, got {shorter} < {crop}")

@@ -91,11 +91,16 @@ def _count(splits: Mapping[str, SplitMetadata]) -> int:
 
 
 def _largest_label(split: SplitMetadata) -> int:
-    return int(split.labels.max()) if split.presence is None else split.presence.shape[1] - 1
+    for columns in (split.presence, split.values):
+        if columns is not None:
+            return columns.shape[1] - 1
+    return int(split.labels.max())
 
 
 def _labels_found(split: SplitMetadata) -> np.ndarray:
     """List the labels that images of a split have, in ascending order."""
+    if split.values is not None:
+        return np.arange(split.values.shape[1])
     if split.presence is None:
         return np.unique(split.labels)
     return np.flatnonzero(split.presence.any(0))

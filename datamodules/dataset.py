@@ -13,13 +13,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from learned_saliency.datamodules.batch import WSOLBatch
-from learned_saliency.datamodules.decoding import AS_STORED, Decoding
+from learned_saliency.datamodules.decoding import AS_STORED, COLORS, Decoding
 from learned_saliency.datamodules.in_memory import read_all
 from learned_saliency.datamodules.kept_images import KeptImages, keep_images
 from learned_saliency.datamodules.masks import MaskValues
 from learned_saliency.datamodules.metadata import SplitMetadata
 from learned_saliency.datamodules.opening import ImageSource, image_source
 from learned_saliency.datamodules.resampling import Window
+from learned_saliency.datamodules.sizes import Size
 from learned_saliency.datamodules.transforms import (
     cut_window,
     drawn_window,
@@ -39,12 +40,13 @@ class ImageOptions(NamedTuple):
     """Options of how images become batches, the same for training and evaluation.
 
     Attributes:
-        mean: Mean of each of the 3 channels, in [0, 1].
-        std: Standard deviation of each of the 3 channels, positive.
+        mean: Mean of each of the C channels, in [0, 1].
+        std: Standard deviation of each of them, positive.
         decoding: What the data set declares about its files.
         opener: Reads an image's bytes by its id, where images are no files below the root.
         cache: Where ``fill_cache`` keeps the resized images: "none", "memory" or "disk".
         cache_folder: Folder of images kept on disk, of all data sets.
+        mask_opener: Reads a mask's bytes by its path, where masks are no files.
     """
 
     mean: Sequence[float]
@@ -53,6 +55,7 @@ class ImageOptions(NamedTuple):
     opener: Callable[[str], bytes] | None = None
     cache: str = "none"
     cache_folder: Path | None = None
+    mask_opener: Callable[[str], bytes] | None = None
 
 
 class _ImageDataset(Dataset, ABC):
@@ -62,14 +65,15 @@ class _ImageDataset(Dataset, ABC):
     """
 
     def __init__(
-        self, metadata: SplitMetadata, root: Path, size: int, options: ImageOptions
+        self, metadata: SplitMetadata, root: Path, size: Size, options: ImageOptions
     ) -> None:
         self._root = root
         # arrays, not lists: workers would copy the pages of every string whose count they touch
         self._ids, self._files = np.array(metadata.image_ids), np.array(metadata.files)
+        self._values = None if metadata.values is None else torch.tensor(metadata.values).float()
         self._presence = None if metadata.presence is None else torch.tensor(metadata.presence)
         self._labels = torch.from_numpy(metadata.labels)
-        self._size, self._options = size, options
+        self._size, self._options, self._channels = size, options, options.decoding.channels
         channels = (torch.tensor(values).float() for values in (options.mean, options.std))
         self._mean, self._std = scaled(*channels)
         self._images: Tensor | KeptImages | None = None
@@ -80,7 +84,7 @@ class _ImageDataset(Dataset, ABC):
         return len(self._ids)
 
     def fill_cache(self) -> None:
-        """Decode and resize all images once, 3 R^2 bytes each, if caching was asked for.
+        """Decode and resize all images once, 3 H W bytes or 4 C H W of others, if asked for.
 
         Raises:
             DataError: If an image does not decode.
@@ -95,13 +99,15 @@ class _ImageDataset(Dataset, ABC):
         elif self._options.cache == "disk":
             sources = [self._source(index) for index in self._firsts]
             folder = self._options.cache_folder / "-".join(self._kind())
-            self._images = keep_images(folder, sources, self._size, self._read)
+            self._images = keep_images(folder, sources, self._size, self._read, self._channels)
 
     def _kind(self) -> list[str]:
         """Name what the pixels of a kept image depend on, beside the image."""
-        upright, white = self._options.decoding
-        kind = [f"v{_LAYOUT}", f"{self._size}px", f"pillow{PIL.__version__}"]
-        return kind + ["upright"] * upright + [f"white{white}"] * (white is not None)
+        upright, white, channels, axes = self._options.decoding
+        size = "x".join(dict.fromkeys(map(str, self._size)))  # of a square its side
+        kind = [f"v{_LAYOUT}", f"{size}px", f"pillow{PIL.__version__}"]
+        kind += ["upright"] * upright + [f"white{white}"] * (white is not None)
+        return kind + [f"{channels}channels", axes] * (channels != COLORS)
 
     def _kept(self, index: int) -> Tensor:
         """Return the image of a sample as it is kept."""
@@ -112,17 +118,17 @@ class _ImageDataset(Dataset, ABC):
 
     @abstractmethod
     def _read(self, source: ImageSource) -> Tensor:
-        """Make of an image what is kept in a cache, uint8 (3, R, R)."""
+        """Make of an image what is kept in a cache, uint8 (3, H, W) or float32 (C, H, W)."""
 
-    def _batch(self, indices: Sequence[int], images: Iterable[Tensor], side: int) -> WSOLBatch:
+    def _batch(self, indices: Sequence[int], images: Iterable[Tensor], size: Size) -> WSOLBatch:
         """Build the common entries of training and evaluation batches.
 
         Args:
             indices: B places in the list of images.
-            images: Their pixels, uint8 (3, S, S) each, made one after the other.
-            side: Side S.
+            images: Their pixels, (C, H, W) each, made one after the other.
+            size: Height H and width W.
         """
-        batch = torch.empty((len(indices), 3, side, side))
+        batch = torch.empty((len(indices), self._channels, *size))
         for target, image in zip(batch, images, strict=True):
             standardize_into(target, image, self._mean, self._std)
         index = torch.tensor(indices, dtype=torch.int64)
@@ -132,6 +138,8 @@ class _ImageDataset(Dataset, ABC):
             "image_id": self._ids[index.numpy()].tolist(),
             "index": index,
         }
+        if self._values is not None:
+            found["values"] = self._values[index]
         if self._presence is not None:
             found["labels"] = self._presence[index]
         return found
@@ -143,8 +151,8 @@ class TrainDataset(_ImageDataset):
     Args:
         metadata: The split; only ids and labels are used.
         root: Folder that ids are relative to.
-        size: Side R in pixels to which images are resized.
-        crop_size: Side S in pixels of the random crop, at most R.
+        size: Side in pixels to which images are resized, or height and width.
+        crop_size: Likewise of the random crop, at most as large.
         options: How images become batches.
         fast: Whether pixels need not be exact, see `read_window`.
     """
@@ -154,13 +162,13 @@ class TrainDataset(_ImageDataset):
         metadata: SplitMetadata,
         root: Path,
         *,
-        size: int,
-        crop_size: int,
+        size: int | Sequence[int],
+        crop_size: int | Sequence[int],
         options: ImageOptions,
         fast: bool = False,
     ) -> None:
-        super().__init__(metadata, root, size, options)
-        self._crop_size, self._fast = crop_size, fast
+        super().__init__(metadata, root, Size.of(size), options)
+        self._crop_size, self._fast = Size.of(crop_size), fast
 
     def __getitems__(self, items: Sequence[tuple[int, int] | int]) -> WSOLBatch:
         """Load a batch; ``items`` are (index, draw) pairs as ``TrainSampler`` yields them.
@@ -187,7 +195,7 @@ class TrainDataset(_ImageDataset):
         return self._read(self._source(index), window)
 
     def _read(self, source: ImageSource, window: Window | None = None) -> Tensor:
-        window = window or Window(0, 0, self._size, self._size)
+        window = window or Window(0, 0, self._size.width, self._size.height)
         return read_window(source, self._size, window, self._options.decoding, self._fast)
 
     def _kind(self) -> list[str]:
@@ -201,7 +209,7 @@ class EvaluationDataset(_ImageDataset):
         metadata: The split.
         root: Folder that ids are relative to.
         mask_root: Folder that mask paths are relative to.
-        size: Side S in pixels to which images, boxes and masks are resized.
+        size: Side in pixels to which images, boxes and masks are resized, or height and width.
         options: How images become batches. Masks are kept in memory only.
         center_crop: See `read_square`.
         fast: Whether pixels need not be exact, see `read_square`.
@@ -215,18 +223,18 @@ class EvaluationDataset(_ImageDataset):
         root: Path,
         mask_root: Path,
         *,
-        size: int,
+        size: int | Sequence[int],
         options: ImageOptions,
         center_crop: bool | int = False,
         fast: bool = False,
         seen: Sequence[int] | None = None,
         mask_values: MaskValues | None = None,
     ) -> None:
-        super().__init__(metadata, root, size, options)
+        super().__init__(metadata, root, Size.of(size), options)
         self._center_crop, self._fast = center_crop, fast
         self._seen = None if seen is None else torch.isin(self._labels, torch.tensor(seen))
         read = size, options.decoding, mask_values, center_crop
-        self._truth = Truth(metadata, mask_root, *read)
+        self._truth = Truth(metadata, mask_root, *read, options.mask_opener)
         self._first = None
         if metadata.sources is not None:
             self._first = torch.zeros(len(self), dtype=torch.bool)
@@ -303,12 +311,16 @@ def _images_of(metadata: SplitMetadata) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw_classes(batch: WSOLBatch, items: Sequence[tuple[int, int] | int]) -> None:
-    """Set the class of each image with several classes that comes with a draw to one of them."""
-    if "labels" not in batch:
+    """Set the class or value of each image with several, if it has a draw, to one of them."""
+    if "labels" in batch:
+        choices = batch["labels"]
+    elif "values" in batch:
+        choices = torch.ones_like(batch["values"])
+    else:
         return
     for row, item in enumerate(items):
         if isinstance(item, tuple):
-            present = batch["labels"][row].nonzero()[:, 0]
+            present = choices[row].nonzero()[:, 0]
             if len(present):
                 mixed = item[1] * _MULTIPLIER % 2**64 >> 32  # the crop uses the bits as they are
                 batch["label"][row] = present[mixed % len(present)]

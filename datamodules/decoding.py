@@ -20,6 +20,7 @@ from learned_saliency.datamodules.opening import (
 )
 
 Pixels = NDArray[np.uint8]  # (H, W, 3), red first
+COLORS = 3  # channels of an image in colors, to which files of any kind are brought
 
 _ORIENTATION = 0x0112  # EXIF
 _TURNS = {
@@ -37,7 +38,7 @@ FIRST_LYING = 5  # orientation from which width and height change places
 _BITS_PER_SAMPLE, _SAMPLE_FORMAT = 258, 339  # TIFF
 _SIGNED = 2
 ALPHA = ("RGBA", "RGBa", "LA", "La", "PA")
-_SCALED = ("PPM", "PNG")  # Pillow brings their 32-bit values to 0..65535
+SCALED = ("PPM", "PNG")  # Pillow brings their 32-bit values to 0..65535
 
 
 class Decoding(NamedTuple):
@@ -48,15 +49,21 @@ class Decoding(NamedTuple):
             person sees them. Otherwise sizes, boxes and masks refer to the pixels as stored.
         max_value: Value that is white in files of more than 8 bits per channel, 4095 for 12 bits;
             None for what the file states, see `read_pixels`.
+        channels: Number of channels: `COLORS` brings files of any kind to 8-bit colors; others are
+            those that the files have, at their full depth, see `read_image`.
+        array_axes: Order of height, width and channels in .npy files, ``"hwc"`` or ``"chw"``.
     """
 
     exif_orientation: bool = False
     max_value: float | None = None
+    channels: int = COLORS
+    array_axes: str = "hwc"
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "Decoding":
-        """Take both from the options of a data set; what is missing there has its default."""
-        return cls(bool(options.get("exif_orientation", False)), options.get("max_value"))
+        """Take all from the options of a data set; what is missing there has its default."""
+        known = {key: options[key] for key in cls._fields if key in options}
+        return cls(**known)
 
 
 AS_STORED = Decoding()
@@ -66,7 +73,7 @@ def read_pixels(
     path: ImageSource,
     max_pixels: int = MAX_PIXELS,
     decoding: Decoding = AS_STORED,
-    least_side: int | None = None,
+    least: tuple[int, int] | None = None,
 ) -> Pixels:
     """Read an image; see `read_picture`.
 
@@ -74,8 +81,8 @@ def read_pixels(
         path: See `read_picture`.
         max_pixels: See `read_picture`.
         decoding: See `read_picture`.
-        least_side: Where given, plain JPEG data come out shorter by the largest factor of 2, 4 and
-            8 that leaves both sides this many pixels, which saves a part of the decoding.
+        least: Where given, plain JPEG data come out shorter by the largest factor of 2, 4 and 8
+            that leaves them at least this height and width, which saves a part of the decoding.
 
     Returns:
         uint8 (H, W, 3).
@@ -90,7 +97,7 @@ def read_pixels(
         and header.width * header.height <= max_pixels
         and _is_upright(path, header, decoding)
     ):
-        pixels = decode_jpeg(data, _reduction(header, least_side))
+        pixels = decode_jpeg(data, _reduction(header, least))
         if pixels is not None:
             return pixels
     return np.array(read_picture(path, max_pixels, decoding))
@@ -118,12 +125,13 @@ def _is_upright(path: ImageSource, header: JPEGHeader, decoding: Decoding) -> bo
         return exif_orientation(image) == 1
 
 
-def _reduction(header: JPEGHeader, least_side: int | None) -> int:
+def _reduction(header: JPEGHeader, least: tuple[int, int] | None) -> int:
     """Return the factor by which both sides may come out shorter."""
-    if least_side is None:
+    if least is None:
         return 1
-    shorter = min(header.width, header.height)
-    return max(factor for factor in (1, 2, 4, 8) if factor == 1 or shorter >= factor * least_side)
+    height, width = least
+    room = min(header.height // height, header.width // width)
+    return max(factor for factor in (1, 2, 4, 8) if factor == 1 or factor <= room)
 
 
 def read_picture(
@@ -183,12 +191,6 @@ def size_of(image: Image.Image, decoding: Decoding) -> tuple[int, int]:
     return image.size[::-1]
 
 
-def pixel_count(path: ImageSource, max_pixels: int = MAX_PIXELS) -> int:
-    """Read the number of pixels of an image file from its header alone; see `read_picture`."""
-    with opened(path, max_pixels) as image:
-        return image.width * image.height
-
-
 def exif_orientation(image: Image.Image) -> int:
     """Read the EXIF orientation, 1 to 8; 1 if it is missing or the EXIF data are damaged."""
     try:
@@ -243,19 +245,14 @@ def with_alpha(image: Image.Image) -> Image.Image:
 
 def _levels(image: Image.Image, max_value: float | None) -> NDArray[np.uint8]:
     """Turn gray values of more than 8 bits into gray levels."""
-    values = np.asarray(image)
-    tags = getattr(image, "tag_v2", {})
-    if image.mode == "F":
-        if not np.isfinite(values).all():
-            raise ImageError("it has values that are no finite numbers")
-    elif image.mode == "I" and tags and _SIGNED not in _listed(tags.get(_SAMPLE_FORMAT)):
-        values = values.view(np.uint32)
+    values = unsigned(image)
+    if image.mode == "F" and not np.isfinite(values).all():
+        raise ImageError("it has values that are no finite numbers")
     if max_value is not None:
         return _scaled(values, max_value)
     if image.mode.startswith("I;16"):
-        bits = max(_listed(tags.get(_BITS_PER_SAMPLE)), default=16)
-        return _scaled(values, (1 << bits) - 1)
-    if image.mode == "I" and image.format in _SCALED:
+        return _scaled(values, (1 << bits_per_sample(image)) - 1)
+    if image.mode == "I" and image.format in SCALED:
         return _scaled(values, 65535)
     low, high = float(values.min()), float(values.max())
     ends = (1, 255) if image.mode == "F" else (255, 65535, np.iinfo(values.dtype).max)
@@ -263,6 +260,20 @@ def _levels(image: Image.Image, max_value: float | None) -> NDArray[np.uint8]:
     if low >= 0 and end is not None:
         return _scaled(values, end)
     return _scaled((values - low) / ((high - low) or 1.0), 1)
+
+
+def unsigned(image: Image.Image) -> NDArray[Any]:
+    """Return the values of an image; Pillow tells integers of 32 bits without a sign as signed."""
+    values, tags = np.asarray(image), getattr(image, "tag_v2", {})
+    if image.mode == "I" and tags and _SIGNED not in _listed(tags.get(_SAMPLE_FORMAT)):
+        return values.view(np.uint32)
+    return values
+
+
+def bits_per_sample(image: Image.Image) -> int:
+    """Return the bits per sample that a TIFF states; 16 of other files of more than 8 bits."""
+    tags = getattr(image, "tag_v2", {})
+    return max(_listed(tags.get(_BITS_PER_SAMPLE)), default=16)
 
 
 def _listed(value: Any) -> tuple[Any, ...]:

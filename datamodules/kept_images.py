@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import time
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learned_saliency.datamodules.decoding import COLORS
 from learned_saliency.datamodules.opening import (
     ImageError,
     ImageSource,
@@ -26,6 +28,7 @@ from learned_saliency.datamodules.opening import (
     PackedImage,
     check_regular,
 )
+from learned_saliency.datamodules.sizes import Size
 from learned_saliency.datamodules.textfile import DataError
 from learned_saliency.datamodules.transforms import unreadable
 
@@ -71,22 +74,23 @@ class KeptImages:
     Args:
         folder: Folder of the shards.
         places: Shard and row of each image.
-        side: Side R of the images in pixels.
+        size: Height H and width W of the images in pixels.
+        channels: Number C of their channels.
     """
 
-    def __init__(self, folder: Path, places: Sequence[_Place], side: int) -> None:
+    def __init__(self, folder: Path, places: Sequence[_Place], size: Size, channels: int) -> None:
         names = sorted({place.shard for place in places})
         numbers = {name: number for number, name in enumerate(names)}
         self._paths = [folder / f"{name}{_PIXELS}" for name in names]
         self._shards = np.array([numbers[place.shard] for place in places], np.int32)
         self._rows = np.array([place.row for place in places], np.int64)
-        self._side = side
+        self._size, self._channels = size, channels
         self._maps: list[np.memmap] = []
 
     def __getitem__(self, index: int) -> Tensor:
-        """Return an image, uint8 (3, R, R); not to be changed."""
+        """Return an image as it was read, (C, H, W); not to be changed."""
         if not self._maps:
-            self._maps = [_mapped(path, self._side) for path in self._paths]
+            self._maps = [_mapped(path, self._size, self._channels) for path in self._paths]
         return torch.from_numpy(self._maps[self._shards[index]][self._rows[index]])
 
     def __getstate__(self) -> dict[str, Any]:
@@ -95,7 +99,11 @@ class KeptImages:
 
 
 def keep_images(
-    folder: Path, sources: Sequence[ImageSource], side: int, read: Callable[[ImageSource], Tensor]
+    folder: Path,
+    sources: Sequence[ImageSource],
+    size: int | Sequence[int],
+    read: Callable[[ImageSource], Tensor],
+    channels: int = COLORS,
 ) -> KeptImages:
     """Find the resized images of a data set in a folder, and make those that are missing there.
 
@@ -107,37 +115,39 @@ def keep_images(
     Args:
         folder: Folder for images of this size and kind; it is made if needed.
         sources: N images.
-        side: Side R in pixels to which they are resized.
-        read: Decodes and resizes an image to uint8 (3, R, R).
+        size: Side of a square in pixels to which they are resized, or height H and width W.
+        read: Decodes and resizes an image to uint8 (3, H, W), or float32 (C, H, W) of other C.
+        channels: Number C of channels.
 
     Raises:
         DataError: If an image is missing or does not decode, or the folder cannot be made.
         OSError: If the disk is full.
     """
+    size = Size.of(size)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         message = "is no folder, so that no images can be kept there; set data.cache_folder."
         raise DataError(f"{folder}: {message}") from None
     names, stamps = [str(source) for source in sources], [_stamp(source) for source in sources]
-    places = _look_up(_notes(folder, side), names, stamps)
+    places = _look_up(_notes(folder, size, channels), names, stamps)
     if None in places:
         with _alone(folder):
-            known = _notes(folder, side)
+            known = _notes(folder, size, channels)
             places = _look_up(known, names, stamps)
             missing = [number for number, place in enumerate(places) if place is None]
-            writer = _Writer(folder, side, known)
+            writer = _Writer(folder, size, channels, known)
             made = writer.add([(sources[n], names[n], stamps[n]) for n in missing], read)
             for number, place in zip(missing, made, strict=True):
                 places[number] = place
-    return KeptImages(folder, places, side)
+    return KeptImages(folder, places, size, channels)
 
 
 class _Writer:
     """Writer of one shard."""
 
-    def __init__(self, folder: Path, side: int, known: _Known) -> None:
-        self._folder, self._known, self._bytes = folder, known, 3 * side * side
+    def __init__(self, folder: Path, size: Size, channels: int, known: _Known) -> None:
+        self._folder, self._known, self._bytes = folder, known, _bytes(size, channels)
         self._shard, self._rows = uuid.uuid4().hex, 0
 
     def add(
@@ -202,10 +212,19 @@ class _Writer:
         return places
 
 
-def _mapped(path: Path, side: int) -> np.memmap:
+def _dtype(channels: int) -> type[np.generic]:
+    """Return the type of kept values: 8 bits of colors, floats of what keeps its full depth."""
+    return np.uint8 if channels == COLORS else np.float32
+
+
+def _bytes(size: Size, channels: int) -> int:
+    return channels * math.prod(size) * np.dtype(_dtype(channels)).itemsize
+
+
+def _mapped(path: Path, size: Size, channels: int) -> np.memmap:
     """Map a shard; copy on write, which torch wants, though nobody writes."""
-    rows = path.stat().st_size // (3 * side * side)
-    return np.memmap(path, np.uint8, "c", shape=(rows, 3, side, side))
+    rows = path.stat().st_size // _bytes(size, channels)
+    return np.memmap(path, _dtype(channels), "c", shape=(rows, channels, *size))
 
 
 def _encoded(source: ImageSource) -> bytes:
@@ -236,9 +255,10 @@ def _note(values: list[Any]) -> str:
     return f"{zlib.crc32(text.encode()):08x} {text}\n"
 
 
-def _notes(folder: Path, side: int) -> _Known:
+def _notes(folder: Path, size: Size, channels: int) -> _Known:
     """Read the notes of all shards; leave out lines and pixels that are not whole."""
-    rows = {path.stem: path.stat().st_size // (3 * side * side) for path in _files(folder, _PIXELS)}
+    whole = _bytes(size, channels)
+    rows = {path.stem: path.stat().st_size // whole for path in _files(folder, _PIXELS)}
     known = _Known({}, {})
     for path in _files(folder, _NOTES):
         for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):

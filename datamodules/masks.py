@@ -1,7 +1,7 @@
 """Reader of masks: label images of any kind, in which everything but background is object."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,8 @@ from learned_saliency.datamodules.decoding import (
     with_alpha,
 )
 from learned_saliency.datamodules.metadata import SplitMetadata
-from learned_saliency.datamodules.opening import ImageError, opened
+from learned_saliency.datamodules.opening import ImageError, ImageSource, image_source, opened
+from learned_saliency.datamodules.sizes import Size
 from learned_saliency.datamodules.transforms import placement, unreadable
 
 _MOST_EMPTY = 1000  # masks that are looked through for an object; usually the first has one
@@ -43,9 +44,9 @@ class MaskValues(NamedTuple):
 
 
 def read_mask(
-    masks: Sequence[Path],
-    ignores: Sequence[Path],
-    size: int,
+    masks: Sequence[ImageSource],
+    ignores: Sequence[ImageSource],
+    size: int | Sequence[int],
     center_crop: bool | int = False,
     decoding: Decoding = AS_STORED,
     values: MaskValues | None = None,
@@ -59,13 +60,13 @@ def read_mask(
     Args:
         masks: Files of the instances; see `read_object` for which pixels belong to the object.
         ignores: Files of the ignored regions, likewise.
-        size: Side S of the square in pixels.
+        size: Side of a square in pixels, or height H and width W.
         center_crop: See `read_square`.
         decoding: What the data set declares about its files.
         values: What the data set declares about the values in ``masks``; None for plain masks.
 
     Returns:
-        uint8 of shape (S, S): 0 background, 1 object, 255 ignore.
+        uint8 of shape (H, W): 0 background, 1 object, 255 ignore.
 
     Raises:
         DataError: If a file is missing or does not decode.
@@ -75,13 +76,15 @@ def read_mask(
         found, unsure = _read(path, decoding, values)
         objects.append(found)
         ignored += [] if unsure is None else [unsure]
-    target = np.zeros((size, size), np.uint8)
+    size = Size.of(size)
+    target = np.zeros(size, np.uint8)
     for value, layers in ((255, ignored), (1, objects)):
         for layer in layers:
             mask = layer.astype(np.uint8)
             edges, (left, top) = placement(mask.shape[1], mask.shape[0], size, center_crop)
             resized = cv2.resize(mask, edges, interpolation=cv2.INTER_NEAREST)
-            target[resized[top : top + size, left : left + size] > 0] = value
+            part = resized[top : top + size.height, left : left + size.width]
+            target[part > 0] = value
     return torch.from_numpy(target)
 
 
@@ -90,6 +93,7 @@ def warn_of_empty_masks(
     root: Path,
     decoding: Decoding,
     values: MaskValues | None = None,
+    opener: Callable[[str], bytes] | None = None,
 ) -> None:
     """Warn where no mask of a split has an object pixel, judging by its first masks.
 
@@ -98,11 +102,13 @@ def warn_of_empty_masks(
         root: Folder that mask paths are relative to.
         decoding: What the data set declares about its files.
         values: See `read_mask`.
+        opener: Reads a mask's bytes by its path, where masks are no files.
 
     Raises:
         DataError: If a mask is missing or does not decode.
     """
-    paths = [root / path for paths in metadata.mask_paths for path in paths][:_MOST_EMPTY]
+    first = [path for paths in metadata.mask_paths for path in paths][:_MOST_EMPTY]
+    paths = [image_source(root, path, opener) for path in first]
     if not any(_read(path, decoding, values)[0].any() for path in paths):
         warnings.warn(
             f"{metadata.mask_file}: no pixel of its {len(paths)} first masks is object, so that "
@@ -111,7 +117,7 @@ def warn_of_empty_masks(
         )
 
 
-def read_object(path: Path, decoding: Decoding = AS_STORED) -> NDArray[np.bool_]:
+def read_object(path: ImageSource, decoding: Decoding = AS_STORED) -> NDArray[np.bool_]:
     """Read which pixels of a mask are object: those that are not background, whatever their value.
 
     Background is what is transparent, where any pixel is. Elsewhere it is 0 in grayscale of any
@@ -143,7 +149,7 @@ def read_object(path: Path, decoding: Decoding = AS_STORED) -> NDArray[np.bool_]
         return np.asarray(turned(Image.fromarray(found), orientation))
 
 
-def read_values(path: Path, decoding: Decoding = AS_STORED) -> NDArray[np.uint8]:
+def read_values(path: ImageSource, decoding: Decoding = AS_STORED) -> NDArray[np.uint8]:
     """Read the values of a mask file of 8 bits as they are: gray, or the entries of a palette.
 
     Args:
@@ -165,7 +171,7 @@ def read_values(path: Path, decoding: Decoding = AS_STORED) -> NDArray[np.uint8]
 
 
 def read_parts(
-    path: Path, decoding: Decoding, values: MaskValues | None
+    path: ImageSource, decoding: Decoding, values: MaskValues | None
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None]:
     """Read the object and, where the file itself tells it, the ignored region of a mask.
 
@@ -187,7 +193,7 @@ def read_parts(
 
 
 def _read(
-    path: Path, decoding: Decoding, values: MaskValues | None = None
+    path: ImageSource, decoding: Decoding, values: MaskValues | None = None
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None]:
     """Read the parts of a mask; turn what is wrong with it into a `DataError`."""
     try:

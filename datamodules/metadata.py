@@ -42,6 +42,7 @@ class SplitMetadata:
         presence: Classes of each image, bool of shape (N, C'); None where every image has one. In a
             split with localization each of the N entries then is a sample, an image with one of its
             classes, whose boxes and masks are of that class; see `read_multilabel_split`.
+        values: Values of each image, float64 of shape (N, T), in regression; else None.
         sources: N paths of the images where ``image_ids`` name samples; None where they are paths.
     """
 
@@ -55,6 +56,7 @@ class SplitMetadata:
     ignore_paths: list[list[str]] | None = None
     mask_file: Path | None = None
     presence: np.ndarray | None = None
+    values: np.ndarray | None = None
     sources: list[str] | None = None
 
     @property
@@ -70,8 +72,8 @@ class SplitMetadata:
         """Return a hexadecimal digest of the ids and labels in their order."""
         digest = hashlib.sha256("\n".join(self.image_ids).encode())
         digest.update(np.ascontiguousarray(self.labels).tobytes())
-        if self.presence is not None:
-            digest.update(np.ascontiguousarray(self.presence).tobytes())
+        for told in (self.presence, self.values):
+            digest.update(b"" if told is None else np.ascontiguousarray(told).tobytes())
         return digest.hexdigest()
 
 
@@ -100,7 +102,7 @@ def read_split(folder: Path, *, localization: bool) -> SplitMetadata:
     """
     index = read_image_ids(folder)
     labels = read_per_image(folder / "class_labels.txt", "id,label", index)[:, 0]
-    found = _read_localization(folder, index) if localization else {}
+    found = read_localization(folder, index) if localization else {}
     return SplitMetadata(folder, list(index), labels, **found)
 
 
@@ -187,7 +189,8 @@ def permute_labels(metadata: SplitMetadata, seed: int) -> SplitMetadata:
     known = order if metadata.presence is not None else np.flatnonzero(metadata.labels != UNKNOWN)
     order[known] = np.random.default_rng(seed).permutation(known)
     presence = None if metadata.presence is None else metadata.presence[order]
-    return replace(metadata, labels=metadata.labels[order], presence=presence)
+    values = None if metadata.values is None else metadata.values[order]
+    return replace(metadata, labels=metadata.labels[order], presence=presence, values=values)
 
 
 def draw_sample(metadata: SplitMetadata, count: int, seed: int) -> SplitMetadata:
@@ -219,8 +222,9 @@ def keep_places(metadata: SplitMetadata, kept: np.ndarray) -> SplitMetadata:
     """Keep the images at the given places, in ascending order, with their boxes and masks."""
     found: dict[str, object] = {"image_ids": [metadata.image_ids[i] for i in kept]}
     found["labels"] = metadata.labels[kept]
-    if metadata.presence is not None:
-        found["presence"] = metadata.presence[kept]
+    for name in ("presence", "values"):
+        if (told := getattr(metadata, name)) is not None:
+            found[name] = told[kept]
     if metadata.sources is not None:
         found["sources"] = [metadata.sources[i] for i in kept]
     if metadata.boxes is not None:
@@ -256,8 +260,16 @@ def read_per_image(path: Path, form: str, index: dict[str, int]) -> np.ndarray:
     return ordered
 
 
-def _read_localization(folder: Path, index: dict[str, int]) -> dict[str, object]:
-    """Read boxes, masks or both as keyword arguments of ``SplitMetadata``."""
+def read_localization(folder: Path, index: dict[str, int]) -> dict[str, object]:
+    """Read boxes, masks or both of images as keyword arguments of ``SplitMetadata``.
+
+    Args:
+        folder: Folder of the split.
+        index: Index of each image.
+
+    Raises:
+        DataError: See `read_split`.
+    """
     path, extra = folder / "localization.txt", folder / "masks.txt"
     if not any(os.path.lexists(file) for file in (path, extra, folder / "image_sizes.txt")):
         return {}

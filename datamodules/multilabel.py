@@ -64,7 +64,7 @@ def read_multilabel_split(folder: Path, *, localization: bool) -> SplitMetadata:
     return _read_samples(folder, index, presence)
 
 
-def samples_of(image_id: str, label: int) -> str:
+def sample_name(image_id: str, label: int) -> str:
     """Name the sample of an image and a class; the image's own id where the class is -1."""
     if label == UNKNOWN:
         return image_id
@@ -105,7 +105,7 @@ def _read_samples(folder: Path, index: dict[str, int], presence: np.ndarray) -> 
     order = np.argsort(images, kind="stable")
     images, labels = images[order], labels[order]
     files = list(index)
-    ids = [samples_of(files[i], c) for i, c in zip(images.tolist(), labels.tolist(), strict=True)]
+    ids = [sample_name(files[i], c) for i, c in zip(images.tolist(), labels.tolist(), strict=True)]
     _check_names(folder, ids, [files[i] for i in images])
     places = {pair: k for k, pair in enumerate(zip(images.tolist(), labels.tolist(), strict=True))}
     found = _read_localization(folder, index, places)

@@ -12,6 +12,8 @@ from typing import BinaryIO, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
+from learned_saliency.errors import MendableError
+
 MAX_PIXELS = 178_956_970  # Pillow's own limit
 
 # The likely ones first, those without a signature last. Not among them: what Pillow hands to other
@@ -39,6 +41,20 @@ class MissingImageError(ImageError):
     """Error of a file that is not there."""
 
 
+class ImageFormError(ImageError):
+    """Error of an image that is fine, but of another form than the data set declares.
+
+    The message says what was found, what is wanted, and how to mend it.
+    """
+
+
+def complaint(error: ImageError) -> str:
+    """Say what is wrong with an image and how to mend it, after its name, without a full stop."""
+    if isinstance(error, ImageFormError):
+        return str(error)
+    return f"does not decode ({error}); replace it"
+
+
 class PackedImage(NamedTuple):
     """Image that is no file of its own, but a part of a larger one.
 
@@ -59,8 +75,8 @@ class PackedImage(NamedTuple):
         return self.open(self.image_id)
 
     def __str__(self) -> str:
-        """Return the name in messages."""
-        return str(self.path)
+        """Return the name in messages; of a member of a tar file, the two names."""
+        return str(self.path).replace(".tar/", ".tar: member ", 1)
 
 
 ImageSource = Path | PackedImage
@@ -88,21 +104,40 @@ def opened(path: ImageSource, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Im
     Raises:
         ImageError: If the file is missing, no image, damaged or too large.
     """
+    # given a path, Pillow maps an uncompressed TIFF into memory, and turned ones wrongly
+    with (
+        streamed(path) as file,
+        _PIXEL_LIMIT,
+        Image.open(file, formats=_formats()) as image,
+    ):
+        check_size(image.width, image.height, max_pixels)
+        yield image
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Raise `ImageError` if an image has more pixels than are allowed."""
+    pixels = width * height
+    if pixels > max_pixels:
+        raise ImageError(
+            f"{width} x {height} are {pixels / 1e6:.0f} megapixels, more than "
+            f"the {round(max_pixels / 1e6, 2):g} that are allowed"
+        )
+
+
+@contextlib.contextmanager
+def streamed(path: ImageSource) -> Iterator[BinaryIO]:
+    """Open the bytes of an image; all errors of it and of what follows are told.
+
+    Yields:
+        The bytes, from their beginning.
+
+    Raises:
+        ImageError: If the file is missing or empty, or what is done with it raises.
+    """
     try:
-        # given a path, Pillow maps an uncompressed TIFF into memory, and turned ones wrongly
-        with (
-            _stream(path) as file,
-            _PIXEL_LIMIT,
-            Image.open(file, formats=_formats()) as image,
-        ):
-            pixels = image.width * image.height
-            if pixels > max_pixels:
-                raise ImageError(
-                    f"{image.width} x {image.height} are {pixels / 1e6:.0f} megapixels, more than "
-                    f"the {round(max_pixels / 1e6, 2):g} that are allowed"
-                )
-            yield image
-    except (ImageError, MemoryError):
+        with _stream(path) as file:
+            yield file
+    except (ImageError, MemoryError, MendableError):  # the last: of the file that an image is in
         raise
     except FileNotFoundError as error:
         raise MissingImageError(error.strerror) from None

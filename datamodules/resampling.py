@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-Pixels = NDArray[np.uint8]
+Pixels = NDArray[np.uint8] | NDArray[np.float32]  # (H, W, 3), or (H, W, C) of floats
 
 _BITS, _LOW_BITS = 22, 8  # Pillow's weights have 22 bits, here split into 14 and 8
 _MOST_SCALE = 100  # then a sum of the lower parts, of levels and weights below 2^8, is below 2^24
@@ -71,14 +71,16 @@ def resize_window(pixels: Pixels, edges: tuple[int, int], window: Window) -> Pix
     """Resize an image and cut a window out of it.
 
     Args:
-        pixels: uint8 (H, W, 3).
+        pixels: uint8 (H, W, 3), or float32 (H, W, C).
         edges: Width and height to resize to, 1 or more.
         window: The part that is wanted, inside of these.
 
     Returns:
-        uint8 (height, width, 3) of the window: bit by bit what
-        ``Image.resize(edges, BILINEAR)`` of the installed Pillow has there.
+        (height, width, 3) or (height, width, C) of the window: bit by bit what
+        ``Image.resize(edges, BILINEAR)`` of the installed Pillow has there, of floats per channel.
     """
+    if pixels.dtype != np.uint8:
+        return _by_pillow(pixels, edges, window)
     down_first = _rule()
     if down_first is None or max(_scale(pixels, edges)) > _MOST_SCALE:
         return _by_pillow(pixels, edges, window)
@@ -148,9 +150,25 @@ def _is_pillows(image: Pixels, edges: tuple[int, int], rule: _Rule) -> bool:
 
 def _by_pillow(pixels: Pixels, edges: tuple[int, int], window: Window) -> Pixels:
     left, top, width, height, mirrored = window
-    resized = Image.fromarray(pixels).resize(edges, Image.Resampling.BILINEAR)
-    part = np.asarray(resized.crop((left, top, left + width, top + height)))
+    part = resize_part(pixels, edges)[top : top + height, left : left + width]
     return np.ascontiguousarray(part[:, ::-1]) if mirrored else part
+
+
+def resize_part(
+    pixels: Pixels, edges: tuple[int, int], part: tuple[float, float, float, float] | None = None
+) -> Pixels:
+    """Resize a part of an image as Pillow does it; floats are rounded nowhere.
+
+    Args:
+        pixels: uint8 (H, W, 3), or float32 (H, W, C).
+        edges: Width and height to resize to, 1 or more.
+        part: Left, top, right and bottom in pixels of the image; None for all of it.
+    """
+    options = edges, Image.Resampling.BILINEAR, *(() if part is None else (part,))
+    if pixels.dtype == np.uint8:
+        return np.asarray(Image.fromarray(pixels).resize(*options))
+    planes = (Image.fromarray(plane).resize(*options) for plane in np.moveaxis(pixels, 2, 0))
+    return np.stack([np.asarray(plane) for plane in planes], axis=2)
 
 
 @lru_cache(maxsize=1024)

@@ -5,7 +5,10 @@ from typing import Any
 
 import numpy as np
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
+
+from learned_saliency.datamodules.orders import windowed_order
 
 
 def _process() -> dict[str, int]:
@@ -31,19 +34,34 @@ class TrainSampler(DistributedSampler):
         seed: Seed of orders and draws, 0 or more.
         fraction: Part of the images seen in an epoch, in (0, 1], rounded to at least one image; a
             new random part in each epoch.
+        window: Window of `windowed_order`, 1 or more, which reads the files that hold the images
+            nearly in one go; None for a wholly random order.
+        starts: Where the images of each file begin, for the window.
 
     Raises:
         ValueError: If an argument is out of range.
     """
 
-    def __init__(self, num_images: int, *, seed: int = 0, fraction: float = 1.0) -> None:
+    def __init__(
+        self,
+        num_images: int,
+        *,
+        seed: int = 0,
+        fraction: float = 1.0,
+        window: int | None = None,
+        starts: NDArray[np.int64] | None = None,
+    ) -> None:
         if num_images < 1:
             raise ValueError(f"expected at least 1 image, got {num_images}")
         if seed < 0:
             raise ValueError(f"expected a seed of 0 or more, got {seed}")
         if not 0 < fraction <= 1:
             raise ValueError(f"expected a fraction in (0, 1], got {fraction}")
+        if window is not None and window < 1:
+            raise ValueError(f"expected a window of 1 image or more, got {window}")
         super().__init__(range(num_images), seed=seed, **_process())
+        self._window = window
+        self._starts = np.zeros(1, np.int64) if starts is None else starts
         self._num_drawn = max(1, round(fraction * num_images))
         self.num_samples = -(-self._num_drawn // self.num_replicas)
         self.total_size = self.num_samples * self.num_replicas
@@ -56,12 +74,17 @@ class TrainSampler(DistributedSampler):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Yield (image index, draw) pairs of this process."""
         order_seed, draw_seed = np.random.SeedSequence([self.seed, self.epoch]).spawn(2)
-        order = np.random.default_rng(order_seed).permutation(len(self.dataset))[: self._num_drawn]
+        order = self._order(np.random.default_rng(order_seed))[: self._num_drawn]
         draws = np.random.default_rng(draw_seed).integers(0, 2**63 - 1, len(self.dataset))
         mine = np.resize(order, self.total_size)[self.rank :: self.num_replicas]
         start, self._skip = self._skip, 0
         for index in mine[start:]:
             yield int(index), int(draws[index])
+
+    def _order(self, generator: np.random.Generator) -> NDArray[np.int64]:
+        if self._window is None:
+            return generator.permutation(len(self.dataset))
+        return windowed_order(len(self.dataset), self._starts, self._window, generator)
 
 
 class EvaluationSampler(DistributedSampler):

@@ -31,21 +31,26 @@ from learned_saliency.datamodules.metadata import (
     read_split,
 )
 from learned_saliency.datamodules.multilabel import read_multilabel_split
-from learned_saliency.datamodules.opening import image_source
+from learned_saliency.datamodules.opening import complaint, image_source
 from learned_saliency.datamodules.parts import PartReader
 from learned_saliency.datamodules.readers import (
     Reader,
     SplitReader,
     image_opener,
     image_roots,
+    mask_opener,
     mask_values,
 )
+from learned_saliency.datamodules.regression import read_regression_split
 from learned_saliency.datamodules.shares import split_shares
 from learned_saliency.datamodules.textfile import DataError
 
 _EVALUATED = ("validate", "test", "predict")  # Lightning's names for the use of a single split
 _REQUIRED = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 _MAX_OPENED = 50_000  # opening more files would take minutes on a network disk
+
+
+_READERS = {"multilabel": read_multilabel_split, "regression": read_regression_split}
 
 
 class SplitDataModule(LightningDataModule):
@@ -153,7 +158,7 @@ class SplitDataModule(LightningDataModule):
     @property
     def _read(self) -> Callable[..., SplitMetadata]:
         """Reader of a split, as the task wants its labels."""
-        return read_multilabel_split if self.task == "multilabel" else read_split
+        return _READERS.get(self.task, read_split)
 
     def _settle_classes(self, splits: Mapping[str, SplitMetadata]) -> None:
         """Settle the number of classes and their names, and how labels are translated."""
@@ -200,10 +205,11 @@ class SplitDataModule(LightningDataModule):
             open_files=open_files,
             decoding=self.decoding,
             opener=image_opener(self.reader, self.root),
+            mask_opener=(of_masks := mask_opener(self.reader, self.mask_root)),
         )
         if open_files and split.mask_paths is not None:
             values = mask_values(self.reader)
-            warn_of_empty_masks(split, self.mask_root, self.decoding, values)
+            warn_of_empty_masks(split, self.mask_root, self.decoding, values, of_masks)
         return split
 
     def with_shares(self, share: float, seed: int) -> Self:
@@ -267,6 +273,18 @@ class SplitDataModule(LightningDataModule):
         """
         return self._split(split).labels.copy()
 
+    def values(self, split: str) -> np.ndarray:
+        """Return the values of each image of a split, float64 (N, T), of a regression.
+
+        Raises:
+            ValueError: If there is no such split, or the task is no regression.
+            DataError: If the split is not set up.
+        """
+        found = self._split(split).values
+        if found is None:
+            raise ValueError(f"task={self.task} has no values")
+        return found.copy()
+
     def digest(self, split: str) -> str:
         """Return what tells the images of a split with all their truth from others.
 
@@ -301,8 +319,8 @@ class SplitDataModule(LightningDataModule):
         opener = image_opener(self.reader, self.root)
         images = [image_source(self.root, name, opener) for name in found.files]
         sizes, broken = read_sizes(images, self.decoding)
-        for i, reason in broken.items():
-            raise DataError(f"{images[i]}: the image does not decode ({reason}); replace it.")
+        for i, error in broken.items():
+            raise DataError(f"{images[i]}: the image {complaint(error)}.")
         return sizes
 
     def keep_images(self, split: str, places: Sequence[int]) -> None:

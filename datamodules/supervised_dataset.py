@@ -22,8 +22,8 @@ class SupervisedDataset(TrainDataset):
         metadata: The split.
         root: Folder that ids are relative to.
         mask_root: Folder that mask paths are relative to.
-        size: Side R in pixels to which images, boxes and masks are resized.
-        crop_size: Side S in pixels of the random crop, at most R.
+        size: Side in pixels to which images, boxes and masks are resized, or height and width.
+        crop_size: Likewise of the random crop, at most as large.
         options: How images become batches. Masks are kept in memory only.
         fast: Whether pixels need not be exact, see `read_window`.
         mask_values: What the data set declares about the values of its masks; None for plain masks.
@@ -35,14 +35,15 @@ class SupervisedDataset(TrainDataset):
         root: Path,
         mask_root: Path,
         *,
-        size: int,
-        crop_size: int,
+        size: int | Sequence[int],
+        crop_size: int | Sequence[int],
         options: ImageOptions,
         fast: bool = False,
         mask_values: MaskValues | None = None,
     ) -> None:
         super().__init__(metadata, root, size=size, crop_size=crop_size, options=options, fast=fast)
-        self._truth = Truth(metadata, mask_root, size, options.decoding, mask_values)
+        read = size, options.decoding, mask_values
+        self._truth = Truth(metadata, mask_root, *read, opener=options.mask_opener)
 
     def fill_cache(self) -> None:
         """Decode and resize all images, and for memory all masks, if caching was asked for.

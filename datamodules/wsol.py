@@ -1,10 +1,10 @@
 """LightningDataModule for any data set in the metadata format of the WSOL benchmark."""
 
-import os
 from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any, Self
 
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from learned_saliency.datamodules.checks import check_options
@@ -14,18 +14,30 @@ from learned_saliency.datamodules.dataset import (
     TrainDataset,
     as_is,
 )
-from learned_saliency.datamodules.decoding import Decoding
+from learned_saliency.datamodules.decoding import COLORS, Decoding
 from learned_saliency.datamodules.metadata import SplitMetadata
-from learned_saliency.datamodules.readers import image_opener, mask_values
+from learned_saliency.datamodules.opening import image_source
+from learned_saliency.datamodules.orders import run_starts
+from learned_saliency.datamodules.readers import (
+    ByteReader,
+    Reader,
+    image_opener,
+    mask_opener,
+    mask_values,
+    placed,
+)
 from learned_saliency.datamodules.sampler import (
     EvaluationBatches,
     EvaluationSampler,
     ResumableLoader,
     TrainSampler,
 )
+from learned_saliency.datamodules.shards import kept_folder
+from learned_saliency.datamodules.sizes import Size
 from learned_saliency.datamodules.splits import SplitDataModule
+from learned_saliency.datamodules.statistics import measure_channels
 from learned_saliency.datamodules.supervised_dataset import SupervisedDataset
-from learned_saliency.datamodules.transforms import center_crop_of
+from learned_saliency.datamodules.transforms import center_crop_of, read_square
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -40,7 +52,7 @@ class WSOLDataModule(SplitDataModule):
     boxes or masks that lie in its folder are never read. `with_shares` gives the data of a training
     by full supervision, which learns from boxes or masks of ``val``.
 
-    Training images are resized to a square, randomly cropped and flipped; without ``augment`` they
+    Training images are resized, randomly cropped and flipped; without ``augment`` they
     are prepared as evaluation images are. The look of an image in an epoch and the order of images
     depend on seed and epoch only; see `TrainSampler`. Evaluation images are resized to the crop's
     size, boxes and masks with them, or cut to it with ``center_crop``. Several processes share the
@@ -51,18 +63,23 @@ class WSOLDataModule(SplitDataModule):
     images.
 
     Args:
-        root: Folder that image ids are relative to; may be relative or begin with ``~``.
+        root: Folder that image ids are relative to; may be relative or begin with ``~``. For a
+            reader that fetches its files, their address.
         metadata: Folder of the metadata; may be relative or begin with ``~``.
         reader: Maker of the metadata and images on first use, e.g. `CUBReader`.
-        task: What the labels are: ``"multiclass"``, one class per image, or ``"multilabel"``, any
-            number of classes per image, see `read_multilabel_split`.
-        resize_size: Side in pixels to which training images are resized.
-        crop_size: Side in pixels of training crops and of evaluation images.
+        task: What the labels are: ``"multiclass"``, one class per image; ``"multilabel"``, any
+            number of classes per image, see `read_multilabel_split`; ``"binary"``, one of the
+            classes 0 and 1, for a classifier with one logit; or ``"regression"``, values, see
+            `read_regression_split`.
+        resize_size: Size to which training images are resized: the side of a square in pixels, or
+            height and width.
+        crop_size: Likewise of training crops and of evaluation images.
         batch_size: Training images in a batch of one process.
         eval_batch_size: Evaluation images in a batch; None takes ``batch_size``.
         num_workers: Processes that load images; 0 loads in the main process.
-        mean: Mean of each of the 3 channels, in [0, 1].
-        std: Standard deviation of each of the 3 channels, positive.
+        mean: Mean of each of the channels, in [0, 1]; None where `measure` is to find it in the
+            training images.
+        std: Standard deviation of each of the channels, positive; None likewise.
         num_classes: Number of classes; None counts ``class_names``, the lines of
             ``class_names.txt`` or the training labels, the first of these that exists.
         class_names: Names in the order of the labels; None reads ``class_names.txt`` and, where the
@@ -82,17 +99,18 @@ class WSOLDataModule(SplitDataModule):
             splits stay.
         augment: Whether training images are randomly cropped and flipped. Otherwise they are
             prepared as evaluation images are, with the same pixels unless ``fast_decode`` is set.
-        center_crop: Whether evaluation images keep their aspect ratio: the shorter edge is resized
-            to ``crop_size`` and the middle cut out, so that boxes may reach beyond the image.
-            Otherwise they are resized to the square regardless of it, as in the WSOL benchmark.
+        center_crop: Whether evaluation images keep their aspect ratio: they are resized until they
+            just cover ``crop_size`` and the middle is cut out, so that boxes may reach beyond the
+            image. Otherwise they are resized regardless of it, as in the WSOL benchmark.
         evaluation_resize: Length in pixels to which the shorter edge of evaluation images is
-            resized before the middle is cut out, at least ``crop_size``, as torchvision's
-            evaluators do: 256 for 224. None leaves it to ``center_crop``.
+            resized before the middle is cut out, at least the longer side of ``crop_size``, as
+            torchvision's evaluators do: 256 for 224. None leaves it to ``center_crop``.
         fast_decode: Whether training images are decoded and resized faster, with slightly other
             pixels; see `read_window`. Evaluation images are always exact.
-        cache: Where to keep the resized images, 3 ``resize_size``^2 bytes per image: "none",
-            "memory", for small sets, or "disk", from one run to the next. An image is kept once,
-            however many classes it is evaluated for.
+        cache: Where to keep the resized images, 3 bytes per pixel of ``resize_size``, of other
+            ``channels`` than 3 four times as many for each: "none", "memory", for small sets, or
+            "disk", from one run to the next. An image is kept once, however many classes it is
+            evaluated for.
         cache_folder: Folder of images kept on disk; None takes ``images`` below
             ``LEARNED_SALIENCY_CACHE`` or ``~/.cache/learned-saliency``.
         verify_images: Whether `setup` opens every file of a split of up to 50000 images.
@@ -111,6 +129,11 @@ class WSOLDataModule(SplitDataModule):
             stored.
         max_value: Value that is white in files of more than 8 bits per channel, above 0; None for
             what the file states, see `read_picture`.
+        channels: Number C of channels of the images. 3 brings files of any kind to 8-bit colors;
+            another number is that of the files, which keep their full depth, see `read_image`.
+        array_axes: Order of the axes in .npy files of three, "hwc" or "chw".
+        shown_channels: The three of the channels that are shown as red, green and blue, and that
+            terms on colors look at, such as F-CAM's; None for the first three, of one channel gray.
         allow_outside_root: Whether ids and mask paths may lead out of ``root`` and ``mask_root``,
             as absolute paths and by ``..``. Links inside are followed in any case.
         read_only: Whether the reader writes nothing: metadata and images have to be there. So it is
@@ -118,6 +141,9 @@ class WSOLDataModule(SplitDataModule):
         limit: Number of images of each evaluation split to keep for a quick look, 1 or more, drawn
             by ``seed`` and in equal shares from all classes; where images have several classes,
             number of samples, an image with one of its classes each. None keeps all.
+        shuffle_window: Images among which the training order is mixed, 1 or more, where images lie
+            in larger files: these are then read nearly from beginning to end. None mixes all
+            images, but for files that are fetched.
 
     Attributes:
         num_classes: Number of classes, after `setup`.
@@ -128,19 +154,32 @@ class WSOLDataModule(SplitDataModule):
     """
 
     _datasets: dict[str, TrainDataset | EvaluationDataset]
+    resize_size: int
+    crop_size: int
+    batch_size: int
+    num_workers: int
+    pin_memory: bool | None
+    cache: str
+    center_crop: bool
+    evaluation_resize: int | None
+    augment: bool
+    fast_decode: bool
+    train_fraction: float
+    superset: str | Sequence[str]
+    shown_channels: Sequence[int] | None
 
     def __init__(
         self,
         root: str | Path,
         metadata: str | Path,
         *,
-        resize_size: int = 256,
-        crop_size: int = 224,
+        resize_size: int | Sequence[int] = 256,
+        crop_size: int | Sequence[int] = 224,
         batch_size: int = 32,
         eval_batch_size: int | None = None,
         num_workers: int = 0,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        mean: Sequence[float] | None = IMAGENET_MEAN,
+        std: Sequence[float] | None = IMAGENET_STD,
         train_fraction: float = 1.0,
         augment: bool = True,
         center_crop: bool = False,
@@ -153,18 +192,25 @@ class WSOLDataModule(SplitDataModule):
         pin_memory: bool | None = None,
         exif_orientation: bool = False,
         max_value: float | None = None,
+        channels: int = COLORS,
+        array_axes: str = "hwc",
+        shown_channels: Sequence[int] | None = None,
+        shuffle_window: int | None = None,
+        reader: Reader | None = None,
+        read_only: bool = False,
         **of_splits: Any,
     ) -> None:
-        super().__init__(**of_splits)
-        places = root, metadata, mask_root or root, cache_folder or _kept_images()
+        reader, place = placed(reader, root, read_only)
+        super().__init__(reader=reader, read_only=read_only, **of_splits)
+        places = place, metadata, mask_root or place, cache_folder or kept_folder("images")
         self.root, self.metadata, self.mask_root, self.cache_folder = map(_absolute, places)
-        self.resize_size, self.crop_size, self.batch_size = resize_size, crop_size, batch_size
+        self.resize_size, self.crop_size = Size.of(resize_size), Size.of(crop_size)
+        self.batch_size = batch_size
         self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
-        self.num_workers, self.pin_memory, self.cache = num_workers, pin_memory, cache
-        self.center_crop, self.evaluation_resize = center_crop, evaluation_resize
-        self.mean, self.std, self._datasets = tuple(map(float, mean)), tuple(map(float, std)), {}
-        self.decoding, self.train_fraction = Decoding(exif_orientation, max_value), train_fraction
+        self.decoding = Decoding(exif_orientation, max_value, channels, array_axes)
+        self.shown_channels, self.train_fraction = shown_channels, train_fraction
         self.augment, self.fast_decode, self.superset = augment, fast_decode, superset
+        self.shuffle_window = shuffle_window
         check_options(vars(self) | {"max_value": max_value})
 
     def dataloader(self, split: str, leave_out: Set[int] = frozenset()) -> DataLoader:
@@ -204,10 +250,50 @@ class WSOLDataModule(SplitDataModule):
             )
         dataset = self._datasets[_TRAINED_ON]
         dataset.fill_cache()
-        sampler = TrainSampler(len(dataset), seed=self.seed, fraction=self.train_fraction)
+        order = self._order(metadata)
+        sampler = TrainSampler(len(dataset), seed=self.seed, fraction=self.train_fraction, **order)
         return ResumableLoader(
             dataset, batch_size=self.batch_size, sampler=sampler, **self._loader_options()
         )
+
+    def measure(self) -> str:
+        """Find mean and standard deviation in the training images, where they are not given.
+
+        Images count as they are resized for training, without crops.
+
+        Returns:
+            A sentence about it; empty where both are given.
+
+        Raises:
+            DataError: If the training split is not set up, an image does not decode, or a channel
+                has one value everywhere.
+        """
+        if self.mean is not None:
+            return ""
+        split, opener = self._split("train"), image_opener(self.reader, self.root)
+
+        def read(index: int) -> Tensor:
+            source = image_source(self.root, split.files[index], opener)
+            return read_square(source, self.resize_size, decoding=self.decoding)
+
+        found = measure_channels(read, len(split), self.seed)
+        self.mean, self.std, images = found
+        told = "data.mean=[{}] data.std=[{}]".format(
+            *(",".join(f"{value:.4g}" for value in values) for values in found[:2])
+        )
+        drawn = f"{images}, drawn by data.seed={self.seed}, of {len(split)}"
+        count = f"all {images}" if images == len(split) else drawn
+        return f"{told} are those of {count} training images"
+
+    def _order(self, metadata: SplitMetadata) -> dict[str, Any]:
+        """Return what the order of training images depends on beside seed and epoch."""
+        if not isinstance(self.reader, ByteReader):
+            return {}
+        window = self.shuffle_window or self.reader.shuffle_window
+        if window is None:
+            return {}
+        starts = run_starts([self.reader.container(name) for name in metadata.files])
+        return {"window": window, "starts": starts}
 
     def with_shares(self, share: float, seed: int) -> Self:
         """Give the data of a training by full supervision; see `SplitDataModule.with_shares`."""
@@ -257,9 +343,12 @@ class WSOLDataModule(SplitDataModule):
         )
 
     def _image_options(self) -> ImageOptions:
-        opener = image_opener(self.reader, self.root)
+        opener, masks = (
+            image_opener(self.reader, self.root),
+            mask_opener(self.reader, self.mask_root),
+        )
         cache = self.cache, self.cache_folder
-        return ImageOptions(self.mean, self.std, self.decoding, opener, *cache)
+        return ImageOptions(self.mean, self.std, self.decoding, opener, *cache, masks)
 
     def _loader_options(self) -> dict[str, Any]:
         device = self.trainer.strategy.root_device.type if self.trainer else "cpu"
@@ -276,5 +365,5 @@ def _absolute(path: str | Path) -> Path:
     return Path(path).expanduser().absolute()
 
 
-def _kept_images() -> Path:
-    return Path(os.environ.get("LEARNED_SALIENCY_CACHE", "~/.cache/learned-saliency"), "images")
+def _numbers(values: Sequence[float] | None) -> tuple[float, ...] | None:
+    return None if values is None else tuple(map(float, values))

@@ -19,6 +19,7 @@ COMMANDS = {
     "export": "export",
     "convert": "convert",
     "data": "doctor",
+    "shard": "shard",
     "guard": "guard",
     "compare": "compare",
     "reproduce": "reproduce",

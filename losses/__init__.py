@@ -12,12 +12,14 @@ from learned_saliency.losses.casm import (
     negative_cross_entropy,
     negative_entropy,
 )
+from learned_saliency.losses.class_seeds import class_seeds, joint_seeds
 from learned_saliency.losses.cutmix import mixed_cross_entropy
 from learned_saliency.losses.dense_crf import DenseCRFLoss, dense_crf
-from learned_saliency.losses.fcam import FCAMLoss, FCAMLossTerms
+from learned_saliency.losses.fcam import FCAMLoss, FCAMLossTerms, present_regions
 from learned_saliency.losses.log_barrier import BarrierTemperature, log_barrier
-from learned_saliency.losses.multilabel import multilabel_cross_entropy
+from learned_saliency.losses.multilabel import classification_loss, multilabel_cross_entropy
 from learned_saliency.losses.partial_cross_entropy import IGNORE, partial_cross_entropy
+from learned_saliency.losses.regression import standardized_error
 from learned_saliency.losses.rtis import AlternativeImages, RTISLoss, RTISLossTerms
 from learned_saliency.losses.seeds import SamplingRegions, SeedSampler, sampling_regions
 from learned_saliency.losses.size_constraint import size_constraint
@@ -48,9 +50,12 @@ __all__ = [
     "adversarial_background",
     "box_masks",
     "casm_classifier_loss",
+    "class_seeds",
+    "classification_loss",
     "dense_crf",
     "expectation_maximization",
     "guidance_seeds",
+    "joint_seeds",
     "location_posterior",
     "log_barrier",
     "marginal_likelihood",
@@ -62,7 +67,9 @@ __all__ = [
     "otsu_threshold",
     "partial_cross_entropy",
     "pixel_cross_entropy",
+    "present_regions",
     "sampling_regions",
     "seed_cross_entropy",
     "size_constraint",
+    "standardized_error",
 ]

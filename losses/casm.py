@@ -4,9 +4,11 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from learned_saliency.losses.multilabel import classification_loss
 from learned_saliency.ops import widen
 
 
@@ -16,7 +18,7 @@ def casm_classifier_loss(
     """Compute the cross-entropy on clean and on masked-out images (Zolna et al., Eq. 8).
 
     Args:
-        labels: True classes, int64 (B,).
+        labels: True classes, int64 (B,) or bool (B, C), see `classification_loss`.
         clean_logits: Logits (B, C) of the images; None leaves the term out.
         masked_logits: Logits (B, C) of the masked-out images; None leaves the term out.
 
@@ -27,7 +29,7 @@ def casm_classifier_loss(
         ValueError: If both terms are left out.
     """
     terms = [
-        functional.cross_entropy(widen(logits), labels)
+        classification_loss(logits, labels)
         for logits in (clean_logits, masked_logits)
         if logits is not None
     ]
@@ -63,7 +65,18 @@ def negative_entropy(clean_logits: Tensor, masked_logits: Tensor, labels: Tensor
     Returns:
         sum_c p_c log p_c in nats per image, (B,), in [-log C, 0]; 0 where the clean image is
         classified wrongly. To be minimized.
+
+    Raises:
+        ValueError: If there are several classes per image, ``labels`` bool (B, C). There the score
+            has no meaning: a sigmoid without evidence is near 0, where its entropy is lowest, and
+            not at 1/2, so that the entropy would reward half-hidden objects.
     """
+    if labels.dtype == torch.bool:
+        raise ValueError(
+            "the entropy score has no meaning for several classes per image, each of which has a "
+            "sigmoid that is near 0 and not undecided without evidence; choose "
+            "model.score=classification"
+        )
     log_probs = widen(masked_logits).log_softmax(dim=1)
     entropies = -(log_probs.exp() * log_probs).sum(dim=1)
     return -entropies * correctly_classified(clean_logits, labels)
@@ -75,11 +88,16 @@ def negative_cross_entropy(clean_logits: Tensor, masked_logits: Tensor, labels: 
     Args:
         clean_logits: Not read: all images count, also those classified wrongly when clean.
         masked_logits: Logits of the masked-out images, (B, C).
-        labels: True classes, int64 (B,).
+        labels: True classes, int64 (B,), or whether each image has each class, bool (B, C).
 
     Returns:
-        log p_label per image, (B,), at most 0. To be minimized.
+        log p_label per image, (B,), at most 0. To be minimized. Of several classes p is the
+        sigmoid, and the mean over the image's classes is given, so that lambda keeps its meaning; 0
+        where it has none. Absent classes are not read: nothing of them can be hidden.
     """
+    if labels.dtype == torch.bool:
+        log_probs = functional.logsigmoid(widen(masked_logits)).masked_fill(~labels, 0.0)
+        return log_probs.sum(dim=1) / labels.sum(dim=1).clamp(min=1)
     return -functional.cross_entropy(widen(masked_logits), labels, reduction="none")
 
 
@@ -92,16 +110,38 @@ def mask_size_term(
         saliency: Masks of shape (B, H, W) in [0, 1].
         clean_logits: Logits of the images, (B, C); only their order is read.
         masked_logits: Logits of the masked-out images, (B, C); only their order is read.
-        labels: True classes, int64 (B,).
+        labels: True classes, int64 (B,), or whether each image has each class, bool (B, C).
 
     Returns:
         One minus the mask's mean per image, (B,), in [0, 1], where the clean image is classified
-        correctly and the masked-out image is not; 0 elsewhere. To be maximized.
+        correctly and the masked-out image is not; 0 elsewhere. To be maximized. Of several classes
+        the `hidden_rate` stands for the one.
     """
-    correct = correctly_classified(clean_logits, labels)
-    fooled = correct & ~correctly_classified(masked_logits, labels)
     means = widen(saliency).mean(dim=(1, 2))
+    if labels.dtype == torch.bool:
+        fooled = hidden_rate(clean_logits, masked_logits, labels)
+    else:
+        correct = correctly_classified(clean_logits, labels)
+        fooled = correct & ~correctly_classified(masked_logits, labels)
     return (fooled.to(means.dtype) - means).relu()
+
+
+def hidden_rate(clean_logits: Tensor, masked_logits: Tensor, labels: Tensor) -> Tensor:
+    """Compute the rate of an image's classes that a mask hides.
+
+    A class is hidden that is told present in the clean image, by a logit above 0, and not in the
+    masked-out image. With one class per image it is 1 or 0, as *fooled* is in Eq. 7.
+
+    Args:
+        clean_logits: Logits of the images, (B, C).
+        masked_logits: Logits of the masked-out images, (B, C).
+        labels: Whether each image has each class, bool (B, C).
+
+    Returns:
+        float (B,) in [0, 1]; 0 for an image without a class.
+    """
+    hidden = labels & (clean_logits > 0) & ~(masked_logits > 0)
+    return hidden.sum(dim=1) / labels.sum(dim=1).clamp(min=1)
 
 
 class CASMLossTerms(NamedTuple):
@@ -164,7 +204,7 @@ class CASMLoss(nn.Module):
             clean_logits: Logits of the images, (B, C).
             masked_logits: Logits, (B, C), of the images multiplied by one minus the mask; they
                 carry the score's gradient to the mask.
-            labels: True classes, int64 (B,).
+            labels: True classes, int64 (B,), or whether each image has each class, bool (B, C).
 
         Returns:
             The total and its terms.
@@ -182,10 +222,11 @@ class CASMLoss(nn.Module):
 
 
 def _check(saliency: Tensor, clean: Tensor, masked: Tensor, labels: Tensor) -> None:
-    fits = clean.ndim == 2 and clean.shape == masked.shape and labels.shape == clean.shape[:1]
+    wanted = clean.shape if labels.dtype == torch.bool else clean.shape[:1]
+    fits = clean.ndim == 2 and clean.shape == masked.shape and labels.shape == wanted
     if not fits or saliency.ndim != 3 or len(saliency) != len(labels):
         raise ValueError(
-            "expected saliency (B, H, W), logits (B, C) twice and labels (B,), got"
+            "expected saliency (B, H, W), logits (B, C) twice and labels (B,) or bool (B, C), got"
             f" {tuple(saliency.shape)}, {tuple(clean.shape)}, {tuple(masked.shape)} and"
             f" {tuple(labels.shape)}"
         )

@@ -1,5 +1,6 @@
-"""Loss of a classifier of images with any number of classes each."""
+"""Losses of a classifier of images with one class, and with any number of classes, each."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -28,3 +29,19 @@ def multilabel_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     wide = widen(logits)
     losses = F.binary_cross_entropy_with_logits(wide, labels.to(wide.dtype), reduction="none")
     return losses.sum(dim=1).mean()
+
+
+def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Compute the cross-entropy of the labels in either form that they come in.
+
+    Args:
+        logits: Class scores of shape (B, C).
+        labels: Classes, int64 (B,) in 0..C-1; or, for images with any number of classes, whether
+            each image has each class, bool (B, C).
+
+    Returns:
+        The cross-entropy, or `multilabel_cross_entropy`, a mean over images.
+    """
+    if labels.dtype == torch.bool:
+        return multilabel_cross_entropy(logits, labels)
+    return F.cross_entropy(widen(logits), labels)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from learned_saliency.ops import blur, widen
+from learned_saliency.ops import Activation, blur, widen
 
 
 class RTISLossTerms(NamedTuple):
@@ -84,6 +84,7 @@ class RTISLoss(nn.Module):
         preserved: Tensor,
         destroyed: Tensor,
         targets: Tensor,
+        activation: Activation = Activation.SOFTMAX,
     ) -> RTISLossTerms:
         """Compute the terms of a batch of B images, of which R have a real class.
 
@@ -94,13 +95,15 @@ class RTISLoss(nn.Module):
             preserved: Logits of Phi(X, M), shape (R, C).
             destroyed: Logits of Phi(X, 1 - M), shape (R, C).
             targets: Classes c of the real rows, int64 (R,).
+            activation: Function of the logits to f.
         """
         images = len(masks)
         is_real = torch.zeros_like(presence).index_fill(0, real, 1.0)
         smoothness = total_variation(masks[real]).sum() / images
         found = functional.binary_cross_entropy_with_logits(widen(presence), widen(is_real))
-        kept = preservation(preserved, targets).sum() / images
-        left = destruction(destroyed, targets, self.destroyed_power).sum() / images
+        kept = preservation(preserved, targets, activation).sum() / images
+        power = self.destroyed_power
+        left = destruction(destroyed, targets, power, activation).sum() / images
         terms = (
             self.smoothness_weight * smoothness,
             self.area_weight * widen(masks).mean(),
@@ -128,17 +131,24 @@ def total_variation(masks: Tensor) -> Tensor:
     return rows.square().sum((1, 2)) + columns.square().sum((1, 2))
 
 
-def preservation(logits: Tensor, targets: Tensor) -> Tensor:
+def preservation(
+    logits: Tensor, targets: Tensor, activation: Activation = Activation.SOFTMAX
+) -> Tensor:
     """Compute -log f_c of images that keep what the mask shows, shape (R,), at least float32."""
-    return functional.cross_entropy(widen(logits), targets, reduction="none")
+    return -activation.log_probabilities(logits).gather(1, targets[:, None])[:, 0]
 
 
-def destruction(logits: Tensor, targets: Tensor, power: float) -> Tensor:
+def destruction(
+    logits: Tensor,
+    targets: Tensor,
+    power: float,
+    activation: Activation = Activation.SOFTMAX,
+) -> Tensor:
     """Compute f_c ** power of images that lose what the mask shows, shape (R,), at least float32.
 
     Its gradient by the logits is finite, however small the probability is.
     """
-    return (-power * preservation(logits, targets)).exp()
+    return (-power * preservation(logits, targets, activation)).exp()
 
 
 class AlternativeImages:
@@ -189,8 +199,8 @@ class AlternativeImages:
         """Draw an image for each image, from torch's global generator.
 
         Args:
-            images: Normalized images of shape (B, 3, H, W).
-            mean: Mean that they were normalized with, of 1 between black and white, (3, 1, 1).
+            images: Normalized images of shape (B, C, H, W).
+            mean: Mean that they were normalized with, of 1 between black and white, (C, 1, 1).
             std: Standard deviation, likewise.
 
         Returns:
@@ -198,7 +208,7 @@ class AlternativeImages:
         """
         shape = (len(images), 1, 1, 1)
         draw = {"device": images.device, "dtype": images.dtype}
-        colors = 0.5 + self.color_range * (torch.rand(len(images), 3, 1, 1, **draw) - 0.5)
+        colors = 0.5 + self.color_range * (torch.rand(*images.shape[:2], 1, 1, **draw) - 0.5)
         noisy = colors + self.noise_std * torch.randn(images.shape, **draw)
         side = math.sqrt(images.shape[-2] * images.shape[-1])
         blurred = blur(images, self.blur_sigma * side / self.reference_size)

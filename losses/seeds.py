@@ -191,6 +191,22 @@ class SeedSampler:
         background = draw_pixels(regions.background, self.background_pixels, generator)
         return pseudo_labels(_dilate(foreground, self.dilation), _dilate(background, self.dilation))
 
+    def without_object(self, maps: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw background anywhere, for images that show no object.
+
+        Args:
+            maps: Tensor of shape (B, H, W), for its shape and device.
+            generator: See the call.
+
+        Returns:
+            Labels of shape (B, H, W), int64: 0 background, ``IGNORE`` elsewhere.
+        """
+        if generator is None:
+            generator = self._own_generator(maps.device)
+        whole = torch.ones_like(maps, dtype=torch.bool)
+        drawn = _dilate(draw_pixels(whole, self.background_pixels, generator), self.dilation)
+        return torch.where(drawn, 0, IGNORE)
+
     def _by_loops(
         self, loops: ModuleType, maps: Tensor, generator: torch.Generator, check: bool
     ) -> Tensor:

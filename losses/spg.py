@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from learned_saliency.losses.multilabel import classification_loss
 from learned_saliency.losses.partial_cross_entropy import IGNORE
 from learned_saliency.ops import min_max, widen
 
@@ -144,9 +145,9 @@ class SPGLoss(nn.Module):
 
         Args:
             logits: Class scores (B, C).
-            cams: Class maps (B, h, w) of the labels, of any range.
+            cams: Class maps (B, h, w) of the labels, of any range; a constant map gives no seeds.
             branches: Foreground's logits of B1, B2 and C, each (B, h_i, w_i).
-            labels: Classes, int64 (B,).
+            labels: Classes, int64 (B,) or bool (B, C), see `classification_loss`.
             size: Height H and width W of the images.
         """
         shallow, deep, last = (_enlarge(scores, size) for scores in branches)
@@ -157,7 +158,7 @@ class SPGLoss(nn.Module):
         of_deep = guidance_seeds(above, *self.deep_thresholds, least)
         of_both = guidance_seeds((below + above) / 2, *self.fused_thresholds, least)
         return SPGLossTerms(
-            F.cross_entropy(widen(logits), labels),
+            classification_loss(logits, labels),
             seed_cross_entropy(deep, of_attention),
             seed_cross_entropy(shallow, of_deep),
             seed_cross_entropy(last, of_both),

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from learned_saliency.losses.multilabel import classification_loss
 from learned_saliency.ops import widen
 
 
@@ -53,13 +54,13 @@ class TriLiteLoss(nn.Module):
             logits: Class scores of the images, (B, C).
             foreground: Class scores of the foreground's features, (B, C).
             background: Class scores of the background's features, (B, C).
-            labels: Classes, int64 (B,).
+            labels: Classes, int64 (B,) or bool (B, C), see `classification_loss`.
 
         Raises:
             ValueError: If there are fewer than two classes.
         """
-        classification = functional.cross_entropy(widen(logits), labels)
-        of_foreground = functional.cross_entropy(widen(foreground), labels)
+        classification = classification_loss(logits, labels)
+        of_foreground = classification_loss(foreground, labels)
         of_background = adversarial_background(background, labels)
         terms = (
             classification,
@@ -73,18 +74,22 @@ def adversarial_background(logits: Tensor, labels: Tensor) -> Tensor:
     """Penalize the class's probability in the background: the mean of -log(1 - p_y).
 
     p is the softmax of the background's class scores. 1 - p_y is the sum of the other classes'
-    probabilities, whose logarithm is finite however large the score of the class is.
+    probabilities, whose logarithm is finite however large the score of the class is. For images
+    with any number of classes p is the sigmoid, and the penalties of an image's classes add up.
 
     Args:
         logits: Class scores of the background's features, (B, C).
-        labels: Classes y, int64 (B,).
+        labels: Classes y, int64 (B,), or whether each image has each class, bool (B, C).
 
     Returns:
         A scalar of at least 0, in at least float32.
 
     Raises:
-        ValueError: If there are fewer than two classes.
+        ValueError: If there are fewer than two classes that exclude each other.
     """
+    if labels.dtype == torch.bool:
+        penalties = -functional.logsigmoid(-widen(logits))
+        return penalties.masked_fill(~labels, 0.0).sum(dim=1).mean()
     if logits.shape[1] < 2:
         raise ValueError(f"the background's loss needs at least 2 classes, got {logits.shape[1]}")
     log_probs = widen(logits).log_softmax(1)

@@ -86,17 +86,17 @@ def best_ious(saliency: Tensor, boxes: Sequence[Tensor]) -> Tensor:
 
     Args:
         saliency: Maps of shape (B, H, W) in [0, 1].
-        boxes: True boxes x0 y0 x1 y1 per map, in pixels of the map, integers (n, 4), n >= 1.
+        boxes: True boxes x0 y0 x1 y1 per map, in pixels of the map, integers (n, 4).
 
     Returns:
         Intersection over union in [0, 1], float64 (B, 2, 1000) on the CPU: the best of all true
         boxes with the box of the largest contour, ``[:, 0]``, and with the boxes of all contours,
-        ``[:, 1]``.
+        ``[:, 1]``; NaN for a map without true boxes.
 
     Raises:
         TypeError: If ``saliency`` is not floating or a tensor of ``boxes`` not of integers.
-        ValueError: If ``saliency`` is no batch of maps in [0, 1], or ``boxes`` does not hold at
-            least one box per map, with x0 <= x1 and y0 <= y1.
+        ValueError: If ``saliency`` is no batch of maps in [0, 1], or ``boxes`` does not hold
+            boxes of each map, with x0 <= x1 and y0 <= y1.
     """
     check_saliency(saliency)
     check_boxes(boxes, len(saliency))
@@ -114,23 +114,23 @@ def check_boxes(boxes: Sequence[Tensor], batch_size: int | None = None) -> None:
     """Refuse boxes that are not a list of each image's true boxes.
 
     Args:
-        boxes: Integer tensor (n, 4) of x0 y0 x1 y1 per image, n >= 1.
+        boxes: Integer tensor (n, 4) of x0 y0 x1 y1 per image; n is 0 for an image whose object
+            nobody has boxed.
         batch_size: Number of images to expect, or None to take any.
 
     Raises:
         TypeError: If a tensor does not hold integers.
-        ValueError: If there are not ``batch_size`` tensors, or one has no box, not four columns, or
-            a box with x1 < x0 or y1 < y0.
+        ValueError: If there are not ``batch_size`` tensors, or one has not four columns or a
+            box with x1 < x0 or y1 < y0.
     """
     if batch_size is not None and len(boxes) != batch_size:
         raise ValueError(f"expected boxes of {batch_size} images, got {len(boxes)}")
     for index, image_boxes in enumerate(boxes):
         if image_boxes.is_floating_point() or image_boxes.dtype == torch.bool:
             raise TypeError(f"boxes of image {index} must be integers, got {image_boxes.dtype}")
-        if image_boxes.ndim != 2 or image_boxes.shape[1] != 4 or len(image_boxes) == 0:
+        if image_boxes.ndim != 2 or image_boxes.shape[1] != 4:
             raise ValueError(
-                f"boxes of image {index} must have shape (n, 4), n >= 1, "
-                f"got {tuple(image_boxes.shape)}"
+                f"boxes of image {index} must have shape (n, 4), got {tuple(image_boxes.shape)}"
             )
         if (image_boxes[:, 2:] < image_boxes[:, :2]).any():
             raise ValueError(f"image {index} has a box that ends before it begins: {image_boxes}")
@@ -143,5 +143,7 @@ def _quantize(saliency: Tensor) -> np.ndarray:
 
 def _best_ious(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Compute ``best_ious``, float64 (2, 1000), of an 8-bit map (H, W) and true boxes (n, 4)."""
+    if not len(truth):
+        return np.full((2, len(THRESHOLDS)), np.nan)
     levels = (THRESHOLDS * image.max()).astype(np.int64)
     return level_ious(image, truth)[:, levels]

@@ -84,8 +84,8 @@ class CoverageCalibration(Metric):
 
         Args:
             saliency: Maps of shape (B, H, W) in [0, 1].
-            boxes: True boxes x0 y0 x1 y1 per map, integers (n, 4), n >= 1, in pixels of the map, x1
-                and y1 inside the box; what lies beyond the map is cut off.
+            boxes: True boxes x0 y0 x1 y1 per map, integers (n, 4), in pixels of the map, x1 and y1
+                inside the box; what lies beyond the map is cut off.
             masks: True masks (B, H, W), uint8: 0 background, 1 object, 255 ignore.
 
         Raises:
@@ -227,8 +227,8 @@ def box_losses(saliency: Tensor, boxes: Sequence[Tensor]) -> Tensor:
 
     Args:
         saliency: Maps of shape (B, H, W) in [0, 1].
-        boxes: True boxes x0 y0 x1 y1 per map, integers (n, 4), n >= 1, x1 and y1 inside the box;
-            what lies beyond the map is cut off.
+        boxes: True boxes x0 y0 x1 y1 per map, integers (n, 4), x1 and y1 inside the box; what
+            lies beyond the map is cut off.
 
     Returns:
         Losses at `COVERAGE_THRESHOLDS` by form, in parts of 2^-32, int64 (n, 2, T), of the n <= B

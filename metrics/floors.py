@@ -77,13 +77,14 @@ class LocalizationFloors(Metric):
 
         Args:
             boxes: True boxes x0 y0 x1 y1 per image, in pixels, integers (n, 4), x1 and y1
-                counted as inside; None where the data has no boxes.
+                counted as inside; an image without any is not counted for them. None where the
+                data has no boxes.
             image_size: Height H and width W of the images in pixels, each at least 1.
             masks: True masks of shape (B, H, W), uint8: 0 background, 1 object, 255 ignore.
 
         Raises:
             TypeError: If a tensor of ``boxes`` is not of integers or ``masks`` not uint8.
-            ValueError: If an image has no box, a box ends before it begins, ``image_size`` is not
+            ValueError: If a box ends before it begins, ``image_size`` is not
                 positive, or ``masks`` has another shape or other values.
         """
         height, width = image_size
@@ -103,8 +104,10 @@ class LocalizationFloors(Metric):
             edges = [left[None], top[:, None], right.clamp_max(width - 1)[None]]
             edges.append(bottom.clamp_max(height - 1)[:, None])
             proposed = torch.stack([edge.expand(shape) for edge in edges], dim=-1)
-            self.hits += _box_hits(proposed, boxes).to(self.hits.device)
-            self.images += len(boxes)
+            boxed = [of_image for of_image in boxes if len(of_image)]
+            if boxed:
+                self.hits += _box_hits(proposed, boxed).to(self.hits.device)
+            self.images += len(boxed)
 
     def compute(self) -> dict[str, dict[str, Tensor]]:
         """Compute the metrics of both floors; the class docstring lists them."""

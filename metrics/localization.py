@@ -45,23 +45,25 @@ class _BoxAccuracy(Metric):
             saliency: Maps of shape (B, H, W) in [0, 1], as their producer normalized them; H and W
                 may change from batch to batch.
             boxes: For each map its true boxes x0 y0 x1 y1 in pixels of the map, integers (n, 4), of
-                which one must be met. x1 and y1 are counted as inside the box.
+                which one must be met. x1 and y1 are counted as inside the box. A map without true
+                boxes is not counted.
 
         Raises:
             TypeError: If ``saliency`` is not floating or a tensor of ``boxes`` not of integers.
-            ValueError: If ``saliency`` is no batch of maps in [0, 1], or ``boxes`` does not hold at
-                least one box for each map, with x0 <= x1 and y0 <= y1.
+            ValueError: If ``saliency`` is no batch of maps in [0, 1], or ``boxes`` does not hold
+                boxes of each map, with x0 <= x1 and y0 <= y1.
         """
         self._count(saliency, boxes)
 
-    def _count(self, saliency: Tensor, boxes: Sequence[Tensor]) -> Tensor:
-        """Count, and return the hits: bool (B, 2, 3, 1000)."""
+    def _count(self, saliency: Tensor, boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Count; return the hits, bool (B, 2, 3, 1000), and the maps with boxes, bool (B,)."""
         ious = best_ious(saliency, boxes)
         hits = ious[:, :, None] >= torch.tensor(IOU_THRESHOLDS, dtype=ious.dtype)[:, None]
         hits = hits.to(self.hits.device)  # (B, 2, 3, 1000)
+        boxed = ~ious[:, 0, 0].isnan().to(self.hits.device)
         self.hits += hits.sum(0)
-        self.images += len(hits)
-        return hits
+        self.images += boxed.sum()
+        return hits, boxed
 
     def _accuracy(self) -> Tensor:
         """Compute the fractions of images hit, float64 (2, 3, 1000); NaN before any image."""
@@ -159,7 +161,8 @@ class Localization(_BoxAccuracy, ImageStates):
         Args:
             saliency: Maps of shape (B, H, W) in [0, 1], as their producer normalized them.
             boxes: For each map its true boxes x0 y0 x1 y1 in pixels of the map, integers (n, 4), of
-                which one must be met. x1 and y1 are counted as inside the box.
+                which one must be met. x1 and y1 are counted as inside the box. A map without true
+                boxes is not counted.
             logits: Class scores of any range, (B, C), for ``top1_loc`` and ``top5_loc``.
             labels: True classes in 0..C-1, integers (B,), -1 where unknown: such an image counts
                 for the boxes alone; with ``logits`` or not at all.
@@ -175,10 +178,10 @@ class Localization(_BoxAccuracy, ImageStates):
         ranks = None
         if logits is not None and labels is not None:
             ranks = _rank(logits, labels, len(saliency)).to(self.class_hits.device)
-        hits = self._count(saliency, boxes)
-        self.image_states = {"hits": hits, "images": torch.ones(len(hits), dtype=torch.bool)}
+        hits, boxed = self._count(saliency, boxes)
+        self.image_states = {"hits": hits, "images": boxed}
         if ranks is not None:
-            known = ranks >= 0
+            known = (ranks >= 0) & boxed
             correct = torch.stack([ranks < 1, ranks < 5], dim=1) & known[:, None]  # (B, 2)
             class_hits = correct[:, :, None] & hits[:, None, 0, _IOU_50]
             self.image_states |= {"class_hits": class_hits, "classified": known}

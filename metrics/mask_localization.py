@@ -79,19 +79,20 @@ def overlap_with_boxes(saliency: Tensor, boxes: Sequence[Tensor]) -> tuple[Tenso
 
     Args:
         saliency: Maps of shape (B, H, W) in [0, 1].
-        boxes: True boxes x0 y0 x1 y1 per map, in pixels of the map, integers (n, 4), n >= 1.
+        boxes: True boxes x0 y0 x1 y1 per map, in pixels of the map, integers (n, 4).
             Boxes may reach outside the map; their area there counts as missed. x1 and y1 are
             edges: the pixels of column x1 are outside, as in the published evaluator. A box
             without area is never met.
 
     Returns:
         Two float64 (B,) in [0, 1], on the maps' device: the largest IoU of a true box with the box
-        of the map's largest part, cut at its mean, and the largest continuous F1 of a true box.
+        of the map's largest part, cut at its mean, and the largest continuous F1 of a true box;
+        NaN for a map without true boxes.
 
     Raises:
         TypeError: If ``saliency`` is not floating or a tensor of ``boxes`` not of integers.
-        ValueError: If ``saliency`` is no batch of maps in [0, 1], or ``boxes`` does not hold at
-            least one box per map, with x0 <= x1 and y0 <= y1.
+        ValueError: If ``saliency`` is no batch of maps in [0, 1], or ``boxes`` does not hold boxes
+            of each map, with x0 <= x1 and y0 <= y1.
     """
     check_saliency(saliency)
     check_boxes(boxes, len(saliency))
@@ -101,7 +102,7 @@ def overlap_with_boxes(saliency: Tensor, boxes: Sequence[Tensor]) -> tuple[Tenso
     precision = mass / (values.sum(dim=(1, 2))[image] + _TINY)
     recall = mass / _area(true).double().clamp(min=1)
     f1 = 2 * precision * recall / (precision + recall + _TINY)
-    best = values.new_zeros(len(boxes)).scatter_reduce(0, image, f1, "amax")
+    best = _largest(f1, image, boxes)
     return best_overlap(largest_component_boxes(binarize(saliency)), boxes), best
 
 
@@ -110,17 +111,18 @@ def best_overlap(proposed: Tensor, boxes: Sequence[Tensor]) -> Tensor:
 
     Args:
         proposed: Boxes x0 y0 x1 y1, int64 (B, 4); x1 and y1 are edges, outside the box.
-        boxes: True boxes per image, likewise, integers (n, 4), n >= 1.
+        boxes: True boxes per image, likewise, integers (n, 4).
 
     Returns:
-        IoU in [0, 1], float64 (B,); 0 where one of the boxes has no area.
+        IoU in [0, 1], float64 (B,); 0 where one of the boxes has no area, NaN where an image has no
+        true box.
     """
     true, image = _stacked(boxes, proposed.device)
     own = proposed[image]
     corners = [true[:, :2].maximum(own[:, :2]), true[:, 2:].minimum(own[:, 2:])]
     shared = _area(torch.cat(corners, dim=1)).double()
     iou = shared / (_area(own) + _area(true) - shared).clamp(min=1)
-    return iou.new_zeros(len(boxes)).scatter_reduce(0, image, iou, "amax")
+    return _largest(iou, image, boxes)
 
 
 def right_classes(logits: Tensor, labels: Tensor) -> Tensor:
@@ -182,7 +184,7 @@ class MaskLocalization(ImageTerms):
 
         Args:
             saliency: See `overlap_with_boxes`, as for ``boxes`` and the errors.
-            boxes: True boxes of each map.
+            boxes: True boxes of each map; a map without any is not counted.
             logits: Class scores of any range, (B, C), for ``om``; with ``labels`` or not at all.
             labels: True classes, integers (B,), -1 where unknown: such an image counts for ``le``
                 and ``f1`` alone.
@@ -194,7 +196,7 @@ class MaskLocalization(ImageTerms):
         if (logits is None) != (labels is None):
             raise ValueError("logits and labels must be given together or not at all")
         iou, f1 = overlap_with_boxes(saliency, boxes)
-        wrong = (iou <= 0.5).double()
+        wrong = (iou <= 0.5).double().masked_fill(iou.isnan(), torch.nan)
         wrong_or_confused = torch.full_like(wrong, torch.nan)
         if logits is not None and labels is not None:
             right = right_classes(logits, labels).to(wrong.device)
@@ -207,6 +209,13 @@ def _stacked(boxes: Sequence[Tensor], device: torch.device) -> tuple[Tensor, Ten
     counts = torch.tensor([len(b) for b in boxes], device=device)
     image = torch.arange(len(boxes), device=device).repeat_interleave(counts)
     return torch.cat([b.to(device, torch.int64) for b in boxes]), image
+
+
+def _largest(values: Tensor, image: Tensor, boxes: Sequence[Tensor]) -> Tensor:
+    """Find the largest value (N,) in [0, 1] of each image's boxes, (B,); NaN where it has none."""
+    found = values.new_zeros(len(boxes)).scatter_reduce(0, image, values, "amax")
+    none = torch.tensor([len(of_image) == 0 for of_image in boxes], device=found.device)
+    return found.masked_fill(none, torch.nan)
 
 
 def _area(boxes: Tensor) -> Tensor:

@@ -19,21 +19,24 @@ def inpaint(colors: Tensor, holes: Tensor, radius: float = 3.0) -> Tensor:
     """Repaint a part of each image from its surroundings (Telea 2004, OpenCV).
 
     Args:
-        colors: Images in 0..255, uint8 (B, 3, H, W).
+        colors: Images in 0..255, uint8 (B, 3, H, W); or float32 (B, C, H, W), whose channels are
+            repainted one by one.
         holes: Pixels to repaint, bool (B, H, W). An image without holes comes back as it is, an
             image that is all hole comes back as OpenCV leaves it.
         radius: Radius in pixels around each point from which colors are taken, above 0.
 
     Returns:
-        uint8 (B, 3, H, W) on the device of ``colors``.
+        The same type and shape, on the device of ``colors``.
 
     Raises:
-        TypeError: If ``colors`` is not uint8 or ``holes`` not bool.
+        TypeError: If ``colors`` is neither uint8 nor float32 or ``holes`` not bool.
         ValueError: If the shapes do not fit.
     """
-    if colors.dtype != torch.uint8 or holes.dtype != torch.bool:
+    eight_bits = colors.dtype == torch.uint8
+    if not (eight_bits or colors.dtype == torch.float32) or holes.dtype != torch.bool:
         raise TypeError(f"expected uint8 colors and bool holes: {colors.dtype}, {holes.dtype}")
-    if colors.ndim != 4 or colors.shape[1] != 3 or colors[:, 0].shape != holes.shape:
+    wrong = colors.ndim != 4 or (eight_bits and colors.shape[1] != 3)
+    if wrong or colors[:, 0].shape != holes.shape:
         raise ValueError(
             "expected colors (B, 3, H, W) and holes (B, H, W), got"
             f" {tuple(colors.shape)} and {tuple(holes.shape)}"
@@ -42,7 +45,9 @@ def inpaint(colors: Tensor, holes: Tensor, radius: float = 3.0) -> Tensor:
     masks = holes.to("cpu", torch.uint8).numpy()
 
     def repaint(index: int) -> np.ndarray:
-        return cv2.inpaint(images[index], masks[index], radius, cv2.INPAINT_TELEA)
+        parts = [images[index]] if eight_bits else cv2.split(images[index])
+        found = [cv2.inpaint(part, masks[index], radius, cv2.INPAINT_TELEA) for part in parts]
+        return found[0] if eight_bits else np.stack(found, axis=2)
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         painted = np.stack(list(pool.map(repaint, range(len(images)))))
@@ -62,7 +67,7 @@ def masked_variants(images: Tensor, binary: Tensor, mean: Tensor, std: Tensor) -
 
     Returns:
         Normalized images (B, 3, H, W) by the names in `VARIANTS`; repainted images have 8-bit
-        colors.
+        colors, of other numbers of channels their full depth.
 
     Raises:
         TypeError: If ``binary`` is not bool.
@@ -72,7 +77,9 @@ def masked_variants(images: Tensor, binary: Tensor, mean: Tensor, std: Tensor) -
         raise TypeError(f"binary must be bool, got {binary.dtype}")
     shown = binary[:, None]
     masked_out = images.where(~shown, 0.0)
-    colors = ((masked_out * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+    levels = (masked_out * std + mean) * 255
+    in_colors = images.shape[1] == 3
+    colors = levels.round().clamp(0, 255).to(torch.uint8) if in_colors else levels.float()
     painted = inpaint(colors, binary).to(images.dtype)
     return {
         "clean": images,

@@ -107,7 +107,8 @@ class OverlapLocalization(ImageTerms):
 
         Args:
             saliency: Maps of shape (B, H, W) in [0, 1].
-            boxes: True boxes of each map; see `box_union`, as for the errors.
+            boxes: True boxes of each map; see `box_union`, as for the errors. A map without any is
+                not counted.
             logits: Class scores of any range, (B, C), for ``om_iou``; with ``labels`` or not at
                 all.
             labels: True classes, integers (B,), -1 where unknown: such an image does not count for
@@ -124,4 +125,4 @@ class OverlapLocalization(ImageTerms):
         official = torch.full_like(iou, torch.nan)
         if logits is not None and labels is not None:
             official = 1 - iou * right_classes(logits, labels).to(iou.device)
-        self._count(1 - iou, f1, official)
+        self._count(1 - iou, f1.masked_fill(iou.isnan(), torch.nan), official)

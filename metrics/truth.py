@@ -13,7 +13,7 @@ def box_union(boxes: Sequence[Tensor], saliency: Tensor) -> Tensor:
     """Mark the pixels within any of an image's true boxes (U in App. C of paper 000).
 
     Args:
-        boxes: True boxes x0 y0 x1 y1 per map, in pixels of the map, integers (n, 4), n >= 1. x1
+        boxes: True boxes x0 y0 x1 y1 per map, in pixels of the map, integers (n, 4). x1
             and y1 lie inside the box, as in the WSOL benchmark. What reaches beyond the map is cut
             off.
         saliency: Maps (B, H, W), for their shape and device.
@@ -23,8 +23,7 @@ def box_union(boxes: Sequence[Tensor], saliency: Tensor) -> Tensor:
 
     Raises:
         TypeError: If a tensor of ``boxes`` does not hold integers.
-        ValueError: If ``boxes`` does not hold at least one box per map, with x0 <= x1 and
-            y0 <= y1.
+        ValueError: If ``boxes`` does not hold boxes of each map, with x0 <= x1 and y0 <= y1.
     """
     check_boxes(boxes, len(saliency))
     region = torch.zeros(saliency.shape, dtype=torch.bool)

@@ -1,6 +1,7 @@
 from learned_saliency.models.acol import ACoL, ACoLOutput
 from learned_saliency.models.adl import ADLClassifier, AttentionDropout, drop_mask
 from learned_saliency.models.amortized import Amortized, AmortizedOutput
+from learned_saliency.models.answers import Answers, SingleLogit, Values
 from learned_saliency.models.backbones import MultiScaleBackbone
 from learned_saliency.models.calm import CALM, CueDistribution, cue_distribution
 from learned_saliency.models.cam import CAMClassifier
@@ -21,6 +22,11 @@ from learned_saliency.models.feature_cache import (
     is_frozen,
 )
 from learned_saliency.models.finetuned import FineTuned, LinearProbe
+from learned_saliency.models.first_layer import (
+    adapt_first_layer,
+    find_first_layer,
+    with_channels,
+)
 from learned_saliency.models.has import HideAndSeek, hidden_pixels
 from learned_saliency.models.pooling import (
     GlobalAverage,
@@ -53,6 +59,7 @@ __all__ = [
     "ADLClassifier",
     "Amortized",
     "AmortizedOutput",
+    "Answers",
     "AttentionDropout",
     "CAMClassifier",
     "CASMOutput",
@@ -79,20 +86,25 @@ __all__ = [
     "QuestionAnswering",
     "SMPDecoder",
     "SPGOutput",
+    "SingleLogit",
     "TransformerBackbone",
     "TriLite",
     "TriLiteOutput",
     "Trunk",
     "UNetDecoder",
+    "Values",
     "Wildcat",
+    "adapt_first_layer",
     "cue_distribution",
     "cut_box",
     "drop_mask",
     "feature_key",
+    "find_first_layer",
     "head_with_gradients",
     "hidden_pixels",
     "is_feature_cache",
     "is_frozen",
     "mix_images",
     "region_features",
+    "with_channels",
 ]

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from learned_saliency.models.cam import CAMClassifier
 from learned_saliency.models.pooling import Pooling
-from learned_saliency.ops import full_precision, min_max, widen
+from learned_saliency.ops import full_precision, maximum_of_present, min_max, widen
 
 
 class ACoLOutput(NamedTuple):
@@ -65,6 +65,7 @@ class ACoL(nn.Module):
         erasing_threshold: float = 0.6,
         pretrained_head: str | None = None,
         pooling: Pooling | None = None,
+        answers: None = None,
     ) -> None:
         super().__init__()
         channels = backbone.channels[-1]
@@ -76,6 +77,8 @@ class ACoL(nn.Module):
             raise ValueError(
                 f"erasing_threshold must be above 0 and at most 1, got {erasing_threshold}"
             )
+        if answers is not None:
+            raise ValueError("ACoL's branches have a row per class, so that answers must be null")
         if pretrained_head:
             raise ValueError("ACoL's branches are new layers, so that pretrained_head must be null")
         self.backbone = backbone
@@ -115,12 +118,16 @@ class ACoL(nn.Module):
 
         Args:
             features: Maps of shape (B, K, h, w).
-            labels: Classes whose maps erase, int64 (B,) in 0..C-1.
+            labels: Classes whose maps erase, int64 (B,) in 0..C-1; or whether each class's map
+                does, bool (B, C), by the maximum of the normalized maps.
         """
         self._check(features)
         hidden = self.branch_a.features(features)
         with torch.no_grad():
-            maps = min_max(self.branch_a.cams(hidden, labels))
+            if labels.dtype == torch.bool:
+                maps = maximum_of_present(min_max(self.branch_a.cams(hidden)), labels)
+            else:
+                maps = min_max(self.branch_a.cams(hidden, labels))
         erased = self.erase(features, maps)
         return ACoLOutput(self.branch_a.head(hidden), self.branch_b(erased))
 

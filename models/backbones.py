@@ -5,7 +5,8 @@ from timm.models.efficientnet import EfficientNetFeatures
 from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 
-from learned_saliency.models.creation import create, one_line
+from learned_saliency.models.creation import create, of_channels, one_line
+from learned_saliency.models.first_layer import COLORS
 from learned_saliency.models.striding import pad_same, unstride
 from learned_saliency.models.trunk import Trunk, increasing
 
@@ -39,6 +40,8 @@ class MultiScaleBackbone(Trunk):
             the pretraining.
         frozen: See `Trunk`; new layers of ``neck_channels`` would learn nothing.
         trainable: See `Trunk`; ``neck_channels`` are always trained.
+        in_chans: Number C of channels of the images. Of other numbers than 3, timm sums up the
+            first layer's pretrained weights for one channel and repeats them for more.
         **timm_kwargs: Passed to the network's constructor, such as ``channels`` of a ResNet.
 
     Attributes:
@@ -65,6 +68,7 @@ class MultiScaleBackbone(Trunk):
         img_size: int | Sequence[int] | None = None,
         frozen: bool = False,
         trainable: str | None = None,
+        in_chans: int = COLORS,
         **timm_kwargs: Any,
     ) -> None:
         if unstrided_stages < 0:
@@ -75,7 +79,7 @@ class MultiScaleBackbone(Trunk):
             raise ValueError("frozen=true leaves nothing to train the new layers of neck_channels")
         if out_indices is not None:
             timm_kwargs["out_indices"] = increasing(out_indices)
-        options = {"features_only": True, **timm_kwargs}
+        options = {"features_only": True, **of_channels(in_chans), **timm_kwargs}
         network, used = create(name, pretrained, options, {"img_size": img_size})
         _drop_unread_blocks(network)
         channels, reductions = network.feature_info.channels(), network.feature_info.reduction()

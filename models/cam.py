@@ -1,7 +1,10 @@
+from collections.abc import Callable
+
 import timm
 import torch
 from torch import Tensor, nn
 
+from learned_saliency.models.answers import Answers
 from learned_saliency.models.creation import check_name, one_line
 from learned_saliency.models.pooling import GlobalAverage, Pooling
 from learned_saliency.ops import full_precision, widen
@@ -21,6 +24,8 @@ class CAMClassifier(nn.Module):
         pretrained_head: Name of a timm network with the same last features, whose last layer's
             weights are taken over, for a data set with that network's classes; none by default.
         pooling: Pooling of the class maps; by default `GlobalAverage`.
+        answers: Factory, given ``num_classes``, of what the rows of the last layer stand for; by
+            default each is a class.
 
     Raises:
         ValueError: If ``num_classes`` is below 1, timm has no network ``pretrained_head``, or its
@@ -36,6 +41,7 @@ class CAMClassifier(nn.Module):
         num_classes: int,
         pretrained_head: str | None = None,
         pooling: Pooling | None = None,
+        answers: Callable[[int], Answers] | None = None,
     ) -> None:
         super().__init__()
         if num_classes < 1:
@@ -43,9 +49,15 @@ class CAMClassifier(nn.Module):
         self.backbone = backbone
         self.num_classes = num_classes
         self.pooling = GlobalAverage() if pooling is None else pooling
-        self.fc = nn.Linear(backbone.channels[-1], num_classes * self.pooling.modalities)
+        self.answers = None if answers is None else answers(num_classes)
+        self.fc = nn.Linear(backbone.channels[-1], self._num_rows * self.pooling.modalities)
         if pretrained_head:
             self._load_head(pretrained_head)
+
+    @property
+    def _num_rows(self) -> int:
+        """Number R of rows of the last layer, without the modalities."""
+        return self.num_classes if self.answers is None else self.answers.num_rows
 
     def levels(self, images: Tensor) -> list[Tensor]:
         """Extract feature maps of all scales, for a decoder.
@@ -83,8 +95,10 @@ class CAMClassifier(nn.Module):
         """
         self._check(features)
         if self.pooling.is_mean:
-            return self.fc(self.pooling(features))
-        return self.pooling(self.cams(features))
+            pooled = self.fc(self.pooling(features))
+        else:
+            pooled = self.pooling(self._row_maps(features))
+        return pooled if self.answers is None else self.answers(pooled)
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify images of shape (B, 3, H, W): logits of shape (B, C)."""
@@ -110,11 +124,9 @@ class CAMClassifier(nn.Module):
         """
         self._check(features)
         features = widen(features)
-        weight, bias = (self._of_classes(part) for part in self.fc.parameters())
+        weight, bias = self._weight_and_bias()
         if labels is None:
-            with full_precision(features.device):
-                cams = torch.einsum("bkhw,ck->bchw", features, weight)
-            return cams + bias[:, None, None]
+            return _maps(features, weight, bias)
         self._check_labels(features, labels)
         with full_precision(features.device):
             cams = torch.einsum("bkhw,bk->bhw", features, weight[labels])
@@ -134,19 +146,34 @@ class CAMClassifier(nn.Module):
             Gradients of shape (B, K, h, w), at least float32.
         """
         self._check(features)
-        weights = self._of_classes(self.fc.weight)[targets]
+        weights = self._weight_and_bias()[0][targets]
         if self.pooling.is_mean:
             weights = weights / features.shape[2:].numel()
             return weights[:, :, None, None].expand_as(features)
-        shares = self.pooling.derivative(self.cams(features, targets))
-        return weights[:, :, None, None] * shares[:, None]
+        if self.answers is None:
+            maps = self.cams(features, targets)
+        else:
+            rows = self.answers.rows[targets]
+            maps = self._row_maps(features)[torch.arange(len(rows), device=rows.device), rows]
+        return weights[:, :, None, None] * self.pooling.derivative(maps)[:, None]
 
-    def _of_classes(self, parameter: Tensor) -> Tensor:
-        """Average a parameter (C M, ...) of the last layer over the modalities of each class."""
+    def _row_maps(self, features: Tensor) -> Tensor:
+        """Compute the maps (B, R, h, w) of the rows of the last layer, at least float32."""
+        return _maps(widen(features), *map(self._of_rows, self.fc.parameters()))
+
+    def _weight_and_bias(self) -> tuple[Tensor, Tensor]:
+        """Compute weight (C, K) and bias (C,) of the class maps, at least float32."""
+        weight, bias = map(self._of_rows, self.fc.parameters())
+        if self.answers is None:
+            return weight, bias
+        return self.answers.weight_of_scores(weight), self.answers.bias_of_scores(bias)
+
+    def _of_rows(self, parameter: Tensor) -> Tensor:
+        """Average a parameter (R M, ...) of the last layer over the modalities of each row."""
         parameter, modalities = widen(parameter), self.pooling.modalities
         if modalities == 1:
             return parameter
-        return parameter.unflatten(0, (self.num_classes, modalities)).mean(dim=1)
+        return parameter.unflatten(0, (self._num_rows, modalities)).mean(dim=1)
 
     def _load_head(self, name: str) -> None:
         """Take over the last layer of a network of timm, for every modality."""
@@ -160,7 +187,7 @@ class CAMClassifier(nn.Module):
                 f"{one_line(error)}"
             ) from error
         shape = tuple(getattr(head, "weight", torch.empty(0)).shape)
-        expected = (self.num_classes, self.fc.in_features)
+        expected = (self._num_rows, self.fc.in_features)
         if shape != expected:
             raise ValueError(
                 f"the last layer of pretrained_head={name} has weights {shape}, the classifier's "
@@ -185,3 +212,10 @@ class CAMClassifier(nn.Module):
             )
         if labels.is_floating_point() or labels.dtype == torch.bool:
             raise TypeError(f"labels must be integers, got {labels.dtype}")
+
+
+def _maps(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Compute the maps (B, R, h, w) of a 1x1 convolution with weight (R, K) and bias (R,)."""
+    with full_precision(features.device):
+        maps = torch.einsum("bkhw,ck->bchw", features, weight)
+    return maps + bias[:, None, None]

@@ -14,6 +14,7 @@ import torch
 from timm.models import group_parameters
 from torch import Tensor, nn
 
+from learned_saliency.models.first_layer import COLORS, with_channels
 from learned_saliency.storage import (
     FoundWeights,
     WeightsError,
@@ -50,13 +51,28 @@ def create(
         RuntimeError: If timm's weights cannot be loaded.
     """
     check_name(name)
-    optional = {key: value for key, value in optional.items() if value is not None}
+    optional = {
+        key: tuple(value) if isinstance(value, list) else value  # as timm's networks have it
+        for key, value in optional.items()
+        if value is not None
+    }
     if pretrained is True:
         return _create_pretrained(name, options, optional)
     network, used = _create_random(name, options, optional)
     if pretrained:
         _load(network, name, Path(pretrained).expanduser(), used)
     return network, used
+
+
+def of_channels(channels: int) -> dict[str, int]:
+    """Return timm's option of a number of channels of the images; none for colors.
+
+    Raises:
+        ValueError: If there is no channel.
+    """
+    if channels < 1:
+        raise ValueError(f"in_chans must be at least 1, got {channels}")
+    return {} if channels == COLORS else {"in_chans": channels}
 
 
 def check_name(name: str) -> None:
@@ -179,7 +195,8 @@ def _load(network: nn.Module, name: str, path: Path, used: Mapping[str, Any]) ->
     own = network.state_dict()
     wanted = {key.removeprefix("model."): value for key, value in own.items()}
     try:
-        found = _fit(read_weights(path), wanted, network, name, used)
+        content = with_channels(read_weights(path), wanted, _first_layers(name), _spelled)
+        found = _fit(content, wanted, network, name, used)
     except WeightsError as error:
         raise ValueError(f"pretrained={path}: {error}; the network is '{name}'") from None
     if infinite := find_infinite(found.state):
@@ -189,6 +206,13 @@ def _load(network: nn.Module, name: str, path: Path, used: Mapping[str, Any]) ->
     if found.report:
         warnings.warn(f"pretrained={path}: {found.report}.", stacklevel=2)
     network.load_state_dict({key: found.state[key.removeprefix("model.")] for key in own})
+
+
+def _first_layers(name: str) -> list[str]:
+    """Return the names of the layers that read the image, as timm knows them."""
+    config = timm.get_pretrained_cfg(name)
+    found = config.first_conv if config is not None else None
+    return [found] if isinstance(found, str) else list(found or [])
 
 
 def _fit(

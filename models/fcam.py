@@ -11,6 +11,7 @@ from learned_saliency.models.smp_decoder import SMPDecoder
 from learned_saliency.models.unet import UNetDecoder
 from learned_saliency.ops import widen
 
+FOREGROUNDS = ("any", "class")  # what a foreground map is of
 _WIDTHS = (256, 128, 64, 32, 16)  # Tab. F.2
 
 
@@ -21,7 +22,8 @@ class FCAMOutput(NamedTuple):
         logits: Class scores of the frozen classifier, (B, C).
         features: The classifier's last feature maps, (B, K, h, w), from which ``classifier.cams``
             makes CAMs.
-        scores: Scores of the decoder before the softmax, (B, 2, H, W): background, foreground.
+        scores: Scores of the decoder before the softmax, (B, 1 + F, H, W): background, then the F
+            foregrounds, 1 for all classes or one per class.
     """
 
     logits: Tensor
@@ -48,10 +50,15 @@ class FCAM(nn.Module):
         decoder: ``smp:NAME`` for a decoder of segmentation-models-pytorch, see `SMPDecoder`; None
             for the paper's U-Net.
         decoder_options: Further arguments of a library's decoder, by the names of its class.
+        foreground: ``"any"`` for one foreground map for all classes, the paper's, or ``"class"``
+            for one of each class.
+
+    Attributes:
+        per_class: Whether each class has a foreground map.
 
     Raises:
-        ValueError: If there are too few or too many ``widths`` for the levels of the backbone, or
-            the decoder does not exist or does not fit.
+        ValueError: If ``foreground`` is another word, there are too few or too many ``widths`` for
+            the levels of the backbone, or the decoder does not exist or does not fit.
     """
 
     def __init__(
@@ -61,15 +68,21 @@ class FCAM(nn.Module):
         center: bool = False,
         decoder: str | None = None,
         decoder_options: Mapping[str, Any] | None = None,
+        foreground: str = "any",
     ) -> None:
         super().__init__()
+        if foreground not in FOREGROUNDS:
+            raise ValueError(f"foreground must be one of {FOREGROUNDS}, got {foreground!r}")
+        self.per_class = foreground == "class"
+        regions = 1 + classifier.num_classes if self.per_class else 2
         self.classifier = classifier.requires_grad_(False).eval()
         backbone = classifier.backbone
         self.pyramid = FeaturePyramid(backbone.channels, backbone.reductions)
         channels, reductions = self.pyramid.channels, self.pyramid.reductions
         if decoder is not None:
             widths = _WIDTHS if widths is None else widths
-            self.decoder = SMPDecoder(decoder, channels, reductions, widths, decoder_options)
+            options = decoder_options, regions
+            self.decoder = SMPDecoder(decoder, channels, reductions, widths, *options)
             return
         if decoder_options:
             raise ValueError(
@@ -86,7 +99,7 @@ class FCAM(nn.Module):
                 f"levels of {channels} channels at 1/{reductions} of the image "
                 f"take {len(channels) - 1} to {needed} decoder widths, got {list(widths)}"
             )
-        self.decoder = UNetDecoder(channels, widths, center)
+        self.decoder = UNetDecoder(channels, widths, center, regions)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of the decoder; the classifier stays in evaluation mode."""
@@ -110,11 +123,13 @@ class FCAM(nn.Module):
         return FCAMOutput(logits, levels[-1], scores)
 
     @staticmethod
-    def foreground(scores: Tensor) -> Tensor:
-        """Compute the paper's foreground map S^2, the second channel of the softmax over both.
+    def foreground(scores: Tensor, targets: Tensor | None = None) -> Tensor:
+        """Compute foreground maps: the paper's S^2, the second channel of the softmax over both.
 
         Args:
-            scores: Scores of shape (B, 2, H, W).
+            scores: Scores of shape (B, 2, H, W); with ``targets`` (B, 1 + C, H, W).
+            targets: Classes whose foreground is wanted, int64 (B,) in 0..C-1; None where one map is
+                for all classes.
 
         Returns:
             Maps of shape (B, H, W) in [0, 1], at least float32.
@@ -122,6 +137,9 @@ class FCAM(nn.Module):
         Raises:
             ValueError: If ``scores`` does not have that shape.
         """
-        if scores.ndim != 4 or scores.shape[1] != 2:
+        if scores.ndim != 4 or (targets is None and scores.shape[1] != 2):
             raise ValueError(f"scores must have shape (B, 2, H, W), got {tuple(scores.shape)}")
-        return widen(scores).softmax(dim=1)[:, 1]
+        probabilities = widen(scores).softmax(dim=1)
+        if targets is None:
+            return probabilities[:, 1]
+        return probabilities[torch.arange(len(targets), device=targets.device), 1 + targets]

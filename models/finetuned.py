@@ -52,4 +52,5 @@ class FineTuned(CAMClassifier):
         self.backbone = classifier.backbone
         self.num_classes = classifier.num_classes
         self.fc, self.pooling = classifier.fc, classifier.pooling
+        self.answers = classifier.answers
         self.backbone.unfreeze()

@@ -63,6 +63,7 @@ class SMPDecoder(nn.Module):
             other decoders the first stands for the library's 256, and what is a half, an eighth or
             twice that there stays so.
         options: Further arguments of the library's class, or other values of these widths.
+        regions: Number R of maps of scores, at least 2.
 
     Attributes:
         scales: Number n of scales, the coarsest being 1/2^n.
@@ -79,6 +80,7 @@ class SMPDecoder(nn.Module):
         reductions: Sequence[float],
         widths: Sequence[int],
         options: Mapping[str, Any] | None = None,
+        regions: int = 2,
     ) -> None:
         super().__init__()
         name, kind = _find(decoder)
@@ -100,7 +102,7 @@ class SMPDecoder(nn.Module):
         if used.get("merge_policy") == "cat":  # fpn puts its four maps side by side
             width = self.network.out_channels
         width = width if isinstance(width, int) else width[-1]
-        self.scores = nn.Conv2d(width, 2, kind.kernel, padding=kind.kernel // 2)
+        self.scores = nn.Conv2d(width, regions, kind.kernel, padding=kind.kernel // 2)
         self._mode = "nearest" if kind.u_shaped else "bilinear"
         start = importlib.import_module(f"{_PACKAGE}.base.initialization")
         start.initialize_decoder(self.network)
@@ -114,7 +116,7 @@ class SMPDecoder(nn.Module):
             size: Height and width of the image, (H, W) in pixels.
 
         Returns:
-            Scores of shape (B, 2, H, W) before the softmax: channel 0 background, 1 foreground.
+            Scores of shape (B, R, H, W) before the softmax: channel 0 background, then foreground.
 
         Raises:
             ValueError: If the levels are not those that the decoder was made for, or too small.

@@ -8,6 +8,8 @@ from timm.models.inception_v3 import InceptionB, InceptionD
 from torch import Tensor, nn
 from torch.nn import functional
 
+from learned_saliency.models.first_layer import find_first_layer
+
 _TRIAL_SIZE = 160  # pixels: five halvings give five different sizes, in padded networks and others
 
 
@@ -44,7 +46,7 @@ def unstride(network: nn.Module, stages: int) -> int:
     shortcut of a ResNet-D.
 
     Args:
-        network: Network of images (1, 3, H, W) to a list of levels (1, K_i, h_i, w_i), fine to
+        network: Network of images (1, C, H, W) to a list of levels (1, K_i, h_i, w_i), fine to
             coarse. Changed in place.
         stages: Number of stages that lose their stride, at least 1.
 
@@ -134,13 +136,20 @@ def _heights(network: nn.Module, strided: dict[str, int]) -> int:
     modes = {module: module.training for module in network.modules()}
     parameter = next(network.parameters())
     try:
-        levels = network.eval()(parameter.new_zeros(1, 3, _TRIAL_SIZE, _TRIAL_SIZE))
+        levels = network.eval()(
+            parameter.new_zeros(1, _channels(network), _TRIAL_SIZE, _TRIAL_SIZE)
+        )
     finally:
         for handle in handles:
             handle.remove()
         for module, mode in modes.items():
             module.training = mode
     return levels[-1].shape[-2]
+
+
+def _channels(network: nn.Module) -> int:
+    """Return the number of channels of the images that a network takes."""
+    return find_first_layer(network)[1].in_channels
 
 
 def _remove_stride(network: nn.Module, name: str) -> None:

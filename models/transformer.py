@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from learned_saliency.models.class_attention import check_class_attention, class_attention
-from learned_saliency.models.creation import create
+from learned_saliency.models.creation import create, of_channels
+from learned_saliency.models.first_layer import COLORS
 from learned_saliency.models.trunk import Trunk, increasing
 
 _LEVELS = 4  # by default, as in ViTDet
@@ -40,6 +41,8 @@ class TransformerBackbone(Trunk):
             or resampled; None keeps the size of the pretraining.
         frozen: See `Trunk`.
         trainable: See `Trunk`.
+        in_chans: Number C of channels of the images. Of other numbers than 3, timm sums up the
+            first layer's pretrained weights for one channel and repeats them for more.
         **timm_kwargs: Passed to the network's constructor, such as ``drop_path_rate``.
 
     Attributes:
@@ -63,10 +66,12 @@ class TransformerBackbone(Trunk):
         img_size: int | Sequence[int] | None = None,
         frozen: bool = False,
         trainable: str | None = None,
+        in_chans: int = COLORS,
         **timm_kwargs: Any,
     ) -> None:
         optional = {"dynamic_img_size": True, "img_size": img_size}
-        network, used = create(name, pretrained, {"num_classes": 0, **timm_kwargs}, optional)
+        options = {"num_classes": 0, **of_channels(in_chans), **timm_kwargs}
+        network, used = create(name, pretrained, options, optional)
         blocks = getattr(network, "feature_info", None) or []
         if len({block["reduction"] for block in blocks}) != 1:
             raise ValueError(
@@ -85,6 +90,7 @@ class TransformerBackbone(Trunk):
         self.has_class_attention = False
         self.channels = [block.get("num_chs_norm", block["num_chs"]) for block in kept]
         self.reductions = [block["reduction"] for block in kept]
+        self.patch = self.reductions[-1]
 
     def append_class_attention(self) -> None:
         """Append a channel to the last level: the class token's attention to the patches.
@@ -107,7 +113,7 @@ class TransformerBackbone(Trunk):
 
     def _levels(self, images: Tensor) -> list[Tensor]:
         height, width = images.shape[-2:]
-        patch = self.reductions[-1]
+        patch = self.patch
         if height % patch or width % patch:
             raise ValueError(
                 f"{height} x {width} pixels do not divide into patches of {patch} x {patch} pixels"

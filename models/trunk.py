@@ -32,6 +32,7 @@ class Trunk(nn.Module):
     Attributes:
         channels: Channels K_i of each level.
         reductions: Pixels of the image per cell of each level, along one side.
+        patch: Side in pixels of the patches that images consist of; None for networks without.
         name: As above.
         frozen: As above.
 
@@ -42,6 +43,7 @@ class Trunk(nn.Module):
 
     channels: list[int]
     reductions: list[int]
+    patch: int | None = None
 
     def __init__(
         self,
@@ -72,7 +74,7 @@ class Trunk(nn.Module):
         """Extract all levels in one pass.
 
         Args:
-            images: Normalized images of shape (B, 3, H, W).
+            images: Normalized images of shape (B, C, H, W).
 
         Returns:
             Feature maps of shape (B, ``channels[i]``, h_i, w_i), from fine to coarse; h_i is
@@ -83,7 +85,7 @@ class Trunk(nn.Module):
             TypeError: If ``images`` is not of a floating type.
         """
         if images.ndim != 4:
-            raise ValueError(f"images must have shape (B, 3, H, W), got {tuple(images.shape)}")
+            raise ValueError(f"images must have shape (B, C, H, W), got {tuple(images.shape)}")
         if not images.is_floating_point():
             raise TypeError(f"images must be normalized floats, got {images.dtype}")
         if not self.frozen or images.requires_grad:

@@ -28,6 +28,7 @@ class UNetDecoder(nn.Module):
             Tab. F.2 does not mention them, but only with them the decoder of VGG16 has the 23.1
             million parameters of Tab. F.4; the decoders of ResNet-50 and Inception-v3 have their 9
             and 5.7 million without them.
+        regions: Number R of maps of scores, at least 2.
 
     Raises:
         ValueError: If a width is not positive, or there are too few widths for the levels.
@@ -38,6 +39,7 @@ class UNetDecoder(nn.Module):
         encoder_channels: Sequence[int],
         widths: Sequence[int] = (256, 128, 64, 32, 16),
         center: bool = False,
+        regions: int = 2,
     ) -> None:
         super().__init__()
         if not encoder_channels or not widths or min(*encoder_channels, *widths) < 1:
@@ -59,7 +61,7 @@ class UNetDecoder(nn.Module):
             _convolutions(channels + skip, width)
             for channels, skip, width in zip(inputs, skip_channels, widths, strict=True)
         )
-        self.scores = nn.Conv2d(widths[-1], 2, 3, padding=1)
+        self.scores = nn.Conv2d(widths[-1], regions, 3, padding=1)
 
     def forward(self, levels: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Decode feature maps.
@@ -69,7 +71,7 @@ class UNetDecoder(nn.Module):
             size: Height and width of the image, (H, W) in pixels.
 
         Returns:
-            Scores of shape (B, 2, H, W) before the softmax: channel 0 background, 1 foreground.
+            Scores of shape (B, R, H, W) before the softmax: channel 0 background, then foreground.
 
         Raises:
             ValueError: If the levels are not those that the decoder was made for.

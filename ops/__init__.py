@@ -6,7 +6,7 @@ from learned_saliency.ops.blurring import blur
 from learned_saliency.ops.contours import LevelBoxes, level_boxes
 from learned_saliency.ops.dense_crf import CRF_BACKENDS, crf_features
 from learned_saliency.ops.imputation import impute_from_neighbors
-from learned_saliency.ops.min_max import min_max
+from learned_saliency.ops.min_max import maximum_of_present, min_max
 from learned_saliency.ops.otsu import check_maps, otsu_of_levels, otsu_threshold, to_8_bit
 from learned_saliency.ops.overlap import box_iou, level_ious
 from learned_saliency.ops.permutohedral import permutohedral_filter
@@ -27,6 +27,7 @@ __all__ = [
     "label_images",
     "level_boxes",
     "level_ious",
+    "maximum_of_present",
     "min_max",
     "otsu_of_levels",
     "otsu_threshold",

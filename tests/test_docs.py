@@ -18,7 +18,7 @@ from PIL import Image
 from torch import nn
 
 from learned_saliency.pipeline.cli.compose import check_command_line, compose_checked
-from learned_saliency.pipeline.commands import COMMANDS
+from learned_saliency.pipeline.commands import COMMANDS, without_group
 from learned_saliency.trainers import TEST_FIGURES
 from tests.support.commands import run_command
 from tests.support.paths import CONFIGS, ROOT
@@ -247,7 +247,8 @@ def shown_commands():
 
 @pytest.mark.parametrize("line", dict.fromkeys(shown_commands()))
 def test_a_command_composes(line):
-    program, script, *words = shlex.split(line)
+    program, *words = shlex.split(line)
+    script, *words = without_group(words)
     command = COMMANDS[script.removesuffix(".py")]
     assert program == ("python" if command.script else "learned-saliency")
     check_command_line(command.words(words), command.config_name, command.complete)

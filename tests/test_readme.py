@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from learned_saliency.pipeline.cli import check_command_line
-from learned_saliency.pipeline.commands import COMMANDS
+from learned_saliency.pipeline.commands import COMMANDS, without_group
 from tests.support.paths import CONFIGS, ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -43,7 +43,7 @@ SHOWN = shown()
 
 @pytest.mark.parametrize("line", SHOWN)
 def test_words_of_a_shown_command_are_understood(line):
-    name, words = SHOWN[line]
+    name, *words = without_group([SHOWN[line][0], *SHOWN[line][1]])
     command = COMMANDS[name]
     check_command_line(command.words(words), command.config_name, command.complete)
 

@@ -81,6 +81,7 @@ from learned_saliency.trainers.spg import SPGModule
 from learned_saliency.trainers.strategies import (
     LIFELINE,
     ExactEvaluationDDP,
+    ShardedTrunkDDP,
     gathered,
     meet,
     place,
@@ -166,6 +167,7 @@ __all__ = [
     "SPGModule",
     "SaliencyCallback",
     "SaliencyModule",
+    "ShardedTrunkDDP",
     "SnapshotPool",
     "Sums",
     "SupervisedModule",

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learned_saliency.models import ACoL
-from learned_saliency.ops import widen
 from learned_saliency.trainers.cam import CAMModule, ClassifierLosses
 
 
 class ACoLModule(CAMModule):
     """Module that trains both branches of ACoL (Zhang et al., CVPR 2018) together.
 
-    The loss is the sum of both branches' cross-entropies; the true class's map erases. The native
+    The loss is the sum of both branches' cross-entropies; the true class's map erases. In
+    multi-label tasks the maps of all classes of the image erase: branch B has to classify every one
+    of them by what A did not find, where the evidence that A finds for a class whose map did not
+    erase would be left to B. Of an image without a class nothing is erased. The native
     map is the maximum of both branches' maps of the class, resized and normalized as a CAM.
 
     Args:
@@ -23,7 +22,6 @@ class ACoLModule(CAMModule):
         **options: See `CAMModule`.
     """
 
-    tasks: ClassVar[frozenset[str]] = frozenset({"multiclass"})
     network: ACoL
 
     @property
@@ -36,11 +34,11 @@ class ACoLModule(CAMModule):
 
         Args:
             images: Normalized images of shape (B, 3, H, W).
-            labels: Their classes, int64 (B,) in 0..C-1.
+            labels: What the task learns of them; see `CAMModule.losses`.
         """
         found = self.network.branches(self.network.features(images), labels)
         terms = {
-            "classification": F.cross_entropy(widen(found.logits), labels),
-            "erased": F.cross_entropy(widen(found.erased_logits), labels),
+            "classification": self.task.loss(found.logits, labels),
+            "erased": self.task.loss(found.erased_logits, labels),
         }
         return ClassifierLosses(terms, found.logits)

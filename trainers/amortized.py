@@ -26,6 +26,9 @@ class AmortizedModule(SaliencyModule):
     and backward. Labels are not read. With ``targets=1`` the predicted class is explained;
     otherwise each step draws one of each image's ``targets`` most probable classes.
 
+    In multi-label tasks the most probable classes are those of the highest logits, too, whether the
+    image has them or not.
+
     The native map of a class is n(S), the very mask that is trained.
 
     Args:
@@ -40,6 +43,7 @@ class AmortizedModule(SaliencyModule):
         ValueError: If ``targets`` or ``gradient_clip`` is out of range.
     """
 
+    tasks: ClassVar[frozenset[str]] = frozenset({"multiclass", "multilabel"})
     network: Amortized
     for_given: ClassVar[Mapping[str, Any]] = {}  # a given classifier needs no other values
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from learned_saliency.attribution import Classifier, PostHocMethod, SharedFeatures
 from learned_saliency.datamodules import WSOLBatch
+from learned_saliency.models import is_frozen
 from learned_saliency.ops import widen
 from learned_saliency.trainers.coverage import CoverageSums
 from learned_saliency.trainers.outputs import (
@@ -29,6 +30,7 @@ from learned_saliency.trainers.tasks import TASKS
 from learned_saliency.trainers.testing import TestableModule, flatten
 from learned_saliency.trainers.training import OptimizerFactory, SchedulerFactory
 from learned_saliency.trainers.zerobox import ZeroBoxScores
+from learned_saliency.visualization import shown_channels as choose_shown
 
 
 class SaliencyModule(TestableModule):
@@ -60,18 +62,23 @@ class SaliencyModule(TestableModule):
         explained: Class that the tested maps explain: the ``"label"`` or the ``"predicted"`` class.
         mean: Mean of each color channel that the images were normalized with, in [0, 1].
         std: Standard deviation of each color channel, in [0, 1].
+        shown_channels: The three of the channels that are shown as red, green and blue, and that
+            terms on colors look at; None for the first three, of one channel gray.
         seed: Seed of all random draws in training.
         zerobox: Criteria of ``val`` that need no box; None for none of them.
         task: What labels are to the classifier, a key of `trainers.TASKS`.
 
     Attributes:
         tasks: Names of the tasks that the method is defined for.
+        refusals: Reasons why it is not defined for others, by the names of the tasks; each follows
+            the method's name and has no full stop.
         for_given: Keys of ``model`` with the values that they need where the classifier is a given
             network, which stays as it is; None for a method that cannot be trained for it.
     """
 
     for_given: ClassVar[Mapping[str, Any] | None] = None
     tasks: ClassVar[frozenset[str]] = frozenset({"multiclass"})
+    refusals: ClassVar[Mapping[str, str]] = {}
 
     def __init__(
         self,
@@ -84,8 +91,9 @@ class SaliencyModule(TestableModule):
         faithfulness: Sequence[str] = (),
         mask_color: str = "mean",
         explained: str = "label",
-        mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
-        std: tuple[float, float, float] = (0.229, 0.224, 0.225),
+        mean: tuple[float, ...] = (0.485, 0.456, 0.406),
+        std: tuple[float, ...] = (0.229, 0.224, 0.225),
+        shown_channels: Sequence[int] | None = None,
         seed: int = 0,
         zerobox: ZeroBoxScores | None = None,
         task: str = "multiclass",
@@ -102,10 +110,11 @@ class SaliencyModule(TestableModule):
             mean=mean,
             std=std,
         )
-        self.task = TASKS[task]
+        self.task = TASKS[task].of(network)
         self.network = network.to(memory_format=torch.channels_last)  # makes convolutions faster
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+        self.shown_channels = choose_shown(len(mean), shown_channels)
         # Threshold with the native map's best MaxBoxAcc on `val`, or what a criterion without boxes
         # chose there, in [0, 1); 0.5 before the first validation.
         self.register_buffer("box_threshold", torch.tensor(0.5))
@@ -117,6 +126,11 @@ class SaliencyModule(TestableModule):
     def native(self) -> NativeMap | None:
         """Declaration of the native map; None for a module that has no native map."""
         raise NotImplementedError
+
+    @property
+    def has_classes(self) -> bool:
+        """False in regression, whose scores are no logits of classes."""
+        return self.task.activation is not None
 
     @property
     def learned_share(self) -> LearnedShare | None:
@@ -136,6 +150,21 @@ class SaliencyModule(TestableModule):
     @property
     def compile_obstacle(self) -> str | None:
         """Reason why no part can be compiled, as a sentence without its full stop."""
+        return None
+
+    @property
+    def shard_obstacle(self) -> str | None:
+        """Reason why the processes of a training cannot share the weights of the trunk out.
+
+        Returns:
+            A sentence without its full stop; None where the trunk is frozen and a training step
+            calls it alone, none of its layers.
+        """
+        backbone = self.classifier.backbone
+        if next(backbone.parameters(), None) is None:
+            return "the layers of a given network are read by hooks, which shares leave out"
+        if not is_frozen(backbone):
+            return "its trunk is trained, and only the weights of a frozen one are shared out"
         return None
 
     @property
@@ -261,8 +290,14 @@ class SaliencyModule(TestableModule):
         return maps
 
     def colors(self, images: Tensor) -> Tensor:
-        """Undo the normalization: return colors in 0..255, float of the same shape."""
-        return (images * self.std + self.mean).clamp(0, 1) * 255
+        """Undo the normalization: return what is shown of images, (..., 3, H, W) in 0..255.
+
+        Of other channels than three these are ``shown_channels``.
+        """
+        values = images * self.std + self.mean
+        if len(self.mean) != len(self.shown_channels):
+            values = values[..., self.shown_channels, :, :]
+        return values.clamp(0, 1) * 255
 
     @property
     def needs_labels(self) -> bool:
@@ -294,7 +329,7 @@ class SaliencyModule(TestableModule):
             return
         found = self.explain(batch["image"], batch["label"])
         self.aside.wait()  # for the batch before
-        scored = {NATIVE: found.saliency}, found.logits, batch
+        scored = {NATIVE: found.saliency}, found.logits, self.classified(batch)
         self.aside.run(partial(self.validation_scores.update, *scored))
         self.zerobox.update(self, batch, found)
         self.coverage.update(self, batch, found)

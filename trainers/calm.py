@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,10 @@ class CALMModule(SaliencyModule):
         ValueError: If an option is unknown or out of range, or ML is given a pseudo-target.
     """
 
+    refusals: ClassVar[Mapping[str, str]] = {
+        "multilabel": "has one distribution p(y, z|x) over classes and cells, in which several "
+        "classes of an image would have to share a probability of 1"
+    }
     network: CALM
 
     def __init__(
@@ -103,6 +107,13 @@ class CALMModule(SaliencyModule):
         """Backbones of the network and of the pseudo-targets' network; see `SaliencyModule`."""
         networks = [self.network, self.target_network]
         return [network.backbone for network in networks if network is not None]
+
+    @property
+    def shard_obstacle(self) -> str | None:
+        """Tell that pseudo-targets need a second trunk; see `SaliencyModule.shard_obstacle`."""
+        if self.target_network is not None:
+            return "its pseudo-targets come from a copy of the network, trunk and all"
+        return super().shard_obstacle
 
     @property
     def native(self) -> NativeMap:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 
 from learned_saliency.attribution import CAM, SharedFeatures, normalize, resize
 from learned_saliency.datamodules import WSOLBatch
-from learned_saliency.models import CAMClassifier
+from learned_saliency.models import CAMClassifier, Values
 from learned_saliency.trainers.base import SaliencyModule
 from learned_saliency.trainers.layer_rates import check_decay, rate_groups
 from learned_saliency.trainers.outputs import Explanation, NativeMap
@@ -29,7 +30,8 @@ class ClassifierLosses(NamedTuple):
 class CAMModule(SaliencyModule):
     """Module that trains a CAM classifier (Zhou et al., CVPR 2016) with cross-entropy.
 
-    For multi-label tasks that is the binary cross-entropy of each class.
+    For multi-label tasks that is the binary cross-entropy of each class, for regression the squared
+    error in standard deviations of the training images' values.
 
     The native map is the class map of the network, resized as in the WSOL benchmark (bicubic) and
     min-max normalized. The other classifiers of the benchmark are trained by the same loop: a
@@ -46,7 +48,9 @@ class CAMModule(SaliencyModule):
         ValueError: If ``layer_decay`` is out of range.
     """
 
-    tasks: ClassVar[frozenset[str]] = frozenset({"multiclass", "multilabel"})
+    tasks: ClassVar[frozenset[str]] = frozenset(
+        {"multiclass", "multilabel", "binary", "regression"}
+    )
     network: CAMClassifier
 
     def __init__(
@@ -91,13 +95,19 @@ class CAMModule(SaliencyModule):
         maps = resize(self.network.cams(features), images.shape[-2:], self.cam.interpolation)
         return Explanation(normalize(maps), self.network.head(features), features)
 
+    def on_fit_start(self) -> None:
+        """Let a network of values take their units from the training images."""
+        super().on_fit_start()
+        if isinstance(answers := getattr(self.network, "answers", None), Values):
+            answers.set_units(torch.from_numpy(self.trainer.datamodule.values("train")))
+
     def losses(self, images: Tensor, labels: Tensor) -> ClassifierLosses:
         """Compute the cross-entropy of the image labels.
 
         Args:
             images: Normalized images of shape (B, 3, H, W).
             labels: What the task learns of them: classes, int64 (B,) in 0..C-1, or for multi-label
-                tasks bool (B, C).
+                tasks bool (B, C), or values, float (B, T).
         """
         logits = self.network(images)
         return ClassifierLosses({"classification": self.task.loss(logits, labels)}, logits)
@@ -108,8 +118,9 @@ class CAMModule(SaliencyModule):
         terms, logits = self.losses(batch["image"], labels)
         loss = sum(terms.values())
         self.log_losses(loss, terms, len(labels))
-        accuracy = self.task.hits(logits, labels).mean()
-        self.log_means({"train/accuracy": accuracy}, len(labels), on_step=False)
+        if self.task.hits is not None:
+            accuracy = self.task.hits(logits, labels).mean()
+            self.log_means({"train/accuracy": accuracy}, len(labels), on_step=False)
         return loss
 
     def parameter_groups(self) -> list[dict[str, Any]]:

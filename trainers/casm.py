@@ -66,6 +66,9 @@ class CASMModule(SaliencyModule):
     Departure from the released code: there step 6 differentiates after step 5 has changed the
     weights, which current torch refuses. Taking the gradient before step 5 is what was meant.
 
+    In multi-label tasks the cross-entropies are binary ones, and of the scores only that of the
+    classification loss has a meaning, see `negative_entropy`.
+
     Args:
         network: A `models.CASM` around a trained classifier.
         pool: Stored classifiers. Its draws follow the iterations, so a pool serves one training.
@@ -76,9 +79,11 @@ class CASMModule(SaliencyModule):
         **options: See `SaliencyModule`; ``optimizer`` and ``scheduler`` are the mask network's.
 
     Raises:
-        ValueError: If ``gradient_clip`` is not above 0.
+        ValueError: If ``gradient_clip`` is not above 0, or the loss's score is not defined for the
+            task.
     """
 
+    tasks: ClassVar[frozenset[str]] = frozenset({"multiclass", "multilabel"})
     for_given: ClassVar[Mapping[str, Any]] = {"thinning": "F"}
     network: CASM
 
@@ -96,6 +101,9 @@ class CASMModule(SaliencyModule):
         super().__init__(network=network, **options)
         if not gradient_clip > 0:
             raise ValueError(f"gradient_clip must be above 0, got {gradient_clip}")
+        if not self.task.exclusive:
+            one = torch.zeros(1, 1)
+            loss.score(one, one, one.bool())  # raises where it has no meaning
         self.automatic_optimization = False
         self.pool = pool
         self.loss = loss
@@ -115,7 +123,7 @@ class CASMModule(SaliencyModule):
     @property
     def native(self) -> NativeMap:
         """Mask that hides the evidence of every class; its values are the part of a pixel taken."""
-        return NativeMap(per_class=False, probabilities=False)
+        return NativeMap(per_class=False, probabilities=False, in_parts=True)
 
     @property
     def compile_obstacle(self) -> str | None:
@@ -124,6 +132,11 @@ class CASMModule(SaliencyModule):
             "its step goes back through one pass of the classifier twice, which compiled code does "
             "not allow, and puts other weights into it"
         )
+
+    @property
+    def shard_obstacle(self) -> str | None:
+        """Tell that the pool's weights take turns in the classifier."""
+        return "it puts the weights of earlier classifiers into its trunk in turn"
 
     def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
         """Compute masks, the same for every class; see `SaliencyModule.explain`."""
@@ -206,7 +219,7 @@ class CASMModule(SaliencyModule):
         with torch.set_grad_enabled(self.pool.trains):
             levels = self.classifier.levels(batch["image"])
             logits = self.classifier.head(levels[-1])
-            targets = self.known_targets(batch["label"], logits)
+            targets = self.task.known_truth(batch, logits)
             loss = casm_classifier_loss(targets, clean_logits=logits)
         if self.pool.trains:
             self._backward(loss * share, last)
@@ -222,7 +235,7 @@ class CASMModule(SaliencyModule):
     ) -> None:
         """Add the gradients of a drawn classifier that sees masked-out images (steps 3 to 6)."""
         images = batch["image"]
-        targets = self.known_targets(batch["label"], clean.logits)
+        targets = self.task.known_truth(batch, clean.logits)
         saliency = self.network.masks(images, clean.levels)
         mask = saliency.detach().requires_grad_()  # where the graph of the classifier ends
         masked = (images * (1 - mask[:, None])).to(images.dtype)

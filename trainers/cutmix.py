@@ -12,7 +12,8 @@ from learned_saliency.trainers.cam import CAMModule, ClassifierLosses
 class CutMixModule(CAMModule):
     """Module that trains a CAM classifier by CutMix (Yun et al., ICCV 2019).
 
-    The loss is the cross-entropy of mixed images with mixed labels. Network, maps and all figures
+    The loss is the cross-entropy of mixed images with mixed labels, for multi-label tasks the
+    binary one: a class of both images counts in full. Network, maps and all figures
     are those of CAM, on images as they are. The logged accuracy is that on the mixed images, for
     the classes outside of the boxes.
 
@@ -22,7 +23,6 @@ class CutMixModule(CAMModule):
     """
 
     alters_images: ClassVar[bool] = True
-    tasks: ClassVar[frozenset[str]] = frozenset({"multiclass"})
 
     def __init__(self, *, mixing: CutMix, **options: Any) -> None:
         super().__init__(**options)

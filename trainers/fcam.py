@@ -10,8 +10,8 @@ from torch import Tensor
 
 from learned_saliency.attribution import PostHocMethod, SharedFeatures
 from learned_saliency.datamodules import WSOLBatch
-from learned_saliency.losses import FCAMLoss, SeedSampler
-from learned_saliency.models import FCAM
+from learned_saliency.losses import FCAMLoss, SeedSampler, class_seeds, joint_seeds
+from learned_saliency.models import FCAM, FCAMOutput
 from learned_saliency.trainers.foreground import ForegroundModule
 
 
@@ -24,6 +24,10 @@ class FCAMModule(ForegroundModule):
     the decoder's two maps (Eq. 3). The classification term of Eq. 3 belongs to the classifier's own
     training, which comes before. The barrier's t grows after each epoch.
 
+    In multi-label tasks the maps of all classes of the image are drawn from. The network's one
+    foreground learns from their maximum (`joint_seeds`); where it has one of each class, each
+    learns from its class's map (`class_seeds`). An image without a class is background everywhere.
+
     Args:
         network: A `models.FCAM`.
         seed_method: Post-hoc method from whose maps of that class pseudo-labels are drawn.
@@ -32,7 +36,9 @@ class FCAMModule(ForegroundModule):
         **options: See `SaliencyModule`.
     """
 
-    tasks: ClassVar[frozenset[str]] = frozenset({"multiclass", "multilabel"})
+    tasks: ClassVar[frozenset[str]] = frozenset(
+        {"multiclass", "multilabel", "binary", "regression"}
+    )
 
     def __init__(
         self,
@@ -44,9 +50,17 @@ class FCAMModule(ForegroundModule):
         **options: Any,
     ) -> None:
         super().__init__(network=network, **options)
+        if self.network.per_class and not self.has_classes:
+            raise ValueError("a foreground of each class needs classes: values share one")
         self.seed_method = seed_method
         self.sampler = sampler
         self.loss = loss
+
+    @property
+    def shard_obstacle(self) -> str | None:
+        """Tell where pseudo-labels are drawn from more than the classifier's last features."""
+        obstacle = self.seed_method.export_obstacle
+        return super().shard_obstacle or (obstacle and f"of its pseudo-labels, {obstacle}")
 
     def on_train_epoch_start(self) -> None:
         """Set the random state, including the sampler's."""
@@ -68,15 +82,31 @@ class FCAMModule(ForegroundModule):
         """Compute the pixel alignment loss of the decoder's maps (Eq. 3)."""
         images = batch["image"]
         output = self.network(images)
-        shared = SharedFeatures(self.classifier, images, output.features)
-        targets = self.known_targets(batch["label"], output.logits)
         with torch.no_grad():
-            seeds = self.seed_method(shared, images, targets)
-            # A GPU's maps are in [0, 1] as they are made; to look would keep its host waiting.
-            pseudo_labels = self.sampler(seeds, check=not images.is_cuda)
-        terms = self.loss(output.scores, pseudo_labels, self.colors(images))
+            pseudo_labels, present = self._draw(batch, output)
+        terms = self.loss(output.scores, pseudo_labels, self.colors(images), present)
         self.log_losses(terms.total, terms.parts(), len(images))
         return terms.total
+
+    def _draw(self, batch: WSOLBatch, output: FCAMOutput) -> tuple[Tensor, Tensor | None]:
+        """Draw pseudo-labels (B, H, W), and tell which foregrounds each image has, (B, F)."""
+        images, logits = batch["image"], output.logits
+        shared = SharedFeatures(self.classifier, images, output.features)
+        # A GPU's maps are in [0, 1] as they are made; to look would keep its host waiting.
+        check = not images.is_cuda
+        if self.task.exclusive and not self.network.per_class:
+            targets = self.known_targets(batch["label"], logits)
+            return self.sampler(self.seed_method(shared, images, targets), check=check), None
+        present = self.task.present(batch, logits)
+        most = max(1, int(present.sum(dim=1).max()))
+        targets = present.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+        maps, among = (
+            self.seed_method.of_classes(shared, images, targets),
+            present.gather(1, targets),
+        )
+        if self.network.per_class:
+            return class_seeds(self.sampler, maps, targets, among, check), present
+        return joint_seeds(self.sampler, maps, among, check), present.any(dim=1, keepdim=True)
 
     def on_train_epoch_end(self) -> None:
         """Raise the barrier's t."""

@@ -47,11 +47,15 @@ class NativeMap(NamedTuple):
             instead of scores: CALM's p(y, z|x), F-CAM's foreground.
         class_wise: The method that gives the raw map of each class alone, from the module's
             classifier; None where the module has no such map.
+        in_parts: Whether the maps of parts of an image, joined, are the image's map, except where
+            the network does not see beyond a part: nothing in it is scaled or compared over the
+            image as a whole.
     """
 
     per_class: bool
     probabilities: bool
     class_wise: PostHocMethod | None = None
+    in_parts: bool = False
 
 
 class Explanation(NamedTuple):

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.losses import AlternativeImages, RTISLoss
 from learned_saliency.models import RTIS, MultiScaleClassifier
 from learned_saliency.trainers.base import SaliencyModule
+from learned_saliency.trainers.of_features import OfFeatures
 from learned_saliency.trainers.outputs import Explanation, NativeMap
 
 _AT_ONCE = 32  # masks of as many classes are made in one pass of the decoder
@@ -26,6 +26,9 @@ class RTISModule(SaliencyModule):
     fake class instead, one of the others at random. Of the rest the classifier sees what the mask
     keeps and what it leaves, Phi(X, M) and Phi(X, 1 - M), in one pass whose gradient goes to the
     mask alone. The fake classes are drawn on the CPU, the images that are mixed in on the device.
+    In multi-label tasks the real class is one of the image's classes, drawn anew each epoch, the
+    fake one of the classes that it does not have, and f_c the sigmoid of the class: an image
+    without a class is always asked for a fake one, one with all of them never.
 
     The native map of a class is its mask, as it is, without min-max normalization.
 
@@ -40,6 +43,7 @@ class RTISModule(SaliencyModule):
         ValueError: If ``fake_probability`` is out of range.
     """
 
+    tasks: ClassVar[frozenset[str]] = frozenset({"multiclass", "multilabel"})
     network: RTIS
     for_given: ClassVar[Mapping[str, Any]] = {}  # a given classifier needs no other values
 
@@ -58,18 +62,7 @@ class RTISModule(SaliencyModule):
         self.loss = loss
         self.alternatives = alternatives
         self.fake_probability = fake_probability
-        self._finer = WeakTensorKeyDictionary()  # finer levels of features that are still in use
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out the levels of earlier passes, which copies and files do not need."""
-        state = super().__getstate__()
-        del state["_finer"]
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Begin without levels of earlier passes."""
-        super().__setstate__(state)
-        self._finer = WeakTensorKeyDictionary()
+        self._finer = OfFeatures()  # finer levels
 
     @property
     def classifier(self) -> MultiScaleClassifier:
@@ -89,8 +82,7 @@ class RTISModule(SaliencyModule):
     def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
         """Compute masks of the given classes; see `SaliencyModule.explain`."""
         levels, logits = self.network.classify(images)
-        if not torch.compiler.is_compiling():
-            self._finer[levels[-1]] = levels[:-1]
+        self._finer.keep(levels[-1], levels[:-1])
         targets = self.known_targets(labels, logits)
         masks = self.network(levels, targets, images.shape[-2:]).masks
         return Explanation(masks, logits, levels[-1])
@@ -122,16 +114,24 @@ class RTISModule(SaliencyModule):
         """Compute the objective of the masks (Eq. 3)."""
         images = batch["image"]
         levels, logits = self.network.classify(images)
-        targets = self.known_targets(batch["label"], logits)
-        shift, real = self._draw(len(images), logits.shape[1])
-        asked = (targets + shift.to(targets.device)) % logits.shape[1]
+        asked, real = self._ask(batch, logits)
         found = self.network(levels, asked, images.shape[-2:])
-        real = real.to(targets.device)
-        preserved, destroyed = self._mixed_logits(images[real], found.masks[real], logits)
-        terms = self.loss(found.masks, found.presence, real, preserved, destroyed, targets[real])
+        mixed = self._mixed_logits(images[real], found.masks[real], logits)
+        parts = found.masks, found.presence, real, *mixed, asked[real]
+        terms = self.loss(*parts, activation=self.task.activation)
         self.log_losses(terms.total, terms.parts(), len(images))
         self.log_means({"train/mask_area": found.masks.detach().mean()}, len(images), on_step=False)
         return terms.total
+
+    def _ask(self, batch: WSOLBatch, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw the class that is asked of each image, (B,), and list the rows of the real ones."""
+        images, classes = logits.shape
+        if not self.task.exclusive:
+            fake = torch.rand(images) < self.fake_probability
+            return _draw_absent(batch["label"], self.task.present(batch, logits), fake)
+        targets = self.known_targets(batch["label"], logits)
+        shift, real = self._draw(images, classes)
+        return (targets + shift.to(targets.device)) % classes, real.to(targets.device)
 
     def _draw(self, images: int, classes: int) -> tuple[Tensor, Tensor]:
         """Draw what is added to each image's class, 0 for a real one; list the rows of the real."""
@@ -150,3 +150,19 @@ class RTISModule(SaliencyModule):
             mixed.append(images * shown + hidden * (1 - shown))
         preserved, destroyed = self.classifier(torch.cat(mixed)).chunk(2)
         return preserved, destroyed
+
+
+def _draw_absent(labels: Tensor, present: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw an absent class of the images that are to have a fake one.
+
+    Args:
+        labels: One of the classes of each image, int64 (B,), -1 where it has none.
+        present: Whether each image has each class, bool (B, C).
+        fake: Whether a fake class is wanted, bool (B,) on the CPU.
+
+    Returns:
+        Classes, int64 (B,), and the rows of those that the images have, int64 (R,).
+    """
+    chances = torch.rand(present.shape).to(present.device).masked_fill(present, -1.0)
+    wanted = (fake.to(labels.device) | (labels < 0)) & ~present.all(dim=1)
+    return torch.where(wanted, chances.argmax(dim=1), labels), (~wanted).nonzero()[:, 0]

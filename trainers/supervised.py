@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -36,6 +37,11 @@ class SupervisedModule(ForegroundModule):
     Raises:
         ValueError: If ``share`` or ``split_seed`` is out of range.
     """
+
+    refusals: ClassVar[Mapping[str, str]] = {
+        "multilabel": "learns one foreground from masks or boxes, of which an image has others for "
+        "each of its classes"
+    }
 
     def __init__(
         self,

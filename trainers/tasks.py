@@ -6,11 +6,18 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from learned_saliency.datamodules import WSOLBatch
-from learned_saliency.losses import multilabel_cross_entropy
-from learned_saliency.ops import Activation, widen
+from learned_saliency.losses import classification_loss, standardized_error
+from learned_saliency.ops import Activation
+from learned_saliency.trainers.outputs import known_targets
+
+#: Function of scores (B, C) and the truth of B images.
+OfScores = Callable[[Tensor, Tensor], Tensor]
+
+#: Function of scores (B, C) and the truth of B images.
+OfScores = Callable[[Tensor, Tensor], Tensor]
 
 
 class Task(NamedTuple):
@@ -19,25 +26,50 @@ class Task(NamedTuple):
     Attributes:
         name: Value of ``data.task``.
         truth: Key of a batch that the classifier learns, B entries.
-        loss: Function of logits (B, C) and the truth to a scalar, a mean over images.
+        loss: Function of scores (B, C) and the truth to a scalar, a mean over images; of a task
+            that was not bound to a network by `of`, in the network's own units.
         hits: Function of logits (B, C) and the truth to the rate of right decisions of each image,
-            (B,) in [0, 1].
-        activation: Function of logits to probabilities.
+            (B,) in [0, 1]; None where there are no decisions.
+        activation: Function of logits to probabilities; None where scores are no logits of classes.
+        exclusive: Whether an image has exactly one class; one that has none is then one whose class
+            is unknown.
+        bound: Function of a network to the loss of its scores, where that depends on the network.
     """
 
     name: str
     truth: str
-    loss: Callable[[Tensor, Tensor], Tensor]
-    hits: Callable[[Tensor, Tensor], Tensor]
-    activation: Activation
+    loss: OfScores
+    hits: OfScores | None
+    activation: Activation | None
+    exclusive: bool = True
+    bound: Callable[[nn.Module], OfScores] | None = None
+
+    def of(self, network: nn.Module) -> Task:
+        """Return the task of a network."""
+        return self if self.bound is None else self._replace(loss=self.bound(network))
 
     def truth_of(self, batch: WSOLBatch) -> Tensor:
         """Take what the classifier learns out of a batch."""
         return batch[self.truth]
 
+    def known_truth(self, batch: WSOLBatch, logits: Tensor) -> Tensor:
+        """Take what the classifier learns; an unknown class is what logits (B, C) predict."""
+        truth = self.truth_of(batch)
+        return known_targets(truth, logits) if self.exclusive else truth
 
-def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    return F.cross_entropy(widen(logits), labels)
+    def present(self, batch: WSOLBatch, logits: Tensor) -> Tensor:
+        """Tell whether each image has each class, bool (B, C), by `known_truth`."""
+        truth = self.known_truth(batch, logits)
+        return F.one_hot(truth, logits.shape[1]).bool() if self.exclusive else truth
+
+
+def _in_deviations(network: nn.Module) -> OfScores:
+    """Return the error of values in the standard deviations that the network has learned."""
+    return lambda scores, values: standardized_error(scores, values, network.answers.factors)
+
+
+def _in_units(scores: Tensor, values: Tensor) -> Tensor:
+    return standardized_error(scores, values, scores.new_ones(scores.shape[1]))
 
 
 def _right_class(logits: Tensor, labels: Tensor) -> Tensor:
@@ -49,11 +81,15 @@ def _right_classes(logits: Tensor, labels: Tensor) -> Tensor:
     return ((logits > 0) == labels).float().mean(dim=1)
 
 
-#: One class per image, or any number of classes per image.
+#: One class per image; any number of classes per image; one of two, by one logit; or values.
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        Task("multiclass", "label", _cross_entropy, _right_class, Activation.SOFTMAX),
-        Task("multilabel", "labels", multilabel_cross_entropy, _right_classes, Activation.SIGMOID),
+        Task("multiclass", "label", classification_loss, _right_class, Activation.SOFTMAX),
+        Task(
+            "multilabel", "labels", classification_loss, _right_classes, Activation.SIGMOID, False
+        ),
+        Task("binary", "label", classification_loss, _right_class, Activation.SOFTMAX),
+        Task("regression", "values", _in_units, None, None, bound=_in_deviations),
     )
 }

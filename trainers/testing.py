@@ -61,8 +61,8 @@ class TestableModule(TrainableModule):
         faithfulness: Sequence[str],
         mask_color: str,
         explained: str,
-        mean: tuple[float, float, float],
-        std: tuple[float, float, float],
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -166,9 +166,8 @@ class TestableModule(TrainableModule):
             maps = {name: on_grid(values) for name, values in maps.items()}
             logits = logits.float()
         targets = self.known_targets(labels, logits)
-        unknown = {} if self.has_classes else {"label": torch.full_like(batch["label"], -1)}
         self.aside.wait()  # for the batch before
-        scored = self.aside.run(partial(self._scored, maps, logits, {**batch, **unknown}))
+        scored = self.aside.run(partial(self._scored, maps, logits, self.classified(batch)))
         observed = {}
         for name, saliency in maps.items():
             self.note(f"{name}, faithfulness")
@@ -186,6 +185,12 @@ class TestableModule(TrainableModule):
             observed[name] = self.faithfulness.observe(trial)
         counted = self.aside.run(partial(self._counted, scored, observed))
         return TestOutput(maps, logits, targets, Deferred(counted, 0), Deferred(counted, 1))
+
+    def classified(self, batch: WSOLBatch) -> WSOLBatch:
+        """Return a batch whose labels are classes: all unknown where scores are no classes."""
+        if self.has_classes:
+            return batch
+        return {**batch, "label": torch.full_like(batch["label"], -1)}
 
     def _scored(
         self, maps: Mapping[str, Tensor], logits: Tensor, batch: WSOLBatch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -18,7 +18,9 @@ class TriLiteModule(SaliencyModule):
 
     The classification branch learns by the cross-entropy of the image, the localization branch by
     the cross-entropy of the foreground's features and the adversarial loss of the background's.
-    The branches share nothing but the frozen trunk, so that neither disturbs the other.
+    The branches share nothing but the frozen trunk, so that neither disturbs the other. In
+    multi-label tasks these are binary cross-entropies, and the background may tell none of the
+    image's classes: the foreground is that of all of them.
 
     The native map is the probability of the foreground, as it is: it needs no class and no min-max
     normalization.
@@ -29,6 +31,7 @@ class TriLiteModule(SaliencyModule):
         **options: See `SaliencyModule`.
     """
 
+    tasks: ClassVar[frozenset[str]] = frozenset({"multiclass", "multilabel"})
     network: TriLite
 
     def __init__(self, *, network: TriLite, loss: TriLiteLoss, **options: Any) -> None:
@@ -43,7 +46,7 @@ class TriLiteModule(SaliencyModule):
     @property
     def native(self) -> NativeMap:
         """Probability of the foreground, one map for all classes."""
-        return NativeMap(per_class=False, probabilities=True)
+        return NativeMap(per_class=False, probabilities=True, in_parts=True)
 
     def explain(self, images: Tensor, labels: Tensor | None) -> Explanation:
         """Compute foreground probabilities, alike for every class; see `SaliencyModule.explain`."""
@@ -53,11 +56,11 @@ class TriLiteModule(SaliencyModule):
 
     def training_step(self, batch: WSOLBatch, batch_idx: int) -> Tensor:
         """Compute the loss of both branches."""
-        labels = batch["label"]
+        labels = self.task.truth_of(batch)
         output = self.network(batch["image"])
         regions = self.network.region_logits(output.features, output.regions)
         terms = self.loss(output.logits, *regions, labels)
         self.log_losses(terms.total, terms.parts(), len(labels))
-        accuracy = (output.logits.argmax(1) == labels).float().mean()
+        accuracy = self.task.hits(output.logits, labels).mean()
         self.log_means({"train/accuracy": accuracy}, len(labels), on_step=False)
         return terms.total

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from learned_saliency.models import TSCAM
 from learned_saliency.trainers.cam import CAMModule
 
@@ -14,6 +16,7 @@ class TSCAMModule(CAMModule):
         **options: See `CAMModule`.
     """
 
+    tasks: ClassVar[frozenset[str]] = frozenset({"multiclass", "multilabel"})
     network: TSCAM
 
     @property

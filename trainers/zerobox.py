@@ -221,8 +221,14 @@ class ZeroBoxScores(nn.Module):
             metric.update(*CRITERIA[name].observe(given))
 
     def _rows(self, batch: WSOLBatch) -> Tensor:
-        """Find the rows of a batch that are to be looked at, int64 (n,)."""
+        """Find the rows of a batch that are to be looked at, int64 (n,).
+
+        An image of a multi-label task that has no class shows nothing to be found.
+        """
         rows = range(len(batch["label"]) if len(self.metrics) else 0)
+        if "labels" in batch:
+            shown = batch["labels"].any(dim=1).tolist()
+            rows = [row for row in rows if shown[row]]
         if self._images is not None:
             places = batch["index"].tolist()
             rows = [row for row in rows if places[row] in self._images]

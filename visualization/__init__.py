@@ -1,6 +1,7 @@
 """Pictures of images, maps and boxes; knows no module and writes no file."""
 
 from learned_saliency.visualization.captions import with_caption
+from learned_saliency.visualization.channels import shown_channels
 from learned_saliency.visualization.colors import (
     COLORMAPS,
     DEFAULT_COLORMAP,
@@ -32,6 +33,7 @@ __all__ = [
     "encode_png",
     "grid",
     "overlay",
+    "shown_channels",
     "side_by_side",
     "with_boxes",
     "with_caption",

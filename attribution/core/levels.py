@@ -166,6 +166,7 @@ def split_levels(
     levels: Sequence[str] | None = None,
     *,
     size: tuple[int, int] = (224, 224),
+    channels: int = 3,
     layout: str | None = None,
     prefix_tokens: int | None = None,
     tracing: bool | None = None,
@@ -185,6 +186,7 @@ def split_levels(
         levels: Names of the layers of the finer levels, from fine to coarse; an empty list for
             none. By default they are found.
         size: Height and width of the images of the trial pass, in pixels.
+        channels: Number of their channels.
         layout: Layout of the layer's output, see `attribution.split`.
         prefix_tokens: See `attribution.split`.
         tracing: See `attribution.split`.
@@ -203,16 +205,16 @@ def split_levels(
     if isinstance(model, nn.Module):
         model.requires_grad_(False).eval()
     cut = SplitClassifier(model, layer, layout=layout, prefix_tokens=prefix_tokens, tracing=tracing)
-    return _with_levels(cut, levels, size)
+    return _with_levels(cut, levels, size, channels)
 
 
 def _with_levels(
-    cut: SplitClassifier, levels: Sequence[str] | None, size: tuple[int, int]
+    cut: SplitClassifier, levels: Sequence[str] | None, size: tuple[int, int], channels: int
 ) -> LeveledClassifier:
     """Find the levels below the layer of a classifier, or look at those that are named."""
     model = cut.model
     device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
-    images = noise(size).to(device)
+    images = noise(size, channels).to(device)
     with torch.inference_mode(False), torch.no_grad():
         own = cut.features(images)
         num_classes = cut(images).shape[1]
@@ -227,7 +229,7 @@ def _with_levels(
         layout=cut.layout,
         levels=[found.level for found in chosen],
         channels=[grid.shape[1] for grid in grids],
-        reductions=[max(1, round(size[0] / grid.shape[2])) for grid in grids],
+        reductions=[max(1, round(max(size) / max(grid.shape[2:]))) for grid in grids],
         num_classes=num_classes,
         tracing=cut.traced,
     )

@@ -31,13 +31,16 @@ def resize(maps: Tensor, size: tuple[int, int], interpolation: str = "bilinear")
     return flat.reshape(*maps.shape[:-2], *size)
 
 
-def normalize(maps: Tensor) -> Tensor:
+def normalize(maps: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
     """Scale each map to [0, 1] by its minimum and maximum (paper 000, Eq. 4), as `ops.min_max`.
 
     A graph that is exported does not check its maps.
 
     Args:
         maps: Shape (..., H, W).
+        low: Minimum of each map, (..., 1, 1), where ``maps`` are parts of larger ones; None for
+            their own.
+        high: Maximum, likewise.
 
     Returns:
         Maps in [0, 1], the shape of ``maps``, at least float32; a constant map becomes zeros.
@@ -48,10 +51,12 @@ def normalize(maps: Tensor) -> Tensor:
     maps = widen(maps)
     if not is_recorded() and not bool(torch.isfinite(maps).all()):
         raise ValueError("a saliency map has NaN or infinite values; are the images finite?")
-    return min_max(maps)
+    return min_max(maps, low, high)
 
 
-def normalize_by_maximum(maps: Tensor) -> Tensor:
+def normalize_by_maximum(
+    maps: Tensor, low: Tensor | None = None, high: Tensor | None = None
+) -> Tensor:
     """Divide the positive part of each map by its maximum, max(0, f) / max f.
 
     Paper 001, Eq. 2, first line, and paper 000, Eq. 17. What is negative becomes 0, and where the
@@ -59,6 +64,8 @@ def normalize_by_maximum(maps: Tensor) -> Tensor:
 
     Args:
         maps: Shape (..., H, W).
+        low: See `normalize`.
+        high: See `normalize`.
 
     Returns:
         Maps in [0, 1], the shape of ``maps``, at least float32; a map without a positive value
@@ -68,10 +75,11 @@ def normalize_by_maximum(maps: Tensor) -> Tensor:
         ValueError: If a value is NaN or infinite.
     """
     maps = widen(maps)
-    high = maps.amax(dim=(-2, -1), keepdim=True)
+    constant = is_constant(maps if low is None else torch.cat([low, high], dim=-1))
+    high = maps.amax(dim=(-2, -1), keepdim=True) if high is None else high
     positive = high > 0
     scaled = maps / torch.where(positive, high, 1.0)
-    return torch.where(positive & ~is_constant(maps), scaled.clamp(min=0, max=1), 0.0)
+    return torch.where(positive & ~constant, scaled.clamp(min=0, max=1), 0.0)
 
 
 def is_constant(maps: Tensor) -> Tensor:
@@ -83,8 +91,9 @@ def is_constant(maps: Tensor) -> Tensor:
     return normalize(maps.detach()).amax(dim=(-2, -1), keepdim=True) == 0
 
 
-#: Functions of maps (..., H, W) of any range to maps in [0, 1], by their words.
-NORMALIZATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+#: Functions of maps (..., H, W) of any range, and of their extremes where the maps are parts of
+#: larger ones, to maps in [0, 1], by their words.
+NORMALIZATIONS: dict[str, Callable[..., Tensor]] = {
     "range": normalize,
     "max": normalize_by_maximum,
 }

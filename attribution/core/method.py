@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from learned_saliency.attribution.core.classifier import Classifier, frozen
 from learned_saliency.attribution.core.maps import INTERPOLATIONS, NORMALIZATIONS, resize
+from learned_saliency.attribution.core.parts import MeanActivations, PartMaps
 from learned_saliency.attribution.core.query import Query
 from learned_saliency.attribution.core.targets import TARGETS
 from learned_saliency.ops import full_precision, widen
@@ -138,7 +139,49 @@ class PostHocMethod:
         Raises:
             ValueError: If a map is not finite.
         """
-        return NORMALIZATIONS[self.normalization](resize(raw, size, self.interpolation))
+        return self.scale(resize(raw, size, self.interpolation))
+
+    def scale(self, maps: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+        """Normalize resized maps.
+
+        Args:
+            maps: Shape (..., H, W).
+            low: Minimum of each map, (..., 1, 1), where ``maps`` are parts of larger ones; None for
+                their own.
+            high: Maximum, likewise.
+
+        Returns:
+            Maps in [0, 1], at least float32.
+
+        Raises:
+            ValueError: If a map is not finite.
+        """
+        return NORMALIZATIONS[self.normalization](maps, low, high)
+
+    def part_obstacle(self, classifier: Classifier) -> str | None:
+        """Return why an image cannot be explained part by part, see `of_parts`; None if it can."""
+        return "its map of a part of an image is no part of the image's map"
+
+    def reads_means(self, classifier: Classifier) -> bool:
+        """Return whether `of_parts` needs each channel's mean activation in the whole image."""
+        return True
+
+    def of_parts(self, whole: MeanActivations, targets: Tensor) -> PartMaps:
+        """Prepare to explain an image that no run of the network sees as a whole.
+
+        Args:
+            whole: What is known of the whole image; see `reads_means`.
+            targets: Class to explain, int64 (1,).
+
+        Returns:
+            Function of a classifier and parts (B, 3, H, W) of the image to their raw maps
+            (B, h, w). Joined, they are the image's raw map up to a positive factor, except for
+            cells whose activations differ because the network does not see beyond the part.
+
+        Raises:
+            ValueError: If there is an obstacle, see `part_obstacle`.
+        """
+        raise ValueError(f"{type(self).__name__}: {self.part_obstacle(whole.classifier)}")
 
     def gives_probabilities(self, classifier: Classifier) -> bool:
         """Return whether the raw maps are p(y, z|x), instead of scores of any range."""
@@ -170,9 +213,14 @@ class ChannelWeightedMethod(PostHocMethod):
     Args:
         rectify: Whether h is a ReLU (else the identity); default: the method's own choice.
         **options: See `PostHocMethod`.
+
+    Attributes:
+        weights_of_means: Whether the weights are the same, up to a positive factor, for activations
+            that are replaced by each channel's mean, where the head reads these means alone.
     """
 
     rectify = True
+    weights_of_means: ClassVar[bool] = False
 
     def __init__(self, *, rectify: bool | None = None, **options: str) -> None:
         super().__init__(**options)
@@ -194,6 +242,22 @@ class ChannelWeightedMethod(PostHocMethod):
         """
         with self._query(classifier, images, targets) as query:
             return self._coefficients(query).detach()
+
+    def part_obstacle(self, classifier: Classifier) -> str | None:
+        """Return None where the weights follow from mean activations; see `PostHocMethod`."""
+        return None if self.weights_of_means else super().part_obstacle(classifier)
+
+    def of_parts(self, whole: MeanActivations, targets: Tensor) -> PartMaps:
+        """Find the weights for the whole image; see `PostHocMethod.of_parts`."""
+        if not self.weights_of_means:
+            return super().of_parts(whole, targets)
+        weights = self.coefficients(whole, whole.images, targets)
+
+        def maps(classifier: Classifier, images: Tensor) -> Tensor:
+            features = widen(classifier.features(images))
+            return self._weighted(features, weights.expand(len(features), -1))
+
+        return maps
 
     def _coefficients(self, query: Query) -> Tensor:
         """Compute the channel weights (B, K) of a query."""

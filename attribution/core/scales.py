@@ -46,9 +46,9 @@ class _Output(NamedTuple):
     raw: bool  # the module returned the tensor alone
 
 
-def noise(size: Sequence[int]) -> Tensor:
-    """Draw two images of unit noise, (2, 3, H, W), always the same."""
-    return torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+def noise(size: Sequence[int], channels: int = 3) -> Tensor:
+    """Draw two images of unit noise, (2, C, H, W), always the same."""
+    return torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(0))
 
 
 def find_levels(

@@ -31,6 +31,30 @@ class Scene(NamedTuple):
     parts: np.ndarray
 
 
+class Creature(NamedTuple):
+    """A creature with its place in an image.
+
+    Attributes:
+        window: Rows and columns of the image that the creature occupies, (H, W) of them.
+        shapes: The creature's shapes in pixels of the window, in the order of painting.
+        tints: Colors of the shapes.
+        light: Factor on the creature's colors, float32 (H, W).
+    """
+
+    window: tuple[slice, slice]
+    shapes: list[Shape]
+    tints: dict[str, np.ndarray]
+    light: np.ndarray
+
+    def paint_on(self, image: np.ndarray, parts: Collection[int] = ()) -> None:
+        """Paint it over its window of an image, float32 (S, S, 3), without parts of some labels."""
+        shapes = [shape for shape in self.shapes if shape.part not in parts]
+        height, width = self.light.shape
+        index = fill(shapes, width, height, SUPERSAMPLING)
+        painted = average(index, color_table(shapes, self.tints), SUPERSAMPLING)
+        image[self.window] = over(painted, image[self.window], self.light)
+
+
 class Drawing(NamedTuple):
     """All random choices of a scene: pose, colors, light and noise.
 
@@ -40,22 +64,16 @@ class Drawing(NamedTuple):
 
     Attributes:
         background: The background with its distractors.
-        window: Rows and columns of the image that the creature occupies, (H, W) of them.
-        shapes: The creature's shapes in pixels of the window, in the order of painting.
+        creature: The creature.
         parts: Part of each pixel, uint8 (S, S); see `Scene`.
-        tints: Colors of the shapes.
-        light: Factor on the creature's colors, float32 (H, W).
         blur: Standard deviation of the blur in pixels.
         noise: Sensor noise, float32 (S, S, 3).
         mark: The planted tag, which covers the background; None without one.
     """
 
     background: Background
-    window: tuple[slice, slice]
-    shapes: list[Shape]
+    creature: Creature
     parts: np.ndarray
-    tints: dict[str, np.ndarray]
-    light: np.ndarray
     blur: float
     noise: np.ndarray
     mark: Mark | None = None
@@ -84,16 +102,11 @@ class Drawing(NamedTuple):
             image[:] = ground.mean(axis=(0, 1))
         else:
             image = self.background.paint(distractors)
-        shapes = [shape for shape in self.shapes if shape.part not in parts]
-        height, width = self.light.shape
-        index = fill(shapes, width, height, SUPERSAMPLING)
-        painted = average(index, color_table(shapes, self.tints), SUPERSAMPLING)
-        image[self.window] = over(painted, image[self.window], self.light)
-        image = cv2.GaussianBlur(image, (5, 5), self.blur)
+        self.creature.paint_on(image, parts)
+        image = blurred(image, self.blur)
         if self.mark is not None and not plain:
             image[self.mark.window] = self.mark.pixels
-        image += self.noise
-        return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+        return with_noise(image, self.noise)
 
     def scene(self) -> Scene:
         """Paint the whole image, with its ground truth."""
@@ -105,3 +118,13 @@ class Drawing(NamedTuple):
         if self.mark is not None:
             shown[self.mark.window] = False
         return self.background.distractors() & shown
+
+
+def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Blur an image, float32 (S, S, 3), by a Gaussian of some pixels."""
+    return cv2.GaussianBlur(image, (5, 5), sigma)
+
+
+def with_noise(image: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Add the sensor's noise to an image, both float32 (S, S, 3), and round it to uint8."""
+    return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)

@@ -14,7 +14,12 @@ from learned_saliency.datamodules.creatures.anatomy import (
     transformed,
 )
 from learned_saliency.datamodules.creatures.background import background, smooth_noise
-from learned_saliency.datamodules.creatures.drawing import SUPERSAMPLING, Drawing, Scene
+from learned_saliency.datamodules.creatures.drawing import (
+    SUPERSAMPLING,
+    Creature,
+    Drawing,
+    Scene,
+)
 from learned_saliency.datamodules.creatures.painting import (
     average,
     fill,
@@ -99,7 +104,7 @@ def _pose(attributes: Attributes, options: SceneOptions, rng: np.random.Generato
     return transformed(shapes, scale, shift=tuple(1 + rng.uniform(0, 1, 2) * room - scale * low))
 
 
-class _Figure(NamedTuple):
+class Figure(NamedTuple):
     """A creature cut out of the image.
 
     Attributes:
@@ -114,8 +119,14 @@ class _Figure(NamedTuple):
     index: np.ndarray
     parts: np.ndarray
 
+    def in_image(self, size: int) -> np.ndarray:
+        """Place the parts in an image, uint8 (S, S)."""
+        placed = np.zeros((size, size), np.uint8)
+        placed[self.window] = self.parts
+        return placed
 
-def _cut_out(shapes: list[Shape]) -> _Figure:
+
+def _cut_out(shapes: list[Shape]) -> Figure:
     """Paint the creature in the smallest window of whole pixels around it."""
     points = np.concatenate([shape.points for shape in shapes])
     x0, y0 = np.floor(points.min(axis=0)).astype(int)
@@ -127,11 +138,15 @@ def _cut_out(shapes: list[Shape]) -> _Figure:
     coverage = average(index, one_hot, SUPERSAMPLING)
     inside = coverage.sum(axis=2, dtype=np.int32) >= 128
     parts = np.where(inside, coverage.argmax(axis=2) + 1, 0).astype(np.uint8)
-    return _Figure((slice(y0, y1), slice(x0, x1)), shapes, index, parts)
+    return Figure((slice(y0, y1), slice(x0, x1)), shapes, index, parts)
 
 
-def _figure(attributes: Attributes, options: SceneOptions, rng: np.random.Generator) -> _Figure:
-    """Draw poses until every part is visible and the box has an allowed area."""
+def draw_figure(attributes: Attributes, options: SceneOptions, rng: np.random.Generator) -> Figure:
+    """Draw poses until every part is visible and the box has an allowed area.
+
+    Raises:
+        RuntimeError: If no pose fits, which only a very narrow range of areas can cause.
+    """
     for _ in range(_MAX_ATTEMPTS):
         figure = _cut_out(_pose(attributes, options, rng))
         x0, y0, x1, y1 = tight_box(figure.parts)
@@ -196,14 +211,28 @@ def draw_scene(attributes: Attributes, options: SceneOptions, rng: np.random.Gen
         RuntimeError: If no pose fits the allowed area, which only a very narrow range can cause.
     """
     size = options.image_size
-    window, shapes, index, part_window = _figure(attributes, options, rng)
-    parts = np.zeros((size, size), np.uint8)
-    parts[window] = part_window
-    mask = (parts > 0).astype(np.uint8)
+    figure = draw_figure(attributes, options, rng)
+    parts = figure.in_image(size)
     behind = background(rng, size, options.clutter)
+    creature = dress(figure, behind.paint(), options, rng)
+    return Drawing(behind, creature, parts, *draw_camera(options, rng))
 
-    reach = np.ones((size // 8 | 1, size // 8 | 1), np.uint8)
-    surroundings = behind.paint()[cv2.dilate(mask, reach) > mask]
+
+def dress(
+    figure: Figure, behind: np.ndarray, options: SceneOptions, rng: np.random.Generator
+) -> Creature:
+    """Draw the colors of a creature and the light on it.
+
+    Args:
+        figure: The creature.
+        behind: The background, RGB in 0 to 255, float32 (S, S, 3).
+        options: Size and difficulty.
+        rng: Source of all random choices.
+    """
+    window, shapes, index, part_window = figure
+    mask = (figure.in_image(len(behind)) > 0).astype(np.uint8)
+    reach = np.ones((len(behind) // 8 | 1, len(behind) // 8 | 1), np.uint8)
+    surroundings = behind[cv2.dilate(mask, reach) > mask]
     body = _body_color(surroundings[:: len(surroundings) // 100 + 1], options.contrast, rng)
     tints = jittered_palette(rng) | {
         "body": body,
@@ -211,11 +240,15 @@ def draw_scene(attributes: Attributes, options: SceneOptions, rng: np.random.Gen
         "mark": body * rng.uniform(0.82, 1.18),
     }
     tints |= _complements(shapes, index, tints)
-    light = _shading(rng, *part_window.shape)
+    return Creature(window, shapes, tints, _shading(rng, *part_window.shape))
+
+
+def draw_camera(options: SceneOptions, rng: np.random.Generator) -> tuple[float, np.ndarray]:
+    """Draw the standard deviation of the blur in pixels, and the noise, float32 (S, S, 3)."""
+    size = options.image_size
     blur = rng.uniform(0.1, 0.7) * size / 128
     sigma = np.float32(255.0 * options.noise * rng.uniform(0.1, 1.0))
-    noise = sigma * rng.standard_normal((size, size, 3), np.float32)
-    return Drawing(behind, window, shapes, parts, tints, light, blur, noise)
+    return blur, sigma * rng.standard_normal((size, size, 3), np.float32)
 
 
 def render_scene(attributes: Attributes, options: SceneOptions, rng: np.random.Generator) -> Scene:

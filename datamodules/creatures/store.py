@@ -3,11 +3,13 @@
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 _KINDS = ("images", "masks", "parts")
+_CORNERS = 4  # numbers of a box
 _DIGITS = 16  # length of a line's own checksum
 
 
@@ -15,14 +17,14 @@ class Record(NamedTuple):
     """Facts about an image on disk.
 
     Attributes:
-        label: Its class.
-        box: x0 y0 x1 y1 of the creature, pixel indices, both ends inside.
+        labels: Classes of its creatures.
+        boxes: x0 y0 x1 y1 of each of them, pixel indices, both ends inside.
         checksums: SHA-256 of each of its files.
         cue: x0 y0 x1 y1 of the planted tag, both ends inside; empty for none.
     """
 
-    label: int
-    box: tuple[int, int, int, int]
+    labels: tuple[int, ...]
+    boxes: tuple[tuple[int, ...], ...]
     checksums: tuple[str, ...]
     cue: tuple[int, ...] = ()
 
@@ -37,12 +39,16 @@ class SplitStore:
     Args:
         root: Folder of the data set.
         split: Name of the split; "train" has neither masks nor part masks.
+        animals: Creatures in each image. Where there are several, each has masks in a folder of its
+            own, and there are no part masks.
     """
 
-    def __init__(self, root: Path, split: str) -> None:
+    def __init__(self, root: Path, split: str, animals: int = 1) -> None:
         self.root = root
         self.split = split
-        self.kinds = _KINDS[:1] if split == "train" else _KINDS
+        self.animals = animals
+        kinds = _KINDS if animals == 1 else (_KINDS[0], *(f"masks/{k + 1}" for k in range(animals)))
+        self.kinds = kinds[:1] if split == "train" else kinds
         self.table = root / "checksums" / f"{split}.txt"
 
     def names(self, number: int) -> list[str]:
@@ -65,7 +71,7 @@ class SplitStore:
         text = read_regular(self.table) or b""
         width = len(self.kinds)
         lines = text.decode(errors="replace").split("\n")
-        found = dict(filter(None, (_parsed(line, width) for line in lines)))
+        found = dict(filter(None, (_parsed(line, self.animals, width) for line in lines)))
         return {n: record for n, record in found.items() if len(record.checksums) == width}
 
     def keep(self, records: Mapping[int, Record]) -> None:
@@ -107,19 +113,24 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def _line(number: int, record: Record) -> str:
-    fields: Iterable[object] = (number, record.label, *record.box, *record.checksums, *record.cue)
+    places = chain.from_iterable(record.boxes)
+    fields = (number, *record.labels, *places, *record.checksums, *record.cue)
     text = ",".join(map(str, fields))
     return f"{text},{_checksum(text)}\n"
 
 
-def _parsed(line: str, files: int) -> tuple[int, Record] | None:
+def _parsed(line: str, animals: int, files: int) -> tuple[int, Record] | None:
     """Read a line of the table with the checksums of some files; return None if it is damaged."""
     text, _, checksum = line.rpartition(",")
     if checksum != _checksum(text):
         return None
-    number, label, *rest = text.split(",")
-    box, checksums, cue = rest[:4], rest[4 : 4 + files], rest[4 + files :]
-    return int(number), Record(int(label), _ints(box), tuple(checksums), _ints(cue))
+    number, *rest = text.split(",")
+    if len(rest) - 5 * animals - files not in (0, _CORNERS):
+        return None  # of other creatures
+    told, rest = rest[: 5 * animals], rest[5 * animals :]
+    labels, places = _ints(told[:animals]), _ints(told[animals:])
+    boxes = tuple(places[k : k + _CORNERS] for k in range(0, len(places), _CORNERS))
+    return int(number), Record(labels, boxes, tuple(rest[:files]), _ints(rest[files:]))
 
 
 def _ints(fields: Sequence[str]) -> tuple[int, ...]:

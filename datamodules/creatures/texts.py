@@ -34,16 +34,30 @@ def split_texts(
     rows = [(names[0], record) for names, record in zip(files, records, strict=True)]
     tables = {
         "image_ids": [name for name, _ in rows],
-        "class_labels": [f"{name},{record.label}" for name, record in rows],
+        "class_labels": [f"{name},{label}" for name, record in rows for label in record.labels],
         "image_sizes": [f"{name},{size},{size}" for name, _ in rows],
     }
     if len(store.kinds) > 1:
-        tables["localization"] = [_boxed(name, record.box) for name, record in rows]
-        tables["masks"] = [f"{image},{mask}," for image, mask, _ in files]
-        tables["parts"] = [f"{image},{parts}" for image, _, parts in files]
+        tables |= _localization(files, records, several=store.animals > 1)
     if planted:
         tables["planted"] = [_boxed(name, record.cue) for name, record in rows if record.cue]
     return {f"{store.split}/{name}.txt": _text(lines) for name, lines in tables.items()}
+
+
+def _localization(
+    files: Sequence[Sequence[str]], records: Sequence[Record], *, several: bool
+) -> dict[str, list[str]]:
+    """Write where the creatures are; where there are several, each line ends with its class."""
+    tables: dict[str, list[str]] = {"localization": [], "masks": []}
+    for (image, *others), record in zip(files, records, strict=True):
+        creatures = zip(record.labels, record.boxes, others, strict=False)  # of one, parts follow
+        for label, box, mask in creatures:
+            end = f",{label}" if several else ""
+            tables["localization"].append(_boxed(image, box) + end)
+            tables["masks"].append(f"{image},{mask},{end}")
+    if not several:
+        tables["parts"] = [f"{image},{parts}" for image, _, parts in files]
+    return tables
 
 
 def _boxed(name: str, box: Sequence[int]) -> str:

@@ -42,15 +42,15 @@ class PartReader(Protocol):
     pairs: list[ClassPair]
     looks: list[list[Look]] | None
 
-    def read(self, image_ids: Sequence[str], size: int) -> Tensor:
-        """Read the part of every pixel of some images, resized to a square.
+    def read(self, image_ids: Sequence[str], size: int | Sequence[int]) -> Tensor:
+        """Read the part of every pixel of some images, resized as its image is.
 
         Args:
             image_ids: B ids as in the metadata.
-            size: Side S of the square in pixels.
+            size: Side of a square in pixels, or height H and width W.
 
         Returns:
-            Part labels, uint8 of shape (B, S, S); 0 where there is no part.
+            Part labels, uint8 of shape (B, H, W); 0 where there is no part.
         """
 
 

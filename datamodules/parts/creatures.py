@@ -12,6 +12,7 @@ from learned_saliency.datamodules.checks import leaves
 from learned_saliency.datamodules.creatures.anatomy import NEUTRAL, TINTS, own_tint
 from learned_saliency.datamodules.opening import ImageError, opened
 from learned_saliency.datamodules.parts.base import Look, class_pairs
+from learned_saliency.datamodules.sizes import Size
 from learned_saliency.datamodules.textfile import DataError, read_columns
 from learned_saliency.datamodules.transforms import unreadable
 
@@ -50,19 +51,20 @@ class CreaturesParts:
             self._paths |= dict(zip(*read_columns(file, "id,part_mask"), strict=True))
         if not self._paths:
             raise DataError(
-                f"{files[-1]}: this list of part masks is missing; render the set anew."
+                f"{files[-1]}: this list of part masks is missing; render the set anew, with "
+                "data.reader.animals=1, since images of two animals have no part masks."
             )
 
-    def read(self, image_ids: Sequence[str], size: int) -> Tensor:
-        """Read part labels, uint8 (B, S, S); see `PartReader.read`.
+    def read(self, image_ids: Sequence[str], size: int | Sequence[int]) -> Tensor:
+        """Read part labels, uint8 (B, H, W); see `PartReader.read`.
 
         Raises:
             DataError: If an image has no part mask, or the mask's file is missing or does not
                 decode.
         """
-        return torch.stack([self._read(image_id, size) for image_id in image_ids])
+        return torch.stack([self._read(image_id, Size.of(size)) for image_id in image_ids])
 
-    def _read(self, image_id: str, size: int) -> Tensor:
+    def _read(self, image_id: str, size: Size) -> Tensor:
         if image_id not in self._paths:
             raise DataError(f"{image_id}: has no part mask; evaluate on the val or test split.")
         path = self.root / self._paths[image_id]
@@ -75,7 +77,8 @@ class CreaturesParts:
                 labels = np.asarray(image.convert("L"))
         except ImageError as error:
             raise unreadable(path, "part mask", error) from None
-        resized = cv2.resize(labels, (size, size), interpolation=cv2.INTER_NEAREST)
+        edges = size.width, size.height
+        resized = cv2.resize(labels, edges, interpolation=cv2.INTER_NEAREST)
         return torch.from_numpy(resized)
 
 

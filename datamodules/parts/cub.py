@@ -10,6 +10,7 @@ from torch import Tensor
 
 from learned_saliency.datamodules.opening import ImageError, opened
 from learned_saliency.datamodules.parts.base import class_pairs
+from learned_saliency.datamodules.sizes import Size
 from learned_saliency.datamodules.textfile import DataError, read_lines
 from learned_saliency.datamodules.transforms import unreadable
 
@@ -38,7 +39,7 @@ class CUBParts:
 
     Kim et al. (ICCV 2021). A class has the attributes that at least half of the answers gave it. A
     pixel belongs to the part of the nearest visible keypoint; the keypoint of the head is the mean
-    of its several keypoints. Coordinates are scaled to the square, then truncated, as in the
+    of its several keypoints. Coordinates are scaled with the image, then truncated, as in the
     released code.
 
     Args:
@@ -74,22 +75,23 @@ class CUBParts:
         self._image_numbers = {f"images/{name}": number for number, name in images}
         self._keypoints = self._read_keypoints()
 
-    def read(self, image_ids: Sequence[str], size: int) -> Tensor:
-        """Read part labels, uint8 (B, S, S), all 0 without a visible keypoint; see `PartReader`.
+    def read(self, image_ids: Sequence[str], size: int | Sequence[int]) -> Tensor:
+        """Read part labels, uint8 (B, H, W), all 0 without a visible keypoint; see `PartReader`.
 
         Raises:
             DataError: If an image is not in the data set, or a file does not decode.
         """
-        return torch.stack([self._read(image_id, size) for image_id in image_ids])
+        return torch.stack([self._read(image_id, Size.of(size)) for image_id in image_ids])
 
-    def _read(self, image_id: str, size: int) -> Tensor:
+    def _read(self, image_id: str, size: Size) -> Tensor:
         if image_id not in self._image_numbers:
             raise DataError(f"{image_id}: is not in {self.root / 'images.txt'}; it has no parts.")
         keypoints = self._keypoints.get(self._image_numbers[image_id], {})
         labels, points = self._scaled(keypoints, image_id, size)
         if not len(labels):
-            return torch.zeros(size, size, dtype=torch.uint8)
-        grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1)  # (S, S, 2): x, y
+            return torch.zeros(*size, dtype=torch.uint8)
+        grid = np.stack(np.meshgrid(np.arange(size.width), np.arange(size.height)), axis=-1)
+        # of each pixel of (H, W) x and y
         distances = ((grid[:, :, None] - points) ** 2).sum(-1)
         nearest = labels[distances.argmin(-1)]
         if self.segmentations is not None:
@@ -98,9 +100,9 @@ class CUBParts:
         return torch.from_numpy(nearest.astype(np.uint8))
 
     def _scaled(
-        self, keypoints: dict[str, tuple[float, float]], image_id: str, size: int
+        self, keypoints: dict[str, tuple[float, float]], image_id: str, size: Size
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Find part labels (K,) and places x, y in pixels of the square, int64 (K, 2)."""
+        """Find part labels (K,) and places x, y in pixels of the resized image, int64 (K, 2)."""
         labels, points = [], []
         for label, (part, names) in enumerate(_KEYPOINTS.items(), start=1):
             places = [keypoints[name] for name in names if name in keypoints]
@@ -111,7 +113,7 @@ class CUBParts:
         path = self.root / image_id
         try:
             with opened(path) as image:
-                scale = size / np.array(image.size, dtype=np.float64)
+                scale = np.array(size[::-1]) / np.array(image.size, dtype=np.float64)
         except ImageError as error:
             raise unreadable(path, "image", error) from None
         scaled = np.array(points, dtype=np.float64).reshape(-1, 2) * scale
@@ -180,11 +182,11 @@ def _read_rows(path: Path, fields: int) -> list[tuple[int, str]]:
     return found
 
 
-def _read_bird(path: Path, size: int) -> np.ndarray:
-    """Read the bird's mask, bool (S, S), resized bicubically as in the released code."""
+def _read_bird(path: Path, size: Size) -> np.ndarray:
+    """Read the bird's mask, bool (H, W), resized bicubically as in the released code."""
     try:
         with opened(path) as image:
-            gray = image.convert("L").resize((size, size), Image.Resampling.BICUBIC)
+            gray = image.convert("L").resize(size[::-1], Image.Resampling.BICUBIC)
     except ImageError as error:
         raise unreadable(path, "segmentation", error) from None
     return np.asarray(gray) > 0

@@ -14,6 +14,7 @@ from torch import Tensor
 from learned_saliency.datamodules.creatures.anatomy import PARTS, Attributes
 from learned_saliency.datamodules.creatures.drawing import Drawing
 from learned_saliency.datamodules.metadata import SPLITS
+from learned_saliency.datamodules.sizes import Size
 from learned_saliency.datamodules.textfile import DataError
 from learned_saliency.datamodules.transforms import to_square
 
@@ -34,17 +35,17 @@ class Renderer(Protocol):
 
 
 class Rerendered(NamedTuple):
-    """Images without some of what they show, resized to squares.
+    """Images without some of what they show, resized as for evaluation.
 
     Attributes:
-        parts: Each image without each set of the P parts, uint8 (B, 2^P, 3, S, S): in number m the
+        parts: Each image without each set of the P parts, uint8 (B, 2^P, 3, H, W): in number m the
             part of label p + 1 is missing where bit p of m is set. Number 0 is the image itself.
-        plain: Each image before a background of one color, uint8 (B, 3, S, S).
-        distractors: Images without one distractor of the background, uint8 (N, 3, S, S). Those that
+        plain: Each image before a background of one color, uint8 (B, 3, H, W).
+        distractors: Images without one distractor of the background, uint8 (N, 3, H, W). Those that
             show no pixel are left in.
         rows: Place in the batch of each of them, int64 (N,), ascending.
-        masks: Pixels of the distractor that is missing, bool (N, S, S).
-        labels: Part of each pixel of the images, uint8 (B, S, S); 0 where there is no part.
+        masks: Pixels of the distractor that is missing, bool (N, H, W).
+        labels: Part of each pixel of the images, uint8 (B, H, W); 0 where there is no part.
     """
 
     parts: Tensor
@@ -63,7 +64,7 @@ class RenderedParts:
 
     Args:
         renderer: The data set's renderer, `CreaturesRenderer`.
-        size: Side S in pixels to which images are resized, as for evaluation.
+        size: Side in pixels to which images are resized as for evaluation, or height and width.
 
     Attributes:
         names: Names of the P parts; the label of a part is its position here plus one.
@@ -72,9 +73,9 @@ class RenderedParts:
 
     names: Sequence[str] = PARTS
 
-    def __init__(self, renderer: Renderer, size: int) -> None:
+    def __init__(self, renderer: Renderer, size: int | Sequence[int]) -> None:
         self.attributes = renderer.classes
-        self._renderer, self._size = renderer, size
+        self._renderer, self._size = renderer, Size.of(size)
 
     def render(self, image_ids: Sequence[str]) -> Rerendered:
         """Render some images without each set of their parts.
@@ -94,7 +95,7 @@ class RenderedParts:
         return Rerendered(*pictures, rows, torch.cat(masks), torch.cat(labels))
 
     def image(self, image_id: str) -> Tensor:
-        """Render one image as it is, uint8 (3, S, S)."""
+        """Render one image as it is, uint8 (3, H, W)."""
         return self._square(self._draw(image_id).paint())
 
     def _draw(self, image_id: str) -> Drawing:
@@ -121,9 +122,9 @@ class RenderedParts:
 
     def _small(self, masks: np.ndarray) -> Tensor:
         """Resize masks (N, H, W) by the nearest pixel, as `PartReader.read` does."""
-        side = masks.shape[-1]
-        nearest = (np.arange(self._size) * side) // self._size
-        return torch.from_numpy(masks[:, nearest][:, :, nearest])
+        pairs = zip(self._size, masks.shape[1:], strict=True)
+        down, across = (np.arange(side) * length // side for side, length in pairs)
+        return torch.from_numpy(masks[:, down][:, :, across])
 
 
 def shared_parts(attributes: Sequence[Attributes]) -> Tensor:

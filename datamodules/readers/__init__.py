@@ -8,7 +8,9 @@ from learned_saliency.datamodules.readers.base import (
     SplitReader,
     image_opener,
     image_roots,
+    mask_opener,
     mask_values,
+    placed,
     published,
     sources,
 )
@@ -24,6 +26,7 @@ from learned_saliency.datamodules.readers.parquet import ParquetReader
 from learned_saliency.datamodules.readers.pascal import VOCReader
 from learned_saliency.datamodules.readers.pets import PetsReader
 from learned_saliency.datamodules.readers.photos import PhotosReader
+from learned_saliency.datamodules.readers.webdataset import WebDatasetReader
 
 __all__ = [
     "ByteReader",
@@ -43,9 +46,12 @@ __all__ = [
     "Source",
     "SplitReader",
     "VOCReader",
+    "WebDatasetReader",
     "image_opener",
     "image_roots",
+    "mask_opener",
     "mask_values",
+    "placed",
     "published",
     "sources",
 ]

@@ -74,7 +74,16 @@ class SplitReader(ABC):
 
 
 class ByteReader(ABC):
-    """Base of a reader whose images are not files below the root, but parts of larger files."""
+    """Base of a reader whose images are not files below the root, but parts of larger files.
+
+    Attributes:
+        packs_masks: Whether masks are such parts, too, and not files below the root of masks.
+        shuffle_window: Window of the order of training images where none is configured; see
+            `TrainSampler`.
+    """
+
+    packs_masks = False
+    shuffle_window: int | None = None
 
     @abstractmethod
     def prepare(self, root: Path, metadata: Path) -> None:
@@ -95,6 +104,19 @@ class ByteReader(ABC):
         Raises:
             ImageError: If there is no such image.
         """
+
+    def container(self, image_id: str) -> str:
+        """Name the larger file that an image is in."""
+        return image_id.rpartition("/")[0]
+
+    def placed(self, root: str | Path, read_only: bool) -> tuple["ByteReader", Path]:
+        """Return a reader for a root, and the folder of it on this machine.
+
+        Args:
+            root: A folder; of a reader that fetches its files, also their address.
+            read_only: Whether nothing may be fetched.
+        """
+        return self, Path(root)
 
 
 def image_roots(reader: Reader | None) -> Sequence[Path]:
@@ -120,3 +142,16 @@ def sources(reader: Reader | None) -> Sequence[Source]:
 def image_opener(reader: Reader | None, root: Path) -> Callable[[str], bytes] | None:
     """Return the function that gives an image's bytes by its id; None where images are files."""
     return reader.at(root).open if isinstance(reader, ByteReader) else None
+
+
+def mask_opener(reader: Reader | None, root: Path) -> Callable[[str], bytes] | None:
+    """Return the function that gives a mask's bytes by its path; None where masks are files."""
+    packed = isinstance(reader, ByteReader) and reader.packs_masks
+    return image_opener(reader, root) if packed else None
+
+
+def placed(
+    reader: Reader | None, root: str | Path, read_only: bool
+) -> tuple[Reader | None, str | Path]:
+    """Return the reader of a root, and the root's folder on this machine; see `ByteReader`."""
+    return reader.placed(root, read_only) if isinstance(reader, ByteReader) else (reader, root)

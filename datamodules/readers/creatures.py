@@ -7,14 +7,12 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from learned_saliency.datamodules.creatures.classes import class_attributes
 from learned_saliency.datamodules.creatures.cue import Cue
 from learned_saliency.datamodules.creatures.drawing import Drawing
-from learned_saliency.datamodules.creatures.forks import fork_map
-from learned_saliency.datamodules.creatures.scene import SceneOptions, draw_scene, tight_box
+from learned_saliency.datamodules.creatures.images import CreatureImages
+from learned_saliency.datamodules.creatures.pair import room_for
+from learned_saliency.datamodules.creatures.scene import SceneOptions
 from learned_saliency.datamodules.creatures.store import (
     Record,
     SplitStore,
@@ -61,6 +59,12 @@ class CreaturesRenderer(SplitReader):
     in the order of the part labels; the body's attribute is "any" where it is neutral. Image i of a
     split, from 0, has label i modulo the number of classes.
 
+    With two ``animals`` an image shows a creature of that class and one of another, mostly apart
+    (`draw_group`), so that the set is one for ``task="multilabel"``. Masks lie in
+    ``root/masks/1/SPLIT`` and ``root/masks/2/SPLIT``; labels, boxes and masks have a line per
+    creature, the latter two with the class at its end. All pairs of classes take turns. There are
+    no part masks.
+
     Every image has a random generator seeded by (seed, split, number), so that its bytes depend
     neither on the number of workers nor on how many images a split has: a folder serves metadata of
     any numbers of images, and holds as many as were asked for so far. (Another version of OpenCV
@@ -90,6 +94,7 @@ class CreaturesRenderer(SplitReader):
             no tags.
         cue_strength: Probability of the tag in an image of this class, in (0, 1]; None, where
             there is no such class.
+        animals: Creatures in each image, 1 or 2; two have different classes.
 
     Raises:
         ValueError: If an argument is outside its range.
@@ -114,13 +119,15 @@ class CreaturesRenderer(SplitReader):
         evidence: str = "combined",
         cue_class: int | None = None,
         cue_strength: float | None = None,
+        animals: int = 1,
     ) -> None:
         self.classes = class_attributes(num_classes, evidence)
         self.evidence = evidence
         self.options = SceneOptions(
             image_size, min_area, max_area, contrast, clutter, part_size, noise
         )
-        self.cue = _cue(cue_class, cue_strength, num_classes)
+        self.cue, self.animals = _cue(cue_class, cue_strength, num_classes), animals
+        _check_animals(animals, self.options, planted=self.cue is not None)
         self.split_sizes = dict(zip(SPLITS, (train_images, val_images, test_images), strict=True))
         for split, count in self.split_sizes.items():
             if count < num_classes:
@@ -131,8 +138,8 @@ class CreaturesRenderer(SplitReader):
             raise ValueError(f"seed must be at least 0, got {seed}")
         if workers is not None and workers < 1:
             raise ValueError(f"workers must be at least 1, got {workers}")
-        self.seed = seed
         self.workers = workers or _usable_cores()
+        self.images = CreatureImages(self.classes, self.options, seed, self.animals, self.cue)
 
     def prepare_splits(self, root: Path, metadata: Path, splits: Sequence[str]) -> None:
         """Make sure that splits lie in ``root`` and their metadata in ``metadata``.
@@ -150,44 +157,35 @@ class CreaturesRenderer(SplitReader):
             DataError: If a folder holds anything else, such as creatures of other parameters.
         """
         root, metadata = (Path(path).expanduser().resolve() for path in (root, metadata))
-        known = any(SplitStore(root, split).records() for split in SPLITS)
+        known = any(self._store(root, split).records() for split in SPLITS)
         self._check_owner(root, known)
         self._check_owner(metadata, metadata.is_relative_to(root))
         self._write_texts(root, {_STAMP: self._stamp()})
         texts = {_STAMP: self._stamp(), **class_texts(self.classes)}
         for split in splits:
-            records = self._complete(SplitStore(root, split))
+            store = self._store(root, split)
             size, planted = self.options.image_size, self.cue is not None
-            texts |= split_texts(SplitStore(root, split), records, size, planted=planted)
+            texts |= split_texts(store, self._complete(store), size, planted=planted)
         self._write_texts(metadata, texts)
 
     def draw(self, split: str, number: int) -> tuple[Drawing, int]:
-        """Draw one image; its ``paint`` gives it with all of its parts or without some.
+        """Draw one image; see `CreatureImages.draw`."""
+        return self.images.draw(split, number)
 
-        Args:
-            split: "train", "val" or "test".
-            number: Index of the image in its split, from 0.
-
-        Returns:
-            The drawing and its label.
-        """
-        label = number % len(self.classes)
-        key = [self.seed, SPLITS.index(split), number]
-        drawing = draw_scene(self.classes[label], self.options, np.random.default_rng(key))
-        if self.cue is not None:
-            drawing = drawing._replace(mark=self.cue.draw(label, drawing.parts, key))
-        return drawing, label
+    def _store(self, root: Path, split: str) -> SplitStore:
+        return SplitStore(root, split, self.animals)
 
     def _identity(self) -> dict[str, object]:
         """Return what the bytes of an image depend on, beside its split and number."""
         cue = self.cue
         return {
             "version": VERSION,
-            "seed": self.seed,
+            "seed": self.images.seed,
             "num_classes": len(self.classes),
             "evidence": self.evidence,
             **dataclasses.asdict(self.options),
             **({"cue_class": cue.label, "cue_strength": cue.strength} if cue else {}),
+            **({"animals": self.animals} if self.animals > 1 else {}),
         }
 
     def _stamp(self) -> str:
@@ -248,28 +246,19 @@ class CreaturesRenderer(SplitReader):
             )
         if numbers:
             _LOGGER.info("Rendering %d images of creatures into %s", len(numbers), store.root)
-            known |= dict(zip(numbers, self._render_all(store, numbers), strict=True))
+            known |= dict(
+                zip(numbers, self.images.render(store, numbers, self.workers), strict=True)
+            )
             store.keep(known)
         return [known[number] for number in range(count)]
 
-    def _render_all(self, store: SplitStore, numbers: Sequence[int]) -> list[Record]:
-        store.make_folders()
 
-        def work(position: int) -> Record:
-            number = numbers[position]
-            drawing, label = self.draw(store.split, number)
-            scene = drawing.scene()
-            pixels = (scene.image[..., ::-1], scene.mask, scene.parts)[: len(store.kinds)]
-            checksums = store.write(number, [*map(_png, pixels)])
-            cue = () if drawing.mark is None else drawing.mark.box
-            return Record(label, tight_box(scene.mask), checksums, cue)
-
-        threads = cv2.getNumThreads()
-        cv2.setNumThreads(1)  # threads would compete with the workers and be lost in a fork
-        try:
-            return fork_map(work, len(numbers), self.workers)
-        finally:
-            cv2.setNumThreads(threads)
+def _check_animals(animals: int, options: SceneOptions, *, planted: bool) -> None:
+    if animals not in (1, 2):
+        raise ValueError(f"animals must be 1 or 2, got {animals}")
+    if animals > 1 and planted:
+        raise ValueError("cue_class is for images of one animal, got animals=2: leave one out")
+    room_for(options, animals)  # raises where they would find none
 
 
 def _cue(label: int | None, strength: float | None, num_classes: int) -> Cue | None:
@@ -290,8 +279,3 @@ def _usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    """Encode an image (H, W) or, channels in the order blue, green, red, (H, W, 3)."""
-    return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from learned_saliency.datamodules.decoding import COLORS, Decoding
 from learned_saliency.datamodules.readers.annotations import (
     AUTO,
     NONE,
@@ -15,7 +16,12 @@ from learned_saliency.datamodules.readers.annotations import (
 from learned_saliency.datamodules.readers.base import Published, Source
 from learned_saliency.datamodules.readers.folderrows import Photos, open_photos
 from learned_saliency.datamodules.readers.foldersplits import Rule, check_draw, group_pattern
-from learned_saliency.datamodules.readers.making import known_splits, make_metadata, tell
+from learned_saliency.datamodules.readers.making import (
+    decoded_otherwise,
+    known_splits,
+    make_metadata,
+    tell,
+)
 from learned_saliency.datamodules.readers.scanning import (
     IMAGE_SUFFIXES,
     NOTE_SUFFIXES,
@@ -62,6 +68,9 @@ class FolderReader:
             one split, such as ``(person\\d+)_`` for images of one person; None for no such rule.
         skip_broken: Whether images that cannot be read are left out, instead of being an error.
         exif_orientation: Whether boxes and masks refer to what a person sees; the data module's.
+        channels: Number of channels of the images; the data module's. Other than 3 makes images of
+            .npy files, too.
+        array_axes: Order of the axes in these; the data module's.
         published: Published counts by split, each a mapping with keys of `Published`.
         sources: Parts of the download: what each is and where it is obtained, by their paths.
 
@@ -82,6 +91,8 @@ class FolderReader:
         group: str | None = None,
         skip_broken: bool = False,
         exif_orientation: bool = True,
+        channels: int = COLORS,
+        array_axes: str = "hwc",
         published: Mapping[str, Mapping[str, int]] | None = None,
         sources: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
@@ -91,6 +102,7 @@ class FolderReader:
         self.boxes, self.masks = (NONE if x is None else str(x) for x in (boxes, masks))
         self.keep_similar, self.skip_broken = keep_similar, skip_broken
         self.group, self.exif_orientation = group, exif_orientation
+        self._decoding = Decoding(exif_orientation, None, channels, array_axes)
         self.published = {split: Published(**counts) for split, counts in (published or {}).items()}
         self.sources = [Source(path, *part) for path, part in (sources or {}).items()]
         self._pattern = group_pattern(group)
@@ -116,7 +128,9 @@ class FolderReader:
         if not root.is_dir():
             raise DataError(f"{root}: the folder of photographs is missing; set `root`.")
         masks = named_place(root, self.masks)
-        listing = list_photos(root, find_masks=self.masks == AUTO, leave_out=masks)
+        listing = list_photos(
+            root, find_masks=self.masks == AUTO, leave_out=masks, channels=self._decoding.channels
+        )
         settings = self._settings(listing)
         before = read_settings(metadata, _NAME)
         known: dict[str, str] = {}
@@ -134,6 +148,7 @@ class FolderReader:
         files += named_files(root, self.boxes, NOTE_SUFFIXES)
         files += named_files(root, self.masks, IMAGE_SUFFIXES)
         options = {key: value for key, value in vars(self).items() if not key.startswith("_")}
+        options |= decoded_otherwise(self._decoding)
         declared = {"published", "sources"}
         kept = {key: value for key, value in options.items() if key not in declared}
         return {"version": _VERSION, "root": str(root), **kept, "listing": listing_digest(files)}
@@ -166,7 +181,9 @@ class FolderReader:
             "%s: reading %d images of %d classes", root, len(names), len(listing.class_names)
         )
         photos = Photos(root, names, listing.labels, listing.splits, [])
-        opened = open_photos(photos, look=self.keep_similar, skip_broken=self.skip_broken)
+        opened = open_photos(
+            photos, look=self.keep_similar, skip_broken=self.skip_broken, decoding=self._decoding
+        )
         lost = set(listing.labels) - set(opened.photos.labels)
         if lost:
             raise DataError(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from learned_saliency.datamodules.checks import read_sizes
-from learned_saliency.datamodules.decoding import FIRST_LYING, Decoding
+from learned_saliency.datamodules.decoding import AS_STORED, FIRST_LYING, Decoding
 from learned_saliency.datamodules.inspection import ImageFacts
 from learned_saliency.datamodules.readers.annotations import Marks
 from learned_saliency.datamodules.readers.boxtables import NotedBox
@@ -53,19 +53,22 @@ class Opened(NamedTuple):
     remarks: list[str]
 
 
-def open_photos(photos: Photos, *, look: bool, skip_broken: bool) -> Opened:
+def open_photos(
+    photos: Photos, *, look: bool, skip_broken: bool, decoding: Decoding = AS_STORED
+) -> Opened:
     """Open all photographs.
 
     Args:
         photos: The photographs, without facts.
         look: Whether perceptual hashes are made.
         skip_broken: Whether those that cannot be read are left out.
+        decoding: See `inspect_image`.
 
     Raises:
         DataError: If one cannot be read and such ones are not skipped.
     """
     root, names = photos.root, photos.names
-    facts = inspect_all((root / name for name in names), look)
+    facts = inspect_all((root / name for name in names), look, decoding)
     photos = photos._replace(facts=facts)
     broken = [row for row, fact in enumerate(facts) if fact.problem]
     if not broken:

@@ -4,12 +4,14 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from learned_saliency.datamodules.decoding import COLORS, Decoding
 from learned_saliency.datamodules.metadata import SPLITS
 from learned_saliency.datamodules.readers.annotations import Marks
 from learned_saliency.datamodules.readers.folderrows import Photos, evaluation_rows, train_rows
 from learned_saliency.datamodules.readers.foldersplits import Rule, make_splits
-from learned_saliency.datamodules.readers.writing import Metadata
+from learned_saliency.datamodules.readers.writing import Metadata, SplitRows
 from learned_saliency.datamodules.textfile import DataError, read_columns, read_text
 
 _LOGGER = logging.getLogger(__name__)
@@ -55,12 +57,28 @@ def make_metadata(
         else:
             rows[split], left_out = evaluation_rows(chosen, marks, exif, split)
             told += left_out
-    for remark in told:
-        _LOGGER.warning("%s: %s", photos.root, remark)
+    return Metadata(class_names, rows, report_of(photos.root, rows, splits.report, told))
+
+
+def report_of(
+    root: Path, rows: Mapping[str, SplitRows], report: Mapping[str, Any], remarks: Sequence[str]
+) -> dict[str, str]:
+    """Tell the remarks about splits, and write the report of them.
+
+    Args:
+        root: Folder of the images.
+        rows: The splits.
+        report: What was made, see `Splits`.
+        remarks: Sentences for a person.
+
+    Returns:
+        The text of the report by its name.
+    """
+    for remark in remarks:
+        _LOGGER.warning("%s: %s", root, remark)
     images = {split: len(found.ids) for split, found in rows.items()}
-    report = {"images": images, **splits.report, "remarks": told}
-    text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
-    return Metadata(class_names, rows, {REPORT: text})
+    whole = {"images": images, **report, "remarks": remarks}
+    return {REPORT: json.dumps(whole, indent=1, ensure_ascii=False) + "\n"}
 
 
 def tell(root: Path, metadata: Path) -> None:
@@ -81,6 +99,13 @@ def tell(root: Path, metadata: Path) -> None:
     except (DataError, ValueError, KeyError, TypeError, AttributeError):
         raise DataError(f"{metadata / REPORT}: is damaged; remove {metadata}.") from None
     _LOGGER.info("%s: %s; %s; see %s.", root, ", ".join(counts), told, metadata / REPORT)
+
+
+def decoded_otherwise(decoding: Decoding) -> dict[str, Any]:
+    """Return what metadata depends on where images keep their channels; nothing for colors."""
+    if decoding.channels == COLORS:
+        return {}
+    return {"channels": decoding.channels, "array_axes": decoding.array_axes}
 
 
 def known_splits(metadata: Path) -> dict[str, str]:

@@ -9,15 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from learned_saliency.datamodules.batch import UNKNOWN
+from learned_saliency.datamodules.decoding import COLORS, Decoding
 from learned_saliency.datamodules.readers.annotations import Marks
 from learned_saliency.datamodules.readers.folderrows import Photos, open_photos
 from learned_saliency.datamodules.readers.foldersplits import Rule, check_draw, group_pattern
-from learned_saliency.datamodules.readers.making import known_splits, make_metadata, tell
+from learned_saliency.datamodules.readers.making import (
+    decoded_otherwise,
+    known_splits,
+    make_metadata,
+    tell,
+)
 from learned_saliency.datamodules.readers.scanning import (
-    IMAGE_SUFFIXES,
     FoundFile,
     Walk,
     check_name,
+    image_suffixes,
     listing_digest,
 )
 from learned_saliency.datamodules.readers.splitlists import SplitLists, read_split_lists
@@ -56,6 +62,9 @@ class PhotosReader:
             one split, such as ``(person\\d+)_`` for images of one person; None for no such rule.
         skip_broken: Whether images that cannot be read are left out, instead of being an error.
         exif_orientation: Whether images are turned as a person sees them; the data module's.
+        channels: Number of channels of the images; the data module's. Other than 3 makes images of
+            .npy files, too.
+        array_axes: Order of the axes in these; the data module's.
 
     Raises:
         ValueError: If a fraction or the seed is out of range.
@@ -76,6 +85,8 @@ class PhotosReader:
         group: str | None = None,
         skip_broken: bool = False,
         exif_orientation: bool = True,
+        channels: int = COLORS,
+        array_axes: str = "hwc",
     ) -> None:
         self.fractions = {"val": val_fraction, "test": test_fraction}
         if self.fractions != {"val": 0, "test": 1}:
@@ -85,6 +96,7 @@ class PhotosReader:
         self.splits = None if splits is None else str(splits)
         self.keep_similar, self.skip_broken = keep_similar, skip_broken
         self.group, self.exif_orientation = group, exif_orientation
+        self._decoding = Decoding(exif_orientation, None, channels, array_axes)
         self._pattern = group_pattern(group)
 
     def prepare(self, root: Path, metadata: Path) -> None:
@@ -102,7 +114,7 @@ class PhotosReader:
         root, metadata = (path.expanduser().absolute() for path in (root, metadata))
         if not root.is_dir():
             raise DataError(f"{root}: the folder of photographs is missing; set `root`.")
-        found, remarks = list_images(root, self.files)
+        found, remarks = list_images(root, self.files, self._decoding.channels)
         lists = None if self.splits is None else read_split_lists(root, self.splits)
         settings = self._settings(root, found, lists)
         before = read_settings(metadata, _NAME)
@@ -122,6 +134,7 @@ class PhotosReader:
     ) -> dict[str, Any]:
         """Return what the metadata depends on, the names, sizes and times of all files among it."""
         options = {key: value for key, value in vars(self).items() if not key.startswith("_")}
+        options |= decoded_otherwise(self._decoding)
         listed = {} if lists is None else {"lists": lists.digest()}
         listing = listing_digest(found)
         return {"version": _VERSION, "root": str(root), **options, **listed, "listing": listing}
@@ -142,7 +155,9 @@ class PhotosReader:
             fractions, splits = {}, ["test"] * len(names)
         _LOGGER.info("%s: reading %d images", root, len(names))
         photos = Photos(root, names, [UNKNOWN] * len(names), splits, [])
-        opened = open_photos(photos, look=self.keep_similar, skip_broken=self.skip_broken)
+        opened = open_photos(
+            photos, look=self.keep_similar, skip_broken=self.skip_broken, decoding=self._decoding
+        )
         remedy = (
             "add images, choose shares by data.reader.val_fraction and data.reader.test_fraction "
             "(0 and 1 test all), or list the files of each split in data.reader.splits=FOLDER"
@@ -159,7 +174,9 @@ class PhotosReader:
         return replace(made, class_names=[])
 
 
-def list_images(root: Path, patterns: Sequence[str] | None) -> tuple[list[FoundFile], list[str]]:
+def list_images(
+    root: Path, patterns: Sequence[str] | None, channels: int = COLORS
+) -> tuple[list[FoundFile], list[str]]:
     """List the images below a folder, without opening one.
 
     Returns:
@@ -169,9 +186,9 @@ def list_images(root: Path, patterns: Sequence[str] | None) -> tuple[list[FoundF
         DataError: If there is no image, a pattern matches none or leads out of the root, or a name
             cannot be written to a text file.
     """
-    walk = Walk(root, None)
+    walk, taken = Walk(root, None, channels), image_suffixes(channels)
     found = sorted(walk.files())
-    images = [file for file in found if Path(file.name).suffix.lower() in IMAGE_SUFFIXES]
+    images = [file for file in found if Path(file.name).suffix.lower() in taken]
     if not images:
         raise DataError(f"{root}: holds no images, neither do the folders in it; set another root.")
     if patterns is not None:

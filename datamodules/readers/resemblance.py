@@ -4,11 +4,13 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
+from learned_saliency.datamodules.decoding import AS_STORED, Decoding
 from learned_saliency.datamodules.inspection import ImageFacts, inspect_image
 from learned_saliency.datamodules.opening import ImageSource
 from learned_saliency.datamodules.readers.splitting import merged_groups
@@ -17,12 +19,15 @@ from learned_saliency.datamodules.similarity import near_duplicate_groups
 _AT_A_TIME = 256  # photographs
 
 
-def inspect_all(images: Iterable[ImageSource], look: bool) -> list[ImageFacts]:
+def inspect_all(
+    images: Iterable[ImageSource], look: bool, decoding: Decoding = AS_STORED
+) -> list[ImageFacts]:
     """Read the facts about photographs in threads.
 
     Args:
         images: N photographs; few are held at a time.
         look: Whether perceptual hashes are made.
+        decoding: See `inspect_image`.
 
     Returns:
         The facts about each.
@@ -30,7 +35,7 @@ def inspect_all(images: Iterable[ImageSource], look: bool) -> list[ImageFacts]:
     images, facts = iter(images), []
     with ThreadPoolExecutor(max_workers=min(16, 4 * (os.cpu_count() or 1))) as pool:
         while some := list(islice(images, _AT_A_TIME)):
-            facts += pool.map(lambda image: inspect_image(image, look=look), some)
+            facts += pool.map(partial(inspect_image, look=look, decoding=decoding), some)
     return facts
 
 

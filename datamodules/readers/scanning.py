@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from learned_saliency.datamodules.decoding import COLORS
 from learned_saliency.datamodules.textfile import DataError
 
 IMAGE_SUFFIXES = frozenset(
@@ -17,6 +18,7 @@ IMAGE_SUFFIXES = frozenset(
         *(".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".qoi", ".tga"),
     )
 )
+ARRAY_SUFFIXES = frozenset((".npy",))  # images where these keep their channels and their depth
 NOTE_SUFFIXES = frozenset((".csv", ".json", ".xml"))  # files that may hold boxes
 _UNREAD_SUFFIXES = frozenset(  # photographs that the one reader of images does not decode
     (".heic", ".heif", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".svg")
@@ -80,7 +82,21 @@ class Listing:
     remarks: list[str]
 
 
-def list_photos(root: Path, *, find_masks: bool = True, leave_out: Path | None = None) -> Listing:
+def image_suffixes(channels: int) -> frozenset[str]:
+    """Return the extensions of images of a number of channels; 3 are colors, of any kind of file.
+
+    Arrays that lie beside photographs are masks or maps, and no images of a set in colors.
+    """
+    return IMAGE_SUFFIXES if channels == COLORS else IMAGE_SUFFIXES | ARRAY_SUFFIXES
+
+
+def list_photos(
+    root: Path,
+    *,
+    find_masks: bool = True,
+    leave_out: Path | None = None,
+    channels: int = COLORS,
+) -> Listing:
     """List a folder of photographs, with a folder for each class, or for each split and class.
 
     Extensions count in any case, and folders within a class belong to it. Hidden files, files that
@@ -91,6 +107,7 @@ def list_photos(root: Path, *, find_masks: bool = True, leave_out: Path | None =
         find_masks: Whether folders named ``masks`` and the like hold masks, if most of their files
             have the names of images; otherwise they are classes like others.
         leave_out: A folder of which nothing is listed.
+        channels: Number of channels of the images, see `image_suffixes`.
 
     Returns:
         Its content, without opening a file.
@@ -100,34 +117,24 @@ def list_photos(root: Path, *, find_masks: bool = True, leave_out: Path | None =
             splits without a training split, or a class that the training split lacks, or if a name
             cannot be written to a text file.
     """
-    walk = Walk(root, leave_out)
+    walk = Walk(root, leave_out, channels)
     found = sorted(walk.files())
     images, masks = _without_masks(found, find_masks)
     folders = _split_folders(root, images)
     depth = 2 if folders else 1
-    placed = [file for file in images if len(file.folders) >= depth]
-    if folders:
-        placed = [file for file in placed if file.folders[0] in folders]
+    placed = _placed(images, folders)
     splits = [folders.get(file.folders[0], "") for file in placed]
     classes = [file.folders[depth - 1] for file in placed]
     names = sorted(set(classes))
     _check_classes(root, placed, classes, splits)
     for file in placed:
         check_name(root, file.name)
-    labels = {name: label for label, name in enumerate(names)}
     notes = [file for file in found if _suffix(file.name) in NOTE_SUFFIXES]
     remarks = [*_spelled_alike(names), *_left_out(images, placed)]
-    remarks += _no_classes(walk, [*placed, *masks, *notes], folders)
-    return Listing(
-        root,
-        names,
-        placed,
-        [labels[name] for name in classes],
-        splits,
-        notes,
-        masks,
-        [*remarks, *walk.remarks()],
-    )
+    remarks += [*_no_classes(walk, [*placed, *masks, *notes], folders), *walk.remarks()]
+    numbers = {name: label for label, name in enumerate(names)}
+    labels = [numbers[name] for name in classes]
+    return Listing(root, names, placed, labels, splits, notes, masks, remarks)
 
 
 class Walk:
@@ -136,10 +143,12 @@ class Walk:
     Args:
         root: The folder.
         leave_out: A folder of which nothing is listed.
+        channels: Number of channels of the images, see `image_suffixes`.
     """
 
-    def __init__(self, root: Path, leave_out: Path | None) -> None:
+    def __init__(self, root: Path, leave_out: Path | None, channels: int = COLORS) -> None:
         self.root, self.leave_out = root, leave_out
+        self._taken = image_suffixes(channels) | NOTE_SUFFIXES
         self.hidden = 0
         self.others: Counter[str] = Counter()  # files that are neither images nor notes
         self.folders: list[str] = []
@@ -167,7 +176,7 @@ class Walk:
             elif entry.is_dir():
                 self.folders.append(name)
                 yield from self._below(name, above | {here})
-            elif _suffix(name) in IMAGE_SUFFIXES | NOTE_SUFFIXES and entry.is_file():
+            elif _suffix(name) in self._taken and entry.is_file():
                 facts = entry.stat()
                 yield FoundFile(name, facts.st_size, facts.st_mtime_ns)
             else:
@@ -186,6 +195,13 @@ class Walk:
         return found
 
 
+def _placed(images: Sequence[FoundFile], folders: Mapping[str, str]) -> list[FoundFile]:
+    """Pick the images that lie in the folder of a class, and of a split where there are some."""
+    if not folders:
+        return [file for file in images if file.folders]
+    return [f for f in images if len(f.folders) >= 2 and f.folders[0] in folders]
+
+
 def _suffix(name: str) -> str:
     return PurePosixPath(name).suffix.lower()
 
@@ -194,7 +210,7 @@ def _without_masks(
     found: Sequence[FoundFile], find_masks: bool
 ) -> tuple[list[FoundFile], list[FoundFile]]:
     """Tell images from those in folders of masks, most of which have the names of images."""
-    images = [file for file in found if _suffix(file.name) in IMAGE_SUFFIXES]
+    images = [file for file in found if _suffix(file.name) not in NOTE_SUFFIXES]
     if not find_masks:
         return images, []
     masks = [file for file in images if MASK_FOLDERS & {name.lower() for name in file.folders}]

@@ -47,10 +47,11 @@ from learned_saliency.pipeline.cli.schema import GROUP_FILES
 from learned_saliency.pipeline.cli.searches import Trials, check_trials, read_trials, with_value
 from learned_saliency.pipeline.cli.signals import ENDING, await_killing, end_on_signals, was_warned
 from learned_saliency.pipeline.cli.surroundings import surroundings_error
-from learned_saliency.pipeline.cli.values import SWEEP_RUNS, listed, values
+from learned_saliency.pipeline.cli.values import BASIC_LAUNCHER, SWEEP_RUNS, listed, values
 from learned_saliency.pipeline.cli.words import hydra_words, list_places, named_keys
 
 __all__ = [
+    "BASIC_LAUNCHER",
     "CLASS_FILES",
     "CONFIG_DIR",
     "ENDING",

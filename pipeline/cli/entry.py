@@ -27,9 +27,11 @@ from learned_saliency.pipeline.cli.compose import check_command_line
 from learned_saliency.pipeline.cli.errors import UserError, first_sentence, printable
 from learned_saliency.pipeline.cli.help import Page, format_help
 from learned_saliency.pipeline.cli.importing import import_job
+from learned_saliency.pipeline.cli.jobs import job_error
 from learned_saliency.pipeline.cli.running import run_composed
 from learned_saliency.pipeline.cli.signals import await_killing, end_on_signals
 from learned_saliency.pipeline.cli.surroundings import surroundings_error
+from learned_saliency.pipeline.cli.values import BASIC_LAUNCHER
 from learned_saliency.pipeline.cli.words import hydra_words
 
 # What Lightning says that is no news here: its advertisement, that a frozen classifier is in
@@ -100,7 +102,7 @@ class Command(NamedTuple):
 
 def run_command(command: Command, words: Sequence[str], called: str) -> None:
     """Run a command; see `Command.run`."""
-    given, overrides = list(sys.argv), command.words(words)
+    given, overrides, here = list(sys.argv), command.words(words), os.getpid()
     if _HELP & set(words):
         assigned = [word for word in overrides if not word.startswith("-")]
         page = command.page
@@ -123,6 +125,9 @@ def run_command(command: Command, words: Sequence[str], called: str) -> None:
 
     def task(config: DictConfig) -> None:
         sys.argv[:] = given  # Lightning makes the command line of further processes of it
+        if os.getpid() != here:  # a launcher of Hydra's has started this process
+            _leave_out_known_messages()
+            end_on_signals()
         if is_first_process():
             announcement = printable(command.announce(config))
             print(f"{command.program}: {announcement}", file=sys.stderr, flush=True)
@@ -137,6 +142,8 @@ def run_command(command: Command, words: Sequence[str], called: str) -> None:
         if not flags and composed.hydra.mode in (None, RunMode.RUN):
             run_composed(composed, command.config_name, task)
         else:
+            if composed.hydra.runtime.choices["hydra/launcher"] != BASIC_LAUNCHER:
+                os.environ["HYDRA_FULL_ERROR"] = "1"  # the error of a job reaches `run_or_exit`
             hydra.main(str(CONFIG_DIR), command.config_name, version_base="1.3")(task)()
 
     sys.argv[1:] = overrides
@@ -187,7 +194,7 @@ def run_or_exit(program: str, work: Callable[[], _Result]) -> _Result:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
-        found = surroundings_error(error) or _refusal(error)
+        found = surroundings_error(error) or _refusal(error) or job_error(error, program)
         if found is None:
             raise
         _exit(program, found, found.code)

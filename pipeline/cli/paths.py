@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -232,12 +233,13 @@ def check_images(source: str) -> None:
     """Check that there is a file, a folder or a match of a pattern.
 
     Args:
-        source: It, with ``~`` expanded.
+        source: It, with ``~`` expanded. Addresses, and patterns with ranges ``{000..099}``, are
+            looked at when their shards are listed.
 
     Raises:
         UserError: If there is none.
     """
-    if os.path.lexists(source):
+    if os.path.lexists(source) or "://" in source or re.search(r"\{\d+\.\.\d+\}", source):
         return
     if not glob.has_magic(source):
         raise UserError(f"images={source}: there is no such file or folder.")
@@ -270,7 +272,9 @@ def check_data(data: DictConfig) -> None:
     """
     check_class_names(data)
     root, metadata = Path(data.root).expanduser(), Path(data.metadata).expanduser()
-    makes_root = data.reader is not None and metadata.is_relative_to(root)
+    # of an address, the reader says whether it can be read
+    made = metadata.is_relative_to(root) or ":" in str(data.root)
+    makes_root = data.reader is not None and made
     if not root.is_dir() and not makes_root:
         raise UserError(
             f"data.root={root}: the root folder of the images is missing; create it or give "

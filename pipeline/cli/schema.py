@@ -55,7 +55,7 @@ class Row(NamedTuple):
 
     def expected(self) -> str:
         """Describe the values that are allowed, as the end of "expected ..."."""
-        comma = "," if self.type == "list" else ""
+        comma = "," if self.type in ("list", "size") else ""
         further = "".join(f"{comma} or {shown(value)}" for value in self.also)
         return TYPES[self.type].describe(self) + further
 
@@ -160,6 +160,10 @@ def _devices(row: Row, value: Any) -> bool:
     )
 
 
+def _size(row: Row, value: Any) -> bool:
+    return _integer(row, value) or _list(Row(items=row._replace(type="integer"), length=2), value)
+
+
 def _part_of_batches(row: Row, value: Any) -> bool:
     fraction = isinstance(value, float) and 0 < value <= 1
     return fraction or _integer(Row(least=1), value)
@@ -226,6 +230,9 @@ TYPES = {
     ),
     "devices": _Type(
         _devices, _in_words("a number of devices from 1 on, a list of their numbers, or auto")
+    ),
+    "size": _Type(
+        _size, lambda row: f"an integer{_described_range(row)} or a list [height,width] of two"
     ),
     "part_of_batches": _Type(
         _part_of_batches,

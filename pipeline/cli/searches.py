@@ -113,7 +113,7 @@ def _draw(config: DictConfig, key: str) -> list[Any]:
     if search.log and low <= 0:
         raise UserError(f"search.low={shown(search.low)}: has to be above 0 with search.log=true.")
     row = find_row(key)
-    whole = row is not None and row.type == "integer"
+    whole = row is not None and row.type in ("integer", "size")
     generator = random.Random(search.seed)
     values = []
     for _ in range(search.count):

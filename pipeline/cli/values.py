@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 
+BASIC_LAUNCHER = "basic"  # Hydra's launcher that trains in the command's process, one by one
 SWEEP_RUNS = "runs"  # folder in the folder of a sweep: a file for each run
 _SHOWN = 4
 

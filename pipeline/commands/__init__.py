@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+from collections.abc import Sequence
 
 from learned_saliency.pipeline.commands.compare import COMPARE
 from learned_saliency.pipeline.commands.convert import CONVERT
@@ -19,12 +20,16 @@ from learned_saliency.pipeline.commands.guard import GUARD
 from learned_saliency.pipeline.commands.predict import PREDICT
 from learned_saliency.pipeline.commands.reproduce import REPRODUCE
 from learned_saliency.pipeline.commands.search import SEARCH
+from learned_saliency.pipeline.commands.shard import SHARD
 from learned_saliency.pipeline.commands.train import TRAIN
 from learned_saliency.pipeline.commands.verify import VERIFY
 
-__all__ = ["COMMANDS", "console", "main"]
+__all__ = ["COMMANDS", "console", "main", "without_group"]
 
-_ALL = (TRAIN, SEARCH, EVALUATE, PREDICT, EXPORT, CONVERT, DATA, GUARD, COMPARE, REPRODUCE, VERIFY)
+_ALL = (
+    *(TRAIN, SEARCH, EVALUATE, PREDICT, EXPORT, CONVERT, DATA, SHARD),
+    *(GUARD, COMPARE, REPRODUCE, VERIFY),
+)
 COMMANDS = {command.name: command for command in _ALL}
 
 
@@ -37,15 +42,20 @@ def main(name: str) -> None:
     COMMANDS[name].run(sys.argv[1:])
 
 
+def without_group(words: Sequence[str]) -> list[str]:
+    """Leave out the first of the words ``data shard``: that command has a name of its own, too."""
+    return list(words[1:] if list(words[:2]) == [DATA.name, SHARD.name] else words)
+
+
 def console() -> None:
     """Run the command that the first word of the command line of ``learned-saliency`` names."""
-    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    name, *words = without_group(sys.argv[1:]) or ["--help"]
     if name in ("-h", "--help"):
         print("learned-saliency COMMAND key=value ...; --help behind a command shows its keys\n")
         for command in COMMANDS.values():
             print(f"  {command.name:<10}{command.page.about}")
     elif name in COMMANDS:
-        COMMANDS[name].run(sys.argv[2:], f"learned-saliency {name}")
+        COMMANDS[name].run(words, f"learned-saliency {name}")
     else:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         nearest = f"; the nearest: {close[0]}" if close else ""

@@ -54,5 +54,5 @@ class Content:
     masks: Mapping[str, ImageFacts]
     ignores: Mapping[str, ImageFacts]
     locate: Callable[[str], ImageSource]
-    locate_mask: Callable[[str], Path]
+    locate_mask: Callable[[str], ImageSource]
     turned: bool

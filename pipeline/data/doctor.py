@@ -12,12 +12,14 @@ from typing import NamedTuple
 from omegaconf import DictConfig
 
 from learned_saliency.datamodules import (
+    COLORS,
     SPLITS,
     DataError,
     WSOLDataModule,
     image_opener,
     image_roots,
     image_source,
+    mask_opener,
     mask_values,
     published,
     read_class_names,
@@ -99,7 +101,9 @@ class _Doctor:
         self._make()
         tables = self._read_tables()
         if data.root.is_dir():
-            self.files = list(checks.image_files(data.root, [data.metadata, self.folder]))
+            left_out = [data.metadata, self.folder]
+            arrays = data.decoding.channels != COLORS
+            self.files = list(checks.image_files(data.root, left_out, arrays))
         count = sum(len(table.ids) for table in tables) or len(self.files)
         reader = self._file_reader(count)
         counts, classes = {}, {}
@@ -171,6 +175,7 @@ class _Doctor:
             Depth(self.config.full_decode, look),
             self.config.workers,
             _state_of(self.data.root) if packed else Stamp(0, 0),
+            self.data.decoding,
         )
 
     def _read_content(self, tables: Sequence[SplitTable], reader: FileReader) -> Content:
@@ -179,7 +184,8 @@ class _Doctor:
         opener = image_opener(data.reader, data.root)
         locate = partial(image_source, data.root, opener=opener)
         splits = [SplitContent(table, reader.images(table.ids, locate)) for table in tables]
-        place = data.mask_root.joinpath
+        of_masks = mask_opener(data.reader, data.mask_root)
+        place = partial(image_source, data.mask_root, opener=of_masks)
         rows = [row for table in tables for row in table.masks or ()]
         masks = list(dict.fromkeys(row.mask for row in rows if row.mask))
         ignores = list(dict.fromkeys(row.ignore for row in rows if row.ignore))
@@ -195,6 +201,7 @@ class _Doctor:
 
     def _check(self, content: Content, reader: FileReader) -> None:
         data, findings = self.data, self.findings
+        checks.check_forms(content, data.root, data.decoding.channels, findings)
         for split in content.splits:
             checks.check_images(content, split, findings)
             with findings.at_most(split.table.most):

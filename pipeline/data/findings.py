@@ -37,6 +37,7 @@ _ERRORS = {
     "outside": "Paths that lead out of the root",
     "image-missing": "Images that are missing",
     "image-damaged": "Images that cannot be read",
+    "channels": "Images of other channels than are wanted",
     "size": "Images of another size than the metadata says",
     "turned-size": "Sizes that do not fit how images are turned",
     "box-missing": "Images without a box in a split that has boxes",
@@ -65,6 +66,7 @@ _WARNINGS = {
     "similar-label": "Images that look alike and have different labels",
 }
 _NOTES = {
+    "form": "Channels and depth of the images",
     "option": "Optional parts of the download that are not there",
     "split-option": "Splits that are not there",
     "classless": "Splits with images that have none of the classes",

@@ -11,6 +11,9 @@ from itertools import islice
 from typing import NamedTuple
 
 from learned_saliency.datamodules import (
+    AS_STORED,
+    COLORS,
+    Decoding,
     ImageError,
     ImageFacts,
     ImageSource,
@@ -59,14 +62,23 @@ class FileReader:
         depth: Depth of the look at images.
         workers: Number of threads; None takes 4 for each core, 16 at most.
         packed: State of all images that are parts of larger files.
+        decoding: What the data set declares about its files.
 
     Attributes:
         files: Number of files that were asked for so far.
         opened: Number of those that were opened for it.
     """
 
-    def __init__(self, journal: Journal, depth: Depth, workers: int | None, packed: Stamp) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        depth: Depth,
+        workers: int | None,
+        packed: Stamp,
+        decoding: Decoding = AS_STORED,
+    ) -> None:
         self._journal, self._depth, self._packed = journal, depth, packed
+        self._decoding = decoding
         self.files = self.opened = 0
         self._workers = workers or min(16, 4 * (os.cpu_count() or 1))
 
@@ -77,7 +89,9 @@ class FileReader:
             names: Their ids.
             locate: Finds an image by its id.
         """
-        return self._read("image", names, locate, self._inspect)
+        axes, colors = self._decoding.array_axes, self._decoding.channels == COLORS
+        use = "image" if colors else f"image of {axes}"
+        return self._read(use, names, locate, self._inspect)
 
     def masks(
         self, names: Sequence[str], locate: Locate, values: MaskValues | None = None
@@ -97,7 +111,8 @@ class FileReader:
         return self._read("copy", names, locate, _digest)
 
     def _inspect(self, source: ImageSource) -> ImageFacts:
-        return inspect_image(source, decode=self._depth.decode, look=self._depth.look)
+        decode, look = self._depth
+        return inspect_image(source, decode=decode, look=look, decoding=self._decoding)
 
     def _read(
         self, use: str, names: Sequence[str], locate: Locate, inspect: Inspect
@@ -146,7 +161,8 @@ class FileReader:
         return Stamp(found.st_size, found.st_mtime_ns)
 
     def _inspect(self, source: ImageSource) -> ImageFacts:
-        return inspect_image(source, decode=self._depth.decode, look=self._depth.look)
+        decode, look = self._depth
+        return inspect_image(source, decode=decode, look=look, decoding=self._decoding)
 
     def _is_deep_enough(self, facts: ImageFacts) -> bool:
         return facts.decoded >= self._depth.decode and bool(facts.look) >= self._depth.look

@@ -23,7 +23,7 @@ from learned_saliency.pipeline.evaluation.checks import (
 )
 from learned_saliency.pipeline.evaluation.data import with_data
 from learned_saliency.pipeline.evaluation.given_maps import maps_digest, open_maps
-from learned_saliency.pipeline.evaluation.inputs import trained_options
+from learned_saliency.pipeline.evaluation.inputs import trained_options, with_channels
 from learned_saliency.pipeline.evaluation.kept import find_kept
 from learned_saliency.pipeline.evaluation.studies import build_studies
 from learned_saliency.pipeline.evaluation.testing import EvaluationResult, test_and_write
@@ -47,6 +47,7 @@ from learned_saliency.pipeline.runs import (
 )
 
 CONFIG_NAME = "evaluate"
+_SEEN = ("mean", "std", "shown_channels")  # what a module knows of its images
 _STAGES = {"val": "validate", "test": "test"}  # Lightning's names for the use of a split
 
 
@@ -74,18 +75,19 @@ def evaluate(
     subject = Subject(None, False) if alone else read_subject(config, "evaluate.py")
     chosen = "_target_" in (config.get("data") or {})
     config = with_precision(with_data(with_class_files(config), subject.checkpoint))
+    config = with_channels(chosen, config, subject, given)
     check_values(config)  # with those of the checkpoint
     check_dashboards(config)
     check_hardware(config.trainer)
-    names = _class_names(config, subject)
-    options = build_evaluation(config, names) | ({"faithfulness": []} if alone else {})
+    options = build_evaluation(config, _class_names(config, subject))
+    options |= {"faithfulness": []} if alone else {}
     studies = build_studies(config)
     own = trained_options(chosen, config, subject, given)
     data = build_data(config, _STAGES[config.split], limit=config.limit, **own)
     maps = open_maps(config, data)
     check_names(maps, method_names(config), studies)
     check_limits(config.trainer, data, {"test": config.split})
-    options |= {"mean": data.mean, "std": data.std, "given": maps, "seed": config.seed}
+    options |= {"given": maps, "seed": config.seed} | {key: getattr(data, key) for key in _SEEN}
     module = build_explained(config, subject, method_names(config), **options)
     check_unlearned(config, module, subject)
     check_figures(module, data, config.split, options["faithfulness"])
@@ -93,12 +95,16 @@ def evaluate(
     kept = find_kept(config, module, data, subject)
     try_on_one_image(module, data, config.split, kept.taken)
     try_explaining(Explaining.of(config), module, data, config.split)
-    file = config.weights if subject.checkpoint is None else subject.checkpoint.path
-    path = None if file is None else Path(file).expanduser()
     images = data.supervision(config.split) | maps_digest(maps) | {"taken": list(kept.taken)}
-    folder = open_folder(config, path, images)
+    folder = open_folder(config, _weights(config, subject), images)
     opened(folder)
     return test_and_write(config, module, data, studies, folder, kept, _learned(subject))
+
+
+def _weights(config: DictConfig, subject: Subject) -> Path | None:
+    """Return the file that the network's weights come from."""
+    file = config.weights if subject.checkpoint is None else subject.checkpoint.path
+    return None if file is None else Path(file).expanduser()
 
 
 def _learned(subject: Subject) -> dict[str, Any]:

@@ -130,7 +130,10 @@ def _base(config: DictConfig, module: SaliencyModule, data: WSOLDataModule) -> d
         "network": [type(module).__name__, _digest_of(module.state_dict())],
         "named": {key: str(config[key]) for key in _OF_SUBJECT},
         "images": data.digest(config.split),
-        "prepared": [data.crop_size, data.evaluated_middle, data.mean, data.std, data.decoding],
+        "prepared": [
+            *(data.crop_size.plain, data.evaluated_middle),
+            *(data.mean, data.std, data.decoding),
+        ],
         "classes": [data.class_names, data.classes],
         "batch": data.eval_batch_size,  # sums of floating-point numbers depend on it
         "evaluation": {key: str(config[key]) for key in _OF_EVALUATION},

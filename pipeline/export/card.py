@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 from PIL import Image
 
-from learned_saliency.datamodules import center_crop_of
+from learned_saliency.datamodules import Size, center_crop_of
 from learned_saliency.metrics import Figure
 from learned_saliency.pipeline.cli import printable
 from learned_saliency.pipeline.export.source import ExportSource
@@ -121,22 +121,28 @@ def _identifier(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.") or "unnamed"
 
 
-def preparation(source: ExportSource) -> dict[str, Any]:
+def preparation(source: ExportSource) -> dict[str, Any] | None:
     """Describe how images are prepared, in the words of transformers' image processors.
 
     What they have no word for, such as EXIF orientation and the range of 16-bit files, is in the
     ``data`` of the configuration.
+
+    Returns:
+        Values of their configuration; None where they have no word for the resizing, to the size
+        that just covers the middle of an image that is no square.
     """
-    data, size = source.data, source.size
+    data, size = source.data, Size.of(source.size)
     middle = center_crop_of(data)
-    edge = size if isinstance(middle, bool) else middle
-    square = {"height": size, "width": size}
-    crop = {"crop_size": square} if middle else {}
+    if middle is True and size.height != size.width:
+        return None
+    edge = size.height if isinstance(middle, bool) else middle
+    sides = size._asdict()
+    crop = {"crop_size": sides} if middle else {}
     return {
         "image_processor_type": "CLIPImageProcessor",  # resizes, crops, rescales and normalizes
         "do_convert_rgb": True,
         "do_resize": True,
-        "size": {"shortest_edge": edge} if middle else square,
+        "size": {"shortest_edge": edge} if middle else sides,
         "resample": int(Image.Resampling.BILINEAR),
         "do_center_crop": bool(middle),
         **crop,

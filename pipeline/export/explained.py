@@ -12,7 +12,7 @@ from learned_saliency.attribution import (
     PostHocMethod,
     SharedFeatures,
 )
-from learned_saliency.datamodules import standardize
+from learned_saliency.datamodules import Size, standardize
 from learned_saliency.pipeline.export.recording import record, state_of
 from learned_saliency.pipeline.runs import try_methods
 from learned_saliency.trainers import Explanation, NativeMap, PostHocModule
@@ -50,7 +50,7 @@ class ExplainedClassifier(PostHocModule):
         return f"method={name} is none for a graph, as {self.method.export_obstacle}"
 
     def try_on(self, pixels: Tensor) -> int:
-        """Run the network and the method on images uint8 (N, 3, S, S).
+        """Run the network and the method on images levels 0..255 (N, C, S, S).
 
         Returns:
             The number of classes.
@@ -93,7 +93,7 @@ class RecordedClassifier(nn.Module):
 
     Args:
         explained: The classifier with its method, in evaluation mode.
-        size: Side of the images, pixels.
+        size: Height and width of the images.
         has_labels: Whether the classes to explain are given, instead of being the predicted ones.
 
     Raises:
@@ -102,14 +102,14 @@ class RecordedClassifier(nn.Module):
 
     export_obstacle = None
 
-    def __init__(self, explained: ExplainedClassifier, size: int, has_labels: bool) -> None:
+    def __init__(self, explained: ExplainedClassifier, size: Size, has_labels: bool) -> None:
         super().__init__()
         self.native = explained.native
         self.register_buffer("mean", explained.mean, persistent=False)
         self.register_buffer("std", explained.std, persistent=False)
         self.finish = explained.method.finish
         self.pass_ = _Pass(explained.classifier, explained.method)
-        inputs = [torch.rand(2, 3, size, size)]
+        inputs = [torch.rand(2, len(explained.mean), *size)]
         if has_labels:
             inputs.append(torch.zeros(2, dtype=torch.int64))
         self.graph = record(self.pass_, *inputs)

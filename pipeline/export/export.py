@@ -69,6 +69,7 @@ def export(config: DictConfig) -> ExportResult:
     written.check(config)
     check_precision(config, written)
     source = read_source(config, written.has_graph)
+    written.check_source(source)
     planned = plan(config, source)
     path = _path(config, source, written.suffix)
     written.check_place(path)

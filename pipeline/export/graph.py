@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind
 
+from learned_saliency.datamodules import Size
 from learned_saliency.trainers import SaliencyModule
 
 INPUTS = ("images", "labels")
@@ -48,12 +49,12 @@ class ExportedModel(nn.Module):
         """Classify and explain.
 
         Args:
-            images: RGB in [0, 1], float32 of shape (B, 3, S, S), not normalized.
+            images: RGB, or other channels, in [0, 1], float32 (B, C, H, W), not normalized.
             labels: Classes to explain, int64 (B,) in [0, C); with ``maps="label"`` alone.
 
         Returns:
-            ``probabilities`` and ``logits`` (B, C), and ``saliency`` (B, S, S) in [0, 1], or
-            (B, C, S, S) of all classes. NaN throughout for an image with a NaN or infinite pixel:
+            ``probabilities`` and ``logits`` (B, C), and ``saliency`` (B, H, W) in [0, 1], or
+            (B, C, H, W) of all classes. NaN throughout for an image with a NaN or infinite pixel:
             on the way through a network some runtimes turn such values into plausible ones.
         """
         normalized = (images - self.module.mean) / self.module.std
@@ -68,13 +69,18 @@ class ExportedModel(nn.Module):
 
 
 @torch.no_grad()
-def trace(model: ExportedModel, size: int) -> ExportedProgram:
-    """Export the graph for batches of any number of images, ``size`` pixels per side.
+def trace(model: ExportedModel, size: int | Sequence[int], channels: int = 3) -> ExportedProgram:
+    """Export the graph for batches of any number of images of one size.
+
+    Args:
+        model: The computation.
+        size: Side of the images in pixels, or height and width.
+        channels: Number of their channels.
 
     State that the graph does not read (of a loss, EM's second network) is left out, and so are the
     example images and the paths of the source files.
     """
-    inputs: tuple[Tensor, ...] = (torch.rand(2, 3, size, size),)
+    inputs: tuple[Tensor, ...] = (torch.rand(2, channels, *Size.of(size)),)
     if model.has_labels:
         inputs += (torch.zeros(2, dtype=torch.int64),)
     shapes = tuple({0: Dim("batch", min=1)} for _ in inputs)

@@ -15,9 +15,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from learned_saliency.datamodules import (
+    COLORS,
     DataError,
     Decoding,
     ImageSource,
+    Size,
     SplitMetadata,
     center_crop_of,
     find_classes,
@@ -29,9 +31,11 @@ from learned_saliency.datamodules import (
     read_square,
 )
 from learned_saliency.pipeline.cli import UserError, check_image_folder
+from learned_saliency.pipeline.runs import channels_of
 
 BATCH_SIZES = (1, 5)
 _IMAGES = 10
+_DEEP_SUFFIXES = {".tif", ".tiff", ".npy"}
 _SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".webp"}
 
 
@@ -39,7 +43,7 @@ class Images(NamedTuple):
     """Images that a file is tried on.
 
     Attributes:
-        pixels: uint8 of shape (N, 3, S, S).
+        pixels: Levels 0..255, uint8 of shape (N, 3, H, W) or float32 (N, C, H, W).
         source: Origin of the images, in words.
     """
 
@@ -80,7 +84,7 @@ def find_images(data: DictConfig, folder: str | Path | None) -> Images:
         DataError: If an image does not decode.
     """
     if folder is not None:
-        return _read(files_of_folder("verify_images", folder), data)
+        return _read(files_of_folder("verify_images", folder, channels_of(data)), data)
     files = files_of_data(data)
     if files is not None:
         return _read(files, data)
@@ -89,10 +93,10 @@ def find_images(data: DictConfig, folder: str | Path | None) -> Images:
         "it on photographs.",
         stacklevel=2,
     )
-    return Images(_random_images(data.crop_size), "random colors")
+    return Images(_random_images(data), "random colors")
 
 
-def files_of_folder(key: str, folder: str | Path) -> Files:
+def files_of_folder(key: str, folder: str | Path, channels: int = COLORS) -> Files:
     """Find the images in a folder that a key of the configuration names, and in those below it.
 
     Raises:
@@ -100,9 +104,11 @@ def files_of_folder(key: str, folder: str | Path) -> Files:
     """
     check_image_folder(key, folder)
     folder = Path(folder).expanduser()
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
+    suffixes = _SUFFIXES if channels == COLORS else _SUFFIXES | _DEEP_SUFFIXES
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes)
     if not paths:
-        raise UserError(f"{key}={folder}: there are no images (JPEG, PNG, WebP, BMP) in it.")
+        kinds = "JPEG, PNG, WebP, BMP" + ("" if channels == COLORS else ", TIFF, .npy")
+        raise UserError(f"{key}={folder}: there are no images ({kinds}) in it.")
     return Files(list(paths), str(folder))
 
 
@@ -151,7 +157,8 @@ def _read(files: Files, data: DictConfig) -> Images:
     return Images(torch.stack(pixels * copies), files.source)
 
 
-def _random_images(size: int) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand(_IMAGES, 3, 7, 7, generator=generator)
-    return (F.interpolate(coarse, (size, size), mode="bicubic").clamp(0, 1) * 255).byte()
+def _random_images(data: DictConfig) -> Tensor:
+    generator, channels = torch.Generator().manual_seed(0), channels_of(data)
+    coarse = torch.rand(_IMAGES, channels, 7, 7, generator=generator)
+    levels = F.interpolate(coarse, Size.of(data.crop_size), mode="bicubic").clamp(0, 1) * 255
+    return levels.byte() if channels == COLORS else levels

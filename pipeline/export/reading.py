@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from learned_saliency.attribution import Classifier, PostHocMethod
-from learned_saliency.datamodules import read_name_list
+from learned_saliency.datamodules import Size, read_name_list
 from learned_saliency.pipeline.cli import UserError, nearest
 from learned_saliency.pipeline.export.explained import ExplainedClassifier
 from learned_saliency.pipeline.export.source import ExportSource
@@ -32,6 +32,7 @@ from learned_saliency.pipeline.runs import (
 )
 from learned_saliency.trainers import NATIVE, SaliencyModule
 
+_OF_FILES = ("channels", "array_axes")
 _DEFAULT = "gradcam"  # method of a classifier, as in predict.py
 
 
@@ -80,7 +81,7 @@ def _of_classifier(config: DictConfig, checkpoint: Checkpoint) -> ExportSource:
     data = checkpoint.config.data
     classifier = load_module(checkpoint).classifier
     module = _explained(config, classifier, data, data)
-    module.try_on(_noise(data.crop_size))
+    module.try_on(_noise(Size.of(data.crop_size), len(module.mean)))
     facts = checkpoint_facts(checkpoint) | {
         "stage": checkpoint.stage,
         "model": checkpoint.model.name,
@@ -119,8 +120,8 @@ def _of_foreign(config: DictConfig) -> ExportSource:
     if config.class_names is not None:
         names = read_name_list(Path(config.class_names).expanduser())
     module = _explained(config, build_classifier(config), given, {"class_names": names})
-    size, maps = given["size"], config.maps or "label"
-    names = foreign_names(config, names, module.try_on(_noise(size)))
+    size, maps = Size.of(given["size"]), config.maps or "label"
+    names = foreign_names(config, names, module.try_on(_noise(size, len(module.mean))))
     threshold = module.box_threshold if config.box_threshold is None else config.box_threshold
     facts = {
         **_method_facts(config, module.methods),
@@ -130,19 +131,19 @@ def _of_foreign(config: DictConfig) -> ExportSource:
         **{key: config[key] for key in ("classifier", "weights", "layer")},
         "layer_layout": module.classifier.layout.name,
         "class_names": names,
-        "input_size": [size, size],
+        "input_size": list(size),
         "mean": given["mean"],
         "std": given["std"],
         "box_threshold": float(threshold),
         "versions": package_versions(),
     }
-    data = {key: given[key] for key in ("center_crop", "max_value")}
+    data = {key: given[key] for key in ("center_crop", "max_value", *_OF_FILES)}
     return ExportSource(
         module=module,
         maps=maps,
         name=_file_name(f"{config.classifier.rpartition(':')[2]}-{_map_name(config)}", maps),
         folder=Path("export"),
-        data=OmegaConf.create({**data, "crop_size": size, "exif_orientation": True}),
+        data=OmegaConf.create({**data, "crop_size": size.plain, "exif_orientation": True}),
         class_names=names,
         facts=facts,
     )
@@ -209,10 +210,10 @@ def _file_name(name: str, maps: str | None) -> str:
     return name + (f"-{maps}" if maps in ("predicted", "all") else "")
 
 
-def _noise(size: int) -> Tensor:
-    """Draw an image uint8 (1, 3, S, S) of which every pixel is random."""
+def _noise(size: Size, channels: int) -> Tensor:
+    """Draw an image uint8 (1, C, H, W) of which every pixel is random."""
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(256, (1, 3, size, size), generator=generator, dtype=torch.uint8)
+    return torch.randint(256, (1, channels, *size), generator=generator, dtype=torch.uint8)
 
 
 def _maps(

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from learned_saliency.datamodules import center_crop_of
+from learned_saliency.datamodules import COLORS, Size, center_crop_of
 from learned_saliency.pipeline.cli import UserError, first_sentence
 from learned_saliency.pipeline.export.explained import ExplainedClassifier, RecordedClassifier
 from learned_saliency.pipeline.export.graph import INPUTS, OUTPUTS, ExportedModel, trace
@@ -40,15 +40,20 @@ class ExportSource(NamedTuple):
     facts: dict[str, Any]
 
     @property
-    def size(self) -> int:
-        """Side of the input, pixels."""
-        return self.data.crop_size
+    def size(self) -> Size:
+        """Height and width of the input."""
+        return Size.of(self.data.crop_size)
+
+    @property
+    def channels(self) -> int:
+        """Number C of channels of the input."""
+        return len(self.module.mean)
 
     def try_method(self, pixels: Tensor) -> None:
         """Run a post-hoc method on images, with the checks of values that a graph cannot hold.
 
         Args:
-            pixels: Images that the file will be tried on, uint8 (N, 3, S, S).
+            pixels: Images that the file will be tried on, levels 0..255 (N, C, H, W).
 
         Raises:
             UserError: If the method does not fit the network.
@@ -63,10 +68,10 @@ class ExportSource(NamedTuple):
             UserError: If a network from outside, or its head's derivative, cannot be recorded.
         """
         if not isinstance(self.module, ExplainedClassifier):
-            return trace(ExportedModel(self.module, self.maps), self.size)
+            return trace(ExportedModel(self.module, self.maps), self.size, self.channels)
         try:
             recorded = RecordedClassifier(self.module, self.size, self.maps == "label")
-            return trace(ExportedModel(recorded, self.maps), self.size)
+            return trace(ExportedModel(recorded, self.maps), self.size, self.channels)
         except Exception as error:  # the network's own code, or torch's for it
             raise UserError(
                 "classifier: the network, or the derivative of its part after the layer, cannot be "
@@ -80,16 +85,21 @@ class ExportSource(NamedTuple):
         model = ExportedModel(self.module, self.maps)
         size, classes = self.size, len(self.class_names)
         middle = center_crop_of(self.data)
-        edge = "the size" if isinstance(middle, bool) else f"{middle} pixels"
-        aspect = f"shorter edge to {edge}, then the middle square"
+        square = size.height == size.width
         if not middle:
-            aspect = "to the square, without regard to the aspect ratio"
+            what = "square" if square else "size"
+            aspect = f"to the {what}, without regard to the aspect ratio"
+        elif square or middle is not True:
+            edge = "the size" if middle is True else f"{middle} pixels"
+            aspect = f"shorter edge to {edge}, then the middle{' square' * square}"
+        else:
+            aspect = "so that the size is just covered, aspect ratio kept, then the middle"
         images = {
             "name": INPUTS[0],
             "type": "float32",
-            "shape": ["batch", 3, size, size],
+            "shape": ["batch", self.channels, *size],
             "range": [0, 1],
-            "colors": "RGB",
+            **self._values(),
             "resize": f"{aspect}, bilinear with antialiasing",
             "normalization": "inside the graph",
         }
@@ -100,7 +110,7 @@ class ExportSource(NamedTuple):
             "range": [0, classes - 1],
             "meaning": "class to explain",
         }
-        map_shape = ["batch", *([classes] if self.maps == "all" else []), size, size]
+        map_shape = ["batch", *([classes] if self.maps == "all" else []), *size]
         shapes = (["batch", classes], ["batch", classes], map_shape)
         outputs = [
             {"name": name, "type": "float32", "shape": shape}
@@ -110,3 +120,11 @@ class ExportSource(NamedTuple):
         declared = self.module.native
         native = {"per_class": declared.per_class, "probabilities": declared.probabilities}
         return {"maps": self.maps, "native": native, "inputs": inputs, "outputs": outputs}
+
+    def _values(self) -> dict[str, str]:
+        """Describe the values of the input, for the JSON."""
+        if self.channels == COLORS:
+            return {"colors": "RGB"}
+        white = self.data.get("max_value")
+        largest = "the largest value of 8 or 16 bits, or 1 of floats" if white is None else white
+        return {"channels": f"as in the files, at full depth; a value divided by {largest}"}

@@ -26,7 +26,7 @@ def differences(
         run: Runner of the file.
         module: The module of the checkpoint, in evaluation mode.
         maps: See `ExportedModel`.
-        pixels: uint8 of shape (N, 3, S, S).
+        pixels: Levels 0..255 of shape (N, C, S, S).
 
     Returns:
         The largest difference per output; for logits relative to the largest logit, if above 1.

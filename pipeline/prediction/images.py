@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from learned_saliency.datamodules import Decoding, ImageError, Pixels, read_pixels, to_rgb
+from learned_saliency.datamodules import (
+    COLORS,
+    Decoding,
+    ImageError,
+    Pixels,
+    levels,
+    planes_of,
+    read_image,
+    to_rgb,
+)
 
 AS_SEEN = Decoding(exif_orientation=True)  # what a person's own photographs are read by
 
@@ -26,8 +35,11 @@ def pixels_of(image: Any, decoding: Decoding = AS_SEEN) -> Pixels:
             [0, 1] and are rounded to 8 bits. Nothing is normalized.
         decoding: How files and PIL images are read.
 
+    With another number C of channels than 3 in ``decoding`` an array has the shape (H, W, C), or
+    (H, W) of one, and a tensor (C, H, W); values keep their depth, see `read_image`.
+
     Returns:
-        uint8 (H, W, 3); see `read_picture` for transparency.
+        uint8 (H, W, 3), see `read_picture` for transparency; or float32 (H, W, C) in 0..255.
 
     Raises:
         TypeError: If ``image`` is of another type.
@@ -35,9 +47,11 @@ def pixels_of(image: Any, decoding: Decoding = AS_SEEN) -> Pixels:
     """
     if isinstance(image, str | os.PathLike):
         try:
-            return read_pixels(Path(image).expanduser(), decoding=decoding)
+            return read_image(Path(image).expanduser(), decoding=decoding)
         except ImageError as error:
             raise ImageError(f"{os.fspath(image)}: {error}.") from None
+    if decoding.channels != COLORS:
+        return _planes(image, decoding)
     if isinstance(image, Image.Image):
         return np.array(to_rgb(image, decoding))
     if isinstance(image, Tensor):
@@ -55,6 +69,28 @@ def pixels_of(image: Any, decoding: Decoding = AS_SEEN) -> Pixels:
     if not image.size:
         raise ValueError(f"expected an array with pixels, got shape {image.shape}")
     return np.array(to_rgb(Image.fromarray(_eight_bits(image))))
+
+
+def _planes(image: Any, decoding: Decoding) -> NDArray[np.float32]:
+    """Read the pixels of an image in memory that keeps its channels and its depth."""
+    if isinstance(image, Image.Image):
+        return planes_of(image, decoding)
+    if not isinstance(image, Tensor | np.ndarray):
+        raise TypeError(
+            f"expected a path, a PIL image, an array or a tensor, got {type(image).__name__}"
+        )
+    if isinstance(image, Tensor):
+        image = image.detach().cpu()
+        image = (image.float() if image.is_floating_point() else image).numpy()
+        image = np.moveaxis(image, 0, -1) if image.ndim == 3 else image
+    values = image[..., None] if image.ndim == 2 else image
+    if values.ndim != 3 or values.shape[2] != decoding.channels or not values.size:
+        channels = decoding.channels
+        raise ValueError(
+            f"expected an array (H, W, {channels}) or a tensor ({channels}, H, W), got the shape "
+            f"{tuple(image.shape)}, channels last"
+        )
+    return levels(values, decoding.max_value)
 
 
 def _eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:

@@ -143,6 +143,7 @@ def build_model(
     if config.exif_orientation is not None:
         given["decoding"] = given["decoding"]._replace(exif_orientation=config.exif_orientation)
     options = {key: given[key] for key in ("mean", "std")}
+    options["shown_channels"] = given.pop("shown_channels")
     options["methods"] = _methods(config, names, known, given["class_names"]) | own
     module = build_explained(config, subject, names, **options)
     if config.coverage is not None:
@@ -181,7 +182,7 @@ def _check_coverage(config: DictConfig, subject: Subject, names: Sequence[str]) 
         raise UserError(_REFINED)
     if center_crop_of(subject.checkpoint.config.data):
         raise UserError(
-            f"coverage={config.coverage}: none, as the model sees the middle square alone "
+            f"coverage={config.coverage}: none, as the model sees the middle alone "
             "(data.center_crop=true or data.evaluation_resize) and cannot cover what lies beyond."
         )
 
@@ -200,6 +201,7 @@ def _own(checkpoint: Checkpoint) -> tuple[_Given, _Known]:
         "center_crop": center_crop_of(data),
         "class_names": checkpoint.class_names,
         "decoding": Decoding.of(data),
+        "shown_channels": data.get("shown_channels"),
     }
     return given, data
 
@@ -210,8 +212,10 @@ def _foreign(config: DictConfig) -> tuple[_Given, _Known]:
     if config.class_names is not None:
         names = read_name_list(Path(config.class_names).expanduser())
     given = foreign_input(config)
-    decoding = AS_SEEN._replace(max_value=given.pop("max_value"))
-    return {**given, "class_names": names, "decoding": decoding}, {"class_names": names}
+    of_files = ("max_value", "channels", "array_axes")
+    decoding = AS_SEEN._replace(**{key: given.pop(key) for key in of_files})
+    found = {**given, "class_names": names, "decoding": decoding}
+    return found, {"class_names": names}
 
 
 def _names(config: DictConfig, default: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Placement of maps of the network's square in the original image."""
+"""Placement of maps of the network's input in the original image."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_saliency.datamodules import placement
+from learned_saliency.datamodules import Size, placement
 
 
 def to_original(
     saliency: NDArray[np.float32], width: int, height: int, center_crop: bool | int = False
 ) -> NDArray[np.float32]:
-    """Bring a map of the network's square to its place in the original image.
+    """Bring a map of the network's input to its place in the original image.
 
     Args:
-        saliency: Shape (S, S) in [0, 1].
+        saliency: Shape (h, w) in [0, 1].
         width: Width of the original in pixels.
         height: Height of the original in pixels.
-        center_crop: Whether the square is the middle of the image, where the rest becomes 0; see
+        center_crop: Whether the input is the middle of the image, where the rest becomes 0; see
             `datamodules.read_square`.
 
     Returns:
         float32 (height, width).
     """
-    size = len(saliency)
+    size = Size(*saliency.shape)
     (across, down), (left, top) = placement(width, height, size, center_crop)
-    x0, x1 = _span(left, size, across, width)
-    y0, y1 = _span(top, size, down, height)
+    x0, x1 = _span(left, size.width, across, width)
+    y0, y1 = _span(top, size.height, down, height)
     covered = _resized(saliency, x1 - x0, y1 - y0)
     if covered.shape == (height, width):
         return covered
@@ -44,9 +44,9 @@ def _span(start: int, size: int, resized: int, original: int) -> tuple[int, int]
 
 def _resized(saliency: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
     """Resize each edge by itself: bilinearly if it grows, averaging if it shrinks."""
-    size = len(saliency)
-    wide = cv2.resize(saliency, (width, size), interpolation=_way(size, width))
-    return cv2.resize(wide, (width, height), interpolation=_way(size, height))
+    rows, columns = saliency.shape
+    wide = cv2.resize(saliency, (width, rows), interpolation=_way(columns, width))
+    return cv2.resize(wide, (width, height), interpolation=_way(rows, height))
 
 
 def _way(before: int, after: int) -> int:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from itertools import chain
@@ -13,12 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
-import torch
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from learned_saliency.datamodules import pixel_count, read_pixels
+from learned_saliency.datamodules import Decoding, Size, pixel_count, read_image
 from learned_saliency.pipeline.cli import (
     UserError,
     check_values,
@@ -26,7 +23,6 @@ from learned_saliency.pipeline.cli import (
     printable,
     values,
 )
-from learned_saliency.pipeline.prediction.drawing import Drawing
 from learned_saliency.pipeline.prediction.images import ImageError
 from learned_saliency.pipeline.prediction.index import (
     INDEX,
@@ -37,9 +33,12 @@ from learned_saliency.pipeline.prediction.index import (
 from learned_saliency.pipeline.prediction.labelling import Labels, label_formats, with_stems
 from learned_saliency.pipeline.prediction.loading import CONFIG_NAME, build_model
 from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor
-from learned_saliency.pipeline.prediction.reading import ImageBatches, Request
+from learned_saliency.pipeline.prediction.reading import Request
 from learned_saliency.pipeline.prediction.regions import coverage_record
+from learned_saliency.pipeline.prediction.running import Explanation, most_pixels, run_work
+from learned_saliency.pipeline.prediction.shards import explain_shards, weights_digest
 from learned_saliency.pipeline.prediction.sources import Found, draw_files, find_files
+from learned_saliency.pipeline.prediction.tiles import Tiling, check_tiling, first_square
 from learned_saliency.pipeline.prediction.writing import Style
 from learned_saliency.pipeline.runs import (
     build_trainer,
@@ -50,13 +49,8 @@ from learned_saliency.pipeline.runs import (
     target_record,
     with_precision,
 )
-from learned_saliency.trainers import KeepSignals, meet
 
 __all__ = ["CONFIG_NAME", "PredictionResult", "predict"]
-
-# In a batch, of which three are in memory, and as many being drawn: 1 to 2 GB for each process.
-_PIXELS = 48_000_000
-_MOST_WORKERS = 16
 
 
 class PredictionResult(NamedTuple):
@@ -91,32 +85,30 @@ def predict(
     _check(config)
     style, formats = Style.of(config), label_formats(config)
     config = with_precision(config)
-    files = with_stems(_files(config), _of_first(say)) if formats else _files(config)
     trainer = _trainer(config)
     model = build_model(config, device=trainer.strategy.root_device)
-    files = _compared(model, files, config, _of_first(say))
+    tiling = None if config.tile is None else Tiling.of(model, config)
+    if config.packing == "files":
+        files = _files(config, model.decoding)
+        files = with_stems(files, _of_first(say)) if formats else files
     request = Request(model.targets(_classes(config), config.top_k), config.top_k)
+    explanation = Explanation(config, model, request, style, say)
+    if config.packing == "shards":
+        return _predict_shards(explanation, trainer)
+    files = _compared(model, files, config, _of_first(say))
     first = rank_zero_only.rank == 0
     folder = open_folder(config, model.input) if first else Path(config.out).expanduser()
-    cores = min(_MOST_WORKERS, max(1, (os.cpu_count() or 1) // trainer.num_devices))
-    bounds = {"pool": ThreadPoolExecutor(config.workers or cores), "most_pixels": _PIXELS}
     labels = Labels(formats, model.class_names, folder, model.box_threshold)
-    several = request.count > 1
-    drawing = Drawing(model, folder, style, labels=labels, several=several, say=say, **bounds)
-    batches = ImageBatches(
-        files,
-        model,
-        request,
-        trainer=trainer,
-        skip=drawing.skip,
-        goes_on=drawing.goes_on,
-        max_pixels=_most_pixels(config),
-        **bounds,
-    )
+    if tiling is None:
+        work = explanation.work(trainer, files, folder, labels)
+    else:
+        _of_first(say)(f"predict: {tiling.layout}")
+        work = tiling.work(files, trainer, folder, style, request, most_pixels(config), say)
     try:
-        _run(trainer, batches, drawing, config)
+        run_work(work, trainer, folder, config)
         written = labels.join() if first else []
-        images, skipped = put_together(folder, _header(config, model)) if first else (0, 0)
+        header = _header(config, model, tiling)
+        images, skipped = put_together(folder, header) if first else (0, 0)
     except BaseException as error:
         remove_parts(folder)
         if isinstance(error, OSError):
@@ -125,6 +117,48 @@ def predict(
     if first and not images:
         raise _nothing_read(folder, skipped)
     return PredictionResult(folder, images, skipped, [folder / INDEX, *written])
+
+
+def _predict_shards(explanation: Explanation, trainer: L.Trainer) -> PredictionResult:
+    """Explain the images of shards, each shard's into one of its own; see `explain_shards`."""
+    config, model = explanation.config, explanation.model
+    if trainer.world_size > 1:
+        raise UserError(
+            "packing=shards: shards are shared among calls, not among the processes of one; leave "
+            "trainer.devices out and start several with part=1/4, part=2/4, ... or part=claim."
+        )
+    compare = partial(_compared_once, model, config, explanation.say)
+    asked = _asked(explanation)
+    found = explain_shards(explanation, asked, partial(_trainer, config), compare)
+    return PredictionResult(Path(config.out).expanduser(), *found)
+
+
+def _compared_once(
+    model: SaliencyPredictor, config: DictConfig, say: Callable[[str], None], files: Iterable[Found]
+) -> Iterable[Found]:
+    return files if model.effect is not None else _compared(model, files, config, say)
+
+
+def _asked(explanation: Explanation) -> dict[str, Any]:
+    """Tell what maps depend on: the network's numbers, methods and options, and what is written."""
+    config, model = explanation.config, explanation.model
+    header = _header(config, model, None)
+    named = [name for name in model.methods if name in config.attribution]
+    return {
+        **{key: value for key, value in header.items() if key != "explaining"},
+        "explaining": dict(model.explaining.words),
+        "network": weights_digest(model.module),
+        "classes": _classes(config),
+        "top_k": config.top_k,
+        "input": model.input,
+        **model.decoding._asdict(),
+        "options": OmegaConf.to_container(
+            OmegaConf.masked_copy(config.attribution, named), resolve=False
+        ),
+        "crf": OmegaConf.to_container(config.crf) if config.refine else None,
+        "style": explanation.style._asdict(),
+        "max_megapixels": config.max_megapixels,
+    }
 
 
 def _of_first(say: Callable[[str], None]) -> Callable[[str], None]:
@@ -144,6 +178,15 @@ def _check(config: DictConfig) -> None:
     for key in ("images", "out"):
         if config[key] is None:
             raise UserError(f"{key} has no value: give it as {key}=...")
+    if config.packing == "shards" and (config.labels is not None or config.limit is not None):
+        key = "labels" if config.labels is not None else "limit"
+        raise UserError(f"{key}={config[key]}: is for packing=files; leave one of them out.")
+    if config.packing == "files" and config.part is not None:
+        raise UserError(f"part={config.part}: shares shards among calls; give packing=shards.")
+    if config.tile is not None:
+        if config.packing == "shards":
+            raise UserError(f"tile={config.tile}: is for packing=files; leave one of them out.")
+        check_tiling(config)
     if config.labels is not None and has_function(config):
         raise UserError(
             f"labels={config.labels}: name classes, but target={config.target} gives scores of its "
@@ -151,12 +194,14 @@ def _check(config: DictConfig) -> None:
         )
 
 
-def _files(config: DictConfig) -> Iterable[Found]:
+def _files(config: DictConfig, decoding: Decoding) -> Iterable[Found]:
     """Find the files, or draw those of a quick look."""
-    files = find_files(values(config.images), Path(config.out).expanduser())
+    ending = config.sample_image
+    files = find_files(values(config.images), Path(config.out).expanduser(), ending, config.keep_gb)
     if config.limit is None:
         return files
-    return draw_files(files, config.limit, partial(_is_image, max_pixels=_most_pixels(config)))
+    most = most_pixels(config)
+    return draw_files(files, config.limit, partial(_is_image, max_pixels=most, decoding=decoding))
 
 
 def _compared(
@@ -169,24 +214,26 @@ def _compared(
         say(f"predict.py: {warning}")
     files = iter(files)
     first, taken = [], []
+    if config.tile is not None:
+        first = list(files)
+        square = first_square(model, first, most_pixels(config))
+        if square is not None:
+            say(f"predict.py: {model.explaining}: {model.compare([square]).line()}")
+        return first
     while len(taken) < model.batch_size and (found := next(files, None)) is not None:
         first.append(found)
         with suppress(ImageError):
-            taken.append(read_pixels(found.path, _most_pixels(config), model.decoding))
+            taken.append(read_image(found.path, most_pixels(config), model.decoding))
     if taken:
         effect = model.compare([model.prepare(pixels) for pixels in taken])
         say(f"predict.py: {model.explaining}: {effect.line()}")
     return chain(first, files)
 
 
-def _most_pixels(config: DictConfig) -> int:
-    return round(config.max_megapixels * 1e6)
-
-
-def _is_image(path: Path, max_pixels: int) -> bool:
+def _is_image(path: Path, max_pixels: int, decoding: Decoding) -> bool:
     """Tell by its header whether a file is an image that is not skipped."""
     try:
-        return pixel_count(path, max_pixels) > 0
+        return pixel_count(path, max_pixels, decoding) > 0
     except ImageError:
         return False
 
@@ -201,43 +248,19 @@ def _trainer(config: DictConfig) -> L.Trainer:
         raise UserError(f"trainer: {first_sentence(error).rstrip('!')}.") from None
 
 
-def _run(trainer: L.Trainer, batches: ImageBatches, drawing: Drawing, config: DictConfig) -> None:
-    """Explain and draw this process's share of the files, then wait for the other processes.
-
-    Raises:
-        UserError: If memory or disk are too small.
-    """
-    trainer.callbacks += [KeepSignals(), drawing]
-    try:
-        trainer.predict(batches.model.module, batches, return_predictions=False)
-    except torch.OutOfMemoryError:
-        raise UserError(
-            f"batch_size={config.batch_size}: the device's memory is too small; give less."
-        ) from None
-    except OSError as error:
-        raise UserError(f"out={drawing.folder}: {error.strerror or error}.") from None
-    except SystemExit as ended:
-        if ended.code == 1:  # what Lightning makes of it
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        batches.pool.shutdown(cancel_futures=True)
-        drawing.close()
-    meet()
-
-
 def _classes(config: DictConfig) -> Any:
     given = config.classes
     return list(given) if isinstance(given, ListConfig) else given
 
 
-def _header(config: DictConfig, model: SaliencyPredictor) -> dict[str, Any]:
+def _header(config: DictConfig, model: SaliencyPredictor, tiling: Tiling | None) -> dict[str, Any]:
     return {
         **subject_record(config),
         "methods": model.methods,
         **target_record(config, model.module.methods),
         "box_threshold": round(model.box_threshold, 6),
-        "input_size": [model.size, model.size],
+        "input_size": list(Size.of(model.size)),
+        **({} if tiling is None else {"tile": tiling.record}),
         **({} if model.coverage is None else {"coverage": coverage_record(model.coverage)}),
         "refine": config.refine,
         **explaining_record(model.explaining, model.effect),

@@ -12,7 +12,14 @@ from lightning.pytorch.utilities import move_data_to_device
 from numpy.typing import NDArray
 from torch import Tensor
 
-from learned_saliency.datamodules import Decoding, Pixels, standardize, to_square
+from learned_saliency.datamodules import (
+    COLORS,
+    Decoding,
+    Pixels,
+    Size,
+    standardize,
+    to_square,
+)
 from learned_saliency.metrics import boxes_from_saliency
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.prediction.images import AS_SEEN, pixels_of, separated
@@ -48,19 +55,19 @@ Refinement = Callable[[Pixels, NDArray[np.float32]], NDArray[np.float32]]
 
 
 class SaliencyPredictor:
-    """Maps, classes and boxes of images of any size, by a module's ``predict_step``; see `load`.
+    """Maps, classes and boxes of images, by a module's ``predict_step``; see `load`.
 
-    An image is resized to the network's square as in evaluation, and its maps are brought back to
+    An image is resized to the network's input as in evaluation, and its maps are brought back to
     the image's size: bilinearly if they grow, averaging if they shrink. With ``center_crop`` or
-    ``evaluation_resize`` in the run's data the network sees the middle square, and maps are 0
-    outside of it. Boxes come from the maps of full size.
+    ``evaluation_resize`` in the run's data the network sees the middle, and maps are 0 outside
+    of it. Boxes come from the maps of full size.
 
     Args:
         module: A trained module; it is moved to ``device`` and set to evaluation mode.
-        size: Side S of the network's input in pixels.
+        size: Side of the network's input in pixels, or height and width.
         mean: Mean of each color channel, in [0, 1].
         std: Standard deviation of each color channel, above 0.
-        center_crop: Whether the middle square is taken; an integer R: of the image whose shorter
+        center_crop: Whether the middle is taken; an integer R: of the image whose shorter
             edge is resized to R pixels, as by ``data.evaluation_resize``.
         class_names: Names of the classes; None for their numbers.
         methods: Methods whose maps are given, ``native`` and names of the module's methods; None
@@ -73,6 +80,7 @@ class SaliencyPredictor:
         explaining: How the network computes; it takes effect in `compare`.
 
     Attributes:
+        size: Side of the network's input in pixels; of one that is no square ``[height, width]``.
         effect: Effect of ``explaining`` on the first images; None before them, or without options.
         box_threshold: The module's: fraction of a map's maximum above which a pixel belongs to the
             object, in [0, 1).
@@ -82,7 +90,7 @@ class SaliencyPredictor:
         self,
         module: SaliencyModule,
         *,
-        size: int,
+        size: int | Sequence[int],
         mean: Sequence[float],
         std: Sequence[float],
         center_crop: bool | int = False,
@@ -102,7 +110,7 @@ class SaliencyPredictor:
         self.box_threshold = float(module.box_threshold)
         self.device = torch.device(device)
         self.module = module.to(self.device).eval()
-        self.size = size
+        self.size = Size.of(size).plain
         self.mean = torch.tensor(list(mean), dtype=torch.float32)
         self.std = torch.tensor(list(std), dtype=torch.float32)
         self.center_crop = center_crop
@@ -118,9 +126,10 @@ class SaliencyPredictor:
             )
 
     def __repr__(self) -> str:
+        height, width = Size.of(self.size)
         return (
             f"SaliencyPredictor(methods={self.methods}, {self.num_classes} classes, "
-            f"input {self.size} x {self.size}, box_threshold={self.box_threshold:g}, "
+            f"input {height} x {width}, box_threshold={self.box_threshold:g}, "
             f"device={self.device})"
         )
 
@@ -129,7 +138,8 @@ class SaliencyPredictor:
         """Size and colors of the network's input, as ``input`` in configs/predict.yaml."""
         values = {"mean": self.mean, "std": self.std}
         colors = {name: [round(float(v), 6) for v in value] for name, value in values.items()}
-        return {"size": self.size, **colors, "center_crop": self.center_crop}
+        channels = {} if len(self.mean) == COLORS else {"channels": len(self.mean)}
+        return {"size": self.size, **channels, **colors, "center_crop": self.center_crop}
 
     def __call__(
         self,
@@ -143,7 +153,7 @@ class SaliencyPredictor:
             images: One image or several of any sizes, each a path, a PIL image, an array (H, W),
                 (H, W, 3) or (H, W, 4) or a tensor (3, H, W); or an array (B, H, W, 3) or a tensor
                 (B, 3, H, W). Values are 8-bit integers or floats in [0, 1], not normalized; see
-                `pipeline.prediction.images.pixels_of`.
+                `pipeline.prediction.images.pixels_of`, also for other numbers of channels.
             classes: Classes to explain, by name or number; ``"predicted"`` for each image's own.
             top_k: Number of most probable classes that are explained as ``"predicted"``.
 
@@ -169,14 +179,14 @@ class SaliencyPredictor:
         while taken := [
             pixels_of(image, self.decoding) for image in islice(images, self.batch_size)
         ]:
-            squares = [self.prepare(pixels) for pixels in taken]
+            prepared = [self.prepare(pixels) for pixels in taken]
             if self.explaining.words and self.effect is None:
-                self.compare(squares)
-            batch = self.batch(squares, list(map(str, range(len(taken)))), targets, top_k)
+                self.compare(prepared)
+            batch = self.batch(prepared, list(map(str, range(len(taken)))), targets, top_k)
             with self.explaining.autocast(self.device):
                 found = self.module.predict_step(move_data_to_device(batch, self.device), 0)
             for pixels, small in zip(taken, self.separate(found), strict=True):
-                yield gathered(small, self.placed(pixels, small))
+                yield gathered(small, self.placed(self.shown(pixels), small))
 
     def targets(
         self, classes: str | int | Sequence[str | int] = PREDICTED, top_k: int = 1
@@ -202,13 +212,20 @@ class SaliencyPredictor:
             raise UserError("classes: name at least one class.")
         return list(dict.fromkeys(class_number(word, self.class_names) for word in wanted))
 
-    def prepare(self, pixels: Pixels) -> Tensor:
-        """Resize an image (H, W, 3) to the network's square as in evaluation: uint8 (3, S, S)."""
+    def prepare(self, pixels: NDArray[Any]) -> Tensor:
+        """Resize an image (h, w, C) to the network's input as in evaluation, (C, H, W)."""
         return to_square(pixels, self.size, self.center_crop)
+
+    def shown(self, pixels: NDArray[Any]) -> Pixels:
+        """Make the picture (H, W, 3) of an image (H, W, C) that is drawn on and refined by."""
+        if pixels.dtype == np.uint8:
+            return pixels
+        colors = pixels[..., self.module.shown_channels]
+        return np.rint(colors.clip(0, 255)).astype(np.uint8)
 
     def batch(
         self,
-        squares: Sequence[Tensor],
+        prepared: Sequence[Tensor],
         names: Sequence[str],
         targets: Sequence[int] | None = None,
         top_k: int = 1,
@@ -216,12 +233,12 @@ class SaliencyPredictor:
         """Make a batch for the module's ``predict_step``, on the CPU.
 
         Args:
-            squares: B squares from `prepare`.
+            prepared: B images from `prepare`.
             names: Names of the B images.
             targets: Numbers of the classes to explain; None for the predicted classes.
             top_k: Number of predicted classes to explain.
         """
-        images = standardize(torch.stack(list(squares)), self.mean, self.std)
+        images = standardize(torch.stack(list(prepared)), self.mean, self.std)
         batch = PredictionBatch(image=images, image_id=list(names))
         if targets is None:
             batch["top_k"] = top_k
@@ -229,35 +246,40 @@ class SaliencyPredictor:
             batch["targets"] = torch.tensor(targets).repeat(len(images), 1)
         return batch
 
-    def compare(self, squares: Sequence[Tensor]) -> MapEffect | None:
+    def compare(self, prepared: Sequence[Tensor]) -> MapEffect | None:
         """Apply the options of explaining, and find how they change the maps of the first images.
 
         Args:
-            squares: Squares from `prepare`, at least one.
+            prepared: Images from `prepare`, at least one.
 
         Raises:
             UserError: If BatchNorm cannot be folded, or numbers are not finite any more.
         """
-        images = standardize(torch.stack(list(squares)), self.mean, self.std).to(self.device)
+        images = standardize(torch.stack(list(prepared)), self.mean, self.std).to(self.device)
         names = [name for name in self.methods if name != NATIVE]
         self.effect, _ = self.explaining.compare(self.module, images, None, names)
         return self.effect
 
     def separate(self, found: Prediction) -> list[SmallMaps]:
         """Split the result of ``predict_step`` for a batch into results per image."""
-        values = found.logits.float()
-        values = values.softmax(1) if self.module.has_classes else values
-        best = values.topk(min(_REPORTED, self.num_classes)).indices.tolist()
-        chosen, rows = found.targets.tolist(), values.cpu().numpy()
+        chosen = found.targets.tolist()
         maps = {name: found.maps[name].float().cpu().numpy() for name in self.methods}
         return [
             SmallMaps(
                 {name: values[i] for name, values in maps.items()},
-                [self._score(index, rows[i]) for index in chosen[i]],
-                [self._score(index, rows[i]) for index in best[i]],
+                self.scores(logits, chosen[i]),
+                self.scores(logits),
             )
-            for i in range(len(rows))
+            for i, logits in enumerate(found.logits[:, None])
         ]
+
+    def scores(self, logits: Tensor, classes: Sequence[int] | None = None) -> list[ClassScore]:
+        """Score classes of an image with logits (1, C); None for the most probable classes."""
+        values = logits[0].float()
+        values = values.softmax(0) if self.module.has_classes else values
+        if classes is None:
+            classes = values.topk(min(_REPORTED, self.num_classes)).indices.tolist()
+        return [self._score(index, float(values[index])) for index in classes]
 
     def placed(self, pixels: Pixels, small: SmallMaps) -> Iterator[PlacedMap]:
         """Bring the maps of an image (H, W, 3) to its size, refine them and find their boxes.
@@ -281,16 +303,14 @@ class SaliencyPredictor:
                     region = place_region(saliency, self.coverage, width, height)
                 yield PlacedMap(method, explained, full, box, flat, region)
 
-    def _score(self, index: int, values: NDArray[np.float32]) -> ClassScore:
-        value = float(values[index])
-        if self.module.has_classes:
-            return ClassScore(index, self.class_names[index], value)
-        return ClassScore(index, self.class_names[index], None, value)
+    def _score(self, index: int, value: float) -> ClassScore:
+        kinds = (value,) if self.module.has_classes else (None, value)
+        return ClassScore(index, self.class_names[index], *kinds)
 
     def _try_on_noise(self) -> int:
         """Run every method once on noise; return the number of classes. See `try_methods`."""
         generator = torch.Generator().manual_seed(0)
-        shape = (1, 3, self.size, self.size)
+        shape = (1, len(self.mean), *Size.of(self.size))
         noise = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
         image = standardize(noise, self.mean, self.std).to(self.device)
         classes = try_methods(self.module, image, self.methods)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import lightning as L
 from torch import Tensor
 
-from learned_saliency.datamodules import ImageError, Pixels, pixel_count, read_pixels
+from learned_saliency.datamodules import ImageError, Pixels, pixel_count, read_image
 from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor
 from learned_saliency.pipeline.prediction.sources import Found
 from learned_saliency.trainers import PredictionBatch
@@ -26,7 +26,7 @@ class ReadImage(NamedTuple):
     Attributes:
         number: Number of the file among all files that were found.
         found: The file.
-        pixels: uint8 (H, W, 3).
+        pixels: What is shown of it, uint8 (H, W, 3).
     """
 
     number: int
@@ -71,7 +71,7 @@ class ImageBatches:
 
     Args:
         files: The files, the same on all processes.
-        model: Model that prepares the network's squares and batches.
+        model: Model that prepares the network's input.
         request: The classes to explain.
         trainer: Trainer, which knows the processes.
         pool: Threads that read.
@@ -122,7 +122,7 @@ class ImageBatches:
                 continue
             try:
                 self._check_name(found)
-                count = pixel_count(found.path, self.max_pixels)
+                count = pixel_count(found.path, self.max_pixels, self.model.decoding)
             except ImageError as error:
                 batch.append(_Pending(number, found, error))
                 continue
@@ -141,25 +141,25 @@ class ImageBatches:
             raise ImageError("its name is too long to add the method's to it")
 
     def _read(self, found: Found) -> tuple[Pixels, Tensor]:
-        pixels = read_pixels(found.path, self.max_pixels, self.model.decoding)
-        return pixels, self.model.prepare(pixels)
+        pixels = read_image(found.path, self.max_pixels, self.model.decoding)
+        return self.model.shown(pixels), self.model.prepare(pixels)
 
     def _received(self, pending: list[_Pending]) -> ImageBatch | None:
         """Return the images of a batch that can be read; None if there are none."""
-        files, squares = [], []
+        files, prepared = [], []
         for number, found, reading in pending:
             try:
                 if isinstance(reading, ImageError):
                     raise reading
-                pixels, square = reading.result()
+                pixels, image = reading.result()
             except ImageError as error:
                 self.skip(number, found, error)
                 continue
             files.append(ReadImage(number, found, pixels))
-            squares.append(square)
+            prepared.append(image)
         if not files:
             return None
-        batch = self.model.batch(squares, [read.found.name for read in files], *self.request)
+        batch = self.model.batch(prepared, [read.found.name for read in files], *self.request)
         return ImageBatch(**batch, files=files)
 
 

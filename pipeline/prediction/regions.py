@@ -39,7 +39,7 @@ def place_region(
     of the calibrated region is lost.
 
     Args:
-        saliency: The native map at the network's input size, (S, S) in [0, 1].
+        saliency: The native map at the network's input size, (h, w) in [0, 1].
         coverage: The promise.
         width: Width of the image in pixels.
         height: Height of the image in pixels.

@@ -7,37 +7,94 @@ import itertools
 import os
 import random
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from learned_saliency.datamodules import (
+    ImageError,
+    ImageSource,
+    PackedImage,
+    Remote,
+    ShardStore,
+    expand_braces,
+    image_of,
+    is_address,
+    read_samples,
+)
 from learned_saliency.pipeline.cli import UserError, check_images
+
+_SHARD = ".tar"
 
 
 class Found(NamedTuple):
-    """A file to look at.
+    """An image to look at.
 
     Attributes:
-        path: Path of the file.
+        path: Path of the file, or the member of a tar shard.
         name: Name relative to the searched folder, with ``/``; parts above it are left out.
         stem: Name of its annotations, see `labelling.with_stems`; empty where none are asked for.
     """
 
-    path: Path
+    path: ImageSource
     name: str
     stem: str = ""
 
 
-def find_files(sources: Sequence[str], leave_out: Path | None = None) -> Iterator[Found]:
+class FoundShard(NamedTuple):
+    """A tar shard of images.
+
+    Attributes:
+        name: Name relative to the searched folder or the address, with ``/``.
+        locate: Finds its file, or fetches it.
+        ending: Ending of the image's member, where samples have several; None for the only one.
+    """
+
+    name: str
+    locate: Callable[[], Path]
+    ending: str | None = None
+
+    def files(self) -> Iterator[Found]:
+        """Find the images of its samples, each named as its member.
+
+        A sample without an image is found as one that cannot be read.
+
+        Raises:
+            DataError: If the shard is not readable; see `read_samples`.
+        """
+        path = self.locate()
+        store = ShardStore(path.parent)
+        for sample in read_samples(path):
+            member = image_of(path, sample, self.ending, "sample_image")
+            name = next(iter(sample.members.values())).name if member is None else member.name
+            read = store.read if member is not None else _without_image
+            yield Found(PackedImage(path / name, f"{path.name}/{name}", read), name)
+
+
+def _without_image(name: str) -> bytes:
+    raise ImageError("the sample has no image")
+
+
+def find_files(
+    sources: Sequence[str],
+    leave_out: Path | None = None,
+    ending: str | None = None,
+    keep_gb: float = 100.0,
+) -> Iterator[Found]:
     """Find the files of several sources, one source after the other, each in alphabetical order.
 
     A folder is searched with its subfolders, except for names that begin with a dot; links to
     folders are not followed. Files are yielded during the walk, so that any number of them takes no
-    memory.
+    memory. In the place of a tar shard come the images in it.
 
     Args:
-        sources: Files, folders, or patterns with ``*``, ``?``, ``[...]`` and ``**``.
+        sources: Files, folders, or patterns with ``*``, ``?``, ``[...]`` and ``**``, and with
+            ranges ``{000..099}``; or addresses of shards on a web server, with such ranges.
         leave_out: Folder whose files do not count.
+        ending: See `FoundShard`.
+        keep_gb: Largest size of all fetched shards in the cache, GB.
 
     Yields:
         The files, named relative to the folder or the fixed part of the pattern; with several
@@ -48,15 +105,77 @@ def find_files(sources: Sequence[str], leave_out: Path | None = None) -> Iterato
     """
     if not sources:
         raise UserError("images has no value: give a file, a folder or a pattern.")
-    given = [os.path.expanduser(source) for source in sources]
+    given, remote = _separated(sources, ending, keep_gb)
     for source in given:
         check_images(source)
-    base = os.path.commonpath([os.path.abspath(_base(source)) for source in given])
+    base = os.path.commonpath([os.path.abspath(_base(s)) for s in given]) if given else ""
     skipped = None if leave_out is None else os.path.abspath(leave_out)
-    return _walk(given, base, skipped)
+    return _expanded(_walk(given, base, skipped), remote, ending)
 
 
-def draw_files(files: Iterable[Found], count: int, is_image: Callable[[Path], bool]) -> list[Found]:
+def find_shard_files(
+    sources: Sequence[str], leave_out: Path, ending: str | None = None, keep_gb: float = 100.0
+) -> list[FoundShard]:
+    """List the shards of several sources; see `find_files`.
+
+    Raises:
+        UserError: If a source is not there or has no shards, or two have one name.
+    """
+    given, shards = _separated(sources, ending, keep_gb)
+    for source in given:
+        check_images(source)
+    base = os.path.commonpath([os.path.abspath(_base(s)) for s in given]) if given else ""
+    for found in _walk(given, base, os.path.abspath(leave_out)):
+        if found.name.endswith(_SHARD):
+            shards.append(FoundShard(found.name, partial(Path, found.path), ending))
+        elif not any(os.path.isdir(source) for source in given):
+            raise UserError(f"{found.path}: is no shard, whose name ends in .tar; leave it out.")
+    if not shards:
+        raise UserError(f"images={', '.join(sources)}: there are no shards, files ending in .tar.")
+    names = Counter(shard.name for shard in shards)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise UserError(f"images: {twice[0]} is named twice; its output could be there only once.")
+    return shards
+
+
+def _separated(
+    sources: Sequence[str], ending: str | None, keep_gb: float
+) -> tuple[list[str], list[FoundShard]]:
+    """Separate places on this machine, with their ranges written out, from shards elsewhere."""
+    given, remote = [], []
+    for source in sources:
+        names = [source] if os.path.lexists(source) else expand_braces(source)
+        if not is_address(source):
+            given += [os.path.expanduser(name) for name in names]
+            continue
+        for name in names:
+            address, _, last = name.rpartition("/")
+            place = Remote(address, most_bytes=round(keep_gb * 1e9))
+            remote.append(FoundShard(last, partial(place.locate, last), ending))
+    return given, remote
+
+
+def _expanded(
+    files: Iterable[Found], remote: Sequence[FoundShard], ending: str | None
+) -> Iterator[Found]:
+    """Put the images of shards in their places."""
+    for found in files:
+        if found.name.endswith(_SHARD):
+            yield from _members(FoundShard(found.name, partial(Path, found.path), ending))
+        else:
+            yield found
+    for shard in remote:
+        yield from _members(shard)
+
+
+def _members(shard: FoundShard) -> Iterator[Found]:
+    for found in shard.files():
+        yield found._replace(name=f"{shard.name}/{found.name}")
+
+
+def draw_files(
+    files: Iterable[Found], count: int, is_image: Callable[[ImageSource], bool]
+) -> list[Found]:
     """Draw some images at random, always the same of the same files.
 
     Args:

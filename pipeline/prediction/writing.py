@@ -40,6 +40,7 @@ class Style(NamedTuple):
     contour: bool
     box: bool
     caption: bool
+    overlay: bool
     map_png: bool
     arrays: bool
     region_png: bool
@@ -51,7 +52,10 @@ class Style(NamedTuple):
         Raises:
             UserError: If there is no such color map.
         """
-        style = cls(**{name: config[name] for name in cls._fields})
+        given = {name: config[name] for name in cls._fields}
+        if given["overlay"] is None:
+            given["overlay"] = config.packing == "files"
+        style = cls(**given)
         if style.colormap not in COLORMAPS:
             known = list(COLORMAPS)
             raise UserError(
@@ -125,9 +129,11 @@ def write_map(
     Returns:
         The record of the map, ready for JSON; files are named relative to ``folder``.
     """
-    files = {"overlay": f"{stem}.png"}
-    overlay = encode_png(style.draw(image, found, threshold, predicted))
-    write_bytes(folder / files["overlay"], overlay)
+    files = {}
+    if style.overlay:
+        files["overlay"] = f"{stem}.png"
+        drawn = encode_png(style.draw(image, found, threshold, predicted))
+        write_bytes(folder / files["overlay"], drawn)
     if style.map_png:
         files["map"] = f"{stem}.map.png"
         levels = np.rint(found.saliency * 65535).astype(np.uint16)
@@ -141,16 +147,19 @@ def write_map(
         files["region_mask"] = f"{stem}.region.png"
         levels = found.region.mask.astype(np.uint8) * 255
         write_bytes(folder / files["region_mask"], encode_png(levels))
-    explained = found.explained
-    kind = "score" if explained is not None and explained.is_score else "class"
     return {
         "method": found.method,
-        kind: None if explained is None else score_record(explained),
+        **_explained(found.explained),
         "box": found.box.tolist() if found.box.any() else None,
         "flat": found.flat,
         **region,
         **files,
     }
+
+
+def _explained(score: ClassScore | None) -> dict[str, Any]:
+    kind = "score" if score is not None and score.is_score else "class"
+    return {kind: None if score is None else score_record(score)}
 
 
 def score_record(score: ClassScore) -> dict[str, Any]:

@@ -158,7 +158,9 @@ def _regions(coverage: Mapping[str, Any] | None) -> str:
 def _input(facts: Mapping[str, Any]) -> str:
     height, width = facts["input_size"]
     mean, std = (", ".join(f"{v:g}" for v in facts[key]) for key in ("mean", "std"))
-    return f"{height} x {width} pixels, RGB in [0, 1], minus ({mean}), divided by ({std})"
+    channels = len(facts["mean"])
+    values = "RGB" if channels == 3 else f"{channels} channel{'s' * (channels != 1)} at full depth"
+    return f"{height} x {width} pixels, {values} in [0, 1], minus ({mean}), divided by ({std})"
 
 
 def _network(facts: Mapping[str, Any]) -> tuple[str, str]:

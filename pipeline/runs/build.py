@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from learned_saliency.datamodules import (
+    COLORS,
     WSOLDataModule,
     read_class_names,
     read_groups,
@@ -136,6 +137,31 @@ def with_class_files(config: DictConfig) -> DictConfig:
             groups = read_groups(Path(value).expanduser(), known_names(config))
             OmegaConf.update(config, key, groups)
     return config
+
+
+def with_statistics(data: WSOLDataModule, *configs: DictConfig) -> None:
+    """Set mean and standard deviation of a training that gives none, from its training images.
+
+    A checkpoint of it then holds the numbers. Every process measures the same.
+
+    Args:
+        data: The data module, set up.
+        *configs: Configurations whose ``data`` describes the data set; what refers to these values
+            finds the numbers.
+
+    Raises:
+        DataError: See `WSOLDataModule.measure`.
+    """
+    if (told := data.measure()) and rank_zero_only.rank == 0:
+        print(f"data: {told}", file=sys.stderr)
+    for config in configs:
+        if config.data.mean is None:
+            config.data.mean, config.data.std = list(data.mean), list(data.std)
+
+
+def channels_of(data: Mapping[str, Any]) -> int:
+    """Return the number of channels of a data set's images; runs of before have no such key."""
+    return int(data.get("channels", COLORS))
 
 
 def known_names(config: DictConfig) -> list[str] | None:

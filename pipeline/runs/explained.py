@@ -18,7 +18,9 @@ from learned_saliency.attribution import (
 )
 from learned_saliency.errors import MendableError
 from learned_saliency.pipeline.cli import UserError, check_subject, first_sentence, has_network
+from learned_saliency.pipeline.runs.build import channels_of
 from learned_saliency.pipeline.runs.checkpoints import Checkpoint, load_module, read_checkpoint
+from learned_saliency.pipeline.runs.input import declared_size
 from learned_saliency.pipeline.runs.targets import has_function, target_function
 from learned_saliency.pipeline.runs.third_party import (
     PlainLogits,
@@ -126,7 +128,9 @@ def _build(
     if not has_network(config):
         return MapsModule(**options)
     if subject.checkpoint is None and not options["methods"] and config.layer is None:
-        network = third_party_network(config.classifier, config.num_classes, config.weights)
+        channels = channels_of(config.get("data") or config.input)
+        named = config.classifier, config.num_classes, config.weights
+        network = third_party_network(*named, channels)
         classifier = PlainLogits(network).eval()  # nothing of it is explained here
     elif subject.checkpoint is None:
         classifier = build_classifier(config)
@@ -198,16 +202,10 @@ def _misfit(
     given = f"{images.shape[1]} channels and {height} x {width} pixels"
     remedy = ""
     if isinstance(module.classifier, SplitClassifier):
-        size = _declared_size(module.classifier.model)
+        size = declared_size(module.classifier.model)
         named = {"input": "input.size", "data": "data.crop_size"}[what]
         declared = "" if size is None else f"it declares the size {size}: "
         remedy = f"; {declared}choose by {named}=..."
-        remedy += ", and wrap a network that takes other channels in a module that takes RGB"
+        key = {"input": "input.channels", "data": "data.channels"}[what]
+        remedy += f", and {key}=... where the network takes another number of channels"
     return f"the {what}, images of {given}, does not fit this classifier: {reason}{remedy}."
-
-
-def _declared_size(network: nn.Module) -> int | None:
-    """Find the size of image that a network is made for."""
-    if hasattr(network, "default_cfg"):  # timm's networks
-        return network.default_cfg.get("input_size", [None])[-1]
-    return getattr(network, "image_size", None)  # torchvision's vision transformers

@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from learned_saliency.datamodules import Size
 from learned_saliency.pipeline.runs.checkpoints import RECORD, Checkpoint
 from learned_saliency.pipeline.runs.coverage import coverage_facts
 from learned_saliency.pipeline.runs.given import given_part
@@ -44,7 +45,7 @@ def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
         "data": config["data"]["name"],
         "epoch": checkpoint.content.get("epoch"),
         "class_names": list(checkpoint.class_names),
-        "input_size": [data["crop_size"], data["crop_size"]],
+        "input_size": list(Size.of(data["crop_size"])),
         "mean": list(data["mean"]),
         "std": list(data["std"]),
         "box_threshold": float(checkpoint.content["state_dict"]["box_threshold"]),

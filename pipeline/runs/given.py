@@ -17,8 +17,9 @@ from learned_saliency.attribution import (
     described_levels,
     split_levels,
 )
+from learned_saliency.datamodules import COLORS, Size
 from learned_saliency.pipeline.cli import UserError, first_sentence, is_library_network
-from learned_saliency.pipeline.runs.build import FIRST_STAGE
+from learned_saliency.pipeline.runs.build import FIRST_STAGE, channels_of
 from learned_saliency.pipeline.runs.third_party import (
     check_layer_named,
     create_network,
@@ -29,7 +30,12 @@ _TARGET = f"{__name__.rpartition('.')[0]}.given_network"
 
 
 def given_network(
-    *, classifier: str, num_classes: int, outputs: int | None, levels: Mapping[str, Any]
+    *,
+    classifier: str,
+    num_classes: int,
+    outputs: int | None,
+    levels: Mapping[str, Any],
+    channels: int = COLORS,
 ) -> LeveledClassifier:
     """Build a library's network with random weights, of what a run records about it.
 
@@ -40,6 +46,7 @@ def given_network(
         num_classes: Number of classes C.
         outputs: Number of classes that the network is asked for; None for its own.
         levels: See `LeveledClassifier.description`.
+        channels: Number of channels of the images.
 
     Raises:
         ValueError: If the network does not exist or is no library's, or ``levels`` are not its own.
@@ -49,7 +56,7 @@ def given_network(
             f"classifier={classifier}: is code of your own, which is imported only where you name "
             "it yourself"
         )
-    network = create_network(classifier, outputs)
+    network = create_network(classifier, outputs, channels=channels)
     return described_levels(network, OmegaConf.to_container(OmegaConf.create(levels)), num_classes)
 
 
@@ -57,7 +64,7 @@ def given_stage(config: DictConfig, classifier: LeveledClassifier) -> DictConfig
     """Describe a given network as the first stage of a model, so that checkpoints can be read.
 
     Args:
-        config: Configuration with the keys ``classifier`` and ``num_classes``.
+        config: Configuration with the keys ``classifier``, ``num_classes`` and ``data``.
         classifier: What `build_given` made of them.
     """
     network = {
@@ -66,6 +73,8 @@ def given_stage(config: DictConfig, classifier: LeveledClassifier) -> DictConfig
         "outputs": config.num_classes,
         "levels": classifier.description,
     }
+    if (channels := channels_of(config.data)) != COLORS:
+        network["channels"] = channels
     return OmegaConf.create({"name": GIVEN, "epochs": 0, "network": network})
 
 
@@ -87,11 +96,16 @@ def build_given(config: DictConfig, network: nn.Module) -> LeveledClassifier:
         UserError: If a layer does not fit, or the network does not take images of this size.
     """
     check_layer_named(config, network)
-    size = int(config.data.crop_size)
+    size, channels = Size.of(config.data.crop_size), channels_of(config.data)
     names = None if config.levels is None else list(config.levels)
     try:
         return split_levels(
-            network, config.layer, names, size=(size, size), layout=config.layer_layout
+            network,
+            config.layer,
+            names,
+            size=size,
+            channels=channels,
+            layout=config.layer_layout,
         )
     except (LayerError, OutputError) as error:
         key = "layer"
@@ -101,9 +115,10 @@ def build_given(config: DictConfig, network: nn.Module) -> LeveledClassifier:
     except Exception as error:  # the network's own
         if config.layer not in {name for name, _ in network.named_modules()}:
             raise UserError(f"layer={config.layer}: {error}.") from None
+        kind = "RGB images" if channels == COLORS else f"images of {channels} channels"
         raise UserError(
-            f"data.crop_size={size}: classifier={config.classifier} does not take RGB images of "
-            f"this size: {first_sentence(error)}; choose the size that it was made for."
+            f"data.crop_size={size}: classifier={config.classifier} does not take {kind} of this "
+            f"size: {first_sentence(error)}; choose the size that it was made for."
         ) from None
 
 
@@ -137,7 +152,11 @@ def rebuild_given(
             f"again: classifier={word}{other}"
         )
     own = isinstance(named, str)
-    network = create_network(word, part["outputs"]) if own else copy.deepcopy(named)
+    network = (
+        create_network(word, part["outputs"], channels=channels_of(part))
+        if own
+        else copy.deepcopy(named)
+    )
     levels = OmegaConf.to_container(OmegaConf.create(part["levels"]))
     try:
         return described_levels(network, levels, num_classes)

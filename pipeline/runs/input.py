@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
+from learned_saliency.datamodules import COLORS, Size
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.runs.third_party import (
     check_library_network,
@@ -25,15 +26,15 @@ class OwnInput(NamedTuple):
     """Input of a network, as far as it or its library declares it; None for what is not declared.
 
     Attributes:
-        crop_size: Side of the images, pixels.
-        resize_size: Side of images before a crop in training, pixels.
+        crop_size: Side of the images in pixels, or height and width.
+        resize_size: Likewise of images before a crop in training.
         mean: Mean of each color channel, in [0, 1].
         std: Standard deviation of each color channel, above 0.
         class_names: Names of the classes.
     """
 
-    crop_size: int | None = None
-    resize_size: int | None = None
+    crop_size: int | list[int] | None = None
+    resize_size: int | list[int] | None = None
     mean: list[float] | None = None
     std: list[float] | None = None
     class_names: list[str] | None = None
@@ -43,7 +44,8 @@ def own_input(classifier: str, network: nn.Module) -> OwnInput:
     """Find the input that a network was trained with.
 
     torchvision's weights declare it, and timm's networks do in ``default_cfg``; a network of one's
-    own may have such a ``default_cfg``, or an ``image_size`` in pixels.
+    own may have such a ``default_cfg``, or an ``image_size`` in pixels, a number or height and
+    width.
 
     Args:
         classifier: See `third_party_network`.
@@ -54,9 +56,23 @@ def own_input(classifier: str, network: nn.Module) -> OwnInput:
     elif isinstance(getattr(network, "default_cfg", None), Mapping):
         declared = _of_timm(network.default_cfg)
     else:
-        size = getattr(network, "image_size", None)
-        declared = _of_size(size if isinstance(size, int) else None)
+        declared = _of_size(declared_size(network))
     return declared._replace(class_names=library_class_names(classifier))
+
+
+def declared_size(network: nn.Module) -> Size | None:
+    """Find the size of images that a network is made for; None where it does not say it.
+
+    timm's networks have it in ``default_cfg``, torchvision's vision transformers in ``image_size``.
+    """
+    facts = getattr(network, "default_cfg", None)
+    if isinstance(facts, Mapping):
+        return _of_shape(facts.get("input_size"))
+    size = getattr(network, "image_size", None)
+    if isinstance(size, int):
+        return Size.of(size)
+    pair = isinstance(size, list | tuple) and len(size) == 2
+    return Size.of(size) if pair and all(isinstance(side, int) for side in size) else None
 
 
 def library_input(classifier: str) -> OwnInput:
@@ -79,14 +95,29 @@ def foreign_input(config: DictConfig) -> dict[str, Any]:
     """Complete ``input`` for the network that ``classifier`` names: size, colors and the rest.
 
     Colors that are not given are those of the library's weights, ImageNet's where none are known.
+    Of another number of channels nothing is known.
 
     Raises:
-        UserError: If the library has no such network.
+        UserError: If the library has no such network, or mean and standard deviation are not of
+            each channel.
     """
     own = library_input(config.classifier)
     given = dict(config.input)
-    given["mean"] = list(given["mean"] or own.mean or IMAGENET_DEFAULT_MEAN)
-    given["std"] = list(given["std"] or own.std or IMAGENET_DEFAULT_STD)
+    channels = given["channels"]
+    for key, known in (
+        ("mean", own.mean or IMAGENET_DEFAULT_MEAN),
+        ("std", own.std or IMAGENET_DEFAULT_STD),
+    ):
+        if given[key] is None and channels != COLORS:
+            raise UserError(
+                f"input.{key} has no value: give it for each of input.channels={channels} channels."
+            )
+        given[key] = list(given[key] or known)
+        if len(given[key]) != channels:
+            raise UserError(
+                f"input.{key}={given[key]}: expected a number for each of input.channels="
+                f"{channels} channels."
+            )
     return given
 
 
@@ -122,13 +153,17 @@ def _of_torchvision(name: str) -> OwnInput:
 
 
 def _of_timm(facts: Mapping[str, Any]) -> OwnInput:
-    shape = facts.get("input_size")
-    found = _of_size(None if shape is None else int(shape[-1]), facts.get("crop_pct"))
+    found = _of_size(_of_shape(facts.get("input_size")), facts.get("crop_pct"))
     mean, std = facts.get("mean"), facts.get("std")
     return found._replace(mean=mean and list(mean), std=std and list(std))
 
 
-def _of_size(size: int | None, share: float | None = None) -> OwnInput:
+def _of_shape(shape: Sequence[int] | None) -> Size | None:
+    return None if shape is None else Size.of(shape[-2:])
+
+
+def _of_size(size: Size | None, share: float | None = None) -> OwnInput:
     if size is None:
         return OwnInput()
-    return OwnInput(size, max(size, math.floor(size / (share or _SHARE))))
+    larger = Size(*(max(side, math.floor(side / (share or _SHARE))) for side in size))
+    return OwnInput(size.plain, larger.plain)

@@ -21,6 +21,7 @@ from learned_saliency.pipeline.cli import UserError, check_values, printable
 from learned_saliency.pipeline.runs.build import CLASSIFIER, FIRST_STAGE
 
 MAX_CLASSES = 50_000  # which of them share parts takes CALM their square in bytes
+MAX_CHANNELS = 1024  # of an image
 MAX_SIDE = 8192  # pixels along one side
 MAX_PIXELS = 2**29  # in a batch
 MAX_WIDTH = 65_536  # channels in a layer, and any other number that describes a network
@@ -69,9 +70,14 @@ def _is_number(value: Any) -> bool:
 _TEXT = _Kind(lambda v: isinstance(v, str) and v not in ("", "???"), "a text")
 _GROUP = _Kind(lambda v: isinstance(v, dict), "a group of keys")
 _CHANNELS = _Kind(
-    lambda v: isinstance(v, list) and len(v) == 3 and all(map(_is_number, v)), "three numbers"
+    lambda v: isinstance(v, list) and 0 < len(v) <= MAX_CHANNELS and all(map(_is_number, v)),
+    "a number for each channel",
 )
 _SIDE = _count(MAX_SIDE)
+_SIZE = _Kind(
+    lambda v: _SIDE.test(v) or (isinstance(v, list) and len(v) == 2 and all(map(_SIDE.test, v))),
+    f"{_SIDE.told}, or two of them, height and width",
+)
 
 _NEEDED = {
     "model": _GROUP,
@@ -84,13 +90,13 @@ _NEEDED = {
     "data": _GROUP,
     "data._target_": _TEXT,
     "data.name": _TEXT,
-    "data.crop_size": _SIDE,
-    "data.resize_size": _SIDE,
+    "data.crop_size": _SIZE,
+    "data.resize_size": _SIZE,
     "data.batch_size": _count(MAX_PIXELS),
     "data.mean": _CHANNELS,
     "data.std": _Kind(
         lambda v: _CHANNELS.test(v) and all(map((0.0).__lt__, map(float, v))),
-        "three numbers above 0",
+        "a number above 0 for each channel",
     ),
     "data.center_crop": _Kind(lambda v: isinstance(v, bool), "true or false"),
     "seed": _count(2**32 - 1, 0),
@@ -98,6 +104,8 @@ _NEEDED = {
 _OPTIONAL = {
     "data.eval_batch_size": _or_none(_count(MAX_PIXELS)),
     "data.evaluation_resize": _or_none(_SIDE),
+    "data.channels": _count(MAX_CHANNELS),
+    "data.shown_channels": _or_none(_CHANNELS),
     "data.num_workers": _count(MAX_PROCESSES, 0),
     "data.num_classes": _or_none(_count(MAX_CLASSES)),
     "data.reader": _or_none(_GROUP),
@@ -127,6 +135,13 @@ def recorded_config(record: Mapping[str, Any]) -> DictConfig:
             raise RecordError(f"not of this version: its configuration has no {key}")
         if found and not kind.test(value):
             raise RecordError(f"its configuration has {key}={_shown(value)}: expected {kind.told}")
+    channels = config["data"].get("channels", 3)
+    for key in ("mean", "std"):
+        if len(value := config["data"][key]) != channels:
+            raise RecordError(
+                f"its configuration has data.{key}={_shown(value)}: expected a number for each of "
+                f"{channels} channels"
+            )
     _check_amounts(config)
     return OmegaConf.create(config)
 
@@ -297,12 +312,12 @@ def check_data_parts(node: dict[str, Any], key: str = "data") -> None:
 def _check_amounts(config: dict[str, Any]) -> None:
     """Check the sizes of batches, of a data set that would be rendered, and of networks."""
     data = config["data"]
-    for key, side in (("batch_size", "resize_size"), ("eval_batch_size", "crop_size")):
-        count = data.get(key) or data["batch_size"]
-        if count * data[side] ** 2 > MAX_PIXELS:
+    for key, name in (("batch_size", "resize_size"), ("eval_batch_size", "crop_size")):
+        count, size = data.get(key) or data["batch_size"], datamodules.Size.of(data[name])
+        if count * math.prod(size) * len(data["mean"]) > 3 * MAX_PIXELS:
             raise RecordError(
-                f"its configuration has data.{key}={count} at data.{side}={data[side]}: a batch "
-                f"has at most {MAX_PIXELS:,} pixels"
+                f"its configuration has data.{key}={count} at data.{name}={size}: a batch has at "
+                f"most {MAX_PIXELS:,} pixels of three channels"
             )
     reader = data.get("reader") or {}
     images = sum(reader.get(f"{split}_images", 0) for split in ("train", "val", "test"))

@@ -6,6 +6,7 @@ import importlib
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from timm.data import ImageNetInfo, infer_imagenet_subset
 from torch import Tensor, nn
 
 from learned_saliency.attribution import LAYOUTS, SplitClassifier, find_logits, split
+from learned_saliency.datamodules import COLORS
+from learned_saliency.models import adapt_first_layer, find_first_layer, with_channels
 from learned_saliency.pipeline.cli import (
     LIBRARIES,
     LIBRARY_WEIGHTS,
@@ -25,6 +28,7 @@ from learned_saliency.pipeline.cli import (
     is_own_code,
     nearest,
 )
+from learned_saliency.pipeline.runs.build import channels_of
 from learned_saliency.pipeline.runs.targets import target_function
 from learned_saliency.pipeline.runs.weights import check_finite, fit_state_dict, read_weights
 
@@ -38,7 +42,8 @@ def build_classifier(config: DictConfig) -> SplitClassifier:
         UserError: If one of these values is wrong or does not fit the others.
     """
     outputs = target_function(config)
-    network = third_party_network(config.classifier, config.num_classes, config.weights)
+    channels = channels_of(config.get("data") or config.input)
+    network = third_party_network(config.classifier, config.num_classes, config.weights, channels)
     check_layer_named(config, network)
     try:
         return split(network.eval(), config.layer, layout=config.layer_layout, outputs=outputs)
@@ -63,7 +68,9 @@ def check_layer_named(config: DictConfig, network: nn.Module) -> None:
         raise UserError(f"layer_layout={layout}: it must be one of {', '.join(LAYOUTS)}.")
 
 
-def third_party_network(classifier: str, num_classes: int | None, weights: str | None) -> nn.Module:
+def third_party_network(
+    classifier: str, num_classes: int | None, weights: str | None, channels: int = COLORS
+) -> nn.Module:
     """Build a network by its name, with its weights.
 
     Args:
@@ -71,11 +78,13 @@ def third_party_network(classifier: str, num_classes: int | None, weights: str |
         num_classes: Number of classes; None takes the architecture's own number.
         weights: A file of weights, ``"default"`` for the library's own, or None for random weights;
             of ``MODULE:FUNCTION`` for those that the network comes with.
+        channels: Number of channels of the images: a library's network is adapted to them, with its
+            weights; code of one's own has to take them.
 
     Raises:
         UserError: If an argument is wrong or does not fit the others.
     """
-    network = create_network(classifier, num_classes, weights == LIBRARY_WEIGHTS)
+    network = create_network(classifier, num_classes, weights == LIBRARY_WEIGHTS, channels)
     if weights is None and not is_own_code(classifier):
         warnings.warn(
             f"{classifier} has random weights: give weights=FILE, or "
@@ -163,7 +172,7 @@ def _unique(names: Sequence[str]) -> list[str]:
 
 
 def create_network(
-    classifier: str, num_classes: int | None, own_weights: bool = False
+    classifier: str, num_classes: int | None, own_weights: bool = False, channels: int = COLORS
 ) -> nn.Module:
     """Build a network by its name, with random weights or those of its library.
 
@@ -174,13 +183,18 @@ def create_network(
     options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
     check_classifier(classifier)
     if library not in LIBRARIES:
-        return _create_own(library, name, options)
+        network = _create_own(library, name, options)
+        _check_own_channels(network, classifier, channels)
+        return network
     check_library_network(classifier)
     try:
         if library == "timm":
+            options |= {} if channels == COLORS else {"in_chans": channels}
             return timm.create_model(name, pretrained=own_weights, **options)
         weights = "DEFAULT" if own_weights else None
-        return torchvision.models.get_model(name, weights=weights, **options)
+        network = torchvision.models.get_model(name, weights=weights, **options)
+        adapt_first_layer(network, channels)
+        return network
     except Exception as error:  # no network, no such weights, no fit; each has errors of its own
         raise UserError(f"classifier={classifier}: {_reason(error)}.") from None
 
@@ -201,12 +215,26 @@ def _create_own(module: str, function: str, options: dict[str, Any]) -> nn.Modul
     return network
 
 
+def _check_own_channels(network: nn.Module, classifier: str, channels: int) -> None:
+    """Check that a network of one's own, which stays as it is, reads images of so many channels."""
+    with suppress(ValueError):
+        _, layer = find_first_layer(network)
+        if channels != COLORS and layer.in_channels != channels:
+            raise UserError(
+                f"classifier={classifier}: reads images of {layer.in_channels} channels, not of "
+                f"{channels}; let the function return a network that takes {channels}, or choose "
+                f"data.channels={layer.in_channels} (input.channels in predict.py and export.py)."
+            )
+
+
 def load_into(network: nn.Module, path: Path, key: str = "weights") -> None:
     """Load a file of weights into a network.
 
     Raises:
         UserError: If the file cannot be read or is of another network; the message names the key.
     """
-    label = f"{key}={path}"
-    network.load_state_dict(fit_state_dict(read_weights(path, label), network.state_dict(), label))
+    label, content = f"{key}={path}", read_weights(path, f"{key}={path}")
+    with suppress(ValueError):  # a network without convolutions is not adapted
+        content = with_channels(content, network.state_dict(), [find_first_layer(network)[0]])
+    network.load_state_dict(fit_state_dict(content, network.state_dict(), label))
     check_finite(dict(network.named_parameters()), label)

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.pipeline.cli import UserError, values
+from learned_saliency.pipeline.runs.launchers import check_launcher
 
 _GPUS = ("gpu", "cuda", "mps")
 _LEAST = 2  # processes on CPUs that may share one core
@@ -24,7 +25,8 @@ def check_hardware(trainer: DictConfig) -> None:
         trainer: Its arguments, of which each value is in range.
 
     Raises:
-        UserError: If there are fewer devices, or an argument does not fit them.
+        UserError: If there are fewer devices, or an argument does not fit them; or if other numbers
+            of processes were started, see `check_launcher`.
     """
     found = _count_gpus()
     kind = str(trainer.get("accelerator", "auto"))
@@ -48,6 +50,7 @@ def check_hardware(trainer: DictConfig) -> None:
             f"trainer.devices={devices}: {count} devices need trainer=ddp, whose evaluation counts "
             "each image once."
         )
+    check_launcher(trainer, count)
 
 
 def check_limits(trainer: DictConfig, data: WSOLDataModule, splits: Mapping[str, str]) -> None:

@@ -13,10 +13,9 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
-from learned_saliency.pipeline.cli import hydra_words
+from learned_saliency.pipeline.cli import BASIC_LAUNCHER, hydra_words
 from learned_saliency.pipeline.search.trial import train_trial
 
-_IN_PROCESS = "basic"  # the launcher that trains in this process, one run after the other
 _ITS_LOG = "hydra._internal.core_plugins.basic_launcher"  # which repeats all words of each run
 
 
@@ -32,7 +31,7 @@ class TrialLauncher:
 
     def __init__(self, folder: Path) -> None:
         hydra = HydraConfig.get()
-        self.sequential = hydra.runtime.choices["hydra/launcher"] == _IN_PROCESS
+        self.sequential = hydra.runtime.choices["hydra/launcher"] == BASIC_LAUNCHER
         loader = GlobalHydra.instance().config_loader()
         place = hydra_words([f"output_dir={folder}"])[0].partition("=")[2]
         given = [w for w in OmegaConf.to_container(hydra.overrides.hydra) if "hydra.mode" not in w]

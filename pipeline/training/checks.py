@@ -86,11 +86,12 @@ def check_task(config: DictConfig) -> None:
     task = config.data.get("task", "multiclass")  # runs of before have no such key
     for stage in trained_stages(config.model):
         model = stage_config(config.model, stage)
-        defined = get_class(model.module._target_).tasks
-        if task not in defined:
+        module = get_class(model.module._target_)
+        if task not in module.tasks:
+            alone = f"is defined for {', '.join(sorted(module.tasks))} alone"
             raise UserError(
-                f"data.task={task}: model={model.name} is defined for {', '.join(sorted(defined))} "
-                "alone; model=cam and model=fcam take it."
+                f"data.task={task}: model={model.name} {module.refusals.get(task, alone)}; "
+                "model=cam and model=fcam take it."
             )
 
 

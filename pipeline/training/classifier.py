@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from learned_saliency.attribution import LeveledClassifier
-from learned_saliency.datamodules import WSOLDataModule
+from learned_saliency.datamodules import COLORS, Size, WSOLDataModule
 from learned_saliency.pipeline.cli import (
     FIRST_STAGE_GROUP,
     UserError,
@@ -32,6 +32,7 @@ from learned_saliency.pipeline.runs import (
     OwnInput,
     build_given,
     build_method,
+    channels_of,
     check_finite,
     fit_state_dict,
     given_part,
@@ -141,11 +142,19 @@ def _of_run(config: DictConfig) -> Checkpoint:
         raise UserError(f"classifier=... is given, but model={config.model.name} is built on none.")
     given = read_checkpoint(config.classifier, "best.ckpt")
     of_training = dict.fromkeys(("pretrained", "frozen", "trainable"))
-    theirs, ours = ({**c.backbone, **of_training} for c in (given.config, config))
+    theirs, ours = (
+        {"in_chans": COLORS, **c.backbone, **of_training} for c in (given.config, config)
+    )
+    if theirs["in_chans"] != ours["in_chans"]:
+        raise UserError(
+            f"classifier={given.path}: takes images of {theirs['in_chans']} channels, not of "
+            f"{ours['in_chans']}; choose data.channels={theirs['in_chans']}, or train a classifier "
+            "of these images first."
+        )
     wrong = [key for key in theirs | ours if theirs.get(key) != ours.get(key)]
     if wrong:
         own = " ".join(f"backbone.{key}={theirs.get(key)}" for key in wrong if key in theirs)
-        size = given.config.data.crop_size
+        size = Size.of(given.config.data.crop_size)
         remedy = f" (it was trained with data.crop_size={size})" if "img_size" in wrong else ""
         raise UserError(
             f"classifier={given.path}: has another backbone than the configured "
@@ -174,7 +183,8 @@ def _from_outside(config: DictConfig, word: str, named: Collection[str]) -> Foun
     for key in sorted(named):
         if key.partition(".")[0] == "backbone":
             raise UserError(f"{key}: leave it out, classifier={word} is a whole network.")
-    network = third_party_network(word, config.num_classes, config.weights)
+    channels = channels_of(config.data)
+    network = third_party_network(word, config.num_classes, config.weights, channels)
     own = own_input(word, network)
     if not config.resume:  # else the record of the run has them
         config = _with_own_input(config, own, named)
@@ -198,7 +208,8 @@ def _able() -> str:
 def _with_own_input(config: DictConfig, own: OwnInput, named: Collection[str]) -> DictConfig:
     """Copy the configuration with the network's own size and colors, where the user gave none."""
     config = config.copy()
-    for key in (*_SIZES, "mean", "std"):
+    colors = ("mean", "std") if channels_of(config.data) == COLORS else ()
+    for key in (*_SIZES, *colors):
         value, given = getattr(own, key), config.data[key]
         other = value is not None and values(given) != values(value)
         if not other or (key in _SIZES and "data.crop_size" in named and key != "crop_size"):
@@ -282,10 +293,15 @@ def _say(config: DictConfig, classifier: LeveledClassifier) -> None:
     """Say in one line on stderr what the network is, and what it is fed with."""
     if rank_zero_only.rank != 0:
         return
-    mean, std = (", ".join(f"{value:g}" for value in config.data[key]) for key in ("mean", "std"))
+    measured = "that of the training images"
+    mean, std = (
+        ", ".join(f"{value:g}" for value in config.data[key] or []) or measured
+        for key in ("mean", "std")
+    )
     levels = [level for level, *_ in classifier.description["levels"]]
+    size = Size.of(config.data.crop_size)
     line = (
-        f"classifier: {config.classifier}, {config.data.crop_size} pixels, mean {mean}, std {std}, "
+        f"classifier: {config.classifier}, {size} pixels, mean {mean}, std {std}, "
         f"{classifier.num_classes} categories; frozen; levels {', '.join([*levels, config.layer])}"
     )
     print(printable(line), file=sys.stderr)
@@ -297,8 +313,8 @@ def _try_methods(config: DictConfig, classifier: LeveledClassifier) -> None:
     Raises:
         UserError: If one does not fit the network; the message names another.
     """
-    size = config.data.crop_size
-    images = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    shape = 1, channels_of(config.data), *Size.of(config.data.crop_size)
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     wanted = dict.fromkeys([*method_names(config), *values(config.model.pictures)])
     for name in wanted:
         if name == NATIVE or name not in config.attribution:

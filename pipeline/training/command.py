@@ -21,8 +21,7 @@ from learned_saliency.pipeline.training.sweep import note_run
 def run(config: DictConfig) -> None:
     """Train; print the table and the paths of what was written."""
     words = OmegaConf.to_container(HydraConfig.get().overrides.task)
-    sweeps = HydraConfig.get().mode == RunMode.MULTIRUN  # the runs of a sweep share a job
-    requeued = None if config.resume or sweeps else slurm.requeued_run()
+    requeued = None if config.resume or _shares_job() else slurm.requeued_run()
     if requeued is not None:
         config.resume, words = str(requeued), []  # the words are those that it was begun with
         print(f"train.py: back from the queue, going on in {requeued}", file=sys.stderr)
@@ -33,3 +32,10 @@ def run(config: DictConfig) -> None:
         if result.results:
             print(f"\n{format_table(result.results, title='Test split')}\n")
         print("\n".join(printable(str(path)) for path in result.written))
+
+
+def _shares_job() -> bool:
+    """Tell whether the run is one of a sweep whose runs are not jobs of SLURM of their own."""
+    hydra = HydraConfig.get()
+    own_job = hydra.runtime.choices["hydra/launcher"] == "submitit_slurm"
+    return hydra.mode == RunMode.MULTIRUN and not own_job

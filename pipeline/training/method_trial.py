@@ -12,8 +12,9 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from learned_saliency.attribution import PostHocMethod, SharedFeatures
+from learned_saliency.datamodules import Size
 from learned_saliency.pipeline.cli import UserError, first_sentence, printable, values
-from learned_saliency.pipeline.runs import build_method, method_names, stage_config
+from learned_saliency.pipeline.runs import build_method, channels_of, method_names, stage_config
 from learned_saliency.pipeline.training.checks import stage_key
 from learned_saliency.trainers import NATIVE, SaliencyModule
 
@@ -36,10 +37,11 @@ def try_methods(config: DictConfig, stage: str, module: SaliencyModule) -> None:
     Raises:
         UserError: If a method does not work with this classifier.
     """
-    wanted, size = _wanted(config, stage), config.data.crop_size
+    wanted, size = _wanted(config, stage), Size.of(config.data.crop_size)
     if not wanted:
         return
-    images = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    shape = 1, channels_of(config.data), *size
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     shared = SharedFeatures(module.classifier, images)
     for name, key in wanted.items():
         method = module.methods.get(name) or build_method(config, name)

@@ -36,6 +36,7 @@ from learned_saliency.pipeline.runs import (
     read_record,
     run_record,
     with_class_files,
+    with_statistics,
 )
 from learned_saliency.pipeline.training.checks import (
     check_accumulation,
@@ -53,6 +54,7 @@ from learned_saliency.pipeline.training.checks import (
     check_task,
 )
 from learned_saliency.pipeline.training.classifier import find_classifier
+from learned_saliency.pipeline.training.sharding import check_sharding
 from learned_saliency.pipeline.training.shares import stage_data
 from learned_saliency.pipeline.training.speed import check_compiled, check_steps
 from learned_saliency.pipeline.training.trial import try_to_build
@@ -105,25 +107,17 @@ def make_plan(
     check_values(config)
     check_complete(config)
     config = with_class_files(config)
-    check_parts(config)
-    check_pseudo_labels(config)
-    check_dashboards(config)
-    check_hardware(config.trainer)
-    check_precision(config.trainer)
-    check_clipping(config)
-    check_target(config)
-    check_task(config)
-    check_feature_cache(config)
-    if not config.resume:
-        check_folder("output_dir", config.output_dir)
+    _check_keys(config)
     if resumed is None:
         config = _with_widths_of_file(config)
     found = find_classifier(config, resumed, named)
     check_steps(config := found.config)
-    record = _record(config, resumed)  # Hydra's instantiate resolves references in place
+    composed = config.copy()  # Hydra's instantiate resolves references in place
     evaluation = build_evaluation(config, known_names(config))
     located = _located(config, resumed) if config.resume else config
     data = build_data(located, None if config.test else "fit")
+    with_statistics(data, config, composed)
+    record = _record(composed, resumed)
     stages = _stages(config, resumed)
     check_splits(config, data, stages)
     for checkpoint in (resumed, found.checkpoint):
@@ -137,6 +131,21 @@ def make_plan(
     _check_files(modules, resumed, folder)
     parts = data, learned, evaluation, resumed, found.network, folder, goes_on
     return Plan(config, record, stages, *parts)
+
+
+def _check_keys(config: DictConfig) -> None:
+    """Check what keys say together, before any part is built."""
+    check_parts(config)
+    check_pseudo_labels(config)
+    check_dashboards(config)
+    check_hardware(config.trainer)
+    check_precision(config.trainer)
+    check_clipping(config)
+    check_target(config)
+    check_task(config)
+    check_feature_cache(config)
+    if not config.resume:
+        check_folder("output_dir", config.output_dir)
 
 
 def _record(config: DictConfig, resumed: Checkpoint | None) -> dict[str, Any]:
@@ -160,7 +169,9 @@ def _try_stages(
     """Build all stages once; check that those to be trained have what they need."""
     modules = try_to_build(config, data.num_classes, evaluation, given)
     check_frozen(config, list(modules.values()))
-    check_compiled(config, {name: modules[name] for name in stages})
+    trained = {name: modules[name] for name in stages}
+    check_compiled(config, trained)
+    check_sharding(config, trained)
     check_labeled(config, data, [name for name in stages if modules[name].needs_labels])
     return modules
 

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from learned_saliency.datamodules import COLORS
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.reports import name_split, write_model_card
 from learned_saliency.pipeline.runs import (
@@ -238,7 +239,9 @@ def _feature_cache(plan: Plan, stage: str, model: DictConfig) -> list[KeepFeatur
         return []
     network = stage_config(model, CLASSIFIER if FIRST_STAGE in model else "").network
     trunk = without_pretraining(network.get("backbone", network))
-    named = sorted(trunk.keys() - {"frozen", "trainable"})  # what is trained changes no feature
+    left_out = {"frozen", "trainable"}  # what is trained changes no feature
+    left_out |= {"in_chans"} if trunk.get("in_chans") == COLORS else set()  # so named before
+    named = sorted(trunk.keys() - left_out)
     options = OmegaConf.to_yaml(OmegaConf.masked_copy(trunk, named))
     data = plan.learned[stage]
     images = sum(data.supervision(split)["images"] for split in ("train", "val"))

@@ -11,6 +11,8 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from learned_saliency.datamodules import COLORS, Size
+from learned_saliency.models import Trunk
 from learned_saliency.pipeline.cli import (
     UserError,
     first_sentence,
@@ -19,6 +21,7 @@ from learned_saliency.pipeline.cli import (
 from learned_saliency.pipeline.runs import (
     build_module,
     build_network,
+    channels_of,
     given_part,
     stage_config,
     trained_stages,
@@ -65,6 +68,7 @@ def try_to_build(
                     part["lr_scheduler"].step()
         _try_on_one_image(module, config)
         if given is None:  # on which the methods were tried when it was built
+            _check_positions(module, config)
             try_methods(config, stage, module)
         modules[stage] = module
     return modules
@@ -76,23 +80,42 @@ def _try_on_one_image(module: SaliencyModule, config: DictConfig) -> None:
     Raises:
         UserError: If the network does not take it, or leaves no map of several cells.
     """
-    size, given = config.data.crop_size, given_part(config.model)
+    size, given = Size.of(config.data.crop_size), given_part(config.model)
     name = f"backbone={config.backbone.name}"
     if given is not None:
         name = f"classifier={given['classifier']} at layer={given['levels']['layer']}"
-    image = torch.zeros(1, 3, size, size)
+    channels = channels_of(config.data)
+    image = torch.zeros(1, channels, *size)
     try:
         with torch.no_grad():
             found = module.eval().explain(image, torch.zeros(1, dtype=torch.int64))
     except Exception as error:  # a network of timm may raise anything
         raise UserError(
-            f"data.crop_size={size}: {name} does not take images of this size: "
+            f"data.crop_size={size}: {name} does not take images of this size"
+            f"{'' if channels == COLORS else f' and {channels} channels'}: "
             f"{first_sentence(error)}; choose another size, or another network."
         ) from None
     if found.features.shape[-2:].numel() < 2:
         raise UserError(
             f"data.crop_size={size}: the map of {name} has one cell at this size, so that it shows "
             "nothing; give larger images."
+        )
+
+
+def _check_positions(module: SaliencyModule, config: DictConfig) -> None:
+    """Check that a network of patches has positions for images of whole patches.
+
+    Raises:
+        UserError: If it has not: timm leaves the rest of such images out without a word.
+    """
+    backbone, size = module.classifier.backbone, config.backbone.get("img_size")
+    if size is None or not isinstance(backbone, Trunk) or backbone.patch is None:
+        return
+    patch, size = backbone.patch, Size.of(size)
+    if size.height % patch or size.width % patch:
+        raise UserError(
+            f"backbone.img_size={size}: {size.height} x {size.width} pixels do not divide into "
+            f"patches of {patch} x {patch} pixels; leave it out, or give multiples of {patch}."
         )
 
 

@@ -20,7 +20,7 @@ from statistics import median
 import numpy as np
 
 from learned_saliency import load
-from learned_saliency.datamodules import read_pixels, to_square
+from learned_saliency.datamodules import Size, read_pixels, to_square
 from learned_saliency.pipeline.prediction import SaliencyPredictor
 
 
@@ -53,7 +53,7 @@ def compare(model: SaliencyPredictor, path: Path, row: dict) -> dict[str, float]
     """Differences of one photograph, and its time."""
     height, width = row["height"], row["width"]
     theirs = decoded(row["pixels"], np.uint8, (height, width, 4))[..., :3]
-    square = decoded(row["square"], np.uint8, (model.size, model.size, 3))
+    square = decoded(row["square"], np.uint8, (*Size.of(model.size), 3))
     page_map = decoded(row["map"], np.float32, (height, width))
     ours = read_pixels(path, decoding=model.decoding)
     (whole,) = model([ours])

@@ -132,5 +132,5 @@ def test_bad_input_is_rejected():
         FCAMLoss(size_weight=float("nan"))
     with pytest.raises(ValueError, match="CRF term needs images"):
         FCAMLoss(crf=WeightedFirstPixel())(SCORES, LABELS)
-    with pytest.raises(ValueError, match=r"\(B, 2, H, W\)"):
+    with pytest.raises(ValueError, match=r"\(B, R, H, W\)"):
         FCAMLoss()(SCORES[:, :1], LABELS)

@@ -105,8 +105,8 @@ LABELS = torch.zeros(1, 4, 4, dtype=torch.int64)
 @pytest.mark.parametrize(
     ("scores", "labels", "error", "message"),
     [
-        (torch.zeros(1, 3, 4, 4), LABELS, ValueError, r"\(B, 2, H, W\)"),
-        (torch.zeros(2, 4, 4), LABELS, ValueError, r"\(B, 2, H, W\)"),
+        (torch.zeros(1, 1, 4, 4), LABELS, ValueError, r"\(B, R, H, W\)"),
+        (torch.zeros(2, 4, 4), LABELS, ValueError, r"\(B, R, H, W\)"),
         (torch.zeros(1, 2, 4, 4), LABELS[:, :2], ValueError, r"\(B, H, W\)"),
         (torch.zeros(1, 2, 4, 4), LABELS + 255, ValueError, "0, 1 or -255"),
         (torch.zeros(1, 2, 4, 4), LABELS.float(), TypeError, "integer"),

@@ -73,10 +73,12 @@ def test_gradient_is_that_of_finite_differences():
 
 
 def test_bad_input_is_rejected():
-    with pytest.raises(ValueError, match=r"\(B, 2, H, W\)"):
-        size_constraint(torch.zeros(1, 3, 4, 4), 1.0)
-    with pytest.raises(ValueError, match=r"\(B, 2, H, W\)"):
+    with pytest.raises(ValueError, match=r"\(B, R, H, W\)"):
+        size_constraint(torch.zeros(1, 1, 4, 4), 1.0)
+    with pytest.raises(ValueError, match=r"\(B, R, H, W\)"):
         size_constraint(torch.zeros(2, 4, 4), 1.0)
+    with pytest.raises(ValueError, match=r"counted must be \(B, R\)"):
+        size_constraint(torch.zeros(1, 2, 4, 4), 1.0, torch.ones(1, 3, dtype=torch.bool))
     with pytest.raises(TypeError, match="floating point"):
         size_constraint(torch.zeros(1, 2, 4, 4, dtype=torch.int64), 1.0)
     with pytest.raises(ValueError, match="t must be"):

@@ -171,6 +171,7 @@ def test_compiled_it_is_the_same_network(pair):
 )
 def test_the_layers_follow_those_of_the_benchmark(config, layers, channels):
     options = yaml.safe_load((CONFIGS / "backbone" / f"{config}.yaml").read_text())
+    options["in_chans"] = 3  # which refers to the data set
     with torch.device("meta"):  # sizes alone
         backbone = MultiScaleBackbone(**{k: v for k, v in options.items() if k[0] != "_"})
         network = ADLClassifier(backbone, 2).train()

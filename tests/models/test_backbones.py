@@ -30,7 +30,8 @@ def images(*shape, seed=0):
 
 
 def configured(config, **changes):
-    options = yaml.safe_load((CONFIGS / "backbone" / f"{config}.yaml").read_text()) | changes
+    options = yaml.safe_load((CONFIGS / "backbone" / f"{config}.yaml").read_text())
+    options |= {"in_chans": 3} | changes  # which refers to the data set
     assert options.pop("_target_") == "learned_saliency.models.MultiScaleBackbone"
     assert options.pop("_convert_") == "all"
     return MultiScaleBackbone(**options).eval()

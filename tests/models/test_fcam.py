@@ -158,6 +158,7 @@ def test_the_papers_networks_train_at_224(monkeypatch, config, channels, widths,
     module = sys.modules["timm.models.inception_v3"]
     monkeypatch.setattr(module, "trunc_normal_", nn.init.normal_)
     options = yaml.safe_load((CONFIGS / "backbone" / f"{config}.yaml").read_text())
+    options["in_chans"] = 3  # which refers to the data set
     assert (options.pop("_target_"), options.pop("_convert_")) == (
         "learned_saliency.models.MultiScaleBackbone",
         "all",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from learned_saliency.visualization import Picture
+from learned_saliency.visualization import Picture, shown_channels
 
 
 class Drawn:
@@ -75,7 +75,7 @@ def to_colors(image: Tensor, mean: Sequence[float] | None, std: Sequence[float] 
     """Make a picture (H, W, 3) of an image (C, H, W), whose normalization is undone.
 
     Args:
-        image: Of 1 channel, or of 3 or more, of which the first three are shown.
+        image: Of any number of channels, of which `shown_channels` chooses three.
         mean: Mean of each channel; None to stretch values beyond [0, 1] to it.
         std: Standard deviation of each channel, or None.
     """
@@ -85,6 +85,6 @@ def to_colors(image: Tensor, mean: Sequence[float] | None, std: Sequence[float] 
         values = values * torch.tensor(std).view(shape) + torch.tensor(mean).view(shape)
     elif values.min() < 0 or values.max() > 1:
         values = (values - values.min()) / (values.max() - values.min()).clamp(min=1e-6)
-    values = values.expand(3, -1, -1) if len(values) == 1 else values[:3]
+    values = values[shown_channels(len(values))]
     colors = (values.clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
     return np.ascontiguousarray(colors.numpy())

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
+
+from learned_saliency.datamodules import COLORS
 from learned_saliency.pipeline.data.content import Content, SplitContent
 from learned_saliency.pipeline.data.findings import Findings
 from learned_saliency.pipeline.data.reading import MISSING
@@ -31,6 +35,45 @@ def check_images(content: Content, split: SplitContent, findings: Findings) -> N
                     "the image as stored or as its EXIF data turn it (data.exif_orientation=true)."
                 )
                 findings.add("turned", _place(content, split, image), message)
+
+
+def check_forms(content: Content, root: Path, channels: int, findings: Findings) -> None:
+    """Check that images have the channels that are wanted, and tell channels and depth.
+
+    Of images that are brought to colors of 8 bits nothing is wrong; it is told where some of them
+    have more to give.
+
+    Args:
+        content: The data set.
+        root: Folder of its images.
+        channels: Number of channels that they are to have; 3 are colors.
+        findings: Gets what is found.
+    """
+    forms: Counter[str] = Counter()
+    for split in content.splits:
+        for image, facts in enumerate(split.facts):
+            forms[facts.form] += bool(facts.form)
+            if facts.problem or channels in (COLORS, facts.channels):
+                continue
+            found = facts.form.partition(",")[0]
+            message = (
+                f"has {found}, not {channels}; convert it, leave it out, or choose data.channels=3,"
+                " which takes all kinds."
+            )
+            findings.add("channels", _place(content, split, image), message)
+    told = "; ".join(f"{count} of {form}" for form, count in forms.most_common() if form)
+    if channels != COLORS and told:
+        findings.add("form", root, f"{told}.")
+    elif any(form and _is_cut(form) for form in forms):
+        message = (
+            f"{told}; more than 8 bits are cut, unless data.channels=1 (or 4, ...) keeps them."
+        )
+        findings.add("form", root, message)
+
+
+def _is_cut(form: str) -> bool:
+    """Tell whether 8-bit colors lose some of a form."""
+    return form.rpartition(", ")[2] not in ("8-bit", "1-bit")
 
 
 def _place(content: Content, split: SplitContent, image: int) -> str:

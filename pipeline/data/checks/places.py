@@ -69,13 +69,15 @@ def check_unlisted(content: Content, root: Path, files: Sequence[str], findings:
         findings.add("unlisted", root, message)
 
 
-def image_files(root: Path, without: Sequence[Path]) -> Iterator[str]:
+def image_files(root: Path, without: Sequence[Path], arrays: bool = False) -> Iterator[str]:
     """Go through the image files below a folder, as their names end, in alphabetical order.
 
     Args:
         root: The folder.
         without: Folders that are left out, and what lies in them.
+        arrays: Whether .npy files are images, too.
     """
+    suffixes = (*_SUFFIXES, ".npy") if arrays else _SUFFIXES
     left_out = {os.path.normpath(folder) for folder in without}
     for folder, folders, files in os.walk(os.path.normpath(root)):
         folders[:] = sorted(
@@ -84,5 +86,5 @@ def image_files(root: Path, without: Sequence[Path]) -> Iterator[str]:
             if name[0] != "." and os.path.join(folder, name) not in left_out
         )
         for name in sorted(files):
-            if name[0] != "." and name.lower().endswith(_SUFFIXES):
+            if name[0] != "." and name.lower().endswith(suffixes):
                 yield os.path.join(folder, name)

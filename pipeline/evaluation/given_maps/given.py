@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from learned_saliency.attribution import normalize
-from learned_saliency.datamodules import WSOLBatch, WSOLDataModule
+from learned_saliency.datamodules import Size, WSOLBatch, WSOLDataModule
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.evaluation.given_maps.files import (
     MapError,
@@ -54,7 +54,7 @@ class FolderMaps:
     Args:
         files: Map of each image, by the image's id.
         sizes: Width and height of each image whose map covers the whole of it, where the evaluated
-            square is not the whole image; else empty: the map covers the square.
+            middle is not the whole image; else empty: the map covers what is evaluated.
         center_crop: See `datamodules.read_square`.
         options: How values and sizes are treated.
     """
@@ -70,13 +70,13 @@ class FolderMaps:
         self._sizes, self._center_crop, self._options = sizes, center_crop, options
 
     def __call__(self, batch: WSOLBatch) -> Tensor:
-        """Read the maps (B, S, S) in [0, 1] of a batch, float32 on its device.
+        """Read the maps (B, H, W) in [0, 1] of a batch, float32 on its device.
 
         Raises:
             UserError: If a file holds no map, or values that nobody asked to scale.
         """
         images = batch["image"]
-        maps = [self._read(image_id, images.shape[-1]) for image_id in batch["image_id"]]
+        maps = [self._read(image_id, Size(*images.shape[-2:])) for image_id in batch["image_id"]]
         return torch.from_numpy(np.stack(maps)).to(images.device)
 
     def digest(self) -> str:
@@ -87,7 +87,7 @@ class FolderMaps:
             told.update(f"{image_id}\0{file}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
         return told.hexdigest()
 
-    def _read(self, image_id: str, size: int) -> np.ndarray:
+    def _read(self, image_id: str, size: Size) -> np.ndarray:
         way, scales = self._options.resize, self._options.scale == "minmax"
         values = _values(self.files[image_id], self._options)
         if image_id in self._sizes:
@@ -229,7 +229,7 @@ def _told_missing(maps: FoundMaps, missing: list[str], images: int) -> str:
 def _image_sizes(
     found: Mapping[str, FoundMaps], options: MapOptions, data: WSOLDataModule, split: str
 ) -> dict[str, tuple[int, int]]:
-    """Return the images' sizes where maps of whole images differ from maps of the square.
+    """Return the images' sizes where maps of whole images differ from maps of the middle.
 
     Raises:
         UserError: If nobody said which of them the maps are.
@@ -237,14 +237,15 @@ def _image_sizes(
     if not data.evaluated_middle:
         return {}
     sizes = data.image_sizes(split)
-    square = not data.evaluation_resize and bool((sizes[:, 0] == sizes[:, 1]).all())
-    if square:
+    height, width = data.crop_size
+    whole = not data.evaluation_resize and bool((sizes[:, 0] * height == sizes[:, 1] * width).all())
+    if whole:
         return {}
     unknown = [maps.source for maps in found.values() if not maps.whole]
     if unknown and options.cover is None:
         raise UserError(
             f"maps_cover has no value, but {unknown[0]} may hold maps of whole images "
-            "(maps_cover=image) or of the square in their middle, which the network sees here "
+            "(maps_cover=image) or of the middle alone, which the network sees here "
             "(maps_cover=crop); say which."
         )
     return dict(zip(data.image_ids(split), map(tuple, sizes.tolist()), strict=True))

@@ -85,7 +85,9 @@ class Bank(Study):
             UserError: If a classifier cannot be loaded or has other classes than the data set.
         """
         classes, size = data.num_classes, data.crop_size
-        self._bank = build_bank(self.classifiers, classes, torch.device("cpu"), size)
+        self._bank = build_bank(
+            self.classifiers, classes, torch.device("cpu"), size, data.decoding.channels
+        )
 
     def run(self, setting: Setting) -> Outcome:
         """Show the masked images to all classifiers."""
@@ -123,7 +125,8 @@ class Bank(Study):
         for name, method in methods.items():
             with torch.no_grad():
                 binary = binarize(method(module.classifier, images, labels), self.alpha)
-            draw = partial(draw_variants, images=images, binary=binary, **colors)
+            shown = {"binary": binary, "shown_channels": module.shown_channels, **colors}
+            draw = partial(draw_variants, images=images, **shown)
             found[f"pictures/masked_{name}.png"] = draw
         return found
 

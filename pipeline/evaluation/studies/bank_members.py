@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from learned_saliency.datamodules import COLORS, Size
 from learned_saliency.pipeline.cli import UserError, first_sentence
 from learned_saliency.pipeline.runs import (
     PlainLogits,
@@ -79,7 +80,11 @@ def _is_foreign(name: str) -> bool:
 
 
 def build_bank(
-    names: Sequence[str], num_classes: int, device: torch.device, size: int = 224
+    names: Sequence[str],
+    num_classes: int,
+    device: torch.device,
+    size: int | Sequence[int] = 224,
+    channels: int = COLORS,
 ) -> dict[str, Member]:
     """Load the classifiers of a bank.
 
@@ -89,7 +94,8 @@ def build_bank(
             file of weights, ``timm:NAME@FILE``.
         num_classes: Number of classes of the data set, which all classifiers must have.
         device: Device for the classifiers.
-        size: Side of the images in pixels, which all classifiers must take.
+        size: Side of the images in pixels, or height and width, which all classifiers must take.
+        channels: Number of their channels, likewise.
 
     Returns:
         The classifiers by the given names.
@@ -97,17 +103,19 @@ def build_bank(
     Raises:
         UserError: If a classifier cannot be loaded, does not take the images, or has other classes.
     """
-    bank = {}
+    bank, size = {}, Size.of(size)
     for name in names:
         network, normalization = _load(name, num_classes)
         network = network.to(device).eval().requires_grad_(False)
         try:
             with torch.no_grad():
-                found = network(torch.zeros(1, 3, size, size, device=device)).shape[1]
+                found = network(torch.zeros(1, channels, *size, device=device)).shape[1]
         except Exception as error:  # a foreign network may raise anything
+            of = "" if channels == COLORS else f" and {channels} channels"
             raise UserError(
-                f"studies.bank.classifiers: {name} does not take images of {size} x {size} pixels: "
-                f"{first_sentence(error)}; choose the size by data.crop_size=..., or leave it out."
+                f"studies.bank.classifiers: {name} does not take images of {size.height} x "
+                f"{size.width} pixels{of}: {first_sentence(error)}; choose the size by "
+                "data.crop_size=..., or leave it out."
             ) from None
         if found != num_classes:
             raise UserError(
@@ -115,7 +123,8 @@ def build_bank(
                 f" {num_classes}; choose one that was trained on these."
             )
         mean, std = (
-            torch.tensor(normalization[key], device=device).view(3, 1, 1) for key in ("mean", "std")
+            torch.tensor(normalization[key], device=device).view(-1, 1, 1)
+            for key in ("mean", "std")
         )
         bank[name] = Member(network, mean, std)
     return bank

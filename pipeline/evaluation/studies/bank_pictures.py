@@ -33,7 +33,14 @@ def write_accuracies(path: Path, accuracies: Accuracies) -> None:
     write_csv(path, list(rows[0]), rows)
 
 
-def draw_variants(path: Path, images: Tensor, binary: Tensor, mean: Tensor, std: Tensor) -> None:
+def draw_variants(
+    path: Path,
+    images: Tensor,
+    binary: Tensor,
+    mean: Tensor,
+    std: Tensor,
+    shown_channels: Sequence[int] = (0, 1, 2),
+) -> None:
     """Draw each image with its mask's part alone, hidden and repainted (paper 004, Fig. 2).
 
     Args:
@@ -42,9 +49,11 @@ def draw_variants(path: Path, images: Tensor, binary: Tensor, mean: Tensor, std:
         binary: Pixels that the masks show, bool (B, H, W).
         mean: Mean that the images are normalized with, (3, 1, 1).
         std: Standard deviation that they are normalized with, (3, 1, 1).
+        shown_channels: The three channels that are shown.
     """
     variants = masked_variants(images, binary, mean, std)
-    columns = [_pictures(shown * std + mean) for shown in variants.values()]
+    planes = list(shown_channels)
+    columns = [_pictures((shown * std + mean)[:, planes]) for shown in variants.values()]
     rows = [list(row) for row in zip(*columns, strict=True)]
     titles = [name.replace("_", " ") for name in variants]
     write_bytes(path, encode_png(grid(rows, titles)))

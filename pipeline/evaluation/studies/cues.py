@@ -185,7 +185,7 @@ def _questions(
 ) -> _Questions | None:
     """Collect the questions about a batch; None where no image is in a pair."""
     labels = batch["label"].tolist()
-    places = parts.read(batch["image_id"], batch["image"].shape[-1])  # (B, S, S)
+    places = parts.read(batch["image_id"], batch["image"].shape[-2:])  # (B, H, W)
     wanted: dict[tuple[int, int], int] = {}  # (row, class): index of its map
     rows: list[tuple[int, int, int]] = []
     masks = []

@@ -82,10 +82,11 @@ class Downscale(Study):
             UserError: If there are not, or one does not.
         """
         check_truth(self.name, data, self._split)
-        if max(self.factors) > data.crop_size:
+        shorter = min(data.crop_size)
+        if max(self.factors) > shorter:
             raise UserError(
                 f"studies.downscale.factors: {max(self.factors):g} is more than the "
-                f"{data.crop_size} pixels of a side; give smaller ones."
+                f"{shorter} pixels of a side; give smaller ones."
             )
 
     def run(self, setting: Setting) -> Outcome:

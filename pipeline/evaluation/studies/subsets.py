@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from learned_saliency.datamodules import WSOLBatch, WSOLDataModule
+from learned_saliency.datamodules import Size, WSOLBatch, WSOLDataModule
 from learned_saliency.metrics import Figure, MaskLocalization
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.evaluation.studies.base import (
@@ -118,10 +118,11 @@ class Subsets(Study):
                     f"studies.subsets.runs: {run} knows {checkpoint.num_classes} classes, but the "
                     f"data set has {data.num_classes}."
                 )
-            if checkpoint.config.data.crop_size != data.crop_size:
+            size = Size.of(checkpoint.config.data.crop_size)
+            if size != data.crop_size:
                 raise UserError(
-                    f"studies.subsets.runs: {run} was trained on images of "
-                    f"{checkpoint.config.data.crop_size} pixels, not {data.crop_size}."
+                    f"studies.subsets.runs: {run} was trained on images of {size} pixels, "
+                    f"not {data.crop_size}."
                 )
             name = _free_name(Path(run), self._rows)
             module = load_module(checkpoint).eval()

@@ -169,7 +169,7 @@ class VQA(Study):
         }
         for batch in setting.batches(scores, network=Weights(network)):
             about = asked.among(batch["index"].cpu())
-            places = parts.read(batch["image_id"], batch["image"].shape[-1])
+            places = parts.read(batch["image_id"], batch["image"].shape[-2:])
             for some in about.chunks(len(batch["image"])):
                 count_answers(network, batch, some, places, module.methods, scores, **options)
         found = scores.compute()

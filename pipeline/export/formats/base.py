@@ -51,6 +51,13 @@ class Format:
         for name in self.packages:
             import_package(name, config.format, self.extra)
 
+    def check_source(self, source: ExportSource) -> None:
+        """Check that the format can hold a model.
+
+        Raises:
+            UserError: If it cannot.
+        """
+
     def write(self, source: ExportSource, config: DictConfig, path: Path) -> dict[str, Any]:
         """Write the file at ``path``; return facts for the JSON beside it.
 

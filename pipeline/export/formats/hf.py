@@ -45,10 +45,12 @@ class HuggingFace(Safetensors):
             check_push(config)
 
     def write(self, source: ExportSource, config: DictConfig, path: Path) -> dict[str, Any]:
-        """Write weights, the preparation of images and the pictures of the run."""
+        """Write weights, the preparation of images in colors, and the pictures of the run."""
         path.mkdir()
         super().write(source, config, self.model_file(path))
-        (path / _PREPARATION).write_text(json.dumps(preparation(source), indent=2) + "\n")
+        prepared = preparation(source)
+        if prepared is not None:
+            (path / _PREPARATION).write_text(json.dumps(prepared, indent=2) + "\n")
         for name in [_CURVES, *([_MAPS] if config.photographs else [])]:
             picture = source.folder.parent / "pictures" / Path(name).with_suffix(".png")
             if source.facts["metrics"] and picture.is_file():

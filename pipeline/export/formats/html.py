@@ -10,7 +10,13 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from learned_saliency.datamodules import Decoding, center_crop_of, resizes_down_first
+from learned_saliency.datamodules import (
+    COLORS,
+    Decoding,
+    Size,
+    center_crop_of,
+    resizes_down_first,
+)
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.export.formats.base import Runner
 from learned_saliency.pipeline.export.formats.onnx import Onnx
@@ -46,6 +52,14 @@ class Html(Onnx):
         if config.gallery:
             find_gallery(config, DictConfig({}))
 
+    def check_source(self, source: ExportSource) -> None:
+        """Check that the model looks at colors: a browser decodes images to 8 bits of these."""
+        if source.channels != COLORS:
+            raise UserError(
+                f"format=html: a browser decodes images to 8-bit colors, but the model takes "
+                f"{source.channels} channels at full depth; choose format=onnx."
+            )
+
     def finish(self, source: ExportSource, config: DictConfig, path: Path) -> dict[str, Any]:
         """Put the model into a page, which takes its place."""
         graph, runtime = path.read_bytes(), find_runtime(config.ort)
@@ -57,7 +71,7 @@ class Html(Onnx):
             "maps": source.maps,
             "one_run": source.maps == "label"
             and _finds_class(self.load(path, config), source.size),
-            "size": source.size,
+            "size": source.size.plain,
             "center_crop": center_crop_of(source.data),
             "down_first": resizes_down_first(),
             "box_threshold": source.facts["box_threshold"],
@@ -76,13 +90,13 @@ class Html(Onnx):
         return {"page": page}
 
 
-def _finds_class(run: Runner, size: int) -> bool:
+def _finds_class(run: Runner, size: Size) -> bool:
     """Tell whether a graph explains the predicted class where it is given class -1.
 
     Those of this project's own models do. Elsewhere -1 may be refused, or mean the last class, and
     the page runs the network a second time.
     """
-    images = torch.rand(4, 3, size, size, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(4, 3, *size, generator=torch.Generator().manual_seed(0))
     try:
         found = run(images, torch.full((4,), -1))
     except Exception:  # the errors of onnxruntime have no base of their own

@@ -37,8 +37,10 @@ async function moduleAddress(id) {
   return URL.createObjectURL(new Blob([await unpack(id)], { type: "text/javascript" }));
 }
 
-/** Load the network; give a function of a square of 8-bit values and a class. */
+/** Load the network; give a function of its input as 8-bit values and a class. */
 async function loadModel({ size, maps, one_run: oneRun }) {
+  const [height, width] = sidesOf(size);
+  const pixels = height * width;
   const ort = await import(await moduleAddress("runtime"));
   // given both, it looks for no file beside the page
   ort.env.wasm.wasmPaths = { mjs: await moduleAddress("loader") };
@@ -50,11 +52,11 @@ async function loadModel({ size, maps, one_run: oneRun }) {
   });
 
   async function runOnce(square, label) {
-    const images = new Float32Array(3 * size * size);
-    for (let k = 0; k < size * size; k += 1) {
-      for (let c = 0; c < 3; c += 1) images[c * size * size + k] = square[3 * k + c] / 255;
+    const images = new Float32Array(3 * pixels);
+    for (let k = 0; k < pixels; k += 1) {
+      for (let c = 0; c < 3; c += 1) images[c * pixels + k] = square[3 * k + c] / 255;
     }
-    const feeds = { images: new ort.Tensor("float32", images, [1, 3, size, size]) };
+    const feeds = { images: new ort.Tensor("float32", images, [1, 3, height, width]) };
     if (maps === "label") {
       feeds.labels = new ort.Tensor("int64", BigInt64Array.of(BigInt(label)), [1]);
     }

@@ -1,12 +1,13 @@
-// A map of the network's square in its place in the photograph: see pipeline/prediction/placing.py.
+// A map of the network's input in its place in the photograph: see pipeline/prediction/placing.py.
 
-/** Bring a map (size * size) to the photograph's size; 0 where a center crop saw nothing. */
+/** Bring a map (height * width of the size) to the photograph's size; 0 where a center crop saw nothing. */
 function toOriginal(saliency, size, width, height, centerCrop) {
+  const [down, across] = sidesOf(size);
   const { edges, corner } = placement(width, height, size, centerCrop);
-  const [x0, x1] = span(corner[0], size, edges[0], width);
-  const [y0, y1] = span(corner[1], size, edges[1], height);
-  const wide = resizeAxis(saliency, size, size, x1 - x0, true);
-  const covered = resizeAxis(wide, x1 - x0, size, y1 - y0, false);
+  const [x0, x1] = span(corner[0], across, edges[0], width);
+  const [y0, y1] = span(corner[1], down, edges[1], height);
+  const wide = resizeAxis(saliency, across, down, x1 - x0, true);
+  const covered = resizeAxis(wide, x1 - x0, down, y1 - y0, false);
   if (x1 - x0 === width && y1 - y0 === height) return covered;
   const placed = new Float32Array(width * height);
   for (let y = y0; y < y1; y += 1) {

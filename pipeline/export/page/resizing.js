@@ -3,21 +3,32 @@
 
 const WEIGHT_BITS = 22;
 
-/** Give width and height to resize to, and left and top of the square in the result. */
-function placement(width, height, size, centerCrop) {
-  if (!centerCrop) return { edges: [size, size], corner: [0, 0] };
-  const short = Math.min(width, height);
-  const length = centerCrop === true ? size : centerCrop; // of the shorter edge
-  const round = centerCrop === true ? Math.floor : halfEven;
-  const edges = [width, height].map((edge) => Math.floor((length * edge) / short));
-  return { edges, corner: edges.map((edge) => round((edge - size) / 2)) };
+/** Give height and width of a size: the side of a square, or both. */
+function sidesOf(size) {
+  return Array.isArray(size) ? size : [size, size];
 }
 
-/** Resize an image to the network's square; 8-bit values (size, size, 3). */
+/** Give width and height to resize to, and left and top in the result of what is taken. */
+function placement(width, height, size, centerCrop) {
+  const [down, across] = sidesOf(size);
+  if (!centerCrop) return { edges: [across, down], corner: [0, 0] };
+  let [length, short] = [centerCrop, Math.min(width, height)]; // of the shorter edge
+  let round = halfEven;
+  if (centerCrop === true) {
+    // the image just covers what is taken
+    [length, short] = width * down < height * across ? [across, width] : [down, height];
+    round = Math.floor;
+  }
+  const edges = [width, height].map((edge) => Math.floor((length * edge) / short));
+  return { edges, corner: [round((edges[0] - across) / 2), round((edges[1] - down) / 2)] };
+}
+
+/** Resize an image to the network's input; 8-bit values (height, width, 3). */
 function toSquare(image, size, centerCrop, downFirst) {
+  const [down, across] = sidesOf(size);
   const { edges, corner } = placement(image.width, image.height, size, centerCrop);
-  const columns = taps(image.width, edges[0], corner[0], size);
-  const rows = taps(image.height, edges[1], corner[1], size);
+  const columns = taps(image.width, edges[0], corner[0], across);
+  const rows = taps(image.height, edges[1], corner[1], down);
   const lost = image.height - edges[1];
   if (downFirst && lost > 0 && lost > 2 * (image.width - edges[0])) {
     return passAcross(passDown(image, rows), columns).data;

@@ -75,13 +75,13 @@ def plan(config: DictConfig, source: ExportSource) -> Plan | None:
     """
     if config.precision == "float32":
         return None
-    calibration = _calibration(config) if config.precision == "int8" else None
+    calibration = _calibration(config, source.channels) if config.precision == "int8" else None
     report = _report(config, source, calibration) if config.verify else None
     return Plan(calibration, report)
 
 
-def _calibration(config: DictConfig) -> Files:
-    files = files_of_folder("calibration", config.calibration)
+def _calibration(config: DictConfig, channels: int) -> Files:
+    files = files_of_folder("calibration", config.calibration, channels)
     count = config.calibration_images
     if len(files.paths) < count:
         raise UserError(
@@ -95,7 +95,7 @@ def _calibration(config: DictConfig) -> Files:
 def _report(config: DictConfig, source: ExportSource, calibration: Files | None) -> Files:
     precision = config.precision
     if config.verify_images is not None:
-        files = files_of_folder("verify_images", config.verify_images)
+        files = files_of_folder("verify_images", config.verify_images, source.channels)
     else:
         found = files_of_data(source.data)
         if found is None:

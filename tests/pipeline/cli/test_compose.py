@@ -17,10 +17,11 @@ from learned_saliency.pipeline.runs.methods import build_methods
 from tests.support.paths import ROOT
 
 GROUPS = config_groups()
+DOWNLOADED = ("chestxray", "folder", "kvasir", "parquet", "webdataset")
 NEEDED = {
     "wsol": ["data.root=somewhere", "data.metadata=somewhere/metadata"],
     "cub": ["data.root=somewhere"],
-    **{name: ["data.root=somewhere"] for name in ("chestxray", "folder", "kvasir", "parquet")},
+    **{name: ["data.root=somewhere"] for name in DOWNLOADED},
     "imagenet": ["data.root=somewhere"],
     "openimages": ["data.root=somewhere"],
     "pets": ["data.root=somewhere"],

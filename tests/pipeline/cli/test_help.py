@@ -26,6 +26,7 @@ SHOWN = {  # words whose configurations have, together, every key that there is
     "compare": [[]],
     "reproduce": [[]],
     "data": [[f"data={name}"] for name in GROUPS["data"]],
+    "shard": [[]],
 }
 CASES = [(command, words) for command, cases in SHOWN.items() for words in cases]
 

@@ -1,7 +1,7 @@
 from omegaconf import OmegaConf
 
 from learned_saliency.pipeline.cli.compose import compose_checked
-from learned_saliency.pipeline.cli.resolvers import folder_key, named
+from learned_saliency.pipeline.cli.resolvers import counted, folder_key, named
 
 
 def test_a_folder_has_one_name_however_it_is_written(tmp_path, monkeypatch):
@@ -47,3 +47,13 @@ def test_a_planted_set_has_a_folder_of_its_own_and_the_plain_one_keeps_its_name(
     planted = compose_checked(["data=creatures", *cue]).data
     assert planted.root == plain.root.replace("-v3", "-cue_class5-cue_strength0.6-v3")
     assert planted.metadata == f"{planted.root}/metadata-2560-320-640"
+
+
+def test_two_animals_have_a_folder_of_their_own_and_make_a_multilabel_set():
+    plain, two = (
+        compose_checked(["data=creatures", f"data.reader.animals={count}"]).data for count in (1, 2)
+    )
+    assert plain.root == compose_checked(["data=creatures"]).data.root
+    assert two.root == plain.root.replace("-seed0-", "-seed0-animals2-")
+    assert [plain.task, two.task] == ["multiclass", "multilabel"]
+    assert counted(OmegaConf.create({}), "animals") == ""

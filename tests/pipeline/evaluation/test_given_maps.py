@@ -182,17 +182,18 @@ def test_one_map_serves_one_image(tmp_path):
     assert len(find_maps("a", tmp_path, ["a.jpg", "a.png"], [0, 0])["a"].files) == 2
 
 
+@pytest.mark.parametrize("size", [36, (28, 36)])
 @pytest.mark.parametrize("center_crop", [True, 41])
 @pytest.mark.parametrize(("width", "height"), [(60, 40), (40, 70), (53, 53)])
-def test_maps_of_whole_images_are_cut_as_the_images_are(width, height, center_crop):
+def test_maps_of_whole_images_are_cut_as_the_images_are(width, height, center_crop, size):
     """A gray image taken for a map lands where the image lands."""
     gray = cv2.resize(np.random.default_rng(0).random((7, 9)), (width, height))
     levels = np.rint(gray.clip(0, 1) * 255).astype(np.uint8)
-    expected = to_square(np.dstack([levels] * 3), 36, center_crop)[0].numpy() / 255
-    found = cut(levels.astype(np.float32) / 255, width, height, 36, center_crop)
+    expected = to_square(np.dstack([levels] * 3), size, center_crop)[0].numpy() / 255
+    found = cut(levels.astype(np.float32) / 255, width, height, size, center_crop)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1.01 / 255)  # rounded to levels
-    coarse = cut(cv2.resize(gray, (8, 8)).astype(np.float32), width, height, 36, center_crop)
-    assert coarse.shape == (36, 36)
+    coarse = cut(cv2.resize(gray, (8, 8)).astype(np.float32), width, height, size, center_crop)
+    assert coarse.shape == expected.shape
 
 
 def test_what_a_map_covers_is_asked_where_it_matters(words, evaluated, creatures, tmp_path):

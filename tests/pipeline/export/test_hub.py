@@ -168,29 +168,38 @@ def test_the_folder_loads_as_its_run_without_the_library_of_the_hub(
         assert str(creatures.parent) not in path.read_text()
 
 
-@pytest.mark.parametrize("center_crop", [False, True, 30])
-def test_other_libraries_are_told_how_images_are_prepared(photo, tmp_path, center_crop):
+@pytest.mark.parametrize(
+    ("center_crop", "size"),
+    [*((crop, 24) for crop in (False, True, 30)), (False, [18, 24]), (30, [18, 24])],
+)
+def test_other_libraries_are_told_how_images_are_prepared(photo, tmp_path, center_crop, size):
     colors = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4]}
     longer = None if isinstance(center_crop, bool) else center_crop
     crop = {"center_crop": center_crop is True, "evaluation_resize": longer}
     data = OmegaConf.create(crop | colors)
-    said = preparation(SimpleNamespace(data=data, size=24))
+    said = preparation(SimpleNamespace(data=data, size=size))
     with Image.open(photo) as image:
         image = image.convert("RGB").crop((0, 0, 40, 30))
     image.save(tmp_path / "wide.png")
     if said["do_center_crop"]:
         short = said["size"]["shortest_edge"]
         assert short == (longer or 24)
-        edges, side = (short * 40 // 30, short), said["crop_size"]["width"]
-        left, top = ((edge - side) // 2 for edge in edges)
-        image = image.resize(edges, said["resample"]).crop((left, top, left + side, top + side))
+        edges = short * 40 // 30, short
+        width, height = (said["crop_size"][side] for side in ("width", "height"))
+        left, top = (edges[0] - width) // 2, (edges[1] - height) // 2
+        image = image.resize(edges, said["resample"]).crop((left, top, left + width, top + height))
     else:
         image = image.resize((said["size"]["width"], said["size"]["height"]), said["resample"])
     pixels = np.asarray(image) * said["rescale_factor"]
     expected = (pixels - said["image_mean"]) / said["image_std"]
-    square = read_square(tmp_path / "wide.png", 24, center_crop)
+    square = read_square(tmp_path / "wide.png", size, center_crop)
     found = standardize(square[None], torch.tensor(data.mean), torch.tensor(data.std))[0]
     np.testing.assert_allclose(found.permute(1, 2, 0), expected, rtol=0, atol=1e-5)
+
+
+def test_the_middle_that_just_covers_no_square_is_left_untold():
+    data = OmegaConf.create({"center_crop": True, "mean": [0] * 3, "std": [1] * 3})
+    assert preparation(SimpleNamespace(data=data, size=[18, 24])) is None
 
 
 def test_weights_without_a_test_have_no_metrics_and_the_card_says_so(call, run, tmp_path):

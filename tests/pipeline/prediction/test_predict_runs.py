@@ -22,7 +22,7 @@ from tests.support.paths import ROOT
 
 drawing = importlib.import_module("learned_saliency.pipeline.prediction.drawing")
 reading = importlib.import_module("learned_saliency.pipeline.prediction.reading")
-predicting = importlib.import_module("learned_saliency.pipeline.prediction.predict")
+running = importlib.import_module("learned_saliency.pipeline.prediction.running")
 
 
 def files(folder):
@@ -32,7 +32,7 @@ def files(folder):
 def test_memory_is_bounded_by_pixels_and_order_is_kept(fcam_run, photos, predicted, monkeypatch):
     """With room for a single image, no two are read or drawn at once."""
     folder, names = photos
-    monkeypatch.setattr(predicting, "_PIXELS", 1)
+    monkeypatch.setattr(running, "_PIXELS", 1)
     sizes, drawn, most = [], [], []
     explain, draw = SaliencyModule.predict_step, drawing.Drawing._draw
     lock = threading.Lock()
@@ -64,7 +64,7 @@ def test_memory_does_not_grow_with_the_number_of_images(fcam_run, predicted, mon
     (tmp_path / "many").mkdir()
     for number in range(30):
         Image.new("RGB", (9, 9), (8 * number, 0, 0)).save(tmp_path / "many" / f"{number:02}.png")
-    monkeypatch.setattr(predicting, "_PIXELS", 1)
+    monkeypatch.setattr(running, "_PIXELS", 1)
     alive, most = weakref.WeakSet(), []
 
     class Watched(np.ndarray):

@@ -50,6 +50,8 @@ def bare(creatures, tmp_path):
             r"model\.network \(recipe\.decoder_widths\): ",
         ),
         (["model=calm", "model.em_target=last"], "em_target"),
+        (["model=calm", "data.task=multilabel"], r"model=calm has one distribution p\(y, z\|x\)"),
+        (["model=supervised", "data.task=multilabel"], "model=supervised learns one foreground"),
         (["model=calm", "data.superset=wordnet"], "superset|WordNet"),
         (["model=calm", "data.superset=[a,b]"], "there are 2 groups for 16 classes"),
         (["methods=[camm]"], "nearest: cam"),

@@ -4,9 +4,12 @@ import signal
 import sys
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
 
 from learned_saliency.errors import Stopped
-from learned_saliency.pipeline.training import slurm
+from learned_saliency.pipeline.training import command, slurm
 
 
 @pytest.fixture
@@ -74,3 +77,34 @@ def test_a_warning_before_the_first_batch_ends_a_job_and_nothing_else(job, monke
         signal.raise_signal(signal.SIGUSR1)  # nothing happens
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize(
+    ("mode", "launcher", "goes_on"),
+    [
+        (RunMode.RUN, "basic", True),
+        (RunMode.MULTIRUN, "basic", False),  # the runs share a job, and a note would name one
+        (RunMode.MULTIRUN, "submitit_local", False),
+        (RunMode.MULTIRUN, "submitit_slurm", True),
+    ],
+)
+def test_a_run_goes_on_by_the_note_of_a_job_of_its_own(job, monkeypatch, mode, launcher, goes_on):
+    hydra = {"mode": mode, "runtime": {"choices": {"hydra/launcher": launcher}}}
+    hydra["overrides"] = {"task": ["model=cam"]}
+    monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create(hydra))
+    monkeypatch.setattr(command, "resumed_config", _Composed)
+    (job / "run").mkdir()
+    slurm.note_run(job / "run")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    with pytest.raises(_Composed) as composed:
+        command.run(OmegaConf.create({"resume": None}))
+    config, words = composed.value.args
+    assert (config.resume, words) == ((str(job / "run"), []) if goes_on else (None, ["model=cam"]))
+
+
+class _Composed(Exception):
+    """Ends a command when it has its configuration."""
+
+    def __init__(self, *given):
+        super().__init__(*given)
+        raise self

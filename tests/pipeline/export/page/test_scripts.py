@@ -41,8 +41,9 @@ def blobs(generator, height, width, coarse):
     return np.ascontiguousarray(smooth)
 
 
+@pytest.mark.parametrize("size", [16, [11, 20]])
 @pytest.mark.parametrize("center_crop", [False, True, 21])
-def test_squares_equal_ours_to_the_integer(center_crop):
+def test_resized_images_equal_ours_to_the_integer(center_crop, size):
     generator = np.random.default_rng(0)
     shapes = [(1, 1), (1, 50), (90, 2), (16, 16), (15, 17), (31, 64), (200, 21), (20, 230)]
     shapes += generator.integers(1, 120, (16, 2)).tolist()
@@ -52,25 +53,26 @@ def test_squares_equal_ours_to_the_integer(center_crop):
         {"data": image.ravel().tolist(), "height": h, "width": w, "channels": 4}
         for (h, w), image in zip(shapes, opaque, strict=True)
     ]
-    words = f"16, {json.dumps(center_crop)}, {json.dumps(resizes_down_first())}"
+    words = f"{size}, {json.dumps(center_crop)}, {json.dumps(resizes_down_first())}"
     found = run(f"return Array.from(toSquare(given, {words}));", cases)
     for image, values in zip(images, found, strict=True):
-        expected = to_square(image, 16, center_crop).permute(1, 2, 0).numpy()
-        np.testing.assert_array_equal(np.array(values).reshape(16, 16, 3), expected)
+        expected = to_square(image, size, center_crop).permute(1, 2, 0).numpy()
+        np.testing.assert_array_equal(np.array(values).reshape(expected.shape), expected)
 
 
+@pytest.mark.parametrize("shape", [(12, 12), (7, 15)])
 @pytest.mark.parametrize("center_crop", [False, True, 19])
-def test_placed_maps_equal_ours(center_crop):
+def test_placed_maps_equal_ours(center_crop, shape):
     generator = np.random.default_rng(1)
     sizes = [(12, 12), (24, 36), (5, 4), (12, 1), (1, 80), (90, 11), (6, 31)]
     sizes += generator.integers(1, 60, (14, 2)).tolist()
-    maps = [generator.random((12, 12), dtype=np.float32) for _ in sizes]
+    maps = [generator.random(shape, dtype=np.float32) for _ in sizes]
     cases = [
         {"map": saliency.ravel().tolist(), "width": width, "height": height}
         for saliency, (width, height) in zip(maps, sizes, strict=True)
     ]
     found = run(
-        "return Array.from(toOriginal(Float32Array.from(given.map), 12, given.width, "
+        f"return Array.from(toOriginal(Float32Array.from(given.map), {list(shape)}, given.width, "
         f"given.height, {json.dumps(center_crop)}));",
         cases,
     )

@@ -1,0 +1,54 @@
+"""The command ``learned-saliency data shard``."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from learned_saliency.pipeline.cli import (
+    Command,
+    Page,
+    UserError,
+    check_class_names,
+    check_data,
+    check_folder,
+)
+from learned_saliency.pipeline.commands.data import data_words
+
+
+def check(config: DictConfig) -> None:
+    """Check that the data set is there, and that its shards can be written."""
+    if config.out is None:
+        raise UserError("out has no value: give the folder of the shards as out=...")
+    check_folder("out", config.out)
+    check_class_names(config.data)
+    if config.data.reader is None:
+        check_data(config.data)
+
+
+def announce(config: DictConfig) -> str:
+    """Say which data set is going to be written as shards, and where."""
+    return f"writing {config.data.name} of {config.data.root} as shards, into {config.out}"
+
+
+SHARD = Command(
+    name="shard",
+    config_name="shard",
+    job="data.shard",
+    page=Page(
+        about="Write a data set as tar shards for data=webdataset.",
+        usage=(
+            "folder data.root=photos out=shards",
+            "wsol data.root=IMAGES data.metadata=METADATA out=shards shard_mb=250",
+        ),
+        more=(
+            "Also called as `learned-saliency data shard`. Writes train-000000.tar, ... and "
+            "shards.json into the folder: the bytes of the images as they are, with class, boxes "
+            "and masks. Each shard is there whole or not at all, and a repeated call writes those "
+            "that are missing."
+        ),
+    ),
+    check=check,
+    announce=announce,
+    words=data_words,
+    script=False,
+)

@@ -1,0 +1,305 @@
+"""Writing of a data set as tar shards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+from omegaconf import DictConfig
+
+from learned_saliency.datamodules import (
+    IMAGE_ENDINGS,
+    SPLITS,
+    DataError,
+    ImageError,
+    ImageSource,
+    SplitMetadata,
+    WSOLDataModule,
+    find_classes,
+    image_ending,
+    image_opener,
+    image_source,
+    inspect_image,
+    mask_opener,
+    mask_values,
+    read_parts,
+    read_samples,
+    read_split,
+    writing_shard,
+)
+from learned_saliency.pipeline.cli import UserError
+from learned_saliency.pipeline.data.progress import Progress
+from learned_saliency.storage import read_json, write_text
+from learned_saliency.visualization import encode_png
+
+RECORD = "shards.json"
+_VERSION = 1
+_LISTS = ("image_ids", "class_labels", "localization", "image_sizes", "masks")
+_DIGITS = 9  # of a sample's key
+_AHEAD = 4  # samples that each thread may have read before they are written
+
+_Parts = list[tuple[str, bytes]]  # endings and contents of a sample's members
+
+
+class WrittenSplit(NamedTuple):
+    """Count of what was written of a split.
+
+    Attributes:
+        samples: Number of images.
+        shards: Number of shards.
+        kept: Number of those that an earlier call had written.
+    """
+
+    samples: int
+    shards: int
+    kept: int
+
+
+def write_shards(data: WSOLDataModule, folder: Path, config: DictConfig) -> dict[str, WrittenSplit]:
+    """Write the splits of a data set as shards, but for those that are there.
+
+    Args:
+        data: The data set, which is made and not set up.
+        folder: Folder of the shards.
+        config: See ``configs/shard.yaml``.
+
+    Raises:
+        UserError: If the folder has shards of another data set or other options.
+        DataError: If an image or a mask cannot be read.
+    """
+    wanted = [split for split in SPLITS if split in config.splits]
+    splits = {
+        split: read_split(data.metadata / split, localization=split != "train")
+        for split in wanted
+        if (data.metadata / split).is_dir()
+    }
+    if not splits:
+        raise UserError(f"splits: {data.metadata} has none of {', '.join(config.splits)}.")
+    record = _open(folder, _settings(data, config, splits))
+    facts = _facts(data, splits)
+    record["facts"] = facts
+    write_text(folder / RECORD, _text(record))
+    written = {}
+    for split, metadata in splits.items():
+        written[split] = _Split(data, metadata, split, folder, config, facts["class_names"]).write()
+        counts = {"samples": written[split].samples, "shards": written[split].shards}
+        record.setdefault("splits", {})[split] = counts
+        write_text(folder / RECORD, _text(record))
+    return written
+
+
+def _settings(
+    data: WSOLDataModule, config: DictConfig, splits: dict[str, SplitMetadata]
+) -> dict[str, Any]:
+    """Return what the shards depend on: the text files of the splits, and the options."""
+    digests = {}
+    for split, metadata in splits.items():
+        digest = hashlib.sha256()
+        for name in _LISTS if split != "train" else _LISTS[:2]:
+            path = metadata.folder / f"{name}.txt"
+            digest.update(path.read_bytes() if path.is_file() else b"\0")
+        digests[split] = digest.hexdigest()
+    options = ("seed", "shuffle", "shard_mb", "shard_images")
+    return {
+        "version": _VERSION,
+        "name": data.name,
+        "options": {key: config[key] for key in options},
+        "lists": digests,
+    }
+
+
+def _open(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Read the record of an earlier call, if it wrote shards of the same settings."""
+    path = folder / RECORD
+    if not path.is_file():
+        return {"settings": settings}
+    try:
+        record = read_json(path)
+        before = dict(record["settings"])
+        lists = dict(before["lists"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: is damaged; write the shards into another folder.") from None
+    for split, digest in settings["lists"].items():
+        if lists.setdefault(split, digest) != digest:
+            raise UserError(
+                f"{folder}: holds shards of {split} of other images, labels or boxes; choose "
+                "another folder."
+            )
+    for key in ("version", "name", "options"):
+        if before.get(key) != settings[key]:
+            raise UserError(
+                f"{folder}: holds shards that were written with {key} {before.get(key)}, not "
+                f"{settings[key]}; repeat these, or choose another folder."
+            )
+    record["settings"]["lists"] = lists
+    return record
+
+
+def _facts(data: WSOLDataModule, splits: dict[str, SplitMetadata]) -> dict[str, Any]:
+    _, names = find_classes(
+        data.metadata, splits, num_classes=data.num_classes, class_names=data.class_names
+    )
+    return {"class_names": names, **data.decoding._asdict()}
+
+
+def _text(record: dict[str, Any]) -> str:
+    return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+
+
+class _Split:
+    """Writer of the shards of a split."""
+
+    def __init__(
+        self,
+        data: WSOLDataModule,
+        metadata: SplitMetadata,
+        split: str,
+        folder: Path,
+        config: DictConfig,
+        class_names: Sequence[str],
+    ) -> None:
+        self.data, self.metadata, self.split, self.folder = data, metadata, split, folder
+        self.config, self.class_names = config, class_names
+        self.order = np.arange(len(metadata))
+        if config.shuffle and split == "train":
+            self.order = np.random.default_rng(config.seed).permutation(len(metadata))
+        self.boxes: dict[int, list[list[int]]] = {}
+        for image, box in zip(
+            [] if metadata.boxes is None else metadata.box_images.tolist(),
+            [] if metadata.boxes is None else metadata.boxes.tolist(),
+            strict=True,
+        ):
+            self.boxes.setdefault(image, []).append(box)
+        self.image = image_opener(data.reader, data.root)
+        self.mask = mask_opener(data.reader, data.mask_root)
+        self.values = mask_values(data.reader)
+
+    def write(self) -> WrittenSplit:
+        """Write the shards one after the other, passing over those that are there."""
+        begin = shards = kept = 0
+        progress = Progress(f"images of {self.split}", len(self.order))
+        workers = self.config.workers or min(16, 4 * (os.cpu_count() or 1))
+        with ThreadPoolExecutor(workers) as pool:
+            try:
+                while begin < len(self.order):
+                    path = self.folder / f"{self.split}-{shards:06d}.tar"
+                    count = self._count(path, begin)
+                    kept += count > 0
+                    count = count or self._write(path, begin, pool, workers)
+                    begin, shards = begin + count, shards + 1
+                    progress.advance(count)
+            finally:
+                pool.shutdown(cancel_futures=True)
+                progress.close()
+        return WrittenSplit(len(self.order), shards, kept)
+
+    def _count(self, path: Path, begin: int) -> int:
+        """Count the samples of a shard that is there, which is whole; 0 for none.
+
+        Raises:
+            UserError: If it begins with another sample than it should.
+        """
+        if not path.exists():
+            return 0
+        count = 0
+        for sample in read_samples(path):
+            if count == 0 and sample.key != _key(begin):
+                raise UserError(f"{path}: begins with {sample.key}, not {_key(begin)}; remove it.")
+            count += 1
+        return count
+
+    def _write(self, path: Path, begin: int, pool: ThreadPoolExecutor, workers: int) -> int:
+        """Write a shard from a place in the order on; return its number of images."""
+        most_bytes, most = round(self.config.shard_mb * 1e6), self.config.shard_images
+        places = self.order[begin : begin + most].tolist()
+        count = 0
+        with writing_shard(path) as shard:
+            for parts in _ahead(pool, self._sample, places, workers * _AHEAD):
+                size = sum(1024 + len(content) for _, content in parts)
+                if count and shard.bytes + size > most_bytes:
+                    break
+                for ending, content in parts:
+                    shard.add(f"{_key(begin + count)}.{ending}", content)
+                count += 1
+        return count
+
+    def _sample(self, image: int) -> _Parts:
+        """Read an image with what is known of it.
+
+        Raises:
+            DataError: If it, or a mask of it, cannot be read.
+        """
+        name = self.metadata.image_ids[image]
+        source = image_source(self.data.root, name, self.image)
+        content, ending, size = self._read(source, "image")
+        label = int(self.metadata.labels[image])
+        note: dict[str, Any] = {"id": name, "split": self.split, "label": label}
+        if 0 <= label < len(self.class_names):
+            note["class"] = self.class_names[label]
+        note |= {"width": size[0], "height": size[1]}
+        if self.metadata.boxes is not None:
+            note["boxes"] = self.boxes.get(image, [])
+        text = json.dumps(note, ensure_ascii=False).encode()
+        parts = [(ending, content), ("cls", str(label).encode()), ("json", text)]
+        return parts + (self._masks(image) if self.metadata.mask_paths is not None else [])
+
+    def _masks(self, image: int) -> _Parts:
+        """Read the masks of an image, with values of their own brought to plain masks."""
+        groups: dict[str, _Parts] = {"mask": [], "ignore": []}
+        named = {"mask": self.metadata.mask_paths, "ignore": self.metadata.ignore_paths}
+        for kind, paths in named.items():
+            for path in paths[image]:
+                source = image_source(self.data.mask_root, path, self.mask)
+                if kind == "ignore" or self.values is None:
+                    content, ending, _ = self._read(source, "mask")
+                    groups[kind].append((ending, content))
+                    continue
+                try:
+                    read = read_parts(source, self.data.decoding, self.values)
+                except ImageError as error:
+                    raise DataError(f"{source}: the mask does not decode ({error}).") from None
+                for name, marked in zip(groups, read, strict=True):
+                    groups[name].append(("png", encode_png(marked.astype(np.uint8) * 255)))
+        return [
+            (f"{kind}.{ending}" if len(found) == 1 else f"{kind}.{number}.{ending}", content)
+            for kind, found in groups.items()
+            for number, (ending, content) in enumerate(found)
+        ]
+
+    def _read(self, source: ImageSource, what: str) -> tuple[bytes, str, tuple[int, int]]:
+        """Read the bytes of an image, the ending for its name and its size."""
+        facts = inspect_image(source)
+        if facts.problem:
+            raise DataError(f"{source}: the {what} cannot be read ({facts.problem}); replace it.")
+        try:
+            content = source.read_bytes()
+        except (OSError, ImageError) as error:
+            raise DataError(f"{source}: the {what} cannot be read ({error}).") from None
+        ending = PurePosixPath(str(source)).suffix[1:].lower()
+        ending = ending if ending in IMAGE_ENDINGS else image_ending(source)
+        if ending not in IMAGE_ENDINGS:
+            raise DataError(f"{source}: shards do not hold images of this kind; convert it.")
+        return content, ending, facts.size(self.data.decoding.exif_orientation)
+
+
+def _key(number: int) -> str:
+    return str(number).zfill(_DIGITS)
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, read: Any, places: Sequence[int], most: int
+) -> Iterator[_Parts]:
+    """Read samples in their order, some of them ahead."""
+    remaining = iter(places)
+    waiting = [pool.submit(read, place) for place in islice(remaining, most)]
+    while waiting:
+        first = waiting.pop(0)
+        waiting += [pool.submit(read, place) for place in islice(remaining, 1)]
+        yield first.result()
