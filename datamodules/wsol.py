@@ -150,19 +150,6 @@ class WSOLDataModule(SplitDataModule):
     """
 
     _datasets: dict[str, TrainDataset | EvaluationDataset]
-    resize_size: int
-    crop_size: int
-    batch_size: int
-    num_workers: int
-    pin_memory: bool | None
-    cache: str
-    center_crop: bool
-    evaluation_resize: int | None
-    augment: bool
-    fast_decode: bool
-    train_fraction: float
-    superset: str | Sequence[str]
-    shown_channels: Sequence[int] | None
 
     def __init__(
         self,
@@ -198,6 +185,9 @@ class WSOLDataModule(SplitDataModule):
         self.resize_size, self.crop_size = Size.of(resize_size), Size.of(crop_size)
         self.batch_size = batch_size
         self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
+        self.num_workers, self.pin_memory, self.cache = num_workers, pin_memory, cache
+        self.center_crop, self.evaluation_resize = center_crop, evaluation_resize
+        self.mean, self.std, self._datasets = _numbers(mean), _numbers(std), {}
         self.decoding = Decoding(exif_orientation, max_value, channels, array_axes)
         self.shown_channels, self.train_fraction = shown_channels, train_fraction
         self.augment, self.fast_decode, self.superset = augment, fast_decode, superset

@@ -30,6 +30,7 @@ _VERSION = 1
 _PAGE = "COCO (https://cocodataset.org/#download)"
 _KEYS = {"annotations", "images"}
 _CLASSES = 80
+_LONGEST = 100  # characters of an image's name in that of a mask
 _IMAGES = {  # of the lists, as COCO's page states them
     "instances_train2014.json": 82783,
     "instances_val2014.json": 40504,
@@ -197,7 +198,7 @@ def _localized(
         ]
         for category in sorted(image.categories):
             if is_outlined(image, category):
-                stem = re.sub(r"[^\w-]", "_", PurePosixPath(image.id).stem)
+                stem = re.sub(r"[^\w-]", "_", PurePosixPath(image.id).stem)[:_LONGEST]
                 path = f"masks/{file.split}/{stem}-{image.number}-{labels[category]}.png"
                 masks[path] = file, image, category
                 row.masks = {**row.masks, labels[category]: path}

@@ -1,6 +1,6 @@
 """Content of a file of instances in COCO's format: images, their objects, and masks of these."""
 
-import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,8 @@ from learned_saliency.datamodules.readers.jsonstream import Record, read_records
 from learned_saliency.datamodules.readers.manylabels import IGNORED, OBJECT, LabeledImage
 from learned_saliency.datamodules.readers.rle import read_segmentation
 from learned_saliency.datamodules.textfile import DataError
+
+_FARTHEST = 1e9  # pixels, which no box reaches
 
 
 @dataclass
@@ -100,7 +102,7 @@ class Instances:
                 )
         names = [image.id for image in self.images.values()]
         if len(set(names)) < len(names):
-            twice = next(name for k, name in enumerate(names) if name in names[:k])
+            twice = Counter(names).most_common(1)[0][0]
             raise DataError(f"{self.path}, images: {twice} is listed twice; remove one.")
         return self
 
@@ -170,7 +172,7 @@ class Instances:
         if box is None:
             return None
         numbers = isinstance(box, list) and all(type(side) in (int, float) for side in box)
-        if not numbers or len(box) != 4 or not all(abs(side) < math.inf for side in box):
+        if not numbers or len(box) != 4 or not all(abs(side) < _FARTHEST for side in box):
             raise self._fault("annotations", number, f"has the bbox {box!r:.60}, not four numbers")
         if box[2] < 0 or box[3] < 0:
             raise self._fault("annotations", number, f"has the bbox {box} with a negative side")

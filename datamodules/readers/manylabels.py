@@ -1,5 +1,6 @@
 """Images with any number of classes each: their metadata, and splits drawn in equal shares."""
 
+import logging
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from learned_saliency.datamodules.masks import MaskValues
 from learned_saliency.datamodules.readers.writing import SplitRows
 from learned_saliency.datamodules.textfile import DataError
 
+_LOGGER = logging.getLogger(__name__)
 #: Values of the masks that readers write: object, and what counts for nothing.
 OBJECT, IGNORED = 255, 128
 MASK_VALUES = MaskValues(object=range(OBJECT, OBJECT + 1), ignore=range(IGNORED, IGNORED + 1))
@@ -149,6 +151,8 @@ def write_masks(
         make: Makes a mask (H, W) by its name.
     """
     names = list(names)
+    if names:
+        _LOGGER.info("Writing %d masks", len(names))
     for place in {os.path.dirname(name) for name in names}:
         (folder / place).mkdir(parents=True, exist_ok=True)
 

@@ -102,9 +102,11 @@ def fill_polygon(points: Sequence[float], height: int, width: int) -> NDArray[np
     numbers = isinstance(points, list) and all(type(value) in (int, float) for value in points)
     if not numbers or len(points) < 6 or len(points) % 2:
         raise ValueError("a polygon is no list of x and y of 3 points or more")
-    corners = np.array(points, np.float64).reshape(-1, 2)
     limits = np.array([width, height], np.float64)
-    # negated, so that numbers that are none are refused, too
+    most = max(width, height) * (1 + _FAR)
+    if not all(abs(value) <= most for value in points):  # so also what is no number
+        raise ValueError("a polygon lies far out of the image")
+    corners = np.array(points, np.float64).reshape(-1, 2)
     if not ((corners >= -_FAR * limits) & (corners <= (1 + _FAR) * limits)).all():
         raise ValueError("a polygon lies far out of the image")
     outline = (_SCALE * corners + 0.5).astype(np.int64)

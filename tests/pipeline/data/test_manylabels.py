@@ -15,7 +15,7 @@ from tests.support.small_set import SmallSet
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
 DOWNLOADS = {write.__name__: write for write in (coco, labels, nih, voc)}
 # kinds of findings about all miniatures, which have few images, and some of each other's classes
-USUAL = {"count", "option", "unlisted", "classless", "class-tied", "class-unused", "mask-empty"}
+USUAL = {"count", "option", "unlisted", "unsearched", "classless", "class-tied", "class-unused"}
 
 
 def check(name, folder, spoil=None):
