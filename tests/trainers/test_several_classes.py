@@ -280,6 +280,28 @@ def test_fcam_has_a_map_of_each_class_from_one_pass(batch):
     assert copied._scores.get(found.logits) is None
 
 
+class _Shown(torch.nn.Module):
+    """The maps of an F-CAM as a network of images and classes."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, images, targets):
+        return self.module.explain(images, targets).saliency
+
+
+def test_a_graph_of_any_batch_size_holds_the_maps_of_classes(batch):
+    shown, size = _Shown(fcam("class").eval()), torch.export.Dim("batch")
+    targets = torch.tensor([0, 1, 2, 1])
+    shapes = {"images": {0: size}, "targets": {0: size}}
+    given = batch["image"], targets
+    graph = torch.export.export(shown, given, dynamic_shapes=shapes, strict=False).module()
+    for rows in (slice(0, 4), slice(0, 3)):
+        found, expected = (net(*(part[rows] for part in given)) for net in (graph, shown))
+        torch.testing.assert_close(found, expected)
+
+
 def batches(*sizes):
     generator = torch.Generator().manual_seed(1)
     made = []
