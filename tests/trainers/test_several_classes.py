@@ -347,17 +347,17 @@ def test_a_training_goes_on_to_the_bit(name, tmp_path):
 
 
 def train_in_process(rank, folder):
-    """Train each module on half of every batch."""
+    """Train each module on half of every batch, and CAM once more without running statistics."""
+
+    def keep(name, module, parts):
+        options = {"devices": 2, "strategy": ExactEvaluationDDP()}
+        fit(module, parts[rank::2], use_distributed_sampler=False, **options)
+        torch.save(dict(module.named_parameters()), folder / f"{name}{rank}.pt")
+
     for name, make in MODULES.items():
         torch.manual_seed(rank)  # the first process's weights count
-        halves = batches(4, 4, 4, 4)[rank::2]
-        options = {"devices": 2, "strategy": ExactEvaluationDDP()}
-        module = make()
-        fit(module, halves, use_distributed_sampler=False, **options)
-        torch.save(dict(module.named_parameters()), folder / f"{name}{rank}.pt")
-    module = freeze_statistics(MODULES["cam"]())
-    fit(module, batches(2, 2, 2, 2)[rank::2], use_distributed_sampler=False, **options)
-    torch.save(dict(module.named_parameters()), folder / f"frozen{rank}.pt")
+        keep(name, make(), batches(4, 4, 4, 4))
+    keep("frozen", freeze_statistics(MODULES["cam"]()), batches(2, 2, 2, 2))
 
 
 def test_two_processes_have_the_same_weights(tmp_path):
