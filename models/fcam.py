@@ -142,4 +142,5 @@ class FCAM(nn.Module):
         probabilities = widen(scores).softmax(dim=1)
         if targets is None:
             return probabilities[:, 1]
-        return probabilities[torch.arange(len(targets), device=targets.device), 1 + targets]
+        chosen = (1 + targets)[:, None, None, None].expand(-1, 1, *scores.shape[2:])
+        return probabilities.gather(1, chosen)[:, 0]

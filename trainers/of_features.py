@@ -10,7 +10,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 
 class OfFeatures:
-    """What a pass gave beside its features, for maps of further classes.
+    """Results of passes beside their features, for maps of further classes.
 
     It is kept as long as the features are in use, and neither copied nor written to files.
     """

@@ -126,7 +126,7 @@ def _parsed(line: str, animals: int, files: int) -> tuple[int, Record] | None:
         return None
     number, *rest = text.split(",")
     if len(rest) - 5 * animals - files not in (0, _CORNERS):
-        return None  # of other creatures
+        return None  # a line about another number of creatures
     told, rest = rest[: 5 * animals], rest[5 * animals :]
     labels, places = _ints(told[:animals]), _ints(told[animals:])
     boxes = tuple(places[k : k + _CORNERS] for k in range(0, len(places), _CORNERS))

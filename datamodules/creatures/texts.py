@@ -50,7 +50,9 @@ def _localization(
     """Write where the creatures are; where there are several, each line ends with its class."""
     tables: dict[str, list[str]] = {"localization": [], "masks": []}
     for (image, *others), record in zip(files, records, strict=True):
-        creatures = zip(record.labels, record.boxes, others, strict=False)  # of one, parts follow
+        creatures = zip(
+            record.labels, record.boxes, others, strict=False
+        )  # a single one has parts, too
         for label, box, mask in creatures:
             end = f",{label}" if several else ""
             tables["localization"].append(_boxed(image, box) + end)

@@ -280,6 +280,28 @@ def test_fcam_has_a_map_of_each_class_from_one_pass(batch):
     assert copied._scores.get(found.logits) is None
 
 
+class _Shown(torch.nn.Module):
+    """The maps of an F-CAM as a network of images and classes."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, images, targets):
+        return self.module.explain(images, targets).saliency
+
+
+def test_a_graph_of_any_batch_size_holds_the_maps_of_classes(batch):
+    shown, size = _Shown(fcam("class").eval()), torch.export.Dim("batch")
+    targets = torch.tensor([0, 1, 2, 1])
+    shapes = {"images": {0: size}, "targets": {0: size}}
+    given = batch["image"], targets
+    graph = torch.export.export(shown, given, dynamic_shapes=shapes, strict=False).module()
+    for rows in (slice(0, 4), slice(0, 3)):
+        found, expected = (net(*(part[rows] for part in given)) for net in (graph, shown))
+        torch.testing.assert_close(found, expected)
+
+
 def batches(*sizes):
     generator = torch.Generator().manual_seed(1)
     made = []
@@ -325,17 +347,17 @@ def test_a_training_goes_on_to_the_bit(name, tmp_path):
 
 
 def train_in_process(rank, folder):
-    """Train each module on half of every batch."""
+    """Train each module on half of every batch, and CAM once more without running statistics."""
+
+    def keep(name, module, parts):
+        options = {"devices": 2, "strategy": ExactEvaluationDDP()}
+        fit(module, parts[rank::2], use_distributed_sampler=False, **options)
+        torch.save(dict(module.named_parameters()), folder / f"{name}{rank}.pt")
+
     for name, make in MODULES.items():
         torch.manual_seed(rank)  # the first process's weights count
-        halves = batches(4, 4, 4, 4)[rank::2]
-        options = {"devices": 2, "strategy": ExactEvaluationDDP()}
-        module = make()
-        fit(module, halves, use_distributed_sampler=False, **options)
-        torch.save(dict(module.named_parameters()), folder / f"{name}{rank}.pt")
-    module = freeze_statistics(MODULES["cam"]())
-    fit(module, batches(2, 2, 2, 2)[rank::2], use_distributed_sampler=False, **options)
-    torch.save(dict(module.named_parameters()), folder / f"frozen{rank}.pt")
+        keep(name, make(), batches(4, 4, 4, 4))
+    keep("frozen", freeze_statistics(MODULES["cam"]()), batches(2, 2, 2, 2))
 
 
 def test_two_processes_have_the_same_weights(tmp_path):

@@ -119,7 +119,7 @@ def badness(module: SaliencyModule, tested: TestOutput, batch: WSOLBatch, i: int
     saliency = next(iter(tested.maps.values()))[i].float().cpu()
     if is_flat(saliency.numpy()):
         return 1.0
-    if "boxes" in batch:
+    if "boxes" in batch and len(batch["boxes"][i]):
         box = boxes_from_saliency(saliency[None], float(module.box_threshold))[0]
         return 1 - float(box_iou(box.numpy(), batch["boxes"][i].cpu().numpy()).max())
     if batch["label"][i] >= 0 and module.has_scores and module.has_classes:

@@ -176,7 +176,8 @@ def image_rows(
             row |= dict(zip(("x0", "y0", "x1", "y1"), box, strict=True))
             if "boxes" in batch:
                 true = batch["boxes"][i].cpu().numpy()
-                row["iou"] = f"{box_iou(torch.tensor(box).numpy(), true).max():.4f}"
+                overlap = box_iou(torch.tensor(box).numpy(), true).max() if len(true) else None
+                row["iou"] = "" if overlap is None else f"{overlap:.4f}"
             yield row | {figure: _cell(values[i]) for figure, values in terms[name].items()}
 
 

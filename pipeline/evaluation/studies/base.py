@@ -178,10 +178,15 @@ def tested_maps(module: SaliencyModule, batch: WSOLBatch) -> tuple[dict[str, Ten
 
 
 def regions_of(batch: WSOLBatch) -> Tensor:
-    """Return the masks uint8 (B, H, W) of a batch; where it has none, its boxes as masks."""
+    """Return the masks uint8 (B, H, W) of a batch; where it has none, its boxes as masks.
+
+    An image of which nobody has boxed the object is ignored everywhere, 255.
+    """
     if "mask" in batch:
         return batch["mask"]
-    return box_union(batch["boxes"], batch["image"][:, 0]).to(torch.uint8)
+    regions = box_union(batch["boxes"], batch["image"][:, 0]).to(torch.uint8)
+    unboxed = ~regions.flatten(1).any(dim=1)
+    return regions.masked_fill(unboxed[:, None, None], 255)
 
 
 def labeled(batches: Iterable[WSOLBatch]) -> Iterator[WSOLBatch]:
