@@ -48,7 +48,7 @@ from learned_saliency.trainers import (
 )
 
 PREDICTED = "predicted"
-_REPORTED = 5  # number of predicted classes that are reported
+_REPORTED = 5  # predicted classes
 _PLAIN = Explaining({})
 
 Refinement = Callable[[Pixels, NDArray[np.float32]], NDArray[np.float32]]
@@ -262,12 +262,11 @@ class SaliencyPredictor:
 
     def separate(self, found: Prediction) -> list[SmallMaps]:
         """Split the result of ``predict_step`` for a batch into results per image."""
-        chosen = found.targets.tolist()
         maps = {name: found.maps[name].float().cpu().numpy() for name in self.methods}
         return [
             SmallMaps(
                 {name: values[i] for name, values in maps.items()},
-                self.scores(logits, chosen[i]),
+                self.scores(logits, found.targets[i].tolist()),
                 self.scores(logits),
             )
             for i, logits in enumerate(found.logits[:, None])
@@ -304,11 +303,11 @@ class SaliencyPredictor:
                 yield PlacedMap(method, explained, full, box, flat, region)
 
     def _score(self, index: int, value: float) -> ClassScore:
-        kinds = (value,) if self.module.has_classes else (None, value)
-        return ClassScore(index, self.class_names[index], *kinds)
+        values = (value,) if self.module.has_classes else (None, value)
+        return ClassScore(index, self.class_names[index], *values)
 
     def _try_on_noise(self) -> int:
-        """Run every method once on noise; return the number of classes. See `try_methods`."""
+        """Run every method on noise; return the number of classes. See `try_methods`."""
         generator = torch.Generator().manual_seed(0)
         shape = (1, len(self.mean), *Size.of(self.size))
         noise = torch.randint(256, shape, generator=generator, dtype=torch.uint8)

@@ -24,7 +24,7 @@ from learned_saliency.trainers import NATIVE
 
 _POOLED = 1e-3  # largest difference of logits of a head that reads means alone
 _MORE = 256  # pixels by which an image grows to see how many cells that adds
-_LEAST, _MOST = 256, 1024  # pixels of the strip of noise
+_LEAST, _MOST, _WIDE = 128, 256, 1024  # height and width of the strip of noise in pixels
 _TOLERANCE = 1e-4  # share of a map's range that counts as no difference
 
 
@@ -219,8 +219,8 @@ class TileNetwork:
             Pixels, a multiple of ``step``; None where even the middle differs, because the network
             looks at the image as a whole.
         """
-        height = -(-min(self.model.size, _LEAST) // step) * step
-        width = -(-min(max(8 * self.model.size, _LEAST), _MOST) // (4 * step)) * 4 * step
+        height = -(-min(max(self.model.size, _LEAST), _MOST) // step) * step
+        width = -(-_WIDE // (4 * step)) * 4 * step
         image = self._noise(height, width)
         seen = self.look(image)
         whole = Whole(seen.features.mean((2, 3)), seen.logits, seen)

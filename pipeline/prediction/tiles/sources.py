@@ -207,7 +207,6 @@ def _why(error: Exception) -> str:
 
 
 def _npy(path: Path, decoding: Decoding) -> Source:
-    """Map an array on disk."""
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
@@ -248,14 +247,10 @@ def _unusual(page: Any, decoding: Decoding) -> str | None:
     """Return what keeps a TIFF page from being read in parts; None for plain gray or RGB."""
     import tifffile
 
-    plain = {
-        tifffile.PHOTOMETRIC.MINISBLACK: 1,
-        tifffile.PHOTOMETRIC.RGB: 3,
-        tifffile.PHOTOMETRIC.YCBCR: 3,
-    }
-    colors = plain.get(page.photometric)
+    kinds = tifffile.PHOTOMETRIC
+    colors = {kinds.MINISBLACK: 1, kinds.RGB: 3, kinds.YCBCR: 3}.get(page.photometric)
     jpeg = page.compression in (6, 7)
-    if colors is None or (page.photometric == tifffile.PHOTOMETRIC.YCBCR and not jpeg):
+    if colors is None or (page.photometric == kinds.YCBCR and not jpeg):
         return f"colors stored as {getattr(page.photometric, 'name', page.photometric)}"
     if page.dtype not in (np.uint8, np.uint16) or page.bitspersample not in (8, 16):
         return f"values of {page.bitspersample} bits, {page.dtype}"
