@@ -117,7 +117,7 @@ def test_the_other_methods_are_tried_elsewhere_or_look_at_no_score():
     methods = OmegaConf.to_container(OmegaConf.load(ROOT / "configs/attribution/all.yaml"))
     known = {options["_target_"].rpartition(".")[2] for options in methods.values()}
     linear = {"CAM", "FinerCAM"}  # the logit of a linear head, below
-    calm = {name for name in known if name.startswith("CALM")}  # of exclusive classes alone
+    calm = {name for name in known if name.startswith("CALM")}  # these need exclusive classes
     trained, composed = {"Amortized"}, {"Ensemble", "SupersetAggregation"}
     transformers = {"AttnLRP", "LeGrad", "RawAttention", "Rollout", "TIBAV", "ViTReciproCAM"}
     assert known - set(METHODS) == linear | calm | trained | composed | transformers
