@@ -10,6 +10,7 @@ from torch import Tensor
 
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.losses import multilabel_cross_entropy
+from learned_saliency.metrics import EXCLUSIVE, PRESENCE
 from learned_saliency.ops import Activation, widen
 
 
@@ -23,6 +24,7 @@ class Task(NamedTuple):
         hits: Function of logits (B, C) and the truth to the rate of right decisions of each image,
             (B,) in [0, 1].
         activation: Function of logits to probabilities.
+        need: What metrics of a classifier on such images name among their needs.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Task(NamedTuple):
     loss: Callable[[Tensor, Tensor], Tensor]
     hits: Callable[[Tensor, Tensor], Tensor]
     activation: Activation
+    need: str
 
     def truth_of(self, batch: WSOLBatch) -> Tensor:
         """Take what the classifier learns out of a batch."""
@@ -53,7 +56,14 @@ def _right_classes(logits: Tensor, labels: Tensor) -> Tensor:
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        Task("multiclass", "label", _cross_entropy, _right_class, Activation.SOFTMAX),
-        Task("multilabel", "labels", multilabel_cross_entropy, _right_classes, Activation.SIGMOID),
+        Task("multiclass", "label", _cross_entropy, _right_class, Activation.SOFTMAX, EXCLUSIVE),
+        Task(
+            "multilabel",
+            "labels",
+            multilabel_cross_entropy,
+            _right_classes,
+            Activation.SIGMOID,
+            PRESENCE,
+        ),
     )
 }

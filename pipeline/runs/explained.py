@@ -24,6 +24,7 @@ from learned_saliency.pipeline.runs.third_party import (
     PlainLogits,
     build_classifier,
     third_party_network,
+    told_activation,
 )
 from learned_saliency.trainers import NATIVE, MapsModule, PostHocModule, SaliencyModule
 
@@ -32,6 +33,7 @@ _OF_FOREIGN = (
     "layer",
     "layer_layout",
     "num_classes",
+    "activation",
     "class_names",
 )  # keys that a checkpoint knows
 
@@ -127,7 +129,8 @@ def _build(
         return MapsModule(**options)
     if subject.checkpoint is None and not options["methods"] and config.layer is None:
         network = third_party_network(config.classifier, config.num_classes, config.weights)
-        classifier = PlainLogits(network).eval()  # nothing of it is explained here
+        activation = told_activation(config, network)
+        classifier = PlainLogits(network, activation).eval()  # nothing of it is explained here
     elif subject.checkpoint is None:
         classifier = build_classifier(config)
     else:
