@@ -37,7 +37,7 @@ from learned_saliency.pipeline.prediction.index import (
 from learned_saliency.pipeline.prediction.labelling import Labels, label_formats, with_stems
 from learned_saliency.pipeline.prediction.loading import CONFIG_NAME, build_model
 from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor
-from learned_saliency.pipeline.prediction.reading import ImageBatches, Request
+from learned_saliency.pipeline.prediction.reading import ImageBatches
 from learned_saliency.pipeline.prediction.regions import coverage_record
 from learned_saliency.pipeline.prediction.sources import Found, draw_files, find_files
 from learned_saliency.pipeline.prediction.writing import Style
@@ -95,14 +95,14 @@ def predict(
     trainer = _trainer(config)
     model = build_model(config, device=trainer.strategy.root_device)
     files = _compared(model, files, config, _of_first(say))
-    request = Request(model.targets(_classes(config), config.top_k), config.top_k)
+    request = model.request(_classes(config), config.top_k)
     first = rank_zero_only.rank == 0
     folder = open_folder(config, model.input) if first else Path(config.out).expanduser()
     cores = min(_MOST_WORKERS, max(1, (os.cpu_count() or 1) // trainer.num_devices))
     bounds = {"pool": ThreadPoolExecutor(config.workers or cores), "most_pixels": _PIXELS}
     labels = Labels(formats, model.class_names, folder, model.box_threshold)
-    several = request.count > 1
-    drawing = Drawing(model, folder, style, labels=labels, several=several, say=say, **bounds)
+    drawn = {"labels": labels, "several": request.several, "say": say}
+    drawing = Drawing(model, folder, style, **drawn, **bounds)
     batches = ImageBatches(
         files,
         model,
@@ -237,6 +237,7 @@ def _header(config: DictConfig, model: SaliencyPredictor) -> dict[str, Any]:
         "methods": model.methods,
         **target_record(config, model.module.methods),
         "box_threshold": round(model.box_threshold, 6),
+        **({"class_threshold": model.class_threshold} if model.multilabel else {}),
         "input_size": [model.size, model.size],
         **({} if model.coverage is None else {"coverage": coverage_record(model.coverage)}),
         "refine": config.refine,

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from learned_saliency.datamodules import Decoding, Pixels, standardize, to_square
 from learned_saliency.metrics import boxes_from_saliency
+from learned_saliency.ops import Activation
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.prediction.images import AS_SEEN, pixels_of, separated
 from learned_saliency.pipeline.prediction.outcomes import (
     ClassScore,
     ImageSaliency,
     PlacedMap,
+    Request,
     SmallMaps,
     gathered,
 )
@@ -43,6 +45,7 @@ from learned_saliency.trainers import (
 PREDICTED = "predicted"
 _REPORTED = 5  # number of predicted classes that are reported
 _PLAIN = Explaining({})
+_MOST_PROBABLE = Request()
 
 Refinement = Callable[[Pixels, NDArray[np.float32]], NDArray[np.float32]]
 
@@ -71,6 +74,8 @@ class SaliencyPredictor:
         decoding: How files and PIL images are read.
         coverage: Promise of regions around the objects; None for none.
         explaining: How the network computes; it takes effect in `compare`.
+        class_threshold: Probability, in [0, 1], from which a class of a network whose classes do
+            not exclude each other counts as present.
 
     Attributes:
         effect: Effect of ``explaining`` on the first images; None before them, or without options.
@@ -94,10 +99,12 @@ class SaliencyPredictor:
         decoding: Decoding = AS_SEEN,
         coverage: Coverage | None = None,
         explaining: Explaining = _PLAIN,
+        class_threshold: float = 0.5,
     ) -> None:
         self.decoding = decoding
         self.coverage = coverage
         self.explaining = explaining
+        self.class_threshold = class_threshold
         self.effect: MapEffect | None = None
         self.box_threshold = float(module.box_threshold)
         self.device = torch.device(device)
@@ -135,7 +142,7 @@ class SaliencyPredictor:
         self,
         images: Any,
         classes: str | int | Sequence[str | int] = PREDICTED,
-        top_k: int = 1,
+        top_k: int | None = None,
     ) -> list[ImageSaliency]:
         """Explain images.
 
@@ -145,7 +152,9 @@ class SaliencyPredictor:
                 (B, 3, H, W). Values are 8-bit integers or floats in [0, 1], not normalized; see
                 `pipeline.prediction.images.pixels_of`.
             classes: Classes to explain, by name or number; ``"predicted"`` for each image's own.
-            top_k: Number of most probable classes that are explained as ``"predicted"``.
+            top_k: Number of most probable classes that are explained as ``"predicted"``; None for
+                one or, where classes do not exclude each other, for all that count as present, at
+                least the most probable.
 
         Returns:
             Maps, boxes and classes per image.
@@ -161,10 +170,10 @@ class SaliencyPredictor:
         self,
         images: Iterable[Any],
         classes: str | int | Sequence[str | int] = PREDICTED,
-        top_k: int = 1,
+        top_k: int | None = None,
     ) -> Iterator[ImageSaliency]:
         """Explain any number of images, a batch at a time; see `__call__`."""
-        targets = self.targets(classes, top_k)
+        request = self.request(classes, top_k)
         images = iter(images)
         while taken := [
             pixels_of(image, self.decoding) for image in islice(images, self.batch_size)
@@ -172,14 +181,19 @@ class SaliencyPredictor:
             squares = [self.prepare(pixels) for pixels in taken]
             if self.explaining.words and self.effect is None:
                 self.compare(squares)
-            batch = self.batch(squares, list(map(str, range(len(taken)))), targets, top_k)
+            batch = self.batch(squares, list(map(str, range(len(taken)))), request)
             with self.explaining.autocast(self.device):
                 found = self.module.predict_step(move_data_to_device(batch, self.device), 0)
             for pixels, small in zip(taken, self.separate(found), strict=True):
                 yield gathered(small, self.placed(pixels, small))
 
+    @property
+    def multilabel(self) -> bool:
+        """True if the network's classes do not exclude each other."""
+        return self.module.has_classes and self.module.activation is Activation.SIGMOID
+
     def targets(
-        self, classes: str | int | Sequence[str | int] = PREDICTED, top_k: int = 1
+        self, classes: str | int | Sequence[str | int] = PREDICTED, top_k: int | None = None
     ) -> list[int] | None:
         """Look up classes given by name or number; return None for the predicted classes.
 
@@ -187,7 +201,7 @@ class SaliencyPredictor:
             UserError: If a class does not exist, ``top_k`` is not in [1, C], both are given, or
                 classes are given although a coverage is promised for maps of predicted classes.
         """
-        if not 1 <= top_k <= self.num_classes:
+        if top_k is not None and not 1 <= top_k <= self.num_classes:
             raise UserError(f"top_k={top_k}: there are {self.num_classes} classes.")
         if isinstance(classes, str) and classes == PREDICTED:
             return None
@@ -195,12 +209,25 @@ class SaliencyPredictor:
             raise UserError(
                 "coverage: is promised for the maps of predicted classes; leave out classes=..."
             )
-        if top_k != 1:
+        if top_k not in (None, 1):
             raise UserError("top_k is of predicted classes: leave it out where classes are given.")
         wanted = [classes] if isinstance(classes, str | int) else list(classes)
         if not wanted:
             raise UserError("classes: name at least one class.")
         return list(dict.fromkeys(class_number(word, self.class_names) for word in wanted))
+
+    def request(
+        self, classes: str | int | Sequence[str | int] = PREDICTED, top_k: int | None = None
+    ) -> Request:
+        """Settle which classes are explained; see `__call__` for the arguments.
+
+        Raises:
+            UserError: See `targets`.
+        """
+        targets = self.targets(classes, top_k)
+        if targets is None and top_k is None and self.multilabel:
+            return Request(present=self.class_threshold)
+        return Request(targets, top_k or 1)
 
     def prepare(self, pixels: Pixels) -> Tensor:
         """Resize an image (H, W, 3) to the network's square as in evaluation: uint8 (3, S, S)."""
@@ -210,23 +237,23 @@ class SaliencyPredictor:
         self,
         squares: Sequence[Tensor],
         names: Sequence[str],
-        targets: Sequence[int] | None = None,
-        top_k: int = 1,
+        request: Request = _MOST_PROBABLE,
     ) -> PredictionBatch:
         """Make a batch for the module's ``predict_step``, on the CPU.
 
         Args:
             squares: B squares from `prepare`.
             names: Names of the B images.
-            targets: Numbers of the classes to explain; None for the predicted classes.
-            top_k: Number of predicted classes to explain.
+            request: The classes to explain.
         """
         images = standardize(torch.stack(list(squares)), self.mean, self.std)
         batch = PredictionBatch(image=images, image_id=list(names))
-        if targets is None:
-            batch["top_k"] = top_k
+        if request.targets is not None:
+            batch["targets"] = torch.tensor(request.targets).repeat(len(images), 1)
+        elif request.present is not None:
+            batch["present"] = request.present
         else:
-            batch["targets"] = torch.tensor(targets).repeat(len(images), 1)
+            batch["top_k"] = request.top_k
         return batch
 
     def compare(self, squares: Sequence[Tensor]) -> MapEffect | None:
@@ -246,18 +273,25 @@ class SaliencyPredictor:
     def separate(self, found: Prediction) -> list[SmallMaps]:
         """Split the result of ``predict_step`` for a batch into results per image."""
         values = found.logits.float()
-        values = values.softmax(1) if self.module.has_classes else values
-        best = values.topk(min(_REPORTED, self.num_classes)).indices.tolist()
+        values = self.module.activation.probabilities(values) if self.module.has_classes else values
+        present = (values >= self.class_threshold).sum(dim=1).tolist()
+        reported = [max(_REPORTED, count) if self.multilabel else _REPORTED for count in present]
+        order = values.topk(min(max(reported), self.num_classes)).indices.tolist()
         chosen, rows = found.targets.tolist(), values.cpu().numpy()
         maps = {name: found.maps[name].float().cpu().numpy() for name in self.methods}
-        return [
-            SmallMaps(
-                {name: values[i] for name, values in maps.items()},
-                [self._score(index, rows[i]) for index in chosen[i]],
-                [self._score(index, rows[i]) for index in best[i]],
+        result = []
+        for i, row in enumerate(rows):
+            count = len(chosen[i])
+            if found.present is not None:
+                count = max(1, int((row >= found.present).sum()))
+            small = SmallMaps(
+                {name: values[i][:count] for name, values in maps.items()},
+                [self._score(index, row) for index in chosen[i][:count]],
+                [self._score(index, row) for index in order[i][: reported[i]]],
+                absent=found.present is not None and row[chosen[i][0]] < found.present,
             )
-            for i in range(len(rows))
-        ]
+            result.append(small)
+        return result
 
     def placed(self, pixels: Pixels, small: SmallMaps) -> Iterator[PlacedMap]:
         """Bring the maps of an image (H, W, 3) to its size, refine them and find their boxes.
