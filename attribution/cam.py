@@ -10,7 +10,7 @@ from learned_saliency.attribution.core.classifier import Classifier
 from learned_saliency.attribution.core.method import ChannelWeightedMethod, Query
 from learned_saliency.attribution.core.parts import MeanActivations, PartMaps
 from learned_saliency.attribution.core.recording import is_recorded
-from learned_saliency.attribution.core.targets import centered_logit
+from learned_saliency.attribution.core.targets import check_centered
 
 
 class CAM(ChannelWeightedMethod):
@@ -38,7 +38,8 @@ class CAM(ChannelWeightedMethod):
 
     Raises:
         ValueError: When called, if the head is another one, or ``center`` is asked for and there is
-            one class, or class maps of the classifier's own that are probabilities.
+            one class, classes do not exclude each other, or class maps of the classifier's own are
+            probabilities.
     """
 
     needs_gradients = True
@@ -89,7 +90,7 @@ class CAM(ChannelWeightedMethod):
         return maps.relu() if self.rectify else maps
 
     def _coefficients(self, query: Query) -> Tensor:
-        gradients = query.gradients_by(centered_logit) if self.center else query.gradients
+        gradients = query.centered_gradients if self.center else query.gradients
         if not is_affine(query.score) or not (is_recorded() or _is_even(gradients)):
             raise ValueError(
                 "CAM needs a head of global average pooling and one linear layer (or a classifier "
@@ -104,9 +105,8 @@ class CAM(ChannelWeightedMethod):
                 "center=True is for weights of classes: this classifier's own maps are "
                 "probabilities, to which nothing common can be added"
             )
+        check_centered(query.logits, query.activation)
         count = query.logits.shape[1]
-        if count < 2:
-            raise ValueError("center=True compares classes, of which there is one: leave it out")
         classes = torch.arange(count, device=query.features.device)
         total = 0.0
         for index in classes.unbind():  # a classifier's maps of one class are all that is promised

@@ -1,6 +1,7 @@
 """Finer-CAM."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from learned_saliency.attribution.core.method import ChannelWeightedMethod, Query
 from learned_saliency.attribution.core.recording import is_recorded
+from learned_saliency.ops import Activation
 
 WEIGHTINGS = ("equal", "probability")
 
@@ -68,9 +70,10 @@ class FinerCAM(ChannelWeightedMethod):
         self.classes = None if classes is None else list(dict.fromkeys(classes))
 
     def _coefficients(self, query: Query) -> Tensor:
-        return query.gradients_by(self._difference).mean(dim=(2, 3))
+        difference = partial(self._difference, activation=query.activation)
+        return query.gradients_by(difference).mean(dim=(2, 3))
 
-    def _difference(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def _difference(self, logits: Tensor, targets: Tensor, activation: Activation) -> Tensor:
         """Compute the score (B,) of logits (B, C) and classes (B,)."""
         if logits.shape[1] < 2:
             raise ValueError("Finer-CAM compares classes, of which there is one: use GradCAM")
@@ -78,8 +81,9 @@ class FinerCAM(ChannelWeightedMethod):
         others, there = self._others(logits.detach(), targets)
         weights = there.to(logits.dtype)
         if self.weighting == "probability":
-            # Among the compared classes alone, the ratios are those of the softmax over all.
-            weights = logits.gather(1, others).masked_fill(~there, -torch.inf).softmax(dim=1)
+            # The ratios of a softmax among the compared classes are those over all.
+            compared = logits.gather(1, others).masked_fill(~there, -torch.inf)
+            weights = activation.probabilities(compared)
         differences = own - self.strength * logits.gather(1, others)
         return (weights * differences).sum(dim=1) / weights.sum(dim=1)
 

@@ -3,7 +3,6 @@
 from torch import Tensor
 
 from learned_saliency.attribution.core.method import ChannelWeightedMethod, Query
-from learned_saliency.attribution.core.targets import centered_logit
 
 
 class GradCAM(ChannelWeightedMethod):
@@ -12,7 +11,8 @@ class GradCAM(ChannelWeightedMethod):
     Args:
         center: Whether the logit minus the mean of all classes' logits is explained, y_c - mean_l
             y_l. A loss with a softmax does not see what the weights of all classes have in common,
-            but the map shows it, see `CAM`. The other targets are free of it by themselves.
+            but the map shows it, see `CAM`. The other targets are free of it by themselves, and so
+            are the logits of a sigmoid, for which it is refused.
         **options: See `ChannelWeightedMethod`.
 
     Raises:
@@ -33,5 +33,5 @@ class GradCAM(ChannelWeightedMethod):
         self.center = center
 
     def _coefficients(self, query: Query) -> Tensor:
-        gradients = query.gradients_by(centered_logit) if self.center else query.gradients
+        gradients = query.centered_gradients if self.center else query.gradients
         return gradients.mean(dim=(2, 3))

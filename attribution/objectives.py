@@ -13,7 +13,7 @@ from learned_saliency.attribution.core.maps import (
     resize,
 )
 from learned_saliency.attribution.core.targets import TARGETS
-from learned_saliency.ops import full_precision, widen
+from learned_saliency.ops import Activation, full_precision, widen
 
 
 def _mask(original: Tensor, inside: Tensor, outside: None) -> Tensor:
@@ -65,7 +65,8 @@ class MaskObjective:
         objective: ``"mask"`` (Eq. 10), ``"diff"`` (Eq. 19), ``"iomask"`` (Eq. A1) or ``"iodiff"``
             (Eq. A2). The latter two look at two masked images and cost twice.
         selector: g_c of the logits y: ``"logit"`` y_c, ``"probability"`` softmax(y)_c,
-            ``"log_probability"`` its logarithm, ``"margin"`` y_c minus the largest other logit.
+            ``"log_probability"`` its logarithm, ``"margin"`` y_c minus the largest other logit; of
+            a sigmoid classifier its sigmoid, the logarithm of that, and y_c, see `TARGETS`.
         normalization: n: ``"range"`` (Eq. 16), ``"max"`` (Eq. 17) or ``"sigmoid"`` (Eq. 18).
         interpolation: How maps are brought to the size of the images, see `PostHocMethod`.
         mean: With ``std``, the values that the images were normalized with, one per color channel:
@@ -113,9 +114,11 @@ class MaskObjective:
             maps = resize(maps, size, self.interpolation)
             return NORMALIZATIONS[self.normalization](maps)
 
-    def select(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def select(
+        self, logits: Tensor, targets: Tensor, activation: Activation = Activation.SOFTMAX
+    ) -> Tensor:
         """Compute g_c of logits (R, C) for targets c, int64 (R,): scores (R,)."""
-        return TARGETS[self.selector](logits, targets)
+        return TARGETS[self.selector](logits, targets, activation)
 
     def __call__(
         self,
@@ -124,6 +127,7 @@ class MaskObjective:
         masks: Tensor,
         targets: Tensor,
         original: Tensor,
+        activation: Activation = Activation.SOFTMAX,
     ) -> Tensor:
         """Compute F in one pass of the classifier, with a graph to the masks.
 
@@ -133,6 +137,7 @@ class MaskObjective:
             masks: Shape (R, H, W), in [0, 1].
             targets: Classes, int64 (R,).
             original: What `select` gives for the images as they are, shape (R,).
+            activation: Function of the classifier's logits to probabilities.
 
         Returns:
             F, shape (R,), at least float32; to be maximized.
@@ -146,13 +151,19 @@ class MaskObjective:
             )
         if self.objective in TWO_SIDED:
             shown = torch.stack([masks, 1 - masks])
-            inside, outside = self._scores(classifier, images, shown, targets)
+            inside, outside = self._scores(classifier, images, shown, targets, activation)
         else:
-            inside, outside = self._scores(classifier, images, masks[None], targets)[0], None
+            shown = masks[None]
+            inside, outside = self._scores(classifier, images, shown, targets, activation)[0], None
         return OBJECTIVES[self.objective](original, inside, outside)
 
     def _scores(
-        self, classifier: Callable[[Tensor], Tensor], images: Tensor, masks: Tensor, targets: Tensor
+        self,
+        classifier: Callable[[Tensor], Tensor],
+        images: Tensor,
+        masks: Tensor,
+        targets: Tensor,
+        activation: Activation,
     ) -> Tensor:
         """Compute g_c of the masked images in one pass: masks (N, R, H, W) to scores (N, R)."""
         shown = masks[:, :, None].to(images.dtype)
@@ -162,7 +173,9 @@ class MaskObjective:
             black = images.new_tensor(self.black)[:, None, None]
             masked = (images - black) * shown + black
         logits = widen(classifier(masked.flatten(0, 1)))
-        return self.select(logits, targets.repeat(len(masks))).unflatten(0, masks.shape[:2])
+        targets = targets.repeat(len(masks))
+        found = self.select(logits, targets, activation)
+        return found.unflatten(0, masks.shape[:2])
 
 
 def _check_choices(*choices: tuple[str, str, Collection[str]]) -> None:

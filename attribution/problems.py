@@ -60,7 +60,12 @@ class MaskProblem(NamedTuple):
         with torch.enable_grad():
             u = u.detach().requires_grad_()
             value = self.objective(
-                self._run, self.images, self.masks(u), self.targets, self.original
+                self._run,
+                self.images,
+                self.masks(u),
+                self.targets,
+                self.original,
+                self.query.activation,
             )
             if not value.requires_grad:  # the logits do not depend on the image
                 return value, torch.zeros_like(u)

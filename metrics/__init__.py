@@ -17,6 +17,7 @@ from learned_saliency.metrics.adcc import (
     l1_complexity,
 )
 from learned_saliency.metrics.aopc import AOPC, area_over_curves, region_curves
+from learned_saliency.metrics.average_precision import ClassAveragePrecision, average_precision
 from learned_saliency.metrics.boxes import best_ious, boxes_from_saliency, largest_regions
 from learned_saliency.metrics.checks import constant_maps
 from learned_saliency.metrics.concentration import (
@@ -62,7 +63,7 @@ from learned_saliency.metrics.faithfulness import (
     increase,
     masked_probabilities,
 )
-from learned_saliency.metrics.figures import Figure, declared
+from learned_saliency.metrics.figures import EXCLUSIVE, PRESENCE, VALUES, Figure, declared
 from learned_saliency.metrics.floors import FLOORS, LocalizationFloors
 from learned_saliency.metrics.image_states import ImageStates
 from learned_saliency.metrics.image_terms import ImageTerms
@@ -131,6 +132,7 @@ from learned_saliency.metrics.road import (
     road_probabilities,
 )
 from learned_saliency.metrics.truth import box_union, mask_region
+from learned_saliency.metrics.value_errors import ValueErrors
 from learned_saliency.metrics.weight_similarity import WeightSimilarity, weight_similarity
 from learned_saliency.metrics.zerobox import (
     Regions,
@@ -155,18 +157,22 @@ __all__ = [
     "AOPC",
     "ARCC",
     "COVERAGE_THRESHOLDS",
+    "EXCLUSIVE",
     "FLOORS",
     "FORMS",
     "FRACTIONS",
     "IMPORTANCES",
+    "PRESENCE",
     "ROAD_FRACTIONS",
     "TRUTHS",
+    "VALUES",
     "ActivationHistogram",
     "AverageDrop",
     "AverageDropInDeletion",
     "AverageGain",
     "AverageIncrease",
     "CalibrationSums",
+    "ClassAveragePrecision",
     "Coherency",
     "Complexity",
     "Contrast",
@@ -212,6 +218,7 @@ __all__ = [
     "RoadProbabilities",
     "Sparseness",
     "ThresholdCurve",
+    "ValueErrors",
     "WeightSimilarity",
     "ZeroBoxCutout",
     "ZeroBoxGain",
@@ -223,6 +230,7 @@ __all__ = [
     "arcc",
     "area_over_curves",
     "area_under_curves",
+    "average_precision",
     "best_ious",
     "binarize",
     "black_level",

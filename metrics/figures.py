@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
+#: Needs of values that are for one task alone, see `trainers.TASKS`.
+EXCLUSIVE, PRESENCE = "one class per image", "all classes of each image"
+VALUES = "values of each image"
+
 
 class Figure(NamedTuple):
     """Declaration of one value of a metric, for tables, comparison, selection and progress.

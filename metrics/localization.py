@@ -8,6 +8,7 @@ from torchmetrics import Metric
 from learned_saliency.metrics.boxes import IOU_THRESHOLDS, THRESHOLDS, best_ious
 from learned_saliency.metrics.figures import Figure
 from learned_saliency.metrics.image_states import ImageStates
+from learned_saliency.ops import Activation
 
 _PERCENTS = tuple(round(100 * iou) for iou in IOU_THRESHOLDS)
 _IOU_50 = IOU_THRESHOLDS.index(0.5)
@@ -121,7 +122,8 @@ class Localization(_BoxAccuracy, ImageStates):
     - ``top1_loc``, ``top5_loc``, if logits and labels were given: fraction of these images whose
       class is among the 1 or 5 highest logits *and* whose largest contour reaches IoU 0.5, at the
       best threshold for this fraction. Among equal logits the lower class comes first, so that
-      constant logits are not right.
+      constant logits are not right. For logits of sigmoids ``top1_loc`` asks instead whether the
+      class is told present, by a logit above 0.
 
     Before any image was seen the fractions are NaN and the threshold is meaningless.
     """
@@ -155,6 +157,7 @@ class Localization(_BoxAccuracy, ImageStates):
         boxes: Sequence[Tensor],
         logits: Tensor | None = None,
         labels: Tensor | None = None,
+        activation: Activation = Activation.SOFTMAX,
     ) -> None:
         """Count the hits of a batch.
 
@@ -166,6 +169,7 @@ class Localization(_BoxAccuracy, ImageStates):
             logits: Class scores of any range, (B, C), for ``top1_loc`` and ``top5_loc``.
             labels: True classes in 0..C-1, integers (B,), -1 where unknown: such an image counts
                 for the boxes alone; with ``logits`` or not at all.
+            activation: Function of the logits to probabilities.
 
         Raises:
             TypeError: If ``saliency`` is not floating, or ``boxes`` or ``labels`` not integers.
@@ -182,7 +186,10 @@ class Localization(_BoxAccuracy, ImageStates):
         self.image_states = {"hits": hits, "images": boxed}
         if ranks is not None:
             known = (ranks >= 0) & boxed
-            correct = torch.stack([ranks < 1, ranks < 5], dim=1) & known[:, None]  # (B, 2)
+            first = ranks < 1
+            if activation is Activation.SIGMOID:
+                first = activation.decides(logits, labels.to(logits.device)).to(ranks.device)
+            correct = torch.stack([first, ranks < 5], dim=1) & known[:, None]  # (B, 2)
             class_hits = correct[:, :, None] & hits[:, None, 0, _IOU_50]
             self.image_states |= {"class_hits": class_hits, "classified": known}
             self.class_hits += class_hits.sum(0)

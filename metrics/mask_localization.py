@@ -13,6 +13,7 @@ from learned_saliency.metrics.checks import check_saliency
 from learned_saliency.metrics.figures import Figure
 from learned_saliency.metrics.image_terms import ImageTerms
 from learned_saliency.metrics.sorting import sort_rows
+from learned_saliency.ops import Activation
 
 _TINY = 1e-6  # the published evaluator's constant, in denominators and at the threshold's ends
 
@@ -125,12 +126,16 @@ def best_overlap(proposed: Tensor, boxes: Sequence[Tensor]) -> Tensor:
     return _largest(iou, image, boxes)
 
 
-def right_classes(logits: Tensor, labels: Tensor) -> Tensor:
+def right_classes(
+    logits: Tensor, labels: Tensor, activation: Activation = Activation.SOFTMAX
+) -> Tensor:
     """Tell which images are given their class.
 
     Args:
         logits: Class scores of any range, (B, C).
         labels: True classes, integers (B,), -1 where unknown.
+        activation: Function of the logits to probabilities: of sigmoids a class is right where it
+            is told present, see `ops.Activation.decides`.
 
     Returns:
         float64 (B,): 1 where the class is right, 0 where it is wrong, NaN where it is unknown.
@@ -143,7 +148,7 @@ def right_classes(logits: Tensor, labels: Tensor) -> Tensor:
             f"expected logits (B, C) and labels (B,), got {tuple(logits.shape)} and"
             f" {tuple(labels.shape)}"
         )
-    right = (logits.argmax(dim=1) == labels).double()
+    right = activation.decides(logits, labels).double()
     return right.masked_fill(labels < 0, torch.nan)
 
 
@@ -179,6 +184,7 @@ class MaskLocalization(ImageTerms):
         boxes: Sequence[Tensor],
         logits: Tensor | None = None,
         labels: Tensor | None = None,
+        activation: Activation = Activation.SOFTMAX,
     ) -> None:
         """Count a batch.
 
@@ -188,6 +194,7 @@ class MaskLocalization(ImageTerms):
             logits: Class scores of any range, (B, C), for ``om``; with ``labels`` or not at all.
             labels: True classes, integers (B,), -1 where unknown: such an image counts for ``le``
                 and ``f1`` alone.
+            activation: Function of the logits to probabilities, see `right_classes`.
 
         Raises:
             ValueError: Also if only one of ``logits`` and ``labels`` is given or their shapes do
@@ -199,7 +206,7 @@ class MaskLocalization(ImageTerms):
         wrong = (iou <= 0.5).double().masked_fill(iou.isnan(), torch.nan)
         wrong_or_confused = torch.full_like(wrong, torch.nan)
         if logits is not None and labels is not None:
-            right = right_classes(logits, labels).to(wrong.device)
+            right = right_classes(logits, labels, activation).to(wrong.device)
             wrong_or_confused = 1 - (1 - wrong) * right
         self._count(wrong, f1, wrong_or_confused)
 

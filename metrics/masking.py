@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from learned_saliency.metrics.checks import check_saliency
-from learned_saliency.ops import widen
+from learned_saliency.ops import activation_of, widen
 
 
 @torch.no_grad()
@@ -22,7 +22,8 @@ def predict(
     Args:
         model: Images (R, 3, H, W) to logits (R, C), or to probabilities. One that holds inputs for
             each image of a batch (a question) offers ``of_rows(rows)``, the model for variants of
-            these images; see `attribution.SplitClassifier`.
+            these images; see `attribution.SplitClassifier`. One whose classes do not exclude each
+            other declares an ``activation``, see `ops.Activation`.
         images: Shape (N, 3, H, W).
         probabilities: Whether the model gives probabilities.
         batch_size: Most images per call of the model, at least 1, or None for all at once.
@@ -49,7 +50,7 @@ def predict(
     if outputs.dim() != 2 or len(outputs) != len(images):
         raise ValueError(f"expected outputs ({len(images)}, C), got {tuple(outputs.shape)}")
     outputs = widen(outputs)
-    return outputs if probabilities else outputs.softmax(dim=1)
+    return outputs if probabilities else activation_of(model).probabilities(outputs)
 
 
 def predict_variants(

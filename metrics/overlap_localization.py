@@ -15,6 +15,7 @@ from learned_saliency.metrics.mask_localization import (
     right_classes,
 )
 from learned_saliency.metrics.truth import box_edges, box_union
+from learned_saliency.ops import Activation
 
 
 def boxes_above_mean(saliency: Tensor) -> Tensor:
@@ -102,6 +103,7 @@ class OverlapLocalization(ImageTerms):
         boxes: Sequence[Tensor],
         logits: Tensor | None = None,
         labels: Tensor | None = None,
+        activation: Activation = Activation.SOFTMAX,
     ) -> None:
         """Count a batch.
 
@@ -113,6 +115,7 @@ class OverlapLocalization(ImageTerms):
                 all.
             labels: True classes, integers (B,), -1 where unknown: such an image does not count for
                 ``om_iou``.
+            activation: Function of the logits to probabilities, see `right_classes`.
 
         Raises:
             ValueError: Also if only one of ``logits`` and ``labels`` is given or their shapes do
@@ -124,5 +127,5 @@ class OverlapLocalization(ImageTerms):
         iou = best_overlap(boxes_above_mean(saliency), box_edges(boxes, saliency))
         official = torch.full_like(iou, torch.nan)
         if logits is not None and labels is not None:
-            official = 1 - iou * right_classes(logits, labels).to(iou.device)
+            official = 1 - iou * right_classes(logits, labels, activation).to(iou.device)
         self._count(1 - iou, f1.masked_fill(iou.isnan(), torch.nan), official)

@@ -9,6 +9,7 @@ from torchmetrics import Metric
 from learned_saliency.metrics.figures import Figure
 from learned_saliency.metrics.insertion_deletion import blur
 from learned_saliency.metrics.masking import check_maps, check_targets, predict
+from learned_saliency.ops import activation_of
 
 FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -161,7 +162,7 @@ def removal_hits(
         erased = (ranks < int(fraction * pixels))[:, None]
         shown = torch.where(erased, blurred, images)
         probs = predict(model, shown, batch_size=batch_size, rows=rows)
-        found.append(probs.argmax(1) == check_targets(labels, probs))
+        found.append(_right(model, probs, labels))
     return torch.stack(found, dim=1)
 
 
@@ -185,7 +186,13 @@ def blurred_hits(
     """
     rows = torch.arange(len(images), device=images.device)
     probs = predict(model, strong_blur(images), batch_size=batch_size, rows=rows)
-    return probs.argmax(1) == check_targets(labels, probs)
+    return _right(model, probs, labels)
+
+
+def _right(model: Callable[[Tensor], Tensor], probs: Tensor, labels: Tensor) -> Tensor:
+    """Tell which images are given their class, bool (B,), from probabilities (B, C)."""
+    labels = check_targets(labels, probs)
+    return activation_of(model).decides(probs, labels, probabilities=True)
 
 
 def random_saliency(images: Tensor, generator: torch.Generator) -> Tensor:

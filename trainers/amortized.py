@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from learned_saliency.attribution import MaskObjective
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.models import Amortized, AmortizedOutput, MultiScaleClassifier
-from learned_saliency.ops import widen
+from learned_saliency.ops import activation_of, widen
 from learned_saliency.trainers.base import SaliencyModule
 from learned_saliency.trainers.outputs import Explanation, NativeMap
 
@@ -139,8 +139,9 @@ class AmortizedModule(SaliencyModule):
         images = batch["image"]
         output = self.network(images, self._draw)
         masks = self.objective.masks(output.maps, images.shape[-2:])
-        original = self.objective.select(widen(output.logits), output.targets)
-        values = self.objective(self.classifier, images, masks, output.targets, original)
+        targets, activation = output.targets, activation_of(self.classifier)
+        original = self.objective.select(widen(output.logits), targets, activation)
+        values = self.objective(self.classifier, images, masks, targets, original, activation)
         loss = -values.mean()
         self.log_losses(loss, {}, len(images))
         self.log_means({"train/mask_area": masks.detach().mean()}, len(images), on_step=False)

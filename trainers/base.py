@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from learned_saliency.attribution import Classifier, PostHocMethod, SharedFeatures
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.models import is_frozen
-from learned_saliency.ops import widen
+from learned_saliency.ops import Activation, activation_of, widen
 from learned_saliency.trainers.coverage import CoverageSums
 from learned_saliency.trainers.outputs import (
     NATIVE,
@@ -23,6 +23,7 @@ from learned_saliency.trainers.outputs import (
     NativeMap,
     Prediction,
     PredictionBatch,
+    choose_classes,
 )
 from learned_saliency.trainers.scores import BOX_THRESHOLD, SplitScores
 from learned_saliency.trainers.strategies.ddp import broadcast_buffers
@@ -121,6 +122,16 @@ class SaliencyModule(TestableModule):
         self.coverage = CoverageSums()
         self.validation_scores = SplitScores([NATIVE])
         self.zerobox = zerobox or ZeroBoxScores()
+        if self.task.activation is Activation.IDENTITY:
+            for scores in (self.validation_scores, self.test_scores):
+                scores.expect_values(self.classifier.num_classes)
+        self._declare_activation()
+
+    def _declare_activation(self) -> None:
+        """Let the classifier declare the activation of its task, see `ops.Activation`."""
+        classifier: Any = self.classifier
+        if activation_of(classifier) is not self.task.activation:
+            classifier.activation = self.task.activation
 
     @property
     def native(self) -> NativeMap | None:
@@ -130,7 +141,7 @@ class SaliencyModule(TestableModule):
     @property
     def has_classes(self) -> bool:
         """False in regression, whose scores are no logits of classes."""
-        return self.task.activation is not None
+        return self.task.activation is not Activation.IDENTITY
 
     @property
     def learned_share(self) -> LearnedShare | None:
@@ -247,14 +258,19 @@ class SaliencyModule(TestableModule):
 
     @torch.no_grad()
     def explain_classes(
-        self, images: Tensor, targets: Tensor | None = None, top_k: int = 1
+        self,
+        images: Tensor,
+        targets: Tensor | None = None,
+        top_k: int = 1,
+        present: float | None = None,
     ) -> ClassMaps:
         """Compute maps of several classes per image by all methods, from one backbone pass.
 
         Args:
             images: Normalized images of shape (B, 3, H, W).
-            targets: Classes to explain, int64 (B, T); ``None`` for the ``top_k`` most probable.
-            top_k: Number T of classes where there are no ``targets``, in [1, C].
+            targets: Classes to explain, int64 (B, T); ``None`` for those of `choose_classes`.
+            top_k: See there.
+            present: See there.
 
         Returns:
             Logits, classes and maps (B, T, H, W), ``native`` first.
@@ -262,7 +278,7 @@ class SaliencyModule(TestableModule):
         explanation = self.explain(images, None)
         features, predicted = explanation.features, explanation.logits.argmax(1)
         if targets is None:
-            targets = explanation.logits.topk(top_k).indices
+            targets = choose_classes(explanation.logits, top_k, present, self.activation)
         if not self.native.per_class:
             native = explanation.saliency[:, None]
         else:
@@ -307,7 +323,7 @@ class SaliencyModule(TestableModule):
     @property
     def constant_monitors(self) -> set[str]:
         """Names in `MONITORS` of metrics that this training cannot change."""
-        return set() if self.needs_labels else {"accuracy"}
+        return set() if self.needs_labels else {"accuracy", "mean_average_precision"}
 
     def on_validation_start(self) -> None:
         """Under DDP, give all ranks the BatchNorm statistics of the first rank, which is saved."""
@@ -329,7 +345,8 @@ class SaliencyModule(TestableModule):
             return
         found = self.explain(batch["image"], batch["label"])
         self.aside.wait()  # for the batch before
-        scored = {NATIVE: found.saliency}, found.logits, self.classified(batch)
+        truth = self.classified(batch)
+        scored = {NATIVE: found.saliency}, found.logits, truth, self.activation
         self.aside.run(partial(self.validation_scores.update, *scored))
         self.zerobox.update(self, batch, found)
         self.coverage.update(self, batch, found)
@@ -339,11 +356,13 @@ class SaliencyModule(TestableModule):
 
         The result is at least float32, whatever precision the network runs in.
         """
-        images = batch["image"]
-        found = self.explain_classes(images, batch.get("targets"), batch.get("top_k", 1))
+        images, present = batch["image"], batch.get("present")
+        wanted = batch.get("targets"), batch.get("top_k", 1), present
+        found = self.explain_classes(images, *wanted)
         maps = {name: widen(values) for name, values in found.maps.items()}
         logits = widen(found.logits)
-        return Prediction(batch["image_id"], logits, found.targets, maps, self.box_threshold)
+        result = batch["image_id"], logits, found.targets, maps, self.box_threshold
+        return Prediction(*result, present)
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of ``val``; keep its best box threshold and its losses of regions."""

@@ -26,7 +26,8 @@ class _Explainer(Protocol):
 class CoverageSums(nn.Module):
     """Counter of a validation, which keeps the sums of the last one in the checkpoint.
 
-    Counted are the native maps that predict.py hands out, those of predicted classes.
+    Counted are the native maps that predict.py hands out, those of predicted classes; of images
+    with several classes each, the map of each.
     """
 
     losses: Tensor
@@ -61,6 +62,8 @@ class CoverageSums(nn.Module):
             return
         maps, predicted = found.saliency, found.logits.argmax(1)
         explained = known_targets(batch["label"], found.logits)
+        if "labels" in batch:  # the boxes are those of one of several classes
+            predicted = explained
         if module.native.per_class and not torch.equal(predicted, explained):
             maps = module.native_maps(found.features, batch["image"], predicted)
         self.metric.update(maps, boxes, masks)

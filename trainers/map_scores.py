@@ -26,6 +26,7 @@ from learned_saliency.metrics import (
     Sparseness,
     declared,
 )
+from learned_saliency.ops import Activation
 
 _TOLERANCE = 15  # pixels, Zhang et al.
 
@@ -40,6 +41,7 @@ class Observed(NamedTuple):
         boxes: True boxes of each image, or None.
         masks: True masks (B, H, W), or None.
         seen: Whether each image is of a class that was trained, bool (B,), or None.
+        activation: Function of the logits to probabilities.
     """
 
     saliency: Tensor
@@ -48,13 +50,14 @@ class Observed(NamedTuple):
     boxes: Sequence[Tensor] | None
     masks: Tensor | None
     seen: Tensor | None
+    activation: Activation = Activation.SOFTMAX
 
     def among(self, members: Tensor) -> Observed:
         """Select the images of a group, bool (B,)."""
         boxes = [b for b, member in zip(self.boxes, members, strict=True) if member]
         masks = None if self.masks is None else self.masks[members]
         rows = (part[members] for part in (self.saliency, self.logits, self.labels))
-        return Observed(*rows, boxes, masks, self.seen[members])
+        return Observed(*rows, boxes, masks, self.seen[members], self.activation)
 
 
 class Score(NamedTuple):
@@ -106,7 +109,8 @@ class Score(NamedTuple):
 
 
 def _classified_boxes(observed: Observed) -> tuple[object, ...]:
-    return observed.saliency, observed.boxes, observed.logits, observed.labels
+    classified = observed.logits, observed.labels, observed.activation
+    return observed.saliency, observed.boxes, *classified
 
 
 def _maps(observed: Observed) -> tuple[object, ...]:

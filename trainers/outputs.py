@@ -13,6 +13,7 @@ from torch import Tensor
 from learned_saliency.attribution import PostHocMethod
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.metrics import boxes_from_saliency
+from learned_saliency.ops import Activation
 
 NATIVE = "native"  # name of a module's own map among the methods
 EVERY_CLASS = (
@@ -97,12 +98,15 @@ class PredictionBatch(TypedDict):
         targets: Classes to explain, int64 (B, T); without them the most probable are explained.
         top_k: Without ``targets``, the number T of most probable classes to explain, in [1, C]; 1
             where left out.
+        present: Instead of ``top_k``, the smallest probability of a class that counts as present:
+            all present classes of an image are explained, or the most probable where there is none.
     """
 
     image: Tensor
     image_id: list[str]
     targets: NotRequired[Tensor]
     top_k: NotRequired[int]
+    present: NotRequired[float]
 
 
 class Prediction(NamedTuple):
@@ -116,6 +120,8 @@ class Prediction(NamedTuple):
             (B, 1, H, W) if a native map is the same for every class.
         box_threshold: Fraction of a map's maximum above which a pixel belongs to the object, in
             [0, 1), shape ().
+        present: Smallest probability of a class that counts as present, if such classes were asked
+            for: of an image's maps those of its other classes, behind the first, stand for nothing.
     """
 
     image_ids: list[str]
@@ -123,6 +129,7 @@ class Prediction(NamedTuple):
     targets: Tensor
     maps: dict[str, Tensor]
     box_threshold: Tensor
+    present: float | None = None
 
     @property
     def boxes(self) -> Tensor:
@@ -160,7 +167,8 @@ class Example(NamedTuple):
     Attributes:
         image_id: Name of the image.
         label: True class of the image; -1 where it is unknown.
-        predicted: The class that the classifier predicts; -1 where there is none.
+        predicted: The class that the classifier predicts; -1 where there is none, or it decides on
+            each class by itself.
         target: The class that the maps explain.
         image: The image with its true boxes, colors in 0..255, shape (H, W, 3), red first.
         overlays: The image under the map of each method with the true boxes and the map's own, by
@@ -195,6 +203,27 @@ def known_targets(labels: Tensor | None, logits: Tensor) -> Tensor:
     """
     predicted = logits.argmax(1)
     return predicted if labels is None else torch.where(labels < 0, predicted, labels)
+
+
+def choose_classes(
+    logits: Tensor, top_k: int, present: float | None, activation: Activation
+) -> Tensor:
+    """Choose the classes of each image that are explained where nobody names them.
+
+    Args:
+        logits: Class scores (B, C).
+        top_k: Number T of the most probable classes, in [1, C], where ``present`` is None.
+        present: Smallest probability, in [0, 1], of a class that counts as present; T is then the
+            most of them in an image, at least 1.
+        activation: Function of the logits to probabilities.
+
+    Returns:
+        Classes, the most probable first, int64 (B, T).
+    """
+    if present is not None:
+        counts = (activation.probabilities(logits) >= present).sum(dim=1)
+        top_k = max(1, int(counts.max()))
+    return logits.topk(top_k).indices
 
 
 def class_name(names: Sequence[str], label: int) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from learned_saliency.attribution import Classifier, SharedFeatures
 from learned_saliency.trainers.base import SaliencyModule
-from learned_saliency.trainers.outputs import ClassMaps, GivenMaps
+from learned_saliency.trainers.outputs import ClassMaps, GivenMaps, choose_classes
 
 
 class PostHocModule(SaliencyModule):
@@ -23,7 +23,8 @@ class PostHocModule(SaliencyModule):
     label is then the index of a score, and metrics that need classes are left out.
 
     Args:
-        classifier: A classifier, e.g. ``attribution.split(network, layer)``.
+        classifier: A classifier, e.g. ``attribution.split(network, layer)``. What it declares as
+            ``activation`` counts, whatever the task.
         **options: See `SaliencyModule`; ``methods`` or ``given`` must name at least one.
 
     Raises:
@@ -44,6 +45,9 @@ class PostHocModule(SaliencyModule):
     def classifier(self) -> Classifier:
         """The given classifier."""
         return self.network
+
+    def _declare_activation(self) -> None:
+        """Leave the given classifier's own declaration."""
 
     @property
     def has_classes(self) -> bool:
@@ -75,13 +79,17 @@ class PostHocModule(SaliencyModule):
 
     @torch.no_grad()
     def explain_classes(
-        self, images: Tensor, targets: Tensor | None = None, top_k: int = 1
+        self,
+        images: Tensor,
+        targets: Tensor | None = None,
+        top_k: int = 1,
+        present: float | None = None,
     ) -> ClassMaps:
         """Compute maps of several classes by the methods; see `SaliencyModule.explain_classes`."""
         shared = SharedFeatures(self.classifier, images)
         logits = shared(images)
         if targets is None:
-            targets = logits.topk(top_k).indices
+            targets = choose_classes(logits, top_k, present, self.activation)
         return ClassMaps(logits, targets, self.post_hoc_of_classes(shared, images, targets))
 
 

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from torch import Tensor, nn
 
 from learned_saliency.datamodules import WSOLBatch
+from learned_saliency.ops import Activation
 from learned_saliency.trainers.base import SaliencyModule
 from learned_saliency.trainers.outputs import TestOutput, known_targets
 
@@ -23,6 +24,7 @@ class RecordedModule(SaliencyModule):
         has_scores: Whether there was a classifier.
         explained: Class that the maps explain, see `SaliencyModule`.
         box_threshold: Threshold of the predicted boxes, in [0, 1).
+        activation: Function of the logits to probabilities.
     """
 
     def __init__(
@@ -33,10 +35,12 @@ class RecordedModule(SaliencyModule):
         has_scores: bool,
         explained: str,
         box_threshold: float,
+        activation: Activation = Activation.SOFTMAX,
     ) -> None:
         self._names = list(names)  # asked by the constructor below
         self._classes, self._scores = has_classes, has_scores
         self._recorded: tuple[dict[str, Tensor], Tensor] | None = None
+        self._activation = activation
         super().__init__(network=nn.Identity(), optimizer=_untrained, explained=explained)
         self.box_threshold.fill_(box_threshold)
 
@@ -44,6 +48,11 @@ class RecordedModule(SaliencyModule):
     def classifier(self) -> nn.Module:
         """A stand-in, which no metric of maps alone asks."""
         return self.network
+
+    @property
+    def activation(self) -> Activation:
+        """Function of the recorded logits to probabilities."""
+        return self._activation
 
     @property
     def has_classes(self) -> bool:

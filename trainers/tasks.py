@@ -10,11 +10,9 @@ from torch import Tensor, nn
 
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.losses import classification_loss, standardized_error
+from learned_saliency.metrics import EXCLUSIVE, PRESENCE, VALUES
 from learned_saliency.ops import Activation
 from learned_saliency.trainers.outputs import known_targets
-
-#: Function of scores (B, C) and the truth of B images.
-OfScores = Callable[[Tensor, Tensor], Tensor]
 
 #: Function of scores (B, C) and the truth of B images.
 OfScores = Callable[[Tensor, Tensor], Tensor]
@@ -30,7 +28,8 @@ class Task(NamedTuple):
             that was not bound to a network by `of`, in the network's own units.
         hits: Function of logits (B, C) and the truth to the rate of right decisions of each image,
             (B,) in [0, 1]; None where there are no decisions.
-        activation: Function of logits to probabilities; None where scores are no logits of classes.
+        activation: Function of logits to probabilities.
+        need: What metrics of a classifier on such images name among their needs.
         exclusive: Whether an image has exactly one class; one that has none is then one whose class
             is unknown.
         bound: Function of a network to the loss of its scores, where that depends on the network.
@@ -40,7 +39,8 @@ class Task(NamedTuple):
     truth: str
     loss: OfScores
     hits: OfScores | None
-    activation: Activation | None
+    activation: Activation
+    need: str
     exclusive: bool = True
     bound: Callable[[nn.Module], OfScores] | None = None
 
@@ -81,15 +81,14 @@ def _right_classes(logits: Tensor, labels: Tensor) -> Tensor:
     return ((logits > 0) == labels).float().mean(dim=1)
 
 
+_ONE_CLASS = "label", classification_loss, _right_class, Activation.SOFTMAX, EXCLUSIVE
+_CLASSES = "labels", classification_loss, _right_classes, Activation.SIGMOID, PRESENCE
+_VALUES = "values", _in_units, None, Activation.IDENTITY, VALUES
+
 #: One class per image; any number of classes per image; one of two, by one logit; or values.
 TASKS: dict[str, Task] = {
-    task.name: task
-    for task in (
-        Task("multiclass", "label", classification_loss, _right_class, Activation.SOFTMAX),
-        Task(
-            "multilabel", "labels", classification_loss, _right_classes, Activation.SIGMOID, False
-        ),
-        Task("binary", "label", classification_loss, _right_class, Activation.SOFTMAX),
-        Task("regression", "values", _in_units, None, None, bound=_in_deviations),
-    )
+    "multiclass": Task("multiclass", *_ONE_CLASS),
+    "multilabel": Task("multilabel", *_CLASSES, exclusive=False),
+    "binary": Task("binary", *_ONE_CLASS),
+    "regression": Task("regression", *_VALUES, bound=_in_deviations),
 }

@@ -13,7 +13,7 @@ from torch import Tensor
 from learned_saliency.attribution import Classifier, PostHocMethod
 from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.metrics import FLOORS
-from learned_saliency.ops import widen
+from learned_saliency.ops import Activation, activation_of, widen
 from learned_saliency.trainers.aside import Deferred
 from learned_saliency.trainers.faithfulness import FaithfulnessScores, Observations
 from learned_saliency.trainers.map_levels import on_grid
@@ -51,6 +51,7 @@ class TestableModule(TrainableModule):
             here.
         results: Metrics of the last test by method.
         curves: The curves behind them.
+        class_precision: The average precision of each class; empty for exclusive classes.
     """
 
     def __init__(
@@ -88,11 +89,17 @@ class TestableModule(TrainableModule):
         self.masking = {"mean": tuple(mean), "std": tuple(std)} if mask_color == "black" else {}
         self.results: dict[str, dict[str, float]] = {}
         self.curves: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+        self.class_precision: list[float] = []
 
     @property
     def classifier(self) -> Classifier:
         """The network whose decisions the maps explain."""
         raise NotImplementedError
+
+    @property
+    def activation(self) -> Activation:
+        """Function of the logits to probabilities, as the classifier declares it."""
+        return activation_of(self.classifier)
 
     @property
     def map_names(self) -> list[str]:
@@ -190,13 +197,15 @@ class TestableModule(TrainableModule):
         """Return a batch whose labels are classes: all unknown where scores are no classes."""
         if self.has_classes:
             return batch
-        return {**batch, "label": torch.full_like(batch["label"], -1)}
+        kept = {key: value for key, value in batch.items() if key != "labels"}
+        return {**kept, "label": torch.full_like(batch["label"], -1)}
 
     def _scored(
         self, maps: Mapping[str, Tensor], logits: Tensor, batch: WSOLBatch
     ) -> tuple[Values, Values]:
         """Count a batch's maps; return the terms and the states of its images by method."""
-        return self.test_scores.update(maps, logits, batch), self.test_scores.image_states
+        terms = self.test_scores.update(maps, logits, batch, self.activation)
+        return terms, self.test_scores.image_states
 
     def _counted(
         self, scored: Future[tuple[Values, Values]], observed: Mapping[str, Observations]
@@ -220,6 +229,7 @@ class TestableModule(TrainableModule):
         self.aside.end()
         self.results = self.test_results()
         self.curves = self.test_scores.curves()
+        self.class_precision = self.test_scores.class_precision()
         for name, value in flatten(self.results):
             self.log(f"test/{name}", value, sync_dist=True)
 

@@ -7,6 +7,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from learned_saliency.ops import Activation, activation_of
+
 #: ``head(features, rows=None) -> logits``: ``rows`` (R,) names for each row of ``features``
 #: (R, K, h, w) the image that it is a variant of; ``None`` means one row per image, in order.
 Head = Callable[..., Tensor]
@@ -22,7 +24,8 @@ class Classifier(Protocol):
     `encode`, ``of_rows(rows)``, see `of_rows`, ``cams(features, targets)``, see `attribution.CAM`,
     and ``distribution(features)``, p(y, z|x), see `attribution.calm`. A classifier with ``cams``
     declares beside it, as ``cams_are_probabilities``, whether these are p(y, z|x) instead of scores
-    of any range.
+    of any range. One whose classes do not exclude each other declares so as ``activation``, see
+    `Activation`.
     """
 
     def features(self, images: Tensor) -> Tensor:
@@ -146,6 +149,11 @@ class SharedFeatures(nn.Module):
         for own in ("cams", "distribution"):
             if hasattr(classifier, own):
                 setattr(self, own, getattr(classifier, own))
+
+    @property
+    def activation(self) -> Activation:
+        """Function of the logits to probabilities, that of the classifier."""
+        return activation_of(self.classifier)
 
     @property
     def cams_are_probabilities(self) -> bool:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
+from learned_saliency.ops import Activation, activation_of
+
 Call = Callable[..., Any]  # call(model, images, **inputs) -> what the network returns
 
 _CONSTANTS = (bool, int, float, str, type(None))
@@ -134,6 +136,11 @@ class OfFirstImage(nn.Module):
     def __init__(self, classifier: nn.Module) -> None:
         super().__init__()
         self.classifier = classifier
+
+    @property
+    def activation(self) -> Activation:
+        """Function of the logits to probabilities, that of the classifier."""
+        return activation_of(self.classifier)
 
     def forward(self, images: Tensor) -> Tensor:
         """Run the classifier on images (R, 3, H, W)."""

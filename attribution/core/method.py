@@ -27,8 +27,9 @@ class PostHocMethod:
             papers), ``"bicubic"`` (both with half-pixel centers), or ``"nearest"``.
         target: Score of the class that is explained: ``"logit"`` y_c, ``"probability"``
             softmax(y)_c, ``"log_probability"`` its logarithm, ``"margin"`` y_c minus the largest
-            other logit. The logits are those that the classifier gives, or the scores that
-            ``outputs`` of `attribution.split` puts in their place.
+            other logit; of a classifier that declares sigmoids sigmoid(y_c), its logarithm, and
+            y_c, see `Classifier`. The logits are those that the classifier gives, or the scores
+            that ``outputs`` of `attribution.split` puts in their place.
         normalization: How maps come into [0, 1]: by ``"range"``, minimum to 0 and maximum to 1
             (paper 000, Eq. 4), or by ``"max"``, max(0, f) / max f (paper 001, Eq. 2, first line).
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from learned_saliency.attribution.core.recording import is_recorded
+from learned_saliency.ops import Activation
 
 #: Function of what a network returns for B images to the scores (B, T) that can be explained, or
 #: (B,) where there is one.
@@ -22,13 +23,19 @@ class NoGradientError(OutputError):
     """Scores that have no gradient, of an output that has one."""
 
 
-def find_scores(output: Any, batch: int, function: Outputs | None = None) -> Tensor:
+def find_scores(
+    output: Any,
+    batch: int,
+    function: Outputs | None = None,
+    activation: Activation = Activation.SOFTMAX,
+) -> Tensor:
     """Compute the scores that can be explained from what a network returns for a batch of images.
 
     Args:
         output: Whatever the network returns.
         batch: Number B of images.
         function: See `Outputs`; None for the logits, see `find_logits`.
+        activation: Function of the logits to probabilities.
 
     Returns:
         Scores (B, T), or logits (B, C).
@@ -39,7 +46,7 @@ def find_scores(output: Any, batch: int, function: Outputs | None = None) -> Ten
         NoGradientError: If gradients are recorded and the function drops them.
     """
     if function is None:
-        return find_logits(output, batch)
+        return find_logits(output, batch, activation)
     name = name_of(function)
     try:
         scores = function(output)
@@ -76,7 +83,7 @@ def _has_graph(output: Any) -> bool:
     return any(isinstance(value, Tensor) and value.requires_grad for value in values)
 
 
-def find_logits(output: Any, batch: int) -> Tensor:
+def find_logits(output: Any, batch: int, activation: Activation = Activation.SOFTMAX) -> Tensor:
     """Find the logits in what a network returns for a batch of images.
 
     A network may return them alone, under the name ``logits`` (a dictionary, a named tuple or an
@@ -84,14 +91,15 @@ def find_logits(output: Any, batch: int) -> Tensor:
     or tuple. Axes of length 1 behind the classes are dropped.
 
     A network with one logit z is binary: it becomes one with the two logits -z/2 and z/2, whose
-    softmax is 1 - sigmoid(z) and sigmoid(z).
+    softmax is 1 - sigmoid(z) and sigmoid(z). For sigmoids it is the logit of the only class.
 
     Args:
         output: Whatever the network returns.
         batch: Number B of images.
+        activation: Function of the logits to probabilities.
 
     Returns:
-        Logits (B, C), C at least 2.
+        Logits (B, C), C at least 2, or 1 for sigmoids.
 
     Raises:
         OutputError: If there are no logits in it, it is open which entry they are, or they are not
@@ -113,7 +121,9 @@ def find_logits(output: Any, batch: int) -> Tensor:
             f"the network returns {shape} for {batch} images, not logits (B, C): wrap it in a "
             "module that returns these"
         )
-    return torch.cat([-found / 2, found / 2], dim=1) if found.shape[1] == 1 else found
+    if found.shape[1] == 1 and activation is Activation.SOFTMAX:
+        return torch.cat([-found / 2, found / 2], dim=1)
+    return found
 
 
 def find_entry(output: Any, entry: str | int | None = None) -> Tensor:

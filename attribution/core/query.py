@@ -1,7 +1,7 @@
 """One batch to explain, as a post-hoc method sees it."""
 
 from contextlib import nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -10,8 +10,13 @@ from learned_saliency.attribution.core.affine import is_affine
 from learned_saliency.attribution.core.classifier import Classifier, encode, of_rows
 from learned_saliency.attribution.core.outputs import NoGradientError
 from learned_saliency.attribution.core.recording import is_recorded
-from learned_saliency.attribution.core.targets import TARGETS, Score
-from learned_saliency.ops import full_precision, widen
+from learned_saliency.attribution.core.targets import (
+    TARGETS,
+    Score,
+    centered_logit,
+    check_centered,
+)
+from learned_saliency.ops import Activation, activation_of, full_precision, widen
 
 
 class Query:
@@ -69,6 +74,11 @@ class Query:
         if features.is_inference():
             features = features.clone()
         return features, dtype
+
+    @property
+    def activation(self) -> Activation:
+        """Function of the logits to probabilities, as the classifier declares it."""
+        return activation_of(self.classifier)
 
     @property
     def features(self) -> Tensor:
@@ -144,8 +154,9 @@ class Query:
 
     def class_scores(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Compute the scores to explain (R, T) of logits (R, C) and classes (R, T)."""
-        score = TARGETS[self._target]
-        return torch.stack([score(logits, column) for column in targets.unbind(1)], dim=1)
+        score, activation = TARGETS[self._target], self.activation
+        columns = [score(logits, column, activation) for column in targets.unbind(1)]
+        return torch.stack(columns, dim=1)
 
     def of_variants(self, images: Tensor, rows: Tensor) -> "Query":
         """Return the query of variants (R, 3, H, W) of the images, with their targets.
@@ -179,7 +190,7 @@ class Query:
     def _select(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
         """Compute the scores to explain (R,) of logits (R, C)."""
         targets = self.targets if rows is None else self.targets[rows]
-        return TARGETS[self._target](logits, targets)
+        return TARGETS[self._target](logits, targets, self.activation)
 
     @cached_property
     def logits(self) -> Tensor:
@@ -226,7 +237,17 @@ class Query:
 
     def gradients_of(self, target: str) -> Tensor:
         """Compute `gradients` of another score, a word of `TARGETS`."""
-        return self.gradients_by(TARGETS[target])
+        return self.gradients_by(partial(TARGETS[target], activation=self.activation))
+
+    @property
+    def centered_gradients(self) -> Tensor:
+        """The `gradients` of the logit of the class minus the mean of all classes' logits.
+
+        Raises:
+            ValueError: If classes cannot be compared, see `check_centered`.
+        """
+        check_centered(self.logits, self.activation)
+        return self.gradients_by(centered_logit)
 
     def gradients_by(self, score: Score) -> Tensor:
         """Compute `gradients` of a score that is a function of the logits and the classes."""

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from learned_saliency.attribution.core.classifier import Classifier, Head, encode, of_rows
 from learned_saliency.attribution.core.outputs import Outputs, find_scores
+from learned_saliency.ops import Activation, activation_of
 
 
 class ScoredClassifier(nn.Module):
@@ -24,6 +25,11 @@ class ScoredClassifier(nn.Module):
         self.classifier = classifier
         self.outputs = outputs
         self.training = classifier.training
+
+    @property
+    def activation(self) -> Activation:
+        """Function of the classifier's logits to probabilities."""
+        return activation_of(self.classifier)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (B, 3, H, W) to scores (B, T)."""

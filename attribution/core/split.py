@@ -30,6 +30,7 @@ from learned_saliency.attribution.core.inputs import (
 )
 from learned_saliency.attribution.core.layout import LAYOUTS, Layout
 from learned_saliency.attribution.core.outputs import Outputs, find_scores
+from learned_saliency.ops import Activation, activation_of
 
 
 class SplitClassifier(nn.Module):
@@ -53,6 +54,7 @@ class SplitClassifier(nn.Module):
         levels: Names of layers before it whose hooks are called in its pass, too.
         outputs: Function of what the network returns, or None.
         call: ``call(model, images, **inputs)``.
+        activation: Function of the logits to probabilities, or None for that of the model.
 
     Attributes:
         inputs: The further inputs of the batch, see `bind`.
@@ -70,6 +72,7 @@ class SplitClassifier(nn.Module):
         levels: Sequence[str] = (),
         outputs: Outputs | None = None,
         call: Call = run_plainly,
+        activation: Activation | str | None = None,
     ) -> None:
         super().__init__()
         check_layer(model, layer, layout, prefix_tokens)
@@ -79,6 +82,7 @@ class SplitClassifier(nn.Module):
         self.training = model.training  # metrics refuse a model in training mode
         self.layer = layer
         self.outputs = outputs
+        self.activation = activation_of(model) if activation is None else Activation(activation)
         self.prefix_tokens = prefix_tokens
         if prefix_tokens is None:
             prefix_tokens = getattr(model, "num_prefix_tokens", None)
@@ -136,7 +140,7 @@ class SplitClassifier(nn.Module):
         if isinstance(images, fx.Proxy):  # a cut ends with what the network itself returns
             return output
         batch = images.shape[0]  # len() would fix the batch of an export
-        return find_scores(output, batch, self.outputs)
+        return find_scores(output, batch, self.outputs, self.activation)
 
     def returned(self, images: Tensor, tensors: Sequence[Tensor] | fx.Proxy | None = None) -> Any:
         """Run the network, see `forward`; return what it returns."""
@@ -233,7 +237,7 @@ class SplitClassifier(nn.Module):
                 f"{', '.join(LAYOUTS)}"
             ) from None
         batch = images.shape[0]
-        known = None if returned is None else (grid, find_scores(returned, batch, self.outputs))
+        known = None if returned is None else (grid, self._scores(returned, batch))
         return grid, Rest(self.layout, prefix, context, batch, known, images)
 
     def _head(self, rest: Rest, features: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -254,7 +258,10 @@ class SplitClassifier(nn.Module):
             context = pytree.tree_map(partial(converted, features.dtype), context)
         features = rest.layout.to_output(features, prefix)
         output = self._cut.tail(self, features, context)
-        return find_scores(output, features.shape[0], self.outputs)
+        return self._scores(output, features.shape[0])
+
+    def _scores(self, output: Any, batch: int) -> Tensor:
+        return find_scores(output, batch, self.outputs, self.activation)
 
 
 def split(
@@ -266,6 +273,7 @@ def split(
     tracing: bool | None = None,
     outputs: Outputs | None = None,
     call: Call = run_plainly,
+    activation: Activation | str | None = None,
 ) -> SplitClassifier:
     """Make a classifier of any network (torchvision, timm, your own) by naming a layer.
 
@@ -293,6 +301,8 @@ def split(
         outputs: Function of what the network returns for R images, altered ones among them, to
             scores (R, T) or (R,): what is explained if it is no class, see `attribution.targets`. A
             method's ``targets`` are then indices in [0, T), by default that of the largest score.
+        activation: ``"softmax"``, or ``"sigmoid"`` where each class is there or not, maybe of a
+            single one; by default what the model declares, see `ops.Activation`, else softmax.
 
     Returns:
         A `Classifier` around ``model``; where ``call`` needs inputs, ``classifier.bind(...)`` is.
@@ -300,7 +310,7 @@ def split(
     Raises:
         TypeError: If ``model`` is not a module, or ``call`` or ``outputs`` no function.
         ValueError: If the layer does not exist, runs never or more than once, or does not reach the
-            output; in the first pass, if its layout is not recognized.
+            output, or ``activation`` is none; in the first pass, if its layout is not recognized.
     """
     cut = {"layout": layout, "prefix_tokens": prefix_tokens, "tracing": tracing}
-    return SplitClassifier(model, layer, **cut, outputs=outputs, call=call)
+    return SplitClassifier(model, layer, **cut, outputs=outputs, call=call, activation=activation)

@@ -15,7 +15,7 @@ from learned_saliency.attribution.core.method import Query
 from learned_saliency.attribution.core.outputs import Outputs, find_scores
 from learned_saliency.attribution.core.split import SplitClassifier
 from learned_saliency.attribution.core.tokens import to_grid
-from learned_saliency.ops import widen
+from learned_saliency.ops import activation_of, widen
 
 
 class TransformerMethod(JointMethod):
@@ -68,6 +68,7 @@ def vision_transformer(classifier: nn.Module, method: str) -> VisionTransformer:
         ValueError: If it is another network, or one within another.
     """
     network, outputs = _network(classifier)
+    activation = activation_of(classifier)
     blocks, head = getattr(network, "blocks", None), getattr(network, "forward_head", None)
     known = ("norm", "num_prefix_tokens", "global_pool")
     if blocks is not None and head is not None and all(hasattr(network, x) for x in known):
@@ -88,7 +89,8 @@ def vision_transformer(classifier: nn.Module, method: str) -> VisionTransformer:
 
     def finish(tokens: Tensor) -> Tensor:
         norm, rest = parts
-        return widen(find_scores(rest(norm(tokens)), tokens.shape[0], outputs))
+        batch = tokens.shape[0]
+        return widen(find_scores(rest(norm(tokens)), batch, outputs, activation))
 
     norms = [getattr(layer, name) for layer in layers]
     return VisionTransformer(layers, norms, prefix, min(prefix, read), finish)

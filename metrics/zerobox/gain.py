@@ -10,7 +10,7 @@ from torchmetrics import Metric
 from learned_saliency.metrics.faithfulness import drop, gain, increase
 from learned_saliency.metrics.figures import Figure
 from learned_saliency.metrics.masking import check_maps, check_targets, predict
-from learned_saliency.ops import widen
+from learned_saliency.ops import activation_of
 
 
 @torch.no_grad()
@@ -44,7 +44,7 @@ def kept_probabilities(
             is in training mode.
     """
     check_maps(images, saliency)
-    whole = widen(logits).softmax(dim=1)
+    whole = activation_of(model).probabilities(logits)
     targets = check_targets(targets, whole)[:, None]
     masked = predict(model, images * saliency[:, None].to(images.dtype), batch_size=batch_size)
     return whole.gather(1, targets)[:, 0], masked.gather(1, targets)[:, 0]

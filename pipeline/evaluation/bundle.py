@@ -93,6 +93,8 @@ def write_evaluation(
         batch_size=data.eval_batch_size,
         versions=package_versions() | {"numpy": np.__version__, "opencv": cv2.__version__},
         members={},
+        activation=module.activation.value,
+        multilabel=images[0].labels is not None,
     )
     try:
         return WrittenBundle(path, write_bundle(path, folder, text, facts, images))

@@ -91,6 +91,11 @@ def check_studies(
                 f"studies=[{study.name}]: compares with true classes, but no image of {split} has "
                 "one that the network knows; leave the study out."
             )
+        if study.needs_exclusive and data.task != "multiclass":
+            raise UserError(
+                f"studies=[{study.name}]: takes it that an image has one class, which those of "
+                f"data.task={data.task} need not; leave the study out."
+            )
         if study.needs_network and not module.methods and module.native is None:
             raise UserError(
                 f"studies=[{study.name}]: explains images itself, which finished maps cannot; name "

@@ -25,7 +25,7 @@ from learned_saliency.trainers import NATIVE, KeptMethod, SaliencyModule
 _FOLDER = "kept"  # in the folder of an evaluation, with a file for each method
 _ROOMS = ("attribution", "datamodules", "metrics", "models", "ops", "trainers")
 _MOST_SIBLINGS = 100  # number of folders FOLDER-2, FOLDER-3, ... that are looked at
-_OF_SUBJECT = ("classifier", "layer", "layer_layout", "num_classes", "target")
+_OF_SUBJECT = ("classifier", "layer", "layer_layout", "num_classes", "activation", "target")
 _OF_EVALUATION = ("split", "limit", "seed", "maps_scale", "maps_resize", "maps_cover")
 _OF_EVALUATION += ("channels_last", "fold_batchnorm")
 
@@ -137,6 +137,7 @@ def _base(config: DictConfig, module: SaliencyModule, data: WSOLDataModule) -> d
         "classes": [data.class_names, data.classes],
         "batch": data.eval_batch_size,  # sums of floating-point numbers depend on it
         "evaluation": {key: str(config[key]) for key in _OF_EVALUATION},
+        "task": [data.task, module.activation.value],
         "explained": [module.explained, module.masking, float(module.box_threshold)],
         "trainer": [str(config.trainer.get(key)) for key in ("precision", "deterministic")],
         "pictures": [config.pictures.images, config.pictures.gallery],

@@ -29,6 +29,7 @@ from learned_saliency.pipeline.evaluation.unfinished import (
 )
 from learned_saliency.pipeline.reports import (
     Results,
+    classes_record,
     figures_record,
     plot_curves,
     write_per_image,
@@ -268,5 +269,6 @@ def _record(
         "std": list(data.std),
         "box_threshold": float(module.box_threshold),
         "tested_on": data.supervision(config.split),
+        **classes_record(data.class_names, module.class_precision),
         "versions": package_versions(),
     }

@@ -104,7 +104,7 @@ class RecordedClassifier(nn.Module):
 
     def __init__(self, explained: ExplainedClassifier, size: Size, has_labels: bool) -> None:
         super().__init__()
-        self.native = explained.native
+        self.native, self.activation = explained.native, explained.activation
         self.register_buffer("mean", explained.mean, persistent=False)
         self.register_buffer("std", explained.std, persistent=False)
         self.finish = explained.method.finish

@@ -62,7 +62,8 @@ class ExportedModel(nn.Module):
             found = self.module.explain_all(normalized)
         else:
             found = self.module.explain(normalized, labels)
-        values = (found.logits.softmax(1), found.logits, found.saliency)
+        probabilities = self.module.activation.probabilities(found.logits)
+        values = (probabilities, found.logits, found.saliency)
         zero = (0 * images).sum(dim=(1, 2, 3))  # NaN for such an image
         marked = (value + zero.view(-1, *[1] * (value.ndim - 1)) for value in values)
         return dict(zip(OUTPUTS, marked, strict=True))

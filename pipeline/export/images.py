@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ from learned_saliency.datamodules import (
     image_source,
     leaves,
     match_classes,
+    read_multilabel_split,
     read_split,
     read_square,
 )
@@ -116,7 +118,7 @@ def files_of_data(data: DictConfig) -> Files | None:
     """Find the images of a run's data set, of its test split if any; None where they are gone."""
     for split in ("test", "val") if "metadata" in data else ():
         try:
-            metadata = read_split(Path(data.metadata).expanduser() / split, localization=False)
+            metadata = _reader(data)(Path(data.metadata).expanduser() / split, localization=False)
         except DataError:
             continue
         root = Path(data.root).expanduser()
@@ -137,8 +139,19 @@ def missing_images(data: DictConfig) -> str:
     return f"the images of {known} are not there" if known else "no images are named"
 
 
-def _labels(metadata: SplitMetadata, data: DictConfig) -> NDArray[np.int64]:
-    """Translate the labels of a split to the classes of the model, if it has others."""
+def _reader(data: DictConfig) -> Callable[..., SplitMetadata]:
+    """Return the reader of a split of the data set's task."""
+    multilabel = data.get("task") == "multilabel"  # runs of before have no such key
+    return read_multilabel_split if multilabel else read_split
+
+
+def _labels(metadata: SplitMetadata, data: DictConfig) -> NDArray[np.int64] | None:
+    """Translate the labels of a split to the classes of the model, if it has others.
+
+    There are none where an image may have several.
+    """
+    if metadata.presence is not None:
+        return None
     if data.get("known_classes") is None:
         return metadata.labels
     _, names = find_classes(

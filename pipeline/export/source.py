@@ -119,7 +119,13 @@ class ExportSource(NamedTuple):
         inputs = [images, labels] if model.has_labels else [images]
         declared = self.module.native
         native = {"per_class": declared.per_class, "probabilities": declared.probabilities}
-        return {"maps": self.maps, "native": native, "inputs": inputs, "outputs": outputs}
+        return {
+            "activation": self.module.activation.value,
+            "maps": self.maps,
+            "native": native,
+            "inputs": inputs,
+            "outputs": outputs,
+        }
 
     def _values(self) -> dict[str, str]:
         """Describe the values of the input, for the JSON."""

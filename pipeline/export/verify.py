@@ -49,7 +49,7 @@ def differences(
                 expected = module.explain(images, labels if maps == "label" else None).saliency
             unit = logits.abs().amax().clamp_min(1)
             pairs = [
-                (found["probabilities"], logits.softmax(1)),
+                (found["probabilities"], module.activation.probabilities(logits)),
                 (found["logits"] / unit, logits / unit),
                 (saliency, expected),
             ]

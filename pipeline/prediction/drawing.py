@@ -130,9 +130,11 @@ class Drawing(L.Callback):
             stem = f"{read.found.name}.{placed.method}"
             if self.several and placed.explained is not None:
                 stem += f"-{placed.explained.index}"
-            drawn = (stem, read.pixels, placed, self.style, threshold, small.predicted[0])
+            told = placed.explained if self.model.multilabel else None  # no class rules it out
+            drawn = (stem, read.pixels, placed, self.style, threshold, told or small.predicted[0])
             maps.append(write_map(self.folder, *drawn))
-            if self.labels.formats and placed.method == self.model.methods[0]:
+            labelled = placed.method == self.model.methods[0] and not small.absent
+            if self.labels.formats and labelled:
                 objects += self.labels.find(placed, placed.explained or small.classes[0])
         kind = "scores" if small.predicted[0].is_score else "predicted"
         record = {

@@ -58,6 +58,7 @@ def load(
     precision: str | None = None,
     channels_last: bool = True,
     fold_batchnorm: bool = False,
+    class_threshold: float = 0.5,
 ) -> SaliencyPredictor:
     """Load a trained model; nothing in the file is executed.
 
@@ -78,6 +79,7 @@ def load(
         precision: ``"bf16"``, on GPUs ``"fp16"``; the predictor's ``effect`` has what it changes.
         channels_last: Layout of activations in memory, see ``configs/predict.yaml``.
         fold_batchnorm: See `attribution.fold_batchnorm`.
+        class_threshold: Of a multi-label model, see ``configs/predict.yaml``.
 
     Raises:
         UserError: If the checkpoint is damaged or foreign, or an option or promise impossible.
@@ -87,7 +89,7 @@ def load(
     config.box_threshold, config.batch_size, config.target = box_threshold, batch_size, target
     config.coverage, config.coverage_of = coverage, coverage_of
     config.precision, config.channels_last = precision, channels_last
-    config.fold_batchnorm = fold_batchnorm
+    config.fold_batchnorm, config.class_threshold = fold_batchnorm, class_threshold
     own = _named_maps(config, methods, refine)
     model = build_model(with_precision(config), own, _device(device, precision), classifier)
     if callable(refine):
@@ -156,6 +158,7 @@ def build_model(
         device=device or "cpu",
         batch_size=config.batch_size,
         explaining=Explaining.of(config),
+        class_threshold=config.class_threshold,
     )
     if subject.checkpoint is None and given["class_names"] is None and module.has_classes:
         library_names = library_class_names(config.classifier) or []

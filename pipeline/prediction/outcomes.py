@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +41,28 @@ class ClassScore(NamedTuple):
         return f"ClassScore({self.index}, {self.name!r}, {value})"
 
 
+class Request(NamedTuple):
+    """Request for the classes to explain.
+
+    Attributes:
+        targets: Numbers of the classes; None for predicted classes.
+        top_k: Number of predicted classes to explain.
+        present: Instead of ``top_k``, the smallest probability, in [0, 1], of a class that counts
+            as present: all present classes are explained, or the most probable where there is none.
+    """
+
+    targets: Sequence[int] | None = None
+    top_k: int = 1
+    present: float | None = None
+
+    @property
+    def several(self) -> bool:
+        """True if an image may have maps of several classes."""
+        if self.targets is not None:
+            return len(self.targets) > 1
+        return self.top_k > 1 or self.present is not None
+
+
 class SmallMaps(NamedTuple):
     """Maps and classes that the network gives for one image.
 
@@ -48,12 +70,15 @@ class SmallMaps(NamedTuple):
         maps: Maps at input resolution by method, float32 (T, S, S) in [0, 1]; T = 1 for a native
             map that is the same for every class.
         classes: The T explained classes.
-        predicted: The most probable classes, five where there are as many.
+        predicted: The most probable classes, five where there are as many; where classes do not
+            exclude each other, all that count as present.
+        absent: Whether the classes are explained although none of them counts as present.
     """
 
     maps: dict[str, NDArray[np.float32]]
     classes: list[ClassScore]
     predicted: list[ClassScore]
+    absent: bool = False
 
 
 class PlacedMap(NamedTuple):

@@ -33,7 +33,6 @@ from learned_saliency.pipeline.prediction.index import (
 from learned_saliency.pipeline.prediction.labelling import Labels, label_formats, with_stems
 from learned_saliency.pipeline.prediction.loading import CONFIG_NAME, build_model
 from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor
-from learned_saliency.pipeline.prediction.reading import Request
 from learned_saliency.pipeline.prediction.regions import coverage_record
 from learned_saliency.pipeline.prediction.running import Explanation, most_pixels, run_work
 from learned_saliency.pipeline.prediction.shards import explain_shards, weights_digest
@@ -98,7 +97,7 @@ def predict(
     tiling = None if config.tile is None else Tiling.of(model, config)
     files = _files(config, model.decoding)
     files = with_stems(files, _of_first(say)) if formats else files
-    request = Request(model.targets(_classes(config), config.top_k), config.top_k)
+    request = model.request(_classes(config), config.top_k)
     explanation = Explanation(config, model, request, style, say)
     files = _compared(model, files, config, _of_first(say))
     first = rank_zero_only.rank == 0
@@ -138,7 +137,7 @@ def _predict_shards(
             "trainer=ddp out and start several with part=1/4, part=2/4, ... or part=claim."
         )
     model = build_model(config, device=trainer.strategy.root_device)
-    request = Request(model.targets(_classes(config), config.top_k), config.top_k)
+    request = model.request(_classes(config), config.top_k)
     explanation = Explanation(config, model, request, style, say)
     compare = partial(_compared_once, model, config, say)
     found = explain_shards(explanation, shards, trainer, _asked(explanation), compare)
@@ -271,6 +270,7 @@ def _header(config: DictConfig, model: SaliencyPredictor, tiling: Tiling | None)
         "methods": model.methods,
         **target_record(config, model.module.methods),
         "box_threshold": round(model.box_threshold, 6),
+        **({"class_threshold": model.class_threshold} if model.multilabel else {}),
         "input_size": list(Size.of(model.size)),
         **({} if tiling is None else {"tile": tiling.record}),
         **({} if model.coverage is None else {"coverage": coverage_record(model.coverage)}),

@@ -21,12 +21,14 @@ from learned_saliency.datamodules import (
     to_square,
 )
 from learned_saliency.metrics import boxes_from_saliency
+from learned_saliency.ops import Activation
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.prediction.images import AS_SEEN, pixels_of, separated
 from learned_saliency.pipeline.prediction.outcomes import (
     ClassScore,
     ImageSaliency,
     PlacedMap,
+    Request,
     SmallMaps,
     gathered,
 )
@@ -50,6 +52,7 @@ from learned_saliency.trainers import (
 PREDICTED = "predicted"
 _REPORTED = 5  # predicted classes
 _PLAIN = Explaining({})
+_MOST_PROBABLE = Request()
 
 Refinement = Callable[[Pixels, NDArray[np.float32]], NDArray[np.float32]]
 
@@ -78,6 +81,8 @@ class SaliencyPredictor:
         decoding: How files and PIL images are read.
         coverage: Promise of regions around the objects; None for none.
         explaining: How the network computes; it takes effect in `compare`.
+        class_threshold: Probability, in [0, 1], from which a class of a network whose classes do
+            not exclude each other counts as present.
 
     Attributes:
         size: Side of the network's input in pixels; of one that is no square ``[height, width]``.
@@ -102,10 +107,12 @@ class SaliencyPredictor:
         decoding: Decoding = AS_SEEN,
         coverage: Coverage | None = None,
         explaining: Explaining = _PLAIN,
+        class_threshold: float = 0.5,
     ) -> None:
         self.decoding = decoding
         self.coverage = coverage
         self.explaining = explaining
+        self.class_threshold = class_threshold
         self.effect: MapEffect | None = None
         self.box_threshold = float(module.box_threshold)
         self.device = torch.device(device)
@@ -145,7 +152,7 @@ class SaliencyPredictor:
         self,
         images: Any,
         classes: str | int | Sequence[str | int] = PREDICTED,
-        top_k: int = 1,
+        top_k: int | None = None,
     ) -> list[ImageSaliency]:
         """Explain images.
 
@@ -155,7 +162,9 @@ class SaliencyPredictor:
                 (B, 3, H, W). Values are 8-bit integers or floats in [0, 1], not normalized; see
                 `pipeline.prediction.images.pixels_of`, also for other numbers of channels.
             classes: Classes to explain, by name or number; ``"predicted"`` for each image's own.
-            top_k: Number of most probable classes that are explained as ``"predicted"``.
+            top_k: Number of most probable classes that are explained as ``"predicted"``; None for
+                one or, where classes do not exclude each other, for all that count as present, at
+                least the most probable.
 
         Returns:
             Maps, boxes and classes per image.
@@ -171,10 +180,10 @@ class SaliencyPredictor:
         self,
         images: Iterable[Any],
         classes: str | int | Sequence[str | int] = PREDICTED,
-        top_k: int = 1,
+        top_k: int | None = None,
     ) -> Iterator[ImageSaliency]:
         """Explain any number of images, a batch at a time; see `__call__`."""
-        targets = self.targets(classes, top_k)
+        request = self.request(classes, top_k)
         images = iter(images)
         while taken := [
             pixels_of(image, self.decoding) for image in islice(images, self.batch_size)
@@ -182,14 +191,19 @@ class SaliencyPredictor:
             prepared = [self.prepare(pixels) for pixels in taken]
             if self.explaining.words and self.effect is None:
                 self.compare(prepared)
-            batch = self.batch(prepared, list(map(str, range(len(taken)))), targets, top_k)
+            batch = self.batch(prepared, list(map(str, range(len(taken)))), request)
             with self.explaining.autocast(self.device):
                 found = self.module.predict_step(move_data_to_device(batch, self.device), 0)
             for pixels, small in zip(taken, self.separate(found), strict=True):
                 yield gathered(small, self.placed(self.shown(pixels), small))
 
+    @property
+    def multilabel(self) -> bool:
+        """True if the network's classes do not exclude each other."""
+        return self.module.has_classes and self.module.activation is Activation.SIGMOID
+
     def targets(
-        self, classes: str | int | Sequence[str | int] = PREDICTED, top_k: int = 1
+        self, classes: str | int | Sequence[str | int] = PREDICTED, top_k: int | None = None
     ) -> list[int] | None:
         """Look up classes given by name or number; return None for the predicted classes.
 
@@ -197,7 +211,7 @@ class SaliencyPredictor:
             UserError: If a class does not exist, ``top_k`` is not in [1, C], both are given, or
                 classes are given although a coverage is promised for maps of predicted classes.
         """
-        if not 1 <= top_k <= self.num_classes:
+        if top_k is not None and not 1 <= top_k <= self.num_classes:
             raise UserError(f"top_k={top_k}: there are {self.num_classes} classes.")
         if isinstance(classes, str) and classes == PREDICTED:
             return None
@@ -205,12 +219,25 @@ class SaliencyPredictor:
             raise UserError(
                 "coverage: is promised for the maps of predicted classes; leave out classes=..."
             )
-        if top_k != 1:
+        if top_k not in (None, 1):
             raise UserError("top_k is of predicted classes: leave it out where classes are given.")
         wanted = [classes] if isinstance(classes, str | int) else list(classes)
         if not wanted:
             raise UserError("classes: name at least one class.")
         return list(dict.fromkeys(class_number(word, self.class_names) for word in wanted))
+
+    def request(
+        self, classes: str | int | Sequence[str | int] = PREDICTED, top_k: int | None = None
+    ) -> Request:
+        """Settle which classes are explained; see `__call__` for the arguments.
+
+        Raises:
+            UserError: See `targets`.
+        """
+        targets = self.targets(classes, top_k)
+        if targets is None and top_k is None and self.multilabel:
+            return Request(present=self.class_threshold)
+        return Request(targets, top_k or 1)
 
     def prepare(self, pixels: NDArray[Any]) -> Tensor:
         """Resize an image (h, w, C) to the network's input as in evaluation, (C, H, W)."""
@@ -227,23 +254,23 @@ class SaliencyPredictor:
         self,
         prepared: Sequence[Tensor],
         names: Sequence[str],
-        targets: Sequence[int] | None = None,
-        top_k: int = 1,
+        request: Request = _MOST_PROBABLE,
     ) -> PredictionBatch:
         """Make a batch for the module's ``predict_step``, on the CPU.
 
         Args:
             prepared: B images from `prepare`.
             names: Names of the B images.
-            targets: Numbers of the classes to explain; None for the predicted classes.
-            top_k: Number of predicted classes to explain.
+            request: The classes to explain.
         """
         images = standardize(torch.stack(list(prepared)), self.mean, self.std)
         batch = PredictionBatch(image=images, image_id=list(names))
-        if targets is None:
-            batch["top_k"] = top_k
+        if request.targets is not None:
+            batch["targets"] = torch.tensor(request.targets).repeat(len(images), 1)
+        elif request.present is not None:
+            batch["present"] = request.present
         else:
-            batch["targets"] = torch.tensor(targets).repeat(len(images), 1)
+            batch["top_k"] = request.top_k
         return batch
 
     def compare(self, prepared: Sequence[Tensor]) -> MapEffect | None:
@@ -263,21 +290,29 @@ class SaliencyPredictor:
     def separate(self, found: Prediction) -> list[SmallMaps]:
         """Split the result of ``predict_step`` for a batch into results per image."""
         maps = {name: found.maps[name].float().cpu().numpy() for name in self.methods}
-        return [
-            SmallMaps(
-                {name: values[i] for name, values in maps.items()},
-                self.scores(logits, found.targets[i].tolist()),
-                self.scores(logits),
-            )
-            for i, logits in enumerate(found.logits[:, None])
-        ]
+        result = []
+        for i, logits in enumerate(found.logits[:, None]):
+            classes = self.scores(logits, found.targets[i].tolist())
+            absent = False
+            if found.present is not None:
+                kept = [score for score in classes if score.probability >= found.present]
+                classes, absent = kept or classes[:1], not kept
+            of_image = {name: values[i][: len(classes)] for name, values in maps.items()}
+            result.append(SmallMaps(of_image, classes, self.scores(logits), absent))
+        return result
 
     def scores(self, logits: Tensor, classes: Sequence[int] | None = None) -> list[ClassScore]:
-        """Score classes of an image with logits (1, C); None for the most probable classes."""
+        """Score classes of an image with logits (1, C); None for those that are reported.
+
+        These are the most probable classes and, where classes do not exclude each other, all that
+        count as present.
+        """
         values = logits[0].float()
-        values = values.softmax(0) if self.module.has_classes else values
+        values = self.module.activation.probabilities(values) if self.module.has_classes else values
         if classes is None:
-            classes = values.topk(min(_REPORTED, self.num_classes)).indices.tolist()
+            present = int((values >= self.class_threshold).sum()) if self.multilabel else 0
+            count = min(max(_REPORTED, present), self.num_classes)
+            classes = values.topk(count).indices.tolist()
         return [self._score(index, float(values[index])) for index in classes]
 
     def placed(self, pixels: Pixels, small: SmallMaps) -> Iterator[PlacedMap]:

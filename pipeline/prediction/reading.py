@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +12,7 @@ import lightning as L
 from torch import Tensor
 
 from learned_saliency.datamodules import ImageError, Pixels, pixel_count, read_image
+from learned_saliency.pipeline.prediction.outcomes import Request
 from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor
 from learned_saliency.pipeline.prediction.sources import Found
 from learned_saliency.trainers import PredictionBatch
@@ -42,23 +43,6 @@ class ImageBatch(PredictionBatch):
     """
 
     files: list[ReadImage]
-
-
-class Request(NamedTuple):
-    """Request for the classes to explain.
-
-    Attributes:
-        targets: Numbers of the classes; None for the predicted classes.
-        top_k: Number of predicted classes to explain.
-    """
-
-    targets: Sequence[int] | None
-    top_k: int
-
-    @property
-    def count(self) -> int:
-        """Number of classes that are explained per image."""
-        return self.top_k if self.targets is None else len(self.targets)
 
 
 class ImageBatches:
@@ -159,7 +143,7 @@ class ImageBatches:
             prepared.append(image)
         if not files:
             return None
-        batch = self.model.batch(prepared, [read.found.name for read in files], *self.request)
+        batch = self.model.batch(prepared, [read.found.name for read in files], self.request)
         return ImageBatch(**batch, files=files)
 
 

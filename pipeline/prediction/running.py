@@ -15,8 +15,9 @@ from omegaconf import DictConfig
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.prediction.drawing import Drawing
 from learned_saliency.pipeline.prediction.labelling import Labels
+from learned_saliency.pipeline.prediction.outcomes import Request
 from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor
-from learned_saliency.pipeline.prediction.reading import ImageBatches, Request
+from learned_saliency.pipeline.prediction.reading import ImageBatches
 from learned_saliency.pipeline.prediction.sources import Found
 from learned_saliency.pipeline.prediction.work import Work
 from learned_saliency.pipeline.prediction.writing import Style
@@ -58,10 +59,8 @@ class Explanation(NamedTuple):
         cores = min(_MOST_WORKERS, max(1, (os.cpu_count() or 1) // trainer.num_devices))
         pool = ThreadPoolExecutor(self.config.workers or cores)
         bounds = {"pool": pool, "most_pixels": _PIXELS}
-        several = self.request.count > 1
-        drawing = Drawing(
-            self.model, folder, self.style, labels=labels, several=several, say=self.say, **bounds
-        )
+        drawn = {"labels": labels, "several": self.request.several, "say": self.say}
+        drawing = Drawing(self.model, folder, self.style, **drawn, **bounds)
         batches = ImageBatches(
             files,
             self.model,

@@ -12,6 +12,13 @@ from learned_saliency.pipeline.reports.bootstrap import (
     without_bias,
     write_intervals,
 )
+from learned_saliency.pipeline.reports.classes import (
+    CLASSES_FILE,
+    ClassRow,
+    class_rows,
+    classes_record,
+    write_classes,
+)
 from learned_saliency.pipeline.reports.curves import plot_curves
 from learned_saliency.pipeline.reports.gallery import (
     GALLERY_FILE,
@@ -85,12 +92,14 @@ from learned_saliency.pipeline.reports.sweeps import (
 from learned_saliency.pipeline.reports.tables import NOTHING, Signs, layout, shown_figures
 
 __all__ = [
+    "CLASSES_FILE",
     "GALLERY_FILE",
     "NOTHING",
     "TABLE_FILE",
     "Block",
     "Card",
     "Cell",
+    "ClassRow",
     "Column",
     "Details",
     "Facts",
@@ -113,6 +122,8 @@ __all__ = [
     "bootstrap_interval",
     "bundle_results",
     "card_title",
+    "class_rows",
+    "classes_record",
     "data_uri",
     "draws",
     "escaped",
@@ -150,6 +161,7 @@ __all__ = [
     "told_supervision",
     "with_accuracy",
     "without_bias",
+    "write_classes",
     "write_gallery",
     "write_intervals",
     "write_model_card",

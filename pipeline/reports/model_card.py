@@ -106,7 +106,7 @@ def _page(facts: Mapping[str, Any], pictures: Sequence[str], loading: str, origi
         f"# {escaped(card_title(facts))}",
         _kind(facts),
         markdown_table([("", ""), *what]),
-        f"## Data\n\n{escaped(facts['data'])}, {_classes(facts['class_names'])}."
+        f"## Data\n\n{escaped(facts['data'])}, {_classes(facts['class_names'])}{_several(config)}."
         + _decoding(config),
         *([markdown_table(_splits(facts))] if "splits" in facts else []),
         f"## Figures\n\n{_selection(facts)}",
@@ -203,6 +203,13 @@ def _classes(names: list[str]) -> str:
     rest = len(names) - _MAX_NAMES
     shown = ", ".join(map(escaped, names[:_MAX_NAMES]))
     return f"{len(names)} classes: {shown}" + (f" and {rest} more" if rest > 0 else "")
+
+
+def _several(config: Mapping[str, Any]) -> str:
+    """Tell that images may have several classes, where they may."""
+    if config.get("data", {}).get("task") != "multilabel":  # runs of before have no such key
+        return ""
+    return "; an image may have several of them, and the network tells each by a sigmoid of its own"
 
 
 def _decoding(config: Mapping[str, Any]) -> str:

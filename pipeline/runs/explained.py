@@ -26,6 +26,7 @@ from learned_saliency.pipeline.runs.third_party import (
     PlainLogits,
     build_classifier,
     third_party_network,
+    told_activation,
 )
 from learned_saliency.trainers import NATIVE, MapsModule, PostHocModule, SaliencyModule
 
@@ -34,6 +35,7 @@ _OF_FOREIGN = (
     "layer",
     "layer_layout",
     "num_classes",
+    "activation",
     "class_names",
 )  # keys that a checkpoint knows
 
@@ -131,7 +133,8 @@ def _build(
         channels = channels_of(config.get("data") or config.input)
         named = config.classifier, config.num_classes, config.weights
         network = third_party_network(*named, channels)
-        classifier = PlainLogits(network).eval()  # nothing of it is explained here
+        activation = told_activation(config, network)
+        classifier = PlainLogits(network, activation).eval()  # nothing of it is explained here
     elif subject.checkpoint is None:
         classifier = build_classifier(config)
     else:

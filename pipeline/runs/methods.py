@@ -41,12 +41,19 @@ def build_evaluation(
         class_names: See `build_methods`.
 
     Raises:
-        UserError: If a method or a metric does not exist.
+        UserError: If a method or a metric does not exist, or predicted classes are to be explained
+            of images that are tested with each of their classes.
     """
     wanted = config.evaluate
     for name in wanted.faithfulness:
         if name not in FIGURES:
             _refuse("evaluate.faithfulness", "metric", str(name), list(FIGURES))
+    task = (config.get("data") or {}).get("task", "multiclass")
+    if wanted.explained == "predicted" and task == "multilabel" and not has_function(config):
+        raise UserError(
+            "evaluate.explained=predicted: an image of data.task=multilabel is tested once with "
+            "each of its classes, whose map is explained; leave it at label."
+        )
     return {
         "methods": build_methods(config, class_names),
         "faithfulness": [] if has_function(config) else list(wanted.faithfulness),

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from learned_saliency.attribution import LAYOUTS, SplitClassifier, find_logits, split
 from learned_saliency.datamodules import COLORS
 from learned_saliency.models import adapt_first_layer, find_first_layer, with_channels
+from learned_saliency.ops import Activation, activation_of
 from learned_saliency.pipeline.cli import (
     LIBRARIES,
     LIBRARY_WEIGHTS,
@@ -31,6 +32,7 @@ from learned_saliency.pipeline.cli import (
 from learned_saliency.pipeline.runs.build import channels_of
 from learned_saliency.pipeline.runs.targets import target_function
 from learned_saliency.pipeline.runs.weights import check_finite, fit_state_dict, read_weights
+from learned_saliency.trainers import TASKS
 
 
 def build_classifier(config: DictConfig) -> SplitClassifier:
@@ -45,10 +47,24 @@ def build_classifier(config: DictConfig) -> SplitClassifier:
     channels = channels_of(config.get("data") or config.input)
     network = third_party_network(config.classifier, config.num_classes, config.weights, channels)
     check_layer_named(config, network)
+    options = {"layout": config.layer_layout, "activation": told_activation(config, network)}
     try:
-        return split(network.eval(), config.layer, layout=config.layer_layout, outputs=outputs)
+        return split(network.eval(), config.layer, outputs=outputs, **options)
     except ValueError as error:
         raise UserError(f"layer={config.layer}: {error}") from None
+
+
+def told_activation(config: DictConfig, network: nn.Module) -> Activation:
+    """Find the function of a network's logits to probabilities.
+
+    It is what ``activation`` says, else what the network declares, see `ops.Activation`, else that
+    of the data set's task, if there is one.
+    """
+    if config.activation is not None:
+        return Activation(config.activation)
+    own = activation_of(network)
+    task = TASKS[(config.get("data") or {}).get("task", "multiclass")]
+    return task.activation if own is Activation.SOFTMAX else own
 
 
 def check_layer_named(config: DictConfig, network: nn.Module) -> None:
@@ -101,15 +117,16 @@ class PlainLogits(nn.Module):
 
     Args:
         network: Network of images (B, 3, H, W).
+        activation: Function of the logits to probabilities.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, activation: Activation = Activation.SOFTMAX) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.activation = network, activation
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify images of shape (B, 3, H, W): logits of shape (B, C)."""
-        return find_logits(self.network(images), len(images))
+        return find_logits(self.network(images), len(images), self.activation)
 
 
 def check_library_network(classifier: str) -> None:

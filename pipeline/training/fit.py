@@ -19,6 +19,7 @@ from learned_saliency.errors import Stopped
 from learned_saliency.pipeline.cli import UserError, find_resume_point, origin_of
 from learned_saliency.pipeline.reports import (
     Results,
+    classes_record,
     model_card_path,
     plot_curves,
     read_results,
@@ -250,6 +251,7 @@ def _record(plan: Plan, trained: TrainedStage) -> dict[str, Any]:
         "explained": trained.module.explained if plan.data.num_labeled("test") else "predicted",
         **target_record(plan.config, trained.module.methods),
         "tested_on": plan.data.supervision("test"),
+        **classes_record(plan.data.class_names, trained.module.class_precision),
         "splits": trained.facts["splits"],
         "versions": package_versions(),
     }

@@ -14,6 +14,7 @@ from learned_saliency.trainers import (
     CRITERIA,
     DEFAULT_CRITERION,
     MONITORS,
+    TASKS,
     THRESHOLD_CRITERION,
     ZeroBoxScores,
     draw_images,
@@ -57,6 +58,7 @@ def ground_truth(data: WSOLDataModule) -> set[str]:
         "labels": data.num_labeled("val") > 0,
         "boxes": data.has_boxes("val"),
         "masks": data.has_masks("val"),
+        TASKS[data.task].need: True,
     }
     return {name for name, there in found.items() if there}
 

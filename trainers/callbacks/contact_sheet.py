@@ -151,8 +151,8 @@ class ContactSheet(Kept, L.Callback):
         captions = [class_lines(self.class_names, e.label, e.predicted, e.predicted_probability)]
         if e.score is not None:
             target, captions = score_line(e.target, e.score), [captions[0][:1]]
-        elif e.predicted < 0:
-            target, captions = "", [captions[0][:1]]
+        elif e.predicted < 0:  # nothing is predicted, or any number of classes
+            target, captions = target if e.target_probability else "", [captions[0][:1]]
         for name in e.overlays:
             shared = name == NATIVE and native is not None and not native.per_class
             flat = ["flat map"] if name in e.flat else []
@@ -190,8 +190,8 @@ def _example(module: SaliencyModule, tested: TestOutput, batch: WSOLBatch, i: in
     colors = module.colors(batch["image"][i]).permute(1, 2, 0)
     image = colors.round().byte().cpu().numpy()
     true = batch["boxes"][i].tolist() if "boxes" in batch else []
-    probs = tested.logits[i].float().softmax(0)
-    predicted = int(probs.argmax()) if module.has_scores else -1
+    probs = module.activation.probabilities(tested.logits[i].float())
+    predicted = int(probs.argmax()) if module.has_scores and "labels" not in batch else -1
     target = int(tested.targets[i])
     scored = module.has_scores and not module.has_classes
     threshold = float(module.box_threshold)

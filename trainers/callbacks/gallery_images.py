@@ -76,18 +76,19 @@ def draw_image(
     """Draw one image of a batch with its maps."""
     colors = module.colors(batch["image"][i]).permute(1, 2, 0).round().byte().cpu().numpy()
     true = batch["boxes"][i].cpu() if "boxes" in batch else torch.empty(0, 4, dtype=torch.int64)
-    probs = tested.logits[i].float().softmax(0)
+    probs = module.activation.probabilities(tested.logits[i].float())
     predicted, target = int(probs.argmax()), int(tested.targets[i])
     threshold = float(module.box_threshold)
     classified = module.has_scores and module.has_classes
+    predicts = classified and "labels" not in batch  # else it decides on each class by itself
     scored = module.has_scores and not module.has_classes
     return GalleryImage(
         place=int(batch["index"][i]),
         image_id=batch["image_id"][i],
         label=int(batch["label"][i]),
-        predicted=predicted if classified else -1,
+        predicted=predicted if predicts else -1,
         target=target,
-        predicted_probability=float(probs[predicted]) if classified else None,
+        predicted_probability=float(probs[predicted]) if predicts else None,
         target_probability=float(probs[target]) if classified else None,
         score=float(tested.logits[i, target]) if scored else None,
         size=(colors.shape[0], colors.shape[1]),
@@ -123,7 +124,8 @@ def badness(module: SaliencyModule, tested: TestOutput, batch: WSOLBatch, i: int
         box = boxes_from_saliency(saliency[None], float(module.box_threshold))[0]
         return 1 - float(box_iou(box.numpy(), batch["boxes"][i].cpu().numpy()).max())
     if batch["label"][i] >= 0 and module.has_scores and module.has_classes:
-        return 1 - float(tested.logits[i].float().softmax(0)[batch["label"][i]])
+        probs = module.activation.probabilities(tested.logits[i].float())
+        return 1 - float(probs[batch["label"][i]])
     return 0.0
 
 

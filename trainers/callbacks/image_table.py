@@ -34,7 +34,8 @@ class ImageTable(PartFiles, L.Callback):
     """Writer of a CSV with one row per image and method while a module is tested.
 
     Columns: ``image_id, method, label, predicted, target`` (the class explained; or of scores that
-    are no classes the index, with ``score`` behind it in place of ``predicted``); the box of the
+    are no classes the index, with ``score`` behind it in place of ``predicted``, and so of samples
+    of multi-label tasks, with the logit of the class); the box of the
     map's largest contour at the module's ``box_threshold`` ``x0, y0, x1, y1``, in pixels of the
     input; ``iou`` with the best true box, where there are boxes; and the terms of the metrics that
     are means over images, named as these means, empty where an image does not count. Images are in
@@ -169,7 +170,7 @@ def image_rows(
             box = boxes[name][i].tolist()
             row = {_PLACE: int(batch["index"][i]), _STATES: pack_states(tested.states[name], i)}
             row |= {"image_id": image_id, "method": name, "label": label[i]}
-            if module.has_classes:
+            if module.has_classes and "labels" not in batch:
                 row |= {"predicted": predicted[i], "target": target[i]}
             elif module.has_scores:
                 row |= {"target": target[i], "score": f"{scores[i]:.6g}"}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from learned_saliency.trainers.strategies.processes import meet, place
 _SECONDS = 10.0  # between two writings of a journal
 _SHARE = 0.05  # largest part of the time that writing may take
 
+State = Tensor | list[Tensor]
 MetricTree = nn.Module | Mapping[str, "MetricTree"]
 
 
@@ -44,7 +46,7 @@ class Kept(ABC):
 
 
 class Sums(Kept):
-    """States of metrics, all of which are sums over images.
+    """States of metrics, all of which are sums over images, or lists of tensors of images.
 
     Args:
         metrics: Metrics by name, nested as one likes, or modules that hold metrics.
@@ -53,18 +55,24 @@ class Sums(Kept):
     def __init__(self, metrics: MetricTree) -> None:
         self.metrics = dict(_named_metrics(metrics))
 
-    def kept(self) -> dict[str, dict[str, Tensor]]:
+    def kept(self) -> dict[str, dict[str, State]]:
         """Return copies of all states by metric and name."""
         return {
-            name: {key: value.detach().clone() for key, value in metric.metric_state.items()}
+            name: {key: each(torch.clone, value) for key, value in metric.metric_state.items()}
             for name, metric in self.metrics.items()
         }
 
-    def take(self, kept: dict[str, dict[str, Tensor]]) -> None:
+    def take(self, kept: dict[str, dict[str, State]]) -> None:
         """Add earlier states to the present ones."""
         for name, metric in self.metrics.items():
             now = metric.metric_state
-            metric.merge_state({key: kept[name][key].to(now[key].device) for key in now})
+            moved = {key: each(methodcaller("to", metric.device), kept[name][key]) for key in now}
+            metric.merge_state(moved)
+
+
+def each(function: Callable[[Tensor], Tensor], state: State) -> State:
+    """Apply a function to a state that is a tensor, or to each tensor of a list."""
+    return function(state) if isinstance(state, Tensor) else [function(part) for part in state]
 
 
 def _named_metrics(tree: MetricTree, prefix: str = "") -> Iterator[tuple[str, Metric]]:

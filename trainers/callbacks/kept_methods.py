@@ -13,10 +13,10 @@ from learned_saliency.trainers.base import SaliencyModule
 from learned_saliency.trainers.callbacks.contact_sheet import ContactSheet
 from learned_saliency.trainers.callbacks.gallery import Gallery
 from learned_saliency.trainers.callbacks.image_table import ImageTable
-from learned_saliency.trainers.callbacks.journal import MetricTree, Sums
+from learned_saliency.trainers.callbacks.journal import MetricTree, State, Sums, each
 from learned_saliency.trainers.strategies.processes import gathered, place
 
-_States = dict[str, dict[str, Tensor]]
+_States = dict[str, dict[str, State]]
 
 
 class KeptMethod(TypedDict):
@@ -25,7 +25,7 @@ class KeptMethod(TypedDict):
     Attributes:
         figures: Names of the faithfulness metrics that were counted.
         sums: States of the method's metrics.
-        shared: States of the metrics that all methods share: accuracy, floors.
+        shared: States of the metrics that all methods share: of the classifier, floors.
         rows: Rows of ``images.csv``.
         examples: Drawn images by their places in the split, with the overlay of this method alone.
         gallery: Images of the gallery by their places, with the map of this method alone.
@@ -52,6 +52,7 @@ def shared_metrics(module: SaliencyModule) -> dict[str, MetricTree]:
     scores = module.test_scores
     parts: dict[str, nn.Module | None] = {
         "accuracy": scores.accuracy,
+        "precision": nn.ModuleDict({"classes": scores.precision}),
         "floors": scores.floors,
         "available": scores.available,
     }
@@ -113,13 +114,13 @@ def kept_methods(
 def _on_cpu(metrics: Mapping[str, MetricTree]) -> _States:
     """Copy the states of metrics to the CPU."""
     return {
-        name: {key: value.cpu() for key, value in states.items()}
+        name: {key: each(Tensor.cpu, value) for key, value in states.items()}
         for name, states in Sums(metrics).kept().items()
     }
 
 
 def _summed(shares: list[_States]) -> _States:
-    """Add the states of all processes, which are sums over images."""
+    """Add the states of all processes, which are sums over images, or join them."""
     return {
         name: {key: reduce(add, [share[name][key] for share in shares]) for key in parts}
         for name, parts in shares[0].items()

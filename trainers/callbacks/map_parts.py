@@ -41,6 +41,8 @@ class RecordedImage(NamedTuple):
         logits: Offset and length within it of the logits, float32.
         mask: The same of the true mask, gray PNG of 8 bits; None without masks.
         maps: The same of the maps by method, gray PNG of 16 bits.
+        labels: All classes of the image, where it may have several; else None.
+        first: Whether this is the first of the tested images that show it; None likewise.
     """
 
     place: int
@@ -53,6 +55,8 @@ class RecordedImage(NamedTuple):
     logits: Extent
     mask: Extent | None
     maps: dict[str, Extent]
+    labels: list[int] | None = None
+    first: bool | None = None
 
     def read(self, extent: Extent) -> bytes:
         """Read one of the contents."""
@@ -133,6 +137,9 @@ def _records(tested: TestOutput, batch: WSOLBatch) -> Iterator[bytes]:
             "boxes": batch["boxes"][i].tolist() if "boxes" in batch else None,
             "size": list(batch["image"].shape[-2:]),
         }
+        if "labels" in batch:
+            present = batch["labels"][i].nonzero()[:, 0].tolist()
+            told |= {"labels": present, "first": bool(batch["first"][i])}
         parts = [logits[i].astype("<f4").tobytes(), mask, *maps.values()]
         told |= {"methods": list(maps), "lengths": [len(part) for part in parts]}
         content = b"".join(parts)

@@ -16,7 +16,7 @@ from learned_saliency.storage import write_bytes
 from learned_saliency.trainers.base import NATIVE, SaliencyModule
 from learned_saliency.trainers.callbacks.contact_sheet import CELL, box_legend, class_lines
 from learned_saliency.trainers.loggers.dashboard import Dashboard
-from learned_saliency.trainers.outputs import is_flat
+from learned_saliency.trainers.outputs import is_flat, known_targets
 from learned_saliency.visualization import (
     DEFAULT_COLORMAP,
     FOUND_BOX,
@@ -97,8 +97,9 @@ def draw(
     """
     images = module.colors(batch["image"]).permute(0, 2, 3, 1).round().byte().cpu().numpy()
     found = boxes_from_saliency(maps[NATIVE].float(), float(module.box_threshold)).cpu().numpy()
-    best, predicted = (values.tolist() for values in logits.float().softmax(1).max(1))
-    labels = batch["label"].tolist()
+    probs = module.activation.probabilities(logits.float())
+    best, predicted = (values.tolist() for values in probs.max(1))
+    labels, targets = batch["label"].tolist(), known_targets(batch["label"], logits)
     order = [*(name for name in maps if name != NATIVE), NATIVE]
     drawn = {name: maps[name].float().cpu().numpy() for name in order}
     rows, captions = [], []
@@ -111,6 +112,8 @@ def draw(
         rows.append([*row, with_boxes(marked, boxes, FOUND_BOX)])
         below = [["flat map"] if flat[name] else [] for name in order]
         classes = class_lines(class_names, labels[i], predicted[i], best[i])
+        if "labels" in batch:  # the classifier decides on each class by itself
+            classes = [classes[0], f"probability: {float(probs[i, targets[i]]):.1%}"]
         captions.append([classes, *below, []])
     titles = ["image", *order, "predicted box"]
     looks = {"colormap": DEFAULT_COLORMAP, "legend": box_legend(module)}

@@ -21,6 +21,7 @@ from learned_saliency.attribution import (
     SplitClassifier,
     split,
 )
+from learned_saliency.ops import Activation, activation_of
 from learned_saliency.storage import write_bytes
 from learned_saliency.trainers.callbacks.inference_tensors import normal_tensors
 from learned_saliency.trainers.callbacks.named_methods import named_methods
@@ -71,6 +72,8 @@ class SaliencyCallback(L.Callback):
             ``"probability"``; or a function of what the network returns for B images to scores
             (B, T), of which the largest is explained, see ``outputs`` of `attribution.split`; None
             for the logit of the predicted class.
+        activation: ``"sigmoid"`` where the network's classes do not exclude each other, see
+            `attribution.split`; None for softmax, or what the network declares.
         folder: Folder of the PNG files; None takes ``saliency/LAYER`` below the trainer's
             ``log_dir`` or ``default_root_dir``.
 
@@ -95,6 +98,7 @@ class SaliencyCallback(L.Callback):
         class_names: Sequence[str] = (),
         layout: str | None = None,
         target: str | Outputs | None = None,
+        activation: Activation | str | None = None,
         folder: str | Path | None = None,
     ) -> None:
         if images < 1 or every_n_epochs < 1:
@@ -104,8 +108,9 @@ class SaliencyCallback(L.Callback):
             )
         if (mean is None) != (std is None):
             raise ValueError("mean and std must be given together or not at all")
-        self.layer, self.layout, self.network = layer, layout, network
+        self.layer, self.network = layer, network
         self.outputs = target if callable(target) else None
+        self._options = {"layout": layout, "outputs": self.outputs, "activation": activation}
         self.methods = named_methods(methods, None if callable(target) else target)
         self.every_n_epochs, self.class_names = every_n_epochs, list(class_names)
         self.mean, self.std = mean, std
@@ -171,9 +176,7 @@ class SaliencyCallback(L.Callback):
         if self._classifier is None:
             network = _network(module, self.network)
             with torch.inference_mode(False):
-                self._classifier = split(
-                    network, self.layer, layout=self.layout, outputs=self.outputs
-                )
+                self._classifier = split(network, self.layer, **self._options)
         return self._classifier
 
     def _rows(
@@ -205,7 +208,8 @@ class SaliencyCallback(L.Callback):
         best = int(logits.argmax())
         if self.outputs is not None:
             return score_line(best, float(logits[best]))
-        return f"{class_name(self.class_names, best)} {float(logits.softmax(0)[best]):.1%}"
+        probs = activation_of(self._classifier).probabilities(logits)
+        return f"{class_name(self.class_names, best)} {float(probs[best]):.1%}"
 
     def _picture(self, rows: Sequence[tuple[Tensor, list[str], dict[str, Tensor]]]) -> Picture:
         cells, captions = [], []

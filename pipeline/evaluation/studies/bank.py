@@ -58,6 +58,7 @@ class Bank(Study):
 
     name = "bank"
     needs_labels = True
+    needs_exclusive = True
 
     def __init__(
         self,

@@ -109,12 +109,15 @@ class Study(ABC):
             has one, and takes its batches through `labeled`.
         needs_network: Whether the study explains images itself, by the module's methods. It is
             refused where there are finished maps alone.
+        needs_exclusive: Whether the study takes it that each image has one class, which others
+            rule out. It is refused for data sets of multi-label tasks.
         rows: Names of rows of the table that are the study's own; no finished maps may have them.
     """
 
     name: ClassVar[str]
     needs_labels: ClassVar[bool] = False
     needs_network: ClassVar[bool] = True
+    needs_exclusive: ClassVar[bool] = False
     rows: Collection[str] = ()
 
     def check(self, config: DictConfig) -> None:  # noqa: B027

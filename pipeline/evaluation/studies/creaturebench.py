@@ -75,6 +75,7 @@ class CreatureBench(Study):
     name = "creaturebench"
     rows = (CONSTANT, RANDOM)
     needs_labels = True
+    needs_exclusive = True
     needs_network = False  # finished maps do, too; `check_module` asks for the classifier
 
     def __init__(self, importance: str = "mean", seed: int = 0, batch_size: int = 128) -> None:

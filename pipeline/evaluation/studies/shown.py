@@ -73,7 +73,8 @@ class ShownBatch:
             logits = self.classifier(self.images)
         labels = batch["label"] if module.explained == "label" else None
         self.targets = module.known_targets(labels, logits)
-        self.p = logits.softmax(1).gather(1, self.targets[:, None])[:, 0]
+        probs = module.activation.probabilities(logits)
+        self.p = probs.gather(1, self.targets[:, None])[:, 0]
         self._module = module
 
     def show(self, masks: Tensor, *scores: ShownScores) -> Tensor:

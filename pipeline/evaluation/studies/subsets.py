@@ -147,7 +147,8 @@ class Subsets(Study):
         for number, batch in enumerate(labeled(setting.batches(scores))):
             setting.note(f"batch {number + 1}")
             for name, (saliency, logits) in self._explained(setting, batch).items():
-                self._count(scores[name], saliency, logits, batch)
+                right = module.activation.decides(logits, batch["label"])
+                self._count(scores[name], saliency, right, batch)
         found = {
             name: {subset: _values(**metrics) for subset, metrics in of_row.items()}
             for name, of_row in scores.items()
@@ -180,18 +181,17 @@ class Subsets(Study):
         self,
         scores: Mapping[str, Mapping[str, MaskLocalization | MeanMetric]],
         saliency: Tensor,
-        logits: Tensor,
+        right: Tensor,
         batch: WSOLBatch,
     ) -> None:
         """Count a batch of one row in each subset."""
         labels = batch["label"]
-        hits = (logits.argmax(1) == labels).float()
         for subset, classes in self._subsets.items():
             members = (labels >= classes.start) & (labels < classes.stop)
             if members.any():
                 boxes = [b for b, m in zip(batch["boxes"], members.tolist(), strict=True) if m]
                 scores[subset]["boxes"].update(saliency[members], boxes)
-                scores[subset]["accuracy"].update(hits[members])
+                scores[subset]["accuracy"].update(right[members].float())
 
 
 def class_subsets(sizes: Sequence[int] | None, num_classes: int) -> dict[str, range]:

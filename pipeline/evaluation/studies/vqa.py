@@ -84,6 +84,7 @@ class VQA(Study):
     """
 
     name = "vqa"
+    needs_exclusive = True
 
     def __init__(
         self,

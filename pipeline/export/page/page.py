@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from learned_saliency.ops import Activation
 from learned_saliency.pipeline.export.page.runtime import WebRuntime
 from learned_saliency.pipeline.reports import table_rows
 
@@ -99,7 +100,7 @@ def _list_of_facts(facts: Mapping[str, Any], runtime: WebRuntime) -> str:
         "Network": facts["backbone"],
         "Layer": facts.get("layer"),
         "Trained on": facts["data"],
-        "Classes": len(facts["class_names"]),
+        "Classes": _count(facts),
         "Map": maps.get(facts["maps"], "of any class that you choose"),
         "Input": " x ".join(map(str, facts["input_size"])) + " pixels",
         "Box": f"around the largest region above {facts['box_threshold']:.3f} of the map's maximum",
@@ -110,6 +111,12 @@ def _list_of_facts(facts: Mapping[str, Any], runtime: WebRuntime) -> str:
         for name, value in rows.items()
         if value is not None
     )
+
+
+def _count(facts: Mapping[str, Any]) -> str:
+    """Count the classes; say that they do not exclude each other, where it is so."""
+    several = facts.get("activation") == Activation.SIGMOID
+    return f"{len(facts['class_names'])}" + (", each there or not, by a sigmoid" if several else "")
 
 
 def _metrics(results: Mapping[str, Mapping[str, float | None]] | None) -> str:

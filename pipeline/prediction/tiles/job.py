@@ -14,8 +14,8 @@ from torch import Tensor
 from learned_saliency.datamodules import COLORS, ImageError, Size
 from learned_saliency.pipeline.cli import UserError, values
 from learned_saliency.pipeline.prediction.index import Part
+from learned_saliency.pipeline.prediction.outcomes import Request
 from learned_saliency.pipeline.prediction.predictor import SaliencyPredictor
-from learned_saliency.pipeline.prediction.reading import Request
 from learned_saliency.pipeline.prediction.sources import Found
 from learned_saliency.pipeline.prediction.tiles.image import LargeImages, TileOptions
 from learned_saliency.pipeline.prediction.tiles.layout import Layout, choose_layout

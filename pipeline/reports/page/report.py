@@ -6,8 +6,10 @@ import warnings
 from pathlib import Path
 
 from learned_saliency.pipeline.reports.bootstrap import read_intervals
+from learned_saliency.pipeline.reports.classes import ClassRow, class_rows, write_classes
 from learned_saliency.pipeline.reports.methods_table import methods_table, write_tables
 from learned_saliency.pipeline.reports.page.blocks import Block, Items, Section
+from learned_saliency.pipeline.reports.page.classes_section import classes_blocks
 from learned_saliency.pipeline.reports.page.curves_section import test_charts, training_charts
 from learned_saliency.pipeline.reports.page.folder import read_folder, read_names
 from learned_saliency.pipeline.reports.page.gallery_section import gallery_block
@@ -45,13 +47,16 @@ def write_report_files(folder: Path) -> list[Path]:
         folder: Folder of an evaluation whose other files are written.
 
     Returns:
-        Paths of ``report.html``, ``table.md`` and ``table.tex``; nothing where it failed.
+        Paths of ``report.html``, ``table.md`` and ``table.tex``, and of ``classes.csv`` where
+        classes are known; nothing where it failed.
     """
     try:
         saved = read_folder(folder)
         figures = recorded_figures(saved.record)
         table = methods_table(saved.results, figures, read_intervals(folder))
-        return [_write_page(saved), *write_tables(folder, table)]
+        classes = write_classes(folder, _class_rows(saved))
+        further = [] if classes is None else [classes]
+        return [_write_page(saved), *write_tables(folder, table), *further]
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         warnings.warn(f"{folder}: report.html was not written ({reason})", stacklevel=2)
@@ -65,6 +70,11 @@ def _write_page(saved: SavedEvaluation) -> Path:
     return path
 
 
+def _class_rows(saved: SavedEvaluation) -> list[ClassRow]:
+    names = saved.gallery().class_names if saved.rows else []
+    return class_rows(saved, recorded_figures(saved.record), names)
+
+
 def _sections(saved: SavedEvaluation) -> list[Section]:
     folder, figures = saved.path, recorded_figures(saved.record)
     intervals = read_intervals(folder)
@@ -76,6 +86,7 @@ def _sections(saved: SavedEvaluation) -> list[Section]:
         noted.append(Items(said, warning=True))
     return [
         Section("Metrics", [*noted, *metrics_blocks(saved.results, figures, intervals, table)]),
+        Section("Classes", classes_blocks(_class_rows(saved), figures)),
         Section("What was chosen on what", describe_choices(saved)),
         Section("Curves", [*test_charts(saved.scores, saved.results), *training_charts(folder)]),
         Section("Studies and pictures", studies_blocks(folder, gallery is not None)),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learned_saliency.datamodules import WSOLBatch
+from learned_saliency.ops import Activation
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.runs.bundles.archive import Member, local_header, offsets
 from learned_saliency.pipeline.runs.bundles.facts import (
@@ -24,6 +25,7 @@ from learned_saliency.pipeline.runs.bundles.facts import (
     IMAGES,
     LOGITS,
     Facts,
+    image_columns,
     map_name,
     mask_name,
 )
@@ -48,6 +50,8 @@ class BundleImage(NamedTuple):
         seen: Whether its class was trained on; None where that is not recorded.
         boxes: True boxes, int64 (n, 4), x0 y0 x1 y1 in pixels of the input, both ends inside; none
             without boxes.
+        labels: All classes of the image, where it may have several; else none.
+        first: Whether this is the first of the tested images that show it.
     """
 
     place: int
@@ -55,6 +59,8 @@ class BundleImage(NamedTuple):
     label: int
     seen: bool | None
     boxes: Tensor
+    labels: Sequence[int] = ()
+    first: bool = True
 
 
 class Bundle:
@@ -165,6 +171,11 @@ class Bundle:
             batch["mask"] = torch.from_numpy(np.stack(masks))
         if self.facts.seen:
             batch["seen"] = torch.tensor([bool(image.seen) for image in images])
+        if self.facts.multilabel:
+            batch["labels"] = torch.zeros(len(images), self.facts.logits, dtype=torch.bool)
+            for row, image in enumerate(images):
+                batch["labels"][row, list(image.labels)] = True
+            batch["first"] = torch.tensor([image.first for image in images])
         return maps, self._logits([self._rows[image.place] for image in images]), batch
 
     def module(self) -> RecordedModule:
@@ -176,6 +187,7 @@ class Bundle:
             has_scores=facts.has_scores,
             explained=facts.explained,
             box_threshold=facts.box_threshold,
+            activation=Activation(facts.activation),
         ).eval()
 
     def region(self, name: str) -> BinaryIO:
@@ -206,16 +218,26 @@ class Bundle:
         if self.facts.members[LOGITS].size != len(header) + 4 * len(places) * self.facts.logits:
             raise BundleError(self.path, LOGITS, "has another size than it says")
         images = []
-        for row in self._table(IMAGES, ("place", "image_id", "label", "seen")):
+        for row in self._table(IMAGES, image_columns(self.facts)):
             place, label = self._numbers(IMAGES, row, ("place", "label"))
             seen = bool(*self._numbers(IMAGES, row, ("seen",))) if self.facts.seen else None
             of_place = torch.tensor(boxes.get(place, []), dtype=torch.int64).reshape(-1, 4)
-            if self.facts.boxes and not len(of_place):
+            if self.facts.boxes and not len(of_place) and not self.facts.multilabel:
                 raise BundleError(self.path, BOXES, f"has no box of the image at {place}")
-            images.append(BundleImage(place, row["image_id"], label, seen, of_place))
+            image = BundleImage(place, row["image_id"], label, seen, of_place)
+            images.append(self._with_classes(image, row) if self.facts.multilabel else image)
         if [image.place for image in images] != places:
             raise BundleError(self.path, IMAGES, "is of other images than the maps")
         return images
+
+    def _with_classes(self, image: BundleImage, row: dict[str, str]) -> BundleImage:
+        """Read all classes of an image."""
+        texts = (row["labels"] or "").split(" ") if row["labels"] else []
+        labels = self._integers(IMAGES, texts)
+        if any(not 0 <= label < self.facts.logits for label in labels):
+            raise BundleError(self.path, IMAGES, f"has classes of {image.image_id} without logits")
+        (first,) = self._numbers(IMAGES, row, ("first",))
+        return image._replace(labels=labels, first=bool(first))
 
     def _boxes(self) -> dict[int, list[list[int]]]:
         boxes: dict[int, list[list[int]]] = {}
@@ -241,7 +263,9 @@ class Bundle:
 
     def _numbers(self, name: str, row: dict[str, str], columns: Sequence[str]) -> list[int]:
         """Read whole numbers out of the row of a table."""
-        texts = [row[column] or "" for column in columns]
+        return self._integers(name, [row[column] or "" for column in columns])
+
+    def _integers(self, name: str, texts: Sequence[str]) -> list[int]:
         for text in texts:
             if not _NUMBER.fullmatch(text):
                 raise BundleError(self.path, name, f"has {text!r:.40} where a number should be")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from learned_saliency.datamodules import SPLITS
+from learned_saliency.ops import Activation
 from learned_saliency.pipeline.runs.record import MAX_CLASSES, MAX_IMAGES, MAX_SIDE
 from learned_saliency.trainers import EXPLAINED
 
@@ -58,6 +59,8 @@ class Facts(NamedTuple):
         batch_size: Number of images that were scored at once.
         versions: Versions of the software.
         members: All other members, in the order of the archive.
+        activation: Function of logits of classes to probabilities, see `ops.Activation`.
+        multilabel: Whether a tested image is one with one of its classes, all of which are known.
     """
 
     split: str
@@ -75,6 +78,8 @@ class Facts(NamedTuple):
     batch_size: int
     versions: Mapping[str, str]
     members: Mapping[str, Digest]
+    activation: str = Activation.SOFTMAX.value
+    multilabel: bool = False
 
     def places(self) -> list[int]:
         """List the places of the images in the split, by the names of the first method's maps."""
@@ -92,6 +97,12 @@ def mask_name(place: int) -> str:
     return f"truth/masks/{place}.png"
 
 
+def image_columns(facts: Facts) -> tuple[str, ...]:
+    """Name the columns of ``truth/images.csv``."""
+    columns = ("place", "image_id", "label", "seen")
+    return (*columns, "labels", "first") if facts.multilabel else columns
+
+
 def member_names(facts: Facts, places: Sequence[int], gallery: bool) -> list[str]:
     """List the members that a bundle of these images has to have, in the order of the archive."""
     names = [CONFIG, RESULTS, TABLE, STATES, *([GALLERY] if gallery else []), IMAGES]
@@ -104,11 +115,16 @@ def member_names(facts: Facts, places: Sequence[int], gallery: bool) -> list[str
 def write_facts(facts: Facts) -> bytes:
     """Write a description as JSON, a line for each value and member."""
     told = {"format": FORMAT, "version": VERSION, **facts._asdict()}
+    told = {key: v for key, v in told.items() if _LATER.get(key) != v}  # as earlier programs wrote
     del told["members"]
     lines = [f" {json.dumps(key)}: {json.dumps(value)},\n" for key, value in told.items()]
     members = [f"  {json.dumps(k)}: {json.dumps(list(v))}" for k, v in facts.members.items()]
     end = ' "members": {\n' + ",\n".join(members) + "\n }\n"
     return "".join(["{\n", *lines, end, "}\n"]).encode()
+
+
+# Values of what earlier programs did not write.
+_LATER = Facts._field_defaults
 
 
 class NoBundleError(ValueError):
@@ -135,6 +151,7 @@ def read_facts(content: bytes) -> Facts:
         raise NoBundleError(
             f"is a bundle of version {version!r:.20}, and this program reads version {VERSION}"
         )
+    told = {**_LATER, **told}
     for key, fits in _FIELDS.items():
         if key not in told or not fits(told[key]):
             raise NoBundleError(f"is no bundle as evaluate.py writes it: {key} in its {FACTS}")
@@ -195,6 +212,8 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "box_threshold": lambda v: type(v) in (int, float) and math.isfinite(v) and 0 <= v < 1,
     "explained": lambda v: _is_text(v) and v in EXPLAINED,
     "batch_size": _is_count(100_000),
+    "activation": lambda v: _is_text(v) and v in list(Activation),
+    "multilabel": _is_switch,
     "versions": lambda v: isinstance(v, dict) and all(map(_is_text, v.values())),
     "members": lambda v: isinstance(v, dict) and all(map(_is_digest, v.values())),
 }

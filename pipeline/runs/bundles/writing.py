@@ -31,6 +31,7 @@ from learned_saliency.pipeline.runs.bundles.facts import (
     TABLE,
     Digest,
     Facts,
+    image_columns,
     map_name,
     mask_name,
     member_names,
@@ -110,7 +111,7 @@ def _sources(
     found: dict[str, Chunks] = {
         CONFIG: lambda: [text],
         **{name: _file(folder / name) for name in (RESULTS, TABLE, STATES, GALLERY)},
-        **_truth(images),
+        **_truth(facts, images),
         LOGITS: lambda: _logits(images, facts.logits),
     }
     for image in images:
@@ -123,15 +124,20 @@ def _sources(
     return [_Source(name, found[name]) for name in names]
 
 
-def _truth(images: Sequence[RecordedImage]) -> dict[str, Chunks]:
+def _truth(facts: Facts, images: Sequence[RecordedImage]) -> dict[str, Chunks]:
     """Write the tables of what is known of the images."""
     told = [
         (image.place, image.image_id, image.label, "" if image.seen is None else int(image.seen))
         for image in images
     ]
+    if facts.multilabel:
+        further = [
+            (" ".join(map(str, image.labels or [])), int(bool(image.first))) for image in images
+        ]
+        told = [(*row, *more) for row, more in zip(told, further, strict=True)]
     boxes = [(image.place, *box) for image in images for box in image.boxes or []]
     tables = {
-        IMAGES: _table(("place", "image_id", "label", "seen"), told),
+        IMAGES: _table(image_columns(facts), told),
         BOXES: _table(("place", "x0", "y0", "x1", "y1"), boxes),
     }
     return {name: lambda text=text: [text] for name, text in tables.items()}
