@@ -71,6 +71,7 @@ from learned_saliency.trainers.outputs import (
     Prediction,
     PredictionBatch,
     TestOutput,
+    choose_classes,
     is_flat,
 )
 from learned_saliency.trainers.posthoc import MapsModule, PostHocModule
@@ -183,6 +184,7 @@ __all__ = [
     "WeightAverage",
     "ZeroBoxScores",
     "check_weights",
+    "choose_classes",
     "draw_image",
     "draw_images",
     "evaluate_maps",

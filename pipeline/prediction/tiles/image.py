@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from learned_saliency.datamodules import ImageError, Pixels
-from learned_saliency.pipeline.prediction.outcomes import ClassScore, PlacedMap
+from learned_saliency.pipeline.prediction.outcomes import ClassScore, PlacedMap, Request
 from learned_saliency.pipeline.prediction.sources import Found
 from learned_saliency.pipeline.prediction.tiles.grid import Grid
 from learned_saliency.pipeline.prediction.tiles.joining import Joiner, WholeImage, sweep
@@ -24,6 +24,7 @@ from learned_saliency.pipeline.prediction.tiles.scratch import Scratch
 from learned_saliency.pipeline.prediction.tiles.sources import Reduced, Source, open_source
 from learned_saliency.pipeline.prediction.writing import Style, score_record
 from learned_saliency.storage import write_bytes
+from learned_saliency.trainers import choose_classes
 from learned_saliency.visualization import encode_png, overlay
 
 _PREVIEW = 2048  # longest side of a preview in pixels
@@ -53,8 +54,7 @@ class LargeImages:
         folder: The folder ``out``.
         style: Style of the previews.
         options: Options of large images.
-        targets: Numbers of the classes to explain; None for the predicted classes.
-        top_k: Number of predicted classes to explain.
+        request: The classes to explain.
         max_pixels: Most pixels of an image that is decoded as a whole.
         tell: Called with an image's name and the number of tiles done and of all, in each pass.
     """
@@ -67,8 +67,7 @@ class LargeImages:
         folder: Path,
         style: Style,
         options: TileOptions,
-        targets: Sequence[int] | None,
-        top_k: int,
+        request: Request,
         max_pixels: int,
         tell: Callable[[str, int, int], None],
     ) -> None:
@@ -78,13 +77,8 @@ class LargeImages:
         self.style = style
         self.options = options
         self.max_pixels = max_pixels
-        self._targets = targets
-        self._top_k = top_k
+        self._request = request
         self._tell = tell
-
-    @property
-    def _several(self) -> bool:
-        return (self._top_k if self._targets is None else len(self._targets)) > 1
 
     def explain(self, found: Found) -> dict[str, Any]:
         """Explain an image, write its files, and return its record, ready for JSON.
@@ -120,7 +114,7 @@ class LargeImages:
 
     def _join(self, name: str, image: Reduced, grid: Grid, scratch: Scratch) -> _Joined:
         """Run the network over the tiles: twice where the maps depend on the whole image."""
-        network, targets = self.network, self._targets
+        network, targets = self.network, self._request.targets
         scores = WholeImage(network, grid)
         tell = lambda done, count: self._tell(name, done, count)  # noqa: E731
         twice = network.reads_means or (targets is None and network.per_class)
@@ -139,15 +133,18 @@ class LargeImages:
 
     def _chosen(self, logits: Any) -> list[int]:
         """Return the classes to explain."""
-        if self._targets is not None:
-            return list(self._targets)
-        return logits[0].topk(self._top_k).indices.tolist()
+        wanted = self._request
+        if wanted.targets is not None:
+            return list(wanted.targets)
+        activation = self.network.module.activation
+        return choose_classes(logits, wanted.top_k, wanted.present, activation)[0].tolist()
 
     def _check_room(self, source: Source, grid: Grid) -> None:
         """Refuse an image for whose maps the disk has no room."""
         pixels, covered = source.height * source.width, grid.rows.pixels * grid.columns.pixels
         count = len(self.network.model.methods)
-        count *= self._top_k if self._targets is None else len(self._targets)
+        wanted = self._request
+        count *= wanted.top_k if wanted.targets is None else len(wanted.targets)
         cell = 1 if self.network.has_pixel_maps else self.layout.lattice.step
         each = 4 * covered / cell**2 + 5 / 3 * np.dtype(self.options.values).itemsize * pixels
         needed = count * (each + (5 * pixels if self.options.overlay else 0))
@@ -172,7 +169,7 @@ class LargeImages:
         threshold = self.network.model.box_threshold
         explained = joined.score_of(plan)
         stem = f"{found.name}.{plan.method}"
-        if self._several and explained is not None:
+        if self._request.several and explained is not None:
             stem += f"-{explained.index}"
         files = {"overlay": f"{stem}.png", "map": f"{stem}.map.tif"}
         size = source.height, source.width

@@ -232,8 +232,7 @@ class Tiling(NamedTuple):
             folder=folder,
             style=style,
             options=self.options,
-            targets=request.targets,
-            top_k=request.top_k,
+            request=request,
             max_pixels=max_pixels,
             tell=records.tell,
         )
