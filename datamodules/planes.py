@@ -41,7 +41,7 @@ _SAMPLES = 277  # TIFF
 
 
 class ImageHeader(NamedTuple):
-    """What the header of an image file says.
+    """Content of the header of an image file.
 
     Attributes:
         width: In pixels, as stored.

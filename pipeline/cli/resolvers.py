@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 _DIGITS = 10
 _LONGEST = 40
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-_COLORS = {"channels": 3, "array_axes": "hwc"}  # of a reader; so it was before there were others
+_COLORS = {"channels": 3, "array_axes": "hwc"}  # what readers of colors say, as all did before
 _UNUSUAL = re.compile(r"[^\w.-]+")
 
 

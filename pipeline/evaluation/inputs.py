@@ -20,7 +20,7 @@ from learned_saliency.pipeline.runs import (
     library_input,
 )
 
-_COLOR_FILES = {"channels": COLORS, "array_axes": "hwc"}  # of runs of before
+_COLOR_FILES = {"channels": COLORS, "array_axes": "hwc"}  # runs of before have no such keys
 _INPUT = ("mean", "std", "crop_size", "center_crop", "evaluation_resize")
 _COLORS = ("mean", "std")
 _CHANNELS = ("channels", "array_axes", "shown_channels")

@@ -21,7 +21,7 @@ from learned_saliency.pipeline.cli import UserError, check_values, printable
 from learned_saliency.pipeline.runs.build import CLASSIFIER, FIRST_STAGE
 
 MAX_CLASSES = 50_000  # which of them share parts takes CALM their square in bytes
-MAX_CHANNELS = 1024  # of an image
+MAX_CHANNELS = 1024  # in an image
 MAX_SIDE = 8192  # pixels along one side
 MAX_PIXELS = 2**29  # in a batch
 MAX_WIDTH = 65_536  # channels in a layer, and any other number that describes a network

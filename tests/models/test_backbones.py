@@ -384,7 +384,7 @@ def test_a_file_of_weights_runs_no_code(tmp_path):
 
 def test_images_of_a_wrong_kind_are_refused():
     backbone = MultiScaleBackbone("resnet10t", **TINY)
-    with pytest.raises(ValueError, match=r"\(B, 3, H, W\), got \(3, 32, 32\)"):
+    with pytest.raises(ValueError, match=r"\(B, C, H, W\), got \(3, 32, 32\)"):
         backbone(images(3, 32, 32))
     with pytest.raises(TypeError, match="normalized floats, got"):
         backbone(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
