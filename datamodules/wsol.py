@@ -170,13 +170,12 @@ class WSOLDataModule(SplitDataModule):
         places = root, metadata, mask_root or root, cache_folder or _kept_images()
         self.root, self.metadata, self.mask_root, self.cache_folder = map(_absolute, places)
         self.resize_size, self.crop_size = Size.of(resize_size), Size.of(crop_size)
-        self.batch_size = batch_size
+        self.batch_size, self.num_workers, self.fast_decode = batch_size, num_workers, fast_decode
         self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
-        self.num_workers, self.pin_memory, self.cache = num_workers, pin_memory, cache
-        self.center_crop, self.evaluation_resize = center_crop, evaluation_resize
+        self.center_crop, self.evaluation_resize, self.cache = center_crop, evaluation_resize, cache
         self.mean, self.std, self._datasets = tuple(map(float, mean)), tuple(map(float, std)), {}
         self.decoding, self.train_fraction = Decoding(exif_orientation, max_value), train_fraction
-        self.augment, self.fast_decode, self.superset = augment, fast_decode, superset
+        self.augment, self.pin_memory, self.superset = augment, pin_memory, superset
         check_options(vars(self) | {"max_value": max_value})
 
     def dataloader(self, split: str, leave_out: Set[int] = frozenset()) -> DataLoader:
