@@ -90,8 +90,8 @@ class CUBParts:
         labels, points = self._scaled(keypoints, image_id, size)
         if not len(labels):
             return torch.zeros(*size, dtype=torch.uint8)
-        grid = np.stack(np.meshgrid(np.arange(size.width), np.arange(size.height)), axis=-1)
-        # of each pixel of (H, W) x and y
+        places = np.meshgrid(np.arange(size.width), np.arange(size.height))
+        grid = np.stack(places, axis=-1)  # (H, W, 2): x, y
         distances = ((grid[:, :, None] - points) ** 2).sum(-1)
         nearest = labels[distances.argmin(-1)]
         if self.segmentations is not None:

@@ -115,7 +115,7 @@ def test_an_exported_graph_takes_images_of_this_size(cam, tmp_path, kind):
     pytest.importorskip("onnxscript" if kind == "onnx" else "torch")
     words = [f"checkpoint={cam}", f"format={kind}", f"out={tmp_path}", "maps=predicted"]
     made = export(compose_checked(words, "export"))
-    facts = json.loads(made.file.with_suffix(".json").read_text())
+    facts = json.loads(made.file.with_name(f"{made.file.name}.json").read_text())
     assert facts["input_size"] == [24, 40]
     assert facts["inputs"][0]["shape"] == ["batch", 3, 24, 40]
     assert facts["outputs"][-1]["shape"] == ["batch", 24, 40]
