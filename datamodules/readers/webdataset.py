@@ -29,6 +29,7 @@ from learned_saliency.datamodules.readers.shardrows import (
 )
 from learned_saliency.datamodules.readers.writing import Metadata, write_metadata
 from learned_saliency.datamodules.shards import (
+    MEMBER,
     Remote,
     ShardStore,
     expand_braces,
@@ -149,7 +150,7 @@ class WebDatasetReader(ByteReader):
 
     def container(self, image_id: str) -> str:
         """Return the name of the shard that an image is in."""
-        return image_id.partition(".tar/")[0]
+        return image_id.partition(MEMBER)[0]
 
     def prepare(self, root: Path, metadata: Path) -> None:
         """Write the metadata unless it is there and the shards have not changed since.
