@@ -31,7 +31,7 @@ _PAGE = "COCO (https://cocodataset.org/#download)"
 _KEYS = {"annotations", "images"}
 _CLASSES = 80
 _LONGEST = 100  # characters of an image's name in that of a mask
-_IMAGES = {  # of the lists, as COCO's page states them
+_IMAGES = {  # numbers of images in lists, as COCO's page states them
     "instances_train2014.json": 82783,
     "instances_val2014.json": 40504,
     "instances_train2017.json": 118287,

@@ -9,7 +9,7 @@ from learned_saliency.datamodules.readers.boxtables import checked_box
 from learned_saliency.datamodules.textfile import DataError, read_text
 
 _NO_FINDING = "No Finding"
-_OTHER_NAMES = {"Infiltrate": "Infiltration"}  # of the list of boxes
+_OTHER_NAMES = {"Infiltrate": "Infiltration"}  # names in the list of boxes
 FINDINGS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Effusion", "Emphysema")
 FINDINGS += ("Fibrosis", "Hernia", "Infiltration", "Mass", "Nodule", "Pleural_Thickening")
 FINDINGS += ("Pneumonia", "Pneumothorax")

@@ -13,7 +13,7 @@ from learned_saliency.datamodules.textfile import DataError
 _VERSION = 1
 _DEVKIT = "VOCdevkit"
 _PAGE = "The PASCAL VOC project (http://host.robots.ox.ac.uk/pascal/VOC/)"
-_IMAGES = {  # of the lists, as the development kits state them
+_IMAGES = {  # numbers of images in lists, as the kits state them
     "VOC2007/Main/train": 2501,
     "VOC2007/Main/val": 2510,
     "VOC2007/Main/trainval": 5011,

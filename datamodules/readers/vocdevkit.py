@@ -26,7 +26,7 @@ from learned_saliency.datamodules.readers.writing import Metadata, SplitRows
 from learned_saliency.datamodules.textfile import DataError, line_error, read_lines
 from learned_saliency.datamodules.transforms import unreadable
 
-_VOID = 255  # of SegmentationClass and SegmentationObject: the border of objects
+_VOID = 255  # border of objects in both kinds of segmentations
 _AGAIN = "unpack the download again"
 CLASSES = ("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow")
 CLASSES += ("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa")

@@ -43,7 +43,7 @@ def test_groups_stay_together_and_what_is_known_stays_where_it_is():
     known = dict(zip(names[:200], shares[:200], strict=True))
     again = draw_shares(names, labels, groups, parts, 99, known)
     assert again[:200] == shares[:200]
-    assert again[200] == shares[199]  # of one group with what is known
+    assert again[200] == shares[199]  # in one group with what is known
     assert again[201:] != shares[201:]
     assert abs(again.count("val") - 60) <= 6
 
