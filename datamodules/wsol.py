@@ -183,7 +183,7 @@ class WSOLDataModule(SplitDataModule):
         super().__init__(**of_splits)
         self._place(root, metadata, mask_root, cache_folder)
         self.resize_size, self.crop_size = Size.of(resize_size), Size.of(crop_size)
-        self.batch_size, self.num_workers, self.fast_decode = batch_size, num_workers, fast_decode
+        self.batch_size = batch_size
         self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
         self.num_workers, self.pin_memory, self.cache = num_workers, pin_memory, cache
         self.center_crop, self.evaluation_resize = center_crop, evaluation_resize
