@@ -57,11 +57,11 @@ class COCOReader:
     A file is read record by record; of ``train`` only which classes an image has is kept.
 
     Args:
-        train: Where the training images are: ``annotations``, a JSON file, and ``images``, a
+        train_files: Where the training images are: ``annotations``, a JSON file, and ``images``, a
             folder, both relative to the root.
-        val: Images out of which ``val`` is drawn, likewise.
-        test: Further images for testing, likewise; None for none.
-        val_fraction: Share of ``val``'s images that becomes the split ``val``, in (0, 1].
+        val_files: Images out of which ``val`` is drawn, likewise.
+        test_files: Further images for testing, likewise; None for none.
+        val_fraction: Share of the images of ``val_files`` that becomes ``val``, in (0, 1].
         make_masks: Whether masks are made.
         seed: Seed of the draw, 0 or more.
 
@@ -74,19 +74,19 @@ class COCOReader:
     def __init__(
         self,
         *,
-        train: Mapping[str, str],
-        val: Mapping[str, str],
-        test: Mapping[str, str] | None = None,
+        train_files: Mapping[str, str],
+        val_files: Mapping[str, str],
+        test_files: Mapping[str, str] | None = None,
         val_fraction: float = 0.2,
         make_masks: bool = True,
         seed: int = 0,
     ) -> None:
         check_draw(val_fraction, seed)
-        self.places = {"train": dict(train), "val": dict(val)}
-        self.places |= {} if test is None else {"test": dict(test)}
+        self.places = {"train": dict(train_files), "val": dict(val_files)}
+        self.places |= {} if test_files is None else {"test": dict(test_files)}
         for split, place in self.places.items():
             if place.keys() != _KEYS or not all(place.values()):
-                raise ValueError(f"expected {split} with annotations and images, got {place}")
+                raise ValueError(f"expected {split}_files with annotations and images, got {place}")
         self.val_fraction, self.make_masks, self.seed = val_fraction, make_masks, seed
 
     @property

@@ -22,7 +22,10 @@ from tests.support import layouts, manylabel_layouts
 
 _LISTS = (".txt", ".csv", ".xml", ".json")
 _COCO = {
-    split: {"annotations": f"annotations/instances_{split}2017.json", "images": f"{split}2017"}
+    f"{split}_files": {
+        "annotations": f"annotations/instances_{split}2017.json",
+        "images": f"{split}2017",
+    }
     for split in ("train", "val")
 }
 _KINDS = {

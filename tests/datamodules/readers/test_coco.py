@@ -12,7 +12,7 @@ from learned_saliency.datamodules.masks import read_values
 from tests.support.manylabel_layouts import COCO_IDS, coco
 
 PLACES = {
-    split: {
+    f"{split}_files": {
         "annotations": f"annotations/instances_{split}2017.json",
         "images": f"{split}2017",
     }
@@ -33,7 +33,7 @@ def read(root, folder, split="val", **options):
 
 def test_masks_are_those_of_pycocotools_with_crowds_ignored(root, tmp_path):
     split = read(root, tmp_path / "made")
-    oracle = COCO(root / PLACES["val"]["annotations"])
+    oracle = COCO(root / PLACES["val_files"]["annotations"])
     ids = {found["file_name"]: key for key, found in oracle.imgs.items()}
     seen = 0
     for file, label, paths in zip(split.files, split.labels, split.mask_paths, strict=True):
@@ -85,7 +85,7 @@ def test_training_images_have_labels_alone_crowds_among_them(root, tmp_path):
 
 
 def test_val_is_drawn_out_of_the_images_of_val_and_further_ones_are_tested(root, tmp_path):
-    options = {"val_fraction": 0.5, "test": PLACES["train"]}
+    options = {"val_fraction": 0.5, "test_files": PLACES["train_files"]}
     val = read(root, tmp_path / "made", **options)
     test = read(root, tmp_path / "made", "test", **options)
     assert len(set(val.files)) == 5
@@ -106,7 +106,7 @@ def test_without_masks_there_are_boxes_alone(root, tmp_path):
 def test_metadata_is_made_anew_when_the_annotations_change(root, tmp_path):
     own = shutil.copytree(root, tmp_path / "coco")
     before = read(own, tmp_path / "made")
-    path = own / PLACES["val"]["annotations"]
+    path = own / PLACES["val_files"]["annotations"]
     content = json.loads(path.read_text())
     content["annotations"] = [a for a in content["annotations"] if a["category_id"] != 90]
     path.write_text(json.dumps(content))
@@ -154,7 +154,7 @@ def _drop(key, number, field):
 )
 def test_faults_are_named_by_file_and_record(root, tmp_path, spoil, told):
     own = shutil.copytree(root, tmp_path / "coco")
-    path = own / PLACES["val"]["annotations"]
+    path = own / PLACES["val_files"]["annotations"]
     content = json.loads(path.read_text())
     spoil(content)
     path.write_text(json.dumps(content))
@@ -164,7 +164,7 @@ def test_faults_are_named_by_file_and_record(root, tmp_path, spoil, told):
 
 
 def test_places_without_annotations_or_images_are_refused():
-    with pytest.raises(ValueError, match="expected val with annotations and images"):
-        COCOReader(train=PLACES["train"], val={"images": "val2017"})
+    with pytest.raises(ValueError, match="expected val_files with annotations and images"):
+        COCOReader(train_files=PLACES["train_files"], val_files={"images": "val2017"})
     with pytest.raises(ValueError, match="expected val_fraction in"):
         COCOReader(**PLACES, val_fraction=0)
