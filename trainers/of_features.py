@@ -27,6 +27,10 @@ class OfFeatures:
         """Return what the pass of these very features gave; None for features from elsewhere."""
         return self._kept.get(features)
 
+    def __len__(self) -> int:
+        """Count the passes whose features are in use."""
+        return len(self._kept)
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave everything out."""
         return {}

@@ -77,14 +77,14 @@ def write_evaluation(
     path = Path(config.bundle).expanduser().resolve()
     values = OmegaConf.to_container(config, resolve=True)
     text = OmegaConf.to_yaml({key: v for key, v in values.items() if key not in _LEFT_OUT})
+    truth = {"boxes": images[0].boxes, "masks": images[0].mask, "multilabel": images[0].labels}
     facts = Facts(
         split=config.split,
         methods=module.map_names,
         class_names=list(data.class_names),
         input_size=images[0].size,
         logits=images[0].logits[1] // 4,
-        boxes=images[0].boxes is not None,
-        masks=images[0].mask is not None,
+        **{key: value is not None for key, value in truth.items()},
         seen=images[0].seen is not None,
         box_threshold=float(module.box_threshold),
         explained=module.explained,
@@ -94,7 +94,6 @@ def write_evaluation(
         versions=package_versions() | {"numpy": np.__version__, "opencv": cv2.__version__},
         members={},
         activation=module.activation.value,
-        multilabel=images[0].labels is not None,
     )
     try:
         return WrittenBundle(path, write_bundle(path, folder, text, facts, images))

@@ -64,12 +64,10 @@ def load(
 
     Args:
         checkpoint: A run's folder (its best checkpoint), a checkpoint, an export, `hf://USER/NAME`.
-        classifier: Of a model that was trained on a network of your own code, ``MODULE:FUNCTION``
-            again, which is imported, or the network itself, which is copied.
+        classifier: Own code that it was trained on: ``MODULE:FUNCTION``, or a network, copied.
         methods: Names of the maps to give: ``native``, names in ``configs/attribution/all.yaml``;
             or post-hoc methods by names of your own, beside the native map.
-        target: Score of a class that the methods named so explain: ``logit`` (None),
-            ``probability``, ``log_probability`` or ``margin``.
+        target: Score that the methods named so explain, a word of `attribution.TARGETS`, or None.
         refine: ``"crf"``, or a function of image (H, W, 3) and map (H, W) that gives a map.
         box_threshold: Part of a map's maximum in [0, 1), for boxes; None for the checkpoint's.
         coverage: Share in (0, 1) for regions, of ``coverage_of``; see ``configs/predict.yaml``.

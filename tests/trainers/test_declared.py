@@ -15,6 +15,7 @@ from learned_saliency.losses import (
     SupervisedLoss,
     TriLiteLoss,
 )
+from learned_saliency.metrics import EXCLUSIVE, PRESENCE
 from learned_saliency.models import (
     CALM,
     CASM,
@@ -161,7 +162,7 @@ def batch(*truth):
 def test_a_split_gives_the_figures_whose_needs_it_has(truth, tested, declared):
     scores = SplitScores([NATIVE], tested=tested)
     scores.update({NATIVE: torch.rand(4, 32, 32)}, torch.randn(4, 3), batch(*truth))
-    present = {"labels", *truth} | ({"masks"} if "mask" in truth else set())
+    present = {"labels", EXCLUSIVE, *truth} | ({"masks"} if "mask" in truth else set())
     expected = {name for name, figure in declared.items() if figure.needs <= present}
     assert set(scores.compute()[NATIVE]) == expected
 
@@ -208,7 +209,9 @@ def test_monitors_are_what_validation_logs(module, images):
     with torch.no_grad():
         module.validation_step(batch("boxes", "mask", "seen"), 0)
     module.on_validation_epoch_end()
-    assert set(logged) == {f"val/{NATIVE}/{name}" for name in MONITORS}
+    exclusive = [name for name, figure in MONITORS.items() if PRESENCE not in figure.needs]
+    assert set(logged) == {f"val/{NATIVE}/{name}" for name in exclusive}
+    assert set(MONITORS) - set(exclusive) == {"mean_average_precision"}
     assert float(module.box_threshold) != 0.5
     lower = {name for name, figure in MONITORS.items() if figure.higher_is_better is False}
     assert lower == {

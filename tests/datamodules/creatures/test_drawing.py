@@ -46,7 +46,7 @@ def test_without_a_part_its_pixels_change_and_no_others(drawings, part):
 def test_without_all_parts_the_background_alone_is_left(drawings):
     for drawing in drawings:
         bare = drawing.paint([1, 2, 3, 4])
-        rest = drawing._replace(shapes=[]).paint()
+        rest = drawing._replace(creature=drawing.creature._replace(shapes=[])).paint()
         np.testing.assert_array_equal(bare, rest)
         assert (bare != drawing.paint())[drawing.parts > 0].any()
 

@@ -265,8 +265,9 @@ def test_fewer_images_are_a_part_and_more_are_added(whole, root, monkeypatch):
 
     def prepare(metadata, **numbers):
         renderer = CreaturesRenderer(**(SMALL | numbers), workers=1)
-        draw = renderer.draw
-        monkeypatch.setattr(renderer, "draw", lambda *which: rendered.append(which) or draw(*which))
+        images = renderer.images
+        draw = images.draw
+        monkeypatch.setattr(images, "draw", lambda *which: rendered.append(which) or draw(*which))
         renderer.prepare(whole, whole / metadata)
         return read_split(whole / metadata / "test", localization=True).image_ids
 
@@ -298,14 +299,14 @@ def test_a_complete_set_needs_no_right_to_write(whole, monkeypatch):
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_after_an_interruption_the_next_call_goes_on(tmp_path, root, monkeypatch, error):
     renderer = CreaturesRenderer(**SMALL, workers=1)
-    draw = renderer.draw
+    draw = renderer.images.draw
 
     def interrupted(split, number):
         if (split, number) == ("test", 40):
             raise error("stop")
         return draw(split, number)
 
-    monkeypatch.setattr(renderer, "draw", interrupted)
+    monkeypatch.setattr(renderer.images, "draw", interrupted)
     threads = cv2.getNumThreads()
     with pytest.raises(error, match="stop"):
         renderer.prepare(tmp_path / "set", tmp_path / "set/metadata")

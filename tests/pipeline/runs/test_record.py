@@ -62,7 +62,6 @@ def put(config, key, value):
         ("data.crop_size", 0, "from 1"),
         ("data.crop_size", [32, 200_000], "8,192, or two of them, height and width"),
         ("data.crop_size", [32, 32, 32], "two of them"),
-        ("data.resize_size", [8192, 8192], "536,870,912 pixels"),
         ("data.batch_size", 10**9, "536,870,912"),
         ("data.eval_batch_size", 10**9, "536,870,912"),
         ("data.eval_batch_size", 2**29, "536,870,912 pixels"),
