@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.datamodules import WSOLDataModule
-from learned_saliency.metrics import FLOORS
+from learned_saliency.metrics import EXCLUSIVE, FLOORS
 from learned_saliency.pipeline.cli import UserError, has_network
 from learned_saliency.pipeline.evaluation.studies import Study
 from learned_saliency.pipeline.runs import (
@@ -18,7 +18,7 @@ from learned_saliency.pipeline.runs import (
     method_names,
     try_methods,
 )
-from learned_saliency.trainers import NATIVE, SaliencyModule
+from learned_saliency.trainers import NATIVE, TASKS, SaliencyModule
 
 _OF_NETWORK = ("evaluate.faithfulness", "evaluate.explained", "evaluate.mask_color")
 
@@ -91,7 +91,7 @@ def check_studies(
                 f"studies=[{study.name}]: compares with true classes, but no image of {split} has "
                 "one that the network knows; leave the study out."
             )
-        if study.needs_exclusive and data.task != "multiclass":
+        if study.needs_exclusive and TASKS[data.task].need != EXCLUSIVE:
             raise UserError(
                 f"studies=[{study.name}]: takes it that an image has one class, which those of "
                 f"data.task={data.task} need not; leave the study out."
