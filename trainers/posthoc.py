@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from learned_saliency.attribution import Classifier, SharedFeatures
+from learned_saliency.ops import Activation
 from learned_saliency.trainers.base import SaliencyModule
 from learned_saliency.trainers.outputs import ClassMaps, GivenMaps, choose_classes
 
@@ -51,8 +52,9 @@ class PostHocModule(SaliencyModule):
 
     @property
     def has_classes(self) -> bool:
-        """False if a function makes scores of the network's output; see `SaliencyModule`."""
-        return getattr(self.network, "outputs", None) is None
+        """False if scores are values, or a function makes them of the network's output."""
+        values = self.activation is Activation.IDENTITY
+        return not values and getattr(self.network, "outputs", None) is None
 
     @property
     def native(self) -> None:

@@ -131,9 +131,14 @@ def check_figures(
     """Check that split and methods have what the faithfulness metrics need.
 
     Raises:
-        UserError: If a metric needs boxes or masks that the split does not have, or explains
-            altered images where there are finished maps alone.
+        UserError: If a metric needs classes, boxes or masks that there are not, or explains altered
+            images where there are finished maps alone.
     """
+    if names and not module.has_classes:
+        raise UserError(
+            f"evaluate.faithfulness: {names[0]} watches the probability of a class, and there are "
+            "no classes; give evaluate.faithfulness=[]."
+        )
     supervision = data.supervision(split)
     available = {need for need in ("boxes", "masks") if supervision[need]}
     finished = not module.methods and module.native is None

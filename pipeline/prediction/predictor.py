@@ -164,7 +164,7 @@ class SaliencyPredictor:
             classes: Classes to explain, by name or number; ``"predicted"`` for each image's own.
             top_k: Number of most probable classes that are explained as ``"predicted"``; None for
                 one or, where classes do not exclude each other, for all that count as present, at
-                least the most probable.
+                least the most probable; of a regression for all values.
 
         Returns:
             Maps, boxes and classes per image.
@@ -237,6 +237,8 @@ class SaliencyPredictor:
         targets = self.targets(classes, top_k)
         if targets is None and top_k is None and self.multilabel:
             return Request(present=self.class_threshold)
+        if targets is None and top_k is None and self.module.activation is Activation.IDENTITY:
+            return Request(list(range(self.num_classes)))
         return Request(targets, top_k or 1)
 
     def prepare(self, pixels: NDArray[Any]) -> Tensor:
