@@ -104,7 +104,7 @@ class _ImageDataset(Dataset, ABC):
     def _kind(self) -> list[str]:
         """Name what the pixels of a kept image depend on, beside the image."""
         upright, white, channels, axes = self._options.decoding
-        size = "x".join(dict.fromkeys(map(str, self._size)))  # of a square its side
+        size = "x".join(dict.fromkeys(map(str, self._size)))  # a square is named by its side
         kind = [f"v{_LAYOUT}", f"{size}px", f"pillow{PIL.__version__}"]
         kind += ["upright"] * upright + [f"white{white}"] * (white is not None)
         return kind + [f"{channels}channels", axes] * (channels != COLORS)

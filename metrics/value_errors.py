@@ -1,4 +1,4 @@
-"""How well values are told: share of the variance, and absolute error."""
+"""Errors of values that a network tells: R2 and the mean absolute error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rows of a classifier's last layer stand for, where they are not classes each."""
+"""Scores made of the rows of a classifier's last layer, where a row is not a class each."""
 
 from __future__ import annotations
 

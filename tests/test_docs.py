@@ -206,7 +206,7 @@ def test_the_reference_has_every_key_of_every_configuration_file(site):
     released = reference.keys(CONFIGS / "attribution" / "calm_released.yaml")
     assert len({key.default for key in released if key.name in ("smoothgrad", "vargrad")}) == 1
     evaluation = {key.name: key for key in reference.keys(CONFIGS / "evaluate.yaml")}
-    assert evaluation["classifier"].meaning.endswith("it needs none of the next four")
+    assert evaluation["classifier"].meaning.endswith("it needs none of the next five")
     assert evaluation["studies"].meaning.startswith("of the group")
     assert evaluation["evaluate.faithfulness"].meaning.startswith("Figures of trainers/")
     for name in found:

@@ -140,9 +140,11 @@ class PostHocMethod:
         Raises:
             ValueError: If a map is not finite.
         """
-        return self.scale(resize(raw, size, self.interpolation))
+        return self.to_unit(resize(raw, size, self.interpolation))
 
-    def scale(self, maps: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+    def to_unit(
+        self, maps: Tensor, low: Tensor | None = None, high: Tensor | None = None
+    ) -> Tensor:
         """Normalize resized maps.
 
         Args:

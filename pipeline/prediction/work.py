@@ -1,4 +1,4 @@
-"""What a trainer runs for predict.py."""
+"""Work that a trainer does for predict.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import lightning as L
 
 
 class Work(NamedTuple):
-    """What a trainer runs, and what comes out of it.
+    """Work of a trainer, and the callback that writes its results.
 
     Attributes:
         module: Its ``predict_step`` explains a batch.

@@ -106,5 +106,5 @@ def test_a_part_is_scaled_by_the_extremes_of_the_whole(word):
         function(maps, dim=(-2, -1), keepdim=True) for function in (torch.amin, torch.amax)
     )
     method = GradCAM(normalization=word)
-    part = method.scale(maps[:, 2:5, 3:4], low, high)
-    torch.testing.assert_close(part, method.scale(maps)[:, 2:5, 3:4])
+    part = method.to_unit(maps[:, 2:5, 3:4], low, high)
+    torch.testing.assert_close(part, method.to_unit(maps)[:, 2:5, 3:4])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class Lattice(NamedTuple):
-    """How a network's tiles may lie.
+    """Lattice on which a network's tiles lie.
 
     Attributes:
         side: Side of a tile in pixels, a multiple of ``step``.

@@ -180,7 +180,7 @@ class TileFiles:
 
 
 class Tiling(NamedTuple):
-    """What explains large images.
+    """Explanation of large images by a model.
 
     Attributes:
         network: The network.

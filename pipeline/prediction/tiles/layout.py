@@ -16,7 +16,7 @@ _SHARE = 4  # a chosen side is so many times the overlap, where that is not too 
 
 
 class Layout(NamedTuple):
-    """How an image is laid out in tiles, and how well the joined map is that of one pass.
+    """Layout of an image in tiles, and how near the joined map is to that of one pass.
 
     Attributes:
         lattice: How the tiles lie.
@@ -29,7 +29,7 @@ class Layout(NamedTuple):
 
     @property
     def is_exact(self) -> bool:
-        """Whether nothing counts that differs from one pass over the whole image."""
+        """Tell whether nothing counts that differs from one pass over the whole image."""
         return self.reach is not None and self.lattice.cut >= self.reach
 
     def __str__(self) -> str:

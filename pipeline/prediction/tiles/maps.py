@@ -68,7 +68,7 @@ class LargeMap:
     def _scaled(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
         if self._source is None:
             return raw.clip(0, 1)
-        scaled = self._source.scale(torch.from_numpy(raw), *self._extremes)
+        scaled = self._source.to_unit(torch.from_numpy(raw), *self._extremes)
         return scaled.clamp(0, 1).float().numpy()
 
 

@@ -29,7 +29,7 @@ _TOLERANCE = 1e-4  # share of a map's range that counts as no difference
 
 
 class Seen(NamedTuple):
-    """What the network gives for a batch of tiles.
+    """Output of the network for a batch of tiles.
 
     Attributes:
         images: The tiles, (B, 3, H, W).
@@ -47,7 +47,7 @@ class Seen(NamedTuple):
 
 
 class Whole(NamedTuple):
-    """What is known of a whole image.
+    """Facts about a whole image.
 
     Attributes:
         means: Mean activations (1, K).
@@ -107,17 +107,17 @@ class TileNetwork:
 
     @property
     def per_class(self) -> bool:
-        """Whether a map depends on the class."""
+        """True if a map depends on the class."""
         return bool(self._sources) or self.module.native.per_class
 
     @property
     def has_pixel_maps(self) -> bool:
-        """Whether a raw map may have a value for each pixel."""
+        """True if a raw map may have a value for each pixel."""
         return self._joins_native
 
     @property
     def reads_means(self) -> bool:
-        """Whether a map needs the mean activations of the whole image before it."""
+        """True if a map needs the mean activations of the whole image before it."""
         return any(source.reads_means(self.classifier) for source in self._sources.values())
 
     @torch.no_grad()
