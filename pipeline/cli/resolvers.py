@@ -75,9 +75,15 @@ def counted(group: DictConfig, key: str) -> str:
     return f"-{key}{number}" if number != 1 else ""
 
 
-def task_of(objects: int) -> str:
-    """Name the task of images that show a number of objects of different classes."""
-    return "multiclass" if objects == 1 else "multilabel"
+def task_of(reader: Any) -> str:
+    """Name the task of the images of a reader, which may show several animals."""
+    animals = 1 if reader is None else reader.get("animals", 1)
+    return "multiclass" if animals == 1 else "multilabel"
+
+
+def classifier_figure(task: str) -> str:
+    """Name the figure by which a classifier's checkpoint is chosen, whatever its maps are."""
+    return {"multilabel": "mean_average_precision", "regression": "r2"}.get(task, "accuracy")
 
 
 def _plain(value: Any) -> Any:
@@ -98,3 +104,4 @@ def register() -> None:
     OmegaConf.register_new_resolver("named", named, replace=True)
     OmegaConf.register_new_resolver("counted", counted, replace=True)
     OmegaConf.register_new_resolver("task_of", task_of, replace=True)
+    OmegaConf.register_new_resolver("classifier_figure", classifier_figure, replace=True)

@@ -109,7 +109,7 @@ class RecordedClassifier(nn.Module):
         self.register_buffer("std", explained.std, persistent=False)
         self.finish = explained.method.finish
         self.pass_ = _Pass(explained.classifier, explained.method)
-        inputs = [torch.rand(2, len(explained.mean), *size)]
+        inputs = [torch.rand(2, len(explained.mean), *Size.of(size))]
         if has_labels:
             inputs.append(torch.zeros(2, dtype=torch.int64))
         self.graph = record(self.pass_, *inputs)

@@ -17,7 +17,11 @@ from tests.fuzz.pictures import endings, pictures
 _MOST_PIXELS = 1 << 22
 _REFUSED = {"EPS", "PDF", "WMF", "GRIB", "HDF5", "BUFR", "IPTC", "MPEG"}  # other programs' matters
 DECODINGS = st.builds(
-    Decoding, st.booleans(), st.sampled_from([None, 1, 255, 4095, 65535, 1e-300, 0.5, 1e299])
+    Decoding,
+    st.booleans(),
+    st.sampled_from([None, 1, 255, 4095, 65535, 1e-300, 0.5, 1e299]),
+    channels=st.just(3),
+    array_axes=st.just("hwc"),
 )
 
 

@@ -28,6 +28,7 @@ UPDATES = {  # arguments of the constructor and of ``update``
     "AverageDropInDeletion": ((), (PROBS, PROBS)),
     "AverageGain": ((), (PROBS, PROBS)),
     "AverageIncrease": ((), (PROBS, PROBS)),
+    "ClassAveragePrecision": ((), (LOGITS, LOGITS > 0)),
     "Complexity": ((), (MAPS,)),
     "Coherency": ((), (MAPS, MAPS)),
     "CropSaliency": ((), (metrics.Crops(PROBS, PROBS),)),
@@ -54,6 +55,7 @@ UPDATES = {  # arguments of the constructor and of ``update``
         (SHARES, HITS[:, :1], EFFECTS, torch.rand(4, 2, 2)),
     ),
     "PxAP": ((), (MAPS, MASKS)),
+    "ValueErrors": ((LOGITS.shape[1],), (LOGITS, LOGITS + 1)),
     "WeightSimilarity": ((), (LOGITS, LOGITS)),
     "RelevanceMassAccuracy": ((), (MAPS, MASKS)),
     "RelevanceRankAccuracy": ((), (MAPS, MASKS)),
@@ -105,7 +107,8 @@ def computed():
 def test_every_computed_figure_is_declared_and_no_other(computed, name):
     metric, value = computed(name)
     assert isinstance(metric.needs, frozenset)
-    assert metric.needs <= {"boxes", "masks", "labels", "parts"}
+    tasks = {metrics.PRESENCE, metrics.VALUES}
+    assert metric.needs <= {"boxes", "masks", "labels", "parts", *tasks}
     assert all(isinstance(figure, metrics.Figure) for figure in metric.figures.values())
     if name == "RemoveAndClassify":
         names = ["relative_accuracy_10", "relative_accuracy_25", "relative_accuracy_50"]
@@ -138,7 +141,7 @@ def test_errors_and_drops_are_better_low():
     low |= {"le_iou", "om_iou", "complexity"}
     low |= {"relative_accuracy", "relative_accuracy_10", "relative_accuracy_50"}
     low |= {"relative_accuracy_25", "crop_saliency", "infidelity", "l1_complexity"}
-    low |= {"max_sensitivity", "road_morf"}
+    low |= {"max_sensitivity", "road_morf", "mean_absolute_error"}
     low |= {"relative_accuracy_25", "activation_overlap"}
     figures = {}
     for name in EXPORTED:

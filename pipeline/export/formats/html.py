@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -90,13 +91,13 @@ class Html(Onnx):
         return {"page": page}
 
 
-def _finds_class(run: Runner, size: Size) -> bool:
+def _finds_class(run: Runner, size: int | Sequence[int]) -> bool:
     """Tell whether a graph explains the predicted class where it is given class -1.
 
     Those of this project's own models do. Elsewhere -1 may be refused, or mean the last class, and
     the page runs the network a second time.
     """
-    images = torch.rand(4, 3, *size, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(4, 3, *Size.of(size), generator=torch.Generator().manual_seed(0))
     try:
         found = run(images, torch.full((4,), -1))
     except Exception:  # the errors of onnxruntime have no base of their own

@@ -57,8 +57,6 @@ def check_precision(config: DictConfig, written: Format) -> None:
             f"calibration={config.calibration}: serves precision=int8 alone; leave it out, or add "
             "precision=int8."
         )
-    if precision == "int8":
-        _calibration(config)
 
 
 def plan(config: DictConfig, source: ExportSource) -> Plan | None:

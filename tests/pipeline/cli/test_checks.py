@@ -27,7 +27,7 @@ def refused(*words: str, name: str = "config") -> str:
         ("model.loss.crf.weight=abc", "model.loss.crf.weight=abc: expected a number from 0 on"),
         ("model.loss=3", "model.loss=3: expected a group of keys"),
         ("data.reader=3", "data.reader=3: expected a group of keys or null"),
-        ("data.mean=[0,0]", "data.mean=[0,0]: expected a list [a,b,...], 3 values, each a number"),
+        ("data.mean=[0,a]", "data.mean=[0,a]: expected a list [a,b,...], each a number"),
         ("data.superset=clas", "a .csv or .txt file of groups; the nearest: class"),
         ("data.superset=wordnet:x", "expected one of all, class, wordnet, wordnet:DEPTH or a"),
         ("attribution.opticam.iterations=abc", "attribution.opticam.iterations=abc: expected"),

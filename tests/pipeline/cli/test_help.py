@@ -106,7 +106,12 @@ def _as_typed(value) -> str:
         ("train", ["seed=7"], "data.seed", "7 of training order and augmentation (= seed)"),
         ("evaluate", [], "split", "test the split that is read: test or val"),
         ("evaluate", ["studies=[cues]"], "studies.cues.scale", "even of the thresholds, 0 to 1"),
-        ("predict", [], "top_k", "1 of the predicted classes, how many are explained"),
+        (
+            "predict",
+            [],
+            "top_k",
+            "null of the predicted classes, how many are explained; null: one, or of a",
+        ),
         ("predict", [], "crf.iterations", "5 of the mean-field inference"),
         ("export", [], "tolerance", "0.0001 largest difference of a map"),
         ("convert", [], "published", "??? a file, F-CAM's folder"),

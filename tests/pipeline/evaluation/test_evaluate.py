@@ -51,6 +51,7 @@ def test_a_checkpoint_is_tested_as_its_training_did(run, evaluated):
         "results.json",
         "results.csv",
         "images.csv",
+        "classes.csv",
         "intervals.csv",
         "pictures/maps.png",
         "pictures/curves.png",

@@ -270,7 +270,7 @@ def test_the_report_leaves_out_what_served_calibration(run, creatures, tmp_path)
     words = ["precision=int8", f"calibration={tmp_path}", "calibration_images=7"]
 
     class Source:
-        data = checkpoint.config.data
+        data, channels = checkpoint.config.data, 3
 
     chosen = plan(configured(run, *words), Source())
     assert sorted(chosen.report.paths) == sorted(test.paths[4:])

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 from learned_saliency import load
 from learned_saliency.attribution import GradCAM
+from learned_saliency.datamodules import read_pixels
 from learned_saliency.pipeline.cli.errors import UserError
-from learned_saliency.pipeline.prediction.images import read_pixels
 from learned_saliency.trainers import NATIVE
 from learned_saliency.visualization import (
     DEFAULT_COLORMAP,

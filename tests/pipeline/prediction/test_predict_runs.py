@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
+from learned_saliency.datamodules import read_pixels
 from learned_saliency.pipeline.cli.errors import UserError
-from learned_saliency.pipeline.prediction.images import read_pixels
 from learned_saliency.trainers import SaliencyModule
 from tests.support.commands import run_command
 from tests.support.paths import ROOT
@@ -79,7 +79,7 @@ def test_memory_does_not_grow_with_the_number_of_images(fcam_run, predicted, mon
         most.append(len(alive))
         return pixels
 
-    monkeypatch.setattr(reading, "read_pixels", read)
+    monkeypatch.setattr(reading, "read_image", read)
     index, _, _ = predicted(f"checkpoint={fcam_run}", f"images={tmp_path}/many", "workers=4")
     assert len(index["images"]) == len(most) == 30
     assert max(most) <= 5

@@ -25,7 +25,7 @@ def test_the_table_of_a_whole_test_shows_the_headlines_in_order():
     assert head[1:] == [
         *("max_box_acc", "max_box_acc_v2", "pxap", "top1_loc", "top5_loc", "le", "f1", "om"),
         *("le_seen", "f1_seen", "om_seen", "le_unseen", "f1_unseen", "om_unseen"),
-        *("map_mean", "accuracy", "AD", "AI", "AG", "ADD"),
+        *("map_mean", "accuracy", "mAP", "r2", "MAE, units", "AD", "AI", "AG", "ADD"),
         *("insertion", "insertion_zero", "deletion", "ins_perc", "del_perc"),
         *("AOPC", "ROAD", "MoRF", "LeRF", "infidelity", "SM, nats"),
         *("MS", "coherency", "l1_complexity", "ADCC", "ARCC"),

@@ -28,7 +28,7 @@ def test_the_word_chooses_a_pooling_with_its_options():
 def test_a_configuration_without_a_pooling_is_global_average():
     model = compose_checked([*SMALL_RUN, "model=cam"]).model
     with open_dict(model):
-        del model["head"], model.network["pooling"]
+        del model["head"], model.network["pooling"], model.network["answers"]
     assert isinstance(build_network(model, num_classes=3).pooling, GlobalAverage)
 
 

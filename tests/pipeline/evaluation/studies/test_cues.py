@@ -46,7 +46,7 @@ class Parts:
         self.places[5] = 0
 
     def read(self, image_ids, size):
-        assert size == SIZE
+        assert tuple(size) == (SIZE, SIZE)
         return torch.stack([self.places[int(image_id)] for image_id in image_ids])
 
 
