@@ -56,9 +56,9 @@ class Sums(Kept):
         self.metrics = dict(_named_metrics(metrics))
 
     def kept(self) -> dict[str, dict[str, State]]:
-        """Return copies of all states by metric and name."""
+        """Return copies of all states by metric and name; lists are joined to one tensor."""
         return {
-            name: {key: each(torch.clone, value) for key, value in metric.metric_state.items()}
+            name: {key: _joined(value) for key, value in metric.metric_state.items()}
             for name, metric in self.metrics.items()
         }
 
@@ -68,6 +68,13 @@ class Sums(Kept):
             now = metric.metric_state
             moved = {key: each(methodcaller("to", metric.device), kept[name][key]) for key in now}
             metric.merge_state(moved)
+
+
+def _joined(state: State) -> State:
+    """Copy a state; a list becomes one tensor, whatever batches it grew by."""
+    if isinstance(state, Tensor):
+        return state.clone()
+    return [torch.cat(state)] if state else []
 
 
 def each(function: Callable[[Tensor], Tensor], state: State) -> State:

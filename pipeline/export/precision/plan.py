@@ -19,6 +19,7 @@ from learned_saliency.pipeline.export.images import (
 from learned_saliency.pipeline.export.source import ExportSource
 
 LEAST = 5  # photographs, to find ranges or to report on
+_ANY_CHANNELS = 0  # before the checkpoint is read, which tells their number
 
 
 class Plan(NamedTuple):
@@ -57,6 +58,8 @@ def check_precision(config: DictConfig, written: Format) -> None:
             f"calibration={config.calibration}: serves precision=int8 alone; leave it out, or add "
             "precision=int8."
         )
+    if precision == "int8":
+        _calibration(config, _ANY_CHANNELS)
 
 
 def plan(config: DictConfig, source: ExportSource) -> Plan | None:

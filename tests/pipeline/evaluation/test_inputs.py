@@ -42,7 +42,7 @@ def test_a_checkpoint_decides_how_images_of_other_data_are_seen(run, capfd):
     assert found == {"crop_size": 32, "resize_size": 32, "known_classes": checkpoint.class_names}
     assert "data.crop_size=32, as" in capfd.readouterr().err
     given = {"data.crop_size", "data.mean", "data.known_classes"}
-    assert options(subject, *words, "data.mean=[0,0,0]", given=given) == {"resize_size": 224}
+    assert options(subject, *words, "data.mean=[0,0,0]", given=given) == {}
     wide = options(subject, *words, "data.crop_size=[192,320]", given=given)
     assert list(wide.pop("resize_size")) == [256, 320]  # which evaluation has no images of
     assert wide.keys() <= {"mean"}

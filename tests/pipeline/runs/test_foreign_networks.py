@@ -56,7 +56,10 @@ def fails(**options):
         (lambda: Small(form=lambda x: (x, x)), "classifier: the network returns a tuple of 2"),
         (lambda: Small(form=lambda x: {"a": x, "b": x}), "returns a dictionary of a, b"),
         (lambda: Small(form=lambda x: x[..., None, None].expand(-1, -1, 2, 2)), r"\(1, 3, 2, 2\)"),
-        (lambda: Small(channels=1), r"images of 3 channels and 32 x 32.*have 1 channels.*RGB"),
+        (
+            lambda: Small(channels=1),
+            r"images of 3 channels and 32 x 32.*have 1 channels.*input\.channels",
+        ),
         (lambda: Small(image_size=64), r"a size of its own; it declares the size 64.*input\.size"),
         (fails, r"mine_for_test:make: 'abc' \(KeyError\)"),
         (lambda: "no network", "returns str, not an nn.Module"),
