@@ -2,8 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -270,17 +271,39 @@ def read_localization(folder: Path, index: dict[str, int]) -> dict[str, object]:
     Raises:
         DataError: See `read_split`.
     """
+    readers = partial(_read_boxes, index=index), partial(_read_masks, index=index)
+    return read_boxes_and_masks(folder, *readers, _MASK_LINE)
+
+
+def read_boxes_and_masks(
+    folder: Path,
+    read_boxes: Callable[[Path], dict[str, object]],
+    read_masks: Callable[[Path], dict[str, object]],
+    mask_line: str,
+) -> dict[str, object]:
+    """Find out which files there are of boxes and masks, and read them.
+
+    Args:
+        folder: Folder of the split.
+        read_boxes: Reader of a file of boxes.
+        read_masks: Reader of a file of masks.
+        mask_line: Form of a line of masks, which has two fields less than one of boxes.
+
+    Raises:
+        DataError: If masks are listed in two files, or a reader raises it.
+    """
     path, extra = folder / "localization.txt", folder / "masks.txt"
     if not any(os.path.lexists(file) for file in (path, extra, folder / "image_sizes.txt")):
         return {}
     first = next((line.strip() for line in read_lines(path) if line.strip()), "")
-    fields = first.rsplit(",", 2)
-    if len(fields) == 3 and not is_integer(fields[1]) and first.count(",") < 4:
+    commas = mask_line.count(",")
+    fields = first.rsplit(",", commas)
+    if len(fields) == commas + 1 and not is_integer(fields[1]) and first.count(",") < commas + 2:
         if os.path.lexists(extra):
             raise DataError(f"{extra}: {path.name} lists masks already; remove one of the two.")
-        return _read_masks(path, index)
-    found = _read_boxes(path, index)
-    return found | (_read_masks(extra, index) if os.path.lexists(extra) else {})
+        return read_masks(path)
+    found = read_boxes(path)
+    return found | (read_masks(extra) if os.path.lexists(extra) else {})
 
 
 def _read_boxes(path: Path, index: dict[str, int]) -> dict[str, object]:

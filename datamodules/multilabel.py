@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from learned_saliency.datamodules.batch import UNKNOWN
 from learned_saliency.datamodules.metadata import (
     SplitMetadata,
     check_boxes,
+    read_boxes_and_masks,
     read_image_ids,
     read_per_image,
 )
@@ -108,7 +110,9 @@ def _read_samples(folder: Path, index: dict[str, int], presence: np.ndarray) -> 
     ids = [sample_name(files[i], c) for i, c in zip(images.tolist(), labels.tolist(), strict=True)]
     _check_names(folder, ids, [files[i] for i in images])
     places = {pair: k for k, pair in enumerate(zip(images.tolist(), labels.tolist(), strict=True))}
-    found = _read_localization(folder, index, places)
+    of_samples = {"index": index, "places": places}
+    readers = partial(_read_boxes, **of_samples), partial(_read_masks, **of_samples)
+    found = read_boxes_and_masks(folder, *readers, _MASK_LINE)
     if "sizes" in found:
         found["sizes"] = found["sizes"][images]
     return SplitMetadata(
@@ -130,23 +134,6 @@ def _check_names(folder: Path, ids: Sequence[str], files: Sequence[str]) -> None
                 f"{folder / 'image_ids.txt'}: {file} and {other} are told apart by what names"
                 f" their classes, {name}; rename one."
             )
-
-
-def _read_localization(
-    folder: Path, index: dict[str, int], places: dict[tuple[int, int], int]
-) -> dict[str, object]:
-    """Read boxes, masks or both of samples as keyword arguments of ``SplitMetadata``."""
-    path, extra = folder / "localization.txt", folder / "masks.txt"
-    if not any(os.path.lexists(file) for file in (path, extra, folder / "image_sizes.txt")):
-        return {}
-    first = next((line.strip() for line in read_lines(path) if line.strip()), "")
-    fields = first.rsplit(",", 3)
-    if len(fields) == 4 and not is_integer(fields[1]) and first.count(",") < 5:
-        if os.path.lexists(extra):
-            raise DataError(f"{extra}: {path.name} lists masks already; remove one of the two.")
-        return _read_masks(path, index, places)
-    found = _read_boxes(path, index, places)
-    return found | (_read_masks(extra, index, places) if os.path.lexists(extra) else {})
 
 
 def _read_boxes(
