@@ -14,6 +14,7 @@ from learned_saliency.datamodules.textfile import DataError
 MOST_MEASURED = 5000  # images; of more, as many are drawn
 _DIGITS = 8  # that are kept, so that the last bits of a processor's sums do not count
 _BLOCK = 256  # images that are in memory at a time
+_LEAST = 1e-12  # deviation that rounding alone leaves; one level of 16 bits among 1e9 pixels is 5e-10
 
 
 class ChannelStatistics(NamedTuple):
@@ -60,7 +61,7 @@ def measure_channels(
                 mean = mean + away / (done + 1)
                 spread = spread + (square + away * away * done / (done + 1) - spread) / (done + 1)
     std = np.sqrt(spread)
-    if constant := np.flatnonzero(std == 0).tolist():
+    if constant := np.flatnonzero(std < _LEAST).tolist():
         raise DataError(
             f"data.std: channel {constant[0]} has the value {255 * mean[constant[0]]:g} of 255 in "
             "all pixels of the training images; leave it out of the files, or give data.mean and "
