@@ -78,6 +78,8 @@ def _members(path: Path, file: BinaryIO) -> Iterator[Member]:
         try:
             kind, length = _checked(header)
             length = int(notes.get("size", length))
+            if length < 0:
+                raise _DamagedError("a length below 0")
             content = file.read(length) if _describes(kind, length) else b""
             name = notes.get("path") or _name(header)
             notes = notes | _described(kind, content) if content else {}
@@ -99,12 +101,9 @@ def _checked(header: bytes) -> tuple[bytes, int]:
     told = _number(header[148:156])
     if sum(header) - sum(header[148:156]) + 8 * ord(" ") != told:
         raise _DamagedError("the sum of a header is wrong")
-    length = _number(header[124:136])
-    if length < 0:
-        raise _DamagedError("a length below 0")
     if header[156:157] == _SPARSE:
         raise _DamagedError("a sparse file")
-    return header[156:157], length
+    return header[156:157], _number(header[124:136])
 
 
 def _number(field: bytes) -> int:

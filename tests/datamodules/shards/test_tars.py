@@ -62,6 +62,21 @@ def test_notes_of_a_hostile_length_are_not_read(tmp_path):
         list(read_members(path))
 
 
+@pytest.mark.parametrize("size", ["-1", "-2000"])
+def test_a_length_below_zero_in_a_note_is_refused(tmp_path, size):
+    note = f"{9 + len(size)} size={size}\n".encode()
+    headers = []
+    for name, length, kind in (("note", len(note), tarfile.XHDTYPE), (".odd", 5, tarfile.REGTYPE)):
+        info = tarfile.TarInfo(name)
+        info.type, info.size = kind, length
+        headers.append(info.tobuf(tarfile.USTAR_FORMAT))
+    path = tmp_path / "a.tar"
+    path.write_bytes(headers[0] + note.ljust(512, b"\0") + headers[1] + bytes(1536))
+    with pytest.raises(DataError, match="is damaged at byte 1024 .a length below 0"):
+        for count, _ in enumerate(read_members(path)):  # it went on for ever
+            assert count < 9
+
+
 def test_what_is_no_tar_file_is_refused(tmp_path):
     path = write_tar(tmp_path / "a.tar", [("0.jpg", b"x")])
     (tmp_path / "b.tar").write_bytes(gzip.compress(path.read_bytes()))
