@@ -18,7 +18,7 @@ from learned_saliency.datamodules.textfile import (
 )
 
 MAX_CLASSES = 1_000_000
-_MAX_COUNTED = 100_000  # several times the classes of the largest data sets
+MAX_COUNTED = 100_000  # several times the classes of the largest data sets
 _LONGEST_LABEL = 20  # digits
 
 
@@ -78,13 +78,13 @@ def _count(splits: Mapping[str, SplitMetadata]) -> int:
         _check_gaps(splits["train"])
         return max(1 + _largest_label(splits["train"]), 1)
     for split in splits.values():
-        wrong = split.labels >= _MAX_COUNTED
+        wrong = split.labels >= MAX_COUNTED
         if wrong.any():
             first = int(wrong.argmax())
             raise _label_error(
                 split,
                 first,
-                f"label {split.labels[first]} is beyond the {_MAX_COUNTED} classes that are"
+                f"label {split.labels[first]} is beyond the {MAX_COUNTED} classes that are"
                 " counted; correct it, or set `num_classes`.",
             )
     return max(1 + max(map(_largest_label, splits.values())), 1)

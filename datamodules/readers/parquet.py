@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from learned_saliency.datamodules.classes import MAX_COUNTED
 from learned_saliency.datamodules.inspection import ImageFacts
 from learned_saliency.datamodules.metadata import SPLITS
 from learned_saliency.datamodules.opening import ImageError, PackedImage
@@ -269,7 +270,7 @@ def _class_names(root: Path, parts: Sequence[_Part]) -> list[str]:
         return sorted(labels)
     if not all(isinstance(label, int) for label in labels):
         raise DataError(f"{root}: its labels are neither integers nor names; choose other ones.")
-    return [str(label) for label in range(max(labels, default=-1) + 1)]
+    return [str(label) for label in range(min(max(labels, default=-1) + 1, MAX_COUNTED))]
 
 
 def _indices(path: Path, labels: Sequence[Any], names: Sequence[str]) -> list[int]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from learned_saliency.datamodules.batch import UNKNOWN
-from learned_saliency.datamodules.classes import read_class_names
+from learned_saliency.datamodules.classes import MAX_COUNTED, read_class_names
 from learned_saliency.datamodules.opening import PackedImage
 from learned_saliency.datamodules.readers.writing import SplitRows
 from learned_saliency.datamodules.shards import (
@@ -191,7 +191,7 @@ def class_labels(
     if not texts:
         labels = [int(row.label) for row in rows]
         if names is None:
-            names = _names_of(rows, max(labels, default=-1) + 1)
+            names = _names_of(rows, min(max(labels, default=-1) + 1, MAX_COUNTED))
         _check_range(root, rows, labels, len(names))
         return labels, names
     if len(texts) < len(rows):

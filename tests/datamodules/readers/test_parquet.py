@@ -133,6 +133,12 @@ def test_labels_may_be_names(tmp_path):
     assert splits["train"].labels[0] == 1 - int(name.rsplit("/", 1)[1]) % 2
 
 
+def test_a_label_far_beyond_all_others_is_refused(tmp_path):
+    write(tmp_path, "train-1.parquet", table([1, 2], [0, 10**15], names=None))
+    with pytest.raises(DataError, match=r"row 1: the label 10+ is none of the 100000 classes"):
+        prepared(tmp_path)
+
+
 def test_metadata_is_written_once_for_each_state_of_the_files(root):
     prepared(root)
     stamp = root.parent / "metadata/parquet_reader.json"

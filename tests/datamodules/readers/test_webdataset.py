@@ -151,6 +151,7 @@ FAULTS = {
     "no text": ([*sample(50), ("000050.cls", b"\xff\xfe")], r"member 000050\.cls: .* no class"),
     "no image": ([("000050.cls", b"1")], r"member 000050\.cls: the sample has no image"),
     "far class": (sample(50, 7, **{"class": "a"}), r"000050.*its class 7 is none of the 3 classes"),
+    "endless": (sample(50, 10**17), r"000050.*its class 1000.* is none of the 100000 classes"),
     "mixed": (sample(50, "dog"), r"member 000050\.png: its class is a name, 'dog'"),
     "no JSON": ([*sample(50, 1), ("000050.json", b"{")], r"member 000050\.json: is no JSON"),
     "a list": ([*sample(50, 1), ("000050.json", b"[1]")], r"member 000050\.json: is no JSON obj"),
