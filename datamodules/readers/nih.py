@@ -128,16 +128,18 @@ class NIHReader:
             splits[split] = self._listed(path, entries, places, splits.get("train", ()))
         _check_patients(lists["test"], splits, entries)
         boxes = read_finding_boxes(root / _BOXES) if (root / _BOXES).is_file() else []
-        splits |= self._drawn(splits["train"], entries, self.val_fraction)
+        splits["train"], splits["val"] = self._drawn(splits["train"], entries, self.val_fraction)
         boxed = {box.image for box in boxes}
         if self.boxed_val_fraction:
             patients = {entries[name].patient for name in splits["test"] if name in boxed}
             pool = [name for name in splits["test"] if entries[name].patient in patients]
-            moved = set(self._drawn(pool, entries, self.boxed_val_fraction)["val"])
+            moved = set(self._drawn(pool, entries, self.boxed_val_fraction)[1])
             splits["val"] += [name for name in splits["test"] if name in moved]
             splits["test"] = [name for name in splits["test"] if name not in moved]
         rows = {}
         for split, names in splits.items():
+            if not names:
+                continue
             images = {
                 name: LabeledImage(places[name], list(entries[name].labels)) for name in names
             }
@@ -176,8 +178,8 @@ class NIHReader:
 
     def _drawn(
         self, names: Sequence[str], entries: Mapping[str, Entry], part: float
-    ) -> dict[str, list[str]]:
-        """Divide images by patients."""
+    ) -> tuple[list[str], list[str]]:
+        """Divide images by patients: those that stay, and the part."""
         shares = draw_shares(
             names,
             [entries[name].labels for name in names],
@@ -185,10 +187,9 @@ class NIHReader:
             {"train": 1 - part, "val": part},
             self.seed,
         )
-        found: dict[str, list[str]] = {"train": [], "val": []}
-        for name, share in zip(names, shares, strict=True):
-            found[share].append(name)
-        return {split: chosen for split, chosen in found.items() if chosen}
+        pairs = list(zip(names, shares, strict=True))
+        stay, drawn = ([n for n, own in pairs if own == share] for share in ("train", "val"))
+        return stay, drawn
 
     def _rows(
         self, root: Path, images: Mapping[str, LabeledImage], boxes: Sequence[FindingBox]

@@ -59,6 +59,20 @@ def test_boxes_cover_whole_pixels_and_val_gets_some_where_asked(root, tmp_path):
     assert not patients(splits["val"]) & patients(splits["test"])
 
 
+@pytest.mark.parametrize("part", [1.0, 0.01])
+def test_a_share_of_all_or_none_of_the_images_leaves_the_other_split_out(root, tmp_path, part):
+    NIHReader(val_fraction=part).prepare(root, tmp_path / "made")
+    there = {split for split in ("train", "val", "test") if (tmp_path / "made" / split).is_dir()}
+    assert there == {"val" if part == 1 else "train", "test"}
+
+
+def test_a_share_of_the_boxed_images_may_be_none(root, tmp_path):
+    own = shutil.copytree(root, tmp_path / "nih")
+    assert read(own, tmp_path / "few", boxed_val_fraction=0.01)["val"].boxes is None
+    (own / BOXES).unlink()
+    assert read(own, tmp_path / "made", boxed_val_fraction=0.5)["test"].boxes is None
+
+
 def test_images_that_are_not_there_are_left_out_where_asked(root, tmp_path):
     own = shutil.copytree(root, tmp_path / "nih")
     shutil.rmtree(own / "images_002")
