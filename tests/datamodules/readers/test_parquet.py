@@ -134,9 +134,9 @@ def test_labels_may_be_names(tmp_path):
 
 
 def test_a_label_far_beyond_all_others_is_refused(tmp_path):
-    write(tmp_path, "train-1.parquet", table([1, 2], [0, 10**15], names=None))
+    write(tmp_path / "set", "train-1.parquet", table([1, 2], [0, 10**15], names=None))
     with pytest.raises(DataError, match=r"row 1: the label 10+ is none of the 100000 classes"):
-        prepared(tmp_path)
+        prepared(tmp_path / "set")
 
 
 def test_metadata_is_written_once_for_each_state_of_the_files(root):
