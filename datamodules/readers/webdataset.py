@@ -20,6 +20,7 @@ from learned_saliency.datamodules.readers.making import report_of, tell
 from learned_saliency.datamodules.readers.resemblance import inspect_all
 from learned_saliency.datamodules.readers.scanning import SPELLINGS
 from learned_saliency.datamodules.readers.shardrows import (
+    CLASS_NAMES,
     RECORD,
     ShardRow,
     ShardScan,
@@ -184,8 +185,8 @@ class WebDatasetReader(ByteReader):
         else:
             states = [(name, split, (root / name).stat()) for name, split in shards.items()]
             told = repr([(name, split, s.st_size, s.st_mtime_ns) for name, split, s in states])
-            record = root / RECORD
-            told += str(record.stat().st_mtime_ns) if record.is_file() else ""
+            beside = [root / name for name in (RECORD, CLASS_NAMES) if (root / name).is_file()]
+            told += repr([(path.name, path.stat().st_mtime_ns) for path in beside])
         return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
 
     def _list(self, root: Path) -> dict[str, str]:

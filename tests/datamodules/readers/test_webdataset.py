@@ -139,6 +139,7 @@ def test_labels_are_numbers_or_names_of_cls_or_of_a_key(tmp_path):
 
 
 def test_class_names_beside_the_shards_count(root):
+    prepared(root)  # without them; they count whenever they come
     (root / "class_names.txt").write_text("0,first\n1,second\n2,third\n")
     prepared(root)
     text = (root.parent / "metadata" / "class_names.txt").read_text()
