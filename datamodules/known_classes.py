@@ -37,6 +37,8 @@ class KnownClasses(NamedTuple):
         for column, label in enumerate(known.tolist()):
             if label != UNKNOWN:
                 presence[:, label] |= split.presence[:, column]
+        if split.sources is None:  # an image, whose label is the first of its classes
+            labels = np.where(presence.any(1), presence.argmax(1), UNKNOWN)
         return replace(split, labels=labels, presence=presence)
 
     def told(self, images: int, matched: int) -> str:
