@@ -234,7 +234,8 @@ def _read_tiff(path: ImageSource, max_pixels: int, wanted: int | None = None) ->
             if image.tag_v2.get(_SAMPLES, 1) == 1:
                 return None
     with streamed(path) as file:
-        found = read_tiff(file, max_pixels, wanted)
+        # one channel is Pillow's to decode
+        found = read_tiff(file, max_pixels, None if wanted == 1 else wanted)
         return None if found.channels == 1 else found
 
 
