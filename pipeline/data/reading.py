@@ -149,7 +149,8 @@ class FileReader:
         except OSError as error:
             return _Result(ImageFacts(error.strerror or str(error)), None)
         known = self._journal.find(use, str(source), stamp)
-        if known is not None and (use != "image" or self._is_deep_enough(known)):
+        is_image = use.split()[0] == "image"
+        if known is not None and (not is_image or self._is_deep_enough(known)):
             return _Result(known, None)
         facts = inspect(source)
         return _Result(facts, Entry(use, str(source), stamp, facts))
@@ -159,10 +160,6 @@ class FileReader:
             return self._packed
         found = os.stat(source)
         return Stamp(found.st_size, found.st_mtime_ns)
-
-    def _inspect(self, source: ImageSource) -> ImageFacts:
-        decode, look = self._depth
-        return inspect_image(source, decode=decode, look=look, decoding=self._decoding)
 
     def _is_deep_enough(self, facts: ImageFacts) -> bool:
         return facts.decoded >= self._depth.decode and bool(facts.look) >= self._depth.look
