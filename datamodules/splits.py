@@ -36,8 +36,10 @@ from learned_saliency.datamodules.parts import PartReader
 from learned_saliency.datamodules.readers import (
     Reader,
     SplitReader,
+    image_files,
     image_opener,
     image_roots,
+    mask_files,
     mask_opener,
     mask_values,
 )
@@ -288,15 +290,17 @@ class SplitDataModule(LightningDataModule):
     def digest(self, split: str) -> str:
         """Return what tells the images of a split with all their truth from others.
 
-        Files of images and masks are told by their sizes and times; see `labels` for the errors.
+        Files of images and masks, or those that they are parts of, are told by their sizes and
+        times; see `labels` for the errors.
         """
         found = self._split(split)
         told = hashlib.sha256(found.digest().encode())
         for values in (found.sizes, found.boxes, found.box_images):
             told.update(b"" if values is None else np.ascontiguousarray(values).tobytes())
-        files = [self.root / name for name in found.files]
+        files = [self.root / name for name in image_files(self.reader, found.files)]
         for paths in (found.mask_paths, found.ignore_paths):
-            files += [self.mask_root / path for of_image in paths or [] for path in of_image]
+            own = [path for of_image in paths or [] for path in of_image]
+            files += [self.mask_root / path for path in mask_files(self.reader, own)]
         for file in files:
             state = file.stat() if file.is_file() else None
             told.update(f"{file}\0{state and (state.st_size, state.st_mtime_ns)}\n".encode())

@@ -109,6 +109,10 @@ class ByteReader(ABC):
         """Name the larger file that an image is in."""
         return image_id.rpartition("/")[0]
 
+    def containers(self, image_ids: Sequence[str]) -> list[str]:
+        """Name the larger files that images are in and that are asked whether they have changed."""
+        return list(dict.fromkeys(map(self.container, image_ids)))
+
     def placed(self, root: str | Path, read_only: bool) -> tuple["ByteReader", Path]:
         """Return a reader for a root, and the folder of it on this machine.
 
@@ -148,6 +152,17 @@ def mask_opener(reader: Reader | None, root: Path) -> Callable[[str], bytes] | N
     """Return the function that gives a mask's bytes by its path; None where masks are files."""
     packed = isinstance(reader, ByteReader) and reader.packs_masks
     return image_opener(reader, root) if packed else None
+
+
+def image_files(reader: Reader | None, image_ids: Sequence[str]) -> Sequence[str]:
+    """Name the files of images relative to the root, or the larger ones that they are in."""
+    return reader.containers(image_ids) if isinstance(reader, ByteReader) else image_ids
+
+
+def mask_files(reader: Reader | None, paths: Sequence[str]) -> Sequence[str]:
+    """Name the files of masks relative to their root, or the larger ones that they are in."""
+    packed = isinstance(reader, ByteReader) and reader.packs_masks
+    return image_files(reader, paths) if packed else paths
 
 
 def placed(

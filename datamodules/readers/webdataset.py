@@ -153,6 +153,10 @@ class WebDatasetReader(ByteReader):
         """Return the name of the shard that an image is in."""
         return image_id.partition(MEMBER)[0]
 
+    def containers(self, image_ids: Sequence[str]) -> list[str]:
+        """Name the shards that images are in; none of fetched ones, see `prepare`."""
+        return [] if self._remote is not None else super().containers(image_ids)
+
     def prepare(self, root: Path, metadata: Path) -> None:
         """Write the metadata unless it is there and the shards have not changed since.
 

@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 
 import numpy as np
@@ -108,6 +109,14 @@ def test_metadata_are_made_anew_only_when_shards_change(root):
     assert (folder / "train" / "image_ids.txt").stat().st_mtime_ns == before
     write_tar(root / "train-000003.tar", sample(90, 1))
     assert prepared(root)["train"].image_ids[-1] == "train-000003.tar/000090.png"
+
+
+def test_a_shard_that_has_changed_changes_the_digest_of_its_split(root):
+    data = module(root, root.parent / "metadata", WebDatasetReader())
+    before = {split: data.digest(split) for split in ("val", "test")}
+    os.utime(root / "test-000001.tar", (1, 1))
+    assert data.digest("val") == before["val"]
+    assert data.digest("test") != before["test"]
 
 
 def test_labels_are_numbers_or_names_of_cls_or_of_a_key(tmp_path):
