@@ -1,5 +1,7 @@
 """Labels of a data set in the classes of a classifier, and images without a label."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torchvision
@@ -7,7 +9,7 @@ import torchvision
 from learned_saliency.datamodules import UNKNOWN, DataError, WSOLDataModule
 from learned_saliency.datamodules.classes import check_labels, find_classes
 from learned_saliency.datamodules.known_classes import match_classes
-from learned_saliency.datamodules.metadata import read_split
+from learned_saliency.datamodules.metadata import SplitMetadata, read_split
 
 
 @pytest.mark.parametrize(
@@ -115,3 +117,14 @@ def test_no_class_is_missed_where_no_label_is_known(tiny, recwarn):
     data.setup("fit")
     assert not [w for w in recwarn if "no image of class" in str(w.message)]
     assert data.num_labeled("val") == 0
+
+
+def test_an_image_of_several_classes_has_the_first_that_is_known(tmp_path):
+    presence = np.array([[True, True, False], [False, True, True], [True, False, False]])
+    split = SplitMetadata(tmp_path, ["a", "b", "c"], np.array([0, 1, 0]), presence=presence)
+    found = match_classes(["mouse", "cat", "dog"], ["dog", "cat"]).apply(split)
+    assert found.presence.tolist() == [[False, True], [True, True], [False, False]]
+    assert found.labels.tolist() == [1, 0, -1]
+    samples = replace(split, sources=["a", "a", "c"])  # each of which has the class of its label
+    found = match_classes(["mouse", "cat", "dog"], ["dog", "cat"]).apply(samples)
+    assert found.labels.tolist() == [-1, 1, -1]

@@ -26,3 +26,12 @@ def test_channels_and_depth_are_told_and_other_files_found(tmp_path):
     found = findings(root, tmp_path / "three")
     assert "more than 8 bits are cut, unless data.channels=1" in found["form"]
     assert "channels" not in found
+
+
+def test_a_deeper_look_opens_files_of_other_channels_that_are_known(tmp_path):
+    root = write_gray(tmp_path / "gray", {"train": 6, "val": 2, "test": 2})
+    (root / "val0.png").write_bytes((root / "val0.png").read_bytes()[:-60])  # its header is whole
+    words = "data.channels=1", "near_duplicates=false"
+    assert "image-damaged" not in findings(root, tmp_path / "one", *words)
+    found = findings(root, tmp_path / "one", *words, "full_decode=true")
+    assert "val0.png" in found["image-damaged"]
