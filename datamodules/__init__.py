@@ -83,7 +83,12 @@ from learned_saliency.datamodules.readers import (
     published,
     sources,
 )
-from learned_saliency.datamodules.regression import read_regression_split
+from learned_saliency.datamodules.regression import (
+    VALUE_LINE,
+    count_values,
+    read_regression_split,
+    read_value,
+)
 from learned_saliency.datamodules.resampling import resizes_down_first
 from learned_saliency.datamodules.shards import (
     IMAGE_ENDINGS,
@@ -160,6 +165,7 @@ __all__ = [
     "Source",
     "SplitDataModule",
     "SplitMetadata",
+    "VALUE_LINE",
     "VOCReader",
     "WSOLBatch",
     "WSOLDataModule",
@@ -167,6 +173,7 @@ __all__ = [
     "center_crop_of",
     "class_pairs",
     "content_digest",
+    "count_values",
     "expand_braces",
     "find_classes",
     "image_ending",
@@ -203,6 +210,7 @@ __all__ = [
     "read_regression_split",
     "read_samples",
     "read_split",
+    "read_value",
     "read_square",
     "resizes_down_first",
     "sample_key",

@@ -20,7 +20,7 @@ from learned_saliency.datamodules.textfile import (
     read_lines,
 )
 
-_LINE = "id,value"
+VALUE_LINE = "id,value"
 
 
 def read_regression_split(folder: Path, *, localization: bool) -> SplitMetadata:
@@ -51,7 +51,7 @@ def read_regression_split(folder: Path, *, localization: bool) -> SplitMetadata:
 
 def _read_values(path: Path, index: dict[str, int]) -> np.ndarray:
     """Read T values of each image, float64 (N, T)."""
-    width = _count_values(path)
+    width = count_values(path)
     ids, *columns = read_columns(path, ",".join(["id", *["value"] * width]))
     images = look_up(path, ids, index)
     if len(images) > len(index):
@@ -60,33 +60,33 @@ def _read_values(path: Path, index: dict[str, int]) -> np.ndarray:
     values = np.empty((len(index), width))
     for row, texts in enumerate(zip(*columns, strict=True)):
         for column, text in enumerate(texts):
-            values[images[row], column] = _number(path, row, text)
+            if (number := read_value(text)) is None:
+                told = f"{text[:40]!r} is no finite number; write `{VALUE_LINE}`."
+                raise line_error(path, row, told)
+            values[images[row], column] = number
     return values
 
 
-def _count_values(path: Path) -> int:
-    """Count the numbers at the end of the first line, at least 1; an id may hold commas."""
+def count_values(path: Path) -> int:
+    """Count the numbers at the end of the first line, at least 1; an id may hold commas.
+
+    Raises:
+        DataError: If the file is missing, no text or empty.
+    """
     first = next((line.strip() for line in read_lines(path) if line.strip()), None)
     if first is None:
-        raise DataError(f"{path}: holds no value; write a line `{_LINE}` per image.")
-    numbers = takewhile(lambda text: _parsed(text) is not None, reversed(first.split(",")[1:]))
+        raise DataError(f"{path}: holds no value; write a line `{VALUE_LINE}` per image.")
+    numbers = takewhile(lambda text: read_value(text) is not None, reversed(first.split(",")[1:]))
     return max(1, len(list(numbers)))
 
 
-def _parsed(text: str) -> float | None:
+def read_value(text: str) -> float | None:
     """Read a finite number; None where a text is none."""
     try:
         number = float(text)
     except ValueError:
         return None
     return number if np.isfinite(number) and "_" not in text else None
-
-
-def _number(path: Path, row: int, text: str) -> float:
-    number = _parsed(text)
-    if number is None:
-        raise line_error(path, row, f"{text[:40]!r} is no finite number; write `{_LINE}`.")
-    return number
 
 
 def _of_each_value(metadata: SplitMetadata) -> SplitMetadata:

@@ -12,7 +12,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from learned_saliency.datamodules import UNKNOWN, DataError, is_integer, read_lines
+from learned_saliency.datamodules import (
+    UNKNOWN,
+    VALUE_LINE,
+    DataError,
+    count_values,
+    is_integer,
+    read_lines,
+    read_value,
+)
 from learned_saliency.pipeline.data.findings import Findings, Severity
 
 _DIGITS = 18  # a longer integer may not fit into 64 bits
@@ -61,16 +69,21 @@ class _Forms(NamedTuple):
         masks: Line of a mask.
         several: Whether an image has any number of classes, so that a box and a mask has its own,
             behind the line, and images need no lines.
+        valued: Whether an image has values instead of classes.
     """
 
     boxes: str
     masks: str
-    several: bool
+    several: bool = False
+    valued: bool = False
 
 
+_PLAIN = _Forms("id,x0,y0,x1,y1", "id,mask_path,ignore_path")
 _FORMS = {
-    "multiclass": _Forms("id,x0,y0,x1,y1", "id,mask_path,ignore_path", False),
-    "multilabel": _Forms("id,x0,y0,x1,y1,label", "id,mask_path,ignore_path,label", True),
+    "multiclass": _PLAIN,
+    "binary": _PLAIN,
+    "multilabel": _Forms("id,x0,y0,x1,y1,label", "id,mask_path,ignore_path,label", several=True),
+    "regression": _PLAIN._replace(valued=True),
 }
 
 
@@ -128,7 +141,7 @@ class SplitTable:
 
 
 def read_table(folder: Path, findings: Findings, task: str = "multiclass") -> SplitTable:
-    """Read the text files of a split; see `read_split` and `read_multilabel_split` for the format.
+    """Read the text files of a split; see `read_split` and its like of the other tasks.
 
     Boxes and masks of the training split are read, too; as no training reads them, their faults
     are no more than warnings.
@@ -142,7 +155,10 @@ def read_table(folder: Path, findings: Findings, task: str = "multiclass") -> Sp
     table = SplitTable(folder.name, folder, several=forms.several)
     reader = _TableReader(table, findings, forms)
     reader.read_ids()
-    reader.read_labels()
+    if forms.valued:
+        reader.read_values()
+    else:
+        reader.read_labels()
     with findings.at_most(table.most):
         reader.read_localization()
     return table
@@ -190,6 +206,25 @@ class _TableReader:
         if path.is_file() and not seen:
             message = f"names no class; write a line `{form}` per class."
             self.findings.add("metadata", path, message)
+
+    def read_values(self) -> None:
+        """Read ``values.txt``, of which nothing is kept."""
+        path, seen = self.table.folder / "values.txt", set()
+        try:
+            form = ",".join(["id", *["value"] * count_values(path)])
+        except DataError as error:
+            self.findings.add_refusal("metadata", path, error)
+            return
+        for line, (image_id, *texts) in self._rows(path, form) or ():
+            wrong = next((text for text in texts if read_value(text) is None), None)
+            image = self._place(path, line, image_id)
+            if wrong is not None:
+                told = f"{wrong[:40]!r} is no finite number; write `{VALUE_LINE}`."
+                self._tell(path, line, told)
+            elif image in seen:
+                self._tell(path, line, f"{image_id} is listed twice; remove one.")
+            seen.add(image)
+        self._tell_absent(seen, path.name)
 
     def read_per_image(self, name: str, form: str) -> dict[int, Numbers]:
         """Read a file with one line of integers per image."""
