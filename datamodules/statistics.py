@@ -14,7 +14,7 @@ from learned_saliency.datamodules.textfile import DataError
 MOST_MEASURED = 5000  # images; of more, as many are drawn
 _DIGITS = 8  # that are kept, so that the last bits of a processor's sums do not count
 _BLOCK = 256  # images that are in memory at a time
-_LEAST = 1e-12  # deviation that rounding alone leaves; one level of 16 bits among 1e9 pixels is 5e-10
+_LEAST = 1e-12  # what rounding leaves is less; one pixel of 1e9 off by a 16-bit level gives 5e-10
 
 
 class ChannelStatistics(NamedTuple):

@@ -1,6 +1,7 @@
 import gzip
 import io
 import tarfile
+from itertools import islice
 
 import pytest
 
@@ -72,9 +73,8 @@ def test_a_length_below_zero_in_a_note_is_refused(tmp_path, size):
         headers.append(info.tobuf(tarfile.USTAR_FORMAT))
     path = tmp_path / "a.tar"
     path.write_bytes(headers[0] + note.ljust(512, b"\0") + headers[1] + bytes(1536))
-    with pytest.raises(DataError, match="is damaged at byte 1024 .a length below 0"):
-        for count, _ in enumerate(read_members(path)):  # it went on for ever
-            assert count < 9
+    with pytest.raises(DataError, match=r"is damaged at byte 1024 \(a length below 0"):
+        list(islice(read_members(path), 9))  # it went on for ever
 
 
 def test_what_is_no_tar_file_is_refused(tmp_path):
