@@ -1,28 +1,24 @@
 """Reader of an image data set in Hugging Face's parquet form."""
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from learned_saliency.datamodules.classes import MAX_COUNTED
-from learned_saliency.datamodules.inspection import ImageFacts
 from learned_saliency.datamodules.metadata import SPLITS
 from learned_saliency.datamodules.opening import ImageError, PackedImage
 from learned_saliency.datamodules.readers.annotations import Marks, of_own_class
-from learned_saliency.datamodules.readers.base import ByteReader
 from learned_saliency.datamodules.readers.boxtables import NotedBox, checked_box
 from learned_saliency.datamodules.readers.folderrows import Photos
-from learned_saliency.datamodules.readers.foldersplits import Rule, check_draw
-from learned_saliency.datamodules.readers.making import make_metadata, tell
+from learned_saliency.datamodules.readers.foldersplits import Rule
+from learned_saliency.datamodules.readers.making import make_metadata
+from learned_saliency.datamodules.readers.packed import PackedReader, split_by_names
 from learned_saliency.datamodules.readers.parquetfile import RowFile
-from learned_saliency.datamodules.readers.resemblance import inspect_all
-from learned_saliency.datamodules.readers.scanning import SPELLINGS
-from learned_saliency.datamodules.readers.writing import Metadata, write_metadata
+from learned_saliency.datamodules.readers.writing import Metadata
 from learned_saliency.datamodules.textfile import DataError
 
-_NAME = "parquet"
-_VERSION = 1
 _OBJECTS = "objects"  # column of boxes
 
 
@@ -36,7 +32,7 @@ class _Part(NamedTuple):
     boxes: list[list[NotedBox]]
 
 
-class ParquetReader(ByteReader):
+class ParquetReader(PackedReader):
     """Writer of the metadata of images in parquet files, and reader of the images.
 
     The files lie anywhere below the root, and their names or folders tell their splits:
@@ -64,6 +60,8 @@ class ParquetReader(ByteReader):
         ValueError: If a fraction or the seed is out of range.
     """
 
+    kind = "parquet"
+
     def __init__(
         self,
         *,
@@ -77,17 +75,19 @@ class ParquetReader(ByteReader):
         exif_orientation: bool = False,
     ) -> None:
         self.image, self.label, self.corners = image, label, corners
-        self.fractions, self.seed = {"val": val_fraction, "test": test_fraction}, seed
-        check_draw(self.fractions, seed)
-        self.keep_similar, self.exif_orientation = keep_similar, exif_orientation
+        super().__init__(
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
+            seed=seed,
+            keep_similar=keep_similar,
+            exif_orientation=exif_orientation,
+        )
         self._root: Path | None = None
         self._files: dict[str, RowFile] = {}
 
-    def at(self, root: Path) -> "ParquetReader":
+    def at(self, root: Path) -> ParquetReader:
         """Return a reader of the same settings that opens images below ``root``."""
-        reader = object.__new__(type(self))
-        vars(reader).update(vars(self) | {"_root": root, "_files": {}})
-        return reader
+        return self._copy(_root=root, _files={})
 
     def open(self, image_id: str) -> bytes:
         """Read the encoded bytes of an image.
@@ -103,26 +103,16 @@ class ParquetReader(ByteReader):
             self._files.setdefault(name, RowFile(self._root / name, self.image))
         return self._files[name].read(int(row))
 
-    def prepare(self, root: Path, metadata: Path) -> None:
-        """Write the metadata unless it is there and the files have not changed since.
-
-        Args:
-            root: Folder of the parquet files.
-            metadata: The folder to write.
-
-        Raises:
-            DataError: If pyarrow is not installed, a file or an image is damaged, a column is
-                missing or an image has no label, or ``metadata`` has files of another origin.
-        """
-        root, metadata = (path.expanduser().absolute() for path in (root, metadata))
-        files = _list_files(root)
-        facts = [(name, (root / name).stat()) for name in files]
-        listed = repr([(name, found.st_size, found.st_mtime_ns) for name, found in facts])
-        options = {key: value for key, value in vars(self).items() if not key.startswith("_")}
-        settings = {"version": _VERSION, "root": str(root), **options}
-        settings["listing"] = hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()
-        write_metadata(metadata, _NAME, settings, lambda: self._read(root, files))
-        tell(root, metadata)
+    def _list(self, root: Path) -> dict[str, str]:
+        if not root.is_dir():
+            raise DataError(f"{root}: the folder of parquet files is missing; set `root`.")
+        return split_by_names(
+            root,
+            ".parquet",
+            lambda stem: [stem.split("-")[0]],
+            none="holds no parquet files",
+            remedy="name it like train-00000-of-00001.parquet",
+        )
 
     def _read(self, root: Path, files: Mapping[str, str]) -> Metadata:
         """Read labels, boxes and the facts about all images."""
@@ -138,7 +128,7 @@ class ParquetReader(ByteReader):
             photos.names.extend(ids)
             photos.labels.extend(_indices(root / part.name, part.labels, names))
             photos.splits.extend([part.split] * len(ids))
-            photos.facts.extend(self._facts(root, part.name, ids))
+            photos.facts.extend(self._facts(root, ids, self._images(root, part.name, ids)))
             boxes |= {image: found for image, found in zip(ids, part.boxes, strict=False) if found}
         if secret:
             remarks.append(f"left out, without labels: {', '.join(sorted(secret))}.")
@@ -157,7 +147,7 @@ class ParquetReader(ByteReader):
             remarks=remarks,
         )
 
-    def _part(self, root: Path, name: str, split: str) -> "_Part":
+    def _part(self, root: Path, name: str, split: str) -> _Part:
         """Read labels and boxes of a file."""
         file = RowFile(root / name, self.image)
         features, there = file.features(), file.file.schema_arrow.names
@@ -198,42 +188,11 @@ class ParquetReader(ByteReader):
             found.append(NotedBox("", corners, label, where))
         return found
 
-    def _facts(self, root: Path, name: str, ids: Sequence[str]) -> list[ImageFacts]:
-        """Read the facts about the images of a file."""
+    def _images(self, root: Path, name: str, ids: Sequence[str]) -> Iterator[PackedImage]:
+        """Read the images of a file, one after the other."""
         rows = RowFile(root / name, self.image).rows()
-        images = (
-            PackedImage(root / image, image, lambda _, content=content: content)
-            for image, content in zip(ids, rows, strict=True)
-        )
-        facts = inspect_all(images, self.keep_similar)
-        for image, fact in zip(ids, facts, strict=True):
-            if fact.problem:
-                raise DataError(f"{root / image}: the image cannot be read ({fact.problem}).")
-        return facts
-
-
-def _list_files(root: Path) -> dict[str, str]:
-    """List parquet files below a folder with their splits, which their names or folders tell.
-
-    Raises:
-        DataError: If there are none, or the split of one is not clear.
-    """
-    if not root.is_dir():
-        raise DataError(f"{root}: the folder of parquet files is missing; set `root`.")
-    found = {}
-    for path in sorted(root.rglob("*.parquet")):
-        name = path.relative_to(root)
-        words = [name.stem.split("-")[0], *reversed(name.parts[:-1])]
-        split = next((SPELLINGS[word.lower()] for word in words if word.lower() in SPELLINGS), None)
-        if split is None:
-            raise DataError(
-                f"{path}: neither its name nor its folder tells the split; name it like "
-                "train-00000-of-00001.parquet."
-            )
-        found[name.as_posix()] = split
-    if not found:
-        raise DataError(f"{root}: holds no parquet files; set `root` to their folder.")
-    return found
+        for image, content in zip(ids, rows, strict=True):
+            yield PackedImage(root / image, image, lambda _, content=content: content)
 
 
 def _category_names(features: Mapping[str, Any]) -> list[str]:

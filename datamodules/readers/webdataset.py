@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from learned_saliency.datamodules.inspection import inspect_image
+from learned_saliency.datamodules.decoding import COLORS
 from learned_saliency.datamodules.metadata import SPLITS
 from learned_saliency.datamodules.opening import PackedImage
 from learned_saliency.datamodules.readers.annotations import Marks
-from learned_saliency.datamodules.readers.base import ByteReader
 from learned_saliency.datamodules.readers.folderrows import Photos
-from learned_saliency.datamodules.readers.foldersplits import Rule, check_draw, make_splits
-from learned_saliency.datamodules.readers.making import report_of, tell
-from learned_saliency.datamodules.readers.resemblance import inspect_all
-from learned_saliency.datamodules.readers.scanning import SPELLINGS
+from learned_saliency.datamodules.readers.foldersplits import Rule, make_splits
+from learned_saliency.datamodules.readers.making import report_of
+from learned_saliency.datamodules.readers.packed import PackedReader, split_by_names
 from learned_saliency.datamodules.readers.shardrows import (
     CLASS_NAMES,
     RECORD,
@@ -28,25 +25,23 @@ from learned_saliency.datamodules.readers.shardrows import (
     read_record,
     rows_of_split,
 )
-from learned_saliency.datamodules.readers.writing import Metadata, write_metadata
+from learned_saliency.datamodules.readers.writing import Metadata
 from learned_saliency.datamodules.shards import (
-    MEMBER,
     Remote,
     ShardStore,
     expand_braces,
     find_shards,
     is_address,
+    split_id,
 )
 from learned_saliency.datamodules.textfile import DataError
 
-_NAME = "webdataset"
-_VERSION = 1
 _THREADS = 8
 _REMOTE_WINDOW = 4096  # images, of shards that are fetched
 _FAULTS = 20  # after so many in all shards, no more are looked for
 
 
-class WebDatasetReader(ByteReader):
+class WebDatasetReader(PackedReader):
     """Writer of the metadata of images in tar shards, and reader of the images.
 
     A sample is members that follow each other and share their name up to its first dot: an image,
@@ -75,6 +70,7 @@ class WebDatasetReader(ByteReader):
         keep_similar: See `FolderReader`.
         exif_orientation: See `WSOLDataModule`; as `data shard` has noted it.
         max_value: Likewise.
+        channels: Number of channels of the images; the data module's.
         shuffle_window: Images among which the order for training is mixed, 1 or more, so that
             shards are read nearly in one go; None mixes all images, of fetched shards 4096.
         keep_gb: Largest size of all fetched shards in the cache, GB.
@@ -83,6 +79,7 @@ class WebDatasetReader(ByteReader):
         ValueError: If a fraction, the seed, the window or ``keep_gb`` is out of range.
     """
 
+    kind = "webdataset"
     packs_masks = True
 
     def __init__(
@@ -99,6 +96,7 @@ class WebDatasetReader(ByteReader):
         keep_similar: bool = True,
         exif_orientation: bool = False,
         max_value: float | None = None,
+        channels: int = COLORS,
         shuffle_window: int | None = None,
         keep_gb: float = 100.0,
     ) -> None:
@@ -107,12 +105,17 @@ class WebDatasetReader(ByteReader):
             for split, given in (("train", train), ("val", val), ("test", test))
         }
         self.image, self.label = image, label
-        self.fractions, self.seed = {"val": val_fraction, "test": test_fraction}, seed
-        check_draw(self.fractions, seed)
+        super().__init__(
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
+            seed=seed,
+            keep_similar=keep_similar,
+            exif_orientation=exif_orientation,
+            channels=channels,
+        )
         if not keep_gb > 0 or (shuffle_window is not None and shuffle_window < 1):
             got = f"{keep_gb} and {shuffle_window}"
             raise ValueError(f"expected keep_gb above 0 and shuffle_window of 1 or more, got {got}")
-        self.keep_similar, self.exif_orientation = keep_similar, exif_orientation
         self.max_value = max_value
         self._keep_gb, self._window = keep_gb, shuffle_window
         self._remote: Remote | None = None
@@ -135,11 +138,6 @@ class WebDatasetReader(ByteReader):
         locate = None if self._remote is None else self._remote.locate
         return self._copy(_store=ShardStore(root, locate))
 
-    def _copy(self, **changed: Any) -> WebDatasetReader:
-        reader = object.__new__(type(self))
-        vars(reader).update(vars(self) | changed)
-        return reader
-
     def open(self, image_id: str) -> bytes:
         """Read the encoded bytes of an image or a mask.
 
@@ -151,47 +149,18 @@ class WebDatasetReader(ByteReader):
 
     def container(self, image_id: str) -> str:
         """Return the name of the shard that an image is in."""
-        return image_id.partition(MEMBER)[0]
+        return split_id(image_id)[0]
 
     def containers(self, image_ids: Sequence[str]) -> list[str]:
-        """Name the shards that images are in; none of fetched ones, see `prepare`."""
+        """Name the shards that images are in; none of fetched ones, whose changes do not count."""
         return [] if self._remote is not None else super().containers(image_ids)
 
-    def prepare(self, root: Path, metadata: Path) -> None:
-        """Write the metadata unless it is there and the shards have not changed since.
-
-        Of fetched shards the names alone are compared: whether they have changed on the server is
-        not asked.
-
-        Args:
-            root: Folder of the shards.
-            metadata: The folder to write.
-
-        Raises:
-            DataError: If a shard is damaged or missing, a sample has no class, a box or a mask does
-                not fit, or ``metadata`` has files of another origin.
-        """
-        root, metadata = (path.expanduser().absolute() for path in (root, metadata))
+    def _listing(self, root: Path, files: Mapping[str, str]) -> str:
+        """Return what tells that the shards have changed; of fetched ones their names alone."""
         if self._remote is not None:
-            root.mkdir(parents=True, exist_ok=True)
-        shards = self._list(root)
-        settings = {"version": _VERSION, "root": str(root), **self._settings()}
-        settings["listing"] = self._listing(root, shards)
-        write_metadata(metadata, _NAME, settings, lambda: self._read(root, shards))
-        tell(root, metadata)
-
-    def _settings(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if not key.startswith("_")}
-
-    def _listing(self, root: Path, shards: Mapping[str, str]) -> str:
-        if self._remote is not None:
-            told = repr((self._remote.address, [*shards.items()]))
-        else:
-            states = [(name, split, (root / name).stat()) for name, split in shards.items()]
-            told = repr([(name, split, s.st_size, s.st_mtime_ns) for name, split, s in states])
-            beside = [root / name for name in (RECORD, CLASS_NAMES) if (root / name).is_file()]
-            told += repr([(path.name, path.stat().st_mtime_ns) for path in beside])
-        return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
+            return repr((self._remote.address, [*files]))
+        beside = [name for name in (RECORD, CLASS_NAMES) if (root / name).is_file()]
+        return super()._listing(root, dict.fromkeys([*files, *beside], ""))
 
     def _list(self, root: Path) -> dict[str, str]:
         """List the shards with their splits.
@@ -201,6 +170,7 @@ class WebDatasetReader(ByteReader):
         """
         named = {split: patterns for split, patterns in self.patterns.items() if patterns}
         if self._remote is not None:
+            root.mkdir(parents=True, exist_ok=True)
             if "train" not in named:
                 raise DataError(
                     f"{self._remote.address}: a web server does not list its shards; name them by "
@@ -210,7 +180,14 @@ class WebDatasetReader(ByteReader):
         elif not root.is_dir():
             raise DataError(f"{root}: the folder of shards is missing; set `root`.")
         elif not named:
-            return _told_by_names(root)
+            return split_by_names(
+                root,
+                ".tar",
+                lambda stem: stem.replace("_", "-").split("-"),
+                none="holds no shards, files that end in .tar",
+                remedy="name the shards of each by data.reader.train='*.tar', data.reader.val and "
+                "data.reader.test",
+            )
         else:
             listed = {split: find_shards(root, patterns) for split, patterns in named.items()}
         found: dict[str, str] = {}
@@ -251,9 +228,7 @@ class WebDatasetReader(ByteReader):
     def _size(self, root: Path, store: WebDatasetReader, image_id: str) -> tuple[int, int]:
         """Read the size of an image for boxes to fit into."""
         image = PackedImage(root / image_id, image_id, store.open)
-        facts = inspect_image(image)
-        if facts.problem:
-            raise DataError(f"{image}: the image cannot be read ({facts.problem}); replace it.")
+        (facts,) = self._facts(root, [image_id], [image])
         return facts.size(self.exif_orientation)
 
     def _scan(self, store: ShardStore, shards: Mapping[str, str]) -> list[ShardScan]:
@@ -288,34 +263,12 @@ class WebDatasetReader(ByteReader):
         names: Sequence[str],
     ) -> tuple[list[str], dict[str, Any], list[str]]:
         """Draw the splits that are missing; return all splits, and what there is to tell."""
-        images = (PackedImage(root / row.image_id, row.image_id, store.open) for row in rows)
-        facts = inspect_all(images, self.keep_similar)
-        for row, fact in zip(rows, facts, strict=True):
-            if fact.problem:
-                image = PackedImage(root / row.image_id, row.image_id, store.open)
-                raise DataError(f"{image}: the image cannot be read ({fact.problem}); replace it.")
         ids = [row.image_id for row in rows]
+        images = (PackedImage(root / name, name, store.open) for name in ids)
+        facts = self._facts(root, ids, images)
         photos = Photos(root, ids, [*labels], [row.split for row in rows], facts)
         boxes = {row.image_id: [row] for row in rows if row.boxes}
         masks = {row.image_id: [*row.masks] for row in rows if row.masks}
         rule = Rule(self.fractions, self.seed, None, "add samples, or shards {split}-*.tar")
         found = make_splits(photos, names, Marks(boxes, masks, []), rule, {})
         return found.photos.splits, found.report, found.remarks
-
-
-def _told_by_names(root: Path) -> dict[str, str]:
-    """List the shards below a folder with the splits that their names or folders tell."""
-    found = {}
-    for path in sorted(root.rglob("*.tar")):
-        name = path.relative_to(root)
-        words = [*path.stem.replace("_", "-").split("-"), *reversed(name.parts[:-1])]
-        split = next((SPELLINGS[word.lower()] for word in words if word.lower() in SPELLINGS), None)
-        if split is None:
-            raise DataError(
-                f"{path}: neither its name nor its folder tells the split; name the shards of each "
-                "by data.reader.train='*.tar', data.reader.val and data.reader.test."
-            )
-        found[name.as_posix()] = split
-    if not found:
-        raise DataError(f"{root}: holds no shards, files that end in .tar; set `root`.")
-    return found

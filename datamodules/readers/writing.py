@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -104,6 +105,11 @@ def write_metadata(
             os.replace(folder, old)
         os.replace(made, folder)
     return True
+
+
+def options_of(reader: object) -> dict[str, Any]:
+    """Return the options of a reader: its attributes but for those that begin with ``_``."""
+    return {key: value for key, value in vars(reader).items() if not key.startswith("_")}
 
 
 def read_settings(folder: Path, reader: str) -> dict[str, object] | None:

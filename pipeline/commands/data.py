@@ -24,12 +24,15 @@ def data_words(arguments: Sequence[str]) -> list[str]:
     return hydra_words(arguments)
 
 
+def check_described(data: DictConfig) -> None:
+    """Check that a data set can be looked for; a reader knows where it is obtained."""
+    (check_data if data.reader is None else check_class_names)(data)
+
+
 def check(config: DictConfig) -> None:
     """Check that the data set can be looked for, and the folder of the report be written."""
     check_folder("output_dir", config.output_dir)
-    check_class_names(config.data)
-    if config.data.reader is None:  # else its reader knows where the data set is obtained
-        check_data(config.data)
+    check_described(config.data)
 
 
 def announce(config: DictConfig) -> str:

@@ -8,21 +8,24 @@ from learned_saliency.pipeline.cli import (
     Command,
     Page,
     UserError,
-    check_class_names,
-    check_data,
     check_folder,
 )
-from learned_saliency.pipeline.commands.data import data_words
+from learned_saliency.pipeline.commands.data import check_described, data_words
+
+_TASKS = ("multiclass", "binary")  # one class per image
 
 
 def check(config: DictConfig) -> None:
     """Check that the data set is there, and that its shards can be written."""
     if config.out is None:
         raise UserError("out has no value: give the folder of the shards as out=...")
+    if config.data.task not in _TASKS:
+        raise UserError(
+            f"data.task={config.data.task}: a sample of a shard has one class; use the images of "
+            "this data set as they are."
+        )
     check_folder("out", config.out)
-    check_class_names(config.data)
-    if config.data.reader is None:
-        check_data(config.data)
+    check_described(config.data)
 
 
 def announce(config: DictConfig) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -15,9 +17,11 @@ import numpy as np
 from omegaconf import DictConfig
 
 from learned_saliency.datamodules import (
+    AS_STORED,
     IMAGE_ENDINGS,
     SPLITS,
     DataError,
+    Decoding,
     ImageError,
     ImageSource,
     SplitMetadata,
@@ -238,7 +242,7 @@ class _Split:
         """
         name = self.metadata.image_ids[image]
         source = image_source(self.data.root, name, self.image)
-        content, ending, size = self._read(source, "image")
+        content, ending, size = self._read(source, "image", self.data.decoding)
         label = int(self.metadata.labels[image])
         note: dict[str, Any] = {"id": name, "split": self.split, "label": label}
         if 0 <= label < len(self.class_names):
@@ -258,7 +262,7 @@ class _Split:
             for path in paths[image]:
                 source = image_source(self.data.mask_root, path, self.mask)
                 if kind == "ignore" or self.values is None:
-                    content, ending, _ = self._read(source, "mask")
+                    content, ending, _ = self._read(source, "mask", AS_STORED)
                     groups[kind].append((ending, content))
                     continue
                 try:
@@ -273,9 +277,11 @@ class _Split:
             for number, (ending, content) in enumerate(found)
         ]
 
-    def _read(self, source: ImageSource, what: str) -> tuple[bytes, str, tuple[int, int]]:
+    def _read(
+        self, source: ImageSource, what: str, decoding: Decoding
+    ) -> tuple[bytes, str, tuple[int, int]]:
         """Read the bytes of an image, the ending for its name and its size."""
-        facts = inspect_image(source)
+        facts = inspect_image(source, decoding=decoding)
         if facts.problem:
             raise DataError(f"{source}: the {what} cannot be read ({facts.problem}); replace it.")
         try:
@@ -283,7 +289,8 @@ class _Split:
         except (OSError, ImageError) as error:
             raise DataError(f"{source}: the {what} cannot be read ({error}).") from None
         ending = PurePosixPath(str(source)).suffix[1:].lower()
-        ending = ending if ending in IMAGE_ENDINGS else image_ending(source)
+        with suppress(ImageError):  # what only this project reads, as .npy
+            ending = ending if ending in IMAGE_ENDINGS else image_ending(source)
         if ending not in IMAGE_ENDINGS:
             raise DataError(f"{source}: shards do not hold images of this kind; convert it.")
         return content, ending, facts.size(self.data.decoding.exif_orientation)
@@ -298,8 +305,12 @@ def _ahead(
 ) -> Iterator[_Parts]:
     """Read samples in their order, some of them ahead."""
     remaining = iter(places)
-    waiting = [pool.submit(read, place) for place in islice(remaining, most)]
-    while waiting:
-        first = waiting.pop(0)
-        waiting += [pool.submit(read, place) for place in islice(remaining, 1)]
-        yield first.result()
+    waiting = deque(pool.submit(read, place) for place in islice(remaining, most))
+    try:
+        while waiting:
+            first = waiting.popleft()
+            waiting.extend(pool.submit(read, place) for place in islice(remaining, 1))
+            yield first.result()
+    finally:  # what comes into the next shard is read for that one
+        for future in waiting:
+            future.cancel()

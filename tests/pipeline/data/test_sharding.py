@@ -14,6 +14,7 @@ from learned_saliency.pipeline.data.sharding import write_shards
 from learned_saliency.pipeline.runs import build_data, create_data, make_data
 from tests.support import downloads
 from tests.support.commands import run_command
+from tests.support.deep_images import write_planes
 
 SMALL = ["data.resize_size=40", "data.crop_size=32", "data.batch_size=4", "data.num_workers=0"]
 
@@ -169,3 +170,28 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path):
     assert "the folder holds other files" in answer.stderr
     assert [path.name for path in out.iterdir()] == ["mine.txt"]
     assert "give the folder of the shards" in run_command("shard", *words).stderr
+    answer = run_command("shard", *words, "data.task=multilabel", f"out={tmp_path}/other")
+    assert "data.task=multilabel: a sample of a shard has one class" in answer.stderr
+
+
+def test_images_of_several_channels_keep_them_in_shards(tmp_path):
+    pytest.importorskip("tifffile")
+    places = {suffix: tmp_path / suffix[1:] for suffix in (".tif", ".npy")}
+    own = ["data.channels=4", "data.mean=[.5,.5,.5,.5]", "data.std=[.2,.2,.2,.2]"]
+    words = {}
+    for suffix, root in places.items():
+        write_planes(root, {"train": 10, "val": 2, "test": 2}, suffix=suffix)
+        place = [f"data.root={root}", f"data.metadata={root}/metadata"]
+        words[suffix] = ["data=wsol", *place, *SMALL, *own]
+    write(words[".tif"], tmp_path / "shards")
+    before = build_data(compose_checked(words[".tif"], "doctor"))
+    for split in ("val", "test"):
+        after = read(tmp_path / "shards", *own).dataloader(split)
+        for one, other in zip(before.dataloader(split), after, strict=True):
+            assert torch.equal(one["image"], other["image"])
+    write(words[".tif"], tmp_path / "alone", "splits=[train]")
+    drawn = "data.reader.val_fraction=0.2", "data.reader.test_fraction=0.2"
+    data = read(tmp_path / "alone", *own, *drawn)
+    assert [len(data.image_ids(split)) for split in ("train", "val", "test")] == [6, 2, 2]
+    with pytest.raises(DataError, match=r"\.npy: shards do not hold images of this kind"):
+        write(words[".npy"], tmp_path / "arrays")
