@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from learned_saliency.datamodules.decoding import COLORS, Decoding
 from learned_saliency.datamodules.readers.annotations import (
@@ -18,9 +17,8 @@ from learned_saliency.datamodules.readers.folderrows import Photos, open_photos
 from learned_saliency.datamodules.readers.foldersplits import Rule, check_draw, group_pattern
 from learned_saliency.datamodules.readers.making import (
     decoded_otherwise,
-    known_splits,
     make_metadata,
-    tell,
+    remake_metadata,
 )
 from learned_saliency.datamodules.readers.scanning import (
     IMAGE_SUFFIXES,
@@ -29,12 +27,13 @@ from learned_saliency.datamodules.readers.scanning import (
     list_photos,
     listing_digest,
 )
-from learned_saliency.datamodules.readers.writing import Metadata, read_settings, write_metadata
+from learned_saliency.datamodules.readers.writing import Metadata, options_of
 from learned_saliency.datamodules.textfile import DataError
 
 _LOGGER = logging.getLogger(__name__)
 _NAME = "folder"
 _VERSION = 1
+_DECLARED = ("published", "sources")  # options that the metadata does not depend on
 
 
 class FolderReader:
@@ -131,27 +130,17 @@ class FolderReader:
         listing = list_photos(
             root, find_masks=self.masks == AUTO, leave_out=masks, channels=self._decoding.channels
         )
-        settings = self._settings(listing)
-        before = read_settings(metadata, _NAME)
-        known: dict[str, str] = {}
-        if before is not None and before != settings:
-            if before | {"listing": ""} == settings | {"listing": ""}:
-                known = known_splits(metadata)
-            _LOGGER.info("%s: has changed since it was last read, and is read again.", root)
-        write_metadata(metadata, _NAME, settings, lambda: self._read(listing, known))
-        tell(root, metadata)
-
-    def _settings(self, listing: Listing) -> dict[str, Any]:
-        """Return what the metadata depends on, the names, sizes and times of all files among it."""
-        root = listing.root
         files = [*listing.images, *listing.notes, *listing.masks]
         files += named_files(root, self.boxes, NOTE_SUFFIXES)
         files += named_files(root, self.masks, IMAGE_SUFFIXES)
-        options = {key: value for key, value in vars(self).items() if not key.startswith("_")}
-        options |= decoded_otherwise(self._decoding)
-        declared = {"published", "sources"}
-        kept = {key: value for key, value in options.items() if key not in declared}
-        return {"version": _VERSION, "root": str(root), **kept, "listing": listing_digest(files)}
+        options = options_of(self) | decoded_otherwise(self._decoding)
+        kept = {key: value for key, value in options.items() if key not in _DECLARED}
+        remake_metadata(
+            *(root, metadata, _NAME),
+            {"version": _VERSION, "root": str(root), **kept},
+            {"listing": listing_digest(files)},
+            lambda known: self._read(listing, known),
+        )
 
     def _read(self, listing: Listing, known: Mapping[str, str]) -> Metadata:
         """Read the photographs, draw the splits that are missing, and tell what was done."""

@@ -1,6 +1,5 @@
 """Reader of images whose classes, any number per image, stand in a CSV table."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from learned_saliency.datamodules.readers.labeltable import (
     LabelRow,
     read_label_table,
 )
-from learned_saliency.datamodules.readers.making import REPORT, known_splits, tell
+from learned_saliency.datamodules.readers.making import remake_metadata, report_of
 from learned_saliency.datamodules.readers.manylabels import (
     LabeledImage,
     draw_shares,
@@ -35,8 +34,7 @@ from learned_saliency.datamodules.readers.splitting import merged_groups
 from learned_saliency.datamodules.readers.writing import (
     Metadata,
     SplitRows,
-    read_settings,
-    write_metadata,
+    options_of,
 )
 from learned_saliency.datamodules.textfile import DataError
 
@@ -143,24 +141,21 @@ class LabelsReader:
         boxes = None if self.boxes is None else named_place(root, self.boxes)
         found, remarks = list_images(root, None)
         lists = None if self.splits is None else read_split_lists(root, self.splits)
-        options = {key: value for key, value in vars(self).items() if key[0] != "_"}
-        settings: dict[str, Any] = {"version": _VERSION, "root": str(root), **options}
+        settings = {"version": _VERSION, "root": str(root), **options_of(self)}
         settings["columns"] = list(self.columns)
         settings["lists"] = None if lists is None else lists.digest()
         files = [path.stat() for path in (table, boxes) if path is not None]
         stamps = [[facts.st_size, facts.st_mtime_ns] for facts in files]
-        changing = {"listing": listing_digest(found), "files": stamps}
-        before, known = read_settings(metadata, _NAME), {}
-        if before is not None and before != settings | changing:
-            if lists is None and before | changing == settings | changing:
-                known = known_splits(metadata)
-            _LOGGER.info("%s: has changed since it was last read, and is read again.", root)
         names = ImageNames([file.name for file in found])
-        source = LabelSource(root, table, boxes, names, lists, known, remarks)
-        write_metadata(metadata, _NAME, settings | changing, lambda: self._read(source))
-        tell(root, metadata)
+        source = LabelSource(root, table, boxes, names, lists, remarks)
+        remake_metadata(
+            *(root, metadata, _NAME),
+            settings,
+            {"listing": listing_digest(found), "files": stamps},
+            lambda known: self._read(source, known),
+        )
 
-    def _read(self, source: LabelSource) -> Metadata:
+    def _read(self, source: LabelSource, known: Mapping[str, str]) -> Metadata:
         """Read the table and the images, and give each image its split."""
         classes, rows = read_label_table(
             source.table, self.columns, separator=self.separator, uncertain=self.uncertain
@@ -174,20 +169,16 @@ class LabelsReader:
         _LOGGER.info("%s: reading %d images of %d classes", source.root, len(names), len(classes))
         photos = Photos(source.root, names, [0] * len(names), splits, [])
         opened = open_photos(photos, look=self.keep_similar, skip_broken=self.skip_broken)
-        photos, report = self._divided(opened.photos, listed, classes, source.known)
+        photos, report = self._divided(opened.photos, listed, classes, known)
         boxes = source.noted_boxes(set(photos.names))
         made = {}
         for split in SPLITS:
             chosen = photos.at([k for k, own in enumerate(photos.splits) if own == split])
             if chosen.names:
-                made[split] = (chosen, self._labeled(chosen, listed, classes, boxes, split))
-        images = {split: len(chosen.names) for split, (chosen, _) in made.items()}
-        remarks += opened.remarks
-        for remark in remarks:
-            _LOGGER.warning("%s: %s", source.root, remark)
-        told = json.dumps({"images": images, **report, "remarks": remarks}, indent=1)
-        rows_of = {split: self._rows(*found, split) for split, found in made.items()}
-        return Metadata(classes, rows_of, {REPORT: told + "\n"})
+                images = self._labeled(chosen, listed, classes, boxes, split)
+                made[split] = self._rows(chosen, images, split)
+        texts = report_of(source.root, made, report, [*remarks, *opened.remarks])
+        return Metadata(classes, made, texts)
 
     def _divided(
         self,

@@ -1,6 +1,6 @@
 """Files of which `LabelsReader` reads the classes, boxes and splits of images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +20,6 @@ class LabelSource(NamedTuple):
         boxes: File of boxes; None for none.
         names: Images below the root, by the names that files may have for them.
         lists: Lists of splits; None for none.
-        known: Splits that were drawn before, by the images' names.
         remarks: Sentences about what is passed over.
     """
 
@@ -29,7 +28,6 @@ class LabelSource(NamedTuple):
     boxes: Path | None
     names: ImageNames
     lists: SplitLists | None
-    known: Mapping[str, str]
     remarks: Sequence[str]
 
     def listed(self, rows: Sequence[LabelRow]) -> dict[str, LabelRow]:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,12 @@ from learned_saliency.datamodules.metadata import SPLITS
 from learned_saliency.datamodules.readers.annotations import Marks
 from learned_saliency.datamodules.readers.folderrows import Photos, evaluation_rows, train_rows
 from learned_saliency.datamodules.readers.foldersplits import Rule, make_splits
-from learned_saliency.datamodules.readers.writing import Metadata, SplitRows
+from learned_saliency.datamodules.readers.writing import (
+    Metadata,
+    SplitRows,
+    read_settings,
+    write_metadata,
+)
 from learned_saliency.datamodules.textfile import DataError, read_columns, read_text
 
 _LOGGER = logging.getLogger(__name__)
@@ -99,6 +104,38 @@ def tell(root: Path, metadata: Path) -> None:
     except (DataError, ValueError, KeyError, TypeError, AttributeError):
         raise DataError(f"{metadata / REPORT}: is damaged; remove {metadata}.") from None
     _LOGGER.info("%s: %s; %s; see %s.", root, ", ".join(counts), told, metadata / REPORT)
+
+
+def remake_metadata(
+    root: Path,
+    metadata: Path,
+    reader: str,
+    settings: Mapping[str, Any],
+    changing: Mapping[str, Any],
+    make: Callable[[Mapping[str, str]], Metadata],
+) -> None:
+    """Write metadata unless it is there and nothing has changed since; tell what the splits are.
+
+    Args:
+        root: Folder of the images.
+        metadata: The folder to write.
+        reader: See `write_metadata`.
+        settings: Choices that the metadata depends on.
+        changing: States of the files that it depends on.
+        make: Reads the images; it gets the splits of images, by their names, of metadata of the
+            same choices.
+
+    Raises:
+        DataError: See `write_metadata`.
+    """
+    before, known = read_settings(metadata, reader), {}
+    now = {**settings, **changing}
+    if before is not None and before != now:
+        if before | changing == now:
+            known = known_splits(metadata)
+        _LOGGER.info("%s: has changed since it was last read, and is read again.", root)
+    write_metadata(metadata, reader, now, lambda: make(known))
+    tell(root, metadata)
 
 
 def decoded_otherwise(decoding: Decoding) -> dict[str, Any]:

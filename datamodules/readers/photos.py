@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from learned_saliency.datamodules.batch import UNKNOWN
 from learned_saliency.datamodules.decoding import COLORS, Decoding
@@ -15,9 +14,8 @@ from learned_saliency.datamodules.readers.folderrows import Photos, open_photos
 from learned_saliency.datamodules.readers.foldersplits import Rule, check_draw, group_pattern
 from learned_saliency.datamodules.readers.making import (
     decoded_otherwise,
-    known_splits,
     make_metadata,
-    tell,
+    remake_metadata,
 )
 from learned_saliency.datamodules.readers.scanning import (
     FoundFile,
@@ -27,7 +25,7 @@ from learned_saliency.datamodules.readers.scanning import (
     listing_digest,
 )
 from learned_saliency.datamodules.readers.splitlists import SplitLists, read_split_lists
-from learned_saliency.datamodules.readers.writing import Metadata, read_settings, write_metadata
+from learned_saliency.datamodules.readers.writing import Metadata, options_of
 from learned_saliency.datamodules.textfile import DataError
 
 _LOGGER = logging.getLogger(__name__)
@@ -116,28 +114,15 @@ class PhotosReader:
             raise DataError(f"{root}: the folder of photographs is missing; set `root`.")
         found, remarks = list_images(root, self.files, self._decoding.channels)
         lists = None if self.splits is None else read_split_lists(root, self.splits)
-        settings = self._settings(root, found, lists)
-        before = read_settings(metadata, _NAME)
-        known: dict[str, str] = {}
-        if before is not None and before != settings:
-            if lists is None and before | {"listing": ""} == settings | {"listing": ""}:
-                known = known_splits(metadata)
-            _LOGGER.info("%s: has changed since it was last read, and is read again.", root)
-        names = [file.name for file in found]
-        write_metadata(
-            metadata, _NAME, settings, lambda: self._read(root, names, lists, known, remarks)
-        )
-        tell(root, metadata)
-
-    def _settings(
-        self, root: Path, found: Sequence[FoundFile], lists: SplitLists | None
-    ) -> dict[str, Any]:
-        """Return what the metadata depends on, the names, sizes and times of all files among it."""
-        options = {key: value for key, value in vars(self).items() if not key.startswith("_")}
-        options |= decoded_otherwise(self._decoding)
+        options = options_of(self) | decoded_otherwise(self._decoding)
         listed = {} if lists is None else {"lists": lists.digest()}
-        listing = listing_digest(found)
-        return {"version": _VERSION, "root": str(root), **options, **listed, "listing": listing}
+        names = [file.name for file in found]
+        remake_metadata(
+            *(root, metadata, _NAME),
+            {"version": _VERSION, "root": str(root), **options, **listed},
+            {"listing": listing_digest(found)},
+            lambda known: self._read(root, names, lists, known, remarks),
+        )
 
     def _read(
         self,
