@@ -23,6 +23,7 @@ from learned_saliency.datamodules.opening import (
     opened,
 )
 from learned_saliency.datamodules.planes import read_header
+from learned_saliency.datamodules.selection import images_of
 from learned_saliency.datamodules.sizes import Size
 from learned_saliency.datamodules.textfile import line_error, read_lines
 
@@ -99,7 +100,7 @@ def check_files(
             file.
     """
     ids_file = metadata.folder / "image_ids.txt"
-    first = np.sort(np.unique(np.array(metadata.files), return_index=True)[1])
+    first, _ = images_of(metadata)
     names = [metadata.files[i] for i in first]
     if opener is None:
         _check_exist(root, names, ids_file, "image")

@@ -1,7 +1,7 @@
 """Data sets of one split that give whole batches, for training and for evaluation."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,20 +16,18 @@ from learned_saliency.datamodules.batch import WSOLBatch
 from learned_saliency.datamodules.decoding import AS_STORED, COLORS, Decoding
 from learned_saliency.datamodules.in_memory import read_all
 from learned_saliency.datamodules.kept_images import KeptImages, keep_images
-from learned_saliency.datamodules.masks import MaskValues
 from learned_saliency.datamodules.metadata import SplitMetadata
 from learned_saliency.datamodules.opening import ImageSource, image_source
 from learned_saliency.datamodules.resampling import Window
+from learned_saliency.datamodules.selection import images_of
 from learned_saliency.datamodules.sizes import Size
 from learned_saliency.datamodules.transforms import (
     cut_window,
     drawn_window,
-    read_square,
     read_window,
     scaled,
     standardize_into,
 )
-from learned_saliency.datamodules.truth import Truth
 
 CACHES = ("none", "memory", "disk")
 _MULTIPLIER = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio, odd: spreads a number's bits
@@ -58,7 +56,7 @@ class ImageOptions(NamedTuple):
     mask_opener: Callable[[str], bytes] | None = None
 
 
-class _ImageDataset(Dataset, ABC):
+class ImageDataset(Dataset, ABC):
     """Images, labels and ids; a loader gets whole batches, so its ``collate_fn`` is ``as_is``.
 
     A subclass gives ``_read``, which makes of an image what is kept in a cache.
@@ -69,7 +67,8 @@ class _ImageDataset(Dataset, ABC):
     ) -> None:
         self._root = root
         # arrays, not lists: workers would copy the pages of every string whose count they touch
-        self._ids, self._files = np.array(metadata.image_ids), np.array(metadata.files)
+        self._ids = np.array(metadata.image_ids)
+        self._files = self._ids if metadata.sources is None else np.array(metadata.sources)
         self._values = None if metadata.values is None else torch.tensor(metadata.values).float()
         self._presence = None if metadata.presence is None else torch.tensor(metadata.presence)
         self._labels = torch.from_numpy(metadata.labels)
@@ -77,7 +76,7 @@ class _ImageDataset(Dataset, ABC):
         channels = (torch.tensor(values).float() for values in (options.mean, options.std))
         self._mean, self._std = scaled(*channels)
         self._images: Tensor | KeptImages | None = None
-        self._firsts, self._rows = _images_of(metadata)
+        self._firsts, self._rows = images_of(metadata)
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -145,7 +144,7 @@ class _ImageDataset(Dataset, ABC):
         return found
 
 
-class TrainDataset(_ImageDataset):
+class TrainDataset(ImageDataset):
     """Training images, randomly cropped and flipped.
 
     Args:
@@ -181,7 +180,7 @@ class TrainDataset(_ImageDataset):
         drawn = self._drawn(items)
         images = (self._crop(index, window) for index, window in drawn)
         batch = self._batch([index for index, _ in drawn], images, self._crop_size)
-        _draw_classes(batch, items)
+        draw_classes(batch, items)
         return batch
 
     def _drawn(self, items: Sequence[tuple[int, int] | int]) -> list[tuple[int, Window]]:
@@ -202,115 +201,7 @@ class TrainDataset(_ImageDataset):
         return super()._kind() + [f"fast-opencv{cv2.__version__}"] * self._fast
 
 
-class EvaluationDataset(_ImageDataset):
-    """Images resized as they are, with boxes and masks where the metadata has them.
-
-    Args:
-        metadata: The split.
-        root: Folder that ids are relative to.
-        mask_root: Folder that mask paths are relative to.
-        size: Side in pixels to which images, boxes and masks are resized, or height and width.
-        options: How images become batches. Masks are kept in memory only.
-        center_crop: See `read_square`.
-        fast: Whether pixels need not be exact, see `read_square`.
-        seen: Classes that were trained on, for the batches' ``seen``; None leaves it out.
-        mask_values: What the data set declares about the values of its masks; None for plain masks.
-    """
-
-    def __init__(
-        self,
-        metadata: SplitMetadata,
-        root: Path,
-        mask_root: Path,
-        *,
-        size: int | Sequence[int],
-        options: ImageOptions,
-        center_crop: bool | int = False,
-        fast: bool = False,
-        seen: Sequence[int] | None = None,
-        mask_values: MaskValues | None = None,
-    ) -> None:
-        super().__init__(metadata, root, Size.of(size), options)
-        self._center_crop, self._fast = center_crop, fast
-        self._seen = None if seen is None else torch.isin(self._labels, torch.tensor(seen))
-        read = size, options.decoding, mask_values, center_crop
-        self._truth = Truth(metadata, mask_root, *read, options.mask_opener)
-        self._first = None
-        if metadata.sources is not None:
-            self._first = torch.zeros(len(self), dtype=torch.bool)
-            self._first[self._firsts] = True
-
-    def fill_cache(self) -> None:
-        """Decode and resize all images, and for memory all masks, if caching was asked for.
-
-        Raises:
-            DataError: If an image or a mask does not decode.
-            OSError: If the disk of the cache is full.
-        """
-        super().fill_cache()
-        if self._options.cache == "memory":
-            self._truth.keep_masks()
-
-    def __getitems__(self, items: Sequence[tuple[int, int] | int]) -> WSOLBatch:
-        """Load a batch of the images at the indices ``items``, which may be empty.
-
-        Of the (index, draw) pairs that ``TrainSampler`` yields, the draws change nothing but the
-        class of images with several.
-
-        Raises:
-            DataError: If an image or a mask does not decode.
-        """
-        indices = [item[0] if isinstance(item, tuple) else item for item in items]
-        batch = self._batch(indices, self._pixels(indices), self._size)
-        _draw_classes(batch, items)
-        if self._first is not None:
-            batch["first"] = self._first[batch["index"]]
-        if self._seen is not None:
-            batch["seen"] = self._seen[batch["index"]]
-        if self._truth.boxes is not None:
-            batch["boxes"] = [self._truth.boxes[index] for index in indices]
-        masks = self._truth.masks(indices)
-        if masks is not None:
-            batch["mask"] = masks
-        return batch
-
-    def _pixels(self, indices: Sequence[int]) -> Iterator[Tensor]:
-        """Yield the images of samples; of samples of one image in a row it is read once."""
-        row, image = None, None
-        for index in indices:
-            if self._images is not None:
-                yield self._kept(index)
-                continue
-            if image is None or self._rows[index] != row:
-                row, image = self._rows[index], self._read(self._source(index))
-            yield image
-
-    def _read(self, source: ImageSource) -> Tensor:
-        decoding = self._options.decoding
-        return read_square(source, self._size, self._center_crop, decoding, self._fast)
-
-    def _kind(self) -> list[str]:
-        middle = "middle" if isinstance(self._center_crop, bool) else f"middle{self._center_crop}"
-        return super()._kind() + [middle] * bool(self._center_crop) + ["reduced"] * self._fast
-
-
-def _images_of(metadata: SplitMetadata) -> tuple[np.ndarray, np.ndarray]:
-    """Find the images of samples: the first sample of each of M images, and each one's image.
-
-    Returns:
-        int64 (M,), in ascending order, and int64 (N,), in [0, M).
-    """
-    if metadata.sources is None:
-        return np.arange(len(metadata)), np.arange(len(metadata))
-    files = np.array(metadata.sources)
-    _, firsts, inverse = np.unique(files, return_index=True, return_inverse=True)
-    order = np.argsort(firsts)
-    ranks = np.empty_like(order)
-    ranks[order] = np.arange(len(order))
-    return firsts[order], ranks[inverse]
-
-
-def _draw_classes(batch: WSOLBatch, items: Sequence[tuple[int, int] | int]) -> None:
+def draw_classes(batch: WSOLBatch, items: Sequence[tuple[int, int] | int]) -> None:
     """Set the class or value of each image with several, if it has a draw, to one of them."""
     if "labels" in batch:
         choices = batch["labels"]

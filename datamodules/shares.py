@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from learned_saliency.datamodules.metadata import SplitMetadata, keep_places
+from learned_saliency.datamodules.metadata import SplitMetadata
+from learned_saliency.datamodules.selection import keep_places
 from learned_saliency.datamodules.textfile import DataError
 
 

@@ -1,61 +1,53 @@
-"""Splits of a data set: made by its reader, read, checked and described."""
+"""Splits of a data set: made by its reader, read and checked."""
 
 import copy
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from lightning import LightningDataModule
 
 from learned_saliency.datamodules.batch import UNKNOWN
-from learned_saliency.datamodules.checks import check_files, check_inside, read_sizes
+from learned_saliency.datamodules.checks import check_files, check_inside
 from learned_saliency.datamodules.classes import (
     check_classes,
     check_labels,
     check_use,
     find_classes,
 )
-from learned_saliency.datamodules.decoding import Decoding
 from learned_saliency.datamodules.known_classes import KnownClasses, match_classes
 from learned_saliency.datamodules.masks import warn_of_empty_masks
-from learned_saliency.datamodules.metadata import (
-    SPLITS,
-    SplitMetadata,
-    draw_sample,
-    keep_classes,
-    keep_places,
-    permute_labels,
-    read_split,
-)
+from learned_saliency.datamodules.metadata import SPLITS, SplitMetadata, read_split
 from learned_saliency.datamodules.multilabel import read_multilabel_split
-from learned_saliency.datamodules.opening import complaint, image_source
 from learned_saliency.datamodules.parts import PartReader
 from learned_saliency.datamodules.readers import (
     Reader,
     SplitReader,
-    image_files,
     image_opener,
     image_roots,
-    mask_files,
     mask_opener,
     mask_values,
 )
 from learned_saliency.datamodules.regression import read_regression_split
+from learned_saliency.datamodules.selection import (
+    draw_sample,
+    keep_classes,
+    keep_places,
+    permute_labels,
+)
 from learned_saliency.datamodules.shares import split_shares
+from learned_saliency.datamodules.split_facts import SplitFacts
 from learned_saliency.datamodules.textfile import DataError
 
 _EVALUATED = ("validate", "test", "predict")  # Lightning's names for the use of a single split
 _REQUIRED = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 _MAX_OPENED = 50_000  # opening more files would take minutes on a network disk
-
-
 _READERS = {"multilabel": read_multilabel_split, "regression": read_regression_split}
 
 
-class SplitDataModule(LightningDataModule):
+class SplitDataModule(SplitFacts, LightningDataModule):
     """Base of `WSOLDataModule`, which sets the attributes: everything about splits but loading.
 
     The arguments are those of `WSOLDataModule`.
@@ -64,11 +56,6 @@ class SplitDataModule(LightningDataModule):
         shares: Shares of ``val`` that the splits "train" and "val" are; empty for the usual data,
             see `with_shares`.
     """
-
-    root: Path
-    metadata: Path
-    mask_root: Path
-    decoding: Decoding
 
     def __init__(
         self,
@@ -235,98 +222,6 @@ class SplitDataModule(LightningDataModule):
         other.shares = {"train": share, "val": round(1 - share, 10)}
         return other
 
-    @property
-    def learned_from(self) -> dict[str, str | int | float] | None:
-        """Supervision of the share of ``val`` that is learned from; None where there is none."""
-        return self.supervision("train") if self.shares else None
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what tells the training images from others: a digest of their ids and labels."""
-        train = self._splits.get("train")
-        return {} if train is None else {"train": train.digest()}
-
-    def told_classes(self) -> str:
-        """Describe how many classes and images a classifier of other classes knows.
-
-        Returns:
-            A sentence; empty where labels have their own meaning, or there are none.
-        """
-        images = sum(self._labeled.values())
-        if self._translation is None or self._translation.kept or not images:
-            return ""
-        return self._translation.told(images, sum(map(self.num_labeled, self._splits)))
-
-    def num_labeled(self, split: str) -> int:
-        """Return the number of images of a split whose class is known, or classes for multi-label.
-
-        Raises:
-            ValueError: If there is no such split.
-            DataError: If the split is not set up.
-        """
-        found = self._split(split)
-        return int((found.labels != UNKNOWN).sum()) if found.presence is None else len(found)
-
-    def labels(self, split: str) -> np.ndarray:
-        """Return the class of each image of a split, int64 (N,), -1 where it is unknown.
-
-        Raises:
-            ValueError: If there is no such split.
-            DataError: If the split is not set up.
-        """
-        return self._split(split).labels.copy()
-
-    def values(self, split: str) -> np.ndarray:
-        """Return the values of each image of a split, float64 (N, T), of a regression.
-
-        Raises:
-            ValueError: If there is no such split, or the task is no regression.
-            DataError: If the split is not set up.
-        """
-        found = self._split(split).values
-        if found is None:
-            raise ValueError(f"task={self.task} has no values")
-        return found.copy()
-
-    def digest(self, split: str) -> str:
-        """Return what tells the images of a split with all their truth from others.
-
-        Files of images and masks, or those that they are parts of, are told by their sizes and
-        times; see `labels` for the errors.
-        """
-        found = self._split(split)
-        told = hashlib.sha256(found.digest().encode())
-        for values in (found.sizes, found.boxes, found.box_images):
-            told.update(b"" if values is None else np.ascontiguousarray(values).tobytes())
-        files = [self.root / name for name in image_files(self.reader, found.files)]
-        for paths in (found.mask_paths, found.ignore_paths):
-            own = [path for of_image in paths or [] for path in of_image]
-            files += [self.mask_root / path for path in mask_files(self.reader, own)]
-        for file in files:
-            state = file.stat() if file.is_file() else None
-            told.update(f"{file}\0{state and (state.st_size, state.st_mtime_ns)}\n".encode())
-        return told.hexdigest()
-
-    def image_ids(self, split: str) -> list[str]:
-        """Return the ids of a split's images in their order; see `labels` for the errors."""
-        return list(self._split(split).image_ids)
-
-    def image_sizes(self, split: str) -> np.ndarray:
-        """Return width and height of a split's images in pixels, int64 (N, 2).
-
-        Raises:
-            ValueError: If there is no such split.
-            DataError: If the split is not set up, or an image cannot be read.
-        """
-        found = self._split(split)
-        if found.sizes is not None:
-            return found.sizes.copy()
-        opener = image_opener(self.reader, self.root)
-        images = [image_source(self.root, name, opener) for name in found.files]
-        sizes, broken = read_sizes(images, self.decoding)
-        for i, error in broken.items():
-            raise DataError(f"{images[i]}: the image {complaint(error)}.")
-        return sizes
-
     def keep_images(self, split: str, places: Sequence[int]) -> None:
         """Leave all images of a split out but some, before anything of it is loaded.
 
@@ -357,63 +252,6 @@ class SplitDataModule(LightningDataModule):
                 f"data={self.name}: has no labels of parts; choose data=creatures or data=cub."
             )
         return self._make_parts(self.root, self.metadata)
-
-    def has_split(self, split: str) -> bool:
-        """Return whether a split was there when the data were set up."""
-        return split in self._splits
-
-    def has_boxes(self, split: str) -> bool:
-        """Return whether the batches of a split hold ``boxes``.
-
-        Args:
-            split: "train", "val" or "test".
-
-        Returns:
-            False for "train" in any case but that of `with_shares`.
-
-        Raises:
-            ValueError: If there is no such split.
-            DataError: If the split is not set up.
-        """
-        return self._split(split).boxes is not None
-
-    def has_masks(self, split: str) -> bool:
-        """Return whether the batches of a split hold ``mask``; see `has_boxes` for arguments."""
-        return self._split(split).mask_paths is not None
-
-    def supervision(self, split: str) -> dict[str, str | int | float]:
-        """Count the images, boxes and masks that a choice made on a split has seen.
-
-        Args:
-            split: "train", "val" or "test".
-
-        Returns:
-            The split's name as "split" and the numbers of its "images", "boxes" and instance
-            "masks"; where images lack a label, that of the others as "labels". Of a share of
-            ``val``, see `with_shares`, the "split" is "val" and "share" is its part.
-
-        Raises:
-            ValueError: If there is no such split.
-            DataError: If the split is not set up.
-        """
-        found, labels = self._split(split), self.num_labeled(split)
-        share = {"share": self.shares[split]} if split in self.shares else {}
-        return {
-            "split": "val" if share else split,
-            **share,
-            "images": len(found),
-            "boxes": 0 if found.boxes is None else len(found.boxes),
-            "masks": sum(map(len, found.mask_paths or [])),
-            **({"labels": labels} if labels < len(found) else {}),
-        }
-
-    def _split(self, split: str) -> SplitMetadata:
-        if split not in SPLITS:
-            raise ValueError(f"expected one of {', '.join(SPLITS)} as split, got {split!r}")
-        if split not in self._splits:
-            folder = self.metadata / split
-            raise DataError(f"{folder}: the split {split!r} is not set up; call `setup` first.")
-        return self._splits[split]
 
 
 def _with_all_classes(split: SplitMetadata, num_classes: int) -> SplitMetadata:

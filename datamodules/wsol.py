@@ -1,49 +1,26 @@
 """LightningDataModule for any data set in the metadata format of the WSOL benchmark."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from learned_saliency.datamodules.checks import check_options
-from learned_saliency.datamodules.dataset import (
-    EvaluationDataset,
-    ImageOptions,
-    TrainDataset,
-    as_is,
-)
 from learned_saliency.datamodules.decoding import COLORS, Decoding
-from learned_saliency.datamodules.metadata import SplitMetadata
+from learned_saliency.datamodules.loading import LoadingDataModule
 from learned_saliency.datamodules.opening import image_source
-from learned_saliency.datamodules.orders import run_starts
-from learned_saliency.datamodules.readers import (
-    image_opener,
-    mask_opener,
-    mask_values,
-    placed,
-    shuffle_window,
-)
-from learned_saliency.datamodules.sampler import (
-    EvaluationBatches,
-    EvaluationSampler,
-    ResumableLoader,
-    TrainSampler,
-)
+from learned_saliency.datamodules.readers import image_opener, placed
 from learned_saliency.datamodules.shards import kept_folder
 from learned_saliency.datamodules.sizes import Size
-from learned_saliency.datamodules.splits import SplitDataModule
 from learned_saliency.datamodules.statistics import measure_channels
-from learned_saliency.datamodules.supervised_dataset import SupervisedDataset
-from learned_saliency.datamodules.transforms import center_crop_of, read_square
+from learned_saliency.datamodules.transforms import read_square
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_TRAINED_ON = "trained on"  # key of the data set for training; that of a split is its name
 
 
-class WSOLDataModule(SplitDataModule):
+class WSOLDataModule(LoadingDataModule):
     """Data module for a data set whose metadata is in the format of the WSOL benchmark.
 
     ``metadata`` holds the folders ``train``, ``val`` and ``test`` (`read_split` describes their
@@ -149,8 +126,6 @@ class WSOLDataModule(SplitDataModule):
         ValueError: If a number is out of range.
     """
 
-    _datasets: dict[str, TrainDataset | EvaluationDataset]
-
     def __init__(
         self,
         root: str | Path,
@@ -200,49 +175,6 @@ class WSOLDataModule(SplitDataModule):
         places = root, metadata, mask_root or root, cache_folder or kept_folder("images")
         self.root, self.metadata, self.mask_root, self.cache_folder = map(_absolute, places)
 
-    def dataloader(self, split: str, leave_out: Set[int] = frozenset()) -> DataLoader:
-        """Load the images of a split in the order of their list, as for evaluation.
-
-        Args:
-            split: "train", "val" or "test"; "train" comes without augmentation, boxes and masks.
-            leave_out: Places in the list of images that are not wanted.
-
-        Returns:
-            A loader of `WSOLBatch`; with several processes, of this process's share. Where nothing
-            is left to load, of one empty batch.
-
-        Raises:
-            ValueError: If there is no such split.
-            DataError: If the split is not set up or, with a cache, a file does not decode.
-        """
-        metadata = self._split(split)
-        if split not in self._datasets:
-            self._datasets[split] = self._evaluation_dataset(
-                metadata, seen=self.classes if split == "test" else None
-            )
-        dataset = self._datasets[split]
-        dataset.fill_cache()
-        sampler = EvaluationSampler(len(dataset), leave_out)
-        batches = EvaluationBatches(sampler, self.eval_batch_size)
-        return DataLoader(dataset, batch_sampler=batches, **self._loader_options())
-
-    def train_dataloader(self) -> ResumableLoader:
-        """Load the training images in random order, augmented unless ``augment`` is false."""
-        metadata = self._split("train")
-        if _TRAINED_ON not in self._datasets:
-            self._datasets[_TRAINED_ON] = (
-                self._augmented_dataset(metadata)
-                if self.augment
-                else self._evaluation_dataset(metadata, fast=self.fast_decode)
-            )
-        dataset = self._datasets[_TRAINED_ON]
-        dataset.fill_cache()
-        order = self._order(metadata)
-        sampler = TrainSampler(len(dataset), seed=self.seed, fraction=self.train_fraction, **order)
-        return ResumableLoader(
-            dataset, batch_size=self.batch_size, sampler=sampler, **self._loader_options()
-        )
-
     def measure(self) -> str:
         """Find mean and standard deviation in the training images, where they are not given.
 
@@ -271,79 +203,6 @@ class WSOLDataModule(SplitDataModule):
         drawn = f"{images}, drawn by data.seed={self.seed}, of {len(split)}"
         count = f"all {images}" if images == len(split) else drawn
         return f"{told} are those of {count} training images"
-
-    def _order(self, metadata: SplitMetadata) -> dict[str, Any]:
-        """Return what the order of training images depends on beside seed and epoch."""
-        window = shuffle_window(self.reader)
-        if window is None:
-            return {}
-        starts = run_starts([self.reader.container(name) for name in metadata.files])
-        return {"window": window, "starts": starts}
-
-    def with_shares(self, share: float, seed: int) -> Self:
-        """Give the data of a training by full supervision; see `SplitDataModule.with_shares`."""
-        other = super().with_shares(share, seed)
-        other._datasets = {}
-        return other
-
-    @property
-    def evaluated_middle(self) -> bool | int:
-        """The middle of images that is evaluated: ``center_crop`` of `read_square`."""
-        return center_crop_of(vars(self))
-
-    def val_dataloader(self) -> DataLoader:
-        """Load the split for choosing thresholds and models."""
-        return self.dataloader("val")
-
-    def test_dataloader(self) -> DataLoader:
-        """Load the split for the final metrics."""
-        return self.dataloader("test")
-
-    def predict_dataloader(self) -> DataLoader:
-        """Load the test split."""
-        return self.dataloader("test")
-
-    def _augmented_dataset(self, metadata: SplitMetadata) -> TrainDataset:
-        options = {
-            "size": self.resize_size,
-            "crop_size": self.crop_size,
-            "fast": self.fast_decode,
-            "options": self._image_options(),
-        }
-        if not self.shares:
-            return TrainDataset(metadata, self.root, **options)
-        values = mask_values(self.reader)
-        return SupervisedDataset(metadata, self.root, self.mask_root, mask_values=values, **options)
-
-    def _evaluation_dataset(self, metadata: SplitMetadata, **options: Any) -> EvaluationDataset:
-        return EvaluationDataset(
-            metadata,
-            self.root,
-            self.mask_root,
-            size=self.crop_size,
-            center_crop=self.evaluated_middle,
-            mask_values=mask_values(self.reader),
-            options=self._image_options(),
-            **options,
-        )
-
-    def _image_options(self) -> ImageOptions:
-        opener, masks = (
-            image_opener(self.reader, self.root),
-            mask_opener(self.reader, self.mask_root),
-        )
-        cache = self.cache, self.cache_folder
-        return ImageOptions(self.mean, self.std, self.decoding, opener, *cache, masks)
-
-    def _loader_options(self) -> dict[str, Any]:
-        device = self.trainer.strategy.root_device.type if self.trainer else "cpu"
-        pinned = device not in ("cpu", "mps") if self.pin_memory is None else self.pin_memory
-        return {
-            "num_workers": self.num_workers,
-            "persistent_workers": self.num_workers > 0,
-            "collate_fn": as_is,
-            "pin_memory": pinned,
-        }
 
 
 def _absolute(path: str | Path) -> Path:

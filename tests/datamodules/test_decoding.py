@@ -12,7 +12,8 @@ from PIL import Image, ImageOps
 
 from learned_saliency.datamodules import DataError, Decoding, ImageError, pixel_count, read_pixels
 from learned_saliency.datamodules.checks import read_sizes
-from learned_saliency.datamodules.dataset import EvaluationDataset, ImageOptions, TrainDataset
+from learned_saliency.datamodules.dataset import ImageOptions, TrainDataset
+from learned_saliency.datamodules.evaluation_dataset import EvaluationDataset
 from learned_saliency.datamodules.masks import read_object
 from learned_saliency.datamodules.metadata import SplitMetadata
 from learned_saliency.datamodules.transforms import read_square

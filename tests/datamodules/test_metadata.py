@@ -13,7 +13,8 @@ from learned_saliency.datamodules.classes import (
     find_classes,
     read_class_names,
 )
-from learned_saliency.datamodules.metadata import SplitMetadata, draw_sample, read_split
+from learned_saliency.datamodules.metadata import SplitMetadata, read_split
+from learned_saliency.datamodules.selection import draw_sample
 
 
 def _write(folder, **files):
