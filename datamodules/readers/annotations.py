@@ -6,19 +6,18 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from learned_saliency.datamodules.readers.boxtables import NotedBox, read_coco, read_table
-from learned_saliency.datamodules.readers.scanning import (
-    IMAGE_SUFFIXES,
-    MASK_FOLDERS,
-    NOTE_SUFFIXES,
-    FoundFile,
-    Listing,
-    mask_stem,
-)
+from learned_saliency.datamodules.readers.imagenames import ImageNames, image_of
+from learned_saliency.datamodules.readers.scanning import MASK_FOLDERS, Listing, mask_stem
 from learned_saliency.datamodules.readers.voc import read_voc
+from learned_saliency.datamodules.readers.walking import (
+    AUTO,
+    IMAGE_SUFFIXES,
+    NOTE_SUFFIXES,
+    named_files,
+    named_place,
+)
 from learned_saliency.datamodules.textfile import DataError
 
-AUTO, NONE = "auto", "none"
-_NOTE_FOLDERS = frozenset(("annotations", "annotation", "xmls", "xml", "boxes", "labels"))
 _KINDS = {".csv": "CSV", ".json": "COCO", ".xml": "VOC"}
 _READERS: Mapping[str, Callable[[Path], list[NotedBox] | None]] = {
     ".csv": read_table,
@@ -42,114 +41,6 @@ class Marks(NamedTuple):
     def kinds(self, names: Sequence[str]) -> tuple[bool, bool]:
         """Tell whether any of the photographs has boxes, and whether any has masks."""
         return any(name in self.boxes for name in names), any(name in self.masks for name in names)
-
-
-class ImageNames:
-    """Images of a folder, found by the names that other files have for them.
-
-    Args:
-        names: Names of the images, relative to the root, with ``/``.
-    """
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._by_last: dict[str, list[str]] = defaultdict(list)
-        for name in names:
-            self._by_last[PurePosixPath(name).name].append(name)
-            self._by_last[PurePosixPath(name).stem].append(name)
-
-    def find(self, given: str, folder: str) -> list[str]:
-        """Find the images that a name may mean.
-
-        The longest end of the name counts that is the end of an image's path, with its extension or
-        without. Of several images those below ``folder`` come first, then those nearest to it.
-
-        Args:
-            given: The name: a path relative to anything, with ``/`` or a backslash.
-            folder: Folder of the file that has the name, relative to the root.
-
-        Returns:
-            The images, one where the name is clear, none where there is no such image.
-        """
-        parts = [part for part in given.replace("\\", "/").split("/") if part not in ("", ".")]
-        if not parts:
-            return []
-        same = self._by_last.get(parts[-1], [])
-        for start in range(len(parts)):
-            end = parts[start:]
-            found = [name for name in same if _ends_with(name, end)]
-            if found:
-                return _nearest(found, folder)
-        return []
-
-
-def _ends_with(name: str, end: list[str]) -> bool:
-    path = name.split("/")
-    own = path[-len(end) :]
-    return own[:-1] == end[:-1] and len(path) >= len(end)
-
-
-def _nearest(names: list[str], folder: str) -> list[str]:
-    """Keep those of the names that share most folders with ``folder``, from the root down."""
-    if len(names) == 1:
-        return names
-    place = [part for part in folder.split("/") if part.lower() not in _NOTE_FOLDERS]
-
-    def shared(name: str) -> int:
-        own = name.split("/")[:-1]
-        differing = (i for i, (a, b) in enumerate(zip(place, own, strict=False)) if a != b)
-        return next(differing, min(len(place), len(own)))
-
-    most = max(map(shared, names))
-    return [name for name in names if shared(name) == most]
-
-
-def named_place(root: Path, option: str) -> Path | None:
-    """Find the file or folder that an option names, relative to the root or the working directory.
-
-    Returns:
-        Its absolute path; None for ``auto`` and ``none``.
-
-    Raises:
-        DataError: If there is no such file.
-    """
-    if option in (AUTO, NONE):
-        return None
-    places = [root / Path(option).expanduser(), Path(option).expanduser().absolute()]
-    found = next((place for place in places if place.exists()), None)
-    if found is None:
-        raise DataError(f"{places[0]}: is no file or folder, nor is {places[1]}; correct the path.")
-    return found
-
-
-def named_files(root: Path, option: str, suffixes: frozenset[str]) -> list[FoundFile]:
-    """List the files that an option names: one, or those below a folder.
-
-    Args:
-        root: The folder of the photographs.
-        option: See `named_place`.
-        suffixes: Endings of the files, in small letters.
-
-    Returns:
-        The files, their names relative to the root where they lie below it, absolute elsewhere.
-
-    Raises:
-        DataError: If there is no such file.
-    """
-    place = named_place(root, option)
-    if place is None:
-        return []
-    paths = [place] if place.is_file() else sorted(place.rglob("*"))
-    paths = [path for path in paths if path.suffix.lower() in suffixes and path.is_file()]
-    if not paths:
-        kinds = ", ".join(sorted(suffixes))
-        raise DataError(f"{place}: holds no files of the kinds {kinds}; correct the path.")
-    return [_found(root, path) for path in paths]
-
-
-def _found(root: Path, path: Path) -> FoundFile:
-    name = path.relative_to(root) if path.is_relative_to(root) else path
-    facts = path.stat()
-    return FoundFile(name.as_posix(), facts.st_size, facts.st_mtime_ns)
 
 
 def find_marks(listing: Listing, boxes: str, masks: str) -> Marks:
@@ -269,24 +160,6 @@ def _table_boxes(root: Path, file: str, names: ImageNames) -> list[tuple[str, No
     if boxes is None:
         return None
     return [(image_of(box, names, str(path.parent)), box) for box in boxes]
-
-
-def image_of(box: NotedBox, names: ImageNames, folder: str) -> str:
-    """Find the image of a box, by the name that its file has for it; see `ImageNames.find`.
-
-    Raises:
-        DataError: If there is no such image, or the name is that of several.
-    """
-    found = names.find(box.image, folder)
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise DataError(
-            f"{box.where}: there is no image {box.image!r}; restore it or remove its boxes."
-        )
-    raise DataError(
-        f"{box.where}: {box.image!r} may be {found[0]} or {found[1]}; write its folder, too."
-    )
 
 
 def of_own_class(

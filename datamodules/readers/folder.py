@@ -5,13 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from learned_saliency.datamodules.decoding import COLORS, Decoding
-from learned_saliency.datamodules.readers.annotations import (
-    AUTO,
-    NONE,
-    find_marks,
-    named_files,
-    named_place,
-)
+from learned_saliency.datamodules.readers.annotations import find_marks
 from learned_saliency.datamodules.readers.base import Published, Source
 from learned_saliency.datamodules.readers.folderrows import Photos, open_photos
 from learned_saliency.datamodules.readers.foldersplits import Rule, check_draw, group_pattern
@@ -20,12 +14,15 @@ from learned_saliency.datamodules.readers.making import (
     make_metadata,
     remake_metadata,
 )
-from learned_saliency.datamodules.readers.scanning import (
+from learned_saliency.datamodules.readers.scanning import Listing, list_photos
+from learned_saliency.datamodules.readers.walking import (
+    AUTO,
     IMAGE_SUFFIXES,
+    NONE,
     NOTE_SUFFIXES,
-    Listing,
-    list_photos,
     listing_digest,
+    named_files,
+    named_place,
 )
 from learned_saliency.datamodules.readers.writing import Metadata, options_of
 from learned_saliency.datamodules.textfile import DataError

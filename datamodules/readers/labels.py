@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from learned_saliency.datamodules.metadata import SPLITS
-from learned_saliency.datamodules.readers.annotations import ImageNames, named_place
 from learned_saliency.datamodules.readers.boxtables import NotedBox
 from learned_saliency.datamodules.readers.folderrows import Photos, open_photos
 from learned_saliency.datamodules.readers.foldersplits import check_draw, group_pattern
+from learned_saliency.datamodules.readers.imagenames import ImageNames
 from learned_saliency.datamodules.readers.labelsource import LabelSource
 from learned_saliency.datamodules.readers.labeltable import (
     UNCERTAIN,
@@ -28,9 +28,9 @@ from learned_saliency.datamodules.readers.manylabels import (
 )
 from learned_saliency.datamodules.readers.photos import list_images
 from learned_saliency.datamodules.readers.resemblance import together
-from learned_saliency.datamodules.readers.scanning import listing_digest
 from learned_saliency.datamodules.readers.splitlists import read_split_lists
 from learned_saliency.datamodules.readers.splitting import merged_groups
+from learned_saliency.datamodules.readers.walking import listing_digest, named_place
 from learned_saliency.datamodules.readers.writing import (
     Metadata,
     SplitRows,

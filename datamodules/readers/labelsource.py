@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from learned_saliency.datamodules.readers.annotations import ImageNames, image_of
 from learned_saliency.datamodules.readers.boxtables import NotedBox, read_coco, read_table
+from learned_saliency.datamodules.readers.imagenames import ImageNames, image_of
 from learned_saliency.datamodules.readers.labeltable import LabelRow
 from learned_saliency.datamodules.readers.splitlists import SplitLists
 from learned_saliency.datamodules.textfile import DataError

@@ -17,14 +17,14 @@ from learned_saliency.datamodules.readers.making import (
     make_metadata,
     remake_metadata,
 )
-from learned_saliency.datamodules.readers.scanning import (
+from learned_saliency.datamodules.readers.splitlists import SplitLists, read_split_lists
+from learned_saliency.datamodules.readers.walking import (
     FoundFile,
     Walk,
     check_name,
     image_suffixes,
     listing_digest,
 )
-from learned_saliency.datamodules.readers.splitlists import SplitLists, read_split_lists
 from learned_saliency.datamodules.readers.writing import Metadata, options_of
 from learned_saliency.datamodules.textfile import DataError
 

@@ -1,60 +1,26 @@
 """Listing of a folder of photographs: splits, classes and images, and what is left out."""
 
-import hashlib
-import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 from learned_saliency.datamodules.decoding import COLORS
+from learned_saliency.datamodules.readers.walking import (
+    NOTE_SUFFIXES,
+    FoundFile,
+    Walk,
+    check_name,
+    suffix_of,
+)
 from learned_saliency.datamodules.textfile import DataError
 
-IMAGE_SUFFIXES = frozenset(
-    (
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp"),
-        *(".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".qoi", ".tga"),
-    )
-)
-ARRAY_SUFFIXES = frozenset((".npy",))  # images where these keep their channels and their depth
-NOTE_SUFFIXES = frozenset((".csv", ".json", ".xml"))  # files that may hold boxes
-_UNREAD_SUFFIXES = frozenset(  # photographs that the one reader of images does not decode
-    (".heic", ".heif", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".svg")
-)
 SPELLINGS = {  # names of splits in other data sets
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
 MASK_FOLDERS = frozenset(("masks", "mask", "segmentations"))
-_SYSTEM = frozenset(("__macosx", "@eadir", "thumbs.db", "desktop.ini"))
-
-
-class FoundFile(NamedTuple):
-    """File below a root.
-
-    Attributes:
-        name: Its path relative to the root, with ``/``.
-        size: Its size in bytes.
-        changed: Time of its last change in nanoseconds.
-    """
-
-    name: str
-    size: int
-    changed: int
-
-    @property
-    def folders(self) -> list[str]:
-        """Names of the folders on the way to the file."""
-        return self.name.split("/")[:-1]
-
-
-def listing_digest(files: Iterable[FoundFile]) -> str:
-    """Return a hexadecimal digest of the names, sizes and times of files."""
-    facts = "\n".join(f"{size} {changed} {name}" for name, size, changed in files)
-    return hashlib.sha256(facts.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -80,14 +46,6 @@ class Listing:
     notes: list[FoundFile]
     masks: list[FoundFile]
     remarks: list[str]
-
-
-def image_suffixes(channels: int) -> frozenset[str]:
-    """Return the extensions of images of a number of channels; 3 are colors, of any kind of file.
-
-    Arrays that lie beside photographs are masks or maps, and no images of a set in colors.
-    """
-    return IMAGE_SUFFIXES if channels == COLORS else IMAGE_SUFFIXES | ARRAY_SUFFIXES
 
 
 def list_photos(
@@ -129,70 +87,12 @@ def list_photos(
     _check_classes(root, placed, classes, splits)
     for file in placed:
         check_name(root, file.name)
-    notes = [file for file in found if _suffix(file.name) in NOTE_SUFFIXES]
+    notes = [file for file in found if suffix_of(file.name) in NOTE_SUFFIXES]
     remarks = [*_spelled_alike(names), *_left_out(images, placed)]
     remarks += [*_no_classes(walk, [*placed, *masks, *notes], folders), *walk.remarks()]
     numbers = {name: label for label, name in enumerate(names)}
     labels = [numbers[name] for name in classes]
     return Listing(root, names, placed, labels, splits, notes, masks, remarks)
-
-
-class Walk:
-    """Walk through all files below a folder; links are followed, but not in circles.
-
-    Args:
-        root: The folder.
-        leave_out: A folder of which nothing is listed.
-        channels: Number of channels of the images, see `image_suffixes`.
-    """
-
-    def __init__(self, root: Path, leave_out: Path | None, channels: int = COLORS) -> None:
-        self.root, self.leave_out = root, leave_out
-        self._taken = image_suffixes(channels) | NOTE_SUFFIXES
-        self.hidden = 0
-        self.others: Counter[str] = Counter()  # files that are neither images nor notes
-        self.folders: list[str] = []
-
-    def files(self) -> Iterator[FoundFile]:
-        """Yield images and notes."""
-        yield from self._below("", frozenset())
-
-    def _below(self, folder: str, above: frozenset[tuple[int, int]]) -> Iterator[FoundFile]:
-        place = self.root / folder
-        try:
-            found = os.stat(place)
-            here = (found.st_dev, found.st_ino)
-            entries = [] if here in above else sorted(os.scandir(place), key=lambda e: e.name)
-        except OSError as error:
-            raise DataError(
-                f"{place}: cannot be listed ({error.strerror}); allow it, or move it away."
-            ) from None
-        for entry in entries:
-            name = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.name.startswith(".") or entry.name.lower() in _SYSTEM:
-                self.hidden += 1
-            elif self.root / name == self.leave_out:
-                continue
-            elif entry.is_dir():
-                self.folders.append(name)
-                yield from self._below(name, above | {here})
-            elif _suffix(name) in self._taken and entry.is_file():
-                facts = entry.stat()
-                yield FoundFile(name, facts.st_size, facts.st_mtime_ns)
-            else:
-                self.others[_suffix(name)] += 1
-
-    def remarks(self) -> list[str]:
-        """Count the files that were passed over, in a sentence each."""
-        found = []
-        unread = {s: n for s, n in sorted(self.others.items()) if s in _UNREAD_SUFFIXES}
-        if unread:
-            kinds = ", ".join(f"{count} {suffix}" for suffix, count in unread.items())
-            found.append(f"photographs that are not read, convert them to JPEG: {kinds}.")
-        other = sum(self.others.values()) - sum(unread.values())
-        if other or self.hidden:
-            found.append(f"passed over: {other} other and {self.hidden} hidden files or folders.")
-        return found
 
 
 def _placed(images: Sequence[FoundFile], folders: Mapping[str, str]) -> list[FoundFile]:
@@ -202,15 +102,11 @@ def _placed(images: Sequence[FoundFile], folders: Mapping[str, str]) -> list[Fou
     return [f for f in images if len(f.folders) >= 2 and f.folders[0] in folders]
 
 
-def _suffix(name: str) -> str:
-    return PurePosixPath(name).suffix.lower()
-
-
 def _without_masks(
     found: Sequence[FoundFile], find_masks: bool
 ) -> tuple[list[FoundFile], list[FoundFile]]:
     """Tell images from those in folders of masks, most of which have the names of images."""
-    images = [file for file in found if _suffix(file.name) not in NOTE_SUFFIXES]
+    images = [file for file in found if suffix_of(file.name) not in NOTE_SUFFIXES]
     if not find_masks:
         return images, []
     masks = [file for file in images if MASK_FOLDERS & {name.lower() for name in file.folders}]
@@ -286,26 +182,6 @@ def _check_classes(
                 f"{root / '/'.join(file.folders[:2])}: {name} is no class of the training images"
                 f"{meant}; rename the folder, or add images to train."
             )
-
-
-def check_name(root: Path, name: str) -> None:
-    """Check that a path can be written to a text file of lines.
-
-    Raises:
-        DataError: If it cannot.
-    """
-    broken = "\n" in name or "\r" in name or name != name.strip()
-    if not broken and name.isascii():
-        return
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        broken = True
-    if broken:
-        raise DataError(
-            f"{str(root)!r}: the name {name!r} begins or ends with a blank, or holds a line break "
-            "or bytes that are no text; rename it."
-        )
 
 
 def _spelled_alike(names: Sequence[str]) -> list[str]:

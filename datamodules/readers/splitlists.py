@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from learned_saliency.datamodules.metadata import SPLITS
-from learned_saliency.datamodules.readers.annotations import named_place
+from learned_saliency.datamodules.readers.walking import named_place
 from learned_saliency.datamodules.textfile import DataError, line_error, read_columns
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from learned_saliency.datamodules import DataError, FolderReader
 from learned_saliency.datamodules.metadata import read_split
-from learned_saliency.datamodules.readers.annotations import ImageNames
+from learned_saliency.datamodules.readers.imagenames import ImageNames
 from tests.support.photos import fill, save
 
 HEADER = "image,xmin,ymin,xmax,ymax,label"
