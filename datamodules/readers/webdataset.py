@@ -16,15 +16,13 @@ from learned_saliency.datamodules.readers.folderrows import Photos
 from learned_saliency.datamodules.readers.foldersplits import Rule, make_splits
 from learned_saliency.datamodules.readers.making import report_of
 from learned_saliency.datamodules.readers.packed import PackedReader, split_by_names
-from learned_saliency.datamodules.readers.shardrows import (
+from learned_saliency.datamodules.readers.shardclasses import (
     CLASS_NAMES,
     RECORD,
-    ShardRow,
-    ShardScan,
     class_labels,
     read_record,
-    rows_of_split,
 )
+from learned_saliency.datamodules.readers.shardrows import ShardRow, ShardScan, rows_of_split
 from learned_saliency.datamodules.readers.writing import Metadata
 from learned_saliency.datamodules.shards import (
     Remote,

@@ -36,7 +36,8 @@ from learned_saliency.pipeline.data.counts import (
 from learned_saliency.pipeline.data.findings import Findings, Severity
 from learned_saliency.pipeline.data.journal import Journal, Stamp
 from learned_saliency.pipeline.data.reading import Depth, FileReader
-from learned_saliency.pipeline.data.tables import SplitTable, read_table
+from learned_saliency.pipeline.data.tablereading import read_table
+from learned_saliency.pipeline.data.tables import SplitTable
 from learned_saliency.pipeline.runs import create_data, make_data
 from learned_saliency.storage import read_json
 

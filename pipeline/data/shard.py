@@ -7,7 +7,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from learned_saliency.pipeline.cli import UserError, printable
-from learned_saliency.pipeline.data.sharding import RECORD, write_shards
+from learned_saliency.pipeline.data.sharding import write_shards
+from learned_saliency.pipeline.data.shardrecord import RECORD
 from learned_saliency.pipeline.runs import create_data, make_data, with_class_files
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import deque
@@ -26,7 +25,6 @@ from learned_saliency.datamodules import (
     ImageSource,
     SplitMetadata,
     WSOLDataModule,
-    find_classes,
     image_ending,
     image_opener,
     image_source,
@@ -40,12 +38,16 @@ from learned_saliency.datamodules import (
 )
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.data.progress import Progress
-from learned_saliency.storage import read_json, write_text
+from learned_saliency.pipeline.data.shardrecord import (
+    RECORD,
+    facts_of,
+    open_record,
+    record_text,
+    settings_of,
+)
+from learned_saliency.storage import write_text
 from learned_saliency.visualization import encode_png
 
-RECORD = "shards.json"
-_VERSION = 1
-_LISTS = ("image_ids", "class_labels", "localization", "image_sizes", "masks")
 _DIGITS = 9  # the length of a sample's key
 _AHEAD = 4  # samples that each thread may have read before they are written
 
@@ -86,75 +88,17 @@ def write_shards(data: WSOLDataModule, folder: Path, config: DictConfig) -> dict
     }
     if not splits:
         raise UserError(f"splits: {data.metadata} has none of {', '.join(config.splits)}.")
-    record = _open(folder, _settings(data, config, splits))
-    facts = _facts(data, splits)
+    record = open_record(folder, settings_of(data, config, splits))
+    facts = facts_of(data, splits)
     record["facts"] = facts
-    write_text(folder / RECORD, _text(record))
+    write_text(folder / RECORD, record_text(record))
     written = {}
     for split, metadata in splits.items():
         written[split] = _Split(data, metadata, split, folder, config, facts["class_names"]).write()
         counts = {"samples": written[split].samples, "shards": written[split].shards}
         record.setdefault("splits", {})[split] = counts
-        write_text(folder / RECORD, _text(record))
+        write_text(folder / RECORD, record_text(record))
     return written
-
-
-def _settings(
-    data: WSOLDataModule, config: DictConfig, splits: dict[str, SplitMetadata]
-) -> dict[str, Any]:
-    """Return what the shards depend on: the text files of the splits, and the options."""
-    digests = {}
-    for split, metadata in splits.items():
-        digest = hashlib.sha256()
-        for name in _LISTS if split != "train" else _LISTS[:2]:
-            path = metadata.folder / f"{name}.txt"
-            digest.update(path.read_bytes() if path.is_file() else b"\0")
-        digests[split] = digest.hexdigest()
-    options = ("seed", "shuffle", "shard_mb", "shard_images")
-    return {
-        "version": _VERSION,
-        "name": data.name,
-        "options": {key: config[key] for key in options},
-        "lists": digests,
-    }
-
-
-def _open(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """Read the record of an earlier call, if it wrote shards of the same settings."""
-    path = folder / RECORD
-    if not path.is_file():
-        return {"settings": settings}
-    try:
-        record = read_json(path)
-        before = dict(record["settings"])
-        lists = dict(before["lists"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{path}: is damaged; write the shards into another folder.") from None
-    for split, digest in settings["lists"].items():
-        if lists.setdefault(split, digest) != digest:
-            raise UserError(
-                f"{folder}: holds shards of {split} of other images, labels or boxes; choose "
-                "another folder."
-            )
-    for key in ("version", "name", "options"):
-        if before.get(key) != settings[key]:
-            raise UserError(
-                f"{folder}: holds shards that were written with {key} {before.get(key)}, not "
-                f"{settings[key]}; repeat these, or choose another folder."
-            )
-    record["settings"]["lists"] = lists
-    return record
-
-
-def _facts(data: WSOLDataModule, splits: dict[str, SplitMetadata]) -> dict[str, Any]:
-    _, names = find_classes(
-        data.metadata, splits, num_classes=data.num_classes, class_names=data.class_names
-    )
-    return {"class_names": names, **data.decoding._asdict()}
-
-
-def _text(record: dict[str, Any]) -> str:
-    return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
 
 
 class _Split:
