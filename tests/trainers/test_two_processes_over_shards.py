@@ -32,11 +32,11 @@ class Seen(L.Callback):
         self.images.setdefault("test", []).extend(batch["image_id"])
 
 
-def make(folder, workers):
+def make(folder):
     data = WSOLDataModule(
         *(folder / "set", folder / "metadata"),
         reader=WebDatasetReader(shuffle_window=6),
-        **{"resize_size": 16, "crop_size": 16, "batch_size": 4, "num_workers": workers},
+        **{"resize_size": 16, "crop_size": 16, "batch_size": 4},
     )
     torch.manual_seed(0)
     return CAMModule(network=CAMClassifier(TinyBackbone(), 2), optimizer=SGD), data
@@ -46,7 +46,7 @@ def train_in_process(rank, folder):
     """Take the first of three steps of the second epoch, begin anew and go on, and test."""
     seen = Seen()
     for options in ({"max_steps": 4}, {"max_epochs": 2}):
-        module, data = make(folder, workers=1)
+        module, data = make(folder)
         kept = ModelCheckpoint(folder, "{step}", every_n_train_steps=4, save_top_k=-1)
         path = folder / "step=4.ckpt" if "max_epochs" in options else None
         pair = {"devices": 2, "strategy": ExactEvaluationDDP(), "callbacks": [seen, kept]}
@@ -62,7 +62,7 @@ def test_each_sample_comes_once_per_epoch_and_once_in_the_test(tmp_path):
     shard_set(tmp_path / "set")
     run_on_two(train_in_process, tmp_path)
     found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
-    module, data = make(tmp_path, workers=0)
+    module, data = make(tmp_path)
     data.setup()
     for epoch in ("epoch 0", "epoch 1"):
         shares = [images[epoch] for images, _ in found]
