@@ -112,9 +112,9 @@ from learned_saliency.datamodules.textfile import DataError, is_integer, read_li
 from learned_saliency.datamodules.transforms import (
     center_crop_of,
     placement,
-    read_square,
+    read_resized,
+    resize_pixels,
     standardize,
-    to_square,
 )
 from learned_saliency.datamodules.wsol import WSOLDataModule
 
@@ -208,10 +208,11 @@ __all__ = [
     "read_picture",
     "read_pixels",
     "read_regression_split",
+    "read_resized",
     "read_samples",
     "read_split",
-    "read_square",
     "read_value",
+    "resize_pixels",
     "resizes_down_first",
     "sample_key",
     "shared_parts",
@@ -219,6 +220,5 @@ __all__ = [
     "standardize",
     "sufficient_parts",
     "to_rgb",
-    "to_square",
     "writing_shard",
 ]

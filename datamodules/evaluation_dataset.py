@@ -12,7 +12,7 @@ from learned_saliency.datamodules.masks import MaskValues
 from learned_saliency.datamodules.metadata import SplitMetadata
 from learned_saliency.datamodules.opening import ImageSource
 from learned_saliency.datamodules.sizes import Size
-from learned_saliency.datamodules.transforms import read_square
+from learned_saliency.datamodules.transforms import read_resized
 from learned_saliency.datamodules.truth import Truth
 
 
@@ -25,8 +25,8 @@ class EvaluationDataset(ImageDataset):
         mask_root: Folder that mask paths are relative to.
         size: Side in pixels to which images, boxes and masks are resized, or height and width.
         options: How images become batches. Masks are kept in memory only.
-        center_crop: See `read_square`.
-        fast: Whether pixels need not be exact, see `read_square`.
+        center_crop: See `read_resized`.
+        fast: Whether pixels need not be exact, see `read_resized`.
         seen: Classes that were trained on, for the batches' ``seen``; None leaves it out.
         mask_values: What the data set declares about the values of its masks; None for plain masks.
     """
@@ -101,7 +101,7 @@ class EvaluationDataset(ImageDataset):
 
     def _read(self, source: ImageSource) -> Tensor:
         decoding = self._options.decoding
-        return read_square(source, self._size, self._center_crop, decoding, self._fast)
+        return read_resized(source, self._size, self._center_crop, decoding, self._fast)
 
     def _kind(self) -> list[str]:
         middle = "middle" if isinstance(self._center_crop, bool) else f"middle{self._center_crop}"

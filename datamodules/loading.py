@@ -107,7 +107,7 @@ class LoadingDataModule(SplitDataModule):
 
     @property
     def evaluated_middle(self) -> bool | int:
-        """The middle of images that is evaluated: ``center_crop`` of `read_square`."""
+        """The middle of images that is evaluated: ``center_crop`` of `read_resized`."""
         return center_crop_of(vars(self))
 
     def val_dataloader(self) -> DataLoader:

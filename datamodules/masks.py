@@ -61,7 +61,7 @@ def read_mask(
         masks: Files of the instances; see `read_object` for which pixels belong to the object.
         ignores: Files of the ignored regions, likewise.
         size: Side of a square in pixels, or height H and width W.
-        center_crop: See `read_square`.
+        center_crop: See `read_resized`.
         decoding: What the data set declares about its files.
         values: What the data set declares about the values in ``masks``; None for plain masks.
 

@@ -27,7 +27,7 @@ _MOST_PIXELS = 1 << 26
 _LEAST_SIDE = 0.7  # share of the wanted side that JPEG data decoded for speed have to have
 
 
-def read_square(
+def read_resized(
     path: ImageSource,
     size: int | Sequence[int],
     center_crop: bool | int = False,
@@ -56,7 +56,7 @@ def read_square(
         DataError: If the file is missing or does not decode.
     """
     size = Size.of(size)
-    return to_square(_read(path, decoding, _least(size) if fast else None), size, center_crop)
+    return resize_pixels(_read(path, decoding, _least(size) if fast else None), size, center_crop)
 
 
 def read_window(
@@ -80,7 +80,7 @@ def read_window(
 
     Returns:
         uint8 of shape (3, window.height, window.width); without ``fast`` the same part of what
-        `read_square` gives.
+        `read_resized` gives.
 
     Raises:
         DataError: If the file is missing or does not decode.
@@ -127,13 +127,15 @@ def unreadable(path: ImageSource, what: str, error: ImageError) -> DataError:
     return DataError(f"{path}: the {what} {complaint(error)}.")
 
 
-def to_square(pixels: Pixels, size: int | Sequence[int], center_crop: bool | int = False) -> Tensor:
-    """Resize a decoded image; see `read_square`.
+def resize_pixels(
+    pixels: Pixels, size: int | Sequence[int], center_crop: bool | int = False
+) -> Tensor:
+    """Resize a decoded image; see `read_resized`.
 
     Args:
         pixels: uint8 of any height and width, (..., ..., 3), or float32 (..., ..., C).
         size: Side of a square in pixels, or height H and width W.
-        center_crop: See `read_square`.
+        center_crop: See `read_resized`.
 
     Returns:
         The same type, of shape (3, H, W) or (C, H, W).
@@ -158,7 +160,7 @@ def scale_boxes(
         boxes: x0 y0 x1 y1 in pixels of the original images, int64 of shape (M, 4), 0 or more.
         sizes: Width and height of each box's image in pixels, int64 of shape (M, 2).
         size: Side of a square in pixels, or height H and width W.
-        center_crop: See `read_square`.
+        center_crop: See `read_resized`.
 
     Returns:
         int64 of shape (M, 4): int(x * W / width) in [0, W] and int(y * H / height) in [0, H]. With
@@ -186,7 +188,7 @@ def placement(
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Compute width and height to resize to, and left and top in the result of what is taken.
 
-    See `read_square` for the arguments.
+    See `read_resized` for the arguments.
     """
     size = Size.of(size)
     if not center_crop:
@@ -203,7 +205,7 @@ def placement(
 
 
 def center_crop_of(options: Mapping[str, Any]) -> bool | int:
-    """Read ``center_crop`` of `read_square` from the options of a data set.
+    """Read ``center_crop`` of `read_resized` from the options of a data set.
 
     Args:
         options: Its ``center_crop`` and, where it has one, ``evaluation_resize``.

@@ -25,7 +25,7 @@ class Truth:
         size: Side in pixels of the square to which they are resized, or height H and width W.
         decoding: What the data set declares about its files.
         values: What the data set declares about the values of its masks; None for plain masks.
-        center_crop: See `read_square`.
+        center_crop: See `read_resized`.
         opener: Reads a mask's bytes by its path, where masks are no files.
 
     Attributes:

@@ -14,7 +14,7 @@ from learned_saliency.datamodules.readers import image_opener, placed
 from learned_saliency.datamodules.shards import kept_folder
 from learned_saliency.datamodules.sizes import Size
 from learned_saliency.datamodules.statistics import measure_channels
-from learned_saliency.datamodules.transforms import read_square
+from learned_saliency.datamodules.transforms import read_resized
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -193,7 +193,7 @@ class WSOLDataModule(LoadingDataModule):
 
         def read(index: int) -> Tensor:
             source = image_source(self.root, split.files[index], opener)
-            return read_square(source, self.resize_size, decoding=self.decoding)
+            return read_resized(source, self.resize_size, decoding=self.decoding)
 
         found = measure_channels(read, len(split), self.seed)
         self.mean, self.std, images = found

@@ -16,7 +16,7 @@ from learned_saliency.datamodules.creatures.drawing import Drawing
 from learned_saliency.datamodules.metadata import SPLITS
 from learned_saliency.datamodules.sizes import Size
 from learned_saliency.datamodules.textfile import DataError
-from learned_saliency.datamodules.transforms import to_square
+from learned_saliency.datamodules.transforms import resize_pixels
 
 _THREADS = 2  # Painting leaves Python's lock for less than half of its time
 
@@ -96,7 +96,7 @@ class RenderedParts:
 
     def image(self, image_id: str) -> Tensor:
         """Render one image as it is, uint8 (3, H, W)."""
-        return self._square(self._draw(image_id).paint())
+        return self._resized(self._draw(image_id).paint())
 
     def _draw(self, image_id: str) -> Drawing:
         _, _, rest = image_id.partition("/")
@@ -110,15 +110,15 @@ class RenderedParts:
         drawing = self._draw(image_id)
         labels = range(1, len(PARTS) + 1)
         sets = ([p for p in labels if m >> p - 1 & 1] for m in range(2 ** len(PARTS)))
-        parts = torch.stack([self._square(drawing.paint(some)) for some in sets])
-        plain = self._square(drawing.paint(plain=True))
+        parts = torch.stack([self._resized(drawing.paint(some)) for some in sets])
+        plain = self._resized(drawing.paint(plain=True))
         masks = drawing.distractors()
-        without = [self._square(drawing.paint(distractors=[n])) for n in range(len(masks))]
+        without = [self._resized(drawing.paint(distractors=[n])) for n in range(len(masks))]
         distractors = torch.stack(without) if without else parts[:0]
         return parts, plain, distractors, self._small(masks), self._small(drawing.parts[None])
 
-    def _square(self, pixels: np.ndarray) -> Tensor:
-        return to_square(pixels, self._size)
+    def _resized(self, pixels: np.ndarray) -> Tensor:
+        return resize_pixels(pixels, self._size)
 
     def _small(self, masks: np.ndarray) -> Tensor:
         """Resize masks (N, H, W) by the nearest pixel, as `PartReader.read` does."""

@@ -29,8 +29,8 @@ from learned_saliency.datamodules import (
     leaves,
     match_classes,
     read_multilabel_split,
+    read_resized,
     read_split,
-    read_square,
 )
 from learned_saliency.pipeline.cli import UserError, check_image_folder
 from learned_saliency.pipeline.runs import channels_of
@@ -165,7 +165,7 @@ def _labels(metadata: SplitMetadata, data: DictConfig) -> NDArray[np.int64] | No
 
 def _read(files: Files, data: DictConfig) -> Images:
     options = data.crop_size, center_crop_of(data), Decoding.of(data)
-    pixels = [read_square(path, *options) for path in files.some(_IMAGES)]
+    pixels = [read_resized(path, *options) for path in files.some(_IMAGES)]
     copies = -(-max(BATCH_SIZES) // len(pixels))  # repeats fewer images than a batch has
     return Images(torch.stack(pixels * copies), files.source)
 

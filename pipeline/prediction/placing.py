@@ -19,7 +19,7 @@ def to_original(
         width: Width of the original in pixels.
         height: Height of the original in pixels.
         center_crop: Whether the input is the middle of the image, where the rest becomes 0; see
-            `datamodules.read_square`.
+            `datamodules.read_resized`.
 
     Returns:
         float32 (height, width).

@@ -17,8 +17,8 @@ from learned_saliency.datamodules import (
     Decoding,
     Pixels,
     Size,
+    resize_pixels,
     standardize,
-    to_square,
 )
 from learned_saliency.metrics import boxes_from_saliency
 from learned_saliency.ops import Activation
@@ -243,7 +243,7 @@ class SaliencyPredictor:
 
     def prepare(self, pixels: NDArray[Any]) -> Tensor:
         """Resize an image (h, w, C) to the network's input as in evaluation, (C, H, W)."""
-        return to_square(pixels, self.size, self.center_crop)
+        return resize_pixels(pixels, self.size, self.center_crop)
 
     def shown(self, pixels: NDArray[Any]) -> Pixels:
         """Make the picture (H, W, 3) of an image (H, W, C) that is drawn on and refined by."""

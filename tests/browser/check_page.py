@@ -20,7 +20,7 @@ from statistics import median
 import numpy as np
 
 from learned_saliency import load
-from learned_saliency.datamodules import Size, read_pixels, to_square
+from learned_saliency.datamodules import Size, read_pixels, resize_pixels
 from learned_saliency.pipeline.prediction import SaliencyPredictor
 
 
@@ -58,7 +58,7 @@ def compare(model: SaliencyPredictor, path: Path, row: dict) -> dict[str, float]
     ours = read_pixels(path, decoding=model.decoding)
     (whole,) = model([ours])
     (same,) = model([theirs])
-    expected = to_square(theirs, model.size, model.center_crop).permute(1, 2, 0).numpy()
+    expected = resize_pixels(theirs, model.size, model.center_crop).permute(1, 2, 0).numpy()
     return {
         "decoded pixels, levels": float(np.abs(theirs.astype(int) - ours).max()),
         "share of decoded values that differ": float((theirs != ours).mean()),

@@ -16,7 +16,7 @@ from learned_saliency.datamodules.dataset import ImageOptions, TrainDataset
 from learned_saliency.datamodules.evaluation_dataset import EvaluationDataset
 from learned_saliency.datamodules.masks import read_object
 from learned_saliency.datamodules.metadata import SplitMetadata
-from learned_saliency.datamodules.transforms import read_square
+from learned_saliency.datamodules.transforms import read_resized
 from learned_saliency.pipeline.prediction.images import pixels_of
 
 AS_SEEN = Decoding(exif_orientation=True)
@@ -182,7 +182,7 @@ def test_formats_that_start_another_program_are_no_images(tmp_path, monkeypatch)
             with pytest.raises(ImageError, match="no image of a known kind"):
                 read(tmp_path / name)
         with pytest.raises(DataError, match=f"{name}: the image does not decode"):
-            read_square(tmp_path / name, 8)
+            read_resized(tmp_path / name, 8)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg", "gif", "tif", "webp", "bmp", "jp2"])
@@ -213,7 +213,7 @@ def test_large_images_are_refused_by_their_header(tmp_path, saved):
         with pytest.raises(ImageError, match="20000 x 20000 are 400 megapixels, more than the 100"):
             read(path, 100_000_000)
     with pytest.raises(DataError, match=r"more than the 178\.96"):
-        read_square(path, 8)
+        read_resized(path, 8)
     assert pixel_count(path, 400_000_000) == 400_000_000  # Pillow alone would refuse it
     assert limit == Image.MAX_IMAGE_PIXELS
 

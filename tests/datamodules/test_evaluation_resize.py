@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize
 
-from learned_saliency.datamodules import WSOLDataModule, read_square
+from learned_saliency.datamodules import WSOLDataModule, read_resized
 from learned_saliency.datamodules.masks import read_mask
 from learned_saliency.datamodules.transforms import placement, scale_boxes
 
@@ -20,7 +20,7 @@ def test_pixels_equal_torchvisions_to_the_bit(tmp_path, resize, crop):
     for width, height in SIZES:
         image = Image.fromarray(generator.integers(0, 256, (height, width, 3), dtype=np.uint8))
         image.save(tmp_path / "image.png")
-        assert torch.equal(read_square(tmp_path / "image.png", crop, resize), theirs(image))
+        assert torch.equal(read_resized(tmp_path / "image.png", crop, resize), theirs(image))
 
 
 def test_null_leaves_the_crop_of_before():
@@ -38,7 +38,7 @@ def test_boxes_and_masks_move_with_the_pixels(tmp_path, width, height):
         picture = Image.fromarray(values.astype(np.uint8) * 255)
         (picture if name == "mask" else picture.convert("RGB")).save(tmp_path / f"{name}.png")
     size, resize = 24, 29
-    pixels = read_square(tmp_path / "image.png", size, resize)[0] > 127
+    pixels = read_resized(tmp_path / "image.png", size, resize)[0] > 127
     mask = read_mask([tmp_path / "mask.png"], [], size, resize) > 0
     boxes = torch.tensor([[x0, y0, x1, y1]])
     (box,) = scale_boxes(boxes, torch.tensor([[width, height]]), size, resize)

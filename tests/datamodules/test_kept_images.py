@@ -14,7 +14,7 @@ from PIL import Image
 from learned_saliency.datamodules import DataError, WSOLDataModule, kept_images
 from learned_saliency.datamodules.kept_images import keep_images
 from learned_saliency.datamodules.opening import ImageError, PackedImage
-from learned_saliency.datamodules.transforms import read_square
+from learned_saliency.datamodules.transforms import read_resized
 
 SIDE = 6
 
@@ -27,7 +27,7 @@ class Reader:
 
     def __call__(self, source):
         self.names.append(Path(str(source)).name)
-        return read_square(source, SIDE)
+        return read_resized(source, SIDE)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def keep(tmp_path):
         read = Reader()
         kept = keep_images(folder, sources, SIDE, read)
         for number, source in enumerate(sources):
-            torch.testing.assert_close(kept[number], read_square(source, SIDE), rtol=0, atol=0)
+            torch.testing.assert_close(kept[number], read_resized(source, SIDE), rtol=0, atol=0)
         return sorted(read.names)
 
     return run
@@ -91,7 +91,7 @@ def test_bytes_of_unchanged_files_are_not_read_again(photos, keep, monkeypatch, 
     keep(photos)
     monkeypatch.setattr(kept_images, "_encoded", None)
     kept = keep_images(tmp_path / "kept", photos, SIDE, Reader())
-    torch.testing.assert_close(kept[4], read_square(photos[4], SIDE))
+    torch.testing.assert_close(kept[4], read_resized(photos[4], SIDE))
 
 
 def test_images_that_are_no_files_are_known_by_their_bytes(photos, keep, tmp_path):
@@ -170,7 +170,7 @@ def test_of_several_processes_one_makes_the_images(photos, tmp_path):
     found = [made.get() for _ in processes]
     for process in processes:
         process.join()
-    total = int(read_square(paths[0], SIDE).sum())
+    total = int(read_resized(paths[0], SIDE).sum())
     assert sorted(found) == [(0, total), (0, total), (7, total)]
 
 

@@ -6,7 +6,7 @@ from PIL import Image
 from learned_saliency.datamodules import (
     DataError,
     WSOLDataModule,
-    dataset,
+    evaluation_dataset,
     read_multilabel_split,
 )
 
@@ -137,13 +137,13 @@ def test_classes_of_another_classifier_have_its_columns(pictures):
 
 @pytest.mark.parametrize("cache", ["none", "memory", "disk"])
 def test_an_image_is_decoded_once_for_all_its_classes(pictures, monkeypatch, cache):
-    read, paths = dataset.read_square, []
+    read, paths = evaluation_dataset.read_resized, []
 
     def count(source, *options):
         paths.append(str(source))
         return read(source, *options)
 
-    monkeypatch.setattr(dataset, "read_square", count)
+    monkeypatch.setattr(evaluation_dataset, "read_resized", count)
     options = {"cache": cache, "cache_folder": pictures / "kept", "eval_batch_size": 7}
     data = _data(pictures, **options)
     (batch,) = data.val_dataloader()

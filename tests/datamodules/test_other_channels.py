@@ -60,12 +60,14 @@ def test_evaluated_images_are_resized_in_floats(gray):
 
 
 def test_the_middle_of_a_strip_is_the_same_resized_as_a_whole_or_in_part(monkeypatch):
-    from learned_saliency.datamodules import to_square, transforms
+    from learned_saliency.datamodules import resize_pixels, transforms
 
     strip = np.random.default_rng(0).random((12, 70, 2), np.float32)
-    whole = to_square(strip, 6, center_crop=True)
+    whole = resize_pixels(strip, 6, center_crop=True)
     monkeypatch.setattr(transforms, "_MOST_PIXELS", 1)
-    torch.testing.assert_close(to_square(strip, 6, center_crop=True), whole, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        resize_pixels(strip, 6, center_crop=True), whole, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_options_that_do_not_fit_are_refused(gray):

@@ -12,7 +12,7 @@ from learned_saliency.datamodules import (
     CreaturesRenderer,
     DataError,
     RenderedParts,
-    read_square,
+    read_resized,
     shared_parts,
     sufficient_parts,
 )
@@ -35,7 +35,7 @@ def found(rendered):
 
 def test_with_nothing_removed_images_equal_the_files_to_the_bit(rendered, found, creatures):
     for row, image_id in enumerate(IDS):
-        stored = read_square(creatures / image_id, SIZE)
+        stored = read_resized(creatures / image_id, SIZE)
         assert torch.equal(found.parts[row, 0], stored)
         assert torch.equal(rendered.image(image_id), stored)
     parts = CreaturesParts(creatures, creatures / "metadata").read(IDS, SIZE)

@@ -16,7 +16,7 @@ from learned_saliency.datamodules import (
     RenderedParts,
     Size,
     WSOLDataModule,
-    read_square,
+    read_resized,
 )
 from learned_saliency.datamodules.decoding import _reduction
 from learned_saliency.datamodules.jpeg import JPEGHeader
@@ -68,7 +68,7 @@ def test_the_middle_is_that_of_the_smallest_image_that_covers_the_size(
     assert placement(width, height, size, True) == (edges, (left, top))
     middle = image.resize(edges, Image.Resampling.BILINEAR)
     middle = middle.crop((left, top, left + across, top + down))
-    found = read_square(tmp_path / "image.png", size, center_crop=True)
+    found = read_resized(tmp_path / "image.png", size, center_crop=True)
     assert torch.equal(found, PILToTensor()(middle))
 
 
@@ -76,12 +76,12 @@ def test_the_middle_is_that_of_the_smallest_image_that_covers_the_size(
 def test_pixels_equal_pillows_and_torchvisions_to_the_bit(tmp_path, width, height):
     image = saved(tmp_path, width, height)
     plain = PILToTensor()(image.resize((18, 30), Image.Resampling.BILINEAR))
-    assert torch.equal(read_square(tmp_path / "image.png", (30, 18)), plain)
+    assert torch.equal(read_resized(tmp_path / "image.png", (30, 18)), plain)
     window = Window(3, 7, 11, 20, mirrored=True)
     part = read_window(tmp_path / "image.png", (30, 18), window)
     assert torch.equal(part, plain[:, 7:27, 3:14].flip(-1))
     theirs = Compose([Resize(32), CenterCrop((24, 31)), PILToTensor()])
-    assert torch.equal(read_square(tmp_path / "image.png", (24, 31), 32), theirs(image))
+    assert torch.equal(read_resized(tmp_path / "image.png", (24, 31), 32), theirs(image))
 
 
 @pytest.mark.parametrize("center_crop", [False, True, 31])
@@ -137,7 +137,7 @@ def test_training_images_are_windows_of_the_resized_ones(tiny, tmp_path, options
     data.setup("fit")
     mean, std = (torch.tensor(values)[:, None, None] for values in (data.mean, data.std))
     for image_id, found in train_images(data).items():
-        whole = (read_square(folder / image_id, (9, 13)) / 255 - mean) / std
+        whole = (read_resized(folder / image_id, (9, 13)) / 255 - mean) / std
         windows = [
             part.flip(-1) if flip else part
             for top, left, flip in itertools.product(range(4), range(3), (0, 1))
@@ -244,7 +244,7 @@ def test_the_creatures_parts_lie_where_their_pixels_do(creatures):
     assert torch.equal(drawn.labels, found)
     assert drawn.masks.shape[1:] == (24, 16)
     for row, image_id in enumerate(ids):
-        assert torch.equal(drawn.parts[row, 0], read_square(creatures / image_id, (24, 16)))
+        assert torch.equal(drawn.parts[row, 0], read_resized(creatures / image_id, (24, 16)))
 
 
 @pytest.mark.parametrize("inside", [True, False])

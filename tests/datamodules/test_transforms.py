@@ -11,7 +11,7 @@ from learned_saliency.datamodules.resampling import Window
 from learned_saliency.datamodules.transforms import (
     cut_window,
     drawn_window,
-    read_square,
+    read_resized,
     read_window,
     scale_boxes,
     standardize,
@@ -47,7 +47,7 @@ def test_images_are_resized_as_torchvision_resizes_pillow_images(tmp_path, size)
     image = Image.fromarray(_pixels(31, 45, 3))
     image.save(tmp_path / "a.png")
     expected = functional.pil_to_tensor(functional.resize(image, [size, size]))
-    torch.testing.assert_close(read_square(tmp_path / "a.png", size), expected)
+    torch.testing.assert_close(read_resized(tmp_path / "a.png", size), expected)
 
 
 def test_fast_reading_decodes_large_images_at_a_smaller_scale(tmp_path, monkeypatch):
@@ -70,19 +70,19 @@ def test_fast_reading_keeps_place_and_direction(tmp_path, kind, sides):
     blotches.save(tmp_path / f"a.{kind}", quality=95)
     window = Window(3, 11, 25, 20, mirrored=True)
     exact, fast = (read_window(tmp_path / f"a.{kind}", 40, window, fast=fast) for fast in (0, 1))
-    whole = read_square(tmp_path / f"a.{kind}", 40)
+    whole = read_resized(tmp_path / f"a.{kind}", 40)
     torch.testing.assert_close(exact, whole[:, 11:31, 3:28].flip(-1), rtol=0, atol=0)
     assert (fast.int() - exact.int()).abs().float().mean() < 5
 
 
 def test_missing_and_broken_images_are_named(tmp_path):
     with pytest.raises(DataError, match=r"absent\.png: the image is missing"):
-        read_square(tmp_path / "absent.png", 8)
+        read_resized(tmp_path / "absent.png", 8)
     Image.fromarray(_pixels(64, 64, 3)).save(tmp_path / "cut.jpg")
     data = (tmp_path / "cut.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
     with pytest.raises(DataError, match=r"cut\.jpg: the image does not decode"):
-        read_square(tmp_path / "cut.jpg", 8)
+        read_resized(tmp_path / "cut.jpg", 8)
 
 
 def test_crop_and_flip_follow_the_bits_of_the_draws():

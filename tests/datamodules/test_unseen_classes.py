@@ -7,7 +7,7 @@ from PIL import Image
 
 from learned_saliency.datamodules import DataError, WSOLDataModule
 from learned_saliency.datamodules.masks import read_mask
-from learned_saliency.datamodules.transforms import read_square, scale_boxes
+from learned_saliency.datamodules.transforms import read_resized, scale_boxes
 
 
 def make(folder, **options):
@@ -81,7 +81,7 @@ def test_the_middle_square_keeps_the_aspect_ratio_of_image_mask_and_boxes(tmp_pa
     size, scale = 100, 100 / min(width, height)
     left, top = (width * scale - size) / 2, (height * scale - size) / 2
 
-    image = read_square(tmp_path / "image.png", size, center_crop=True).float()
+    image = read_resized(tmp_path / "image.png", size, center_crop=True).float()
     assert image.shape == (3, size, size)
     middle = torch.arange(size) + 0.5
     expected = (middle + left) / (width * scale) * 255
@@ -109,7 +109,7 @@ def test_square_images_are_the_same_under_both_policies(tmp_path):
     generator = np.random.default_rng(0)
     colors = generator.integers(0, 256, (50, 50, 3), dtype=np.uint8)
     Image.fromarray(colors).save(tmp_path / "image.png")
-    kept, resized = (read_square(tmp_path / "image.png", 20, crop) for crop in (True, False))
+    kept, resized = (read_resized(tmp_path / "image.png", 20, crop) for crop in (True, False))
     torch.testing.assert_close(kept, resized, rtol=0, atol=0)
 
 

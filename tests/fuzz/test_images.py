@@ -10,7 +10,7 @@ from learned_saliency.datamodules.checks import read_sizes
 from learned_saliency.datamodules.decoding import read_pixels
 from learned_saliency.datamodules.masks import read_mask, read_object
 from learned_saliency.datamodules.opening import opened
-from learned_saliency.datamodules.transforms import read_square
+from learned_saliency.datamodules.transforms import read_resized
 from tests.fuzz.guards import budget, outcome
 from tests.fuzz.pictures import endings, pictures
 
@@ -36,7 +36,7 @@ def test_images(place, content, ending, decoding, crop):
     path = place / "input" / f"picture{ending}"
     path.write_bytes(content)
     pixels = outcome(lambda: read_pixels(path, _MOST_PIXELS, decoding), place, (), ImageError).value
-    square = outcome(lambda: read_square(path, 8, crop, decoding), place, [path.name], DataError)
+    square = outcome(lambda: read_resized(path, 8, crop, decoding), place, [path.name], DataError)
     sizes, broken = outcome(lambda: read_sizes([path], decoding), place, ()).value
     if pixels is not None:
         height, width, channels = pixels.shape

@@ -55,7 +55,7 @@ class FolderMaps:
         files: Map of each image, by the image's id.
         sizes: Width and height of each image whose map covers the whole of it, where the evaluated
             middle is not the whole image; else empty: the map covers what is evaluated.
-        center_crop: See `datamodules.read_square`.
+        center_crop: See `datamodules.read_resized`.
         options: How values and sizes are treated.
     """
 

@@ -45,7 +45,7 @@ def cut(
         width: Width of the image in pixels.
         height: Height of the image in pixels.
         size: Side of a square in pixels, or height H and width W, of what is taken.
-        center_crop: See `datamodules.read_square`.
+        center_crop: See `datamodules.read_resized`.
         way: A key of `RESAMPLING`.
 
     Returns:

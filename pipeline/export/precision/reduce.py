@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from learned_saliency.datamodules import Decoding, center_crop_of, read_square
+from learned_saliency.datamodules import Decoding, center_crop_of, read_resized
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.export.formats.onnx import run_onnx
 from learned_saliency.pipeline.export.images import Files
@@ -71,7 +71,7 @@ def reduce_precision(
 def _batches(files: Files, data: DictConfig) -> Iterator[NDArray[np.float32]]:
     for first in range(0, len(files.paths), _BATCH):
         pixels = [
-            read_square(path, data.crop_size, center_crop_of(data), Decoding.of(data))
+            read_resized(path, data.crop_size, center_crop_of(data), Decoding.of(data))
             for path in files.paths[first : first + _BATCH]
         ]
         yield np.stack(pixels).astype(np.float32) / 255

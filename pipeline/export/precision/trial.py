@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learned_saliency.datamodules import Decoding, ImageSource, center_crop_of, read_square
+from learned_saliency.datamodules import Decoding, ImageSource, center_crop_of, read_resized
 from learned_saliency.metrics import box_iou, boxes_from_saliency
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.export.formats import Runner
@@ -76,7 +76,7 @@ def _row(
     exact: Runner, small: Runner, precision: str, source: ExportSource, path: ImageSource
 ) -> dict[str, Any]:
     data = source.data
-    pixels = read_square(path, data.crop_size, center_crop_of(data), Decoding.of(data))
+    pixels = read_resized(path, data.crop_size, center_crop_of(data), Decoding.of(data))
     inputs: tuple[Tensor, ...] = (pixels[None] / 255,)
     if source.maps == "label":
         first = exact(*inputs, torch.zeros(1, dtype=torch.int64))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from learned_saliency import evaluate_maps
 from learned_saliency.attribution import GradCAM, split
-from learned_saliency.datamodules import to_square
+from learned_saliency.datamodules import resize_pixels
 from learned_saliency.metrics import MaxBoxAcc, PxAP
 from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.evaluation.given_maps import find_maps, read_map
@@ -189,7 +189,7 @@ def test_maps_of_whole_images_are_cut_as_the_images_are(width, height, center_cr
     """A gray image taken for a map lands where the image lands."""
     gray = cv2.resize(np.random.default_rng(0).random((7, 9)), (width, height))
     levels = np.rint(gray.clip(0, 1) * 255).astype(np.uint8)
-    expected = to_square(np.dstack([levels] * 3), size, center_crop)[0].numpy() / 255
+    expected = resize_pixels(np.dstack([levels] * 3), size, center_crop)[0].numpy() / 255
     found = cut(levels.astype(np.float32) / 255, width, height, size, center_crop)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1.01 / 255)  # rounded to levels
     coarse = cut(cv2.resize(gray, (8, 8)).astype(np.float32), width, height, size, center_crop)

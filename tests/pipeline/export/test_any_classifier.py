@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from learned_saliency.attribution import LIFTCAM, LayerCAM, split
-from learned_saliency.datamodules.transforms import read_square, standardize
+from learned_saliency.datamodules.transforms import read_resized, standardize
 from learned_saliency.metrics import boxes_from_saliency
 from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.cli.errors import UserError
@@ -56,7 +56,7 @@ def exported(*words):
 
 
 def prepared(photographs, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)):
-    pixels = torch.stack([read_square(path, 32) for path in sorted(photographs.iterdir())])
+    pixels = torch.stack([read_resized(path, 32) for path in sorted(photographs.iterdir())])
     return pixels, standardize(pixels, torch.tensor(mean), torch.tensor(std))
 
 

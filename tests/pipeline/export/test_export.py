@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from learned_saliency.datamodules.transforms import read_square, standardize
+from learned_saliency.datamodules.transforms import read_resized, standardize
 from learned_saliency.pipeline.cli.compose import check_command_line, compose_checked
 from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.export.export import CONFIG_NAME, export
@@ -97,7 +97,7 @@ def programs(runs, tmp_path_factory):
 def photographs(creatures):
     """Pixels (6, 3, 32, 32) of test images."""
     lines = (creatures / "metadata/test/image_ids.txt").read_text().split()
-    return torch.stack([read_square(creatures / name, 32) for name in lines[:6]])
+    return torch.stack([read_resized(creatures / name, 32) for name in lines[:6]])
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664)])

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from learned_saliency import load
-from learned_saliency.datamodules.transforms import read_square, standardize
+from learned_saliency.datamodules.transforms import read_resized, standardize
 from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.export.card import preparation
@@ -192,7 +192,7 @@ def test_other_libraries_are_told_how_images_are_prepared(photo, tmp_path, cente
         image = image.resize((said["size"]["width"], said["size"]["height"]), said["resample"])
     pixels = np.asarray(image) * said["rescale_factor"]
     expected = (pixels - said["image_mean"]) / said["image_std"]
-    square = read_square(tmp_path / "wide.png", size, center_crop)
+    square = read_resized(tmp_path / "wide.png", size, center_crop)
     found = standardize(square[None], torch.tensor(data.mean), torch.tensor(data.std))[0]
     np.testing.assert_allclose(found.permute(1, 2, 0), expected, rtol=0, atol=1e-5)
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from learned_saliency import ImageError, load
 from learned_saliency.attribution import GradCAM
-from learned_saliency.datamodules.transforms import read_square, scale_boxes, standardize
+from learned_saliency.datamodules.transforms import read_resized, scale_boxes, standardize
 from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.prediction.placing import to_original
 from learned_saliency.trainers import NATIVE
@@ -47,7 +47,7 @@ def test_the_network_sees_what_it_sees_in_evaluation(fcam, photos, tmp_path, cen
     fcam.center_crop = center_crop
     for photo in photos[:3]:
         Image.fromarray(photo).save(tmp_path / "a.png")
-        expected = read_square(tmp_path / "a.png", fcam.size, center_crop)
+        expected = read_resized(tmp_path / "a.png", fcam.size, center_crop)
         assert torch.equal(fcam.prepare(photo), expected)
     fcam.center_crop = False
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from learned_saliency import load
-from learned_saliency.datamodules import read_square, standardize
+from learned_saliency.datamodules import read_resized, standardize
 from learned_saliency.pipeline.cli import UserError, compose_checked
 from learned_saliency.pipeline.export.export import export
 from learned_saliency.pipeline.runs import load_module, read_checkpoint
@@ -84,7 +84,7 @@ def test_maps_of_photographs_are_the_modules_in_the_photographs_place(cam, tmp_p
     assert model.size == [24, 40]
     assert "input 24 x 40" in repr(model)
     (found,) = model(tmp_path / "photo.png")
-    seen = read_square(tmp_path / "photo.png", (24, 40))
+    seen = read_resized(tmp_path / "photo.png", (24, 40))
     images = standardize(seen[None], model.mean, model.std)
     expected = model.module.maps(images, torch.tensor([found.classes[0].index]))[0]["native"][0]
     assert found.map.shape == (48, 80)

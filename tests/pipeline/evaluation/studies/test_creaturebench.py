@@ -9,7 +9,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from learned_saliency.datamodules import RenderedParts, read_square, standardize, to_square
+from learned_saliency.datamodules import RenderedParts, read_resized, resize_pixels, standardize
 from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.commands.evaluate import evaluation_words
@@ -116,7 +116,7 @@ def test_logits_and_importance_equal_those_of_one_image_at_a_time(data):
         drawing, label = data.reader.draw("test", i)
 
         def logits(drawing=drawing, **without):
-            square = to_square(drawing.paint(**without), 32)
+            square = resize_pixels(drawing.paint(**without), 32)
             return Squares()(standardize(square[None], mean, std))[0]
 
         whole = logits()
@@ -129,7 +129,7 @@ def test_logits_and_importance_equal_those_of_one_image_at_a_time(data):
         for n in range(len(masks)):
             torch.testing.assert_close(effects.distractors[i, n], logits(distractors=[n]))
         assert effects.distractors[i, len(masks) :].isnan().all()
-        image = read_square(data.root / f"images/test/{i + 1:05d}.png", 32)
+        image = read_resized(data.root / f"images/test/{i + 1:05d}.png", 32)
         image = standardize(image[None], mean, std)
         means = means_by_hand(inside(None, image, whole.argmax()[None])[0], drawing)
         np.testing.assert_allclose(importance[i, :4], np.array(means[1:]) / sum(means), atol=1e-6)

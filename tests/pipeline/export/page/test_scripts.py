@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from learned_saliency.datamodules import to_square
+from learned_saliency.datamodules import resize_pixels
 from learned_saliency.datamodules.resampling import resizes_down_first
 from learned_saliency.metrics import boxes_from_saliency
 from learned_saliency.pipeline.export.page import read_scripts
@@ -56,7 +56,7 @@ def test_resized_images_equal_ours_to_the_integer(center_crop, size):
     words = f"{size}, {json.dumps(center_crop)}, {json.dumps(resizes_down_first())}"
     found = run(f"return Array.from(toSquare(given, {words}));", cases)
     for image, values in zip(images, found, strict=True):
-        expected = to_square(image, size, center_crop).permute(1, 2, 0).numpy()
+        expected = resize_pixels(image, size, center_crop).permute(1, 2, 0).numpy()
         np.testing.assert_array_equal(np.array(values).reshape(expected.shape), expected)
 
 
