@@ -1,4 +1,4 @@
-"""TIFF files of several channels at their full depth, by tifffile (extra `tiff`).
+"""TIFF files of several channels at their full depth, by tifffile (extra `large`).
 
 Neither Pillow nor OpenCV read them all: Pillow knows no more than 4 channels, cuts 16 bits to 8 and
 takes 2 channels of 8 bits for gray; OpenCV 5 gives the first channel alone of 16-bit files whose
@@ -14,7 +14,7 @@ from learned_saliency.datamodules.opening import ImageError, ImageFormError, che
 
 try:
     import tifffile
-except ImportError:  # the extra `tiff`
+except ImportError:  # the extra `large`
     tifffile = None
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two have 64-bit offsets
