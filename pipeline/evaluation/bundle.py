@@ -77,15 +77,19 @@ def write_evaluation(
     path = Path(config.bundle).expanduser().resolve()
     values = OmegaConf.to_container(config, resolve=True)
     text = OmegaConf.to_yaml({key: v for key, v in values.items() if key not in _LEFT_OUT})
-    truth = {"boxes": images[0].boxes, "masks": images[0].mask, "multilabel": images[0].labels}
+    first, scored = images[0], module.test_scores.errors is not None
+    truth = {
+        **{"boxes": first.boxes, "masks": first.mask, "seen": first.seen, "samples": first.source},
+        "multilabel": first.labels if module.has_classes else None,
+        "values": first.values if scored else None,
+    }
     facts = Facts(
         split=config.split,
         methods=module.map_names,
         class_names=list(data.class_names),
-        input_size=images[0].size,
-        logits=images[0].logits[1] // 4,
+        input_size=first.size,
+        logits=first.logits[1] // 4,
         **{key: value is not None for key, value in truth.items()},
-        seen=images[0].seen is not None,
         box_threshold=float(module.box_threshold),
         explained=module.explained,
         has_classes=module.has_classes,
