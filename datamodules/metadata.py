@@ -239,6 +239,13 @@ def keep_places(metadata: SplitMetadata, kept: np.ndarray) -> SplitMetadata:
     return replace(metadata, **found)
 
 
+def first_samples(metadata: SplitMetadata) -> SplitMetadata:
+    """Keep the first sample of each image; all of a split whose images are no samples."""
+    if metadata.sources is None:
+        return metadata
+    return keep_places(metadata, np.sort(np.unique(metadata.sources, return_index=True)[1]))
+
+
 def _first_repeat(values: np.ndarray) -> int:
     """Find the first entry that has occurred before; the caller knows that there is one."""
     first = np.unique(values, return_index=True)[1]

@@ -14,7 +14,7 @@ from learned_saliency.errors import SurroundingsError
 from learned_saliency.pipeline.cli import UserError, check_new_file
 from learned_saliency.pipeline.evaluation.unfinished import advice
 from learned_saliency.pipeline.runs import Facts, package_versions, write_bundle
-from learned_saliency.trainers import MapParts, SaliencyModule
+from learned_saliency.trainers import MapParts, RecordedImage, SaliencyModule
 
 _LEFT_OUT = ("output_dir", "bundle", "logger", "reuse")  # say where, not what
 
@@ -77,13 +77,27 @@ def write_evaluation(
     path = Path(config.bundle).expanduser().resolve()
     values = OmegaConf.to_container(config, resolve=True)
     text = OmegaConf.to_yaml({key: v for key, v in values.items() if key not in _LEFT_OUT})
-    first, scored = images[0], module.test_scores.errors is not None
+    facts = _facts(config, module, data, images[0])
+    try:
+        return WrittenBundle(path, write_bundle(path, folder, text, facts, images))
+    except OSError as error:
+        raise SurroundingsError(
+            f"bundle={config.bundle}: could not be written ({error.strerror or error}); the "
+            f"metrics are in {folder}; when there is room for the bundle, {advice(folder)}"
+        ) from None
+
+
+def _facts(
+    config: DictConfig, module: SaliencyModule, data: WSOLDataModule, first: RecordedImage
+) -> Facts:
+    """Describe a bundle, as far as one of its images tells."""
+    scored = module.test_scores.errors is not None
     truth = {
         **{"boxes": first.boxes, "masks": first.mask, "seen": first.seen, "samples": first.source},
         "multilabel": first.labels if module.has_classes else None,
         "values": first.values if scored else None,
     }
-    facts = Facts(
+    return Facts(
         split=config.split,
         methods=module.map_names,
         class_names=list(data.class_names),
@@ -99,10 +113,3 @@ def write_evaluation(
         members={},
         activation=module.activation.value,
     )
-    try:
-        return WrittenBundle(path, write_bundle(path, folder, text, facts, images))
-    except OSError as error:
-        raise SurroundingsError(
-            f"bundle={config.bundle}: could not be written ({error.strerror or error}); the "
-            f"metrics are in {folder}; when there is room for the bundle, {advice(folder)}"
-        ) from None
