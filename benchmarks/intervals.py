@@ -24,7 +24,7 @@ def native_scores(scores: ImageScores) -> ImageScores:
     chosen = [k for k, (method, _) in enumerate(scores.columns) if method == NATIVE]
     columns = [scores.columns[k] for k in chosen]
     states = {NATIVE: scores.states[NATIVE]}
-    return ImageScores(scores.image_ids, columns, scores.terms[:, chosen], states).thinned()
+    return scores._replace(columns=columns, terms=scores.terms[:, chosen], states=states).thinned()
 
 
 def main() -> None:

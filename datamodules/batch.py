@@ -25,6 +25,7 @@ class WSOLBatch(TypedDict):
         first: bool of shape (B,), whether the sample is the first of its image in the split, so
             that images are counted once. Present only on evaluation splits where an image may be
             several samples.
+        source: B identifiers of the images that the samples show. Present where ``first`` is.
         image_id: B identifiers, each a path relative to the root of the data set.
         index: Places of the images in the list of their split, int64 of shape (B,).
         boxes: B int64 tensors of shape (n, 4), n >= 1, for multi-label tasks n >= 0, x0 y0 x1 y1 in
@@ -42,6 +43,7 @@ class WSOLBatch(TypedDict):
     labels: NotRequired[Tensor]
     values: NotRequired[Tensor]
     first: NotRequired[Tensor]
+    source: NotRequired[list[str]]
     image_id: list[str]
     index: Tensor
     boxes: NotRequired[list[Tensor]]

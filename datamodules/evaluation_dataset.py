@@ -79,6 +79,7 @@ class EvaluationDataset(ImageDataset):
         draw_classes(batch, items)
         if self._first is not None:
             batch["first"] = self._first[batch["index"]]
+            batch["source"] = self._files[batch["index"].numpy()].tolist()
         if self._seen is not None:
             batch["seen"] = self._seen[batch["index"]]
         if self._truth.boxes is not None:

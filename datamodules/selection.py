@@ -134,3 +134,8 @@ def images_of(metadata: SplitMetadata) -> tuple[np.ndarray, np.ndarray]:
     ranks = np.empty_like(order)
     ranks[order] = np.arange(len(order))
     return firsts[order], ranks[inverse]
+
+
+def first_samples(metadata: SplitMetadata) -> SplitMetadata:
+    """Keep the first sample of each image."""
+    return keep_places(metadata, images_of(metadata)[0])

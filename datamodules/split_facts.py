@@ -13,6 +13,7 @@ from learned_saliency.datamodules.known_classes import KnownClasses
 from learned_saliency.datamodules.metadata import SPLITS, SplitMetadata
 from learned_saliency.datamodules.opening import complaint, image_source
 from learned_saliency.datamodules.readers import Reader, image_files, image_opener, mask_files
+from learned_saliency.datamodules.selection import first_samples
 from learned_saliency.datamodules.textfile import DataError
 
 
@@ -101,6 +102,13 @@ class SplitFacts:
             told.update(f"{file}\0{state and (state.st_size, state.st_mtime_ns)}\n".encode())
         return told.hexdigest()
 
+    def count(self, split: str) -> int:
+        """Count the images of a split, or the samples where an image may be several of them.
+
+        See `labels` for the errors.
+        """
+        return len(self._split(split))
+
     def image_ids(self, split: str) -> list[str]:
         """Return the ids of a split's images in their order; see `labels` for the errors."""
         return list(self._split(split).image_ids)
@@ -153,8 +161,9 @@ class SplitFacts:
 
         Returns:
             The split's name as "split" and the numbers of its "images", "boxes" and instance
-            "masks"; where images lack a label, that of the others as "labels". Of a share of
-            ``val``, see `with_shares`, the "split" is "val" and "share" is its part.
+            "masks"; where an image may be several samples, their number as "samples"; where images
+            lack a label, that of the others as "labels". Of a share of ``val``, see `with_shares`,
+            the "split" is "val" and "share" is its part.
 
         Raises:
             ValueError: If there is no such split.
@@ -162,10 +171,13 @@ class SplitFacts:
         """
         found, labels = self._split(split), self.num_labeled(split)
         share = {"share": self.shares[split]} if split in self.shares else {}
+        several = {} if found.sources is None else {"samples": len(found)}
+        found = found if found.presence is not None else first_samples(found)
         return {
             "split": "val" if share else split,
             **share,
-            "images": len(found),
+            "images": len(set(found.files)),
+            **several,
             "boxes": 0 if found.boxes is None else len(found.boxes),
             "masks": sum(map(len, found.mask_paths or [])),
             **({"labels": labels} if labels < len(found) else {}),

@@ -25,6 +25,7 @@ class RecordedModule(SaliencyModule):
         explained: Class that the maps explain, see `SaliencyModule`.
         box_threshold: Threshold of the predicted boxes, in [0, 1).
         activation: Function of the logits to probabilities.
+        values: Number of values of an image that the logits tell; 0 for none.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class RecordedModule(SaliencyModule):
         explained: str,
         box_threshold: float,
         activation: Activation = Activation.SOFTMAX,
+        values: int = 0,
     ) -> None:
         self._names = list(names)  # asked by the constructor below
         self._classes, self._scores = has_classes, has_scores
@@ -43,6 +45,8 @@ class RecordedModule(SaliencyModule):
         self._activation = activation
         super().__init__(network=nn.Identity(), optimizer=_untrained, explained=explained)
         self.box_threshold.fill_(box_threshold)
+        if values:
+            self.test_scores.expect_values(values)
 
     @property
     def classifier(self) -> nn.Module:

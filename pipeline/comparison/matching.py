@@ -78,7 +78,7 @@ def scores_of(saved: SavedEvaluation, image_ids: Sequence[str], method: str) -> 
     chosen = [k for k, (name, _) in enumerate(of_images.columns) if name == method]
     columns = [of_images.columns[k] for k in chosen]
     states = {name: found for name, found in of_images.states.items() if name == method}
-    scores = ImageScores(list(image_ids), columns, of_images.terms[:, chosen], states)
+    scores = of_images._replace(columns=columns, terms=of_images.terms[:, chosen], states=states)
     return with_accuracy(scores, [row for row in saved.rows if row["method"] == method])
 
 

@@ -14,7 +14,7 @@ from learned_saliency.errors import SurroundingsError
 from learned_saliency.pipeline.cli import UserError, check_new_file
 from learned_saliency.pipeline.evaluation.unfinished import advice
 from learned_saliency.pipeline.runs import Facts, package_versions, write_bundle
-from learned_saliency.trainers import MapParts, SaliencyModule
+from learned_saliency.trainers import MapParts, RecordedImage, SaliencyModule
 
 _LEFT_OUT = ("output_dir", "bundle", "logger", "reuse")  # say where, not what
 
@@ -77,15 +77,33 @@ def write_evaluation(
     path = Path(config.bundle).expanduser().resolve()
     values = OmegaConf.to_container(config, resolve=True)
     text = OmegaConf.to_yaml({key: v for key, v in values.items() if key not in _LEFT_OUT})
-    truth = {"boxes": images[0].boxes, "masks": images[0].mask, "multilabel": images[0].labels}
-    facts = Facts(
+    facts = _facts(config, module, data, images[0])
+    try:
+        return WrittenBundle(path, write_bundle(path, folder, text, facts, images))
+    except OSError as error:
+        raise SurroundingsError(
+            f"bundle={config.bundle}: could not be written ({error.strerror or error}); the "
+            f"metrics are in {folder}; when there is room for the bundle, {advice(folder)}"
+        ) from None
+
+
+def _facts(
+    config: DictConfig, module: SaliencyModule, data: WSOLDataModule, first: RecordedImage
+) -> Facts:
+    """Describe a bundle, as far as one of its images tells."""
+    scored = module.test_scores.errors is not None
+    truth = {
+        **{"boxes": first.boxes, "masks": first.mask, "seen": first.seen, "samples": first.source},
+        "multilabel": first.labels if module.has_classes else None,
+        "values": first.values if scored else None,
+    }
+    return Facts(
         split=config.split,
         methods=module.map_names,
         class_names=list(data.class_names),
-        input_size=images[0].size,
-        logits=images[0].logits[1] // 4,
+        input_size=first.size,
+        logits=first.logits[1] // 4,
         **{key: value is not None for key, value in truth.items()},
-        seen=images[0].seen is not None,
         box_threshold=float(module.box_threshold),
         explained=module.explained,
         has_classes=module.has_classes,
@@ -95,10 +113,3 @@ def write_evaluation(
         members={},
         activation=module.activation.value,
     )
-    try:
-        return WrittenBundle(path, write_bundle(path, folder, text, facts, images))
-    except OSError as error:
-        raise SurroundingsError(
-            f"bundle={config.bundle}: could not be written ({error.strerror or error}); the "
-            f"metrics are in {folder}; when there is room for the bundle, {advice(folder)}"
-        ) from None

@@ -32,7 +32,7 @@ class Interval(NamedTuple):
         mean: Mean of the images' terms; of a metric that is no such mean, its value.
         low: Lower end of the interval.
         high: Upper end of the interval.
-        images: Number of images that have a term.
+        images: Number of images, or samples, that have a term.
     """
 
     mean: float
@@ -78,10 +78,12 @@ def resampled(
     """Compute the metrics of draws of N of N images with replacement.
 
     The draws depend on N and the seed alone: two evaluations of the same images in the same order
-    have the same images in each draw, so that the differences of their values are paired.
+    have the same images in each draw, so that the differences of their values are paired. Where an
+    image is several samples, images are drawn with all of their samples, which share what makes an
+    image easy or hard: draws of single samples would give intervals that are too narrow.
 
     Args:
-        scores: Scores of N images.
+        scores: Scores of N images, or of the samples of N images.
         resamples: Number R of draws.
         seed: Seed of the draws.
 
@@ -89,7 +91,11 @@ def resampled(
         Metrics in the order of ``scores.names()``, float64 (R, M); NaN where no image counts.
     """
     thinned = scores.thinned()
-    drawn = draws(len(scores.terms), resamples, seed)
+    if scores.sources is None:
+        drawn = draws(len(scores.terms), resamples, seed)
+    else:
+        images, image = np.unique(scores.sources, return_inverse=True)
+        drawn = (weights[:, image] for weights in draws(len(images), resamples, seed))
     return np.concatenate([thinned.values(weights) for weights in drawn])
 
 

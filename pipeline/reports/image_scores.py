@@ -18,7 +18,7 @@ from learned_saliency.trainers import SCORES, STATES_FILE, read_image_states
 TABLE_FILE = "images.csv"
 #: Columns of ``images.csv`` that are no terms of metrics.
 NO_TERMS = frozenset(
-    ("image_id", "method", "label", "predicted", "target", "score", "x0", "y0", "x1", "y1")
+    ("image_id", "method", "label", "predicted", "target", "score", "image", "x0", "y0", "x1", "y1")
 )
 
 ACCURACY = "accuracy"
@@ -37,12 +37,15 @@ class ImageScores(NamedTuple):
             none.
         states: What each image adds to the states of the other metrics, (N, ...) each, by method
             and ``SCORE/STATE``; see `metrics.ImageStates`.
+        sources: Names of the images that N samples show, where an image may be several of them;
+            None where each is an image by itself.
     """
 
     image_ids: list[str]
     columns: list[Column]
     terms: NDArray[np.float64]
     states: Mapping[str, Mapping[str, NDArray[Any]]]
+    sources: list[str] | None = None
 
     def names(self) -> list[Column]:
         """List method and metric of all values of `values`, in their order."""
@@ -86,7 +89,8 @@ class ImageScores(NamedTuple):
             method: {name: values[rows] for name, values in states.items()}
             for method, states in self.states.items()
         }
-        return ImageScores(list(image_ids), self.columns, self.terms[rows], states)
+        sources = None if self.sources is None else [self.sources[row] for row in rows]
+        return ImageScores(list(image_ids), self.columns, self.terms[rows], states, sources)
 
     def thinned(self) -> ImageScores:
         """Leave out of the states what changes no metric, so that `values` takes less time.
@@ -213,7 +217,9 @@ def scores_of_rows(
         known, found = read_image_states(states)
         if known != image_ids:
             raise ValueError(f"{STATES_FILE} is of other images than {TABLE_FILE} beside it")
-    return ImageScores(image_ids, *terms_of_rows(rows), found)
+    shown = {row["image_id"]: row["image"] for row in rows if row.get("image")}
+    sources = [shown.get(image, image) for image in image_ids] if shown else None
+    return ImageScores(image_ids, *terms_of_rows(rows), found, sources)
 
 
 def terms_of_rows(

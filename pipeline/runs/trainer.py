@@ -71,7 +71,7 @@ def check_limits(trainer: DictConfig, data: WSOLDataModule, splits: Mapping[str,
             continue
         size = data.batch_size if name == "train" else data.eval_batch_size
         share = data.train_fraction if name == "train" else 1
-        batches = math.ceil(int(data.supervision(split)["images"]) * share / size)
+        batches = math.ceil(data.count(split) * share / size)
         if batches * part < 1:
             raise UserError(
                 f"trainer.{key}={part}: nothing is left of the {batches} batches of `{split}`; "

@@ -131,8 +131,7 @@ def _choose(plan: Plan, stage: str, model: DictConfig, module: SaliencyModule) -
     """Decide what chooses, say it, and let the module count the criteria that were asked for."""
     options, data = plan.config.zerobox, plan.learned[stage]
     choice = choose(str(model.monitor), data, options, module.constant_monitors)
-    images = int(data.supervision("val")["images"])
-    module.zerobox = build_scores(choice, options, images, plan.config.seed)
+    module.zerobox = build_scores(choice, options, data.count("val"), plan.config.seed)
     if rank_zero_only.rank == 0:
         print(f"{stage or model.name}: {choice.told()}", file=sys.stderr)
     return choice

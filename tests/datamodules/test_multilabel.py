@@ -199,6 +199,10 @@ def test_a_limit_draws_samples_of_all_classes(pictures):
     files = [name.partition("#")[0] for name in batch["image_id"]]
     firsts = [k == files.index(name) for k, name in enumerate(files)]
     assert batch["first"].tolist() == firsts
+    counted = data.supervision("val")
+    assert counted["images"] == len(set(files)) == len(set(batch["source"]))
+    assert (counted["samples"], data.count("val")) == (4, 4)
+    assert "labels" not in counted  # an image without a class is one that is known
 
 
 def test_learning_from_boxes_of_several_classes_is_refused(pictures):

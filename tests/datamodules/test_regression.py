@@ -33,6 +33,9 @@ def test_a_sample_is_an_image_with_one_of_its_values(tmp_path):
     np.testing.assert_allclose(joined["values"][::2], data.values("val")[::2], rtol=1e-6)
     boxes = [box.tolist() for batch in batches for box in batch["boxes"]]
     assert boxes[::2] == boxes[1::2]
+    counted = {"split": "val", "images": 3, "samples": 6, "boxes": 3, "masks": 0}
+    assert data.supervision("val") == counted
+    assert data.supervision("train") == {"split": "train", "images": 5, "boxes": 0, "masks": 0}
     (first, _) = data.train_dataloader()
     assert set(first["label"].tolist()) <= {0, 1}
     assert first["values"].shape == (4, 2)

@@ -35,12 +35,12 @@ class ImageTable(PartFiles, L.Callback):
 
     Columns: ``image_id, method, label, predicted, target`` (the class explained; or of scores that
     are no classes the index, with ``score`` behind it in place of ``predicted``, and so of samples
-    of multi-label tasks, with the logit of the class); the box of the
-    map's largest contour at the module's ``box_threshold`` ``x0, y0, x1, y1``, in pixels of the
-    input; ``iou`` with the best true box, where there are boxes; and the terms of the metrics that
-    are means over images, named as these means, empty where an image does not count. Images are in
-    the order of the split. What the other metrics count of each image is written beside the table,
-    as ``STATES_FILE``.
+    of multi-label tasks, with the logit of the class); ``image``, where a row is a sample, the
+    image that it shows; the box of the map's largest contour at the module's ``box_threshold``
+    ``x0, y0, x1, y1``, in pixels of the input; ``iou`` with the best true box, where there are
+    boxes; and the terms of the metrics that are means over images, named as these means, empty
+    where an image does not count. Images are in the order of the split. What the other metrics
+    count of each image is written beside the table, as ``STATES_FILE``.
 
     Each process writes a part of its own. The first process joins the parts when the test ends, or
     when it is interrupted: then the table has the rows of the batches that were finished. It never
@@ -174,6 +174,8 @@ def image_rows(
                 row |= {"predicted": predicted[i], "target": target[i]}
             elif module.has_scores:
                 row |= {"target": target[i], "score": f"{scores[i]:.6g}"}
+            if "source" in batch:
+                row["image"] = batch["source"][i]
             row |= dict(zip(("x0", "y0", "x1", "y1"), box, strict=True))
             if "boxes" in batch:
                 true = batch["boxes"][i].cpu().numpy()

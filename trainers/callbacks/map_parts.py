@@ -42,7 +42,8 @@ class RecordedImage(NamedTuple):
         mask: The same of the true mask, gray PNG of 8 bits; None without masks.
         maps: The same of the maps by method, gray PNG of 16 bits.
         labels: All classes of the image, where it may have several; else None.
-        first: Whether this is the first of the tested images that show it; None likewise.
+        values: Values of the image in regression; else None.
+        source: Name of the image that a sample shows; None where there are no samples.
     """
 
     place: int
@@ -56,7 +57,8 @@ class RecordedImage(NamedTuple):
     mask: Extent | None
     maps: dict[str, Extent]
     labels: list[int] | None = None
-    first: bool | None = None
+    values: list[float] | None = None
+    source: str | None = None
 
     def read(self, extent: Extent) -> bytes:
         """Read one of the contents."""
@@ -138,8 +140,11 @@ def _records(tested: TestOutput, batch: WSOLBatch) -> Iterator[bytes]:
             "size": list(batch["image"].shape[-2:]),
         }
         if "labels" in batch:
-            present = batch["labels"][i].nonzero()[:, 0].tolist()
-            told |= {"labels": present, "first": bool(batch["first"][i])}
+            told["labels"] = batch["labels"][i].nonzero()[:, 0].tolist()
+        if "values" in batch:
+            told["values"] = batch["values"][i].tolist()
+        if "source" in batch:
+            told["source"] = batch["source"][i]
         parts = [logits[i].astype("<f4").tobytes(), mask, *maps.values()]
         told |= {"methods": list(maps), "lengths": [len(part) for part in parts]}
         content = b"".join(parts)

@@ -41,7 +41,8 @@ def metrics_blocks(
             Text(
                 [
                     "Below a value stands its 95 % bootstrap interval over images: 2000 draws with "
-                    "replacement, in each of which thresholds are chosen anew."
+                    "replacement, in each of which thresholds are chosen anew. An image that was "
+                    "tested with several classes or values is drawn with all of them."
                 ]
             )
         )

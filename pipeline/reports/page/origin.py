@@ -37,6 +37,7 @@ def list_facts(saved: SavedEvaluation, names: Mapping[str, str]) -> dict[str, ob
     found = {
         "Split": saved.split,
         "Images": tested.get("images"),
+        "Samples": tested.get("samples"),
         "Boxes": tested.get("boxes"),
         "Masks": tested.get("masks"),
         "Data": record.get("data", names.get("data")),

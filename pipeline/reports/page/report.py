@@ -79,7 +79,8 @@ def _sections(saved: SavedEvaluation) -> list[Section]:
     folder, figures = saved.path, recorded_figures(saved.record)
     intervals = read_intervals(folder)
     table = methods_table(saved.results, figures, intervals)
-    tested = int(saved.record.get("tested_on", {}).get("images", len(saved.scores.image_ids)))
+    counts, shown = saved.record.get("tested_on", {}), len(saved.scores.image_ids)
+    tested = int(counts.get("samples", counts.get("images", shown)))
     gallery = gallery_block(saved.gallery(), saved.scores, figures, tested)
     noted: list[Block] = []
     if said := find_warnings(saved, figures):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -20,47 +18,19 @@ from learned_saliency.ops import Activation
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.runs.bundles.archive import Member, local_header, offsets
 from learned_saliency.pipeline.runs.bundles.facts import (
-    BOXES,
     FACTS,
-    IMAGES,
     LOGITS,
     Facts,
-    image_columns,
     map_name,
     mask_name,
 )
 from learned_saliency.pipeline.runs.bundles.reading import BundleError, read_start, sizes
+from learned_saliency.pipeline.runs.bundles.truth import BundleImage, Truth
 from learned_saliency.pipeline.runs.bundles.writing import logits_header
 from learned_saliency.trainers import RecordedModule, from_levels
 from learned_saliency.visualization import decode_gray
 
 _MOST_MEMBER = 2**31  # bytes that are read at once
-_MOST_BOXES = 10_000  # boxes of an image
-_NUMBER = re.compile(r"-?[0-9]{1,9}")
-_BOX = ("x0", "y0", "x1", "y1")
-
-
-class BundleImage(NamedTuple):
-    """A tested image.
-
-    Attributes:
-        place: Place of the image in the split.
-        image_id: Name of the image.
-        label: True class; -1 where it is unknown.
-        seen: Whether its class was trained on; None where that is not recorded.
-        boxes: True boxes, int64 (n, 4), x0 y0 x1 y1 in pixels of the input, both ends inside; none
-            without boxes.
-        labels: All classes of the image, where it may have several; else none.
-        first: Whether this is the first of the tested images that show it.
-    """
-
-    place: int
-    image_id: str
-    label: int
-    seen: bool | None
-    boxes: Tensor
-    labels: Sequence[int] = ()
-    first: bool = True
 
 
 class Bundle:
@@ -175,7 +145,11 @@ class Bundle:
             batch["labels"] = torch.zeros(len(images), self.facts.logits, dtype=torch.bool)
             for row, image in enumerate(images):
                 batch["labels"][row, list(image.labels)] = True
+        if self.facts.values:
+            batch["values"] = torch.tensor([image.values for image in images])
+        if self.facts.samples:
             batch["first"] = torch.tensor([image.first for image in images])
+            batch["source"] = [image.source for image in images]
         return maps, self._logits([self._rows[image.place] for image in images]), batch
 
     def module(self) -> RecordedModule:
@@ -188,6 +162,7 @@ class Bundle:
             explained=facts.explained,
             box_threshold=facts.box_threshold,
             activation=Activation(facts.activation),
+            values=facts.logits if facts.values else 0,
         ).eval()
 
     def region(self, name: str) -> BinaryIO:
@@ -213,63 +188,10 @@ class Bundle:
         return torch.from_numpy(values.astype(np.float32))
 
     def _images(self) -> list[BundleImage]:
-        places, boxes = self.facts.places(), self._boxes()
-        header = logits_header(len(places), self.facts.logits)
+        header = logits_header(len(places := self.facts.places()), self.facts.logits)
         if self.facts.members[LOGITS].size != len(header) + 4 * len(places) * self.facts.logits:
             raise BundleError(self.path, LOGITS, "has another size than it says")
-        images = []
-        for row in self._table(IMAGES, image_columns(self.facts)):
-            place, label = self._numbers(IMAGES, row, ("place", "label"))
-            seen = bool(*self._numbers(IMAGES, row, ("seen",))) if self.facts.seen else None
-            of_place = torch.tensor(boxes.get(place, []), dtype=torch.int64).reshape(-1, 4)
-            if self.facts.boxes and not len(of_place) and not self.facts.multilabel:
-                raise BundleError(self.path, BOXES, f"has no box of the image at {place}")
-            image = BundleImage(place, row["image_id"], label, seen, of_place)
-            images.append(self._with_classes(image, row) if self.facts.multilabel else image)
-        if [image.place for image in images] != places:
-            raise BundleError(self.path, IMAGES, "is of other images than the maps")
-        return images
-
-    def _with_classes(self, image: BundleImage, row: dict[str, str]) -> BundleImage:
-        """Read all classes of an image."""
-        texts = (row["labels"] or "").split(" ") if row["labels"] else []
-        labels = self._integers(IMAGES, texts)
-        if any(not 0 <= label < self.facts.logits for label in labels):
-            raise BundleError(self.path, IMAGES, f"has classes of {image.image_id} without logits")
-        (first,) = self._numbers(IMAGES, row, ("first",))
-        return image._replace(labels=labels, first=bool(first))
-
-    def _boxes(self) -> dict[int, list[list[int]]]:
-        boxes: dict[int, list[list[int]]] = {}
-        if self.facts.boxes:
-            for row in self._table(BOXES, ("place", *_BOX)):
-                place, *box = self._numbers(BOXES, row, ("place", *_BOX))
-                of_place = boxes.setdefault(place, [])
-                of_place.append(box)
-                if len(of_place) > _MOST_BOXES:
-                    raise BundleError(self.path, BOXES, "has too many boxes of an image")
-        return boxes
-
-    def _table(self, name: str, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
-        """Read the rows of a table."""
-        content = self.read(name)
-        try:
-            reader = csv.DictReader(io.StringIO(content.decode(), newline=""), strict=True)
-            if tuple(reader.fieldnames or ()) != columns:
-                raise ValueError(f"columns {reader.fieldnames}")
-            yield from reader
-        except (ValueError, csv.Error) as error:
-            raise BundleError(self.path, name, f"is no table as it should be ({error})") from None
-
-    def _numbers(self, name: str, row: dict[str, str], columns: Sequence[str]) -> list[int]:
-        """Read whole numbers out of the row of a table."""
-        return self._integers(name, [row[column] or "" for column in columns])
-
-    def _integers(self, name: str, texts: Sequence[str]) -> list[int]:
-        for text in texts:
-            if not _NUMBER.fullmatch(text):
-                raise BundleError(self.path, name, f"has {text!r:.40} where a number should be")
-        return [int(text) for text in texts]
+        return Truth(self.path, self.facts, self.read).images()
 
 
 class _Region(io.RawIOBase):

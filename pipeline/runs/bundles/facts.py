@@ -60,7 +60,9 @@ class Facts(NamedTuple):
         versions: Versions of the software.
         members: All other members, in the order of the archive.
         activation: Function of logits of classes to probabilities, see `ops.Activation`.
-        multilabel: Whether a tested image is one with one of its classes, all of which are known.
+        multilabel: Whether all classes of each image are known, where it may have several.
+        values: Whether the C values of each image are known, which the network tells.
+        samples: Whether a tested image is a sample, one of several that may show the same image.
     """
 
     split: str
@@ -80,6 +82,8 @@ class Facts(NamedTuple):
     members: Mapping[str, Digest]
     activation: str = Activation.SOFTMAX.value
     multilabel: bool = False
+    values: bool = False
+    samples: bool = False
 
     def places(self) -> list[int]:
         """List the places of the images in the split, by the names of the first method's maps."""
@@ -100,7 +104,8 @@ def mask_name(place: int) -> str:
 def image_columns(facts: Facts) -> tuple[str, ...]:
     """Name the columns of ``truth/images.csv``."""
     columns = ("place", "image_id", "label", "seen")
-    return (*columns, "labels", "first") if facts.multilabel else columns
+    further = {"labels": facts.multilabel, "values": facts.values, "image": facts.samples}
+    return (*columns, *(name for name, there in further.items() if there))
 
 
 def member_names(facts: Facts, places: Sequence[int], gallery: bool) -> list[str]:
@@ -213,7 +218,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "explained": lambda v: _is_text(v) and v in EXPLAINED,
     "batch_size": _is_count(100_000),
     "activation": lambda v: _is_text(v) and v in list(Activation),
-    "multilabel": _is_switch,
+    **dict.fromkeys(("multilabel", "values", "samples"), _is_switch),
     "versions": lambda v: isinstance(v, dict) and all(map(_is_text, v.values())),
     "members": lambda v: isinstance(v, dict) and all(map(_is_digest, v.values())),
 }

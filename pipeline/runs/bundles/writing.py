@@ -130,17 +130,22 @@ def _truth(facts: Facts, images: Sequence[RecordedImage]) -> dict[str, Chunks]:
         (image.place, image.image_id, image.label, "" if image.seen is None else int(image.seen))
         for image in images
     ]
-    if facts.multilabel:
-        further = [
-            (" ".join(map(str, image.labels or [])), int(bool(image.first))) for image in images
-        ]
-        told = [(*row, *more) for row, more in zip(told, further, strict=True)]
+    further = [
+        *([[_listed(image.labels) for image in images]] if facts.multilabel else []),
+        *([[_listed(image.values) for image in images]] if facts.values else []),
+        *([[image.source for image in images]] if facts.samples else []),
+    ]
+    told = [(*row, *more) for row, *more in zip(told, *further, strict=True)]
     boxes = [(image.place, *box) for image in images for box in image.boxes or []]
     tables = {
         IMAGES: _table(image_columns(facts), told),
         BOXES: _table(("place", "x0", "y0", "x1", "y1"), boxes),
     }
     return {name: lambda text=text: [text] for name, text in tables.items()}
+
+
+def _listed(values: Sequence[float] | None) -> str:
+    return " ".join(map(str, values or []))
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:

@@ -63,6 +63,7 @@ def test_each_image_counts_once_for_each_of_its_classes(evaluated, model, root):
     rows = list(csv.DictReader((evaluated.folder / "images.csv").open()))
     native = [row for row in rows if row["method"] == "native"]
     assert [row["image_id"] for row in native] == [f"test/{k}#{c}.png" for k, c in SAMPLES]
+    assert [row["image"] for row in native] == [f"test/{k}.png" for k, _ in SAMPLES]
     assert [int(row["target"]) for row in native] == [c for _, c in SAMPLES]
     for row, (k, c) in zip(native, SAMPLES, strict=True):
         assert float(row["score"]) == pytest.approx(float(logits[k, c]), abs=1e-3)
@@ -103,12 +104,14 @@ def test_finished_maps_are_found_by_sample(evaluated, root, model, tmp_path):
         name = image.image_id.removeprefix("test/").removesuffix(".png")
         np.save(maps / f"{name}.npy", bundle.map("gradcam", image.place))
     words = [*several_words(root), f"maps={tmp_path}/maps", f"output_dir={tmp_path}/out"]
+    words += [f"bundle={tmp_path}/out.zip"]
     words = [word for word in words if not word.startswith("backbone")]
     words = evaluation_words([*words, "methods=[]"])
     found = evaluate(compose_checked(words, "evaluate", complete=False))
     for name in ("max_box_acc_v2", "pxap"):
         assert found.results["maps"][name] == pytest.approx(evaluated.results["gradcam"][name])
     assert "mean_average_precision" not in found.results["maps"]
+    assert verify(found.bundle.path).agrees  # without logits there are no classes in it
 
 
 @pytest.mark.parametrize(

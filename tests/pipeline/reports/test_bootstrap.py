@@ -5,10 +5,13 @@ import pytest
 from scipy import stats
 
 from learned_saliency.pipeline.reports import (
+    ImageScores,
     bootstrap_interval,
     draws,
     interval_ends,
     intervals,
+    read_image_scores,
+    resampled,
     without_bias,
     write_intervals,
 )
@@ -70,6 +73,59 @@ def test_methods_share_the_draws_and_parts_of_the_draws_do_not_matter(monkeypatc
     np.testing.assert_allclose(again, both, rtol=1e-14)
 
 
+def samples_of(images, generator, each=3):
+    """Scores of some samples of each image, which have a part in common, in a random order."""
+    sources = np.repeat([f"{i}.png" for i in range(images)], generator.integers(1, each, images))
+    common = dict(zip(np.unique(sources), generator.normal(size=images), strict=True))
+    terms = np.array([common[image] for image in sources]) + generator.normal(0, 0.2, len(sources))
+    order = generator.permutation(len(sources))
+    names = [f"{image}#{k}" for k, image in enumerate(sources)]
+    states = {"cam": {"pixels/object_scores": generator.integers(0, 9, (len(sources), 1002))}}
+    states["cam"]["pixels/background_scores"] = generator.integers(0, 9, (len(sources), 1002))
+    scores = ImageScores(names, [("cam", "x")], terms[:, None], states, sources.tolist())
+    return scores.of([names[i] for i in order])
+
+
+def test_images_are_drawn_with_all_of_their_samples():
+    scores = samples_of(7, np.random.default_rng(0), each=4)
+    names = sorted(set(scores.sources))
+    (drawn,) = draws(len(names), 5, 3)
+    for found, counts in zip(resampled(scores, 5, 3), drawn, strict=True):
+        rows = []
+        for image, count in zip(names, counts.astype(int), strict=True):
+            for _ in range(count):
+                rows += [i for i, source in enumerate(scores.sources) if source == image]
+        alone = scores._replace(
+            image_ids=[str(i) for i in range(len(rows))],
+            terms=scores.terms[rows],
+            states={"cam": {name: v[rows] for name, v in scores.states["cam"].items()}},
+            sources=None,
+        )
+        wanted = alone.values(np.ones((1, len(rows))))[0]
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+def test_images_by_themselves_are_drawn_as_ever():
+    scores = samples_of(9, np.random.default_rng(1), each=2)
+    ordered = scores.of(sorted(scores.image_ids))
+    plain = ordered._replace(sources=None)
+    found = resampled(plain, 40, 2)
+    wanted = np.concatenate([plain.thinned().values(weights) for weights in draws(9, 40, 2)])
+    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_allclose(resampled(ordered, 40, 2), found, rtol=1e-12)  # sums in other order
+
+
+def test_intervals_of_samples_hold_the_true_mean_about_as_often_as_they_say():
+    held = {"images": [], "samples": []}
+    for seed in range(300):
+        scores = samples_of(30, np.random.default_rng(seed), each=6)._replace(states={})
+        for name, found in (("images", scores), ("samples", scores._replace(sources=None))):
+            low, high = interval_ends(resampled(found, 300, seed))[:, 0]
+            held[name].append(low <= 0 <= high)
+    assert np.mean(held["images"]) > 0.89
+    assert np.mean(held["samples"]) < 0.75
+
+
 def test_images_without_a_term_do_not_count():
     terms = np.array([[1.0, np.nan, 0.5], [2.0, np.nan, np.nan], [3.0, np.nan, np.nan]])
     low, high = bootstrap_interval(terms)
@@ -104,6 +160,20 @@ def test_a_table_of_images_gives_a_row_per_method_and_metric(tmp_path):
     rows = write_intervals(tmp_path).read_text().splitlines()
     assert rows[0] == "method,metric,mean,low,high,images"
     assert rows[2] == "cam,average_drop,0.2,0.1,0.3,2"
+
+
+def test_a_table_of_samples_names_their_images(tmp_path):
+    rows = [row.split(",") for row in TABLE.split()]
+    places = (1, 1), (2, 1), (3, 0), (4, 0)
+    for row, (k, image) in zip(rows[1:], places, strict=True):
+        row[0:1] = [f"s{k}", f"i{image}"]
+    rows[0][0:1] = ["image_id", "image"]
+    (tmp_path / "images.csv").write_text("\n".join(map(",".join, rows)) + "\n")
+    found = read_image_scores(tmp_path)
+    assert found.image_ids == ["s1", "s2", "s3", "s4"]
+    assert found.sources == ["i1", "i1", "i0", "i0"]
+    assert ("cam", "image") not in found.columns
+    assert found.of(["s3", "s1"]).sources == ["i0", "i1"]
 
 
 def test_a_table_without_rows_gives_none(tmp_path):

@@ -86,7 +86,7 @@ def test_a_part_of_the_batches_is_a_batch_at_least():
         eval_batch_size=5,
         train_fraction=0.5,
         has_split=lambda split: split != "test",
-        supervision=lambda split: {"images": 40},
+        count=lambda split: 40,
     )
     splits = {"train": "train", "val": "val", "test": "test"}
     check_limits(trainer(limit_train_batches=0.34, limit_val_batches=1), data, splits)
