@@ -175,6 +175,16 @@ def test_a_damaged_shard_ends_the_call_and_leaves_nothing_of_it(tmp_path, shards
     assert sorted(state(tmp_path / "out")) == ["s-0.tar"]
 
 
+@pytest.mark.parametrize("packing", ["files", "shards"])
+@pytest.mark.parametrize("name", ["../../escaped.png", "/{tmp}/escaped.png", "a/../../escaped.png"])
+def test_a_member_whose_name_leads_out_of_the_output_is_refused(tmp_path, call, packing, name):
+    name = name.replace("/{tmp}", str(tmp_path))
+    write_tar(tmp_path / "in" / "s.tar", [(name, encoded(photo(0)))])
+    with pytest.raises(DataError, match=r"s\.tar: member .*escaped\.png: its name leads out"):
+        call(f"images={tmp_path}/in/s.tar", f"packing={packing}", out="some/out")
+    assert not list(tmp_path.rglob("*escaped*"))
+
+
 def test_shards_of_a_web_server_are_explained(tmp_path, shards, call):
     with served(shards) as (address, asked, _):
         call(f"images={address}/s-{{0..1}}.tar")
