@@ -3,6 +3,7 @@
 import importlib
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,10 +139,26 @@ def test_what_was_asked_for_before_is_not_mixed_with_anything_else(tmp_path, sha
         call(images, "arrays=true")
     with pytest.raises(UserError, match="holds maps of another choice of box_threshold"):
         call(images, "box_threshold=0.123")
+    with pytest.raises(UserError, match="holds maps of another choice of sample_image"):
+        call(images, "sample_image=png")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").touch()
     with pytest.raises(UserError, match="the folder holds other files"):
         call(images, out="other")
+
+
+@pytest.mark.parametrize("left", ["asked.json", "asked.json.0.tmp"])
+def test_calls_that_begin_at_once_do_not_refuse_each_other(tmp_path, monkeypatch, left):
+    """Between the looks of one call at an empty folder, another one begins to note its choice."""
+    folder, look = tmp_path / "out", Path.mkdir
+
+    def mkdir(path, **options):
+        look(path, **options)
+        (folder / left).write_text('{"methods": ["native"]}')
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    module._open(folder, {"methods": ["native"]})
+    assert json.loads((folder / "asked.json").read_text()) == {"methods": ["native"]}
 
 
 @pytest.mark.parametrize(
