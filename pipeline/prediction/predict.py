@@ -163,6 +163,7 @@ def _asked(explanation: Explanation) -> dict[str, Any]:
         "top_k": config.top_k,
         "input": model.input,
         **model.decoding._asdict(),
+        "sample_image": config.sample_image,
         "options": OmegaConf.to_container(
             OmegaConf.masked_copy(config.attribution, named), resolve=False
         ),

@@ -20,7 +20,7 @@ from learned_saliency.pipeline.prediction.labelling import Labels
 from learned_saliency.pipeline.prediction.running import Explanation, run_work
 from learned_saliency.pipeline.prediction.sharing import Claims
 from learned_saliency.pipeline.prediction.sources import Found, FoundShard
-from learned_saliency.storage import read_json, write_text
+from learned_saliency.storage import read_json, replacing
 
 ASKED = "asked.json"
 _LOCAL_KEYS = ("checkpoint", "classifier", "weights")  # told by the digest of the network instead
@@ -43,7 +43,6 @@ def explain_shards(
         shards: The shards that are this call's share.
         trainer: Trainer of one process.
         asked: What the maps depend on; the folder holds maps of one such choice alone.
-        make_trainer: Makes the trainer of a shard.
         compare: Looks at the first images and gives all of them back.
 
     Returns:
@@ -141,15 +140,15 @@ def _open(folder: Path, asked: dict[str, Any]) -> None:
     path = folder / ASKED
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if path.is_file():
-            before = _read_asked(path)
-        elif any(folder.iterdir()):
+        holds_others = any(not found.name.startswith(ASKED) for found in folder.iterdir())
+        if holds_others and not path.is_file():
             raise UserError(
                 f"out={folder}: the folder holds other files (it has no {ASKED}); choose a new one."
             )
-        else:
-            write_text(path, json.dumps(asked, indent=1) + "\n")
-            return
+        if not path.is_file():  # many calls may begin at once: the last one counts
+            with replacing(path, shared=True) as temporary:
+                temporary.write_text(json.dumps(asked, indent=1) + "\n", encoding="utf-8")
+        before = _read_asked(path)
     except OSError as error:
         raise UserError(f"out={folder}: nothing can be written there ({error.strerror}).") from None
     ours = json.loads(json.dumps(asked))

@@ -10,10 +10,11 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from learned_saliency.datamodules import (
+    DataError,
     ImageError,
     ImageSource,
     PackedImage,
@@ -62,13 +63,19 @@ class FoundShard(NamedTuple):
         A sample without an image is found as one that cannot be read.
 
         Raises:
-            DataError: If the shard is not readable; see `read_samples`.
+            DataError: If the shard is not readable (see `read_samples`), or the name of a member, by
+                which files are written, leads out of a folder.
         """
         path = self.locate()
         store = ShardStore(path.parent)
         for sample in read_samples(path):
             member = image_of(path, sample, self.ending, "sample_image")
             name = next(iter(sample.members.values())).name if member is None else member.name
+            if name.startswith("/") or ".." in PurePosixPath(name).parts:
+                raise DataError(
+                    f"{path}: member {name}: its name leads out of the folder of what is written "
+                    "of it; write the shard with other names."
+                )
             read = store.read if member is not None else _without_image
             yield Found(PackedImage(path / name, f"{path.name}/{name}", read), name)
 

@@ -53,7 +53,7 @@ class LargeMap:
             for left in range(0, width, TILE):
                 size = min(TILE, height - top), min(TILE, width - left)
                 part = self._raw.part(top, left, *size)
-                low, high = min(low, part.min()), max(high, part.max())
+                low, high = np.minimum(low, part.min()), np.maximum(high, part.max())  # keep NaN
         if not np.isfinite(low + high):
             raise ValueError("a saliency map has NaN or infinite values; is the image finite?")
         self._extremes = torch.tensor([[low]]), torch.tensor([[high]])

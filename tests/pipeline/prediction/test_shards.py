@@ -3,6 +3,7 @@
 import importlib
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,10 +139,26 @@ def test_what_was_asked_for_before_is_not_mixed_with_anything_else(tmp_path, sha
         call(images, "arrays=true")
     with pytest.raises(UserError, match="holds maps of another choice of box_threshold"):
         call(images, "box_threshold=0.123")
+    with pytest.raises(UserError, match="holds maps of another choice of sample_image"):
+        call(images, "sample_image=png")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").touch()
     with pytest.raises(UserError, match="the folder holds other files"):
         call(images, out="other")
+
+
+@pytest.mark.parametrize("left", ["asked.json", "asked.json.0.tmp"])
+def test_calls_that_begin_at_once_do_not_refuse_each_other(tmp_path, monkeypatch, left):
+    """Between the looks of one call at an empty folder, another one begins to note its choice."""
+    folder, look = tmp_path / "out", Path.mkdir
+
+    def mkdir(path, **options):
+        look(path, **options)
+        (folder / left).write_text('{"methods": ["native"]}')
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    module._open(folder, {"methods": ["native"]})
+    assert json.loads((folder / "asked.json").read_text()) == {"methods": ["native"]}
 
 
 @pytest.mark.parametrize(
@@ -173,6 +190,16 @@ def test_a_damaged_shard_ends_the_call_and_leaves_nothing_of_it(tmp_path, shards
     with pytest.raises(DataError, match=r"s-1\.tar: .*cut off"):
         call(f"images={shards}")
     assert sorted(state(tmp_path / "out")) == ["s-0.tar"]
+
+
+@pytest.mark.parametrize("packing", ["files", "shards"])
+@pytest.mark.parametrize("name", ["../../escaped.png", "/{tmp}/escaped.png", "a/../../escaped.png"])
+def test_a_member_whose_name_leads_out_of_the_output_is_refused(tmp_path, call, packing, name):
+    name = name.replace("/{tmp}", str(tmp_path))
+    write_tar(tmp_path / "in" / "s.tar", [(name, encoded(photo(0)))])
+    with pytest.raises(DataError, match=r"s\.tar: member .*escaped\.png: its name leads out"):
+        call(f"images={tmp_path}/in/s.tar", f"packing={packing}", out="some/out")
+    assert not list(tmp_path.rglob("*escaped*"))
 
 
 def test_shards_of_a_web_server_are_explained(tmp_path, shards, call):
