@@ -85,6 +85,7 @@ from learned_saliency.datamodules.readers import (
 )
 from learned_saliency.datamodules.regression import read_regression_split
 from learned_saliency.datamodules.resampling import resizes_down_first
+from learned_saliency.datamodules.sampler import EpochLength, TrainBatches
 from learned_saliency.datamodules.shards import (
     IMAGE_ENDINGS,
     Remote,
@@ -131,6 +132,7 @@ __all__ = [
     "CreaturesRenderer",
     "DataError",
     "Decoding",
+    "EpochLength",
     "FolderReader",
     "ImageError",
     "ImageFacts",
@@ -160,6 +162,7 @@ __all__ = [
     "Source",
     "SplitDataModule",
     "SplitMetadata",
+    "TrainBatches",
     "VOCReader",
     "WSOLBatch",
     "WSOLDataModule",

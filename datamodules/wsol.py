@@ -1,5 +1,6 @@
 """LightningDataModule for any data set in the metadata format of the WSOL benchmark."""
 
+import copy
 from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any, Self
@@ -26,9 +27,11 @@ from learned_saliency.datamodules.readers import (
     shuffle_window,
 )
 from learned_saliency.datamodules.sampler import (
+    EpochLength,
     EvaluationBatches,
     EvaluationSampler,
     ResumableLoader,
+    TrainBatches,
     TrainSampler,
 )
 from learned_saliency.datamodules.shards import kept_folder
@@ -91,7 +94,7 @@ class WSOLDataModule(SplitDataModule):
             left out of train and val. test keeps all classes and marks in ``seen`` those trained
             on. Labels and ``num_classes`` do not change. Of images with several classes the others
             are taken away, and images that have others alone left out. None takes all classes.
-        train_fraction: Part of the training images in an epoch, in (0, 1], drawn anew each time.
+        train_fraction: Part of the training images in a pass, in (0, 1], drawn anew each time.
         permute_labels: Seed by which the labels of the training images are permuted among them, 0
             or more, for the sanity check of maps by networks that have learned nothing about the
             classes (Adebayo et al. 2018); None leaves the labels as they are. The labels of other
@@ -191,6 +194,7 @@ class WSOLDataModule(SplitDataModule):
         self.decoding = Decoding(exif_orientation, max_value, channels, array_axes)
         self.shown_channels, self.train_fraction = shown_channels, train_fraction
         self.augment, self.fast_decode, self.superset = augment, fast_decode, superset
+        self.epoch_length = EpochLength()
         check_options(vars(self) | {"max_value": max_value})
 
     def _place(self, root: str | Path, *others: str | Path | None) -> None:
@@ -227,7 +231,10 @@ class WSOLDataModule(SplitDataModule):
         return DataLoader(dataset, batch_sampler=batches, **self._loader_options())
 
     def train_dataloader(self) -> ResumableLoader:
-        """Load the training images in random order, augmented unless ``augment`` is false."""
+        """Load the training images in random order, augmented unless ``augment`` is false.
+
+        An epoch is one pass over them, or as many as `with_epochs` asks for.
+        """
         metadata = self._split("train")
         if _TRAINED_ON not in self._datasets:
             self._datasets[_TRAINED_ON] = (
@@ -239,9 +246,8 @@ class WSOLDataModule(SplitDataModule):
         dataset.fill_cache()
         order = self._order(metadata)
         sampler = TrainSampler(len(dataset), seed=self.seed, fraction=self.train_fraction, **order)
-        return ResumableLoader(
-            dataset, batch_size=self.batch_size, sampler=sampler, **self._loader_options()
-        )
+        batches = TrainBatches(sampler, self.batch_size, self.epoch_length)
+        return ResumableLoader(dataset, batches, **self._loader_options())
 
     def measure(self) -> str:
         """Find mean and standard deviation in the training images, where they are not given.
@@ -284,6 +290,16 @@ class WSOLDataModule(SplitDataModule):
         """Give the data of a training by full supervision; see `SplitDataModule.with_shares`."""
         other = super().with_shares(share, seed)
         other._datasets = {}
+        return other
+
+    def with_epochs(self, length: EpochLength) -> Self:
+        """Give the data of a training with longer epochs; this data module stays as it is.
+
+        Args:
+            length: Least length of an epoch; whole passes over the training images reach it.
+        """
+        other = copy.copy(self)
+        other.epoch_length = length
         return other
 
     @property

@@ -90,6 +90,7 @@ from learned_saliency.pipeline.reports.sweeps import (
     write_sweep,
 )
 from learned_saliency.pipeline.reports.tables import NOTHING, Signs, layout, shown_figures
+from learned_saliency.pipeline.reports.training import told_rise, told_training
 
 __all__ = [
     "CLASSES_FILE",
@@ -158,7 +159,9 @@ __all__ = [
     "shown_figures",
     "summarize",
     "table_rows",
+    "told_rise",
     "told_supervision",
+    "told_training",
     "with_accuracy",
     "without_bias",
     "write_classes",

@@ -11,6 +11,7 @@ from learned_saliency.metrics import FLOORS, Figure
 from learned_saliency.pipeline.reports.page.blocks import Block, Items, Table
 from learned_saliency.pipeline.reports.saved import SavedEvaluation
 from learned_saliency.pipeline.reports.supervision import name_split, told_supervision
+from learned_saliency.pipeline.reports.training import told_rise, told_training
 
 _BY_BEST_THRESHOLD = ("max_box_acc", "top1_loc", "top5_loc", "box_acc")
 
@@ -46,6 +47,7 @@ def list_facts(saved: SavedEvaluation, names: Mapping[str, str]) -> dict[str, ob
         "Classifier": record.get("classifier"),
         "Weights": _place(record["weights"]) if "weights" in record else None,
         "Layer": record.get("layer"),
+        "Training": told_training(record["training"]) if "training" in record else None,
         "Seed": record.get("seed"),
         "Versions": ", ".join(f"{name} {number}" for name, number in versions.items()) or None,
     }
@@ -157,6 +159,9 @@ def find_warnings(saved: SavedEvaluation, figures: Mapping[str, Figure]) -> list
             f"The model was trained on {told_supervision(record['learned_from'])}: its own map is "
             "a supervised bound, not the result of a weakly supervised method."
         )
+    if "rising" in record:
+        told = told_rise(record["rising"])
+        said.append(f"{told[0].upper()}{told[1:]}.")
     if "limit" in record:
         limit = record["limit"]
         said.append(f"A part of the split was tested: at most {limit} images (limit={limit}).")
