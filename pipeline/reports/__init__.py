@@ -20,6 +20,7 @@ from learned_saliency.pipeline.reports.classes import (
     write_classes,
 )
 from learned_saliency.pipeline.reports.curves import plot_curves
+from learned_saliency.pipeline.reports.floors import told_below_floors
 from learned_saliency.pipeline.reports.gallery import (
     GALLERY_FILE,
     read_gallery,
@@ -159,6 +160,7 @@ __all__ = [
     "shown_figures",
     "summarize",
     "table_rows",
+    "told_below_floors",
     "told_rise",
     "told_supervision",
     "told_training",

@@ -82,7 +82,7 @@ def _sections(saved: SavedEvaluation) -> list[Section]:
     tested = int(saved.record.get("tested_on", {}).get("images", len(saved.scores.image_ids)))
     gallery = gallery_block(saved.gallery(), saved.scores, figures, tested)
     noted: list[Block] = []
-    if said := find_warnings(saved, figures):
+    if said := find_warnings(saved, figures, intervals):
         noted.append(Items(said, warning=True))
     return [
         Section("Metrics", [*noted, *metrics_blocks(saved.results, figures, intervals, table)]),
