@@ -90,6 +90,7 @@ from learned_saliency.datamodules.regression import (
     read_value,
 )
 from learned_saliency.datamodules.resampling import resizes_down_first
+from learned_saliency.datamodules.sampler import EpochLength, TrainBatches
 from learned_saliency.datamodules.shards import (
     IMAGE_ENDINGS,
     Remote,
@@ -137,6 +138,7 @@ __all__ = [
     "CreaturesRenderer",
     "DataError",
     "Decoding",
+    "EpochLength",
     "FolderReader",
     "ImageError",
     "ImageFacts",
@@ -166,6 +168,7 @@ __all__ = [
     "Source",
     "SplitDataModule",
     "SplitMetadata",
+    "TrainBatches",
     "VOCReader",
     "WSOLBatch",
     "WSOLDataModule",

@@ -1,5 +1,6 @@
 """Loaders of the splits of a data set."""
 
+import copy
 from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any, Self
@@ -17,9 +18,11 @@ from learned_saliency.datamodules.readers import (
     shuffle_window,
 )
 from learned_saliency.datamodules.sampler import (
+    EpochLength,
     EvaluationBatches,
     EvaluationSampler,
     ResumableLoader,
+    TrainBatches,
     TrainSampler,
 )
 from learned_saliency.datamodules.sizes import Size
@@ -46,6 +49,7 @@ class LoadingDataModule(SplitDataModule):
     train_fraction: float
     augment: bool
     fast_decode: bool
+    epoch_length: EpochLength
     _datasets: dict[str, TrainDataset | EvaluationDataset]
 
     def dataloader(self, split: str, leave_out: Set[int] = frozenset()) -> DataLoader:
@@ -75,7 +79,10 @@ class LoadingDataModule(SplitDataModule):
         return DataLoader(dataset, batch_sampler=batches, **self._loader_options())
 
     def train_dataloader(self) -> ResumableLoader:
-        """Load the training images in random order, augmented unless ``augment`` is false."""
+        """Load the training images in random order, augmented unless ``augment`` is false.
+
+        An epoch is one pass over them, or as many as `with_epochs` asks for.
+        """
         metadata = self._split("train")
         if _TRAINED_ON not in self._datasets:
             self._datasets[_TRAINED_ON] = (
@@ -87,9 +94,8 @@ class LoadingDataModule(SplitDataModule):
         dataset.fill_cache()
         order = self._order(metadata)
         sampler = TrainSampler(len(dataset), seed=self.seed, fraction=self.train_fraction, **order)
-        return ResumableLoader(
-            dataset, batch_size=self.batch_size, sampler=sampler, **self._loader_options()
-        )
+        batches = TrainBatches(sampler, self.batch_size, self.epoch_length)
+        return ResumableLoader(dataset, batches, **self._loader_options())
 
     def _order(self, metadata: SplitMetadata) -> dict[str, Any]:
         """Return what the order of training images depends on beside seed and epoch."""
@@ -103,6 +109,16 @@ class LoadingDataModule(SplitDataModule):
         """Give the data of a training by full supervision; see `SplitDataModule.with_shares`."""
         other = super().with_shares(share, seed)
         other._datasets = {}
+        return other
+
+    def with_epochs(self, length: EpochLength) -> Self:
+        """Give the data of a training with longer epochs; this data module stays as it is.
+
+        Args:
+            length: Least length of an epoch; whole passes over the training images reach it.
+        """
+        other = copy.copy(self)
+        other.epoch_length = length
         return other
 
     @property

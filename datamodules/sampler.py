@@ -1,12 +1,13 @@
 """Samplers of the images, order and random draws of each process; the resumable loader."""
 
 from collections.abc import Iterator, Set
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch.distributed as dist
 from numpy.typing import NDArray
-from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler
 
 from learned_saliency.datamodules.orders import windowed_order
 
@@ -18,25 +19,58 @@ def _process() -> dict[str, int]:
     return {"rank": 0, "num_replicas": 1}
 
 
+class EpochLength(NamedTuple):
+    """Least length of an epoch, which passes over the training images as often as that takes.
+
+    Attributes:
+        steps: Least number of optimizer steps, 1 or more; 1 is one pass over any images.
+        batches_per_step: Number of batches whose gradients make one step, 1 or more; the last step
+            of an epoch has what is left.
+    """
+
+    steps: int = 1
+    batches_per_step: int = 1
+
+    def passes(self, batches: int) -> int:
+        """Find the smallest number of passes, 1 or more, that has so many steps.
+
+        Args:
+            batches: Number of batches of one pass, 1 or more.
+        """
+        wanted = (self.steps - 1) * self.batches_per_step + 1
+        return max(1, -(-wanted // batches))
+
+
+_ONE_PASS = EpochLength()
+
+
 class TrainSampler(DistributedSampler):
-    """Sampler of pairs ``(index, draw)`` in an order that depends on seed and epoch alone.
+    """Sampler of pairs ``(index, draw)`` in an order that depends on seed, epoch and pass alone.
 
     ``draw`` is a random integer in [0, 2^63) from which the augmentation of the image is computed.
-    It depends on seed, epoch and index, so neither workers nor resumption nor the number of
-    processes changes what an image looks like in an epoch. Process r of R takes every R-th image of
+    It depends on seed, epoch, pass and index, so neither workers nor resumption nor the number of
+    processes changes what an image looks like in a pass. Process r of R takes every R-th image of
     one common order, from the r-th on, and the order wraps round until all have equally many: R
     processes with batches of B see together the batches that one process with R * B would see.
+
+    An epoch is one pass over the images, or ``passes`` of them, each in an order of its own with
+    every image once. The first pass is that of an epoch of one.
 
     The class is a ``DistributedSampler`` so that Lightning leaves it in place.
 
     Args:
         num_images: Images N of the split, 1 or more.
         seed: Seed of orders and draws, 0 or more.
-        fraction: Part of the images seen in an epoch, in (0, 1], rounded to at least one image; a
-            new random part in each epoch.
+        fraction: Part of the images seen in a pass, in (0, 1], rounded to at least one image; a
+            new random part in each pass.
         window: Window of `windowed_order`, 1 or more, which reads the files that hold the images
             nearly in one go; None for a wholly random order.
         starts: Where the images of each file begin, for the window.
+
+    Attributes:
+        passes: Number of passes of an epoch, see `set_passes`.
+        pass_images: Number of images of a pass, of all processes together.
+        pass_share: Number of images of a pass that this process takes.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -62,29 +96,89 @@ class TrainSampler(DistributedSampler):
         super().__init__(range(num_images), seed=seed, **_process())
         self._window = window
         self._starts = np.zeros(1, np.int64) if starts is None else starts
-        self._num_drawn = max(1, round(fraction * num_images))
-        self.num_samples = -(-self._num_drawn // self.num_replicas)
-        self.total_size = self.num_samples * self.num_replicas
+        self.pass_images = max(1, round(fraction * num_images))
+        self.pass_share = -(-self.pass_images // self.num_replicas)
         self._skip = 0
+        self.set_passes(1)
+
+    def set_passes(self, passes: int) -> None:
+        """Set the number of passes of an epoch, 1 or more."""
+        self.passes = passes
+        self.num_samples = passes * self.pass_share
+        self.total_size = self.num_samples * self.num_replicas
 
     def skip(self, num_images: int) -> None:
         """Leave out this process's first ``num_images`` in the next iteration only."""
         self._skip = num_images
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Yield (image index, draw) pairs of this process."""
-        order_seed, draw_seed = np.random.SeedSequence([self.seed, self.epoch]).spawn(2)
-        order = self._order(np.random.default_rng(order_seed))[: self._num_drawn]
+        """Yield (image index, draw) pairs of this process, one pass after the other."""
+        first, start = divmod(self._skip, self.pass_share)
+        self._skip = 0
+        for number in range(first, self.passes):
+            yield from self._pass(number, start)
+            start = 0
+
+    def _pass(self, number: int, start: int) -> Iterator[tuple[int, int]]:
+        """Yield the pairs of a pass from the ``start``-th on; passes are counted from 0."""
+        further = [number] if number else []  # the first is that of before there were others
+        sequence = np.random.SeedSequence([self.seed, self.epoch, *further])
+        order_seed, draw_seed = sequence.spawn(2)
+        order = self._order(np.random.default_rng(order_seed))[: self.pass_images]
         draws = np.random.default_rng(draw_seed).integers(0, 2**63 - 1, len(self.dataset))
-        mine = np.resize(order, self.total_size)[self.rank :: self.num_replicas]
-        start, self._skip = self._skip, 0
-        for index in mine[start:]:
+        mine = np.resize(order, self.pass_share * self.num_replicas)
+        for index in mine[self.rank :: self.num_replicas][start:]:
             yield int(index), int(draws[index])
 
     def _order(self, generator: np.random.Generator) -> NDArray[np.int64]:
         if self._window is None:
             return generator.permutation(len(self.dataset))
         return windowed_order(len(self.dataset), self._starts, self._window, generator)
+
+
+class TrainBatches(BatchSampler):
+    """Sampler of the batches of a `TrainSampler`, of which each belongs to one pass.
+
+    The last batch of a pass may be smaller, as it is where an epoch is one pass: an epoch of P
+    passes has the batches that P such epochs have.
+
+    Args:
+        sampler: Images of this process; gets its number of passes.
+        batch_size: Most images in a batch.
+        length: Least length of an epoch.
+
+    Attributes:
+        length: Least length of an epoch.
+        pass_batches: Number of batches of one pass.
+    """
+
+    sampler: TrainSampler
+
+    def __init__(
+        self, sampler: TrainSampler, batch_size: int, length: EpochLength = _ONE_PASS
+    ) -> None:
+        super().__init__(sampler, batch_size, drop_last=False)
+        self.pass_batches = -(-sampler.pass_share // batch_size)
+        self.length, self._skip = length, 0
+        sampler.set_passes(length.passes(self.pass_batches))
+
+    def skip(self, batches: int) -> None:
+        """Leave out the first ``batches`` in the next iteration only, without loading them."""
+        self._skip = batches
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        """Yield lists of (image index, draw) pairs."""
+        first, self._skip = self._skip, 0
+        passes, within = divmod(first, self.pass_batches)
+        self.sampler.skip(passes * self.sampler.pass_share + within * self.batch_size)
+        images = iter(self.sampler)
+        for number in range(first, len(self)):
+            before = number % self.pass_batches * self.batch_size
+            yield list(islice(images, min(self.batch_size, self.sampler.pass_share - before)))
+
+    def __len__(self) -> int:
+        """Return the number of batches of an epoch."""
+        return self.sampler.passes * self.pass_batches
 
 
 class EvaluationSampler(DistributedSampler):
@@ -143,15 +237,17 @@ class ResumableLoader(DataLoader):
     order.
 
     Args:
-        *args: Arguments of ``DataLoader``.
-        **kwargs: Arguments of ``DataLoader``, with a ``TrainSampler`` as ``sampler`` and a
-            ``batch_size``.
+        dataset: The images.
+        batches: Their batches.
+        **options: Further arguments of ``DataLoader``.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    batch_sampler: TrainBatches
+
+    def __init__(self, dataset: Dataset, batches: TrainBatches, **options: Any) -> None:
         self._position = {"epoch": 0, "batches": 0}
         self._resume = {"epoch": 0, "batches": 0}
-        super().__init__(*args, **kwargs)
+        super().__init__(dataset, batch_sampler=batches, **options)
 
     def state_dict(self) -> dict[str, int]:
         """Return the epoch last iterated and the number of batches delivered in it."""
@@ -164,10 +260,9 @@ class ResumableLoader(DataLoader):
     def __iter__(self) -> Iterator[Any]:
         """Yield batches, after a restart only those not delivered yet."""
         resume, self._resume = self._resume, {"epoch": 0, "batches": 0}
-        epoch = getattr(self.sampler, "epoch", 0)
+        epoch = self.batch_sampler.sampler.epoch
         done = resume["batches"] if resume["epoch"] == epoch else 0
-        if done:
-            self.sampler.skip(done * self.batch_size)
+        self.batch_sampler.skip(done)
         self._position = {"epoch": epoch, "batches": done}
         for batch in super().__iter__():
             self._position["batches"] += 1

@@ -11,6 +11,7 @@ from learned_saliency.datamodules.decoding import COLORS, Decoding
 from learned_saliency.datamodules.loading import LoadingDataModule
 from learned_saliency.datamodules.opening import image_source
 from learned_saliency.datamodules.readers import image_opener, placed
+from learned_saliency.datamodules.sampler import EpochLength
 from learned_saliency.datamodules.shards import kept_folder
 from learned_saliency.datamodules.sizes import Size
 from learned_saliency.datamodules.statistics import measure_channels
@@ -68,7 +69,7 @@ class WSOLDataModule(LoadingDataModule):
             left out of train and val. test keeps all classes and marks in ``seen`` those trained
             on. Labels and ``num_classes`` do not change. Of images with several classes the others
             are taken away, and images that have others alone left out. None takes all classes.
-        train_fraction: Part of the training images in an epoch, in (0, 1], drawn anew each time.
+        train_fraction: Part of the training images in a pass, in (0, 1], drawn anew each time.
         permute_labels: Seed by which the labels of the training images are permuted among them, 0
             or more, for the sanity check of maps by networks that have learned nothing about the
             classes (Adebayo et al. 2018); None leaves the labels as they are. The labels of other
@@ -166,6 +167,7 @@ class WSOLDataModule(LoadingDataModule):
         self.decoding = Decoding(exif_orientation, max_value, channels, array_axes)
         self.shown_channels, self.train_fraction = shown_channels, train_fraction
         self.augment, self.fast_decode, self.superset = augment, fast_decode, superset
+        self.epoch_length = EpochLength()
         check_options(vars(self) | {"max_value": max_value})
 
     def _place(self, root: str | Path, *others: str | Path | None) -> None:

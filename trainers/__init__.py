@@ -5,6 +5,7 @@ from learned_saliency.trainers.amortized import AmortizedModule
 from learned_saliency.trainers.base import NATIVE, SaliencyModule
 from learned_saliency.trainers.callbacks import (
     STATES_FILE,
+    Budget,
     CompiledTraining,
     ContactSheet,
     DivergedError,
@@ -122,6 +123,7 @@ __all__ = [
     "ZEROBOX_FIGURES",
     "ACoLModule",
     "AmortizedModule",
+    "Budget",
     "CALMModule",
     "CAMModule",
     "CASMModule",

@@ -32,6 +32,8 @@ from learned_saliency.pipeline.reports import (
     classes_record,
     figures_record,
     plot_curves,
+    read_intervals,
+    told_below_floors,
     write_per_image,
     write_report_files,
     write_results,
@@ -198,6 +200,9 @@ def _score(
         record = _record(config, module, data, effect) | learned | figures_record(further.figures)
         written = write_results(folder, results, record, config.split)
         written += write_per_image(folder, parts.gallery.images, data.class_names, config.seed)
+        figures, intervals = TEST_FIGURES | further.figures, read_intervals(folder)
+        if told := told_below_floors(results, figures, intervals):
+            print(f"evaluate.py: warning: {told}", file=sys.stderr)
         reports = write_report_files(folder)
         written = reports + written + drawn + further.written
         shown = sheet.examples, data.class_names, drawn, next(iter(reports), None)

@@ -20,6 +20,7 @@ from learned_saliency.pipeline.reports.classes import (
     write_classes,
 )
 from learned_saliency.pipeline.reports.curves import plot_curves
+from learned_saliency.pipeline.reports.floors import told_below_floors
 from learned_saliency.pipeline.reports.gallery import (
     GALLERY_FILE,
     read_gallery,
@@ -90,6 +91,7 @@ from learned_saliency.pipeline.reports.sweeps import (
     write_sweep,
 )
 from learned_saliency.pipeline.reports.tables import NOTHING, Signs, layout, shown_figures
+from learned_saliency.pipeline.reports.training import told_rise, told_training
 
 __all__ = [
     "CLASSES_FILE",
@@ -158,7 +160,10 @@ __all__ = [
     "shown_figures",
     "summarize",
     "table_rows",
+    "told_below_floors",
+    "told_rise",
     "told_supervision",
+    "told_training",
     "with_accuracy",
     "without_bias",
     "write_classes",

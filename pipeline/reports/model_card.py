@@ -12,6 +12,7 @@ from learned_saliency.pipeline.reports.markdown import escaped, markdown_table
 from learned_saliency.pipeline.reports.results import table_rows
 from learned_saliency.pipeline.reports.supervision import name_split, told_supervision
 from learned_saliency.pipeline.reports.tables import Signs
+from learned_saliency.pipeline.reports.training import told_rise, told_training
 from learned_saliency.storage import write_text
 
 _MAX_NAMES = 20  # most names of classes on a page
@@ -51,8 +52,9 @@ def model_card(name: str, facts: Mapping[str, Any]) -> str:
             key of an earlier stage, empty for the last one; ``learned_from``: what
             `WSOLDataModule.learned_from` says of a supervised bound, else left out;
             ``threshold_chosen_by``: ``"boxes"`` or the criterion that chose the box threshold
-            without them. ``metrics`` holds under ``val`` the figure that chose the checkpoint, if
-            any, and under ``test`` figures by method, if it was tested; fractions.
+            without them; ``training``: see `told_training`, and where the training ended too early
+            ``rising``: see `told_rise`. ``metrics`` holds under ``val`` the figure that chose the
+            checkpoint, if any, and under ``test`` figures by method, if it was tested; fractions.
     """
     up = "../.." if facts["stage"] else ".."
     place = f"`{up}/config.yaml` and in the checkpoint itself"
@@ -98,6 +100,7 @@ def _page(facts: Mapping[str, Any], pictures: Sequence[str], loading: str, origi
         _network(facts),
         *([("decoder", _decoder(model))] if model.get("decoder") else []),
         ("parameters", f"{facts['parameters']:,}"),
+        *([("training", _training(facts["training"]))] if "training" in facts else []),
         ("input", _input(facts)),
         ("box threshold", _threshold(facts)),
         ("regions", _regions(facts.get("coverage"))),
@@ -110,6 +113,11 @@ def _page(facts: Mapping[str, Any], pictures: Sequence[str], loading: str, origi
         + _decoding(config),
         *([markdown_table(_splits(facts))] if "splits" in facts else []),
         f"## Figures\n\n{_selection(facts)}",
+        *(
+            [f"**Not trained to its end: {told_rise(facts['rising'])}.**"]
+            if "rising" in facts
+            else []
+        ),
         *_tested(facts["metrics"].get("test"), facts.get("not_tested", "Not tested by itself.")),
         *pictures,
         f"## Use and limits\n\n{_BOUND if 'learned_from' in facts else _WEAK} {_LIMITS}",
@@ -132,6 +140,12 @@ def _kind(facts: Mapping[str, Any]) -> str:
         f"**It was trained on {told_supervision(learned)}, which weakly supervised models never "
         "see.**"
     )
+
+
+def _training(training: Mapping[str, Any]) -> str:
+    """Tell how long the training was, and after how many steps the weights were kept."""
+    kept = training.get("kept_after")
+    return told_training(training) + ("" if kept is None else f"; kept after {kept:,}")
 
 
 def _threshold(facts: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from learned_saliency.pipeline.runs.given import given_part
 from learned_saliency.pipeline.runs.record import LEARNED
 from learned_saliency.storage import read_json
 
+_RECORDED = ("selection", "splits", "training", "rising")  # keys of `results.json`
 _PACKAGES = ("learned-saliency", "torch", "torchvision", "lightning", "timm")
 
 
@@ -29,7 +30,8 @@ def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
         ``box_threshold`` in [0, 1]; ``coverage``: see `coverage_facts`; ``metrics``: the metrics in
         the run's ``results.json`` by split and method, empty if this file is missing or belongs to
         another checkpoint; from the same file, if it belongs to this one, ``selection``: what chose
-        the checkpoint and the box threshold, and ``splits``: the supervision of each split;
+        the checkpoint and the box threshold, ``splits``: the supervision of each split,
+        ``training``: its epochs and steps, and ``rising``: how it ended too early, if it did;
         ``selected_by``: the supervision of the split that chose the checkpoint; of a supervised
         bound ``learned_from``: that of the share of `val` that it was trained on; ``versions`` of
         the packages; ``config``: the run's configuration.
@@ -82,7 +84,7 @@ def _tested(checkpoint: Checkpoint) -> dict[str, Any]:
         results = read_json(path)
         named = checkpoint.run_folder / results["checkpoint"]
         found = {"metrics": {"test": results["test"]}}
-        found |= {key: results[key] for key in ("selection", "splits") if key in results}
+        found |= {key: results[key] for key in _RECORDED if key in results}
     except (OSError, ValueError, KeyError, TypeError):
         return {"metrics": {}}
     return found if named.resolve() == checkpoint.path.resolve() else {"metrics": {}}

@@ -28,6 +28,8 @@ class KeepBest(Checkpoint):
             None where there is none to compare with.
 
     Attributes:
+        curve: Values of the monitor by the number of the epoch, from 0 on; None in a run that goes
+            on and did not keep them.
         score: Value of the metric in the epoch that is kept; None where nothing has chosen it.
         values: All logged metrics of `val` in that epoch by name; empty where nothing has chosen.
     """
@@ -43,6 +45,7 @@ class KeepBest(Checkpoint):
         self.monitor = monitor
         self.score: float | None = None
         self.values: dict[str, float] = {}
+        self.curve: dict[int, float] | None = {}
         self._reference = reference
         self._best: float | None = None  # the reference in its best epoch
         self._sign = 1 if higher_is_better else -1
@@ -60,10 +63,13 @@ class KeepBest(Checkpoint):
     def state_dict(self) -> dict[str, Any]:
         """Return the score with the metric's name, and what it is compared with."""
         state = {"monitor": self.monitor, "score": self.score}
-        return state | {"values": dict(self.values), "best": self._best}
+        curve = None if self.curve is None else dict(self.curve)
+        return state | {"values": dict(self.values), "best": self._best, "curve": curve}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the score of the file that is there."""
+        """Take over the curve, and the score of the file that is there."""
+        curve = state_dict.get("curve")  # runs of before did not keep it
+        self.curve = None if curve is None else dict(curve)
         if self.path.is_file():
             self.score, self._best = state_dict["score"], state_dict["best"]
             self.values = dict(state_dict["values"])
@@ -84,6 +90,8 @@ class KeepBest(Checkpoint):
                 trainer.save_checkpoint(self.path, weights_only=False)
             return
         score = float(value)
+        if self.curve is not None:
+            self.curve[trainer.current_epoch] = score
         if reference is not None:
             self._best = max(float(reference), -math.inf if self._best is None else self._best)
         if self.score is None or self._sign * score > self._sign * self.score:

@@ -22,7 +22,9 @@ from learned_saliency.pipeline.reports import (
     classes_record,
     model_card_path,
     plot_curves,
+    read_intervals,
     read_results,
+    told_below_floors,
     write_model_card,
     write_per_image,
     write_report_files,
@@ -52,6 +54,7 @@ from learned_saliency.pipeline.training.stage import (
 from learned_saliency.pipeline.training.trial import naming_part
 from learned_saliency.trainers import (
     NATIVE,
+    TEST_FIGURES,
     ContactSheet,
     Dashboard,
     Gallery,
@@ -207,6 +210,8 @@ def _test(plan: Plan, trained: TrainedStage, files: _TestFiles) -> TrainingResul
         written = [*write_results(plan.folder, module.results, record), card, *written]
         sheet, names = files.sheet, plan.data.class_names
         write_per_image(plan.folder, files.gallery.images, names, plan.config.seed)
+        if told := told_below_floors(module.results, TEST_FIGURES, read_intervals(plan.folder)):
+            print(f"{facts['method']}: warning: {told}", file=sys.stderr)
         reports = write_report_files(plan.folder)
         written = [*reports, *written]
         shutil.rmtree(files.table.parts, ignore_errors=True)
@@ -246,6 +251,7 @@ def _record(plan: Plan, trained: TrainedStage) -> dict[str, Any]:
             "threshold_by": trained.facts["threshold_chosen_by"],
             **choice.supervision,
         },
+        **{key: trained.facts[key] for key in ("training", "rising") if key in trained.facts},
         **({} if learned is None else {"learned_from": learned}),
         **regret,
         "explained": trained.module.explained if plan.data.num_labeled("test") else "predicted",

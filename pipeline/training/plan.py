@@ -183,7 +183,7 @@ def _data_of_stages(
     modules: dict[str, SaliencyModule],
 ) -> dict[str, WSOLDataModule]:
     """Give each stage its data; check that they are enough, and those of the run that goes on."""
-    found = stage_data(data, modules)
+    found = stage_data(config, data, modules)
     for of_stage in found.values():
         check_limits(config.trainer, of_stage, {name: name for name in ("train", "val", "test")})
     if resumed is not None:

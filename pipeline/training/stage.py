@@ -34,6 +34,7 @@ from learned_saliency.pipeline.runs import (
 from learned_saliency.pipeline.training.averaging import average, check_average
 from learned_saliency.pipeline.training.best import KeepBest
 from learned_saliency.pipeline.training.keeping import EPOCH, KeepLast, read_position
+from learned_saliency.pipeline.training.length import count_steps, training_facts, warn_of_rise
 from learned_saliency.pipeline.training.plan import Plan
 from learned_saliency.pipeline.training.selection import BY_BOXES, Choice, build_scores, choose
 from learned_saliency.trainers import (
@@ -101,6 +102,7 @@ def fit_stage(
         check_average(resumed, module, model)
     choice, data = _choose(plan, stage, model, module), plan.learned[stage]
     best, last = _checkpoints(plan, stage, choice)
+    budget = count_steps(plan.config, stage)
     module.keep_files(plan.folder / "checkpoints" / stage)
     trainer = build_trainer(
         plan.config,
@@ -108,7 +110,7 @@ def fit_stage(
         default_root_dir=plan.folder,
         plugins=[DurableCheckpointIO(module.drop_files)],
         logger=loggers,
-        callbacks=[best, last, *_callbacks(plan, stage, model, choice), *callbacks],
+        callbacks=[best, last, budget, *_callbacks(plan, stage, model, choice), *callbacks],
     )
     _check_processes(resumed, trainer.world_size)
     for logger in trainer.loggers:
@@ -120,9 +122,11 @@ def fit_stage(
     checkpoint = _read_best(plan, best, stage or model.name)
     load_weights(module, checkpoint)
     facts = _facts(plan, stage, checkpoint, best, choice, network)
+    facts |= training_facts(plan.config, checkpoint, best, choice, budget)
     if trainer.is_global_zero:
         write_model_card(checkpoint.path, facts)
         _tell_choice(stage or model.name, facts, model.epochs)
+        warn_of_rise(stage or model.name, facts, plan.folder)
     val = {name.rpartition("/")[2]: value for name, value in best.values.items()}
     return TrainedStage(module, trainer, checkpoint.path, facts, choice, best.regret(), val)
 

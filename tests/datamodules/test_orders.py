@@ -5,7 +5,7 @@ import pytest
 
 from learned_saliency.datamodules import sampler as module
 from learned_saliency.datamodules.orders import LANES, run_starts, windowed_order
-from learned_saliency.datamodules.sampler import ResumableLoader, TrainSampler
+from learned_saliency.datamodules.sampler import ResumableLoader, TrainBatches, TrainSampler
 
 
 def files(*counts):
@@ -89,8 +89,8 @@ def test_workers_bring_the_same_order_and_a_resumed_loader_the_rest_of_it(worker
 
     def loader():
         sampler = TrainSampler(30, window=8, starts=run_starts(files(10, 10, 10)))
-        options = {"batch_size": 4, "collate_fn": list, "num_workers": workers}
-        return ResumableLoader(Indices(), sampler=sampler, **options)
+        options = {"collate_fn": list, "num_workers": workers}
+        return ResumableLoader(Indices(), TrainBatches(sampler, 4), **options)
 
     whole = list(loader())
     assert sorted(chain(*whole)) == list(range(30))

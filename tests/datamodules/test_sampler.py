@@ -1,10 +1,18 @@
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import Dataset
 
 from learned_saliency.datamodules import sampler as module
-from learned_saliency.datamodules.sampler import EvaluationSampler, ResumableLoader, TrainSampler
+from learned_saliency.datamodules.sampler import (
+    EpochLength,
+    EvaluationSampler,
+    ResumableLoader,
+    TrainBatches,
+    TrainSampler,
+)
 
 
 class _Indices(Dataset):
@@ -103,21 +111,24 @@ def test_evaluation_shares_have_no_padding_and_no_doubles(monkeypatch):
     assert len(EvaluationSampler(10)) == 3
 
 
-def _loader(workers=0):
+def _loader(workers=0, steps=1):
     return ResumableLoader(
         _Indices(),
-        batch_size=3,
-        sampler=TrainSampler(10, seed=0),
+        TrainBatches(TrainSampler(10, seed=0), 3, EpochLength(steps)),
         collate_fn=lambda batch: batch,
         num_workers=workers,
         persistent_workers=workers > 0,
     )
 
 
+def _set_epoch(loader, epoch):
+    loader.batch_sampler.sampler.set_epoch(epoch)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_resumed_loader_gives_the_batches_after_those_delivered(workers):
     loader = _loader()
-    loader.sampler.set_epoch(2)
+    _set_epoch(loader, 2)
     batches = list(loader)
 
     interrupted = iter(loader)
@@ -128,7 +139,7 @@ def test_resumed_loader_gives_the_batches_after_those_delivered(workers):
     resumed = _loader(workers)
     resumed.load_state_dict(state)
     iterator = iter(resumed)
-    resumed.sampler.set_epoch(2)  # as Lightning does, after it has asked for the iterator
+    _set_epoch(resumed, 2)  # as Lightning does, after it has asked for the iterator
     assert list(iterator) == batches[2:]
     assert len(resumed) == 4
     assert resumed.state_dict() == {"epoch": 2, "batches": 4}
@@ -141,15 +152,81 @@ def test_state_of_a_finished_epoch_starts_the_next_one_from_its_beginning():
     resumed = _loader()
     resumed.load_state_dict(loader.state_dict())
     assert resumed.state_dict() == {"epoch": 0, "batches": 4}
-    resumed.sampler.set_epoch(1)
-    loader.sampler.set_epoch(1)
+    _set_epoch(resumed, 1)
+    _set_epoch(loader, 1)
     assert list(resumed) == list(loader)
 
 
 def test_epoch_set_after_the_iterator_was_asked_for_counts_with_workers():
     loader, expected = _loader(workers=2), _loader()
     iterator = iter(loader)
-    loader.sampler.set_epoch(5)
-    expected.sampler.set_epoch(5)
+    _set_epoch(loader, 5)
+    _set_epoch(expected, 5)
     assert list(iterator) == list(expected)
-    torch.testing.assert_close(loader.sampler.epoch, 5)
+    torch.testing.assert_close(loader.batch_sampler.sampler.epoch, 5)
+
+
+@pytest.mark.parametrize(
+    ("batches", "length", "passes"),
+    [
+        (10, EpochLength(), 1),
+        (10, EpochLength(10), 1),
+        (10, EpochLength(11), 2),
+        (10, EpochLength(300), 30),
+        (10, EpochLength(75, batches_per_step=4), 30),  # 297 batches are 75 steps, 29 passes 73
+        (3, EpochLength(2, batches_per_step=4), 2),  # 5 batches wanted
+        (1, EpochLength(1, batches_per_step=8), 1),
+    ],
+)
+def test_passes_are_as_few_as_reach_the_steps(batches, length, passes):
+    assert length.passes(batches) == passes
+    steps = [-(-n * batches // length.batches_per_step) for n in (passes - 1, passes)]
+    assert steps[0] < length.steps <= steps[1]
+
+
+def test_each_pass_of_an_epoch_has_every_image_once_in_an_order_and_with_draws_of_its_own():
+    sampler = TrainSampler(10, seed=3)
+    first = list(sampler)
+    batches = TrainBatches(sampler, 4, EpochLength(8))
+    found = list(batches)
+    assert len(batches) == len(found) == 9
+    assert len(sampler) == 30
+    assert [len(batch) for batch in found] == 3 * [4, 4, 2]
+    passes = [list(chain(*found[i : i + 3])) for i in (0, 3, 6)]
+    assert passes[0] == first  # as where an epoch is one pass
+    assert all(sorted(dict(of_pass)) == list(range(10)) for of_pass in passes)
+    assert len({tuple(dict(of_pass)) for of_pass in passes}) == 3
+    assert len({draw for of_pass in passes for _, draw in of_pass}) == 30
+    sampler.set_epoch(1)
+    assert not {draw for batch in batches for _, draw in batch} & {
+        draw for of_pass in passes for _, draw in of_pass
+    }
+
+
+def test_processes_share_each_pass_as_they_share_an_epoch_of_one(monkeypatch):
+    def make():
+        return TrainBatches(TrainSampler(10, seed=3), 2, EpochLength(5))
+
+    whole = list(TrainBatches(TrainSampler(10, seed=3), 8, EpochLength(5)))
+    shares = _shares(monkeypatch, 4, make)
+    assert [len(share) for share in shares] == 4 * [6]  # passes of 3 images, in 2 batches
+    for number in range(3):
+        of_pass = [list(chain(*share[2 * number : 2 * number + 2])) for share in shares]
+        mixed = [item for step in zip(*of_pass, strict=True) for item in step]
+        alone = list(chain(*whole[2 * number : 2 * number + 2]))
+        assert mixed == alone + alone[:2]  # wrapped round
+
+
+@pytest.mark.parametrize(("delivered", "workers"), [(3, 0), (6, 0), (10, 0), (12, 0), (7, 2)])
+def test_a_loader_goes_on_within_any_pass(delivered, workers):
+    loader = _loader(steps=11)
+    _set_epoch(loader, 4)
+    batches = list(loader)
+    assert len(batches) == 12
+    interrupted = iter(loader)
+    assert [next(interrupted) for _ in range(delivered)] == batches[:delivered]
+    resumed = _loader(workers, steps=11)
+    resumed.load_state_dict(loader.state_dict())
+    _set_epoch(resumed, 4)
+    assert list(resumed) == batches[delivered:]
+    assert list(resumed) == batches

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
 from learned_saliency.metrics import FLOORS, Figure
+from learned_saliency.pipeline.reports.bootstrap import Interval
+from learned_saliency.pipeline.reports.floors import list_below_floors
+from learned_saliency.pipeline.reports.image_scores import Column
 from learned_saliency.pipeline.reports.page.blocks import Block, Items, Table
 from learned_saliency.pipeline.reports.saved import SavedEvaluation
 from learned_saliency.pipeline.reports.supervision import name_split, told_supervision
+from learned_saliency.pipeline.reports.training import told_rise, told_training
 
 _BY_BEST_THRESHOLD = ("max_box_acc", "top1_loc", "top5_loc", "box_acc")
 
@@ -47,6 +50,7 @@ def list_facts(saved: SavedEvaluation, names: Mapping[str, str]) -> dict[str, ob
         "Classifier": record.get("classifier"),
         "Weights": _place(record["weights"]) if "weights" in record else None,
         "Layer": record.get("layer"),
+        "Training": told_training(record["training"]) if "training" in record else None,
         "Seed": record.get("seed"),
         "Versions": ", ".join(f"{name} {number}" for name, number in versions.items()) or None,
     }
@@ -150,7 +154,9 @@ def _splits(splits: list[Mapping[str, Any]], learned: Mapping[str, Any] | None) 
     return Table("Splits", ["split", *kinds, "for"], rows, note="Ground truth of each split.")
 
 
-def find_warnings(saved: SavedEvaluation, figures: Mapping[str, Figure]) -> list[str]:
+def find_warnings(
+    saved: SavedEvaluation, figures: Mapping[str, Figure], intervals: Mapping[Column, Interval]
+) -> list[str]:
     """List what a reader of the metrics must not miss."""
     record, said = saved.record, []
     if "learned_from" in record:
@@ -158,6 +164,9 @@ def find_warnings(saved: SavedEvaluation, figures: Mapping[str, Figure]) -> list
             f"The model was trained on {told_supervision(record['learned_from'])}: its own map is "
             "a supervised bound, not the result of a weakly supervised method."
         )
+    if "rising" in record:
+        told = told_rise(record["rising"])
+        said.append(f"{told[0].upper()}{told[1:]}.")
     if "limit" in record:
         limit = record["limit"]
         said.append(f"A part of the split was tested: at most {limit} images (limit={limit}).")
@@ -168,24 +177,7 @@ def find_warnings(saved: SavedEvaluation, figures: Mapping[str, Figure]) -> list
         said.append(f"These metrics are of the split {saved.split}, not of test.")
     if not saved.rows:
         said.append("No images were tested one by one: there are no intervals and no gallery.")
-    for method, values in saved.results.items():
-        if method not in FLOORS and (below := _below_floors(saved, values, figures)):
-            said.append(f"{method} is not above a floor: {'; '.join(below)}.")
-    return said
-
-
-def _below_floors(
-    saved: SavedEvaluation, values: Mapping[str, float], figures: Mapping[str, Figure]
-) -> list[str]:
-    found = []
-    for name, value in values.items():
-        floors = {f: saved.results.get(f, {}).get(name, math.nan) for f in FLOORS}
-        floors = {floor: level for floor, level in floors.items() if not math.isnan(level)}
-        if floors and name in figures and value <= max(floors.values()):
-            best = max(floors, key=lambda floor: floors[floor])
-            shown = figures[name].shown
-            found.append(f"{name} {shown(value)} against {shown(floors[best])} of {best}")
-    return found
+    return said + list_below_floors(saved.results, figures, intervals)
 
 
 def _found(saved: SavedEvaluation) -> list[str]:

@@ -83,7 +83,7 @@ def _sections(saved: SavedEvaluation) -> list[Section]:
     tested = int(counts.get("samples", counts.get("images", shown)))
     gallery = gallery_block(saved.gallery(), saved.scores, figures, tested)
     noted: list[Block] = []
-    if said := find_warnings(saved, figures):
+    if said := find_warnings(saved, figures, intervals):
         noted.append(Items(said, warning=True))
     return [
         Section("Metrics", [*noted, *metrics_blocks(saved.results, figures, intervals, table)]),

@@ -21,6 +21,7 @@ class Saver:
             if value is not None:
                 self.callback_metrics["val/native/x"] = torch.tensor(value)
                 keep.on_validation_end(self, None)
+            self.current_epoch = self.epoch
             keep.on_train_epoch_end(self, None)
         return self.saved
 
@@ -40,6 +41,7 @@ def test_the_best_epoch_is_kept_or_the_last_where_nothing_chooses(
     keep = KeepBest(tmp_path / "best.ckpt", "val/native/x", higher_is_better)
     assert Saver().run(keep, values) == saved
     assert (keep.score is None) == (values == [None, None])
+    assert keep.curve == pytest.approx({k: v for k, v in enumerate(values) if v is not None})
 
 
 def test_a_score_counts_as_long_as_its_file_is_there(tmp_path):
@@ -50,10 +52,11 @@ def test_a_score_counts_as_long_as_its_file_is_there(tmp_path):
     keep.path.touch()
     keep.load_state_dict({"score": 0.9, "values": {}, "best": None})
     assert Saver().run(keep, [0.8]) == []
+    assert keep.curve is None  # the run was begun before curves were kept
 
 
 def test_a_state_holds_no_path(tmp_path):
     keep = KeepBest(tmp_path / "best.ckpt", "val/native/x")
-    state = {"monitor": "val/native/x", "score": None, "values": {}, "best": None}
+    state = {"monitor": "val/native/x", "score": None, "values": {}, "best": None, "curve": {}}
     assert keep.state_dict() == state
     assert str(tmp_path) not in keep.state_key

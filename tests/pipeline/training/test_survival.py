@@ -49,6 +49,12 @@ METHODS = {
     "rtis": ["model=rtis", "model.first_stage.epochs=0", "recipe.mask_width=8"],
     "finetuned": ["model=finetuned"],
     "averaged cam": ["model=cam", "recipe.ema_decay=0.9"],
+    "cam in passes": ["model=cam", "recipe.classifier_epoch_steps=6"],
+    "casm in passes": [
+        *("model=casm", "model.first_stage.epochs=0", "model.pool.thinning=L2"),
+        *("recipe.epoch_steps=3", "trainer.accumulate_grad_batches=2"),
+        "trainer.log_every_n_steps=2",
+    ],
     "averaged casm": [
         *("model=casm", "model.first_stage.epochs=0", "model.pool.thinning=L2"),
         *("model.ema_decay=0.9", "trainer.accumulate_grad_batches=2"),
@@ -142,6 +148,7 @@ def snapshot_files(folder):
     ("method", "step", "at"),
     [(method, "log_means", 4) for method in METHODS]
     + [(method, "validation_step", at) for method in ("cam", "casm") for at in (2, 4)]
+    + [("cam in passes", "log_means", 11), ("casm in passes", "log_means", 9)]  # in its 2nd pass
     + [("averaged cam", "validation_step", 2), ("finetuned", "log_means", 20)],  # in its 2nd phase
 )
 def test_a_stopped_run_goes_on_in_another_folder_as_if_it_had_not_been(
