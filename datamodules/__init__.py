@@ -1,7 +1,7 @@
 """Data module for all data sets, and the readers of data sets."""
 
 from learned_saliency.datamodules.batch import TASKS, UNKNOWN, WSOLBatch
-from learned_saliency.datamodules.checks import leaves
+from learned_saliency.datamodules.checks import check_inside, leaves
 from learned_saliency.datamodules.classes import (
     find_classes,
     read_class_names,
@@ -171,6 +171,7 @@ __all__ = [
     "WSOLDataModule",
     "WebDatasetReader",
     "center_crop_of",
+    "check_inside",
     "class_pairs",
     "content_digest",
     "count_values",
