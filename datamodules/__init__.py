@@ -2,12 +2,8 @@
 
 from learned_saliency.datamodules.batch import TASKS, UNKNOWN, WSOLBatch
 from learned_saliency.datamodules.checks import check_inside, leaves
-from learned_saliency.datamodules.classes import (
-    find_classes,
-    read_class_names,
-    read_groups,
-    read_name_list,
-)
+from learned_saliency.datamodules.class_files import read_class_names, read_groups, read_name_list
+from learned_saliency.datamodules.classes import find_classes
 from learned_saliency.datamodules.decoding import (
     AS_STORED,
     COLORS,

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from learned_saliency.datamodules.batch import UNKNOWN
-from learned_saliency.datamodules.classes import MAX_COUNTED, read_class_names
+from learned_saliency.datamodules.class_files import read_class_names
+from learned_saliency.datamodules.classes import MAX_COUNTED
 from learned_saliency.datamodules.opening import PackedImage
 from learned_saliency.datamodules.readers.shardrows import ShardRow
 from learned_saliency.datamodules.textfile import DataError
