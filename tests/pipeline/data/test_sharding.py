@@ -148,6 +148,7 @@ def test_the_command_writes_checks_and_names_a_broken_member(tmp_path, monkeypat
         ["data=webdataset", f"data.root={out}", f"output_dir={tmp_path}/report"], "doctor"
     )
     (tmp_path / "report").mkdir()
+    (out / "gone").symlink_to(out / "nowhere")
     found = examine(config, tmp_path / "report")
     assert found.findings.count(Severity.ERROR) == 0
     (member,) = [s.members for s in read_samples(out / "val-000000.tar")][:1]
