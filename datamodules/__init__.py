@@ -22,7 +22,12 @@ from learned_saliency.datamodules.inspection import (
 )
 from learned_saliency.datamodules.known_classes import match_classes
 from learned_saliency.datamodules.masks import MaskValues, read_parts
-from learned_saliency.datamodules.metadata import SPLITS, SplitMetadata, read_split
+from learned_saliency.datamodules.metadata import (
+    SPLITS,
+    SplitMetadata,
+    lists_masks,
+    read_split,
+)
 from learned_saliency.datamodules.multilabel import read_multilabel_split
 from learned_saliency.datamodules.opening import (
     MAX_PIXELS,
@@ -184,6 +189,7 @@ __all__ = [
     "is_integer",
     "leaves",
     "levels",
+    "lists_masks",
     "mask_opener",
     "mask_values",
     "match_classes",
