@@ -32,7 +32,8 @@ def read_record(path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_bytes()[:_LONGEST])
+        with path.open("rb") as file:
+            found = json.loads(file.read(_LONGEST))
         facts = dict(found["facts"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise DataError(f"{path}: is damaged; write the shards anew, or remove it.") from None
