@@ -1,13 +1,9 @@
 """Data module for all data sets, and the readers of data sets."""
 
 from learned_saliency.datamodules.batch import TASKS, UNKNOWN, WSOLBatch
-from learned_saliency.datamodules.checks import leaves
-from learned_saliency.datamodules.classes import (
-    find_classes,
-    read_class_names,
-    read_groups,
-    read_name_list,
-)
+from learned_saliency.datamodules.checks import check_inside, leaves
+from learned_saliency.datamodules.class_files import read_class_names, read_groups, read_name_list
+from learned_saliency.datamodules.classes import find_classes
 from learned_saliency.datamodules.decoding import (
     AS_STORED,
     COLORS,
@@ -26,7 +22,12 @@ from learned_saliency.datamodules.inspection import (
 )
 from learned_saliency.datamodules.known_classes import match_classes
 from learned_saliency.datamodules.masks import MaskValues, read_parts
-from learned_saliency.datamodules.metadata import SPLITS, SplitMetadata, read_split
+from learned_saliency.datamodules.metadata import (
+    SPLITS,
+    SplitMetadata,
+    lists_masks,
+    read_split,
+)
 from learned_saliency.datamodules.multilabel import read_multilabel_split
 from learned_saliency.datamodules.opening import (
     MAX_PIXELS,
@@ -174,6 +175,7 @@ __all__ = [
     "WSOLDataModule",
     "WebDatasetReader",
     "center_crop_of",
+    "check_inside",
     "class_pairs",
     "content_digest",
     "count_values",
@@ -190,6 +192,7 @@ __all__ = [
     "is_integer",
     "leaves",
     "levels",
+    "lists_masks",
     "mask_opener",
     "mask_values",
     "match_classes",

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -184,15 +184,25 @@ def read_boxes_and_masks(
     path, extra = folder / "localization.txt", folder / "masks.txt"
     if not any(os.path.lexists(file) for file in (path, extra, folder / "image_sizes.txt")):
         return {}
-    first = next((line.strip() for line in read_lines(path) if line.strip()), "")
-    commas = mask_line.count(",")
-    fields = first.rsplit(",", commas)
-    if len(fields) == commas + 1 and not is_integer(fields[1]) and first.count(",") < commas + 2:
+    if lists_masks(read_lines(path), mask_line):
         if os.path.lexists(extra):
             raise DataError(f"{extra}: {path.name} lists masks already; remove one of the two.")
         return read_masks(path)
     found = read_boxes(path)
     return found | (read_masks(extra) if os.path.lexists(extra) else {})
+
+
+def lists_masks(lines: Sequence[str], mask_line: str) -> bool:
+    """Tell by the first line of a list that is not blank whether it is one of masks, not of boxes.
+
+    Args:
+        lines: The lines.
+        mask_line: See `read_boxes_and_masks`.
+    """
+    first = next((line.strip() for line in lines if line.strip()), "")
+    commas = mask_line.count(",")
+    fields = first.rsplit(",", commas)
+    return len(fields) > commas and not is_integer(fields[1]) and first.count(",") < commas + 2
 
 
 def _read_boxes(path: Path, index: dict[str, int]) -> dict[str, object]:

@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
-from learned_saliency.datamodules.checks import check_options
 from learned_saliency.datamodules.decoding import COLORS, Decoding
 from learned_saliency.datamodules.loading import LoadingDataModule
 from learned_saliency.datamodules.opening import image_source
+from learned_saliency.datamodules.options import check_options
 from learned_saliency.datamodules.readers import image_opener, placed
 from learned_saliency.datamodules.sampler import EpochLength
 from learned_saliency.datamodules.shards import kept_folder

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from learned_saliency.datamodules.batch import UNKNOWN
-from learned_saliency.datamodules.classes import MAX_COUNTED, read_class_names
+from learned_saliency.datamodules.class_files import read_class_names
+from learned_saliency.datamodules.classes import MAX_COUNTED
 from learned_saliency.datamodules.opening import PackedImage
 from learned_saliency.datamodules.readers.shardrows import ShardRow
 from learned_saliency.datamodules.textfile import DataError
@@ -31,7 +32,8 @@ def read_record(path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_bytes()[:_LONGEST])
+        with path.open("rb") as file:
+            found = json.loads(file.read(_LONGEST))
         facts = dict(found["facts"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise DataError(f"{path}: is damaged; write the shards anew, or remove it.") from None

@@ -154,7 +154,9 @@ def _download(address: str, path: Path, remote: Remote) -> int:
             length = sum(file.write(chunk) for chunk in _chunks(answer))
             file.flush()
             os.fsync(file.fileno())
-        if told is not None and length != int(told):
+        if told is None:
+            remote.make_room(length)
+        elif length != int(told):
             raise ValueError(f"{length} of {told} bytes came")
         with suppress(TypeError, ValueError):
             return int(parsedate_to_datetime(answer.headers["Last-Modified"]).timestamp() * 1e9)

@@ -70,7 +70,7 @@ class ShardStore:
         self._forget()
 
     def _forget(self) -> None:
-        self._lock = threading.Lock()
+        self._process, self._lock = os.getpid(), threading.Lock()
         self._shards: OrderedDict[str, _Shard] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -95,6 +95,8 @@ class ShardStore:
             DataError: If the shard is missing or damaged.
         """
         name, member = split_id(image_id)
+        if self._process != os.getpid():  # a thread of the other process may hold the lock
+            self._forget()
         with self._lock:
             shard = self._shards.pop(name, None) or _Shard(self.path(name))
             self._shards[name] = shard

@@ -13,6 +13,7 @@ from learned_saliency.pipeline.cli import (
 from learned_saliency.pipeline.commands.data import check_described, data_words
 
 _TASKS = ("multiclass", "binary")  # one class per image
+_WHERE_READ = ("classes", "known_classes", "permute_labels")
 
 
 def check(config: DictConfig) -> None:
@@ -24,6 +25,12 @@ def check(config: DictConfig) -> None:
             f"data.task={config.data.task}: a sample of a shard has one class; use the images of "
             "this data set as they are."
         )
+    for key in _WHERE_READ:
+        if config.data.get(key) is not None:
+            raise UserError(
+                f"data.{key}: shards hold the whole data set; leave it out here, and give it where "
+                "they are read."
+            )
     check_folder("out", config.out)
     check_described(config.data)
 

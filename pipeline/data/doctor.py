@@ -269,7 +269,6 @@ def _is_of_root(metadata: Path, root: Path) -> bool:
 
 def _state_of(root: Path) -> Stamp:
     """Sum up the states of all files below a folder, whose parts the images are."""
-    found = [
-        os.stat(os.path.join(folder, name)) for folder, _, names in os.walk(root) for name in names
-    ]
+    files = [os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names]
+    found = [os.stat(file) for file in files if os.path.exists(file)]  # links may lead nowhere
     return Stamp(sum(s.st_size for s in found), max((s.st_mtime_ns for s in found), default=0))

@@ -25,8 +25,10 @@ from learned_saliency.datamodules import (
     ImageSource,
     SplitMetadata,
     WSOLDataModule,
+    check_inside,
     image_ending,
     image_opener,
+    image_roots,
     image_source,
     inspect_image,
     mask_opener,
@@ -78,7 +80,7 @@ def write_shards(data: WSOLDataModule, folder: Path, config: DictConfig) -> dict
 
     Raises:
         UserError: If the folder has shards of another data set or other options.
-        DataError: If an image or a mask cannot be read.
+        DataError: If an image or a mask cannot be read, or lies outside of the data set's folders.
     """
     wanted = [split for split in SPLITS if split in config.splits]
     splits = {
@@ -88,6 +90,9 @@ def write_shards(data: WSOLDataModule, folder: Path, config: DictConfig) -> dict
     }
     if not splits:
         raise UserError(f"splits: {data.metadata} has none of {', '.join(config.splits)}.")
+    if not data.allow_outside_root:
+        for metadata in splits.values():
+            check_inside(metadata, data.root, data.mask_root, image_roots(data.reader))
     record = open_record(folder, settings_of(data, config, splits))
     facts = facts_of(data, splits)
     record["facts"] = facts

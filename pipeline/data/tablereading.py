@@ -15,6 +15,7 @@ from learned_saliency.datamodules import (
     DataError,
     count_values,
     is_integer,
+    lists_masks,
     read_lines,
     read_value,
 )
@@ -272,9 +273,6 @@ def _is_number(text: str) -> bool:
 def _lists_masks(path: Path, form: str) -> bool:
     """Tell whether a list holds masks, by its first line; False where it cannot be read."""
     try:
-        first = next((line.strip() for line in read_lines(path) if line.strip()), "")
+        return lists_masks(read_lines(path), form)
     except DataError:
         return False
-    commas = form.count(",")
-    fields = first.rsplit(",", commas)
-    return len(fields) > commas and not is_integer(fields[1]) and first.count(",") < commas + 2

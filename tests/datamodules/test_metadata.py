@@ -7,12 +7,8 @@ from PIL import Image
 
 from learned_saliency.datamodules import DataError, textfile
 from learned_saliency.datamodules.checks import check_files, read_sizes
-from learned_saliency.datamodules.classes import (
-    check_labels,
-    check_use,
-    find_classes,
-    read_class_names,
-)
+from learned_saliency.datamodules.class_files import read_class_names
+from learned_saliency.datamodules.classes import check_labels, check_use, find_classes
 from learned_saliency.datamodules.metadata import SplitMetadata, read_split
 from learned_saliency.datamodules.selection import draw_sample
 

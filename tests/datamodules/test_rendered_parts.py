@@ -49,16 +49,16 @@ def test_each_set_of_parts_is_removed_in_its_place(rendered, found):
         for number, some in enumerate(itertools.product((False, True), repeat=4)):
             without = [p for p, gone in zip((4, 3, 2, 1), some, strict=True) if gone]
             assert number == sum(2 ** (p - 1) for p in without)
-            expected = rendered._square(drawing.paint(without))
+            expected = rendered._resized(drawing.paint(without))
             assert torch.equal(found.parts[row, number], expected)
-        assert torch.equal(found.plain[row], rendered._square(drawing.paint(plain=True)))
+        assert torch.equal(found.plain[row], rendered._resized(drawing.paint(plain=True)))
         masks = drawing.distractors()
         mine = found.rows == row
         assert int(mine.sum()) == len(masks)
         for n, (image, mask) in enumerate(
             zip(found.distractors[mine], found.masks[mine], strict=True)
         ):
-            expected = rendered._square(drawing.paint(distractors=[n]))
+            expected = rendered._resized(drawing.paint(distractors=[n]))
             assert torch.equal(image, expected)
             nearest = cv2.resize(
                 masks[n].astype(np.uint8), (SIZE, SIZE), interpolation=cv2.INTER_NEAREST

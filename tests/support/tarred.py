@@ -79,9 +79,10 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", answer)
             self.end_headers()
-        else:  # fewer bytes than the header says
+        else:  # fewer bytes than the header says, or a header that says no number
             self.send_response(200)
-            self.send_header("Content-Length", "4000")
+            if isinstance(answer, bytes):
+                self.send_header("Content-Length", "4000")
             self.end_headers()
             self.wfile.write(answer)
 

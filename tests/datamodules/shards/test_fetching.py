@@ -77,6 +77,16 @@ def test_shards_that_were_used_longest_ago_make_room(web):
     assert asked.count("/d.tar") == 2
 
 
+def test_a_shard_of_unknown_length_makes_room_too(tmp_path, web):
+    address, _, answers = web
+    first = Remote(address).locate("a.tar")
+    content = (tmp_path / "web/d.tar").read_bytes()
+    answers.append(bytearray(content))
+    remote = Remote(address, most_bytes=len(content))
+    assert remote.locate("d.tar").read_bytes() == content
+    assert not first.exists()
+
+
 @pytest.mark.parametrize("word", ["pipe:cat a.tar", "s3://bucket/a.tar", "file:///a.tar", "gs://a"])
 def test_addresses_of_other_kinds_are_refused(word):
     with pytest.raises(DataError, match="are read from disk and from https:// or http://"):

@@ -1,4 +1,7 @@
+import os
 import pickle
+import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -76,3 +79,25 @@ def test_a_shard_is_written_whole_or_not_at_all_and_twice_the_same(tmp_path):
         shard.add("0.bin", None)
     assert ShardStore(tmp_path).read("a.tar/4.bin") == contents(5)["4.bin"]
     assert sorted(path.name for path in tmp_path.glob("*tar*")) == ["a.tar", "b.tar"]
+
+
+def test_a_forked_process_does_not_wait_for_a_thread_of_the_other(tmp_path):
+    path = write_tar(tmp_path / "a.tar", [("0.txt", b"zero")])
+    begun, ended = threading.Event(), threading.Event()
+
+    def locate(name):
+        begun.set()
+        assert os.getpid() != parent or ended.wait(60)
+        return path
+
+    parent, shards = os.getpid(), ShardStore(tmp_path, locate)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(shards.read, "a.tar/0.txt")
+        assert begun.wait(60)  # the thread now holds the lock
+        child = os.fork()
+        if child == 0:
+            signal.alarm(30)
+            os._exit(0 if shards.read("a.tar/0.txt") == b"zero" else 1)
+        found = os.waitpid(child, 0)[1]
+        ended.set()
+    assert found == 0

@@ -15,6 +15,7 @@ from learned_saliency.pipeline.runs import build_data, create_data, make_data
 from tests.support import downloads
 from tests.support.commands import run_command
 from tests.support.deep_images import write_planes
+from tests.support.small_set import photograph
 
 SMALL = ["data.resize_size=40", "data.crop_size=32", "data.batch_size=4", "data.num_workers=0"]
 
@@ -147,6 +148,7 @@ def test_the_command_writes_checks_and_names_a_broken_member(tmp_path, monkeypat
         ["data=webdataset", f"data.root={out}", f"output_dir={tmp_path}/report"], "doctor"
     )
     (tmp_path / "report").mkdir()
+    (out / "gone").symlink_to(out / "nowhere")
     found = examine(config, tmp_path / "report")
     assert found.findings.count(Severity.ERROR) == 0
     (member,) = [s.members for s in read_samples(out / "val-000000.tar")][:1]
@@ -172,6 +174,19 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path):
     assert "give the folder of the shards" in run_command("shard", *words).stderr
     answer = run_command("shard", *words, "data.task=multilabel", f"out={tmp_path}/other")
     assert "data.task=multilabel: a sample of a shard has one class" in answer.stderr
+    answer = run_command("shard", *words, "data.classes=[0]", f"out={tmp_path}/other")
+    assert "data.classes: shards hold the whole data set" in answer.stderr
+    assert not (tmp_path / "other").exists()
+
+
+def test_images_outside_of_the_root_are_not_copied(small_set):
+    place = [f"data.root={small_set.root}", f"data.metadata={small_set.metadata}"]
+    small_set.save("../secret.jpg", photograph(50))
+    for name, line in (("image_ids", "../secret.jpg"), ("class_labels", "../secret.jpg,0")):
+        small_set.append(f"train/{name}.txt", line)
+    with pytest.raises(DataError, match=r"image_ids\.txt, line 7: .*lies outside of"):
+        write(["data=wsol", *place, *SMALL], small_set.folder / "shards")
+    assert not list((small_set.folder / "shards").iterdir())
 
 
 def test_images_of_several_channels_keep_them_in_shards(tmp_path):
