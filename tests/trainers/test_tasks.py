@@ -1,9 +1,12 @@
 """Tasks that methods are defined for: one that is not says so before any work."""
 
+from types import SimpleNamespace
+
 import pytest
 from omegaconf import OmegaConf
 
 from learned_saliency import trainers
+from learned_saliency.metrics import EXCLUSIVE, PRESENCE, VALUES
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.training.checks import check_task
 
@@ -33,3 +36,15 @@ def test_reasons_are_of_tasks_that_a_method_does_not_take(module):
     found = getattr(trainers, module)
     assert found.tasks <= trainers.TASKS.keys()
     assert not found.tasks & found.refusals.keys()
+
+
+def test_a_frozen_classifier_leaves_all_of_its_own_figures_as_they_are():
+    constant = trainers.SaliencyModule.constant_monitors.fget
+    frozen = constant(SimpleNamespace(needs_labels=False))
+    assert {"accuracy", "top5_accuracy", "mean_average_precision", "r2"} <= frozen
+    assert frozen == {
+        name
+        for name, figure in trainers.MONITORS.items()
+        if figure.needs in ({"labels", EXCLUSIVE}, {"labels", PRESENCE}, {VALUES})
+    }
+    assert constant(SimpleNamespace(needs_labels=True)) == set()
