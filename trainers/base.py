@@ -308,10 +308,10 @@ class SaliencyModule(TestableModule):
     def colors(self, images: Tensor) -> Tensor:
         """Undo the normalization: return what is shown of images, (..., 3, H, W) in 0..255.
 
-        Of other channels than three these are ``shown_channels``.
+        These are the ``shown_channels``.
         """
         values = images * self.std + self.mean
-        if len(self.mean) != len(self.shown_channels):
+        if self.shown_channels != list(range(len(self.mean))):
             values = values[..., self.shown_channels, :, :]
         return values.clamp(0, 1) * 255
 
