@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from learned_saliency.models import ACoL
@@ -22,6 +25,10 @@ class ACoLModule(CAMModule):
         **options: See `CAMModule`.
     """
 
+    tasks: ClassVar[frozenset[str]] = frozenset({"multiclass", "multilabel"})
+    refusals: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("binary", "regression"), "has two branches whose last layers have a row per class"
+    )
     network: ACoL
 
     @property

@@ -25,7 +25,7 @@ from learned_saliency.trainers.outputs import (
     PredictionBatch,
     choose_classes,
 )
-from learned_saliency.trainers.scores import BOX_THRESHOLD, SplitScores
+from learned_saliency.trainers.scores import BOX_THRESHOLD, CLASSIFIER_FIGURES, SplitScores
 from learned_saliency.trainers.strategies.ddp import broadcast_buffers
 from learned_saliency.trainers.tasks import TASKS
 from learned_saliency.trainers.testing import TestableModule, flatten
@@ -308,10 +308,10 @@ class SaliencyModule(TestableModule):
     def colors(self, images: Tensor) -> Tensor:
         """Undo the normalization: return what is shown of images, (..., 3, H, W) in 0..255.
 
-        Of other channels than three these are ``shown_channels``.
+        These are the ``shown_channels``.
         """
         values = images * self.std + self.mean
-        if len(self.mean) != len(self.shown_channels):
+        if self.shown_channels != list(range(len(self.mean))):
             values = values[..., self.shown_channels, :, :]
         return values.clamp(0, 1) * 255
 
@@ -323,7 +323,7 @@ class SaliencyModule(TestableModule):
     @property
     def constant_monitors(self) -> set[str]:
         """Names in `MONITORS` of metrics that this training cannot change."""
-        return set() if self.needs_labels else {"accuracy", "mean_average_precision"}
+        return set() if self.needs_labels else set(CLASSIFIER_FIGURES)
 
     def on_validation_start(self) -> None:
         """Under DDP, give all ranks the BatchNorm statistics of the first rank, which is saved."""

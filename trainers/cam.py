@@ -30,8 +30,8 @@ class ClassifierLosses(NamedTuple):
 class CAMModule(SaliencyModule):
     """Module that trains a CAM classifier (Zhou et al., CVPR 2016) with cross-entropy.
 
-    For multi-label tasks that is the binary cross-entropy of each class, for regression the squared
-    error in standard deviations of the training images' values.
+    For multi-label tasks that is the binary cross-entropy of each class, for regression Huber's
+    loss of values in standard deviations of those of the training images.
 
     The native map is the class map of the network, resized as in the WSOL benchmark (bicubic) and
     min-max normalized. The other classifiers of the benchmark are trained by the same loop: a

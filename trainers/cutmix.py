@@ -1,5 +1,6 @@
 """Training of a CAM classifier on mixed images."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -22,6 +23,10 @@ class CutMixModule(CAMModule):
         **options: See `CAMModule`.
     """
 
+    tasks: ClassVar[frozenset[str]] = frozenset({"multiclass", "multilabel", "binary"})
+    refusals: ClassVar[Mapping[str, str]] = {
+        "regression": "mixes labels by their shares of the pixels, which values are not sums of"
+    }
     alters_images: ClassVar[bool] = True
 
     def __init__(self, *, mixing: CutMix, **options: Any) -> None:

@@ -37,7 +37,13 @@ _ACCURACY = {
     "accuracy": Figure(True, progress=True, needs=frozenset({_LABELS, EXCLUSIVE})),
     "top5_accuracy": Figure(True, headline=False, needs=frozenset({_LABELS, EXCLUSIVE})),
 }
-_CLASSIFIER = _ACCURACY | declared(ClassAveragePrecision) | declared(ValueErrors)
+
+#: Declarations of what is measured of the classifier alone, by name.
+CLASSIFIER_FIGURES: dict[str, Figure] = {
+    **_ACCURACY,
+    **declared(ClassAveragePrecision),
+    **declared(ValueErrors),
+}
 
 #: Declarations of the values of any split by name, each with the ground truth that it needs.
 SPLIT_FIGURES: dict[str, Figure] = {
@@ -45,12 +51,12 @@ SPLIT_FIGURES: dict[str, Figure] = {
     for score in SCORES.values()
     if score.validated
     for name, figure in score.figures().items()
-} | _CLASSIFIER
+} | CLASSIFIER_FIGURES
 
 #: Declarations of the values of maps by name, with those that tests alone have.
 MAP_FIGURES: dict[str, Figure] = {
     name: figure for score in SCORES.values() for name, figure in score.figures().items()
-} | _CLASSIFIER
+} | CLASSIFIER_FIGURES
 
 #: Values of the native map that validation logs as ``val/native/NAME``. A checkpoint may be chosen
 #: by a value whose direction is known (``higher_is_better``) if `val` has what it ``needs``. The

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,10 @@ class SPGModule(CAMModule):
         **options: See `CAMModule`.
     """
 
+    tasks: ClassVar[frozenset[str]] = frozenset({"multiclass", "multilabel", "binary"})
+    refusals: ClassVar[Mapping[str, str]] = {
+        "regression": "is guided by the maps of the classes that an image has, and there are none"
+    }
     network: SPG
 
     def __init__(self, *, loss: SPGLoss, **options: Any) -> None:

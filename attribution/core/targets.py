@@ -29,6 +29,11 @@ def _log_probability(logits: Tensor, targets: Tensor, activation: Activation = _
 def _margin(logits: Tensor, targets: Tensor, activation: Activation = _SOFTMAX) -> Tensor:
     if activation is _SIGMOID:
         return _logit(logits, targets)
+    if activation is Activation.IDENTITY:
+        raise ValueError(
+            "target='margin' compares classes, and the network tells values: explain the value "
+            "itself, target='logit'"
+        )
     others = _of_several(logits, "margin", activation).scatter(1, targets[:, None], float("-inf"))
     return _logit(logits, targets) - others.amax(dim=1)
 
@@ -46,14 +51,14 @@ def check_centered(logits: Tensor, activation: Activation) -> None:
 
     Raises:
         ValueError: If there is one class, whose score would be 0, or classes do not exclude each
-            other: the training of each of their weights is its own.
+            other: the training of each of their weights is its own; or there are values instead.
     """
     if logits.shape[1] < 2:
         raise ValueError("center=True compares classes, of which there is one: leave it out")
-    if activation is _SIGMOID:
+    if activation is not _SOFTMAX:
+        others = "those of a sigmoid do not" if activation is _SIGMOID else "values do not"
         raise ValueError(
-            "center=True compares classes that exclude each other, which those of a sigmoid do not:"
-            " leave it out"
+            f"center=True compares classes that exclude each other, which {others}: leave it out"
         )
 
 

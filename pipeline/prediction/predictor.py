@@ -247,10 +247,12 @@ class SaliencyPredictor:
 
     def shown(self, pixels: NDArray[Any]) -> Pixels:
         """Make the picture (H, W, 3) of an image (H, W, C) that is drawn on and refined by."""
+        planes = self.module.shown_channels
+        if planes != list(range(pixels.shape[-1])):
+            pixels = np.ascontiguousarray(pixels[..., planes])
         if pixels.dtype == np.uint8:
             return pixels
-        colors = pixels[..., self.module.shown_channels]
-        return np.rint(colors.clip(0, 255)).astype(np.uint8)
+        return np.rint(pixels.clip(0, 255)).astype(np.uint8)
 
     def batch(
         self,

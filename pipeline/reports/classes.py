@@ -16,6 +16,7 @@ from learned_saliency.storage import write_csv
 
 CLASSES_FILE = "classes.csv"
 _RECORD, _PRECISION = "classes", "average_precision"
+_AT_ONCE = 64  # classes, whose weights of all images are in memory
 
 
 class ClassRow(NamedTuple):
@@ -71,15 +72,15 @@ def class_rows(
     known = sorted({*of_image[of_image >= 0].tolist(), *range(len(precision))})
     if not known:
         return []
-    weights = (of_image == np.array(known)[:, None]).astype(np.float64)
-    columns, found = _leading(saved, figures, weights)
+    columns, found = _leading(saved, figures, of_image, known)
+    counts = [int((of_image == label).sum()) for label in known]
     rows = []
-    for label, own, values in zip(known, weights, found, strict=True):
+    for label, count, values in zip(known, counts, found, strict=True):
         rows.append(
             ClassRow(
                 label,
                 names[label] if label < len(names) else str(label),
-                int(own.sum()),
+                count,
                 _of_class(precision, label),
                 dict(zip(columns, values.tolist(), strict=True)),
             )
@@ -88,16 +89,21 @@ def class_rows(
 
 
 def _leading(
-    saved: SavedEvaluation, figures: Mapping[str, Figure], weights: np.ndarray
+    saved: SavedEvaluation, figures: Mapping[str, Figure], of_image: np.ndarray, known: list[int]
 ) -> tuple[list[Column], np.ndarray]:
     """Compute the leading metrics of the images of each class: columns, and (classes, columns)."""
     scores = saved.scores.thinned()
     columns = scores.names()
     leads = [k for k, (_, name) in enumerate(columns) if name in figures and figures[name].leads]
     if not leads:
-        return [], np.empty((len(weights), 0))
+        return [], np.empty((len(known), 0))
+    found = []
     with np.errstate(divide="ignore", invalid="ignore"):
-        return [columns[k] for k in leads], scores.values(weights)[:, leads]
+        for start in range(0, len(known), _AT_ONCE):
+            labels = np.array(known[start : start + _AT_ONCE])
+            weights = (of_image == labels[:, None]).astype(np.float64)
+            found.append(scores.values(weights)[:, leads])
+    return [columns[k] for k in leads], np.concatenate(found)
 
 
 def _of_class(precision: Sequence[float | None], label: int) -> float | None:

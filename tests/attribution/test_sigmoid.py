@@ -22,6 +22,7 @@ from learned_saliency.attribution import (
     SharedFeatures,
     split,
 )
+from learned_saliency.attribution.core.targets import check_centered
 from learned_saliency.ops import Activation, activation_of
 from tests.support.paths import ROOT
 
@@ -67,6 +68,23 @@ METHODS = {
     "VarGrad": {"samples": 2},
     "XGradCAM": {},
 }
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_values_are_no_classes_to_compare(count):
+    values, targets = torch.rand(3, count), torch.zeros(3, dtype=torch.int64)
+    for target in ("logit", "probability"):
+        found = TARGETS[target](values, targets, Activation.IDENTITY)
+        torch.testing.assert_close(found, values[:, 0])
+    with pytest.raises(ValueError, match="the network tells values"):
+        TARGETS["margin"](values, targets, Activation.IDENTITY)
+    with pytest.raises(ValueError, match="values have no probabilities"):
+        TARGETS["log_probability"](values, targets, Activation.IDENTITY)
+
+
+def test_values_have_no_common_part():
+    with pytest.raises(ValueError, match="which values do not"):
+        check_centered(torch.rand(3, 2), Activation.IDENTITY)
 
 
 class Network(nn.Module):

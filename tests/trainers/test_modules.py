@@ -1,5 +1,7 @@
 """Training of the right parts of each module, and right counts in evaluation."""
 
+import copy
+
 import pytest
 import torch
 
@@ -93,6 +95,10 @@ def test_colors_undo_the_normalization(cam_module):
     colors = torch.rand(2, 3, 4, 4) * 255
     mean, std = cam_module.mean, cam_module.std
     torch.testing.assert_close(cam_module.colors((colors / 255 - mean) / std), colors)
+    swapped = copy.copy(cam_module)
+    swapped.shown_channels = [2, 0, 0]
+    found = swapped.colors((colors / 255 - mean) / std)
+    torch.testing.assert_close(found, colors[..., [2, 0, 0], :, :])
 
 
 def test_the_state_of_an_epoch_depends_on_seed_epoch_and_rank_only(cam_module, monkeypatch):

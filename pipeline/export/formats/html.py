@@ -18,6 +18,7 @@ from learned_saliency.datamodules import (
     center_crop_of,
     resizes_down_first,
 )
+from learned_saliency.ops import Activation
 from learned_saliency.pipeline.cli import UserError
 from learned_saliency.pipeline.export.formats.base import Runner
 from learned_saliency.pipeline.export.formats.onnx import Onnx
@@ -54,11 +55,16 @@ class Html(Onnx):
             find_gallery(config, DictConfig({}))
 
     def check_source(self, source: ExportSource) -> None:
-        """Check that the model looks at colors: a browser decodes images to 8 bits of these."""
+        """Check that the model tells classes, and looks at colors, which a browser decodes."""
         if source.channels != COLORS:
             raise UserError(
                 f"format=html: a browser decodes images to 8-bit colors, but the model takes "
                 f"{source.channels} channels at full depth; choose format=onnx."
+            )
+        if source.module.activation is Activation.IDENTITY:
+            raise UserError(
+                "format=html: the page shows classes with their probabilities, but the model tells "
+                "values; choose format=onnx."
             )
 
     def finish(self, source: ExportSource, config: DictConfig, path: Path) -> dict[str, Any]:
@@ -80,8 +86,8 @@ class Html(Onnx):
             "colormap": colorize(np.arange(256)[None] / 255).ravel().tolist(),
             "gallery": pictures,
         }
-        facts = source.facts | {"maps": source.maps}
-        path.write_bytes(build_page(graph, runtime, settings, facts))
+        declared = {"maps": source.maps, "activation": source.module.activation}
+        path.write_bytes(build_page(graph, runtime, settings, source.facts | declared))
         page = {
             "onnxruntime_web": runtime.version,
             "graph_sha256": sha256(graph).hexdigest(),

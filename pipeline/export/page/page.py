@@ -44,8 +44,8 @@ def build_page(
         graph: The ONNX model.
         runtime: Files of onnxruntime-web.
         settings: Plain values that the scripts read.
-        facts: Facts for the reader, see `pipeline.runs.facts.checkpoint_facts`; and ``maps``, see
-            `ExportedModel`.
+        facts: Facts for the reader, see `pipeline.runs.facts.checkpoint_facts`; and
+            ``activation`` and ``maps``, see `ExportedModel`.
 
     Returns:
         The HTML document in UTF-8.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from learned_saliency.pipeline.reports.bootstrap import read_intervals
@@ -37,7 +38,8 @@ def write_report(folder: Path) -> Path:
         OSError: If a file cannot be read or written.
         ValueError: If the results are not as evaluations write them.
     """
-    return _write_page(read_folder(folder))
+    saved = read_folder(folder)
+    return _write_page(saved, _class_rows(saved))
 
 
 def write_report_files(folder: Path) -> list[Path]:
@@ -54,19 +56,20 @@ def write_report_files(folder: Path) -> list[Path]:
         saved = read_folder(folder)
         figures = recorded_figures(saved.record)
         table = methods_table(saved.results, figures, read_intervals(folder))
-        classes = write_classes(folder, _class_rows(saved))
+        rows = _class_rows(saved)
+        classes = write_classes(folder, rows)
         further = [] if classes is None else [classes]
-        return [_write_page(saved), *write_tables(folder, table), *further]
+        return [_write_page(saved, rows), *write_tables(folder, table), *further]
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         warnings.warn(f"{folder}: report.html was not written ({reason})", stacklevel=2)
         return []
 
 
-def _write_page(saved: SavedEvaluation) -> Path:
+def _write_page(saved: SavedEvaluation, classes: Sequence[ClassRow]) -> Path:
     names, path = read_names(saved.path), saved.path / PAGE_FILE
     title, facts = find_title(saved, names), list_facts(saved, names)
-    write_text(path, render_page(title, _sections(saved), facts=facts))
+    write_text(path, render_page(title, _sections(saved, classes), facts=facts))
     return path
 
 
@@ -75,7 +78,7 @@ def _class_rows(saved: SavedEvaluation) -> list[ClassRow]:
     return class_rows(saved, recorded_figures(saved.record), names)
 
 
-def _sections(saved: SavedEvaluation) -> list[Section]:
+def _sections(saved: SavedEvaluation, classes: Sequence[ClassRow]) -> list[Section]:
     folder, figures = saved.path, recorded_figures(saved.record)
     intervals = read_intervals(folder)
     table = methods_table(saved.results, figures, intervals)
@@ -87,7 +90,7 @@ def _sections(saved: SavedEvaluation) -> list[Section]:
         noted.append(Items(said, warning=True))
     return [
         Section("Metrics", [*noted, *metrics_blocks(saved.results, figures, intervals, table)]),
-        Section("Classes", classes_blocks(_class_rows(saved), figures)),
+        Section("Classes", classes_blocks(classes, figures)),
         Section("What was chosen on what", describe_choices(saved)),
         Section("Curves", [*test_charts(saved.scores, saved.results), *training_charts(folder)]),
         Section("Studies and pictures", studies_blocks(folder, gallery is not None)),

@@ -16,11 +16,13 @@ from learned_saliency.pipeline.commands.evaluate import evaluation_words
 from learned_saliency.pipeline.comparison.verify import verify
 from learned_saliency.pipeline.evaluation.evaluate import evaluate
 from learned_saliency.pipeline.export.export import export
+from learned_saliency.pipeline.export.page.page import read_graph
 from learned_saliency.pipeline.prediction.predict import predict
 from learned_saliency.pipeline.reports import read_intervals
 from learned_saliency.pipeline.runs import Bundle
 from tests.support.bundles import evaluate_bundle
 from tests.support.several_classes import CLASSES, NAMES, several_run, several_words, write_several
+from tests.support.web_runtime import web_runtime
 
 SAMPLES = [(k, c) for k, classes in enumerate(CLASSES) for c in classes]
 
@@ -165,10 +167,14 @@ def test_a_number_or_names_of_classes_are_taken_as_ever(model, root, tmp_path):
     assert [m["class"]["name"] for m in index["images"][0]["maps"]] == ["cow", "ant"]
 
 
-def test_an_exported_graph_gives_sigmoids(model, root, tmp_path):
+def test_an_exported_page_gives_sigmoids(model, root, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
-    words = [f"checkpoint={model}", f"out={tmp_path}/model.onnx", "maps=predicted"]
+    out = f"out={tmp_path}/model.html"
+    words = [f"checkpoint={model}", out, "format=html", f"ort={web_runtime(tmp_path)}"]
+    words += ["maps=predicted"]
     export(compose_checked(words, "export", complete=False))
+    page = (tmp_path / "model.html").read_bytes()
+    assert b"<dd>3, each there or not, by a sigmoid</dd>" in page
     (described,) = tmp_path.glob("*.json")
     facts = json.loads(described.read_text())
     assert facts["activation"] == "sigmoid"
@@ -176,7 +182,7 @@ def test_an_exported_graph_gives_sigmoids(model, root, tmp_path):
     image = (
         np.asarray(Image.open(root / "test" / "2.png"), np.float32).transpose(2, 0, 1)[None] / 255
     )
-    session = runtime.InferenceSession(str(tmp_path / "model.onnx"))
+    session = runtime.InferenceSession(read_graph(page))
     found = dict(
         zip(
             (o.name for o in session.get_outputs()),

@@ -11,6 +11,7 @@ from learned_saliency.pipeline.comparison.verify import verify
 from learned_saliency.pipeline.runs.checkpoints import load_module, read_checkpoint
 from tests.support.commands import run_command
 from tests.support.valued import SIDE, write_valued_set
+from tests.support.web_runtime import web_runtime
 
 COUNTS = {"train": 24, "val": 8, "test": 6}
 
@@ -102,6 +103,9 @@ def test_a_regression_lies_below_f_cam_and_in_a_graph(valued, tmp_path):
     found = program(images, torch.tensor([0, 1]))
     torch.testing.assert_close(found["probabilities"], found["logits"])
     assert json.loads((tmp_path / "cam.pt2.json").read_text())["activation"] == "identity"
+    ort = web_runtime(tmp_path)
+    refused = run_command("export", f"checkpoint={folder}", "format=html", f"ort={ort}")
+    assert "the model tells values; choose format=onnx" in refused.stderr
 
 
 def test_two_classes_of_one_logit(tmp_path):
