@@ -63,8 +63,8 @@ class FoundShard(NamedTuple):
         A sample without an image is found as one that cannot be read.
 
         Raises:
-            DataError: If the shard is not readable (see `read_samples`), or the name of a member, by
-                which files are written, leads out of a folder.
+            DataError: If the shard is not readable (see `read_samples`), or a member has a name by
+                which files would be written outside of their folder.
         """
         path = self.locate()
         store = ShardStore(path.parent)

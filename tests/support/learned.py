@@ -123,8 +123,8 @@ def cut(batches, *sizes):
     ]
 
 
-def fit(module, batches, epochs=1, **options):
-    """Train a module on batches in memory."""
+def fit(module, batches, epochs=1, resume=None, **options):
+    """Train a module on batches in memory, from the start or from a checkpoint on."""
     options = {"logger": False} | options
     trainer = L.Trainer(
         accelerator="cpu",
@@ -135,5 +135,6 @@ def fit(module, batches, epochs=1, **options):
         inference_mode=False,
         **options,
     )
-    trainer.fit(module, DataLoader(batches, batch_size=None, shuffle=False))
+    loader = DataLoader(batches, batch_size=None, shuffle=False)
+    trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
     return trainer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -36,7 +37,8 @@ class Seen(NamedTuple):
         classifier: The classifier with the activations of the tiles.
         features: The activations (B, K, h, w), at least float32.
         logits: Class scores of each tile, (B, C), at least float32.
-        native: Native maps (B, H, W) in [0, 1]; None where these are not joined.
+        native: Native maps (B, H, W) in [0, 1]; None where these are not joined. Where they depend
+            on the class, those of each tile's own predicted class.
     """
 
     images: Tensor
@@ -159,13 +161,25 @@ class TileNetwork:
         plans = []
         for name in self.model.methods:
             if name not in self._sources:
-                plans.append(JoinedMap(name, None, lambda seen: seen.native, None))
+                plans += self._native(targets)
                 continue
             source = self._sources[name]
             plans += [
                 JoinedMap(name, k, self._maps(name, source, whole, k), source) for k in targets
             ]
         return plans
+
+    def _native(self, targets: Sequence[int]) -> list[JoinedMap]:
+        """Prepare the native map: one for all classes, or that of each."""
+        if not self.module.native.per_class:
+            return [JoinedMap(NATIVE, None, lambda seen: seen.native, None)]
+        return [JoinedMap(NATIVE, k, partial(self._native_of, k), None) for k in targets]
+
+    def _native_of(self, target: int, seen: Seen) -> Tensor:
+        """Compute the native maps (B, H, W) of a class, from the pass that was made."""
+        features = seen.classifier.features(seen.images)
+        targets = torch.full((len(seen.images),), target, device=features.device)
+        return widen(self.module.native_maps(features, seen.images, targets))
 
     def _maps(
         self, name: str, source: PostHocMethod, whole: Whole | None, target: int

@@ -75,6 +75,39 @@ def test_shares_change_nothing_but_the_memory(tmp_path):
         assert max(shares) < 0.7 * total, method
 
 
+class Keep(L.Callback):
+    """Writes a checkpoint after the first epoch, while the trunk is shared out."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def on_train_epoch_end(self, trainer, module):
+        if trainer.current_epoch == 0:
+            assert not any(p.numel() for p in module.classifier.backbone.parameters())
+            trainer.save_checkpoint(self.path)
+
+
+def resume_in_process(rank, folder):
+    """Train two epochs, and the second one again from the checkpoint of the first."""
+    halves = cut(make_batches(8, 8), 4, 4, 4, 4)[rank::2]
+    options = {"devices": 2, "use_distributed_sampler": False, "epochs": 2}
+    whole, resumed = make_module("trilite"), make_module("trilite")
+    keep = Keep(folder / "first.ckpt")
+    fit(whole, halves, strategy=ShardedTrunkDDP(), callbacks=[keep], **options)
+    fit(resumed, halves, strategy=ShardedTrunkDDP(), resume=keep.path, **options)
+    found = {"whole": whole.state_dict(), "resumed": resumed.state_dict()}
+    torch.save(found, folder / f"{rank}.pt")
+
+
+def test_a_run_goes_on_from_a_checkpoint_that_was_written_between_its_steps(tmp_path):
+    run_on_two(resume_in_process, tmp_path)
+    first = torch.load(tmp_path / "first.ckpt", weights_only=True)["state_dict"]
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        exactly(found["resumed"], found["whole"])
+        assert any(not torch.equal(value, found["whole"][name]) for name, value in first.items())
+
+
 def calm(**options):
     classifier = CAMClassifier(TinyBackbone().requires_grad_(False), CLASSES)
     loss = CALMLoss("em")

@@ -16,6 +16,7 @@ from learned_saliency.pipeline.cli import UserError, hydra_words
 from learned_saliency.pipeline.cli.compose import compose_checked
 from learned_saliency.pipeline.prediction.loading import build_model
 from learned_saliency.pipeline.prediction.predict import CONFIG_NAME
+from tests.support.untrained import untrained_run
 
 HEIGHT, WIDTH = 288, 512  # multiples of the networks' cells
 
@@ -86,6 +87,21 @@ def test_maps_of_fcam_are_those_of_one_pass(fcam_run, large, predicted):
     (found,) = index["images"][0]["maps"]
     expected, _ = untiled(model_of(*given[:1]), pixels, "native")
     np.testing.assert_allclose(read(folder, found), expected, atol=1e-3)
+
+
+def test_a_foreground_of_each_class_is_that_of_the_class_in_all_tiles(
+    creatures, large, predicted, tmp_path
+):
+    run = untrained_run(creatures, tmp_path / "run", "model=fcam", "model.foreground=class")
+    given = [f"checkpoint={run}", f"images={large[0]}", "tile_values=float16"]
+    words = [*given, "tile=256", "tile_overlap=224"]
+    for classes, wanted in (("classes=[0,2]", [0, 2]), ("classes=predicted", [None])):
+        index, folder, _ = predicted(*words, classes)
+        maps = index["images"][0]["maps"]
+        for found, target in zip(maps, wanted, strict=True):
+            expected, logits = untiled(model_of(given[0]), large[1], "native", target)
+            assert found["class"]["index"] == (int(logits.argmax()) if target is None else target)
+            np.testing.assert_allclose(read(folder, found), expected, atol=1e-3)
 
 
 def test_named_classes_take_one_pass_and_have_files_of_their_own(
