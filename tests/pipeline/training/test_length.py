@@ -77,20 +77,24 @@ def test_epochs_of_several_passes_are_told_everywhere_and_kept_by_a_run_that_goe
     assert "2 epochs of 2 passes over 32 images, 8 steps; kept after" in card
 
 
-def test_a_training_that_still_rose_says_so_and_knows_the_values_of_the_epochs_before(
+def test_a_training_that_still_rose_says_so_until_it_went_on_with_all_its_values(
     small_run, tmp_path, capsys, monkeypatch
 ):
-    folder = train(compose_checked([*small_run, *SHORT, "test=false"])).folder
-    assert "was still rising" not in capsys.readouterr().err
-    seen = []
-    monkeypatch.setattr(length, "last_rise", lambda *found: seen.append(found) or 0.0534)
-    go_on(folder, "recipe.classifier_epochs=3", "test=true")
-    ((values, epochs, higher),) = seen
-    assert (sorted(values), epochs, higher) == ([0, 1, 2], 3, True)
+    seen, rises = [], [0.0534, 0.0]
+    monkeypatch.setattr(length, "last_rise", lambda *found: seen.append(found) or rises.pop(0))
+    folder = train(compose_checked([*small_run, *SHORT])).folder
     told = "pxap on val was still rising when the training ended, by 5.3 points in the last"
-    told += " third of 3 epochs; resume={} recipe.classifier_epochs=6 goes on."
+    told += " third of 1 epochs; resume={} recipe.classifier_epochs=2 goes on."
     assert f"cam: warning: {told.format(folder)}\n" in capsys.readouterr().err
     rising = json.loads((folder / "results.json").read_text())["rising"]
     assert rising["points"] == 5.34
     assert told.format("RUN") in (folder / "checkpoints" / "best.md").read_text()
     assert told.format("RUN")[1:] in (folder / "report.html").read_text()
+    go_on(folder, "recipe.classifier_epochs=3")
+    assert "still rising" not in capsys.readouterr().err
+    values, epochs, higher = seen[1]
+    assert (sorted(values), epochs, higher) == ([0, 1, 2], 3, True)
+    assert values[0] == seen[0][0][0]
+    assert "rising" not in json.loads((folder / "results.json").read_text())
+    for page in ("report.html", "checkpoints/best.md"):
+        assert "still rising" not in (folder / page).read_text()
