@@ -115,7 +115,7 @@ def _page(facts: Mapping[str, Any], pictures: Sequence[str], loading: str, origi
         f"## Figures\n\n{_selection(facts)}",
         *(
             [f"**Not trained to its end: {told_rise(facts['rising'])}.**"]
-            if "rising" in facts
+            if facts.get("rising")
             else []
         ),
         *_tested(facts["metrics"].get("test"), facts.get("not_tested", "Not tested by itself.")),

@@ -251,7 +251,7 @@ def _record(plan: Plan, trained: TrainedStage) -> dict[str, Any]:
             "threshold_by": trained.facts["threshold_chosen_by"],
             **choice.supervision,
         },
-        **{key: trained.facts[key] for key in ("training", "rising") if key in trained.facts},
+        **{key: trained.facts[key] for key in ("training", "rising") if trained.facts[key]},
         **({} if learned is None else {"learned_from": learned}),
         **regret,
         "explained": trained.module.explained if plan.data.num_labeled("test") else "predicted",

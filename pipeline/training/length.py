@@ -73,26 +73,26 @@ def training_facts(
 
     Returns:
         ``training``, see `told_training`, with the number of steps of the checkpoint as
-        ``kept_after``; where the training ended too early ``rising``, see `told_rise`. That is not
-        asked of a figure in a unit of its own, which has no points.
+        ``kept_after``; and ``rising``, see `told_rise`, None where the training did not end too
+        early. That is not asked of a figure in a unit of its own, which has no points.
     """
     counted = checkpoint.content.get("callbacks", {}).get(budget.state_key) or {}
-    found = {"training": budget.state_dict() | {"kept_after": counted.get("steps")}}
-    figure = MONITORS[choice.monitor]
-    if best.curve is None or figure.unit is not None:
-        return found
-    rise = last_rise(best.curve, budget.epochs, bool(figure.higher_is_better))
-    if rise:
-        key = origin_of(config, f"{stage_key(checkpoint.stage)}.epochs")
-        found["rising"] = {
-            "metric": choice.monitor,
-            "split": name_split(choice.supervision),
-            "points": round(100 * rise, 2),
-            "epochs": budget.epochs,
-            "resumes": not checkpoint.stage,  # a classifier lies below a stage that begins now
-            "word": f"{key}={2 * budget.epochs}",
-        }
-    return found
+    training = budget.state_dict() | {"kept_after": counted.get("steps")}
+    figure, rise = MONITORS[choice.monitor], 0.0
+    if best.curve is not None and figure.unit is None:
+        rise = last_rise(best.curve, budget.epochs, bool(figure.higher_is_better))
+    if not rise:
+        return {"training": training, "rising": None}
+    key = origin_of(config, f"{stage_key(checkpoint.stage)}.epochs")
+    rising = {
+        "metric": choice.monitor,
+        "split": name_split(choice.supervision),
+        "points": round(100 * rise, 2),
+        "epochs": budget.epochs,
+        "resumes": not checkpoint.stage,  # a classifier lies below a stage that begins now
+        "word": f"{key}={2 * budget.epochs}",
+    }
+    return {"training": training, "rising": rising}
 
 
 def warn_of_rise(name: str, facts: Mapping[str, Any], folder: Path) -> None:
@@ -103,6 +103,6 @@ def warn_of_rise(name: str, facts: Mapping[str, Any], folder: Path) -> None:
         facts: See `training_facts`.
         folder: The run's folder.
     """
-    if "rising" in facts:
+    if facts["rising"] is not None:
         told = told_rise(facts["rising"], shlex.quote(str(folder)))
         print(f"{name}: warning: {told}.", file=sys.stderr)

@@ -19,9 +19,11 @@ from learned_saliency.pipeline.cli.errors import UserError
 from learned_saliency.pipeline.commands import COMMANDS
 from learned_saliency.pipeline.commands.evaluate import evaluation_words
 from learned_saliency.pipeline.evaluation.evaluate import CONFIG_NAME
+from learned_saliency.pipeline.reports import read_intervals, told_below_floors
 from learned_saliency.pipeline.runs.build import build_data
 from learned_saliency.pipeline.runs.checkpoints import load_network, read_checkpoint
 from learned_saliency.pipeline.training.fit import train
+from learned_saliency.trainers import TEST_FIGURES
 from tests.support.paths import ROOT
 from tests.support.words import FLOORS, SMALL_RUN, of_model
 
@@ -36,8 +38,11 @@ def read_rows(path):
         return list(csv.DictReader(file))
 
 
-def test_a_checkpoint_is_tested_as_its_training_did(run, evaluated):
+def test_a_checkpoint_is_tested_as_its_training_did(run, evaluated, capfd):
     found = evaluated(f"checkpoint={run.folder}", "methods=[native,cam]", NONE)
+    told = told_below_floors(found.results, TEST_FIGURES, read_intervals(found.folder))
+    assert told.startswith("these maps tell no more than a box in the middle of each image")
+    assert f"evaluate.py: warning: {told}\n" in capfd.readouterr().err
     assert found.results == run.results
     saved = json.loads((found.folder / "results.json").read_text())
     assert saved["test"]["native"] == pytest.approx(run.results["native"])

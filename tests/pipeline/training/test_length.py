@@ -47,50 +47,51 @@ def go_on(folder, *words):
     return train(resumed_config(compose_checked(words), words))
 
 
-SHORT = ["model=cam", "pictures.images=0"]
+WORDS = [
+    *("model=cam", "pictures.images=0"),
+    *("recipe.classifier_epoch_steps=5", "trainer.accumulate_grad_batches=3"),
+]
 
 
-def test_epochs_of_several_passes_are_told_everywhere_and_kept_by_a_run_that_goes_on(
-    small_run, tmp_path, capsys
-):
-    words = [*SHORT, "recipe.classifier_epoch_steps=5", "trainer.accumulate_grad_batches=3"]
-    folder = train(compose_checked([*small_run, *words])).folder
-    told = capsys.readouterr().err
-    assert (
-        "cam: 2 steps are one pass over 32 images, an epoch takes 4 passes "
-        "(recipe.classifier_epoch_steps=5)\n" in told  # 16 batches are 6 steps, 12 are 4
-    )
-    found = json.loads((folder / "results.json").read_text())["training"]
-    assert found == {"epochs": 1, "passes": 4, "images": 32, "steps": 6, "kept_after": 6}
-    line = "1 epoch of 4 passes over 32 images, 6 steps"
-    assert f"| training | {line}; kept after 6 |" in (folder / "checkpoints/best.md").read_text()
-    assert line in (folder / "report.html").read_text()
-    with pytest.raises(UserError, match=r"would change model\.epoch_steps, which a resumed run"):
-        go_on(folder, "recipe.classifier_epoch_steps=6")
-    capsys.readouterr()
-    go_on(folder, "recipe.classifier_epochs=2", "+trainer.limit_train_batches=5", "test=false")
-    assert (
-        "an epoch takes 4 passes (recipe.classifier_epoch_steps=5), of which "
-        "trainer.limit_train_batches leaves 5 of 16 batches\n" in capsys.readouterr().err
-    )
-    card = (folder / "checkpoints" / "best.md").read_text()
-    assert "2 epochs of 2 passes over 32 images, 8 steps; kept after" in card
+def recorded(folder):
+    return json.loads((folder / "results.json").read_text())
 
 
-def test_a_training_that_still_rose_says_so_and_knows_the_values_of_the_epochs_before(
+def test_epochs_of_several_passes_and_a_rise_are_told_everywhere_also_when_a_run_goes_on(
     small_run, tmp_path, capsys, monkeypatch
 ):
-    folder = train(compose_checked([*small_run, *SHORT, "test=false"])).folder
-    assert "was still rising" not in capsys.readouterr().err
-    seen = []
-    monkeypatch.setattr(length, "last_rise", lambda *found: seen.append(found) or 0.0534)
-    go_on(folder, "recipe.classifier_epochs=3", "test=true")
-    ((values, epochs, higher),) = seen
+    seen, rises = [], [0.0534, 0.0]
+    monkeypatch.setattr(length, "last_rise", lambda *found: seen.append(found) or rises.pop(0))
+    folder = train(compose_checked([*small_run, *WORDS])).folder
+    told, page = capsys.readouterr().err, (folder / "report.html").read_text()
+    card = (folder / "checkpoints" / "best.md").read_text()
+
+    line = "2 steps are one pass over 32 images, an epoch takes 4 passes "  # 12 batches, 4 steps,
+    line += "(recipe.classifier_epoch_steps=5)"  # would be too few
+    assert f"cam: {line}\n" in told
+    training = {"epochs": 1, "passes": 4, "images": 32, "steps": 6, "kept_after": 6}
+    assert recorded(folder)["training"] == training
+    summary = "1 epoch of 4 passes over 32 images, 6 steps"
+    assert f"| training | {summary}; kept after 6 |" in card
+    assert summary in page
+
+    rise = "xap on val was still rising when the training ended, by 5.3 points in the last third "
+    rise += "of 1 epochs; resume={} recipe.classifier_epochs=2 goes on."
+    assert f"cam: warning: p{rise.format(folder)}\n" in told
+    assert recorded(folder)["rising"]["points"] == 5.34
+    assert f"p{rise.format('RUN')}" in card
+    assert f"P{rise.format('RUN')}" in page
+
+    with pytest.raises(UserError, match=r"would change model\.epoch_steps, which a resumed run"):
+        go_on(folder, "recipe.classifier_epoch_steps=6")
+    go_on(folder, "recipe.classifier_epochs=3", "+trainer.limit_train_batches=5")
+    told, page = capsys.readouterr().err, (folder / "report.html").read_text()
+    line += ", of which trainer.limit_train_batches leaves 5 of 16 batches"
+    assert f"cam: {line}\n" in told
+    values, epochs, higher = seen[1]
     assert (sorted(values), epochs, higher) == ([0, 1, 2], 3, True)
-    told = "pxap on val was still rising when the training ended, by 5.3 points in the last"
-    told += " third of 3 epochs; resume={} recipe.classifier_epochs=6 goes on."
-    assert f"cam: warning: {told.format(folder)}\n" in capsys.readouterr().err
-    rising = json.loads((folder / "results.json").read_text())["rising"]
-    assert rising["points"] == 5.34
-    assert told.format("RUN") in (folder / "checkpoints" / "best.md").read_text()
-    assert told.format("RUN")[1:] in (folder / "report.html").read_text()
+    assert values[0] == seen[0][0][0]
+    assert "rising" not in recorded(folder)
+    card = (folder / "checkpoints" / "best.md").read_text()
+    assert not any("still rising" in each for each in (told, card, page))
+    assert "3 epochs of 2 passes over 32 images, 10 steps; kept after" in card  # 6 and 2 times 2

@@ -1,6 +1,7 @@
 """Runs that a signal stops and that go on: each ends as if nothing had stopped it."""
 
 import csv
+import json
 import os
 import resource
 import shutil
@@ -49,18 +50,13 @@ METHODS = {
     "rtis": ["model=rtis", "model.first_stage.epochs=0", "recipe.mask_width=8"],
     "finetuned": ["model=finetuned"],
     "averaged cam": ["model=cam", "recipe.ema_decay=0.9"],
-    "cam in passes": ["model=cam", "recipe.classifier_epoch_steps=6"],
-    "casm in passes": [
-        *("model=casm", "model.first_stage.epochs=0", "model.pool.thinning=L2"),
-        *("recipe.epoch_steps=3", "trainer.accumulate_grad_batches=2"),
-        "trainer.log_every_n_steps=2",
-    ],
     "averaged casm": [
         *("model=casm", "model.first_stage.epochs=0", "model.pool.thinning=L2"),
         *("model.ema_decay=0.9", "trainer.accumulate_grad_batches=2"),
         "trainer.log_every_n_steps=2",  # rows of the batches that complete an iteration
     ],
 }
+IN_PASSES = [*METHODS["averaged casm"], "recipe.epoch_steps=3"]  # epochs of 2 passes, 4 steps
 
 
 @pytest.fixture(autouse=True)
@@ -148,7 +144,6 @@ def snapshot_files(folder):
     ("method", "step", "at"),
     [(method, "log_means", 4) for method in METHODS]
     + [(method, "validation_step", at) for method in ("cam", "casm") for at in (2, 4)]
-    + [("cam in passes", "log_means", 11), ("casm in passes", "log_means", 9)]  # in its 2nd pass
     + [("averaged cam", "validation_step", 2), ("finetuned", "log_means", 20)],  # in its 2nd phase
 )
 def test_a_stopped_run_goes_on_in_another_folder_as_if_it_had_not_been(
@@ -165,6 +160,20 @@ def test_a_stopped_run_goes_on_in_another_folder_as_if_it_had_not_been(
     go_on(tmp_path / "moved")
     same(tmp_path / "moved", expected)
     assert not (tmp_path / "killed").exists()
+
+
+def test_a_run_stopped_in_the_second_pass_of_an_epoch_goes_on_there(start, tmp_path, monkeypatch):
+    start(tmp_path / "whole", *IN_PASSES, "++recipe.epochs=1")
+    send(monkeypatch, "log_means", 9)  # two calls per batch, of which a pass has four
+    with pytest.raises(Stopped):
+        start(tmp_path / "run", *IN_PASSES, "++recipe.epochs=1")
+    monkeypatch.undo()
+    loops = read_checkpoint(tmp_path / "run").content["loops"]["fit_loop"]
+    assert loops["epoch_loop.batch_progress"]["current"]["processed"] == 6
+    go_on(tmp_path / "run")
+    same(tmp_path / "run", tmp_path / "whole")
+    training = json.loads((tmp_path / "run" / "results.json").read_text())["training"]
+    assert training == {"epochs": 1, "passes": 2, "images": 32, "steps": 4, "kept_after": 4}
 
 
 def test_a_run_goes_on_before_its_first_checkpoint_and_when_it_was_killed_in_its_first_stage(
