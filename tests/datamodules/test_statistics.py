@@ -38,6 +38,6 @@ def test_of_many_images_a_drawn_part_is_measured():
 @pytest.mark.parametrize("value", [51.0, 100.0, 7.0, 1e-3])
 def test_a_channel_without_a_difference_is_refused(value):
     images = torch.rand(3, 2, 224, 224)
-    images[:, 1] = value  # of most values the mean of many pixels is another one by a rounding
+    images[:, 1] = value  # a mean of many pixels that is off by a rounding
     with pytest.raises(DataError, match=f"channel 1 has the value {value:g} of 255 in all pixels"):
         measure_channels(images.__getitem__, 3, seed=0)
