@@ -108,11 +108,13 @@ def find_files(
         sources, relative to the folder that holds all sources.
 
     Raises:
-        UserError: If a source is not there or a pattern matches nothing, before the first file.
+        UserError: If a source is not there, a pattern matches nothing, or two addresses end in one
+            name, before the first file.
     """
     if not sources:
         raise UserError("images has no value: give a file, a folder or a pattern.")
     given, remote = _separated(sources, ending, keep_gb)
+    _check_names(remote)
     for source in given:
         check_images(source)
     base = os.path.commonpath([os.path.abspath(_base(s)) for s in given]) if given else ""
@@ -139,10 +141,15 @@ def find_shard_files(
             raise UserError(f"{found.path}: is no shard, whose name ends in .tar; leave it out.")
     if not shards:
         raise UserError(f"images={', '.join(sources)}: there are no shards, files ending in .tar.")
+    _check_names(shards)
+    return shards
+
+
+def _check_names(shards: Sequence[FoundShard]) -> None:
+    """Check that no two shards have one name, by which their output is written."""
     names = Counter(shard.name for shard in shards)
     if twice := [name for name, count in names.items() if count > 1]:
         raise UserError(f"images: {twice[0]} is named twice; its output could be there only once.")
-    return shards
 
 
 def _separated(

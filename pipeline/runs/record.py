@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -19,16 +19,18 @@ from torch import Tensor
 from learned_saliency import datamodules
 from learned_saliency.pipeline.cli import UserError, check_values, printable
 from learned_saliency.pipeline.runs.build import CLASSIFIER, FIRST_STAGE
+from learned_saliency.pipeline.runs.recorded_keys import (
+    MAX_CLASSES,
+    MAX_LEARNED,
+    MAX_PIXELS,
+    MAX_RENDERED,
+    MAX_WIDTH,
+    NEEDED,
+    OPTIONAL,
+    count_up_to,
+    is_number,
+)
 
-MAX_CLASSES = 50_000  # which of them share parts takes CALM their square in bytes
-MAX_CHANNELS = 1024  # in an image
-MAX_SIDE = 8192  # pixels along one side
-MAX_PIXELS = 2**29  # in a batch
-MAX_WIDTH = 65_536  # channels in a layer, and any other number that describes a network
-MAX_IMAGES = 1_000_000  # in a rendered split
-MAX_LEARNED = 10**9  # boxes or masks that were learned from
-MAX_RENDERED = 10**10  # pixels in a rendered data set
-MAX_PROCESSES = 1024
 _MAX_DEPTH = 24  # groups within groups
 _MAX_VALUES = 200_000
 _MAX_TEXT = 10_000  # characters
@@ -36,84 +38,11 @@ _MAX_NAME = 500
 _MAX_TENSORS = 100_000
 _MAX_SHARED = 16  # times the size of the file that all its tensors may take
 
-
 LEARNED = "learned_from"  # key of the boxes and masks of `val` that a bound has learned from
 
 
 class RecordError(ValueError):
     """Error of a record; the message ends a sentence that begins with the file's name."""
-
-
-class _Kind(NamedTuple):
-    """Values that a key of a recorded configuration may have, and how a message puts them."""
-
-    test: Callable[[Any], bool]
-    told: str
-
-
-def _count(most: int, least: int = 1) -> _Kind:
-    return _Kind(
-        lambda v: isinstance(v, int) and not isinstance(v, bool) and least <= v <= most,
-        f"an integer from {least} to {most:,}",
-    )
-
-
-def _or_none(kind: _Kind) -> _Kind:
-    return _Kind(lambda v: v is None or kind.test(v), f"{kind.told}, or null")
-
-
-def _is_number(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value)
-
-
-_TEXT = _Kind(lambda v: isinstance(v, str) and v not in ("", "???"), "a text")
-_GROUP = _Kind(lambda v: isinstance(v, dict), "a group of keys")
-_CHANNELS = _Kind(
-    lambda v: isinstance(v, list) and 0 < len(v) <= MAX_CHANNELS and all(map(_is_number, v)),
-    "a number for each channel",
-)
-_SIDE = _count(MAX_SIDE)
-_SIZE = _Kind(
-    lambda v: _SIDE.test(v) or (isinstance(v, list) and len(v) == 2 and all(map(_SIDE.test, v))),
-    f"{_SIDE.told}, or two of them, height and width",
-)
-
-_NEEDED = {
-    "model": _GROUP,
-    "model.name": _TEXT,
-    "model.network": _GROUP,
-    "model.module": _GROUP,
-    "backbone": _GROUP,
-    "backbone.name": _TEXT,
-    "recipe": _GROUP,
-    "data": _GROUP,
-    "data._target_": _TEXT,
-    "data.name": _TEXT,
-    "data.crop_size": _SIZE,
-    "data.resize_size": _SIZE,
-    "data.batch_size": _count(MAX_PIXELS),
-    "data.mean": _CHANNELS,
-    "data.std": _Kind(
-        lambda v: _CHANNELS.test(v) and all(map((0.0).__lt__, map(float, v))),
-        "a number above 0 for each channel",
-    ),
-    "data.center_crop": _Kind(lambda v: isinstance(v, bool), "true or false"),
-    "seed": _count(2**32 - 1, 0),
-}
-_OPTIONAL = {
-    "data.eval_batch_size": _or_none(_count(MAX_PIXELS)),
-    "data.evaluation_resize": _or_none(_SIDE),
-    "data.channels": _count(MAX_CHANNELS),
-    "data.shown_channels": _or_none(_CHANNELS),
-    "data.num_workers": _count(MAX_PROCESSES, 0),
-    "data.num_classes": _or_none(_count(MAX_CLASSES)),
-    "data.reader": _or_none(_GROUP),
-    "data.reader.image_size": _SIDE,
-    "data.reader.num_classes": _count(MAX_CLASSES),
-    "data.reader.workers": _or_none(_count(MAX_PROCESSES)),
-    **{f"data.reader.{split}_images": _count(MAX_IMAGES) for split in ("train", "val", "test")},
-}
 
 
 def recorded_config(record: Mapping[str, Any]) -> DictConfig:
@@ -129,9 +58,9 @@ def recorded_config(record: Mapping[str, Any]) -> DictConfig:
     config = record.get("config")
     if not isinstance(config, dict):
         raise RecordError("the record of its run is damaged (it has no configuration)")
-    for key, kind in (_NEEDED | _OPTIONAL).items():
+    for key, kind in (NEEDED | OPTIONAL).items():
         found, value = _select(config, key)
-        if not found and key in _NEEDED:
+        if not found and key in NEEDED:
             raise RecordError(f"not of this version: its configuration has no {key}")
         if found and not kind.test(value):
             raise RecordError(f"its configuration has {key}={_shown(value)}: expected {kind.told}")
@@ -182,7 +111,7 @@ def recorded_classes(record: Mapping[str, Any]) -> list[str]:
         RecordError: If they are none, too many or too long, or not as many as the record says.
     """
     names, number = record.get("class_names"), record.get("num_classes")
-    kind = _count(MAX_CLASSES)
+    kind = count_up_to(MAX_CLASSES)
     if not kind.test(number):
         raise RecordError(
             f"the record of its run has num_classes={_shown(number)}: expected {kind.told}"
@@ -212,8 +141,8 @@ def recorded_learning(record: Mapping[str, Any]) -> dict[str, Any] | None:
     if (
         not isinstance(learned, dict)
         or learned.get("split") != "val"
-        or not _is_number(learned.get("share"))
-        or not all(_count(MAX_LEARNED, 0).test(learned.get(name)) for name in numbers)
+        or not is_number(learned.get("share"))
+        or not all(count_up_to(MAX_LEARNED, 0).test(learned.get(name)) for name in numbers)
     ):
         told = f"its {LEARNED} is {_shown(learned)}"
         raise RecordError(f"the record of its run is damaged ({told})")

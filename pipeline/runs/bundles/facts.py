@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from learned_saliency.datamodules import SPLITS
 from learned_saliency.ops import Activation
-from learned_saliency.pipeline.runs.record import MAX_CLASSES, MAX_IMAGES, MAX_SIDE
+from learned_saliency.pipeline.runs.recorded_keys import MAX_CLASSES, MAX_IMAGES, MAX_SIDE
 from learned_saliency.trainers import EXPLAINED
 
 FORMAT = "learned-saliency bundle"

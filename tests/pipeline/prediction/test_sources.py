@@ -78,3 +78,8 @@ def test_a_folder_that_cannot_be_read_is_told(tree, monkeypatch):
 def test_what_is_not_there_is_told_before_the_first_file(tree, source, told):
     with pytest.raises(UserError, match=told):
         find_files([str(tree), str(tree / source)])
+
+
+def test_shards_of_two_addresses_with_one_name_are_refused():
+    with pytest.raises(UserError, match=r"s-1\.tar is named twice"):
+        find_files(["https://a.example/s-{0..1}.tar", "https://b.example/s-1.tar"])
