@@ -85,7 +85,7 @@ from learned_saliency.datamodules.readers import (
 )
 from learned_saliency.datamodules.regression import read_regression_split
 from learned_saliency.datamodules.resampling import resizes_down_first
-from learned_saliency.datamodules.sampler import EpochLength, TrainBatches
+from learned_saliency.datamodules.sampler import EpochLength, TrainBatches, TrainSampler
 from learned_saliency.datamodules.shards import (
     IMAGE_ENDINGS,
     Remote,
@@ -163,6 +163,7 @@ __all__ = [
     "SplitDataModule",
     "SplitMetadata",
     "TrainBatches",
+    "TrainSampler",
     "VOCReader",
     "WSOLBatch",
     "WSOLDataModule",

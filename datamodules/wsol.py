@@ -247,7 +247,10 @@ class WSOLDataModule(SplitDataModule):
         order = self._order(metadata)
         sampler = TrainSampler(len(dataset), seed=self.seed, fraction=self.train_fraction, **order)
         batches = TrainBatches(sampler, self.batch_size, self.epoch_length)
-        return ResumableLoader(dataset, batches, **self._loader_options())
+        options = {"batch_sampler": batches}
+        if sampler.passes == 1:
+            options = {"batch_size": self.batch_size, "sampler": sampler}
+        return ResumableLoader(dataset, **options, **self._loader_options())
 
     def measure(self) -> str:
         """Find mean and standard deviation in the training images, where they are not given.
