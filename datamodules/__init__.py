@@ -91,7 +91,7 @@ from learned_saliency.datamodules.regression import (
     read_value,
 )
 from learned_saliency.datamodules.resampling import resizes_down_first
-from learned_saliency.datamodules.sampler import EpochLength, TrainBatches
+from learned_saliency.datamodules.sampler import EpochLength, TrainBatches, TrainSampler
 from learned_saliency.datamodules.shards import (
     IMAGE_ENDINGS,
     Remote,
@@ -170,6 +170,7 @@ __all__ = [
     "SplitDataModule",
     "SplitMetadata",
     "TrainBatches",
+    "TrainSampler",
     "VOCReader",
     "WSOLBatch",
     "WSOLDataModule",

@@ -95,7 +95,10 @@ class LoadingDataModule(SplitDataModule):
         order = self._order(metadata)
         sampler = TrainSampler(len(dataset), seed=self.seed, fraction=self.train_fraction, **order)
         batches = TrainBatches(sampler, self.batch_size, self.epoch_length)
-        return ResumableLoader(dataset, batches, **self._loader_options())
+        options = {"batch_sampler": batches}
+        if sampler.passes == 1:  # Lightning can replace the sampler then
+            options = {"batch_size": self.batch_size, "sampler": sampler}
+        return ResumableLoader(dataset, **options, **self._loader_options())
 
     def _order(self, metadata: SplitMetadata) -> dict[str, Any]:
         """Return what the order of training images depends on beside seed and epoch."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch.distributed as dist
 from numpy.typing import NDArray
-from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampler
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
 
 from learned_saliency.datamodules.orders import windowed_order
 
@@ -237,17 +237,16 @@ class ResumableLoader(DataLoader):
     order.
 
     Args:
-        dataset: The images.
-        batches: Their batches.
-        **options: Further arguments of ``DataLoader``.
+        *args: Arguments of ``DataLoader``.
+        **kwargs: Arguments of ``DataLoader``, with `TrainBatches` as ``batch_sampler``; or, for
+            epochs of one pass, with a ``TrainSampler`` as ``sampler`` and a ``batch_size``, whose
+            sampler Lightning can replace.
     """
 
-    batch_sampler: TrainBatches
-
-    def __init__(self, dataset: Dataset, batches: TrainBatches, **options: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._position = {"epoch": 0, "batches": 0}
         self._resume = {"epoch": 0, "batches": 0}
-        super().__init__(dataset, batch_sampler=batches, **options)
+        super().__init__(*args, **kwargs)
 
     def state_dict(self) -> dict[str, int]:
         """Return the epoch last iterated and the number of batches delivered in it."""
@@ -260,9 +259,12 @@ class ResumableLoader(DataLoader):
     def __iter__(self) -> Iterator[Any]:
         """Yield batches, after a restart only those not delivered yet."""
         resume, self._resume = self._resume, {"epoch": 0, "batches": 0}
-        epoch = self.batch_sampler.sampler.epoch
+        epoch = getattr(self.batch_sampler.sampler, "epoch", 0)
         done = resume["batches"] if resume["epoch"] == epoch else 0
-        self.batch_sampler.skip(done)
+        if done and isinstance(self.batch_sampler, TrainBatches):
+            self.batch_sampler.skip(done)
+        elif done:
+            self.sampler.skip(done * self.batch_size)
         self._position = {"epoch": epoch, "batches": done}
         for batch in super().__iter__():
             self._position["batches"] += 1

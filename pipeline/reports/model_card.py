@@ -52,9 +52,10 @@ def model_card(name: str, facts: Mapping[str, Any]) -> str:
             key of an earlier stage, empty for the last one; ``learned_from``: what
             `WSOLDataModule.learned_from` says of a supervised bound, else left out;
             ``threshold_chosen_by``: ``"boxes"`` or the criterion that chose the box threshold
-            without them; ``training``: see `told_training`, and where the training ended too early
-            ``rising``: see `told_rise`. ``metrics`` holds under ``val`` the figure that chose the
-            checkpoint, if any, and under ``test`` figures by method, if it was tested; fractions.
+            without them; ``training``: see `told_training`, and ``rising``: see `told_rise`, None
+            or left out where they are not known or not so. ``metrics`` holds under ``val`` the
+            figure that chose the checkpoint, if any, and under ``test`` figures by method, if it
+            was tested; fractions.
     """
     up = "../.." if facts["stage"] else ".."
     place = f"`{up}/config.yaml` and in the checkpoint itself"
@@ -100,7 +101,7 @@ def _page(facts: Mapping[str, Any], pictures: Sequence[str], loading: str, origi
         _network(facts),
         *([("decoder", _decoder(model))] if model.get("decoder") else []),
         ("parameters", f"{facts['parameters']:,}"),
-        *([("training", _training(facts["training"]))] if "training" in facts else []),
+        *([("training", _training(facts["training"]))] if facts.get("training") else []),
         ("input", _input(facts)),
         ("box threshold", _threshold(facts)),
         ("regions", _regions(facts.get("coverage"))),

@@ -73,11 +73,14 @@ def training_facts(
 
     Returns:
         ``training``, see `told_training`, with the number of steps of the checkpoint as
-        ``kept_after``; and ``rising``, see `told_rise`, None where the training did not end too
-        early. That is not asked of a figure in a unit of its own, which has no points.
+        ``kept_after``, None where nothing has counted; and ``rising``, see `told_rise`, None where
+        the training did not end too early. That is not asked of a figure in a unit of its own,
+        which has no points.
     """
     counted = checkpoint.content.get("callbacks", {}).get(budget.state_key) or {}
-    training = budget.state_dict() | {"kept_after": counted.get("steps")}
+    training = None
+    if budget.images:
+        training = budget.state_dict() | {"kept_after": counted.get("steps")}
     figure, rise = MONITORS[choice.monitor], 0.0
     if best.curve is not None and figure.unit is None:
         rise = last_rise(best.curve, budget.epochs, bool(figure.higher_is_better))

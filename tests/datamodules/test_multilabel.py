@@ -76,7 +76,7 @@ def test_training_draws_one_of_the_classes_anew_in_each_epoch(pictures):
         loader = _data(pictures, augment=augment).train_dataloader()
         drawn = {f"train/{c}.png": set() for c in "abcde"}
         for epoch in range(12):
-            loader.batch_sampler.sampler.set_epoch(epoch)
+            loader.sampler.set_epoch(epoch)
             for batch in loader:
                 for name, label, present in zip(
                     batch["image_id"], batch["label"].tolist(), batch["labels"], strict=True

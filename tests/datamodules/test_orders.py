@@ -5,7 +5,12 @@ import pytest
 
 from learned_saliency.datamodules import sampler as module
 from learned_saliency.datamodules.orders import LANES, run_starts, windowed_order
-from learned_saliency.datamodules.sampler import ResumableLoader, TrainBatches, TrainSampler
+from learned_saliency.datamodules.sampler import (
+    EpochLength,
+    ResumableLoader,
+    TrainBatches,
+    TrainSampler,
+)
 
 
 def files(*counts):
@@ -89,8 +94,8 @@ def test_workers_bring_the_same_order_and_a_resumed_loader_the_rest_of_it(worker
 
     def loader():
         sampler = TrainSampler(30, window=8, starts=run_starts(files(10, 10, 10)))
-        options = {"collate_fn": list, "num_workers": workers}
-        return ResumableLoader(Indices(), TrainBatches(sampler, 4), **options)
+        options = {"batch_size": 4, "collate_fn": list, "num_workers": workers}
+        return ResumableLoader(Indices(), sampler=sampler, **options)
 
     whole = list(loader())
     assert sorted(chain(*whole)) == list(range(30))
@@ -104,3 +109,12 @@ def test_workers_bring_the_same_order_and_a_resumed_loader_the_rest_of_it(worker
 def test_a_window_of_no_image_is_refused():
     with pytest.raises(ValueError, match="window of 1 image or more, got 0"):
         TrainSampler(4, window=0)
+
+
+def test_each_pass_of_an_epoch_reads_the_files_in_a_window():
+    starts = run_starts(files(10, 10, 10))
+    batches = TrainBatches(TrainSampler(30, window=8, starts=starts), 4, EpochLength(20))
+    order = [index for batch in batches for index, _ in batch]
+    passes = [order[:30], order[30:60], order[60:]]
+    assert all(sorted(of_pass) == list(range(30)) for of_pass in passes)
+    assert len(set(map(tuple, passes))) == 3

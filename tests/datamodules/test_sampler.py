@@ -111,10 +111,13 @@ def test_evaluation_shares_have_no_padding_and_no_doubles(monkeypatch):
     assert len(EvaluationSampler(10)) == 3
 
 
-def _loader(workers=0, steps=1):
+def _loader(workers=0, steps=None):
+    options = {"batch_size": 3, "sampler": TrainSampler(10, seed=0)}
+    if steps is not None:
+        options = {"batch_sampler": TrainBatches(TrainSampler(10, seed=0), 3, EpochLength(steps))}
     return ResumableLoader(
         _Indices(),
-        TrainBatches(TrainSampler(10, seed=0), 3, EpochLength(steps)),
+        **options,
         collate_fn=lambda batch: batch,
         num_workers=workers,
         persistent_workers=workers > 0,

@@ -132,7 +132,7 @@ def test_boxes_and_masks_lie_on_the_pixels_of_their_object(shown, tmp_path, mask
     looks = set()
     for epoch in range(6):
         loader = data.train_dataloader()
-        loader.batch_sampler.sampler.set_epoch(epoch)
+        loader.sampler.set_epoch(epoch)
         for batch in loader:
             white = (batch["image"][:, 0] > 0.5).to(torch.uint8)
             truth = batch["mask"] if masks else box_masks(batch["boxes"], 13, 13)
@@ -193,7 +193,7 @@ def test_two_processes_see_what_one_sees_and_go_on_where_it_stopped(shown, monke
     def batches(skipped=0, **process):
         monkeypatch.setattr(sampler_module, "_process", lambda: process)
         loader = data.train_dataloader()
-        loader.batch_sampler.sampler.set_epoch(2)
+        loader.sampler.set_epoch(2)
         loader.load_state_dict({"epoch": 2, "batches": skipped})
         return [
             {name: (image, mask) for name, image, mask in zip(*columns, strict=True)}

@@ -24,7 +24,7 @@ def test_training_crops_are_those_of_pillow_and_torchvision(tiny):
     data = tiny_data(folder, resize_size=40, crop_size=32)
     data.setup("fit")
     loader = data.train_dataloader()
-    draws = dict(iter(loader.batch_sampler.sampler))
+    draws = dict(iter(loader.sampler))
     for batch in loader:
         for index, image in zip(batch["index"].tolist(), batch["image"], strict=True):
             stored = Image.open(folder / f"train/{index}.png").convert("RGB")

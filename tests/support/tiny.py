@@ -13,7 +13,7 @@ def tiny_data(folder, **options):
 
 def train_images(data, epoch=0):
     loader = data.train_dataloader()
-    loader.batch_sampler.sampler.set_epoch(epoch)
+    loader.sampler.set_epoch(epoch)
     return {
         image_id: image
         for batch in loader

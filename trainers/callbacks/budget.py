@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning as L
 
-from learned_saliency.datamodules import TrainBatches
+from learned_saliency.datamodules import TrainBatches, TrainSampler
 from learned_saliency.trainers.training import TrainableModule
 
 
@@ -58,12 +58,13 @@ class Budget(L.Callback):
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Read how long an epoch is, and say so where it is longer than one pass."""
         batches = getattr(trainer.train_dataloader, "batch_sampler", None)
-        if not isinstance(batches, TrainBatches):
+        sampler = getattr(batches, "sampler", None)
+        if not isinstance(sampler, TrainSampler):
             return
-        count = int(trainer.num_training_batches)
-        self.passes = -(-count // batches.pass_batches)
-        self.images = batches.sampler.pass_images
-        if trainer.is_global_zero and self.word and batches.sampler.passes > 1:
+        count, whole = int(trainer.num_training_batches), len(batches)
+        self.passes = -(-count * sampler.passes // whole)
+        self.images = sampler.pass_images
+        if trainer.is_global_zero and isinstance(batches, TrainBatches):
             print(f"{self.title}: {_told(batches, self.word, count)}", file=sys.stderr, flush=True)
 
     def on_train_batch_end(self, trainer: L.Trainer, module: TrainableModule, *_: Any) -> None:

@@ -250,7 +250,7 @@ def test_shards_of_a_web_server_are_fetched_and_read_in_windows(root, tmp_path):
     with served(root) as (address, asked, _):
         data = module(address, tmp_path / "made", WebDatasetReader(**names))
         assert len(asked) == 6
-        sampler = data.train_dataloader().batch_sampler.sampler
+        sampler = data.train_dataloader().sampler
         assert sampler._window == 4096
         seen = [name for batch in data.train_dataloader() for name in batch["image_id"]]
         assert len(set(seen)) == 16
