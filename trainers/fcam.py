@@ -34,10 +34,10 @@ class FCAMModule(ForegroundModule):
         seed_method: Post-hoc method from whose maps of that class pseudo-labels are drawn.
         sampler: Sampler of the pseudo-labeled pixels.
         loss: Pixel alignment loss.
-        gradient_shares: Number N of steps, >= 1; every N-th logs the norm of each term's gradient
-            at the decoder's foreground scores, divided by the sum of these norms, as
-            ``train/gradient_share/<term>``. It is that of the batch that makes the step, with norms
-            that are means over the processes. None for none; the training is the same.
+        gradient_shares: Number N of steps, >= 1; every N-th logs each term's share of the
+            gradient at the decoder's foreground scores, as ``train/gradient_share/<term>``; see
+            `gradient_norms`. It is that of the batch that makes the step, of norms that are means
+            over the processes. None for none; the training is the same.
         **options: See `SaliencyModule`.
     """
 

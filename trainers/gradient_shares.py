@@ -11,6 +11,10 @@ _HALF_SCALE = 2.0**12  # keeps small gradients of float16 scores from becoming 0
 def gradient_norms(terms: Mapping[str, Tensor], scores: Tensor) -> Tensor:
     """Compute how strongly each term of a loss pulls at the foreground scores of a batch.
 
+    The pull is the sum of absolute values over pixels, because all pixels share the decoder's
+    weights, in whose gradient many small pulls add up: the Euclidean norm would leave next to
+    nothing of a term that reaches every pixel beside one that reaches a few.
+
     The graph stays for the training's own backward pass, whose gradients are left alone; nothing
     below ``scores`` is computed.
 
@@ -19,7 +23,7 @@ def gradient_norms(terms: Mapping[str, Tensor], scores: Tensor) -> Tensor:
         scores: Decoder output before the softmax, (B, 1 + F, H, W); channel 0 is background.
 
     Returns:
-        Euclidean norms over the batch of the gradients at channels 1 to F, float32 (T,).
+        Norms (L1) over the batch of the gradients at channels 1 to F, float32 (T,).
     """
     scale = _HALF_SCALE if scores.dtype == torch.float16 else 1.0
     norms = []
@@ -27,7 +31,7 @@ def gradient_norms(terms: Mapping[str, Tensor], scores: Tensor) -> Tensor:
         (gradient,) = torch.autograd.grad(
             term, scores, torch.full_like(term, scale), retain_graph=True
         )
-        norms.append(gradient[:, 1:].float().norm() / scale)
+        norms.append(gradient[:, 1:].float().abs().sum() / scale)
     return torch.stack(norms)
 
 
