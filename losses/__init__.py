@@ -21,7 +21,15 @@ from learned_saliency.losses.multilabel import classification_loss, multilabel_c
 from learned_saliency.losses.partial_cross_entropy import IGNORE, partial_cross_entropy
 from learned_saliency.losses.regression import standardized_error
 from learned_saliency.losses.rtis import AlternativeImages, RTISLoss, RTISLossTerms
-from learned_saliency.losses.seeds import SamplingRegions, SeedSampler, sampling_regions
+from learned_saliency.losses.seed_regions import (
+    ForegroundRegions,
+    SamplingRegions,
+    background_chances,
+    foreground_regions,
+    sampling_regions,
+    scaled_side,
+)
+from learned_saliency.losses.seeds import SeedSampler
 from learned_saliency.losses.size_constraint import size_constraint
 from learned_saliency.losses.spg import SPGLoss, SPGLossTerms, guidance_seeds, seed_cross_entropy
 from learned_saliency.losses.supervised import SupervisedLoss, box_masks, pixel_cross_entropy
@@ -38,6 +46,7 @@ __all__ = [
     "DenseCRFLoss",
     "FCAMLoss",
     "FCAMLossTerms",
+    "ForegroundRegions",
     "RTISLoss",
     "RTISLossTerms",
     "SPGLoss",
@@ -48,12 +57,14 @@ __all__ = [
     "TriLiteLoss",
     "TriLiteLossTerms",
     "adversarial_background",
+    "background_chances",
     "box_masks",
     "casm_classifier_loss",
     "class_seeds",
     "classification_loss",
     "dense_crf",
     "expectation_maximization",
+    "foreground_regions",
     "guidance_seeds",
     "joint_seeds",
     "location_posterior",
@@ -69,6 +80,7 @@ __all__ = [
     "pixel_cross_entropy",
     "present_regions",
     "sampling_regions",
+    "scaled_side",
     "seed_cross_entropy",
     "size_constraint",
     "standardized_error",

@@ -13,6 +13,7 @@ from learned_saliency.datamodules import WSOLBatch
 from learned_saliency.losses import FCAMLoss, SeedSampler, class_seeds, joint_seeds
 from learned_saliency.models import FCAM, FCAMOutput
 from learned_saliency.trainers.foreground import ForegroundModule
+from learned_saliency.trainers.gradient_shares import gradient_norms, norm_shares
 
 
 class FCAMModule(ForegroundModule):
@@ -33,6 +34,10 @@ class FCAMModule(ForegroundModule):
         seed_method: Post-hoc method from whose maps of that class pseudo-labels are drawn.
         sampler: Sampler of the pseudo-labeled pixels.
         loss: Pixel alignment loss.
+        gradient_shares: Number N of steps, >= 1; every N-th logs each term's share of the
+            gradient at the decoder's foreground scores, as ``train/gradient_share/<term>``; see
+            `gradient_norms`. It is that of the batch that makes the step, of norms that are means
+            over the processes. None for none; the training is the same.
         **options: See `SaliencyModule`.
     """
 
@@ -47,14 +52,18 @@ class FCAMModule(ForegroundModule):
         seed_method: PostHocMethod,
         sampler: SeedSampler,
         loss: FCAMLoss,
+        gradient_shares: int | None = None,
         **options: Any,
     ) -> None:
         super().__init__(network=network, **options)
         if self.network.per_class and not self.has_classes:
             raise ValueError("a foreground of each class needs classes: values share one")
+        if gradient_shares is not None and gradient_shares < 1:
+            raise ValueError(f"gradient_shares must be at least 1 or None, got {gradient_shares}")
         self.seed_method = seed_method
         self.sampler = sampler
         self.loss = loss
+        self.gradient_shares = gradient_shares
 
     @property
     def shard_obstacle(self) -> str | None:
@@ -86,7 +95,19 @@ class FCAMModule(ForegroundModule):
             pseudo_labels, present = self._draw(batch, output)
         terms = self.loss(output.scores, pseudo_labels, self.colors(images), present)
         self.log_losses(terms.total, terms.parts(), len(images))
+        self._log_gradient_shares(terms.parts(), output.scores)
         return terms.total
+
+    def _log_gradient_shares(self, terms: Mapping[str, Tensor], scores: Tensor) -> None:
+        """Log the terms' parts of the gradient, if this batch makes a step that is to be logged."""
+        every, step = self.gradient_shares, self.global_step
+        if every is None or step % every or self.accumulates:
+            return
+        norms = self.trainer.strategy.reduce(gradient_norms(terms, scores), reduce_op="mean")
+        shares = zip(terms, norm_shares(norms).tolist(), strict=True)
+        values = {f"train/gradient_share/{name}": share for name, share in shares}
+        for logger in self.loggers:  # whatever batches Lightning writes the curves of
+            logger.log_metrics(values | {"epoch": self.current_epoch}, step)
 
     def _draw(self, batch: WSOLBatch, output: FCAMOutput) -> tuple[Tensor, Tensor | None]:
         """Draw pseudo-labels (B, H, W), and tell which foregrounds each image has, (B, F)."""

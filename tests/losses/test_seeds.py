@@ -296,7 +296,7 @@ def test_seeds_are_drawn_without_waiting_for_a_gpu(monkeypatch):
     def drawn(shape, generator):
         return torch.randint(2**62, shape, device="cuda")
 
-    for module in ("losses.seeds", "losses.random_pixels"):
+    for module in ("losses.seeds", "losses.seed_regions", "losses.random_pixels"):
         monkeypatch.setattr(import_module(f"learned_saliency.{module}"), "random_integers", drawn)
     # Fake tensors raise an error where an operation depends on numbers that they do not have.
     with FakeTensorMode(allow_non_fake_inputs=True), _OnDevice():

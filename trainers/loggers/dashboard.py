@@ -43,9 +43,9 @@ class Dashboard:
     """Base of the project's loggers; a logger leaves out what it cannot show.
 
     Lightning hands the curves to all loggers. Names are the same in all of them:
-    ``train/loss_*``, ``train/lr``, ``train/images_per_second``, ``val/native/*``,
-    ``test/METHOD/*``; the curves of an earlier stage have its name and a `STAGE_SEPARATOR` in
-    front: ``classifier/train/lr``. Only the first process writes.
+    ``train/loss_*``, ``train/gradient_share/*``, ``train/lr``, ``train/images_per_second``,
+    ``val/native/*``, ``test/METHOD/*``; the curves of an earlier stage have its name and a
+    `STAGE_SEPARATOR` in front: ``classifier/train/lr``. Only the first process writes.
 
     Attributes:
         package: Package that the dashboard needs and an extra of its name brings; empty for none.

@@ -15,6 +15,7 @@ from learned_saliency.pipeline.evaluation.studies.run import (
     build_studies,
     run_studies,
 )
+from learned_saliency.pipeline.evaluation.studies.seeds import Seeds
 from learned_saliency.pipeline.evaluation.studies.selectivity import Selectivity
 from learned_saliency.pipeline.evaluation.studies.shapcam import ShapCAM
 from learned_saliency.pipeline.evaluation.studies.shortcuts import Shortcuts
@@ -34,6 +35,7 @@ __all__ = [
     "Outcome",
     "Randomization",
     "Removal",
+    "Seeds",
     "Selectivity",
     "Setting",
     "ShapCAM",

@@ -187,9 +187,9 @@ def regions_of(batch: WSOLBatch) -> Tensor:
     """
     if "mask" in batch:
         return batch["mask"]
-    regions = box_union(batch["boxes"], batch["image"][:, 0]).to(torch.uint8)
-    unboxed = ~regions.flatten(1).any(dim=1)
-    return regions.masked_fill(unboxed[:, None, None], 255)
+    boxed = box_union(batch["boxes"], batch["image"][:, 0])
+    unboxed = ~boxed.flatten(1).any(dim=1)
+    return boxed.to(torch.uint8).masked_fill(unboxed[:, None, None], 255)
 
 
 def labeled(batches: Iterable[WSOLBatch]) -> Iterator[WSOLBatch]:

@@ -103,6 +103,11 @@ def _stage_charts(rows: list[dict[str, str]], stage: str, names: list[str]) -> l
         by_step = [n for n in names if n.startswith("train/loss") and n.endswith("_step")]
         lines, axis = _lines(rows, begin, by_step, "step"), "step"
     charts = [Chart(f"Losses{title}", axis, "loss", _named(lines))] if lines else []
+    parts = [n for n in names if n.startswith("train/gradient_share/")]
+    lines = _lines(rows, begin, parts, "step", 100.0)
+    if lines:
+        name = f"Parts of the gradient{title}"
+        charts.append(Chart(name, "step", "percent", _named(lines), y_range=_PERCENT))
     own = f"val/{NATIVE}/"
     known = [n.removeprefix(own) for n in names if n.startswith(own)]
     figures = TEST_FIGURES | MONITORS  # with the criteria that need no box

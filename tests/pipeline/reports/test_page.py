@@ -25,6 +25,7 @@ from learned_saliency.pipeline.reports import (
     write_results,
 )
 from learned_saliency.pipeline.reports.page.curves_section import test_charts as draw_test_charts
+from learned_saliency.pipeline.reports.page.curves_section import training_charts
 from learned_saliency.trainers import TEST_FIGURES
 from tests.support.drawn import Drawn
 
@@ -182,6 +183,18 @@ def test_curves_are_those_of_the_metrics(drawn):
         curve = metric.curve()
         np.testing.assert_array_equal([p[0] for p in line.points], 100 * curve.recall)
         np.testing.assert_array_equal([p[1] for p in line.points], 100 * curve.precision)
+
+
+def test_parts_of_the_gradient_are_curves_by_step_in_percent(tmp_path):
+    rows = ["step,epoch,train/gradient_share/seeds,train/gradient_share/size"]
+    rows += ["0,0,0.75,0.25", "5,0,,", "10,1,0.5,0.5"]
+    (tmp_path / "metrics.csv").write_text("\n".join(rows) + "\n")
+    (chart,) = training_charts(tmp_path)
+    assert chart.title == "Parts of the gradient"
+    assert {line.name: list(line.points) for line in chart.lines} == {
+        "seeds": [(0, 75), (10, 50)],
+        "size": [(0, 25), (10, 50)],
+    }
 
 
 def test_studies_alone_and_maps_alone_have_a_page_too(tmp_path):

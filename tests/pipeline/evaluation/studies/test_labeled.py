@@ -1,9 +1,9 @@
-"""Batches of a study that compares with true classes."""
+"""Batches of a study that compares with true classes or regions."""
 
 import torch
 
 from learned_saliency.pipeline.evaluation.studies import Bank, Cues, Removal
-from learned_saliency.pipeline.evaluation.studies.base import Study, labeled
+from learned_saliency.pipeline.evaluation.studies.base import Study, labeled, regions_of
 
 
 def batch(*labels):
@@ -33,3 +33,12 @@ def test_studies_declare_whether_they_need_labels():
         False,
         False,
     ]
+
+
+def test_boxes_stand_for_missing_masks_and_images_without_a_box_are_ignored():
+    boxes = [torch.tensor([[0, 1, 1, 1], [2, 0, 2, 0]]), torch.zeros(0, 4, dtype=torch.int64)]
+    regions = regions_of({"image": torch.zeros(2, 3, 2, 3), "boxes": boxes})
+    assert regions.dtype == torch.uint8
+    assert regions.tolist() == [[[0, 0, 1], [1, 1, 0]], [[255] * 3] * 2]
+    masks = torch.full((2, 2, 3), 7, dtype=torch.uint8)
+    assert regions_of({"image": torch.zeros(2, 3, 2, 3), "boxes": boxes, "mask": masks}) is masks

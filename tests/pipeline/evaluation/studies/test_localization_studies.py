@@ -20,7 +20,7 @@ from learned_saliency.trainers import Journal
 from tests.support.untrained import untrained_run
 
 MODELS = ("cam", "calm", "fcam", "casm")
-OWN = "thresholds,downscale,shapcam,subsets"
+OWN = "thresholds,downscale,shapcam,subsets,seeds"
 SMALL = [
     "evaluate.faithfulness=[]",
     "studies.downscale.factors=[1,4,8]",
@@ -28,6 +28,7 @@ SMALL = [
     "studies.shapcam.repetitions=2",
     "studies.shapcam.reference=3",
     "studies.subsets.sizes=[4,12]",
+    "studies.seeds.erosions=[0,3]",
 ]
 
 
