@@ -101,8 +101,7 @@ def fit_stage(
         load_weights(module, resumed)  # its error names misfits better than Lightning's
         check_average(resumed, module, model)
     choice, data = _choose(plan, stage, model, module), plan.learned[stage]
-    best, last = _checkpoints(plan, stage, choice)
-    budget = count_steps(plan.config, stage)
+    (best, last), budget = _checkpoints(plan, stage, choice), count_steps(plan.config, stage)
     module.keep_files(plan.folder / "checkpoints" / stage)
     trainer = build_trainer(
         plan.config,
@@ -125,8 +124,7 @@ def fit_stage(
     facts |= training_facts(plan.config, checkpoint, best, choice, budget)
     if trainer.is_global_zero:
         write_model_card(checkpoint.path, facts)
-        _tell_choice(stage or model.name, facts, model.epochs)
-        warn_of_rise(stage or model.name, facts, plan.folder)
+        _tell_choice(plan, stage or model.name, facts, model.epochs)
     val = {name.rpartition("/")[2]: value for name, value in best.values.items()}
     return TrainedStage(module, trainer, checkpoint.path, facts, choice, best.regret(), val)
 
@@ -156,14 +154,15 @@ def _read_best(plan: Plan, best: KeepBest, name: str) -> Checkpoint:
     return read_checkpoint(best.path)
 
 
-def _tell_choice(name: str, facts: dict[str, Any], epochs: int) -> None:
-    """Say on stderr which epoch is kept, and by what."""
+def _tell_choice(plan: Plan, name: str, facts: dict[str, Any], epochs: int) -> None:
+    """Say on stderr which epoch is kept, and by what; warn where the training ended too early."""
     reason = facts.get("not_chosen", "")
     for metric, value in facts["metrics"]["val"].items():
         place = name_split(facts.get("selected_by") or {"split": "val"})
         reason = f"chosen by {metric} of its own map on {place}: {100 * value:.1f} %"
     kept = f"{name}: epoch {facts['epoch'] + 1} of {epochs} is kept"
     print(f"{kept}, {reason}", file=sys.stderr)
+    warn_of_rise(name, facts, plan.folder)
 
 
 def open_loggers(plan: Plan, stage: str, resumed: Checkpoint | None) -> list[Dashboard]:
