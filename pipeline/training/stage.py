@@ -114,9 +114,8 @@ def fit_stage(
     _check_processes(resumed, trainer.world_size)
     for logger in trainer.loggers:
         logger.log_config(OmegaConf.to_container(plan.config, resolve=True))
-    path = resumed.path if resumed else None
     with last.stopping():
-        trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+        trainer.fit(module, datamodule=data, ckpt_path=resumed and resumed.path, weights_only=True)
     trainer.strategy.barrier()
     checkpoint = _read_best(plan, best, stage or model.name)
     load_weights(module, checkpoint)
@@ -124,7 +123,8 @@ def fit_stage(
     facts |= training_facts(plan.config, checkpoint, best, choice, budget)
     if trainer.is_global_zero:
         write_model_card(checkpoint.path, facts)
-        _tell_choice(plan, stage or model.name, facts, model.epochs)
+        _tell_choice(stage or model.name, facts, model.epochs)
+        warn_of_rise(stage or model.name, facts, plan.folder)
     val = {name.rpartition("/")[2]: value for name, value in best.values.items()}
     return TrainedStage(module, trainer, checkpoint.path, facts, choice, best.regret(), val)
 
@@ -154,15 +154,14 @@ def _read_best(plan: Plan, best: KeepBest, name: str) -> Checkpoint:
     return read_checkpoint(best.path)
 
 
-def _tell_choice(plan: Plan, name: str, facts: dict[str, Any], epochs: int) -> None:
-    """Say on stderr which epoch is kept, and by what; warn where the training ended too early."""
+def _tell_choice(name: str, facts: dict[str, Any], epochs: int) -> None:
+    """Say on stderr which epoch is kept, and by what."""
     reason = facts.get("not_chosen", "")
     for metric, value in facts["metrics"]["val"].items():
         place = name_split(facts.get("selected_by") or {"split": "val"})
         reason = f"chosen by {metric} of its own map on {place}: {100 * value:.1f} %"
     kept = f"{name}: epoch {facts['epoch'] + 1} of {epochs} is kept"
     print(f"{kept}, {reason}", file=sys.stderr)
-    warn_of_rise(name, facts, plan.folder)
 
 
 def open_loggers(plan: Plan, stage: str, resumed: Checkpoint | None) -> list[Dashboard]:
