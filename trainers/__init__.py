@@ -5,7 +5,6 @@ from learned_saliency.trainers.amortized import AmortizedModule
 from learned_saliency.trainers.base import NATIVE, SaliencyModule
 from learned_saliency.trainers.callbacks import (
     STATES_FILE,
-    Budget,
     CompiledTraining,
     ContactSheet,
     DivergedError,
@@ -123,7 +122,6 @@ __all__ = [
     "ZEROBOX_FIGURES",
     "ACoLModule",
     "AmortizedModule",
-    "Budget",
     "CALMModule",
     "CAMModule",
     "CASMModule",

@@ -15,9 +15,10 @@ from learned_saliency.pipeline.cli import origin_of
 from learned_saliency.pipeline.reports import name_split, told_rise
 from learned_saliency.pipeline.runs import Checkpoint, stage_config
 from learned_saliency.pipeline.training.best import KeepBest
+from learned_saliency.pipeline.training.budget import Budget
 from learned_saliency.pipeline.training.checks import stage_key
 from learned_saliency.pipeline.training.selection import Choice
-from learned_saliency.trainers import MONITORS, Budget
+from learned_saliency.trainers import MONITORS
 
 _LEAST = 0.01  # a point
 

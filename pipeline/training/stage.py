@@ -101,8 +101,7 @@ def fit_stage(
         load_weights(module, resumed)  # its error names misfits better than Lightning's
         check_average(resumed, module, model)
     choice, data = _choose(plan, stage, model, module), plan.learned[stage]
-    best, last = _checkpoints(plan, stage, choice)
-    budget = count_steps(plan.config, stage)
+    (best, last), budget = _checkpoints(plan, stage, choice), count_steps(plan.config, stage)
     module.keep_files(plan.folder / "checkpoints" / stage)
     trainer = build_trainer(
         plan.config,
@@ -115,9 +114,8 @@ def fit_stage(
     _check_processes(resumed, trainer.world_size)
     for logger in trainer.loggers:
         logger.log_config(OmegaConf.to_container(plan.config, resolve=True))
-    path = resumed.path if resumed else None
     with last.stopping():
-        trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+        trainer.fit(module, datamodule=data, ckpt_path=resumed and resumed.path, weights_only=True)
     trainer.strategy.barrier()
     checkpoint = _read_best(plan, best, stage or model.name)
     load_weights(module, checkpoint)

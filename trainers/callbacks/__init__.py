@@ -1,6 +1,5 @@
 """Callbacks that watch a training or a test and write reports of it."""
 
-from learned_saliency.trainers.callbacks.budget import Budget
 from learned_saliency.trainers.callbacks.compiled import CompiledTraining
 from learned_saliency.trainers.callbacks.contact_sheet import ContactSheet
 from learned_saliency.trainers.callbacks.divergence import DivergedError, Divergence, check_weights
@@ -26,7 +25,6 @@ from learned_saliency.trainers.callbacks.weight_average import WeightAverage
 
 __all__ = [
     "STATES_FILE",
-    "Budget",
     "CompiledTraining",
     "ContactSheet",
     "DivergedError",

@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 
 from learned_saliency.datamodules import TrainBatches, TrainSampler
-from learned_saliency.trainers.training import TrainableModule
+from learned_saliency.trainers import SaliencyModule
 
 
 class Budget(L.Callback):
@@ -67,7 +67,7 @@ class Budget(L.Callback):
         if trainer.is_global_zero and isinstance(batches, TrainBatches):
             print(f"{self.title}: {_told(batches, self.word, count)}", file=sys.stderr, flush=True)
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: TrainableModule, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, module: SaliencyModule, *_: Any) -> None:
         """Count the step, if the batch has made one."""
         if self.steps is not None and not module.accumulates:
             self.steps += 1
