@@ -125,10 +125,9 @@ def test_predictions_of_files_and_of_arrays_agree(kind, request, tmp_path):
 
 
 def test_an_exported_graph_takes_the_channels(gray, four, tmp_path):
-    pytest.importorskip("onnxruntime")
-    for (run, root, _), kind, channels in ((gray, "onnx", 1), (four, "pt2", 4)):
-        path = tmp_path / f"model.{kind}"
-        done = run_command("export", f"checkpoint={run}", f"format={kind}", f"out={path}")
+    for (run, root, _), channels in ((gray, 1), (four, 4)):
+        path = tmp_path / f"model{channels}.pt2"
+        done = run_command("export", f"checkpoint={run}", "format=pt2", f"out={path}")
         assert done.returncode == 0, done.stderr
         facts = json.loads(path.with_name(f"{path.name}.json").read_text())
         assert facts["inputs"][0]["shape"] == ["batch", channels, 32, 32]

@@ -11,10 +11,10 @@ from tests.support.paths import ROOT
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="extra `cluster`")
 
 
-def test_runs_of_a_sweep_are_jobs_and_end_in_one_table(small_run, tmp_path):
+def test_a_run_of_a_sweep_is_a_job_and_ends_in_the_table(small_run, tmp_path):
     words = [word for word in small_run if not word.startswith("output_dir=")]
     words += ["model=cam", "methods=[native]", "pictures.images=0", "pictures.gallery=0"]
-    words += ["trainer.limit_train_batches=1", "seed=0,1", "hydra/launcher=submitit_local"]
+    words += ["trainer.limit_train_batches=1", "seed=0", "hydra/launcher=submitit_local"]
     words += [f"hydra.sweep.dir={tmp_path}/sweep", f"output_dir={tmp_path}/run-${{seed}}"]
     done = subprocess.run(
         [sys.executable, ROOT / "train.py", "-m", *words],
@@ -26,7 +26,6 @@ def test_runs_of_a_sweep_are_jobs_and_end_in_one_table(small_run, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.rstrip().endswith(f"{tmp_path}/sweep/sweep.csv")
     with open(tmp_path / "sweep" / "sweep.csv") as file:
-        assert {row["runs"] for row in csv.DictReader(file)} == {"2"}
-    for seed in (0, 1):
-        assert (tmp_path / f"run-{seed}" / "results.json").is_file()
-    assert len(list((tmp_path / "sweep" / ".submitit").glob("*/*_log.err"))) == 2
+        assert {row["runs"] for row in csv.DictReader(file)} == {"1"}
+    assert (tmp_path / "run-0" / "results.json").is_file()
+    assert len(list((tmp_path / "sweep" / ".submitit").glob("*/*_log.err"))) == 1
