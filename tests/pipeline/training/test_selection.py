@@ -192,7 +192,7 @@ def test_the_regret_is_that_of_the_kept_epoch_and_survives_a_restart(tmp_path):
 
     def seen(keep, pairs):
         trainer = Trainer()
-        for score, reference in pairs:
+        for trainer.current_epoch, (score, reference) in enumerate(pairs):
             logged = {"val/x": score, "val/r": reference, "train/loss": 1.0}
             trainer.callback_metrics = {name: torch.tensor(v) for name, v in logged.items()}
             keep.on_validation_end(trainer, None)
