@@ -96,6 +96,11 @@ def check_studies(
                 f"studies=[{study.name}]: takes it that an image has one class, which those of "
                 f"data.task={data.task} need not; leave the study out."
             )
+        if study.needs_truth and not (data.has_boxes(split) or data.has_masks(split)):
+            raise UserError(
+                f"studies=[{study.name}]: compares with boxes or masks, and {split} has neither; "
+                "leave the study out."
+            )
         if study.needs_network and not module.methods and module.native is None:
             raise UserError(
                 f"studies=[{study.name}]: explains images itself, which finished maps cannot; name "

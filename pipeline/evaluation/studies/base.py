@@ -16,7 +16,6 @@ from learned_saliency.attribution import PostHocMethod, SplitClassifier
 from learned_saliency.datamodules import WSOLBatch, WSOLDataModule
 from learned_saliency.metrics import Figure, box_union
 from learned_saliency.ops import widen
-from learned_saliency.pipeline.cli import UserError
 from learned_saliency.trainers import NATIVE, Journal, Kept, MetricTree, SaliencyModule, Sums
 
 Explainer = Callable[[nn.Module, Tensor, Tensor], Tensor]  # classifier, images, targets -> maps
@@ -111,6 +110,8 @@ class Study(ABC):
             refused where there are finished maps alone.
         needs_exclusive: Whether the study takes it that each image has one class, which others
             rule out. It is refused for data sets of multi-label tasks.
+        needs_truth: Whether the study compares with boxes or masks. It is refused where the split
+            has neither.
         rows: Names of rows of the table that are the study's own; no finished maps may have them.
     """
 
@@ -118,6 +119,7 @@ class Study(ABC):
     needs_labels: ClassVar[bool] = False
     needs_network: ClassVar[bool] = True
     needs_exclusive: ClassVar[bool] = False
+    needs_truth: ClassVar[bool] = False
     rows: Collection[str] = ()
 
     def check(self, config: DictConfig) -> None:  # noqa: B027
@@ -148,24 +150,6 @@ class Study(ABC):
         Raises:
             UserError: If model or data turn out not to fit.
         """
-
-
-def check_truth(name: str, data: WSOLDataModule, split: str) -> None:
-    """Check that a split has boxes or masks.
-
-    Args:
-        name: Name of the study, for a message.
-        data: The data module, set up.
-        split: The evaluated split.
-
-    Raises:
-        UserError: If it has neither.
-    """
-    if not (data.has_boxes(split) or data.has_masks(split)):
-        raise UserError(
-            f"studies=[{name}]: compares with boxes or masks, and {split} has neither; leave the "
-            "study out."
-        )
 
 
 def tested_maps(module: SaliencyModule, batch: WSOLBatch) -> tuple[dict[str, Tensor], Tensor]:

@@ -10,7 +10,6 @@ from pathlib import Path
 import matplotlib.figure
 import torch
 import torch.nn.functional as F
-from omegaconf import DictConfig
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -22,7 +21,6 @@ from learned_saliency.pipeline.evaluation.studies.base import (
     Outcome,
     Setting,
     Study,
-    check_truth,
     regions_of,
 )
 from learned_saliency.pipeline.evaluation.studies.plots import save_figure
@@ -62,6 +60,7 @@ class Downscale(Study):
 
     name = "downscale"
     needs_network = False
+    needs_truth = True
 
     def __init__(self, factors: Sequence[float] = FACTORS, antialias: bool = False) -> None:
         if not factors or min(factors) < 1 or len(set(factors)) < len(factors):
@@ -69,19 +68,13 @@ class Downscale(Study):
         self.factors = list(factors)
         self.rows = [f"truth_{factor:g}" for factor in self.factors]
         self.antialias = antialias
-        self._split = ""
-
-    def check(self, config: DictConfig) -> None:
-        """Remember the split."""
-        self._split = config.split
 
     def check_data(self, data: WSOLDataModule) -> None:
-        """Check that there are boxes or masks, and that each factor leaves a cell.
+        """Check that each factor leaves a cell.
 
         Raises:
-            UserError: If there are not, or one does not.
+            UserError: If one does not.
         """
-        check_truth(self.name, data, self._split)
         shorter = min(data.crop_size)
         if max(self.factors) > shorter:
             raise UserError(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from omegaconf import DictConfig
-
 from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.losses import SeedSampler, scaled_side
 from learned_saliency.metrics import Figure
@@ -14,7 +12,6 @@ from learned_saliency.pipeline.evaluation.studies.base import (
     Outcome,
     Setting,
     Study,
-    check_truth,
     regions_of,
     tested_maps,
 )
@@ -64,6 +61,7 @@ class Seeds(Study):
 
     name = "seeds"
     needs_network = False
+    needs_truth = True
     needs_exclusive = True
     rows = (ANYWHERE,)
 
@@ -86,19 +84,6 @@ class Seeds(Study):
         self.shown = self.erosions.index(erosion), self.shares.index(background_share)
         self.dilation = dilation
         self.reference_size = reference_size
-        self._split = ""
-
-    def check(self, config: DictConfig) -> None:
-        """Remember the split."""
-        self._split = config.split
-
-    def check_data(self, data: WSOLDataModule) -> None:
-        """Check that there are boxes or masks.
-
-        Raises:
-            UserError: If the split has neither.
-        """
-        check_truth(self.name, data, self._split)
 
     def run(self, setting: Setting) -> Outcome:
         """Count all regions of all maps."""

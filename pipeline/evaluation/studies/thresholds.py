@@ -9,10 +9,8 @@ from typing import NamedTuple
 
 import matplotlib.figure
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
-from learned_saliency.datamodules import WSOLDataModule
 from learned_saliency.metrics import (
     ActivationHistogram,
     Figure,
@@ -26,7 +24,6 @@ from learned_saliency.pipeline.evaluation.studies.base import (
     Outcome,
     Setting,
     Study,
-    check_truth,
     regions_of,
     tested_maps,
 )
@@ -87,6 +84,7 @@ class Thresholds(Study):
 
     name = "thresholds"
     needs_network = False
+    needs_truth = True
 
     def __init__(self, iou: int = 50, points: float = 5.0) -> None:
         if iou not in IOUS:
@@ -95,19 +93,6 @@ class Thresholds(Study):
             raise ValueError(f"points must be in [0, 100), got {points}")
         self.iou = iou
         self.points = points
-        self._split = ""
-
-    def check(self, config: DictConfig) -> None:
-        """Remember the split."""
-        self._split = config.split
-
-    def check_data(self, data: WSOLDataModule) -> None:
-        """Check that there are boxes or masks.
-
-        Raises:
-            UserError: If the split has neither.
-        """
-        check_truth(self.name, data, self._split)
 
     def run(self, setting: Setting) -> Outcome:
         """Cut all maps at all thresholds."""

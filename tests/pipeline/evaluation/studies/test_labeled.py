@@ -1,8 +1,20 @@
 """Batches of a study that compares with true classes or regions."""
 
+from types import SimpleNamespace
+
+import pytest
 import torch
 
-from learned_saliency.pipeline.evaluation.studies import Bank, Cues, Removal
+from learned_saliency.pipeline.cli import UserError
+from learned_saliency.pipeline.evaluation.checks import check_studies
+from learned_saliency.pipeline.evaluation.studies import (
+    Bank,
+    Cues,
+    Downscale,
+    Removal,
+    Seeds,
+    Thresholds,
+)
 from learned_saliency.pipeline.evaluation.studies.base import Study, labeled, regions_of
 
 
@@ -33,6 +45,15 @@ def test_studies_declare_whether_they_need_labels():
         False,
         False,
     ]
+
+
+@pytest.mark.parametrize("study", [Seeds, Thresholds, Downscale])
+def test_a_study_that_compares_with_boxes_or_masks_is_refused_without_any(study):
+    data = SimpleNamespace(
+        task="multiclass", crop_size=(8, 8), has_boxes=lambda _: False, has_masks=lambda _: False
+    )
+    with pytest.raises(UserError, match=rf"studies=\[{study.name}\]: .* and test has neither"):
+        check_studies([study()], None, data, "test")
 
 
 def test_boxes_stand_for_missing_masks_and_images_without_a_box_are_ignored():
