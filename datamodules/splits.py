@@ -160,6 +160,12 @@ class SplitDataModule(SplitFacts, LightningDataModule):
         )
         if self.known_classes is not None:
             self._translation = match_classes(self.class_names, self.known_classes)
+            if self.task == "regression" and not self._translation.kept:
+                raise DataError(
+                    f"{self.metadata}: the values {', '.join(self.class_names)} are not those that "
+                    f"the network tells, {', '.join(self.known_classes)}; give each line of "
+                    "values.txt these, in this order, and name them so in class_names.txt."
+                )
             self.num_classes, self.class_names = len(self.known_classes), self.known_classes
 
     def _checked(self, name: str, split: SplitMetadata) -> SplitMetadata:
