@@ -80,6 +80,7 @@ MISSING = [
     ),
     ("predict", ["classifier=timm:vgg16", "images=[.,*.no]", "out=x"], "matches no file"),
     ("export", ["checkpoint=nowhere"], "nowhere: there is no such checkpoint."),
+    ("verify", ["docs"], "bundles=docs: is a folder; name a file."),
     ("export", [], "give either checkpoint=RUN_OR_FILE or classifier="),
     ("convert", ["published=nowhere"], "nowhere: there is no such file."),
     ("convert", ["published=[pyproject.toml,nowhere]"], "nowhere: there is no such file."),
