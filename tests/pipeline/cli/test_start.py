@@ -56,6 +56,11 @@ MISSING = [
     ("export", ["checkpoint=x", "out=/dev/null/x/y"], "out=/dev/null/x: cannot be"),
     ("export", ["checkpoint=null"], "give either checkpoint=RUN_OR_FILE or classifier="),
     ("predict", ["images=.", "out=/dev/null/x"], "out=/dev/null/x: cannot be written below"),
+    (
+        "train",
+        ["model=cam", "recipe.epoch_steps=5"],
+        "recipe.epoch_steps=5: the epochs of model=cam are those of a classifier; give",
+    ),
     ("train", ["-m", "classifier=null,nowhere"], "nowhere: there is no such checkpoint."),
     ("evaluate", ["checkpoint=nowhere"], "nowhere: there is no such checkpoint."),
     ("evaluate", ["classifier=nowhere"], "(there is none at this one)"),
