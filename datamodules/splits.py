@@ -29,6 +29,7 @@ from learned_saliency.datamodules.readers import (
     image_roots,
     mask_opener,
     mask_values,
+    tasks,
 )
 from learned_saliency.datamodules.regression import read_regression_split
 from learned_saliency.datamodules.selection import (
@@ -96,9 +97,15 @@ class SplitDataModule(SplitFacts, LightningDataModule):
             stage: "fit" takes train and val, "validate" val, "test" and "predict" test, None all.
 
         Raises:
-            DataError: If the original download is missing or unusable.
+            DataError: If the original download is missing or unusable, or its labels are not of the
+                task.
         """
         self._made = True
+        if (known := tasks(self.reader)) and self.task not in known:
+            raise DataError(
+                f"data.task={self.task}: data={self.name} is of {' or '.join(known)} alone; leave "
+                "data.task out, or give such labels as text files, data=wsol."
+            )
         if self.read_only:
             return
         if isinstance(self.reader, SplitReader):
@@ -160,6 +167,12 @@ class SplitDataModule(SplitFacts, LightningDataModule):
         )
         if self.known_classes is not None:
             self._translation = match_classes(self.class_names, self.known_classes)
+            if self.task == "regression" and not self._translation.kept:
+                raise DataError(
+                    f"{self.metadata}: the values {', '.join(self.class_names)} are not those that "
+                    f"the network tells, {', '.join(self.known_classes)}; give each line of "
+                    "values.txt these, in this order, and name them so in class_names.txt."
+                )
             self.num_classes, self.class_names = len(self.known_classes), self.known_classes
 
     def _checked(self, name: str, split: SplitMetadata) -> SplitMetadata:

@@ -16,6 +16,7 @@ from learned_saliency.datamodules.readers.base import (
     published,
     shuffle_window,
     sources,
+    tasks,
 )
 from learned_saliency.datamodules.readers.coco import COCOReader
 from learned_saliency.datamodules.readers.creatures import CreaturesRenderer
@@ -60,4 +61,5 @@ __all__ = [
     "published",
     "shuffle_window",
     "sources",
+    "tasks",
 ]

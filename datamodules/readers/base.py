@@ -8,6 +8,9 @@ from typing import NamedTuple, Protocol
 from learned_saliency.datamodules.masks import MaskValues
 from learned_saliency.datamodules.metadata import SPLITS
 
+#: Tasks of a reader that gives an image one class, and of one that gives it any number.
+ONE_CLASS, MANY_CLASSES = ("multiclass", "binary"), ("multilabel",)
+
 
 class Published(NamedTuple):
     """Counts of a split that the paper or the page of a data set states; None where it is silent.
@@ -52,9 +55,9 @@ class Reader(Protocol):
     """Maker of a data set's metadata, and where needed its images, on first use.
 
     A reader says more about its data set by optional attributes. Each is asked by the function of
-    this module of that name: ``image_roots``, ``mask_values``, ``published`` and ``sources``. A
-    reader whose images have no labels says so by ``unlabeled = True`` on its class. The methods
-    ``at`` and ``open`` are those of `ByteReader`.
+    this module of that name: ``image_roots``, ``mask_values``, ``published``, ``sources`` and
+    ``tasks``. A reader whose images have no labels says so by ``unlabeled = True`` on its class.
+    The methods ``at`` and ``open`` are those of `ByteReader`.
     """
 
     def prepare(self, root: Path, metadata: Path) -> None:
@@ -141,6 +144,11 @@ def published(reader: Reader | None) -> Mapping[str, Published]:
 def sources(reader: Reader | None) -> Sequence[Source]:
     """List the parts of the download that a reader needs or uses; empty where it names none."""
     return getattr(reader, "sources", ())
+
+
+def tasks(reader: Reader | None) -> Sequence[str]:
+    """List the values of ``data.task`` that a reader's labels are for; empty where it is silent."""
+    return getattr(reader, "tasks", ())
 
 
 def image_opener(reader: Reader | None, root: Path) -> Callable[[str], bytes] | None:

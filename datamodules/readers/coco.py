@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from learned_saliency.datamodules.readers.base import Published, Source
+from learned_saliency.datamodules.readers.base import MANY_CLASSES, Published, Source
 from learned_saliency.datamodules.readers.instances import (
     InstanceImage,
     Instances,
@@ -69,6 +69,7 @@ class COCOReader:
         ValueError: If a number is out of range, or a place has other keys.
     """
 
+    tasks = MANY_CLASSES
     mask_values = MASK_VALUES
 
     def __init__(

@@ -21,7 +21,7 @@ from learned_saliency.datamodules.creatures.store import (
 )
 from learned_saliency.datamodules.creatures.texts import class_texts, split_texts
 from learned_saliency.datamodules.metadata import SPLITS
-from learned_saliency.datamodules.readers.base import SplitReader
+from learned_saliency.datamodules.readers.base import MANY_CLASSES, ONE_CLASS, SplitReader
 from learned_saliency.datamodules.textfile import DataError
 
 _LOGGER = logging.getLogger(__name__)
@@ -127,6 +127,7 @@ class CreaturesRenderer(SplitReader):
             image_size, min_area, max_area, contrast, clutter, part_size, noise
         )
         self.cue, self.animals = _cue(cue_class, cue_strength, num_classes), animals
+        self.tasks = ONE_CLASS if animals == 1 else MANY_CLASSES
         _check_animals(animals, self.options, planted=self.cue is not None)
         self.split_sizes = dict(zip(SPLITS, (train_images, val_images, test_images), strict=True))
         for split, count in self.split_sizes.items():

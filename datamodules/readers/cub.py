@@ -8,7 +8,7 @@ import numpy as np
 from learned_saliency.datamodules.checks import read_sizes
 from learned_saliency.datamodules.masks import MaskValues
 from learned_saliency.datamodules.metadata import read_split
-from learned_saliency.datamodules.readers.base import Published, Source
+from learned_saliency.datamodules.readers.base import ONE_CLASS, Published, Source
 from learned_saliency.datamodules.readers.holdout import check_draw, draw_val
 from learned_saliency.datamodules.readers.writing import (
     Metadata,
@@ -52,6 +52,7 @@ class CUBReader:
         ValueError: If ``val_per_class`` or ``seed`` is out of range.
     """
 
+    tasks = ONE_CLASS
     mask_values = MaskValues(object=range(128, 256))
 
     def __init__(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from learned_saliency.datamodules.decoding import COLORS, Decoding
 from learned_saliency.datamodules.readers.annotations import find_marks
-from learned_saliency.datamodules.readers.base import Published, Source
+from learned_saliency.datamodules.readers.base import ONE_CLASS, Published, Source
 from learned_saliency.datamodules.readers.folderrows import Photos, open_photos
 from learned_saliency.datamodules.readers.foldersplits import Rule, check_draw, group_pattern
 from learned_saliency.datamodules.readers.making import (
@@ -74,6 +74,8 @@ class FolderReader:
         ValueError: If a fraction or the seed is out of range.
         DataError: If ``group`` is no regular expression.
     """
+
+    tasks = ONE_CLASS
 
     def __init__(
         self,

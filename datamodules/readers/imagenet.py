@@ -11,7 +11,7 @@ from learned_saliency.datamodules.readers.annotated import (
     annotated_split,
     read_all_voc,
 )
-from learned_saliency.datamodules.readers.base import Published, Source
+from learned_saliency.datamodules.readers.base import ONE_CLASS, Published, Source
 from learned_saliency.datamodules.readers.holdout import check_draw, draw_val
 from learned_saliency.datamodules.readers.imagenet_files import (
     ANNOTATIONS,
@@ -76,6 +76,8 @@ class ImageNetReader:
     Raises:
         ValueError: If ``val_per_class`` or ``seed`` is out of range.
     """
+
+    tasks = ONE_CLASS
 
     def __init__(
         self,

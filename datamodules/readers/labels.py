@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from learned_saliency.datamodules.metadata import SPLITS
+from learned_saliency.datamodules.readers.base import MANY_CLASSES
 from learned_saliency.datamodules.readers.boxtables import NotedBox
 from learned_saliency.datamodules.readers.folderrows import Photos, open_photos
 from learned_saliency.datamodules.readers.foldersplits import check_draw, group_pattern
@@ -82,6 +83,8 @@ class LabelsReader:
             or there are both a column and lists of splits.
         DataError: If ``group`` is no regular expression.
     """
+
+    tasks = MANY_CLASSES
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from learned_saliency.datamodules.readers.base import Published, Source
+from learned_saliency.datamodules.readers.base import MANY_CLASSES, Published, Source
 from learned_saliency.datamodules.readers.findings import (
     FINDINGS,
     Entry,
@@ -58,6 +58,7 @@ class NIHReader:
         ValueError: If a fraction or ``seed`` is out of range.
     """
 
+    tasks = MANY_CLASSES
     sources: Sequence[Source] = (
         Source(
             "images",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from learned_saliency.datamodules.metadata import SPLITS, read_split
-from learned_saliency.datamodules.readers.base import Published, Source
+from learned_saliency.datamodules.readers.base import ONE_CLASS, Published, Source
 from learned_saliency.datamodules.readers.writing import (
     Metadata,
     SplitRows,
@@ -49,6 +49,8 @@ class OpenImagesReader:
         benchmark_metadata: The folder ``metadata/OpenImages`` of the benchmark's repository; None
             reads the folders of the download.
     """
+
+    tasks = ONE_CLASS
 
     def __init__(self, benchmark_metadata: str | Path | None = None) -> None:
         self.benchmark_metadata = absolute(benchmark_metadata)

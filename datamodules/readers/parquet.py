@@ -10,6 +10,7 @@ from learned_saliency.datamodules.classes import MAX_COUNTED
 from learned_saliency.datamodules.metadata import SPLITS
 from learned_saliency.datamodules.opening import ImageError, PackedImage
 from learned_saliency.datamodules.readers.annotations import Marks, of_own_class
+from learned_saliency.datamodules.readers.base import ONE_CLASS
 from learned_saliency.datamodules.readers.boxtables import NotedBox, checked_box
 from learned_saliency.datamodules.readers.folderrows import Photos
 from learned_saliency.datamodules.readers.foldersplits import Rule
@@ -60,6 +61,7 @@ class ParquetReader(PackedReader):
         ValueError: If a fraction or the seed is out of range.
     """
 
+    tasks = ONE_CLASS
     kind = "parquet"
 
     def __init__(

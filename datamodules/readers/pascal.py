@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from learned_saliency.datamodules.metadata import SPLITS
-from learned_saliency.datamodules.readers.base import Published, Source
+from learned_saliency.datamodules.readers.base import MANY_CLASSES, Published, Source
 from learned_saliency.datamodules.readers.manylabels import MASK_VALUES, check_draw, share_sizes
 from learned_saliency.datamodules.readers.vocdevkit import CLASSES, Choice, Devkit, list_place
 from learned_saliency.datamodules.readers.writing import write_metadata
@@ -57,6 +57,7 @@ class VOCReader:
         ValueError: If ``val_fraction`` or ``seed`` is out of range.
     """
 
+    tasks = MANY_CLASSES
     mask_values = MASK_VALUES
 
     def __init__(

@@ -10,7 +10,7 @@ import numpy as np
 from learned_saliency.datamodules.checks import read_sizes
 from learned_saliency.datamodules.masks import MaskValues, read_values
 from learned_saliency.datamodules.opening import ImageError
-from learned_saliency.datamodules.readers.base import Published, Source
+from learned_saliency.datamodules.readers.base import ONE_CLASS, Published, Source
 from learned_saliency.datamodules.readers.holdout import check_draw, draw_val
 from learned_saliency.datamodules.readers.writing import Metadata, SplitRows, write_metadata
 from learned_saliency.datamodules.textfile import DataError, line_error, read_lines
@@ -46,6 +46,7 @@ class PetsReader:
         ValueError: If ``val_per_class`` or ``seed`` is out of range.
     """
 
+    tasks = ONE_CLASS
     mask_values = MaskValues(object=range(_OBJECT, _OBJECT + 1), ignore=range(_BORDER, _BORDER + 1))
 
     def __init__(self, *, val_per_class: int = 10, seed: int = 0) -> None:

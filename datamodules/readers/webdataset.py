@@ -12,6 +12,7 @@ from learned_saliency.datamodules.decoding import COLORS
 from learned_saliency.datamodules.metadata import SPLITS
 from learned_saliency.datamodules.opening import PackedImage
 from learned_saliency.datamodules.readers.annotations import Marks
+from learned_saliency.datamodules.readers.base import ONE_CLASS
 from learned_saliency.datamodules.readers.folderrows import Photos
 from learned_saliency.datamodules.readers.foldersplits import Rule, make_splits
 from learned_saliency.datamodules.readers.making import report_of
@@ -77,6 +78,7 @@ class WebDatasetReader(PackedReader):
         ValueError: If a fraction, the seed, the window or ``keep_gb`` is out of range.
     """
 
+    tasks = ONE_CLASS
     kind = "webdataset"
     packs_masks = True
 

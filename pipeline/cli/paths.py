@@ -163,6 +163,8 @@ def check_file(key: str, value: Any) -> None:
         UserError: If it is not.
     """
     path = Path(str(value)).expanduser()
+    if path.is_dir():
+        raise UserError(f"{key}={path}: is a folder; name a file.")
     if not path.is_file():
         raise UserError(f"{key}={path}: there is no such file.")
 

@@ -8,6 +8,7 @@ from learned_saliency.pipeline.cli import (
     LIBRARY_WEIGHTS,
     Command,
     Page,
+    UserError,
     check_data,
     check_file,
     check_folder,
@@ -23,6 +24,12 @@ def check(config: DictConfig) -> None:
         find_resume_point(config.resume)
         return  # the data set is that of the run
     check_folder("output_dir", config.output_dir)
+    steps = config.recipe.get("epoch_steps")
+    if steps is not None and config.model.get("epoch_steps") is None:
+        raise UserError(
+            f"recipe.epoch_steps={steps}: the epochs of model={config.model.name} are those of a "
+            f"classifier; give recipe.classifier_epoch_steps={steps}."
+        )
     classifier = config.classifier
     if classifier is not None:
         if not is_network(str(classifier)):

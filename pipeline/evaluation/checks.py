@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from omegaconf import DictConfig, OmegaConf
 
 from learned_saliency.datamodules import WSOLDataModule
-from learned_saliency.metrics import EXCLUSIVE, FLOORS
+from learned_saliency.metrics import EXCLUSIVE, FLOORS, VALUES
 from learned_saliency.pipeline.cli import UserError, has_network
 from learned_saliency.pipeline.evaluation.studies import Study
 from learned_saliency.pipeline.runs import (
@@ -74,6 +74,26 @@ def check_unlearned(config: DictConfig, module: SaliencyModule, subject: Subject
             f"split=val: {subject.checkpoint.path} has learned from boxes or masks of "
             f"{100 * learned.share:g} % of the val of data={name}, so that it cannot be tested "
             "there; leave it to split=test, or give another data set another data.name=..."
+        )
+
+
+def check_truth(module: SaliencyModule, data: WSOLDataModule) -> None:
+    """Check that images are labeled with what the network tells of them, classes or values.
+
+    Raises:
+        UserError: If one of both has classes and the other values.
+    """
+    errors, valued = module.test_scores.errors, TASKS[data.task].need == VALUES
+    if errors is not None and not valued:
+        raise UserError(
+            f"data.task={data.task}: the network tells values of an image, and data={data.name} "
+            "has none; test it on images with values, data=wsol data.task=regression, or explain "
+            "these by predict.py."
+        )
+    if errors is None and valued and module.has_scores and module.has_classes:
+        raise UserError(
+            f"data.task={data.task}: the images have values, and the network tells classes; name "
+            "a network of values, or another data set."
         )
 
 

@@ -17,6 +17,7 @@ from learned_saliency.pipeline.evaluation.checks import (
     check_figures,
     check_names,
     check_studies,
+    check_truth,
     check_unlearned,
     try_explaining,
     try_on_one_image,
@@ -90,6 +91,7 @@ def evaluate(
     options |= {"given": maps, "seed": config.seed} | {key: getattr(data, key) for key in _SEEN}
     module = build_explained(config, subject, method_names(config), **options)
     check_unlearned(config, module, subject)
+    check_truth(module, data)
     check_figures(module, data, config.split, options["faithfulness"])
     check_studies(studies, module, data, config.split)
     kept = find_kept(config, module, data, subject)

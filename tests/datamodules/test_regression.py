@@ -64,3 +64,13 @@ def test_faults_are_named_by_file_and_line(tmp_path, old, new, message):
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(DataError, match=message):
         _data(tmp_path).setup("fit")
+
+
+@pytest.mark.parametrize("known", [["brightness", "area"], ["area"], ["area", "age"]])
+def test_values_are_those_that_a_network_tells(tmp_path, known):
+    write_valued_set(tmp_path, COUNTS)
+    options = {"task": "regression", "resize_size": 12, "crop_size": 12}
+    folders = tmp_path / "images", tmp_path / "metadata"
+    WSOLDataModule(*folders, **options, known_classes=["area", "brightness"]).setup("test")
+    with pytest.raises(DataError, match="area, brightness are not those that the network tells"):
+        WSOLDataModule(*folders, **options, known_classes=known).setup("test")

@@ -49,3 +49,15 @@ def test_every_line_that_holds_no_values_is_told(valued):
     path.unlink()
     _, found = told(valued, "regression")
     assert any("values.txt: this metadata file is missing" in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [("folder", "regression"), ("webdataset", "multilabel"), ("labels", "multiclass")],
+)
+def test_a_task_of_other_labels_is_refused_before_anything_is_read(tmp_path, name, task):
+    words = [f"data={name}", f"data.root={tmp_path}/nowhere", f"data.task={task}"]
+    found = examine(compose_checked(words, "doctor"), tmp_path / "report").findings
+    (wrong,) = [str(finding) for finding in found]
+    assert f"data.task={task}: data={name} is of multi" in wrong
+    assert "leave data.task out" in wrong

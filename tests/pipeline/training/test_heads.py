@@ -127,3 +127,13 @@ def test_other_models_say_that_they_do_not_take_the_task(task, model, tmp_path):
     done = run_command("train", *words(tmp_path, task, f"model={model}"))
     assert done.returncode != 0
     assert f"data.task={task}: model=" in done.stderr
+
+
+def test_values_and_classes_are_not_scored_by_each_other(valued, tmp_path):
+    folder, root = valued
+    photos = ["data=photos", f"data.root={root / 'images'}", "evaluate.faithfulness=[]"]
+    done = run_command("evaluate", f"checkpoint={folder}", *photos, f"output_dir={tmp_path / 'o'}")
+    assert done.returncode != 0
+    assert "the network tells values of an image, and data=photos has none" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "o").exists()
