@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learned_saliency.datamodules import FolderReader
-from learned_saliency.datamodules.readers import folder
+from learned_saliency.datamodules.readers import making
 from tests.fuzz.generators import changed_bytes, changed_lines
 from tests.fuzz.guards import budget, outcome
 from tests.support.photos import fill
@@ -33,8 +33,8 @@ def photos(request, tmp_path_factory):
     note.write_text(_NOTES[request.param])
     importlib.import_module("timm.data")  # the first import of W&B below it makes folders
     with pytest.MonkeyPatch.context() as patch:  # nothing is written
-        patch.setattr(folder, "write_metadata", lambda folder, name, settings, make: make())
-        patch.setattr(folder, "tell", lambda root, metadata: None)
+        patch.setattr(making, "write_metadata", lambda folder, name, settings, make: make())
+        patch.setattr(making, "tell", lambda root, metadata: None)
         yield root, note
 
 
