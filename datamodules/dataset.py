@@ -28,6 +28,7 @@ from learned_saliency.datamodules.transforms import (
     scaled,
     standardize_into,
 )
+from learned_saliency.datamodules.truth import Truth
 
 CACHES = ("none", "memory", "disk")
 _MULTIPLIER = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio, odd: spreads a number's bits
@@ -59,7 +60,8 @@ class ImageOptions(NamedTuple):
 class ImageDataset(Dataset, ABC):
     """Images, labels and ids; a loader gets whole batches, so its ``collate_fn`` is ``as_is``.
 
-    A subclass gives ``_read``, which makes of an image what is kept in a cache.
+    A subclass gives ``_read``, which makes of an image what is kept in a cache, and may set
+    ``_truth``, the boxes and masks of the images.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class ImageDataset(Dataset, ABC):
         channels = (torch.tensor(values).float() for values in (options.mean, options.std))
         self._mean, self._std = scaled(*channels)
         self._images: Tensor | KeptImages | None = None
+        self._truth: Truth | None = None
         self._firsts, self._rows = images_of(metadata)
 
     def __len__(self) -> int:
@@ -85,16 +88,21 @@ class ImageDataset(Dataset, ABC):
     def fill_cache(self) -> None:
         """Decode and resize all images once, 3 H W bytes or 4 C H W of others, if asked for.
 
+        In memory all masks are kept as well.
+
         Raises:
-            DataError: If an image does not decode.
+            DataError: If an image or a mask does not decode.
             OSError: If the disk of the cache is full.
         """
         if self._images is not None:
             return
         if self._options.cache == "memory":
-            self._images = read_all(
+            images = read_all(
                 lambda row: self._read(self._source(self._firsts[row])), len(self._firsts)
             )
+            if self._truth is not None:
+                self._truth.keep_masks()
+            self._images = images
         elif self._options.cache == "disk":
             sources = [self._source(index) for index in self._firsts]
             folder = self._options.cache_folder / "-".join(self._kind())

@@ -54,17 +54,6 @@ class EvaluationDataset(ImageDataset):
             self._first = torch.zeros(len(self), dtype=torch.bool)
             self._first[self._firsts] = True
 
-    def fill_cache(self) -> None:
-        """Decode and resize all images, and for memory all masks, if caching was asked for.
-
-        Raises:
-            DataError: If an image or a mask does not decode.
-            OSError: If the disk of the cache is full.
-        """
-        super().fill_cache()
-        if self._options.cache == "memory":
-            self._truth.keep_masks()
-
     def __getitems__(self, items: Sequence[tuple[int, int] | int]) -> WSOLBatch:
         """Load a batch of the images at the indices ``items``, which may be empty.
 

@@ -45,17 +45,6 @@ class SupervisedDataset(TrainDataset):
         read = size, options.decoding, mask_values
         self._truth = Truth(metadata, mask_root, *read, opener=options.mask_opener)
 
-    def fill_cache(self) -> None:
-        """Decode and resize all images, and for memory all masks, if caching was asked for.
-
-        Raises:
-            DataError: If an image or a mask does not decode.
-            OSError: If the disk of the cache is full.
-        """
-        super().fill_cache()
-        if self._options.cache == "memory":
-            self._truth.keep_masks()
-
     def __getitems__(self, items: Sequence[tuple[int, int] | int]) -> WSOLBatch:
         """Load a batch; see `TrainDataset`.
 
