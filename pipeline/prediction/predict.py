@@ -140,8 +140,15 @@ def _predict_shards(
     request = model.request(_classes(config), config.top_k)
     explanation = Explanation(config, model, request, style, say)
     compare = partial(_compared_once, model, config, say)
-    found = explain_shards(explanation, shards, trainer, _asked(explanation), compare)
-    return PredictionResult(folder, *found)
+    found = PredictionResult(
+        folder, *explain_shards(explanation, shards, trainer, _asked(explanation), compare)
+    )
+    if found.skipped and not found.images:
+        raise UserError(
+            f"none of {found.skipped} images of these shards can be read; the .json members of the "
+            f"shards in {folder} have the reasons."
+        )
+    return found
 
 
 def _compared_once(

@@ -192,6 +192,13 @@ def test_a_damaged_shard_ends_the_call_and_leaves_nothing_of_it(tmp_path, shards
     assert sorted(state(tmp_path / "out")) == ["s-0.tar"]
 
 
+def test_shards_without_an_image_that_can_be_read_end_as_a_failure(tmp_path, call):
+    write_tar(tmp_path / "in" / "s.tar", [("bad.jpg", b"no image")])
+    with pytest.raises(UserError, match="none of 1 images of these shards can be read"):
+        call(f"images={tmp_path}/in/s.tar")
+    assert "reason" in json.loads(contents(tmp_path / "out" / "s.tar")["bad"]["json"])
+
+
 @pytest.mark.parametrize("packing", ["files", "shards"])
 @pytest.mark.parametrize("name", ["../../escaped.png", "/{tmp}/escaped.png", "a/../../escaped.png"])
 def test_a_member_whose_name_leads_out_of_the_output_is_refused(tmp_path, call, packing, name):
