@@ -30,5 +30,5 @@ def run(config: DictConfig) -> None:
     written = write_shards(data, folder, config)
     for split, counts in written.items():
         told = f", {counts.kept} of them were there" if counts.kept else ""
-        print(f"{split}: {counts.samples} images in {counts.shards} shards{told}")
+        print(f"{split}: images: {counts.samples}, shards: {counts.shards}{told}")
     print(printable(str(folder / RECORD)))

@@ -72,8 +72,9 @@ def explain_shards(
                 claims.leave(shard.name)
         images, skipped, made = images + counts[0], skipped + counts[1], made + 1
         say(f"predict: {shard.name}: {counts[0]} images done")
-    told = f", {taken} are being made by others" if taken else ""
-    say(f"predict: {len(shards)} shards: {made} made, {len(shards) - made - taken} there{told}")
+    told = f", {taken} being made by others" if taken else ""
+    there = len(shards) - made - taken
+    say(f"predict: shards: {len(shards)} asked for, {made} made, {there} there{told}")
     return images, skipped, [folder / ASKED]
 
 

@@ -116,8 +116,8 @@ def test_an_array_of_tasks_explains_each_shard_once(tmp_path, fcam_run, submit):
     start = torch.multiprocessing.start_processes
     start(run_call, (calls, tmp_path), nprocs=2, start_method="fork")
     made = [(tmp_path / f"said{rank}").read_text().splitlines()[-2:] for rank in range(2)]
-    assert "predict: 2 shards: 2 made, 0 there" in made[0]
-    assert "predict: 1 shards: 1 made, 0 there" in made[1]
+    assert "predict: shards: 2 asked for, 2 made, 0 there" in made[0]
+    assert "predict: shards: 1 asked for, 1 made, 0 there" in made[1]
     found = {path.name: path for path in (tmp_path / "maps").iterdir()}
     assert sorted(found) == ["asked.json", "s-0.tar", "s-1.tar", "s-2.tar"]
     for shard in range(3):

@@ -63,7 +63,7 @@ def test_each_shard_gives_one_with_the_same_keys_and_the_maps_of_its_images(
     tmp_path, fcam_run, shards, call
 ):
     lines = call(f"images={shards}", "arrays=true", "methods=[native,gradcam]")
-    assert lines[-1] == "predict: 4 shards: 4 made, 0 there"
+    assert lines[-1] == "predict: shards: 4 asked for, 4 made, 0 there"
     photographs = tmp_path / "photos"
     photographs.mkdir()
     for number in range(12):
@@ -112,7 +112,7 @@ def test_an_interruption_leaves_whole_shards_and_a_repeated_call_makes_the_other
     assert len(list((tmp_path / "out").iterdir())) == 3
     monkeypatch.undo()
     lines = call(f"images={shards}")
-    assert lines[-1] == "predict: 4 shards: 2 made, 2 there"
+    assert lines[-1] == "predict: shards: 4 asked for, 2 made, 2 there"
     after = state(tmp_path / "out")
     assert {name: after[name] for name in there} == there
     for name in after:
@@ -120,12 +120,14 @@ def test_an_interruption_leaves_whole_shards_and_a_repeated_call_makes_the_other
 
 
 def test_calls_share_the_shards_by_parts_and_by_claims(tmp_path, shards, call):
-    assert call(f"images={shards}", "part=2/3")[-1].startswith("predict: 1 shards: 1 made")
+    assert call(f"images={shards}", "part=2/3")[-1].startswith(
+        "predict: shards: 1 asked for, 1 made"
+    )
     assert sorted(state(tmp_path / "out")) == ["s-1.tar"]
     claim = tmp_path / "out" / ".s-0.tar.claim"
     claim.touch()  # held by another call
     lines = call(f"images={shards}", "part=claim")
-    assert lines[-1] == "predict: 4 shards: 2 made, 1 there, 1 are being made by others"
+    assert lines[-1] == "predict: shards: 4 asked for, 2 made, 1 there, 1 being made by others"
     assert [path.name for path in (tmp_path / "out").glob(".*")] == [claim.name]
 
 
