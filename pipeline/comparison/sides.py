@@ -19,6 +19,7 @@ _PLACES = {
     "output_dir",
     "checkpoint",
     "resume",
+    "feature_cache",
 }  # keys that tell one training from the next
 _KEPT = "reader"  # whose seed makes the data set
 
@@ -196,10 +197,8 @@ def _identity(saved: SavedEvaluation) -> tuple[str | None, int | None]:
     seed = saved.record.get("seed")
     if isinstance(seed, int):
         return _described(own), seed
-    named = Path(str(saved.record.get("checkpoint", ""))).expanduser()
-    folders = [named] if named.is_dir() else list(named.parents)[:3]
-    trained = next((c for c in map(_config, folders) if c is not None and "model" in c), None)
-    if trained is None or not saved.record.get("checkpoint"):
+    trained = _trained(saved.record.get("checkpoint"))
+    if trained is None:
         return None, None
     return f"{_described(own)}{_described(trained)}", trained.get("seed")
 
@@ -212,10 +211,23 @@ def _config(folder: Path) -> Mapping[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def _trained(place: Any) -> Mapping[str, Any] | None:
+    """Read the configuration of the training behind a run's folder or checkpoint, if it is one."""
+    if not isinstance(place, str) or not place:
+        return None
+    path = Path(place).expanduser()
+    folders = [path] if path.is_dir() else list(path.parents)[:3]
+    return next((c for c in map(_config, folders) if c is not None and "model" in c), None)
+
+
 def _described(config: Mapping[str, Any] | None) -> str | None:
-    return (
-        None if config is None else json.dumps(_without_seeds(config), sort_keys=True, default=str)
-    )
+    """Write out all but the seeds, of a classifier that was trained before likewise."""
+    if config is None:
+        return None
+    below = config.get("classifier")
+    if isinstance(below, str) and Path(below).expanduser().exists():
+        config = {**config, "classifier": _described(_trained(below)) or below}
+    return json.dumps(_without_seeds(config), sort_keys=True, default=str)
 
 
 def _without_seeds(node: Any) -> Any:

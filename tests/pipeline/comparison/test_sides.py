@@ -147,6 +147,18 @@ def test_runs_given_one_by_one_are_joined_where_only_their_seeds_differ(tmp_path
     assert [side.seeds for side in tested] == [[0, 1], []]
 
 
+def test_runs_on_classifiers_that_differ_in_their_seed_are_joined(tmp_path):
+    for name, seed, rate in (("a", 0, 0.1), ("b", 1, 0.1), ("c", 2, 0.2)):
+        below = evaluation(tmp_path / f"classifier-{name}", seed=seed)
+        config = {"seed": seed, "output_dir": str(below), "model": {"lr": rate}}
+        (below / "config.yaml").write_text(yaml.safe_dump(config))
+        place = evaluation(tmp_path / name, seed=seed)
+        config = {"seed": seed, "classifier": str(below), "feature_cache": name, "model": {}}
+        (place / "config.yaml").write_text(yaml.safe_dump(config))
+    runs = [str(tmp_path / name) for name in "abc"]
+    assert [side.seeds for side in read_sides(runs, join_seeds=True)] == [[0, 1], []]
+
+
 @pytest.mark.parametrize(
     ("names", "told"),
     [
