@@ -95,7 +95,8 @@ def test_a_regression_is_evaluated_without_probabilities(valued, tmp_path):
 def test_a_regression_lies_below_f_cam_and_in_a_graph(valued, tmp_path):
     folder, root = valued
     out = tmp_path / "fcam"
-    options = [f"classifier={folder}", "recipe.epochs=1", f"output_dir={out}"]
+    options = [f"classifier={folder}", "recipe.epochs=1", "recipe.epoch_steps=null"]
+    options.append(f"output_dir={out}")
     run("train", *words(root, "regression", "model=fcam", *options))
     run("export", f"checkpoint={folder}", "format=pt2", f"out={tmp_path}")
     program = torch.export.load(tmp_path / "cam.pt2").module()
