@@ -13,7 +13,7 @@ from learned_saliency.trainers import TEST_FIGURES
 ROWS = published_rows()
 BACKBONES = ("vgg16", "inception_v3", "resnet50")
 METHODS = ("gradcam", "gradcampp", "smoothgradcampp", "xgradcam", "layercam")
-OWN = {"casm_tiny_imagenet"}  # recipes of no paper, besides those of the creatures
+OWN = {"casm_tiny_imagenet", "fcam_photographs"}  # recipes of no paper, besides those of the creatures
 
 
 def figures(recipe, metric, method="native"):

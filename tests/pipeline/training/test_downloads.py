@@ -37,3 +37,17 @@ def test_a_download_is_trained_on_and_evaluated(tmp_path, write, monitor, chosen
     native = results["test"]["native"]
     for kind, metric in (("boxes", "max_box_acc_v2"), ("masks", "pxap")):
         assert (metric in native) == (results["tested_on"][kind] > 0)
+
+
+def test_the_recipe_of_photographs_learns_from_the_pets_in_steps(tmp_path, capsys):
+    root, words = pets(tmp_path)
+    place = [f"data.root={root}", f"data.metadata={tmp_path}/made", f"output_dir={tmp_path}/run"]
+    small = ["data.resize_size=72", "data.crop_size=64", "data.batch_size=4", "data.num_workers=0"]
+    short = ["recipe.classifier_epochs=1", "recipe.epochs=1", "recipe.epoch_steps=3"]
+    recipe = ["experiment=fcam_photographs", "data=pets", "backbone.pretrained=false"]
+    train(compose_checked([*recipe, *place, *words, *small, *short]))
+    assert "2 steps are one pass over 6 images, an epoch takes 2 passes" in capsys.readouterr().err
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["training"]["steps"] == 4
+    assert {"native", "cam", "centered_box"} <= set(results["test"])
+    assert "pxap" in results["test"]["native"]
